@@ -1,0 +1,167 @@
+//! Everything that can be wrong with the bytes of an image.
+
+use std::io;
+
+use crate::digest::Digest;
+use crate::trouble::{Trouble, Troubled};
+
+/// What is wrong, and with which thing. The text never holds the cause; [`source`](std::error::Error::source) does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not `sha256:` and 64 lower-case hex digits, nor `sha512:` and 128.
+    #[error("malformed digest {text:?}")]
+    MalformedDigest {
+        /// What stood there, cut to a readable length.
+        text: String,
+    },
+    /// Content whose hash is another than promised.
+    #[error("{what}: digest mismatch: expected {expected}, found {found}")]
+    DigestMismatch {
+        /// The thing: `blob`, `layer`, `config`…
+        what: &'static str,
+        /// What was promised.
+        expected: Digest,
+        /// What the bytes hash to.
+        found: Digest,
+    },
+    /// Content that is longer or shorter than promised.
+    #[error("{digest}: size mismatch: expected {expected} bytes, found {found}")]
+    SizeMismatch {
+        /// The blob.
+        digest: Digest,
+        /// Promised, in bytes.
+        expected: u64,
+        /// Present, in bytes; one more than promised stands for any larger number.
+        found: u64,
+    },
+    /// An image name that no registry could have.
+    #[error("malformed image name {text:?}: {reason}")]
+    MalformedReference {
+        /// The name as it was given.
+        text: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A platform that is not `os/architecture[/variant]`.
+    #[error("malformed platform {text:?}: use os/architecture[/variant], as linux/arm64/v8")]
+    MalformedPlatform {
+        /// The platform as it was given.
+        text: String,
+    },
+    /// A JSON document that is not JSON, or not of the shape that the spec gives it.
+    #[error("malformed {what}")]
+    MalformedJson {
+        /// The document: `manifest`, `index`, `config`…
+        what: &'static str,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A document that is JSON of the right shape and still makes no sense.
+    #[error("{what}: {reason}")]
+    Malformed {
+        /// The document or archive member.
+        what: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// An entry of a layer or a member of an archive that can't be what it says.
+    #[error("entry {path}: {reason}")]
+    MalformedEntry {
+        /// The entry's name, escaped.
+        path: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A tar header that isn't one.
+    #[error("malformed tar header: {reason}")]
+    MalformedHeader {
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// Something that is read into memory and claims to be larger than anyone needs.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// The document.
+        what: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The input stopped before its end.
+    #[error("ended inside {what}")]
+    Truncated {
+        /// What was being read.
+        what: String,
+    },
+    /// Compressed bytes that don't decompress, or a codec that nothing here reads.
+    #[error("malformed {codec} data")]
+    MalformedCompression {
+        /// `gzip` or `zstd`.
+        codec: &'static str,
+        /// What the decoder said.
+        #[source]
+        source: io::Error,
+    },
+    /// What was asked for isn't in the archive.
+    #[error("{what}: not in this archive")]
+    NotFound {
+        /// An image name, a blob…
+        what: String,
+    },
+    /// More than one image where one is meant.
+    #[error("several images in this archive: {}", names.join(", "))]
+    Ambiguous {
+        /// What there is to choose from.
+        names: Vec<String>,
+    },
+    /// No image for the wanted platform.
+    #[error("no image for platform {wanted}; there is {}", present.join(", "))]
+    NoPlatform {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        present: Vec<String>,
+    },
+    /// Reading or writing failed.
+    #[error("{operation}")]
+    Io {
+        /// What was being done, to what.
+        operation: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Wraps an I/O error; one that carries an [`Error`] already gives that back.
+    pub fn io(operation: &'static str, source: io::Error) -> Self {
+        match source.downcast::<Self>() {
+            Ok(inner) => inner,
+            Err(source) => Self::Io { operation, source },
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For readers: the error travels inside the `io::Error` and [`Error::io`] takes it out again.
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Truncated { .. } => io::ErrorKind::UnexpectedEof,
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl Troubled for Error {
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::MalformedReference { .. } | Self::MalformedPlatform { .. } | Self::Ambiguous { .. } => Trouble::Usage,
+            Self::NotFound { .. } | Self::NoPlatform { .. } => Trouble::NotFound,
+            Self::Io { .. } => Trouble::Failed,
+            _ => Trouble::Untrusted,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Paths inside an image: bytes, relative, without `.` and `..`.
+
+use std::fmt;
+
+use crate::error::Error;
+
+/// The path of an entry, relative to the root, normalised: no empty, `.` or `..` component, no NUL.
+///
+/// The empty path is the root itself. Names need not be UTF-8, so the path shows itself escaped.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct EntryPath(Vec<u8>);
+
+impl EntryPath {
+    /// The root itself.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Normalises a name as it stands in a tar: leading, doubled and trailing slashes and `.` go; a name with a `..`
+    /// component or a NUL is refused, because no honest producer writes one and readers disagree on its meaning.
+    pub fn parse(name: &[u8]) -> Result<Self, Error> {
+        let refuse = |reason| Err(Error::MalformedEntry { path: escape(name), reason });
+        if name.contains(&0) {
+            return refuse("a NUL in the name");
+        }
+        let mut path = Vec::with_capacity(name.len());
+        for component in name.split(|&byte| byte == b'/') {
+            match component {
+                b"" | b"." => {}
+                b".." => return refuse("the name leads out of the root (..)"),
+                component => {
+                    if !path.is_empty() {
+                        path.push(b'/');
+                    }
+                    path.extend_from_slice(component);
+                }
+            }
+        }
+        Ok(Self(path))
+    }
+
+    /// The bytes, without a slash at either end.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names from the root down; none for the root.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+    }
+
+    /// The last name; `None` for the root.
+    pub fn file_name(&self) -> Option<&[u8]> {
+        self.components().next_back()
+    }
+
+    /// The directory this is in; `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        Some(Self(self.0[..end].to_vec()))
+    }
+
+    /// The path of `name` in this directory. `name` must be one honest component, which names read from a directory are.
+    #[must_use]
+    pub fn join(&self, name: &[u8]) -> Self {
+        debug_assert!(!name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0));
+        let mut path = self.0.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Self(path)
+    }
+
+    /// Whether this lies below `directory`, at any depth; nothing lies below itself.
+    pub fn is_below(&self, directory: &Self) -> bool {
+        if directory.is_root() {
+            return !self.is_root();
+        }
+        self.0.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+    }
+}
+
+impl fmt::Display for EntryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() { f.write_str(".") } else { f.write_str(&escape(&self.0)) }
+    }
+}
+
+impl fmt::Debug for EntryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Shows any bytes on one line of a terminal: what is not a printable character becomes `\xNN` or `\u{…}`.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => shown.push_str("\\\\"),
+                character if character.is_control() || is_invisible(character) => shown.extend(character.escape_default()),
+                character => shown.push(character),
+            }
+        }
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    shown
+}
+
+/// Marks that turn or hide what stands around them.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, expected: Option<&str>) {
+        let path = EntryPath::parse(name.as_bytes());
+        assert_eq!(path.ok().map(|path| path.as_bytes().to_vec()), expected.map(|text| text.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn names_are_normalised() {
+        check("etc/passwd", Some("etc/passwd"));
+        check("./etc//passwd/", Some("etc/passwd"));
+        check("/etc/./passwd", Some("etc/passwd"));
+        check("", Some(""));
+        check("./", Some(""));
+        check("/", Some(""));
+        check("..a/b..", Some("..a/b.."));
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in ["..", "../a", "a/../b", "a/..", "/..", "a\0b"] {
+            check(name, None);
+        }
+    }
+
+    #[test]
+    fn a_path_knows_its_place() {
+        let path = EntryPath::parse(b"a/b/c").unwrap();
+        assert_eq!(path.parent().unwrap().as_bytes(), b"a/b");
+        assert_eq!(path.file_name().unwrap(), b"c");
+        assert!(path.is_below(&EntryPath::parse(b"a").unwrap()));
+        assert!(path.is_below(&EntryPath::root()));
+        assert!(!path.is_below(&path));
+        assert!(!EntryPath::parse(b"ab").unwrap().is_below(&EntryPath::parse(b"a").unwrap()));
+        assert_eq!(EntryPath::root().parent(), None);
+        assert_eq!(EntryPath::root().join(b"x").as_bytes(), b"x");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(escape(b"a\x1b[31m\n\xff\\"), "a\\u{1b}[31m\\n\\xff\\\\");
+        assert_eq!(escape("\u{202e}ö".as_bytes()), "\\u{202e}ö");
+    }
+}
