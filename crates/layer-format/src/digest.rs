@@ -289,7 +289,12 @@ impl<R: Read> Read for Verified<R> {
         self.seen += n as u64;
         if self.too_long() {
             let expected = self.size.unwrap_or_default();
-            return Err(Error::SizeMismatch { digest: self.expected, expected, found: expected + 1 }.into());
+            return Err(Error::SizeMismatch {
+                digest: self.expected,
+                expected,
+                found: expected + 1,
+            }
+            .into());
         }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buffer[..n]);
@@ -321,7 +326,18 @@ mod tests {
         let upper_hex = EMPTY.replace("e3b0", "E3B0");
         let long = format!("{EMPTY}0");
         let slash = EMPTY.replace("e3b0", "../0");
-        for text in ["", "sha256:", "sha256", "md5:00", &upper, &upper_hex, &long, &slash, &EMPTY[..70], &EMPTY[7..]] {
+        for text in [
+            "",
+            "sha256:",
+            "sha256",
+            "md5:00",
+            &upper,
+            &upper_hex,
+            &long,
+            &slash,
+            &EMPTY[..70],
+            &EMPTY[7..],
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

@@ -158,7 +158,9 @@ impl From<Error> for io::Error {
 impl Troubled for Error {
     fn trouble(&self) -> Trouble {
         match self {
-            Self::MalformedReference { .. } | Self::MalformedPlatform { .. } | Self::Ambiguous { .. } => Trouble::Usage,
+            Self::MalformedReference { .. }
+            | Self::MalformedPlatform { .. }
+            | Self::Ambiguous { .. } => Trouble::Usage,
             Self::NotFound { .. } | Self::NoPlatform { .. } => Trouble::NotFound,
             Self::Io { .. } => Trouble::Failed,
             _ => Trouble::Untrusted,

@@ -1,10 +1,39 @@
 //! What a container image is, in bytes.
+//!
+//! An image is a read-only stack of *layers*; each layer is a tar of file-system changes. A *config* says how to run it
+//! and names the layers by the hash of their uncompressed bytes (*diff id*); a *manifest* names config and layers by the
+//! hash of their stored bytes (*digest*); an *index* names manifests, one for each platform. The words are the OCI
+//! image-spec's:
+//!
+//! | word | meaning | type |
+//! |---|---|---|
+//! | blob | bytes known by digest | |
+//! | digest | hash of stored bytes | [`Digest`] |
+//! | diff id | hash of a layer's uncompressed bytes | [`DiffId`] |
+//! | descriptor | type, digest and size of a blob | [`Descriptor`] |
+//! | manifest, index, config | as above | [`Manifest`], [`Index`], [`Config`] |
+//! | reference | an image's name | [`Reference`] |
+//! | layer | a tar of changes | [`layer`] |
+//! | entry | one member of a layer | [`layer::Entry`] |
+//! | whiteout | an entry that removes | [`layer::Change::Remove`] |
+//!
+//! This crate knows no file systems, terminals or networks: `Read`, `Write`, bytes and values only.
 
+mod descriptor;
 mod digest;
 mod error;
+mod image;
 pub mod layer;
+mod platform;
+mod reference;
 mod trouble;
 
+pub use descriptor::{Descriptor, annotation, media_type};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Verified};
 pub use error::Error;
+pub use image::{
+    Config, DOCUMENT_LIMIT, Document, History, Index, Manifest, RootFs, read_document,
+};
+pub use platform::{Platform, select};
+pub use reference::Reference;
 pub use trouble::{Trouble, Troubled, trouble_of};

@@ -71,7 +71,13 @@ impl EntryPath {
     /// The path of `name` in this directory. `name` must be one honest component, which names read from a directory are.
     #[must_use]
     pub fn join(&self, name: &[u8]) -> Self {
-        debug_assert!(!name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0));
+        debug_assert!(
+            !name.is_empty()
+                && name != b"."
+                && name != b".."
+                && !name.contains(&b'/')
+                && !name.contains(&0)
+        );
         let mut path = self.0.clone();
         if !path.is_empty() {
             path.push(b'/');
@@ -108,7 +114,9 @@ pub fn escape(bytes: &[u8]) -> String {
         for character in chunk.valid().chars() {
             match character {
                 '\\' => shown.push_str("\\\\"),
-                character if character.is_control() || is_invisible(character) => shown.extend(character.escape_default()),
+                character if character.is_control() || is_invisible(character) => {
+                    shown.extend(character.escape_default())
+                }
                 character => shown.push(character),
             }
         }
@@ -131,7 +139,10 @@ mod tests {
     #[track_caller]
     fn check(name: &str, expected: Option<&str>) {
         let path = EntryPath::parse(name.as_bytes());
-        assert_eq!(path.ok().map(|path| path.as_bytes().to_vec()), expected.map(|text| text.as_bytes().to_vec()));
+        assert_eq!(
+            path.ok().map(|path| path.as_bytes().to_vec()),
+            expected.map(|text| text.as_bytes().to_vec())
+        );
     }
 
     #[test]

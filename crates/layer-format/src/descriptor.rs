@@ -1,0 +1,144 @@
+//! Descriptors: what points at a blob (image-spec, descriptor.md).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::digest::Digest;
+use crate::platform::Platform;
+
+/// The media types of the specs. Only what a document holds decides what it is; these are for writing and for `Accept`.
+pub mod media_type {
+    /// OCI image manifest.
+    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// OCI image index.
+    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// OCI image config.
+    pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// OCI layer, a plain tar; `+gzip` or `+zstd` follows where it is compressed.
+    pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// OCI layer, gzip.
+    pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// OCI layer, zstd.
+    pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// Docker schema 2 manifest.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// Docker manifest list.
+    pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// Docker schema 2 config.
+    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    /// Docker schema 2 layer, gzip.
+    pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Docker's first manifest format, which is only recognised to be refused.
+    pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+}
+
+/// The annotations that we read or write.
+pub mod annotation {
+    /// The full image name, in streams and containerd's archives.
+    pub const IMAGE_NAME: &str = "io.containerd.image.name";
+    /// The tag in streams; the full name in a store's index.
+    pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+    /// Says of an index entry that it is no image but speaks about one.
+    pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+}
+
+/// A pointer to a blob: its type, digest and size, and what is said about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the blob claims to be.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub media_type: String,
+    /// The blob.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Where it can be had besides; for non-distributable layers.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// What is said about it.
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// Which machines it is for, in an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Fields that we don't know, kept as they are.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, serde_json::Value>,
+}
+
+impl Descriptor {
+    /// A descriptor of `content`.
+    pub fn of(media_type: &str, content: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(content), content.len() as u64)
+    }
+
+    /// A descriptor without anything optional.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        let media_type = media_type.to_owned();
+        Self {
+            media_type,
+            digest,
+            size,
+            urls: vec![],
+            annotations: BTreeMap::new(),
+            platform: None,
+            other: BTreeMap::new(),
+        }
+    }
+
+    /// The annotation of this key.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
+
+    /// Whether this entry of an index speaks about an image (provenance, SBOM) and is none.
+    pub fn is_attestation(&self) -> bool {
+        let is_unknown =
+            |platform: &Platform| platform.os == "unknown" && platform.architecture == "unknown";
+        self.annotations.contains_key(annotation::REFERENCE_TYPE)
+            || self.platform.as_ref().is_some_and(is_unknown)
+    }
+
+    /// Whether the blob is a layer that registries may not hand on, so that it may have to come from [`Self::urls`].
+    pub fn is_foreign(&self) -> bool {
+        self.media_type.contains(".layer.nondistributable.")
+            || self.media_type.contains(".rootfs.foreign.")
+    }
+}
+
+/// Reads `null` as the empty value: several producers write it where the spec has a list or a map.
+pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_lists_and_unknown_fields_survive() {
+        let text = r#"{"mediaType":"m","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "size":0,"urls":null,"annotations":null,"platform":null,"artifactType":"a/b"}"#;
+        let descriptor: Descriptor = serde_json::from_str(text).unwrap();
+        assert_eq!(descriptor.digest, Digest::of(b""));
+        assert!(serde_json::to_string(&descriptor).unwrap().contains(r#""artifactType":"a/b""#));
+    }
+
+    #[test]
+    fn attestations_are_known_by_annotation_or_platform() {
+        let mut entry = Descriptor::of(media_type::OCI_MANIFEST, b"");
+        assert!(!entry.is_attestation());
+        entry.platform = Some("unknown/unknown".parse().unwrap());
+        assert!(entry.is_attestation());
+    }
+}

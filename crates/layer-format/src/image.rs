@@ -1,0 +1,298 @@
+//! Manifests, indexes and configs, of OCI and of Docker schema 2 (image-spec, manifest.md, image-index.md, config.md).
+//!
+//! Every document keeps the bytes it was read from, because its digest is theirs: what is passed on is always
+//! [`raw`](Manifest::raw), never a new serialisation. Documents are told apart by what they hold; the media type beside
+//! them may lie.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::descriptor::{Descriptor, media_type, null_is_default};
+use crate::digest::DiffId;
+use crate::error::Error;
+use crate::platform::Platform;
+
+/// The most bytes that a manifest, an index or a config may have. Registries refuse manifests beyond 4 MiB.
+pub const DOCUMENT_LIMIT: u64 = 4 << 20;
+
+/// Reads a document into memory, refusing one beyond `limit` without reading it all.
+pub fn read_document(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut content = Vec::new();
+    let n = reader
+        .take(limit + 1)
+        .read_to_end(&mut content)
+        .map_err(|source| Error::io("reading a document", source))?;
+    if n as u64 > limit {
+        return Err(Error::TooLarge { what: what.to_owned(), limit });
+    }
+    Ok(content)
+}
+
+/// A manifest or an index: what a name or an index entry points at.
+#[derive(Clone, Debug)]
+pub enum Document {
+    /// One image.
+    Manifest(Manifest),
+    /// Several, by platform.
+    Index(Index),
+}
+
+impl Document {
+    /// Reads either. A document that is both, or neither, is refused (a reader that went by the media type and one that
+    /// went by the content would see two different images).
+    pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Shape<'a> {
+            #[serde(default)]
+            schema_version: Option<u64>,
+            #[serde(borrow, default)]
+            manifests: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            layers: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            config: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            fs_layers: Option<&'a RawValue>,
+        }
+        let refuse = |reason| Err(Error::Malformed { what: "manifest".to_owned(), reason });
+        let shape: Shape<'_> = from_json("manifest", &raw)?;
+        if shape.fs_layers.is_some() || shape.schema_version == Some(1) {
+            return refuse("Docker schema 1 is too old: push the image again with a current tool");
+        }
+        match (shape.manifests.is_some(), shape.config.is_some() || shape.layers.is_some()) {
+            (true, true) => refuse("is both an image and an index"),
+            (true, false) => Ok(Self::Index(Index::parse(raw)?)),
+            (false, true) => Ok(Self::Manifest(Manifest::parse(raw)?)),
+            (false, false) => refuse("is neither an image nor an index"),
+        }
+    }
+
+    /// The bytes it was read from.
+    pub fn raw(&self) -> &[u8] {
+        match self {
+            Self::Manifest(manifest) => &manifest.raw,
+            Self::Index(index) => &index.raw,
+        }
+    }
+
+    /// A descriptor of it.
+    pub fn descriptor(&self) -> Descriptor {
+        match self {
+            Self::Manifest(manifest) => manifest.descriptor(),
+            Self::Index(index) => index.descriptor(),
+        }
+    }
+}
+
+/// An image: its config and its layers, base first.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// The bytes it was read from.
+    #[serde(skip)]
+    pub raw: Vec<u8>,
+    /// What it says it is; Docker's has this always, OCI's mostly.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub media_type: String,
+    /// The config blob.
+    pub config: Descriptor,
+    /// The layer blobs, base first.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub layers: Vec<Descriptor>,
+    /// What is said about the image.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Reads a manifest.
+    pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
+        let mut manifest: Self = from_json("manifest", &raw)?;
+        manifest.raw = raw;
+        Ok(manifest)
+    }
+
+    /// A descriptor of it.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::of(or_default(&self.media_type, media_type::OCI_MANIFEST), &self.raw)
+    }
+
+    /// Whether it is Docker's, not OCI's.
+    pub fn is_docker(&self) -> bool {
+        self.media_type == media_type::DOCKER_MANIFEST
+    }
+}
+
+/// Several images under one name, by platform.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// The bytes it was read from.
+    #[serde(skip)]
+    pub raw: Vec<u8>,
+    /// What it says it is.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub media_type: String,
+    /// The images, and what speaks about them.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub manifests: Vec<Descriptor>,
+    /// What is said about the whole.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Index {
+    /// Reads an index.
+    pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
+        let mut index: Self = from_json("index", &raw)?;
+        index.raw = raw;
+        Ok(index)
+    }
+
+    /// A descriptor of it.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::of(or_default(&self.media_type, media_type::OCI_INDEX), &self.raw)
+    }
+}
+
+/// What an image's config says about its making and running, as far as we act on it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// The bytes it was read from.
+    #[serde(skip)]
+    pub raw: Vec<u8>,
+    /// The machine it is for.
+    #[serde(flatten)]
+    pub platform: Platform,
+    /// When it was made, RFC 3339.
+    #[serde(default)]
+    pub created: Option<String>,
+    /// Its layers.
+    #[serde(default)]
+    pub rootfs: RootFs,
+    /// How it was made, a step at a time.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub history: Vec<History>,
+}
+
+/// The layers of a config.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RootFs {
+    /// The layers' uncompressed digests, base first.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub diff_ids: Vec<DiffId>,
+}
+
+/// One step of an image's making.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct History {
+    /// When, RFC 3339.
+    #[serde(default)]
+    pub created: Option<String>,
+    /// The command.
+    #[serde(default)]
+    pub created_by: Option<String>,
+    /// Who.
+    #[serde(default)]
+    pub author: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Whether the step changed only the config.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub empty_layer: bool,
+}
+
+impl Config {
+    /// Reads a config.
+    pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
+        let mut config: Self = from_json("config", &raw)?;
+        config.raw = raw;
+        Ok(config)
+    }
+
+    /// The layers' uncompressed digests, base first.
+    pub fn diff_ids(&self) -> &[DiffId] {
+        &self.rootfs.diff_ids
+    }
+
+    /// Checks that it tells of as many layers as the manifest has.
+    pub fn check_layers(&self, n_layers: usize) -> Result<(), Error> {
+        if self.diff_ids().len() == n_layers {
+            return Ok(());
+        }
+        let reason = "the numbers of layers and of diff_ids differ";
+        Err(Error::Malformed { what: "config".to_owned(), reason })
+    }
+}
+
+fn or_default<'a>(media_type: &'a str, default: &'a str) -> &'a str {
+    if media_type.is_empty() { default } else { media_type }
+}
+
+/// Parses JSON; nesting beyond 128 levels is refused by the parser.
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    raw: &'a [u8],
+) -> Result<T, Error> {
+    serde_json::from_slice(raw).map_err(|source| Error::MalformedJson { what, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESCRIPTOR: &str = r#"{"mediaType":"m","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}"#;
+
+    fn parse(text: &str) -> Result<Document, Error> {
+        Document::parse(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn documents_are_told_by_what_they_hold() {
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{DESCRIPTOR},"layers":null}}"#);
+        assert!(
+            matches!(parse(&manifest).unwrap(), Document::Manifest(manifest) if manifest.layers.is_empty())
+        );
+        let index =
+            format!(r#"{{"mediaType":"{}","manifests":[{DESCRIPTOR}]}}"#, media_type::OCI_MANIFEST);
+        assert!(
+            matches!(parse(&index).unwrap(), Document::Index(index) if index.manifests.len() == 1)
+        );
+    }
+
+    #[test]
+    fn ambiguous_and_senseless_documents_are_refused() {
+        let both = format!(r#"{{"config":{DESCRIPTOR},"layers":[],"manifests":[]}}"#);
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for text in
+            [&both, "{}", "", "<html>", r#"{"schemaVersion":1,"fsLayers":[]}"#, &deep, "[]", "null"]
+        {
+            assert!(parse(text).is_err(), "{text:.60}");
+        }
+    }
+
+    #[test]
+    fn a_config_may_leave_things_out() {
+        let config = Config::parse(
+            br#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":null}}"#
+                .to_vec(),
+        );
+        let config = config.unwrap();
+        assert!(config.check_layers(0).is_ok() && config.check_layers(1).is_err());
+        assert_eq!(config.platform.to_string(), "linux/amd64");
+    }
+
+    #[test]
+    fn a_document_beyond_the_limit_is_not_read() {
+        assert!(matches!(
+            read_document(std::io::repeat(b'{'), "manifest", 1000),
+            Err(Error::TooLarge { .. })
+        ));
+        assert_eq!(read_document(&b"12"[..], "manifest", 2).unwrap(), b"12");
+    }
+}

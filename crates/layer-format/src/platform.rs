@@ -1,0 +1,199 @@
+//! Platforms: `os/architecture[/variant]`, and which image of an index runs where.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::descriptor::Descriptor;
+use crate::error::Error;
+
+/// A platform as the image-spec writes it (image-index.md, "platform"), variants normalised as containerd does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Platform {
+    /// As Go's GOOS: `linux`.
+    #[serde(default)]
+    pub os: String,
+    /// As Go's GOARCH: `amd64`, `arm64`.
+    #[serde(default)]
+    pub architecture: String,
+    /// `v7` and the like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// For Windows.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+}
+
+impl Platform {
+    /// The platform of this machine; always Linux, for which images are unpacked.
+    pub fn host() -> Self {
+        let (architecture, variant) = match std::env::consts::ARCH {
+            "x86_64" => ("amd64", None),
+            "x86" => ("386", None),
+            "aarch64" => ("arm64", None),
+            "arm" => ("arm", Some("v7")),
+            "powerpc64" => ("ppc64le", None),
+            "loongarch64" => ("loong64", None),
+            other => (other, None),
+        };
+        Self::new("linux", architecture, variant)
+    }
+
+    fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let (architecture, variant) =
+            normalise(&architecture.to_lowercase(), variant.map(str::to_lowercase));
+        Self { os: os.to_lowercase(), architecture, variant, os_version: None }
+    }
+
+    /// How well an image for `candidate` runs here: 0 is exactly right, higher is worse, `None` is not at all.
+    ///
+    /// As containerd: an older variant of the architecture will do, the newest of them first.
+    pub fn rank(&self, candidate: &Self) -> Option<u32> {
+        let candidate =
+            Self::new(&candidate.os, &candidate.architecture, candidate.variant.as_deref());
+        let ours = Self::new(&self.os, &self.architecture, self.variant.as_deref());
+        if candidate.os != ours.os {
+            return None;
+        }
+        if candidate.architecture == ours.architecture {
+            return level(&ours).checked_sub(level(&candidate));
+        }
+        // A 64-bit ARM processor runs the 32-bit images, which then rank behind all of its own.
+        (ours.architecture == "arm64" && candidate.architecture == "arm")
+            .then(|| 100 + 8_u32.saturating_sub(level(&candidate)))
+    }
+}
+
+/// `v7` is 7; what has no variant stands at its architecture's lowest.
+fn level(platform: &Platform) -> u32 {
+    let number = platform.variant.as_deref().and_then(|variant| variant.strip_prefix('v'));
+    let number =
+        number.and_then(|digits| digits.split('.').next()).and_then(|digits| digits.parse().ok());
+    number.unwrap_or(match platform.architecture.as_str() {
+        "arm64" => 8,
+        "arm" => 7,
+        _ => 1,
+    })
+}
+
+fn normalise(architecture: &str, variant: Option<String>) -> (String, Option<String>) {
+    let (architecture, variant) = match architecture {
+        "x86_64" | "x86-64" => ("amd64", variant),
+        "i386" | "i686" | "x86" => ("386", None),
+        "aarch64" => ("arm64", variant),
+        "armhf" => ("arm", Some("v7".to_owned())),
+        "armel" => ("arm", Some("v6".to_owned())),
+        other => (other, variant),
+    };
+    let variant = variant.filter(|variant| !variant.is_empty()).map(|variant| {
+        match variant.strip_prefix('v') {
+            None => format!("v{variant}"),
+            Some(_) => variant,
+        }
+    });
+    let variant = match (architecture, variant.as_deref()) {
+        ("arm64", Some("v8" | "v8.0")) | ("amd64", Some("v1")) => None,
+        ("arm", None) => Some("v7".to_owned()),
+        _ => variant,
+    };
+    (architecture.to_owned(), variant)
+}
+
+impl FromStr for Platform {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let malformed = || Error::MalformedPlatform { text: text.chars().take(100).collect() };
+        let is_word = |part: &&str| {
+            !part.is_empty()
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        if !parts.iter().all(is_word) {
+            return Err(malformed());
+        }
+        match parts[..] {
+            [os, architecture] => Ok(Self::new(os, architecture, None)),
+            [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
+            _ => Err(malformed()),
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The best entry for `wanted` among an index's `manifests`. Attestations are never picked; an entry that doesn't say
+/// its platform is taken only where no other runs.
+pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a Descriptor, Error> {
+    const UNSAID: u32 = u32::MAX;
+    let images = || manifests.iter().filter(|entry| !entry.is_attestation());
+    let rank = |entry: &Descriptor| match &entry.platform {
+        Some(platform) => wanted.rank(platform),
+        None => Some(UNSAID),
+    };
+    let best =
+        images().filter_map(|entry| Some((rank(entry)?, entry))).min_by_key(|&(rank, _)| rank);
+    best.map(|(_, entry)| entry).ok_or_else(|| {
+        let present = images().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string);
+        Error::NoPlatform { wanted: wanted.to_string(), present: present.collect() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        text.parse().unwrap()
+    }
+
+    #[track_caller]
+    fn best(wanted: &str, present: &[&str]) -> Option<String> {
+        let wanted = platform(wanted);
+        let ranked = present.iter().filter_map(|text| Some((wanted.rank(&platform(text))?, *text)));
+        ranked.min().map(|(_, text)| text.to_owned())
+    }
+
+    #[test]
+    fn names_are_normalised() {
+        let check = |text: &str, expected: &str| assert_eq!(platform(text).to_string(), expected);
+        check("linux/x86_64", "linux/amd64");
+        check("linux/arm64/v8", "linux/arm64");
+        check("Linux/ARM", "linux/arm/v7");
+        check("linux/aarch64", "linux/arm64");
+        check("linux/arm/6", "linux/arm/v6");
+        check("windows/amd64", "windows/amd64");
+        for text in ["", "linux", "linux/", "a/b/c/d", "linux/am d64", "../x"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_newest_variant_that_runs_is_picked() {
+        assert_eq!(
+            best("linux/arm/v7", &["linux/arm/v5", "linux/arm/v6", "linux/arm64"]).unwrap(),
+            "linux/arm/v6"
+        );
+        assert_eq!(best("linux/arm/v6", &["linux/arm/v7"]), None);
+        assert_eq!(
+            best("linux/arm64", &["linux/arm/v7", "linux/arm64/v8"]).unwrap(),
+            "linux/arm64/v8"
+        );
+        assert_eq!(best("linux/arm64", &["linux/arm/v6", "linux/arm/v7"]).unwrap(), "linux/arm/v7");
+        assert_eq!(best("linux/amd64", &["linux/amd64/v3"]), None);
+        assert_eq!(
+            best("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2"]).unwrap(),
+            "linux/amd64/v2"
+        );
+        assert_eq!(best("linux/amd64", &["windows/amd64", "linux/386"]), None);
+    }
+}

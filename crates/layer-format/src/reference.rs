@@ -1,0 +1,288 @@
+//! Image names: `registry/repository:tag@digest`, with the short forms that Docker's users type.
+//!
+//! `nginx` means `docker.io/library/nginx:latest`. A name is normalised when it is parsed; [`Reference`] shows itself
+//! short, and [`Reference::full`] gives the whole.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::Digest;
+use crate::error::Error;
+
+const DEFAULT_REGISTRY: &str = "docker.io";
+const DEFAULT_TAG: &str = "latest";
+/// Docker's limit on registry and repository together.
+const NAME_LIMIT: usize = 255;
+const TAG_LIMIT: usize = 128;
+
+/// A normalised image name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    registry: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+impl Reference {
+    /// The registry's host, with its port if one was given: `docker.io`, `localhost:5000`.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// The path below the registry: `library/nginx`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag; `latest` if neither tag nor digest was given, `None` beside a lone digest.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest that pins the name.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// What a registry is asked for: the digest where there is one, else the tag.
+    pub fn wanted(&self) -> String {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.clone().unwrap_or_else(|| DEFAULT_TAG.to_owned()),
+        }
+    }
+
+    /// The whole name, which means the same to every tool: `docker.io/library/nginx:latest`.
+    pub fn full(&self) -> String {
+        format!("{}/{}{}", self.registry, self.repository, self.suffix())
+    }
+
+    /// The whole name without tag and digest.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
+    /// The same repository, named by a digest alone.
+    #[must_use]
+    pub fn at(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
+    fn suffix(&self) -> String {
+        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
+        tag + &digest
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let repository = match self.registry.as_str() {
+            DEFAULT_REGISTRY => {
+                self.repository.strip_prefix("library/").filter(|rest| !rest.contains('/'))
+            }
+            _ => None,
+        };
+        match repository {
+            Some(short) => write!(f, "{short}{}", self.suffix()),
+            None if self.registry == DEFAULT_REGISTRY => {
+                write!(f, "{}{}", self.repository, self.suffix())
+            }
+            None => f.write_str(&self.full()),
+        }
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse(text).map_err(|reason| Error::MalformedReference {
+            text: text.chars().take(300).collect(),
+            reason,
+        })
+    }
+}
+
+fn parse(text: &str) -> Result<Reference, &'static str> {
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => {
+            (rest, Some(digest.parse().map_err(|_| "the digest after @ is malformed")?))
+        }
+        None => (text, None),
+    };
+    let (rest, tag) = match rest.rsplit_once(':') {
+        Some((rest, tag)) if !tag.contains('/') && !rest.is_empty() && !tag.ends_with(']') => {
+            (rest, Some(check_tag(tag)?))
+        }
+        _ => (rest, None),
+    };
+    let (registry, path) = split_registry(rest);
+    if registry.len() + path.len() > NAME_LIMIT {
+        return Err("longer than 255 characters");
+    }
+    check_registry(registry)?;
+    check_repository(path)?;
+    let is_short = registry == DEFAULT_REGISTRY && !path.contains('/');
+    if is_short
+        && registry.len() + path.len() == rest.len() + DEFAULT_REGISTRY.len()
+        && is_image_id(path)
+    {
+        return Err("64 hex digits are an image's ID, not a name");
+    }
+    let repository = if is_short { format!("library/{path}") } else { path.to_owned() };
+    let tag = tag.or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned()));
+    Ok(Reference { registry: registry.to_owned(), repository, tag, digest })
+}
+
+/// The first component is a registry only if it looks like a host, as Docker decides it.
+fn split_registry(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some(("index.docker.io" | "registry-1.docker.io", path)) => (DEFAULT_REGISTRY, path),
+        Some((host, path)) if is_host(host) => (host, path),
+        _ => (DEFAULT_REGISTRY, name),
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    text == "localhost"
+        || text.contains(['.', ':'])
+        || text.contains(|c: char| c.is_ascii_uppercase())
+}
+
+fn check_registry(registry: &str) -> Result<(), &'static str> {
+    let (host, port) = match registry.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (registry, None),
+    };
+    if port.is_some_and(|port| port.parse::<u16>().is_err() || port.starts_with('+')) {
+        return Err("the registry's port is not a number");
+    }
+    let is_address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_fine = match is_address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.split('.').all(is_host_label),
+    };
+    if is_fine { Ok(()) } else { Err("the registry is not a host name") }
+}
+
+fn is_host_label(label: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    !label.is_empty()
+        && label.chars().all(is_plain)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+fn check_repository(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("no repository");
+    }
+    if path.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err("the repository must be lower case");
+    }
+    if path.split('/').all(is_path_component) {
+        return Ok(());
+    }
+    Err("a repository is made of a-z, 0-9 and single separators (. _ __ -) between them")
+}
+
+/// distribution-spec: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
+fn is_path_component(component: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let mut separators = component.split(is_word).filter(|run| !run.is_empty());
+    component.starts_with(is_word)
+        && component.ends_with(is_word)
+        && separators
+            .all(|run| matches!(run, "." | "_" | "__") || run.bytes().all(|byte| byte == b'-'))
+}
+
+fn check_tag(tag: &str) -> Result<String, &'static str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_fine =
+        tag.starts_with(is_word) && tag.chars().all(|c| is_word(c) || matches!(c, '.' | '-'));
+    if is_fine && tag.len() <= TAG_LIMIT { Ok(tag.to_owned()) } else { Err("malformed tag") }
+}
+
+fn is_image_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[track_caller]
+    fn check(text: &str, full: &str, short: &str) {
+        let reference: Reference = text.parse().unwrap();
+        assert_eq!((reference.full().as_str(), reference.to_string().as_str()), (full, short));
+        assert_eq!(full.parse::<Reference>().unwrap(), reference);
+        assert_eq!(short.parse::<Reference>().unwrap(), reference);
+    }
+
+    #[test]
+    fn short_forms_mean_what_docker_means() {
+        check("nginx", "docker.io/library/nginx:latest", "nginx:latest");
+        check("nginx:1.25", "docker.io/library/nginx:1.25", "nginx:1.25");
+        check("index.docker.io/library/nginx", "docker.io/library/nginx:latest", "nginx:latest");
+        check("user/app", "docker.io/user/app:latest", "user/app:latest");
+        check("library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest");
+        check("ghcr.io/a/b:c", "ghcr.io/a/b:c", "ghcr.io/a/b:c");
+        check("localhost/x", "localhost/x:latest", "localhost/x:latest");
+        check("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "127.0.0.1:5000/x:latest");
+        check("[::1]:5000/x:y", "[::1]:5000/x:y", "[::1]:5000/x:y");
+        check("Host/x", "Host/x:latest", "Host/x:latest");
+    }
+
+    #[test]
+    fn a_digest_pins_and_hides_the_default_tag() {
+        let digest = format!("sha256:{HEX}");
+        check(
+            &format!("nginx@{digest}"),
+            &format!("docker.io/library/nginx@{digest}"),
+            &format!("nginx@{digest}"),
+        );
+        let both: Reference = format!("nginx:1@{digest}").parse().unwrap();
+        assert_eq!((both.tag(), both.wanted()), (Some("1"), digest));
+    }
+
+    #[test]
+    fn malformed_names_are_refused() {
+        let long = "a".repeat(256);
+        let tag = format!("a:{}", "b".repeat(129));
+        let names = [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "UPPER",
+            "a:",
+            ":tag",
+            "a b",
+            "a@",
+            "a@sha256:00",
+            "a:b:c",
+            "-a",
+            "a_",
+            "a___b",
+            "a..b",
+            "host.:80/x",
+            "a.b:port/x",
+            "a.b:99999/x",
+            "../x",
+            "a/../b",
+            "x\n",
+            HEX,
+            &long,
+            &tag,
+            "[::1/x",
+        ];
+        for name in names {
+            assert!(name.parse::<Reference>().is_err(), "{name}");
+        }
+    }
+}
