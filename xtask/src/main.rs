@@ -1,0 +1,54 @@
+//! Chores: `cargo xtask CMD`. One file each; this one only tells them apart.
+
+mod ci;
+mod commands;
+mod dist;
+mod docs;
+mod fuzz;
+mod run;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Chores of the Strata workspace
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+enum Chore {
+    /// Run every check that must pass before a change goes in, the cheap ones first
+    Ci,
+    /// Run all tests and doctests
+    Test(test::Args),
+    /// Check what no lint can say about the tree
+    Tidy,
+    /// Generate man pages, completions and docs/cli.md
+    Docs(docs::Args),
+    /// Feed a reader of untrusted bytes with noise
+    Fuzz(fuzz::Args),
+    /// Pack the release binaries, man pages, completions and checksums into one tar
+    Dist,
+}
+
+fn main() -> ExitCode {
+    match carry_out(Chore::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(chore: Chore) -> anyhow::Result<()> {
+    match chore {
+        Chore::Ci => ci::run_steps(),
+        Chore::Test(args) => test::run(&args),
+        Chore::Tidy => tidy::run(),
+        Chore::Docs(args) => docs::run(&args),
+        Chore::Fuzz(args) => fuzz::fuzz(&args),
+        Chore::Dist => dist::dist(),
+    }
+}

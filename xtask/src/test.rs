@@ -1,0 +1,40 @@
+//! `cargo xtask test`: the tests that the README names.
+
+use crate::run;
+
+/// What `test` takes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Passed on to cargo-nextest, or to cargo test where that isn't installed; doctests are left out then
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Crates whose examples are tests; `doctest = false` elsewhere.
+const WITH_DOCTESTS: &[&str] = &["layer-format", "rootfs"];
+
+/// Runs all tests and doctests, or the tests that the arguments choose.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.args.is_empty() { all() } else { chosen(&args.args) }
+}
+
+/// Runs all tests, then the doctests.
+pub(crate) fn all() -> anyhow::Result<()> {
+    chosen(&[])?;
+    let mut line = vec!["cargo", "test", "--doc"];
+    line.extend(WITH_DOCTESTS.iter().flat_map(|name| ["--package", name]));
+    run::run(&line)
+}
+
+/// Builds the binaries that the pipelines start, then runs the tests.
+fn chosen(args: &[String]) -> anyhow::Result<()> {
+    run::run(&["cargo", "build", "--workspace", "--bins"])?;
+    let mut line = if run::works(&["cargo", "nextest", "--version"]) {
+        vec!["cargo", "nextest", "run", "--workspace"]
+    } else {
+        // `--tests` is every target that has tests, and leaves the doctests to their own step.
+        vec!["cargo", "test", "--workspace", "--tests"]
+    };
+    line.extend(args.iter().map(String::as_str));
+    run::run(&line)
+}

@@ -1,0 +1,265 @@
+//! Who may use whom: HOUSE's drawing and its table of packages, as they are checked.
+
+use super::Findings;
+use crate::workspace::{Dependency, Member, Origin, Purpose, Workspace};
+
+/// A shared crate and who may use it. `COMMANDS` stands for every command.
+const SHARED: &[(&str, &[&str])] = &[
+    // `cli` asks it for the kinds of trouble that have exit codes, nothing else.
+    ("layer-format", &[COMMANDS, "registry", "rootfs", "store", "cli"]),
+    ("store", &[COMMANDS]),
+    ("registry", &["pull", "push"]),
+    ("rootfs", &["unpack", "snapshot", "union", "changes"]),
+    ("cli", &[COMMANDS]),
+];
+
+/// An external package and who may use it, in the code or in its tests. The kit in `tests` has its own tar and
+/// hashing on purpose: a mistake in our writer cannot hide in our reader's test.
+const EXTERNAL: &[(&str, &[&str])] = &[
+    ("anyhow", &["cli", COMMANDS, "xtask", "tests"]),
+    ("clap", &["cli", COMMANDS, "xtask"]),
+    ("clap_complete", &["xtask"]),
+    ("clap_mangen", &["xtask"]),
+    ("flate2", &["layer-format", "tests"]),
+    ("indicatif", &["cli"]),
+    ("insta", TESTS_ONLY),
+    ("proptest", TESTS_ONLY),
+    ("reqwest", &["registry"]),
+    ("ring", &["layer-format"]),
+    ("rustix", &["rootfs", "store", "cli", "tests"]),
+    ("rustls", &["registry"]),
+    ("rustls-native-certs", &["registry"]),
+    ("serde", &["layer-format", "store", "registry", COMMANDS]),
+    ("serde_json", &["layer-format", "store", "registry", "cli", COMMANDS, "xtask", "tests"]),
+    ("sha2", &["layer-format", "tests"]),
+    ("signal-hook", &["cli"]),
+    ("tar", &["layer-format", "tests"]),
+    ("tempfile", &["commit", "tests"]),
+    ("thiserror", &["layer-format", "store", "registry", "rootfs"]),
+    ("zstd", &["layer-format", "tests"]),
+];
+
+/// Packages that any crate's tests may use.
+const FOR_ANY_TEST: &[&str] = &["insta", "proptest", "tempfile"];
+const TESTS_ONLY: &[&str] = &[];
+const COMMANDS: &str = "the commands";
+
+/// How many direct dependencies a crate's code may have.
+const MOST_DEPENDENCIES: usize = 8;
+
+/// Features that would decode a blob under our digest.
+const DECODING: &[&str] = &["gzip", "zstd", "brotli", "deflate"];
+
+/// Checks every edge between packages.
+pub(super) fn check(workspace: &Workspace) -> Findings {
+    let mut findings = Findings::new();
+    for member in &workspace.members {
+        findings.extend(member.dependencies.iter().filter_map(|each| edge(member, each)));
+        findings.extend(ceiling(member));
+    }
+    for feature in
+        workspace.reqwest_features.iter().filter(|each| DECODING.contains(&each.as_str()))
+    {
+        findings.push(format!(
+            "Cargo.toml: reqwest's feature {feature} would decode a blob under our digest"
+        ));
+    }
+    findings
+}
+
+/// Whether a package in `crates` is a command: it is if it isn't one of the shared ones.
+pub(super) fn is_command(member: &Member) -> bool {
+    member.dir.starts_with("crates/") && SHARED.iter().all(|(name, _)| *name != member.name)
+}
+
+fn edge(member: &Member, dependency: &Dependency) -> Option<String> {
+    let why = match dependency.origin {
+        Origin::Ours => our_edge(member, dependency),
+        Origin::External => external_edge(member, dependency),
+    }?;
+    Some(format!("{}/Cargo.toml: {} {why}", member.dir, dependency.name))
+}
+
+fn our_edge(member: &Member, dependency: &Dependency) -> Option<String> {
+    let name = dependency.name.as_str();
+    let for_tests = dependency.purpose == Purpose::Tests;
+    match (member.name.as_str(), name) {
+        (_, "xtask") => Some("is for chores: nothing uses it".to_owned()),
+        ("xtask", "tests") => None,
+        (_, "tests") if for_tests => None,
+        (_, "tests") => Some("is the kit: only tests use it".to_owned()),
+        ("tests", _) if for_tests => None,
+        ("tests", _) => Some("is ours: the kit's library uses none of our crates".to_owned()),
+        ("xtask", _) if shared(name).is_none() => None,
+        _ => match shared(name) {
+            Some(users) if allowed(member, users) => None,
+            Some(users) => Some(format!("is only for {}", users.join(", "))),
+            None => Some("is a command: only xtask uses one, for its Args".to_owned()),
+        },
+    }
+}
+
+fn external_edge(member: &Member, dependency: &Dependency) -> Option<String> {
+    let name = dependency.name.as_str();
+    if dependency.purpose == Purpose::Tests && FOR_ANY_TEST.contains(&name) {
+        return None;
+    }
+    match EXTERNAL.iter().find(|(package, _)| *package == name) {
+        None => Some(
+            "is not agreed: a line in xtask/src/tidy/edges.rs says where it belongs".to_owned(),
+        ),
+        Some((_, users)) if allowed(member, users) => None,
+        Some((_, [])) => Some("is for tests only".to_owned()),
+        Some((_, users)) => Some(format!("is only for {}", users.join(", "))),
+    }
+}
+
+fn ceiling(member: &Member) -> Option<String> {
+    let n_code = member.dependencies.iter().filter(|each| each.purpose == Purpose::Code).count();
+    let over = member.dir.starts_with("crates/") && n_code > MOST_DEPENDENCIES;
+    over.then(|| {
+        format!(
+            "{}/Cargo.toml: {n_code} direct dependencies, at most {MOST_DEPENDENCIES}",
+            member.dir
+        )
+    })
+}
+
+fn shared(name: &str) -> Option<&'static [&'static str]> {
+    SHARED.iter().find(|(shared, _)| *shared == name).map(|(_, users)| *users)
+}
+
+fn allowed(member: &Member, users: &[&str]) -> bool {
+    users.contains(&member.name.as_str()) || (users.contains(&COMMANDS) && is_command(member))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, dir: &str, dependencies: &[(&str, Purpose, Origin)]) -> Workspace {
+        let dependencies = dependencies
+            .iter()
+            .map(|&(name, purpose, origin)| Dependency { name: name.to_owned(), purpose, origin })
+            .collect();
+        let member = Member { name: name.to_owned(), dir: dir.to_owned(), dependencies };
+        Workspace { members: vec![member], ..Workspace::default() }
+    }
+
+    #[track_caller]
+    fn check_edge(from: &str, dependency: (&str, Purpose, Origin), expected: &[&str]) {
+        let dir = if from == "tests" || from == "xtask" {
+            from.to_owned()
+        } else {
+            format!("crates/{from}")
+        };
+        assert_eq!(check(&member(from, &dir, &[dependency])), expected);
+    }
+
+    use Origin::{External, Ours};
+    use Purpose::{Code, Tests};
+
+    #[test]
+    fn commands_join_the_shared_crates() {
+        check_edge("pull", ("registry", Code, Ours), &[]);
+        check_edge("save", ("store", Code, Ours), &[]);
+        check_edge(
+            "save",
+            ("registry", Code, Ours),
+            &["crates/save/Cargo.toml: registry is only for pull, push"],
+        );
+        check_edge(
+            "save",
+            ("pull", Code, Ours),
+            &["crates/save/Cargo.toml: pull is a command: only xtask uses one, for its Args"],
+        );
+    }
+
+    #[test]
+    fn shared_crates_do_not_know_each_other() {
+        check_edge("rootfs", ("layer-format", Code, Ours), &[]);
+        check_edge("cli", ("layer-format", Code, Ours), &[]);
+        check_edge(
+            "rootfs",
+            ("store", Code, Ours),
+            &["crates/rootfs/Cargo.toml: store is only for the commands"],
+        );
+        check_edge(
+            "rootfs",
+            ("store", Tests, Ours),
+            &["crates/rootfs/Cargo.toml: store is only for the commands"],
+        );
+    }
+
+    #[test]
+    fn the_kit_stands_apart() {
+        check_edge("tests", ("layer-format", Tests, Ours), &[]);
+        check_edge(
+            "tests",
+            ("layer-format", Code, Ours),
+            &["tests/Cargo.toml: layer-format is ours: the kit's library uses none of our crates"],
+        );
+        check_edge("pull", ("tests", Tests, Ours), &[]);
+        check_edge(
+            "pull",
+            ("tests", Code, Ours),
+            &["crates/pull/Cargo.toml: tests is the kit: only tests use it"],
+        );
+        check_edge("xtask", ("tests", Code, Ours), &[]);
+        check_edge("xtask", ("pull", Code, Ours), &[]);
+        check_edge(
+            "xtask",
+            ("store", Code, Ours),
+            &["xtask/Cargo.toml: store is only for the commands"],
+        );
+    }
+
+    #[test]
+    fn external_packages_have_their_places() {
+        check_edge("registry", ("reqwest", Code, External), &[]);
+        check_edge(
+            "pull",
+            ("reqwest", Code, External),
+            &["crates/pull/Cargo.toml: reqwest is only for registry"],
+        );
+        check_edge("pull", ("anyhow", Code, External), &[]);
+        check_edge("pull", ("proptest", Tests, External), &[]);
+        check_edge(
+            "pull",
+            ("proptest", Code, External),
+            &["crates/pull/Cargo.toml: proptest is for tests only"],
+        );
+        check_edge(
+            "pull",
+            ("regex", Code, External),
+            &[
+                "crates/pull/Cargo.toml: regex is not agreed: a line in xtask/src/tidy/edges.rs says where it belongs",
+            ],
+        );
+    }
+
+    #[test]
+    fn nine_direct_dependencies_are_too_many() {
+        let eight = vec![("serde", Code, External); 8];
+        let nine = [&eight[..], &[("serde", Code, External)]].concat();
+        let tests = [&eight[..], &[("insta", Tests, External)]].concat();
+        assert_eq!(check(&member("store", "crates/store", &eight)), Findings::new());
+        assert_eq!(check(&member("store", "crates/store", &tests)), Findings::new());
+        assert_eq!(
+            check(&member("store", "crates/store", &nine)),
+            ["crates/store/Cargo.toml: 9 direct dependencies, at most 8"]
+        );
+    }
+
+    #[test]
+    fn reqwest_never_decodes() {
+        let workspace = Workspace {
+            reqwest_features: vec!["blocking".to_owned(), "gzip".to_owned()],
+            ..Workspace::default()
+        };
+        assert_eq!(
+            check(&workspace),
+            ["Cargo.toml: reqwest's feature gzip would decode a blob under our digest"]
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! What a member's Cargo.toml says: nothing that the root says already.
+
+use super::Findings;
+use super::tree::Tree;
+use crate::workspace::Workspace;
+
+/// Checks every member's manifest.
+pub(super) fn check(tree: &Tree, workspace: &Workspace) -> Findings {
+    let manifests = workspace.members.iter().map(|member| format!("{}/Cargo.toml", member.dir));
+    manifests.filter_map(|path| Some(manifest(&path, tree.text(&path)?))).flatten().collect()
+}
+
+fn manifest(path: &str, text: &str) -> Findings {
+    let mut findings = Findings::new();
+    let mut section = "";
+    let mut lints = false;
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.trim_matches(['[', ']']);
+        }
+        lints |= section == "lints" && line == "workspace = true";
+        if let Some(why) = repeats(section, line) {
+            findings.push(format!("{path}:{number}: {why}"));
+        }
+    }
+    if !lints {
+        findings
+            .push(format!("{path}: the workspace's lints are missing: [lints] workspace = true"));
+    }
+    findings
+}
+
+/// Why a line of a section belongs in the root's manifest.
+fn repeats(section: &str, line: &str) -> Option<&'static str> {
+    let (table, of) = section.rsplit_once('.').unwrap_or(("", section));
+    if table.ends_with("dependencies") && line.starts_with('[') {
+        return Some("write NAME.workspace = true, not a table of its own");
+    }
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    if line.starts_with('#') {
+        None
+    } else if of.ends_with("dependencies") {
+        let plain = key.strip_suffix(".workspace").is_some_and(|name| !name.contains('.'));
+        (!plain || value != "true")
+            .then_some("write NAME.workspace = true: the root says version and features")
+    } else if section == "package"
+        && ["version", "edition", "rust-version", "license", "publish"].contains(&key)
+    {
+        Some("write KEY.workspace = true: the root says it")
+    } else if section.starts_with("features") {
+        Some("a feature needs two users who want different things")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_text(text: &str, expected: &[&str]) {
+        assert_eq!(manifest("Cargo.toml", &format!("{text}[lints]\nworkspace = true\n")), expected);
+    }
+
+    const PLAIN: &str = "write NAME.workspace = true: the root says version and features";
+
+    #[test]
+    fn inherited_dependencies_pass() {
+        check_text(
+            "[package]\nversion.workspace = true\n[dependencies]\n# why\nanyhow.workspace = true\n",
+            &[],
+        );
+    }
+
+    #[test]
+    fn versions_and_features_stay_at_the_root() {
+        check_text("[dependencies]\nanyhow = \"1\"\n", &[&format!("Cargo.toml:2: {PLAIN}")]);
+        check_text(
+            "[dev-dependencies]\na = { workspace = true, features = [] }\n",
+            &[&format!("Cargo.toml:2: {PLAIN}")],
+        );
+        check_text(
+            "[target.'cfg(unix)'.dependencies]\na.version = \"1\"\n",
+            &[&format!("Cargo.toml:2: {PLAIN}")],
+        );
+        check_text(
+            "[dependencies.anyhow]\nworkspace = true\n",
+            &["Cargo.toml:1: write NAME.workspace = true, not a table of its own"],
+        );
+        check_text(
+            "[package]\nversion = \"1.0.0\"\n",
+            &["Cargo.toml:2: write KEY.workspace = true: the root says it"],
+        );
+    }
+
+    #[test]
+    fn a_member_without_the_lints_is_found() {
+        assert_eq!(
+            manifest("Cargo.toml", "[package]\n"),
+            ["Cargo.toml: the workspace's lints are missing: [lints] workspace = true"]
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! `cargo xtask tidy`: what no lint can say about the tree.
+//!
+//! ```text
+//! tree.rs       the files: paths and bytes, from git or from a test
+//! edges.rs      who may use whom, and which external package belongs where
+//! manifests.rs  what a member's Cargo.toml may not say
+//! licences.rs   which licences a dependency may have
+//! rust.rs       one Rust file: front page, sizes, forbidden words
+//! layout.rs     several files together: forgotten modules, missing tests
+//! text.rs       any file: size, binary, trailing blanks, long scripts
+//! ```
+//!
+//! Rust is read line by line, never parsed: the tree is rustfmt's, so columns mean something. Each check is a
+//! function from the tree, or from what cargo says, to findings; all of them are reported, not the first.
+
+mod edges;
+mod layout;
+mod licences;
+mod manifests;
+mod rust;
+mod text;
+mod tree;
+
+use anyhow::ensure;
+
+use crate::run::{root, say};
+use crate::workspace::Workspace;
+
+use tree::Tree;
+
+/// One line each: where, and what is wrong.
+type Findings = Vec<String>;
+
+/// Runs every check and reports every finding.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let tree = Tree::read(&root())?;
+    let workspace = Workspace::read()?;
+    let findings = findings(&tree, &workspace);
+    for finding in &findings {
+        say(finding);
+    }
+    ensure!(findings.is_empty(), "tidy: {} findings", findings.len());
+    Ok(())
+}
+
+fn findings(tree: &Tree, workspace: &Workspace) -> Findings {
+    let mut findings = [
+        edges::check(workspace),
+        manifests::check(tree, workspace),
+        licences::check(workspace),
+        rust::check(tree),
+        layout::check(tree, workspace),
+        text::check(tree),
+    ]
+    .concat();
+    findings.sort();
+    findings
+}
