@@ -85,7 +85,7 @@ impl Digest {
         format!("{algorithm}:{hex}").parse().ok()
     }
 
-    /// The chain ID of a layer stack (image-spec, config.md, "Layer ChainID"), given the one below.
+    /// The chain ID of a layer stack (image-spec, config.md, "Layer `ChainID`"), given the one below.
     pub fn chain(below: Option<&Self>, layer: &DiffId) -> Self {
         match below {
             None => layer.0,
@@ -161,7 +161,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// The digest of a layer's uncompressed tar (image-spec, config.md, "Layer DiffID").
+/// The digest of a layer's uncompressed tar (image-spec, config.md, "Layer `DiffID`").
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DiffId(pub Digest);
@@ -273,7 +273,11 @@ impl<R: Read> Verified<R> {
         if found == self.expected {
             return Ok(());
         }
-        Err(Error::DigestMismatch { what: self.what, expected: self.expected, found })
+        Err(Error::DigestMismatch {
+            what: self.what,
+            expected: self.expected.into(),
+            found: found.into(),
+        })
     }
 }
 

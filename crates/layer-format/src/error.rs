@@ -21,9 +21,9 @@ pub enum Error {
         /// The thing: `blob`, `layer`, `config`…
         what: &'static str,
         /// What was promised.
-        expected: Digest,
+        expected: Box<Digest>,
         /// What the bytes hash to.
-        found: Digest,
+        found: Box<Digest>,
     },
     /// Content that is longer or shorter than promised.
     #[error("{digest}: size mismatch: expected {expected} bytes, found {found}")]

@@ -33,6 +33,7 @@ pub fn read_document(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8
 
 /// A manifest or an index: what a name or an index entry points at.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful exist at a time")]
 pub enum Document {
     /// One image.
     Manifest(Manifest),

@@ -106,7 +106,7 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, Error> {
         let malformed = || Error::MalformedPlatform { text: text.chars().take(100).collect() };
         let is_word = |part: &&str| {
-            !part.is_empty()
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
         };
         let parts: Vec<&str> = text.split('/').collect();

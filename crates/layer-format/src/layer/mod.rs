@@ -1,7 +1,27 @@
 //! One layer: a tar of file-system changes (image-spec, layer.md).
+//!
+//! [`Reader`] turns an uncompressed tar into [`Change`]s, whoever wrote it; [`Writer`] turns changes into a tar, always
+//! the same one. Neither knows a file system: what a change does to one is for others to decide.
+//!
+//! ```text
+//! layer   = *( global | member ) end
+//! member  = *( PAX 'x' | GNU 'L' | GNU 'K' ) header content
+//! header  = 512 bytes: old (v7), ustar, star or GNU
+//! content = as many bytes as the header says, filled up to whole blocks
+//! end     = two blocks of zeros, and whatever follows
+//! ```
 
+mod blocks;
 mod entry;
+mod header;
 mod path;
+mod pax;
+mod reader;
+mod sparse;
+mod whiteout;
+mod writer;
 
 pub use entry::{Change, Entry, EntryKind, Timestamp};
 pub use path::{EntryPath, escape};
+pub use reader::Reader;
+pub use writer::Writer;

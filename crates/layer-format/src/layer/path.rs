@@ -19,7 +19,7 @@ impl EntryPath {
     /// Normalises a name as it stands in a tar: leading, doubled and trailing slashes and `.` go; a name with a `..`
     /// component or a NUL is refused, because no honest producer writes one and readers disagree on its meaning.
     pub fn parse(name: &[u8]) -> Result<Self, Error> {
-        let refuse = |reason| Err(Error::MalformedEntry { path: escape(name), reason });
+        let refuse = |reason| Err(refuse(name, reason));
         if name.contains(&0) {
             return refuse("a NUL in the name");
         }
@@ -28,12 +28,7 @@ impl EntryPath {
             match component {
                 b"" | b"." => {}
                 b".." => return refuse("the name leads out of the root (..)"),
-                component => {
-                    if !path.is_empty() {
-                        path.push(b'/');
-                    }
-                    path.extend_from_slice(component);
-                }
+                component => push(&mut path, component),
             }
         }
         Ok(Self(path))
@@ -79,10 +74,7 @@ impl EntryPath {
                 && !name.contains(&0)
         );
         let mut path = self.0.clone();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
+        push(&mut path, name);
         Self(path)
     }
 
@@ -93,6 +85,13 @@ impl EntryPath {
         }
         self.0.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
     }
+}
+
+fn push(path: &mut Vec<u8>, component: &[u8]) {
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(component);
 }
 
 impl fmt::Display for EntryPath {
@@ -107,21 +106,27 @@ impl fmt::Debug for EntryPath {
     }
 }
 
+/// Says of the entry `name` which rule it breaks.
+pub(super) fn refuse(name: &[u8], reason: &'static str) -> Error {
+    Error::MalformedEntry { path: escape(name), reason }
+}
+
 /// Shows any bytes on one line of a terminal: what is not a printable character becomes `\xNN` or `\u{…}`.
 pub fn escape(bytes: &[u8]) -> String {
+    use fmt::Write;
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
                 '\\' => shown.push_str("\\\\"),
                 character if character.is_control() || is_invisible(character) => {
-                    shown.extend(character.escape_default())
+                    shown.extend(character.escape_default());
                 }
                 character => shown.push(character),
             }
         }
         for byte in chunk.invalid() {
-            shown.push_str(&format!("\\x{byte:02x}"));
+            write!(shown, "\\x{byte:02x}").expect("a String takes everything");
         }
     }
     shown

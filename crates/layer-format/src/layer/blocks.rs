@@ -1,0 +1,165 @@
+//! The 512-byte blocks of a tar, and the content that lies between its headers.
+//!
+//! Knows nothing of what headers mean. What it holds in memory is bounded by its callers, never by the input.
+
+use std::io::{self, BufRead};
+
+use super::header::Header;
+use crate::error::Error;
+
+/// The unit of a tar.
+pub(super) const BLOCK: usize = 512;
+
+/// A tar, cut where its headers say.
+#[derive(Debug)]
+pub(super) struct Blocks<R> {
+    inner: R,
+    content: u64,
+    padding: u64,
+}
+
+impl<R: BufRead> Blocks<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, content: 0, padding: 0 }
+    }
+
+    pub(super) fn into_inner(self) -> R {
+        self.inner
+    }
+
+    /// How many bytes of the current content are still unread.
+    pub(super) fn content(&self) -> u64 {
+        self.content
+    }
+
+    /// Says that `size` bytes of content and what fills their last block come next.
+    pub(super) fn begin_content(&mut self, size: u64) {
+        self.content = size;
+        self.padding = size.wrapping_neg() % BLOCK as u64;
+    }
+
+    /// The next header; `None` at the end of the archive, which is read up to the input's end.
+    ///
+    /// An archive may also just stop between two members, or after one block of zeros, as Go's reader lets it: that a
+    /// layer is whole is shown by its digest.
+    pub(super) fn read_header(&mut self) -> Result<Option<Header>, Error> {
+        let Some(block) = self.read_block()? else { return Ok(None) };
+        if block != [0; BLOCK] {
+            return Header::parse(block).map(Some);
+        }
+        match self.read_block()? {
+            Some(block) if block != [0; BLOCK] => {
+                Err(Error::MalformedHeader { reason: "a block of zeros before the end" })
+            }
+            _ => self.drain().map(|()| None),
+        }
+    }
+
+    /// The next block; `None` if the input ends before it.
+    pub(super) fn read_block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
+        let mut block = [0; BLOCK];
+        let mut filled = 0;
+        while filled < BLOCK {
+            let rest = &mut block[filled..];
+            let n =
+                self.take(rest.len() as u64, |bytes| rest[..bytes.len()].copy_from_slice(bytes))?;
+            if n == 0 && filled == 0 {
+                return Ok(None);
+            }
+            if n == 0 {
+                return Err(Error::Truncated { what: "a tar header".to_owned() });
+            }
+            filled += n;
+        }
+        Ok(Some(block))
+    }
+
+    /// The next whole block of the current content; `None` if there is none.
+    pub(super) fn read_content_block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
+        let Some(rest) = self.content.checked_sub(BLOCK as u64) else { return Ok(None) };
+        let block = self.read_block()?;
+        self.content = rest;
+        Ok(block)
+    }
+
+    /// Appends all of the current content to `text`; `false` if the input ended inside it.
+    pub(super) fn read_content(&mut self, text: &mut Vec<u8>) -> Result<bool, Error> {
+        while self.content > 0 {
+            let n = self.take(self.content, |bytes| text.extend_from_slice(bytes))?;
+            if n == 0 {
+                return Ok(false);
+            }
+            self.content -= n as u64;
+        }
+        Ok(true)
+    }
+
+    /// Leaves the rest of the current content and its padding behind; `false` if the input ended inside the content.
+    pub(super) fn skip_content(&mut self) -> Result<bool, Error> {
+        while self.content > 0 {
+            let n = self.take(self.content, |_| ())?;
+            if n == 0 {
+                return Ok(false);
+            }
+            self.content -= n as u64;
+        }
+        while self.padding > 0 {
+            let n = self.take(self.padding, |_| ())?;
+            self.padding = if n == 0 { 0 } else { self.padding - n as u64 };
+        }
+        Ok(true)
+    }
+
+    /// What is buffered of the current content; empty where it ends, or where the input does.
+    pub(super) fn fill_content(&mut self) -> io::Result<&[u8]> {
+        if self.content == 0 {
+            return Ok(&[]);
+        }
+        let available = self.inner.fill_buf()?;
+        Ok(&available[..at_most(available.len(), self.content)])
+    }
+
+    /// Reads from the current content past any buffer; 0 where it ends, or where the input does.
+    pub(super) fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = at_most(buffer.len(), self.content);
+        if n == 0 {
+            return Ok(0);
+        }
+        let n = self.inner.read(&mut buffer[..n])?;
+        self.content -= n as u64;
+        Ok(n)
+    }
+
+    /// Takes `n` bytes, which must have been seen, from the current content.
+    pub(super) fn consume(&mut self, n: usize) {
+        let n = at_most(n, self.content);
+        self.inner.consume(n);
+        self.content -= n as u64;
+    }
+
+    fn drain(&mut self) -> Result<(), Error> {
+        while self.take(u64::MAX, |_| ())? > 0 {}
+        Ok(())
+    }
+
+    /// Shows what is buffered, up to `limit` bytes, and takes it; 0 at the input's end.
+    fn take(&mut self, limit: u64, mut see: impl FnMut(&[u8])) -> Result<usize, Error> {
+        loop {
+            match self.inner.fill_buf() {
+                Ok(available) => {
+                    let n = at_most(available.len(), limit);
+                    see(&available[..n]);
+                    self.inner.consume(n);
+                    return Ok(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("reading a layer", error)),
+            }
+        }
+    }
+}
+
+/// The smaller of a length in memory and a length in the archive.
+fn at_most(length: usize, limit: u64) -> usize {
+    usize::try_from(limit).map_or(length, |limit| length.min(limit))
+}

@@ -1,0 +1,382 @@
+//! Reads a layer in one pass, whoever wrote it.
+//!
+//! What a PAX record says goes before what a GNU long name says, and that before the header. Memory is bounded by the
+//! limits in `pax` and `sparse`; no size that the archive claims is ever allocated.
+
+use std::borrow::Cow;
+use std::io::{self, BufRead, Read};
+
+use super::blocks::Blocks;
+use super::entry::{Change, Entry, EntryKind, Timestamp};
+use super::header::{Dialect, Field, GID, Header, MAJOR, MINOR, MODE, MTIME, UID, text};
+use super::path::{EntryPath, escape, refuse};
+use super::pax::{self, Extended};
+use super::sparse::{self, Map};
+use super::whiteout::{self, Mark};
+use crate::error::Error;
+
+/// A layer being read: changes one by one, and the content of the file just read in between.
+///
+/// As a [`Read`] and [`BufRead`] it is the content of the entry that [`read_change`](Self::read_change) gave last:
+/// [`EntryKind::content_size`] bytes exactly, the data of a sparse file without its holes. What nobody reads is skipped.
+/// Slices of [`fill_buf`](BufRead::fill_buf) are the input's own buffer.
+#[derive(Debug)]
+pub struct Reader<R> {
+    blocks: Blocks<R>,
+    pending: Pending,
+    comment: Option<Vec<u8>>,
+    /// Whose content comes next, for errors.
+    name: Vec<u8>,
+    /// The content of the last PAX or long-name member; here to be reused.
+    text: Vec<u8>,
+    state: State,
+}
+
+/// What the members before an entry say about it.
+#[derive(Debug, Default)]
+struct Pending {
+    name: Option<Vec<u8>>,
+    link_name: Option<Vec<u8>>,
+    extended: Option<Box<Extended>>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.name.is_none() && self.link_name.is_none() && self.extended.is_none()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Reading,
+    Ended,
+    Failed,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads the uncompressed tar in `inner`. An empty input is an empty layer.
+    pub fn new(inner: R) -> Self {
+        Self {
+            blocks: Blocks::new(inner),
+            pending: Pending::default(),
+            comment: None,
+            name: Vec::new(),
+            text: Vec::new(),
+            state: State::Reading,
+        }
+    }
+
+    /// The next change; what is left of the previous one's content is skipped.
+    ///
+    /// `None` at the end of the archive, when whatever follows it has been read too, so that a hash below has seen all.
+    pub fn read_change(&mut self) -> Result<Option<Change>, Error> {
+        match self.state {
+            State::Ended => return Ok(None),
+            State::Failed => {
+                return Err(Error::MalformedHeader { reason: "reading on after an error" });
+            }
+            State::Reading => {}
+        }
+        self.state = State::Failed;
+        let change = self.advance()?;
+        self.state = if change.is_some() { State::Reading } else { State::Ended };
+        Ok(change)
+    }
+
+    /// The comment in the PAX global headers read so far; the last one counts.
+    pub fn comment(&self) -> Option<&[u8]> {
+        self.comment.as_deref()
+    }
+
+    /// The input again: at its end, once [`read_change`](Self::read_change) gave `None`.
+    pub fn into_inner(self) -> R {
+        self.blocks.into_inner()
+    }
+
+    fn advance(&mut self) -> Result<Option<Change>, Error> {
+        loop {
+            self.skip_content()?;
+            let Some(header) = self.blocks.read_header()? else {
+                if self.pending.is_empty() {
+                    return Ok(None);
+                }
+                return Err(Error::MalformedHeader {
+                    reason: "an extended header without an entry",
+                });
+            };
+            match header.typeflag() {
+                b'x' => {
+                    self.read_text(&header, pax::LIMIT)?;
+                    self.pending.extended = Some(Box::new(Extended::parse(&self.text)?));
+                }
+                b'g' => self.read_global(&header)?,
+                b'L' => self.pending.name = self.read_long_name(&header)?,
+                b'K' => self.pending.link_name = self.read_long_name(&header)?,
+                b'V' => {
+                    self.pending = Pending::default();
+                    let size = header.size().map_err(|reason| refuse(&header.name(), reason))?;
+                    self.begin_content(&header.name(), size);
+                }
+                _ => {
+                    if let Some(change) = self.read_entry(&header)? {
+                        return Ok(Some(change));
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_global(&mut self, header: &Header) -> Result<(), Error> {
+        if !self.pending.is_empty() {
+            return Err(Error::MalformedHeader {
+                reason: "a global header between an entry and its extended header",
+            });
+        }
+        self.read_text(header, pax::LIMIT)?;
+        if let Some(comment) = pax::comment(&self.text)? {
+            self.comment = Some(comment).filter(|comment| !comment.is_empty()).map(<[u8]>::to_vec);
+        }
+        Ok(())
+    }
+
+    fn read_long_name(&mut self, header: &Header) -> Result<Option<Vec<u8>>, Error> {
+        // One more for the NUL that ends it.
+        self.read_text(header, pax::NAME_LIMIT + 1)?;
+        pax::name(text(&self.text), "a long name")
+    }
+
+    /// Reads the content of a member that says something about another one.
+    fn read_text(&mut self, header: &Header, limit: u64) -> Result<(), Error> {
+        let size = header.size().map_err(|reason| Error::MalformedHeader { reason })?;
+        if size > limit {
+            return Err(Error::TooLarge { what: "an extended header".to_owned(), limit });
+        }
+        self.text.clear();
+        self.blocks.begin_content(size);
+        if !self.blocks.read_content(&mut self.text)? {
+            return Err(Error::Truncated { what: "an extended header".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Reads the entry with this header; `None` if it is none of ours.
+    fn read_entry(&mut self, header: &Header) -> Result<Option<Change>, Error> {
+        let Pending { name, link_name, extended } = std::mem::take(&mut self.pending);
+        let mut extended = extended.map_or_else(Extended::default, |extended| *extended);
+        let name = extended.sparse.name.take().or(extended.path.take()).or(name);
+        let name = name.map_or_else(|| header.name(), Cow::Owned);
+        let link_name = extended.link_path.take().or(link_name);
+        let link_name = link_name.map_or(Cow::Borrowed(header.link_name()), Cow::Owned);
+
+        let size = extended
+            .size
+            .map_or_else(|| header.size(), Ok)
+            .map_err(|reason| refuse(&name, reason))?;
+        let shape = Shape::of(header.typeflag(), &name, size)
+            .ok_or_else(|| refuse(&name, "an unknown type"))?;
+        self.begin_content(&name, if shape.has_content(header.typeflag()) { size } else { 0 });
+        let map = sparse::read_map(
+            header,
+            std::mem::take(&mut extended.sparse),
+            &name,
+            &mut self.blocks,
+        )?;
+        if map.is_some() && shape != Shape::File {
+            return Err(refuse(&name, "a sparse file that is no file"));
+        }
+
+        let path = EntryPath::parse(&name)?;
+        let placed = match Mark::of(&path)? {
+            Mark::Plain => shape_kind(header, shape, &path, &link_name)?,
+            Mark::Leftover => None,
+            Mark::Remove(path) => return self.without_content(Some(Change::Remove(path))),
+            Mark::Opaque(path) => return self.without_content(Some(Change::Opaque(path))),
+        };
+        let Some(kind) = placed else { return self.without_content(None) };
+        let entry = build(header, path, self.measure(kind, map), extended)?;
+        if matches!(entry.kind, EntryKind::File { .. }) {
+            return Ok(Some(Change::Add(entry)));
+        }
+        self.without_content(Some(Change::Add(entry)))
+    }
+
+    /// Puts sizes into a file's kind, as the content has begun and the map is read.
+    fn measure(&self, kind: EntryKind, map: Option<Map>) -> EntryKind {
+        match (kind, map) {
+            (EntryKind::File { .. }, Some(map)) => {
+                EntryKind::File { size: map.size, data: Some(map.pieces) }
+            }
+            (EntryKind::File { .. }, None) => {
+                EntryKind::File { size: self.blocks.content(), data: None }
+            }
+            (kind, _) => kind,
+        }
+    }
+
+    fn without_content(&mut self, change: Option<Change>) -> Result<Option<Change>, Error> {
+        self.skip_content()?;
+        Ok(change)
+    }
+
+    fn begin_content(&mut self, name: &[u8], size: u64) {
+        self.blocks.begin_content(size);
+        self.name.clear();
+        self.name.extend_from_slice(name);
+    }
+
+    fn skip_content(&mut self) -> Result<(), Error> {
+        if self.blocks.skip_content()? { Ok(()) } else { Err(self.truncated()) }
+    }
+
+    fn truncated(&self) -> Error {
+        Error::Truncated { what: format!("entry {}", escape(&self.name)) }
+    }
+}
+
+impl<R: BufRead> Read for Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.blocks.read_some(buffer)?;
+        if n == 0 && !buffer.is_empty() && self.blocks.content() > 0 {
+            self.state = State::Failed;
+            return Err(self.truncated().into());
+        }
+        Ok(n)
+    }
+}
+
+impl<R: BufRead> BufRead for Reader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.blocks.content() > 0 && self.blocks.fill_content()?.is_empty() {
+            self.state = State::Failed;
+            return Err(self.truncated().into());
+        }
+        self.blocks.fill_content()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.blocks.consume(n);
+    }
+}
+
+/// The types of entry, as far as the type byte and the name tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    File,
+    Hardlink,
+    Symlink,
+    CharDevice,
+    BlockDevice,
+    Directory,
+    Fifo,
+}
+
+impl Shape {
+    fn of(typeflag: u8, name: &[u8], size: u64) -> Option<Self> {
+        Some(match typeflag {
+            // Before there was a type for directories, a slash said it. Go's reader believes that of the old type only;
+            // GNU tar and libarchive of the new one too, where we do if no content says otherwise.
+            0 if name.ends_with(b"/") => Self::Directory,
+            b'0' if name.ends_with(b"/") && size == 0 => Self::Directory,
+            0 | b'0' | b'7' | b'S' => Self::File,
+            b'1' => Self::Hardlink,
+            b'2' => Self::Symlink,
+            b'3' => Self::CharDevice,
+            b'4' => Self::BlockDevice,
+            b'5' | b'D' => Self::Directory,
+            b'6' => Self::Fifo,
+            _ => return None,
+        })
+    }
+
+    /// Whether the size says what follows the header; as in Go's reader, it says nothing where there can't be content.
+    /// A GNU dump directory has the names of its files there.
+    fn has_content(self, typeflag: u8) -> bool {
+        self == Self::File || typeflag == b'D'
+    }
+}
+
+/// The entry's kind, a file's without its size; `None` for a hard link to what AUFS left behind.
+fn shape_kind(
+    header: &Header,
+    shape: Shape,
+    path: &EntryPath,
+    target: &[u8],
+) -> Result<Option<EntryKind>, Error> {
+    let refuse = |reason| Err(refuse(path.as_bytes(), reason));
+    if path.is_root() && shape != Shape::Directory {
+        return refuse("the root can only be a directory");
+    }
+    Ok(Some(match shape {
+        Shape::File => EntryKind::File { size: 0, data: None },
+        Shape::Directory => EntryKind::Directory,
+        Shape::Fifo => EntryKind::Fifo,
+        Shape::Symlink if target.is_empty() => return refuse("a symbolic link to nothing"),
+        Shape::Symlink if target.contains(&0) => return refuse("a NUL in a link's target"),
+        Shape::Symlink => EntryKind::Symlink { target: target.to_vec() },
+        Shape::Hardlink => return hard_link(path, target),
+        Shape::CharDevice => {
+            let (major, minor) = device(header, path)?;
+            EntryKind::CharDevice { major, minor }
+        }
+        Shape::BlockDevice => {
+            let (major, minor) = device(header, path)?;
+            EntryKind::BlockDevice { major, minor }
+        }
+    }))
+}
+
+fn hard_link(path: &EntryPath, target: &[u8]) -> Result<Option<EntryKind>, Error> {
+    let refuse = |reason| Err(refuse(path.as_bytes(), reason));
+    let Ok(target) = EntryPath::parse(target) else {
+        return refuse("a hard link that leads out of the root");
+    };
+    if target.is_root() {
+        return refuse("a hard link to the root");
+    }
+    if target == *path {
+        return refuse("a hard link to itself");
+    }
+    if matches!(Mark::of(&target), Ok(Mark::Leftover)) {
+        return Ok(None);
+    }
+    if whiteout::is_reserved(&target) {
+        return refuse("a hard link to a whiteout");
+    }
+    Ok(Some(EntryKind::Hardlink { target }))
+}
+
+fn device(header: &Header, path: &EntryPath) -> Result<(u32, u32), Error> {
+    if header.dialect() == Dialect::V7 {
+        return Ok((0, 0));
+    }
+    let number = |field| unsigned(header, field, "a device number beyond 32 bits");
+    let numbers = number(MAJOR).and_then(|major| Ok((major, number(MINOR)?)));
+    numbers.map_err(|reason| refuse(path.as_bytes(), reason))
+}
+
+fn build(
+    header: &Header,
+    path: EntryPath,
+    kind: EntryKind,
+    extended: Extended,
+) -> Result<Entry, Error> {
+    let refuse = |reason| refuse(path.as_bytes(), reason);
+    let mode = header.number(MODE).map_err(refuse)? & 0o7777;
+    let mode = u32::try_from(mode).expect("twelve bits are few");
+    let uid = extended
+        .uid
+        .map_or_else(|| unsigned(header, UID, "a uid beyond 32 bits"), Ok)
+        .map_err(refuse)?;
+    let gid = extended
+        .gid
+        .map_or_else(|| unsigned(header, GID, "a gid beyond 32 bits"), Ok)
+        .map_err(refuse)?;
+    let seconds = |seconds| Timestamp { seconds, nanos: 0 };
+    let mtime =
+        extended.mtime.map_or_else(|| header.number(MTIME).map(seconds), Ok).map_err(refuse)?;
+    Ok(Entry { kind, mode, uid, gid, mtime, xattrs: extended.xattrs, path })
+}
+
+fn unsigned(header: &Header, field: Field, reason: &'static str) -> Result<u32, &'static str> {
+    u32::try_from(header.number(field)?).map_err(|_| reason)
+}
