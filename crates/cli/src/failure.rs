@@ -1,0 +1,246 @@
+//! A command's own errors: an exit code, a message, hints; and the walk along an error's chain.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::iter;
+
+use crate::output::ClosedPipe;
+use crate::{Code, Link};
+
+/// An error that knows its exit code and what the user can do about it.
+///
+/// It can stand at any place of a chain. Without a message of its own it only adds to its cause.
+#[derive(Debug, Default)]
+pub struct Failure {
+    code: Option<Code>,
+    message: Option<String>,
+    hints: Vec<String>,
+    cause: Option<anyhow::Error>,
+}
+
+impl Failure {
+    /// A failure with an exit code and a message that says which thing it is about.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code: Some(code), message: Some(message.into()), ..Self::default() }
+    }
+
+    /// A failure that adds nothing to `cause` but what is attached later.
+    pub fn from_cause(cause: impl Into<anyhow::Error>) -> Self {
+        Self { cause: Some(cause.into()), ..Self::default() }
+    }
+
+    /// Attaches what the user can do about it, often a command line.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Sets the exit code; it wins over those of the causes.
+    #[must_use]
+    pub const fn code(mut self, code: Code) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// Names the cause, which is reported after the message.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// Whether it only stands for its cause in a report.
+    pub(crate) const fn is_mute(&self) -> bool {
+        self.message.is_none()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.message, &self.cause) {
+            (Some(message), _) => f.write_str(message),
+            (None, Some(cause)) => cause.fmt(f),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let cause: &(dyn Error + Send + Sync + 'static) = self.cause.as_ref()?.as_ref();
+        Some(cause)
+    }
+}
+
+/// A failure for wrong usage that the argument parser can't see.
+pub fn usage(message: impl Into<String>) -> Failure {
+    Failure::new(Code::Usage, message)
+}
+
+/// An error that ends the program with this very status and without a word.
+///
+/// For statuses that are an answer (`changes`) or somebody else's (`union … -- COMMAND`).
+pub fn silent(status: u8) -> anyhow::Error {
+    anyhow::Error::new(Silent(status))
+}
+
+#[derive(Debug)]
+struct Silent(u8);
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit status {}", self.0)
+    }
+}
+
+impl Error for Silent {}
+
+/// Hints and exit codes for any error on its way up.
+pub trait Explain<T> {
+    /// Attaches a hint to the error.
+    fn hint(self, hint: impl Into<String>) -> anyhow::Result<T>;
+
+    /// Attaches a hint that costs something to write.
+    fn with_hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T>;
+
+    /// Sets the exit code of the error; it wins over those of its causes.
+    fn code(self, code: Code) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Explain<T> for Result<T, E> {
+    fn hint(self, hint: impl Into<String>) -> anyhow::Result<T> {
+        self.map_err(|error| Failure::from_cause(error).hint(hint).into())
+    }
+
+    fn with_hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T> {
+        self.map_err(|error| Failure::from_cause(error).hint(hint()).into())
+    }
+
+    fn code(self, code: Code) -> anyhow::Result<T> {
+        self.map_err(|error| Failure::from_cause(error).code(code).into())
+    }
+}
+
+/// The links of an error's chain, outermost first.
+///
+/// `io::Error::source` leaves out the error that an `io::Error` was made from; this doesn't.
+pub(crate) fn links(error: &anyhow::Error) -> impl Iterator<Item = &Link> {
+    let outermost: &(dyn Error + Send + Sync + 'static) = error.as_ref();
+    let outermost: &Link = outermost;
+    iter::successors(Some(outermost), |&link| {
+        match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &Link),
+            None => link.source(),
+        }
+    })
+}
+
+/// The exit code of an error: the first answer along its chain, else that it failed.
+///
+/// Our own closed pipe ends the matter wherever it stands.
+pub(crate) fn code(error: &anyhow::Error, known: fn(&Link) -> Option<Code>) -> Code {
+    if links(error).any(<Link>::is::<ClosedPipe>) {
+        return Code::ClosedPipe;
+    }
+    let answer = |link: &Link| match link.downcast_ref::<Failure>() {
+        Some(failure) => failure.code,
+        None => known(link),
+    };
+    // A failure given to `context` is no link of its own; anyhow alone finds it.
+    let context = || error.downcast_ref::<Failure>()?.code;
+    links(error).find_map(answer).or_else(context).unwrap_or(Code::Failed)
+}
+
+/// The status of a run that ends without a word.
+pub(crate) fn silent_status(error: &anyhow::Error) -> Option<u8> {
+    links(error).find_map(|link| Some(link.downcast_ref::<Silent>()?.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Denied;
+
+    impl fmt::Display for Denied {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("denied")
+        }
+    }
+
+    impl Error for Denied {}
+
+    fn known(link: &Link) -> Option<Code> {
+        link.is::<Denied>().then_some(Code::Unauthorised)
+    }
+
+    #[track_caller]
+    fn check(error: impl Into<anyhow::Error>, expected: Code) {
+        assert_eq!(code(&error.into(), known), expected);
+    }
+
+    #[test]
+    fn an_unknown_error_has_failed() {
+        check(anyhow!("something"), Code::Failed);
+    }
+
+    #[test]
+    fn a_failure_brings_its_code_from_any_depth() {
+        check(usage("no"), Code::Usage);
+        check(
+            Err::<(), _>(Failure::new(Code::NotFound, "x")).context("y").context("z").unwrap_err(),
+            Code::NotFound,
+        );
+        check(Err::<(), _>(anyhow!("x")).context(usage("as context")).unwrap_err(), Code::Usage);
+    }
+
+    #[test]
+    fn a_library_error_is_found_inside_an_io_error() {
+        let inner = io::Error::other(Denied);
+        check(inner, Code::Unauthorised);
+        let nested = io::Error::other(io::Error::other(Denied));
+        check(anyhow::Error::new(nested).context("reading"), Code::Unauthorised);
+    }
+
+    #[test]
+    fn the_outermost_answer_wins() {
+        check(Failure::new(Code::Network, "net").because(Denied), Code::Network);
+        check(Err::<(), _>(Denied).code(Code::Untrusted).unwrap_err(), Code::Untrusted);
+    }
+
+    #[test]
+    fn a_hint_leaves_the_code_to_the_cause() {
+        check(Err::<(), _>(Denied).hint("log in").unwrap_err(), Code::Unauthorised);
+        let twice = Err::<(), _>(usage("x")).context("y").hint("a").with_hint(|| "b").unwrap_err();
+        assert_eq!(twice.to_string(), "y");
+        check(twice, Code::Usage);
+    }
+
+    #[test]
+    fn a_strange_broken_pipe_is_a_failure() {
+        let strange = io::Error::new(io::ErrorKind::BrokenPipe, "the registry hung up");
+        check(strange, Code::Failed);
+        check(io::Error::from(io::ErrorKind::BrokenPipe), Code::Failed);
+    }
+
+    #[test]
+    fn our_own_broken_pipe_is_known_by_its_mark() {
+        let own = crate::Output::mark(io::Error::from(rustix::io::Errno::PIPE));
+        check(anyhow::Error::new(own).context(usage("whatever stands above")), Code::ClosedPipe);
+    }
+
+    #[test]
+    fn a_silent_end_has_its_status() {
+        assert_eq!(silent_status(&silent(125).context("x")), Some(125));
+        assert_eq!(silent_status(&anyhow!("x")), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! Standard input: unbuffered, movable into a thread, ended by signals.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Cursor, IsTerminal as _, Read};
+use std::os::fd::AsFd;
+
+use rustix::fs::FileType;
+
+use crate::interrupt::{Switch, switch};
+use crate::{Failure, usage};
+
+/// The size that pipes between the programs are given; the most an ordinary user may ask for.
+const PIPE_SIZE: usize = 1 << 20;
+
+/// Where data comes from: standard input, or bytes in memory.
+///
+/// There is no buffer in it, so reads should be large. A signal ends a read, also one that waits in
+/// another thread, with an error made from [`Interrupted`](crate::Interrupted).
+#[derive(Default)]
+pub struct Input {
+    source: Source,
+}
+
+#[derive(Default)]
+enum Source {
+    #[default]
+    Empty,
+    Memory(Cursor<Vec<u8>>),
+    File {
+        file: File,
+        kind: FileType,
+        switch: &'static Switch,
+    },
+}
+
+impl Input {
+    /// The process's standard input.
+    pub(crate) fn standard() -> Self {
+        match rustix::stdio::stdin().try_clone_to_owned() {
+            Ok(fd) => Self::from_file(File::from(fd), switch()),
+            Err(_) => Self::default(),
+        }
+    }
+
+    /// An input that reads these bytes.
+    pub fn memory(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { source: Source::Memory(Cursor::new(bytes.into())) }
+    }
+
+    fn from_file(file: File, switch: &'static Switch) -> Self {
+        let kind = file_type(&file);
+        if kind == FileType::Fifo {
+            grow_pipe(&file);
+        }
+        Self { source: Source::File { file, kind, switch } }
+    }
+
+    /// Whether somebody would have to type the input.
+    pub fn is_terminal(&self) -> bool {
+        self.as_file().is_some_and(File::is_terminal)
+    }
+
+    /// Whether it is a pipe, whose writer waits for a reader that reads to the end.
+    pub const fn is_pipe(&self) -> bool {
+        matches!(self.source, Source::File { kind: FileType::Fifo, .. })
+    }
+
+    /// The input as a file, if it is a regular one: it can be read in place, by seeking.
+    pub fn as_regular_file(&self) -> Option<&File> {
+        match &self.source {
+            Source::File { file, kind: FileType::RegularFile, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// The open file behind the input, if there is one. Its reads are not ended by signals.
+    pub const fn as_file(&self) -> Option<&File> {
+        match &self.source {
+            Source::File { file, .. } => Some(file),
+            Source::Empty | Source::Memory(_) => None,
+        }
+    }
+
+    /// The open file itself, or the input back if there is none.
+    pub fn into_file(self) -> Result<File, Self> {
+        match self.source {
+            Source::File { file, .. } => Ok(file),
+            source => Err(Self { source }),
+        }
+    }
+
+    /// Takes the input out, to be moved elsewhere; an empty one stays behind.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// Takes the input out for a binary stream, which is not read from a terminal.
+    pub fn take_binary(&mut self) -> Result<Self, Failure> {
+        if self.is_terminal() {
+            return Err(usage("standard input is a terminal, not a binary stream")
+                .hint("pipe the stream in, or redirect standard input with <"));
+        }
+        Ok(self.take())
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::Empty => Ok(0),
+            Source::Memory(bytes) => bytes.read(buffer),
+            Source::File { file, kind, switch } => read_file(file, *kind, switch, buffer),
+        }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Empty => f.write_str("Input(empty)"),
+            Source::Memory(bytes) => write!(f, "Input({} bytes)", bytes.get_ref().len()),
+            Source::File { kind, .. } => write!(f, "Input({kind:?})"),
+        }
+    }
+}
+
+fn read_file(
+    file: &mut File,
+    kind: FileType,
+    switch: &Switch,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    if matches!(kind, FileType::RegularFile | FileType::BlockDevice) {
+        switch.check()?;
+        return file.read(buffer);
+    }
+    loop {
+        switch.wait_readable(file.as_fd())?;
+        match file.read(buffer) {
+            // Whoever shares the description may have made it non-blocking, as ssh does.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+}
+
+/// What kind of file a descriptor is open on.
+pub(crate) fn file_type(file: &File) -> FileType {
+    rustix::fs::fstat(file).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+}
+
+/// Makes a pipe hold more, which halves the switches between its two programs; no matter if it can't.
+pub(crate) fn grow_pipe(pipe: &File) {
+    if rustix::pipe::fcntl_getpipe_size(pipe).is_ok_and(|size| size < PIPE_SIZE) {
+        rustix::pipe::fcntl_setpipe_size(pipe, PIPE_SIZE).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, Write as _};
+    use std::os::fd::OwnedFd;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Interrupted;
+
+    fn armed() -> &'static Switch {
+        let switch: &'static Switch = Box::leak(Box::new(Switch::new()));
+        switch.arm().unwrap();
+        switch
+    }
+
+    #[test]
+    fn a_waiting_read_ends_when_a_signal_comes() {
+        let switch = armed();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut input = Input::from_file(File::from(OwnedFd::from(reader)), switch);
+        let (told, heard) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            let mut buffer = [0; 16];
+            told.send(input.read(&mut buffer).unwrap()).unwrap();
+            // Also through a loop of std's that tries again when interrupted.
+            io::copy(&mut input, &mut io::sink()).unwrap_err()
+        });
+        writer.write_all(b"abc").unwrap();
+        assert_eq!(heard.recv().unwrap(), 3);
+        thread::sleep(Duration::from_millis(20));
+        switch.throw(signal_hook::consts::SIGTERM);
+        let error = waiting.join().unwrap();
+        assert!(error.get_ref().unwrap().is::<Interrupted>());
+        assert_eq!(error.to_string(), "interrupted by SIGTERM");
+    }
+
+    #[test]
+    fn a_pipe_is_grown_and_read_to_its_end() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut input = Input::from_file(File::from(OwnedFd::from(reader)), armed());
+        assert!(input.is_pipe() && !input.is_terminal() && input.as_regular_file().is_none());
+        let size = rustix::pipe::fcntl_getpipe_size(input.as_file().unwrap()).unwrap();
+        assert!(size >= 1 << 16, "{size}");
+        writer.write_all(b"abc").unwrap();
+        drop(writer);
+        let mut text = String::new();
+        input.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "abc");
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_made_non_blocking_is_waited_for() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        let mut input = Input::from_file(File::from(OwnedFd::from(reader)), armed());
+        let writing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            writer.write_all(b"late").unwrap();
+        });
+        let mut text = String::new();
+        input.read_to_string(&mut text).unwrap();
+        writing.join().unwrap();
+        assert_eq!(text, "late");
+    }
+
+    #[test]
+    fn a_regular_file_can_be_read_in_place() {
+        let switch = armed();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let mut input = Input::from_file(file, switch);
+        input.as_regular_file().unwrap().seek(io::SeekFrom::Start(7)).unwrap();
+        let mut taken = input.take_binary().unwrap();
+        assert_eq!(input.read(&mut [0; 4]).unwrap(), 0, "an empty input stays behind");
+        let mut text = String::new();
+        taken.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "789");
+        switch.throw(2);
+        assert!(taken.read(&mut [0; 4]).is_err());
+        assert!(taken.into_file().is_ok());
+    }
+
+    #[test]
+    fn memory_is_no_file() {
+        let input = Input::memory("abc");
+        assert!(input.as_file().is_none() && !input.is_pipe());
+        let mut bytes = Vec::new();
+        assert_eq!(input.into_file().unwrap_err().read_to_end(&mut bytes).unwrap(), 3);
+    }
+}

@@ -1,0 +1,287 @@
+//! INT, TERM and HUP: one handler, which lets the run unwind and then dies by the same signal.
+//!
+//! What happens on the first signal:
+//!
+//! 1. [`requested`] turns true, and every read of an [`Input`](crate::Input), also one that waits in
+//!    another thread, ends with an [`Interrupted`] error.
+//! 2. The run returns that error, and its `Drop` guards remove what was half-made.
+//! 3. [`main`](crate::main()) restores the signal's default action and raises it, so that a shell sees
+//!    a program that was interrupted.
+//!
+//! A run that isn't back after two seconds dies where it is, unless it [`hold`]s; a second signal
+//! kills at once. A signal that was ignored when the program started, as by `nohup`, stays ignored.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
+
+/// How long a run may take to come back after a signal.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a run that overstays while it holds is looked at.
+const GLANCE: Duration = Duration::from_millis(50);
+/// A repeated signal within this time is the same one: timeout(1) signals the child and its group.
+const ECHO: Duration = Duration::from_millis(300);
+
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+/// What the handlers have seen and the watcher has not.
+static PENDING: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+static SWITCH: Switch = Switch::new();
+
+/// Whether a signal has asked the run to end.
+pub fn requested() -> bool {
+    SWITCH.requested()
+}
+
+/// Ends a long computation that reads no input when a signal has asked for it.
+pub fn check() -> Result<(), Interrupted> {
+    SWITCH.check()
+}
+
+/// Keeps the watchdog from cutting a clean-up short as long as the guard lives.
+#[must_use = "the guard's life is what protects"]
+pub fn hold() -> Hold {
+    SWITCH.holds.fetch_add(1, Ordering::SeqCst);
+    Hold { count: &SWITCH.holds }
+}
+
+/// Leaves INT to a child on the same terminal as long as the guard lives, as `system(3)` does.
+#[must_use = "the guard's life is what protects"]
+pub fn leave_to_child() -> Hold {
+    SWITCH.children.fetch_add(1, Ordering::SeqCst);
+    Hold { count: &SWITCH.children }
+}
+
+/// A guard made by [`hold`] or [`leave_to_child`].
+#[derive(Debug)]
+pub struct Hold {
+    count: &'static AtomicUsize,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The error that ends what a signal has interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    signal: i32,
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = low_level::signal_name(self.signal).unwrap_or("signal");
+        write!(f, "interrupted by {name}")
+    }
+}
+
+impl Error for Interrupted {}
+
+impl From<Interrupted> for io::Error {
+    /// Not of the kind `Interrupted`: std's loops would take that for "try again".
+    fn from(interrupted: Interrupted) -> Self {
+        Self::other(interrupted)
+    }
+}
+
+/// The signal that has asked the run to end.
+pub(crate) fn received() -> Option<i32> {
+    SWITCH.received()
+}
+
+/// The switch that signals throw.
+pub(crate) const fn switch() -> &'static Switch {
+    &SWITCH
+}
+
+/// Dies by a signal. Returns the status to exit with should the signal not do it.
+pub(crate) fn die(signal: i32) -> u8 {
+    crate::progress::leave_bars();
+    drop(low_level::emulate_default_handler(signal));
+    128 + u8::try_from(signal).unwrap_or(0)
+}
+
+/// Installs the handler, except for signals that were ignored from the start.
+pub(crate) fn install() -> anyhow::Result<()> {
+    set_up().context("handling signals")
+}
+
+fn set_up() -> io::Result<()> {
+    let (reader, writer) = io::pipe()?;
+    SWITCH.arm()?;
+    let ignored = fs::read_to_string("/proc/self/status").map_or(0, |text| ignored_signals(&text));
+    for (&signal, pending) in SIGNALS.iter().zip(&PENDING) {
+        if ignored & (1 << (signal - 1)) == 0 {
+            flag::register(signal, pending)?;
+            low_level::pipe::register(signal, writer.try_clone()?)?;
+        }
+    }
+    thread::Builder::new().name("signals".to_owned()).spawn(move || watch(reader))?;
+    Ok(())
+}
+
+/// The mask of ignored signals in the text of `/proc/self/status`.
+fn ignored_signals(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// The thread that turns signals into a thrown switch, and into death when that doesn't help.
+fn watch(mut pipe: PipeReader) {
+    let mut watch = Watch::default();
+    loop {
+        if wait(PollFd::new(&pipe, PollFlags::IN), None, watch.timeout())
+            .is_ok_and(|woken| woken == Woken::Ready)
+        {
+            // The letters only wake; which signals came is in the flags.
+            drop(pipe.read(&mut [0; 64]));
+        }
+        for (&signal, pending) in SIGNALS.iter().zip(&PENDING) {
+            if pending.swap(false, Ordering::SeqCst) {
+                watch.signal(signal, &SWITCH);
+            }
+        }
+        if watch.is_over(&SWITCH) {
+            die(SWITCH.received().unwrap_or(SIGTERM));
+        }
+    }
+}
+
+/// What the watcher remembers between signals.
+#[derive(Debug, Default)]
+struct Watch {
+    first: Option<Instant>,
+    again: bool,
+}
+
+impl Watch {
+    fn signal(&mut self, signal: i32, switch: &Switch) {
+        if signal == SIGINT && switch.children.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        match self.first {
+            None => {
+                self.first = Some(Instant::now());
+                switch.throw(signal);
+            }
+            Some(first) => self.again |= first.elapsed() > ECHO,
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        Some(PATIENCE.saturating_sub(self.first?.elapsed()).max(GLANCE))
+    }
+
+    fn is_over(&self, switch: &Switch) -> bool {
+        let late = self.first.is_some_and(|first| first.elapsed() >= PATIENCE);
+        self.again || (late && switch.holds.load(Ordering::SeqCst) == 0)
+    }
+}
+
+/// What a signal throws: a flag, and a pipe that stays readable from then on.
+#[derive(Debug)]
+pub(crate) struct Switch {
+    received: AtomicI32,
+    pipe: OnceLock<(PipeReader, PipeWriter)>,
+    holds: AtomicUsize,
+    children: AtomicUsize,
+}
+
+impl Switch {
+    pub(crate) const fn new() -> Self {
+        Self {
+            received: AtomicI32::new(0),
+            pipe: OnceLock::new(),
+            holds: AtomicUsize::new(0),
+            children: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes the pipe that wakes those who wait.
+    pub(crate) fn arm(&self) -> io::Result<()> {
+        let pipe = io::pipe()?;
+        self.pipe.get_or_init(|| pipe);
+        Ok(())
+    }
+
+    pub(crate) fn throw(&self, signal: i32) {
+        self.received.store(signal, Ordering::SeqCst);
+        if let Some((_, writer)) = self.pipe.get() {
+            // Nobody reads it, so it wakes everyone for good. One letter always fits.
+            drop((&mut &*writer).write(b"X"));
+        }
+    }
+
+    pub(crate) fn requested(&self) -> bool {
+        self.received.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Interrupted> {
+        match self.received() {
+            None => Ok(()),
+            Some(signal) => Err(Interrupted { signal }),
+        }
+    }
+
+    /// Waits until `fd` is ready to be read, or a signal throws the switch.
+    pub(crate) fn wait_readable(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.wait_for(PollFd::from_borrowed_fd(fd, PollFlags::IN))
+    }
+
+    /// Waits until `fd` is ready to be written, or a signal throws the switch.
+    pub(crate) fn wait_writable(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.wait_for(PollFd::from_borrowed_fd(fd, PollFlags::OUT))
+    }
+
+    fn wait_for(&self, what: PollFd<'_>) -> io::Result<()> {
+        self.check()?;
+        let waker = self.pipe.get().map(|(reader, _)| reader.as_fd());
+        wait(what, waker, None)?;
+        Ok(self.check()?)
+    }
+
+    fn received(&self) -> Option<i32> {
+        Some(self.received.load(Ordering::SeqCst)).filter(|&signal| signal != 0)
+    }
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    Ready,
+    TimeOut,
+}
+
+fn wait(
+    what: PollFd<'_>,
+    waker: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+) -> io::Result<Woken> {
+    // Without a waker the second place repeats the first: an array costs no allocation.
+    let waker = waker.map_or(what.clone(), |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let mut fds = [what, waker];
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    loop {
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Ok(Woken::TimeOut),
+            Ok(_) => return Ok(Woken::Ready),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The flags that every command has, and the form of the examples below every `--help`.
+
+use std::fmt::Write as _;
+
+use clap::ValueEnum;
+
+/// Flags of every command, to be flattened into its arguments.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Common {
+    /// Say nothing but errors
+    #[arg(short, long, global = true, display_order = 900)]
+    pub quiet: bool,
+
+    /// How progress is shown on standard error
+    #[arg(
+        long,
+        global = true,
+        display_order = 901,
+        value_name = "HOW",
+        value_enum,
+        default_value_t = When::Auto
+    )]
+    pub progress: When,
+}
+
+/// When and how progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// Bars on a terminal, else a plain line now and then
+    #[default]
+    Auto,
+    /// A line for each task, redrawn as it goes
+    Bars,
+    /// A line for each change, and now and then for what runs
+    Plain,
+    /// A JSON object a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The examples below a command's `--help`: pairs of a command line and what it does.
+///
+/// ```ignore
+/// #[command(version, after_help = cli::examples(&[("pull nginx | unpack rootfs", "Unpack nginx in one pass")]))]
+/// ```
+pub fn examples(examples: &[(&str, &str)]) -> String {
+    let mut text = "Examples:".to_owned();
+    for (line, meaning) in examples {
+        write!(text, "\n  {line}\n      {meaning}").expect("a string takes everything");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[derive(clap::Parser, Debug)]
+    #[command(name = "pull", after_help = examples(&[("pull nginx | unpack d", "In one pass")]))]
+    struct Args {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    #[test]
+    fn the_flags_are_parsed() {
+        let args = Args::parse_from(["pull", "-q", "--progress", "json"]);
+        assert!(args.common.quiet);
+        assert_eq!(args.common.progress, When::Json);
+        assert_eq!(Args::parse_from(["pull"]).common.progress, When::Auto);
+    }
+
+    #[test]
+    fn the_help_is_consistent_and_ends_with_examples() {
+        Args::command().debug_assert();
+        let help = Args::command().render_long_help().to_string();
+        assert!(
+            help.ends_with("Examples:\n  pull nginx | unpack d\n      In one pass\n"),
+            "{help}"
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! Standard output: buffered, refuses a terminal where bytes are binary, knows its own broken pipe.
+
+use std::error::Error;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::FileType;
+
+use crate::input::{file_type, grow_pipe};
+use crate::{Failure, Progress, interrupt, usage};
+
+/// Writes of this size and more go straight to the file.
+const BUFFER: usize = 64 * 1024;
+
+/// Where data goes: standard output, or memory.
+///
+/// Small writes are gathered, large ones go straight through. What is left is written, and checked,
+/// before the program claims success; an `Output` that was [taken](Self::take) is flushed by its taker.
+#[derive(Default)]
+pub struct Output {
+    sink: Sink,
+    buffer: Vec<u8>,
+    /// Whose bars must be out of the way when something is written to their terminal.
+    bars: Option<Progress>,
+}
+
+#[derive(Default)]
+enum Sink {
+    #[default]
+    Nowhere,
+    Memory(Arc<Mutex<Vec<u8>>>),
+    File {
+        file: File,
+        kind: FileType,
+    },
+}
+
+impl Output {
+    /// The process's standard output.
+    pub(crate) fn standard() -> Self {
+        match rustix::stdio::stdout().try_clone_to_owned() {
+            Ok(fd) => Self::from_file(File::from(fd)),
+            Err(_) => Self::default(),
+        }
+    }
+
+    pub(crate) fn memory(bytes: Arc<Mutex<Vec<u8>>>) -> Self {
+        Self::new(Sink::Memory(bytes))
+    }
+
+    fn from_file(file: File) -> Self {
+        let kind = file_type(&file);
+        if kind == FileType::Fifo {
+            grow_pipe(&file);
+        }
+        Self::new(Sink::File { file, kind })
+    }
+
+    const fn new(sink: Sink) -> Self {
+        Self { sink, buffer: Vec::new(), bars: None }
+    }
+
+    /// Has these bars step aside for what is written, if it goes to a terminal as they do.
+    pub(crate) fn mind(&mut self, progress: &Progress) {
+        if self.is_terminal() {
+            self.bars = Some(progress.clone());
+        }
+    }
+
+    /// Whether people read the output as it comes.
+    pub fn is_terminal(&self) -> bool {
+        self.as_file().is_some_and(File::is_terminal)
+    }
+
+    /// Whether it is a character device: a terminal, `/dev/null` or the like.
+    pub const fn is_char_device(&self) -> bool {
+        matches!(self.sink, Sink::File { kind: FileType::CharacterDevice, .. })
+    }
+
+    /// Whether another program reads it.
+    pub const fn is_pipe(&self) -> bool {
+        matches!(self.sink, Sink::File { kind: FileType::Fifo, .. })
+    }
+
+    /// The open file, for writing without copying. Flush before use, and [`mark`](Self::mark) errors.
+    pub const fn as_file(&self) -> Option<&File> {
+        match &self.sink {
+            Sink::File { file, .. } => Some(file),
+            Sink::Nowhere | Sink::Memory(_) => None,
+        }
+    }
+
+    /// The output for a binary stream, which is not written to a terminal.
+    pub fn binary(&mut self) -> Result<&mut Self, Failure> {
+        if self.is_terminal() {
+            return Err(usage("standard output is a terminal, not for a binary stream")
+                .hint("pipe it into another program, or redirect standard output with >"));
+        }
+        Ok(self)
+    }
+
+    /// Takes the output out, to be moved elsewhere; one that swallows everything stays behind.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// Marks a broken pipe as that of our own output, which ends the program silently.
+    ///
+    /// For errors of system calls on [`as_file`](Self::as_file); writes mark theirs themselves.
+    pub fn mark(error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return io::Error::new(io::ErrorKind::BrokenPipe, ClosedPipe);
+        }
+        error
+    }
+
+    /// Writes what is left, and names the output if that fails.
+    pub(crate) fn flush_all(&mut self) -> anyhow::Result<()> {
+        self.flush().map_err(|error| anyhow::Error::new(error).context("writing standard output"))
+    }
+
+    fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Nowhere => Ok(()),
+            Sink::Memory(memory) => {
+                memory.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+                Ok(())
+            }
+            Sink::File { file, .. } => match &self.bars {
+                Some(bars) => bars.aside(|| write_file(file, bytes)),
+                None => write_file(file, bytes),
+            },
+        }
+        .map_err(Self::mark)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER {
+            self.write_through(bytes)?;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Taken out first: what could not be written once is not tried again.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if !buffer.is_empty() {
+            self.write_through(&buffer)?;
+        }
+        buffer.clear();
+        self.buffer = buffer;
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    /// Saves what a taker forgot to flush, without telling whether it worked.
+    fn drop(&mut self) {
+        if !interrupt::requested() {
+            drop(self.flush());
+        }
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.sink {
+            Sink::Nowhere => f.write_str("Output(nowhere)"),
+            Sink::Memory(_) => f.write_str("Output(memory)"),
+            Sink::File { kind, .. } => write!(f, "Output({kind:?})"),
+        }
+    }
+}
+
+/// The mark on a broken pipe that is our own standard output's.
+#[derive(Debug)]
+pub(crate) struct ClosedPipe;
+
+impl fmt::Display for ClosedPipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reader of standard output went away")
+    }
+}
+
+impl Error for ClosedPipe {}
+
+fn write_file(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Whoever shares the description may have made it non-blocking, as ssh does.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                interrupt::switch().wait_writable(file.as_fd())?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+    use std::thread;
+
+    use super::*;
+
+    fn device(path: &str) -> Output {
+        Output::from_file(OpenOptions::new().write(true).open(path).unwrap())
+    }
+
+    #[test]
+    fn small_writes_wait_and_large_ones_keep_their_order() {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let mut output = Output::memory(Arc::clone(&bytes));
+        output.write_all(b"small").unwrap();
+        assert_eq!(bytes.lock().unwrap().len(), 0);
+        output.write_all(&vec![b'x'; BUFFER]).unwrap();
+        assert_eq!(bytes.lock().unwrap().len(), 5 + BUFFER);
+        output.write_all(b"tail").unwrap();
+        output.flush().unwrap();
+        assert!(bytes.lock().unwrap().starts_with(b"smallxxx"));
+        assert!(bytes.lock().unwrap().ends_with(b"xtail"));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_marked_as_ours() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut output = Output::from_file(File::from(OwnedFd::from(writer)));
+        assert!(output.is_pipe() && !output.is_char_device());
+        drop(reader);
+        output.write_all(b"x").unwrap();
+        let error = output.flush().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(error.get_ref().unwrap().is::<ClosedPipe>());
+        output.flush().unwrap();
+    }
+
+    #[test]
+    fn a_full_device_is_noticed_at_the_flush() {
+        let mut output = device("/dev/full");
+        assert!(output.is_char_device() && !output.is_terminal());
+        output.write_all(b"x").unwrap();
+        let error = output.flush_all().unwrap_err();
+        assert_eq!(
+            crate::report::error("pull", &error),
+            "pull: writing standard output: no space left on device\n"
+        );
+        assert_eq!(crate::failure::code(&error, |_| None), crate::Code::Failed);
+    }
+
+    #[test]
+    fn a_null_device_takes_a_binary_stream() {
+        device("/dev/null").binary().unwrap().write_all(b"x").unwrap();
+    }
+
+    #[test]
+    fn a_non_blocking_pipe_is_waited_for() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut output = Output::from_file(File::from(OwnedFd::from(writer)));
+        let reading = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).unwrap();
+            bytes.len()
+        });
+        output.write_all(&vec![0; 3 << 20]).unwrap();
+        drop(output);
+        assert_eq!(reading.join().unwrap(), 3 << 20);
+    }
+}

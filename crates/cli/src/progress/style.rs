@@ -1,0 +1,98 @@
+//! Who draws, and how.
+
+use std::env;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use crate::{Common, Output, When, report};
+
+/// The form progress takes in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Redrawn lines on a terminal.
+    Bars,
+    /// Only the last lines, in one write at the end: the program after us on the pipe draws.
+    Last,
+    /// A line for each change.
+    Plain,
+    /// A JSON object for each change.
+    Json,
+    /// No progress, but other talk.
+    None,
+    /// Not a word.
+    Quiet,
+}
+
+/// What the standard streams are, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+struct Streams {
+    stderr_is_terminal: bool,
+    stdout_is_pipe: bool,
+}
+
+impl Style {
+    /// The style for the flags that were given and the streams there are.
+    pub(crate) fn choose(common: &Common, output: &Output) -> Self {
+        let is_terminal = report::standard_error().is_ok_and(|file| file.is_terminal());
+        let can_draw = env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let streams = Streams {
+            stderr_is_terminal: is_terminal && can_draw,
+            stdout_is_pipe: output.is_pipe(),
+        };
+        if common.quiet { Self::Quiet } else { Self::decide(common.progress, streams) }
+    }
+
+    fn decide(when: When, streams: Streams) -> Self {
+        match when {
+            When::None => Self::None,
+            When::Json => Self::Json,
+            When::Plain => Self::Plain,
+            When::Auto | When::Bars if !streams.stderr_is_terminal => Self::Plain,
+            When::Auto if streams.stdout_is_pipe => Self::Last,
+            When::Auto | When::Bars => Self::Bars,
+        }
+    }
+
+    /// How often the tasks that run are shown anew.
+    pub(crate) const fn interval(self) -> Option<Duration> {
+        match self {
+            Self::Bars => Some(Duration::from_millis(80)),
+            Self::Json => Some(Duration::from_millis(500)),
+            Self::Plain => Some(Duration::from_secs(10)),
+            Self::Last | Self::None | Self::Quiet => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(when: When, expected: [Style; 4]) {
+        let streams = [(true, false), (true, true), (false, false), (false, true)];
+        let styles = streams.map(|(stderr_is_terminal, stdout_is_pipe)| {
+            Style::decide(when, Streams { stderr_is_terminal, stdout_is_pipe })
+        });
+        assert_eq!(styles, expected);
+    }
+
+    #[test]
+    fn only_the_last_program_of_a_pipe_draws() {
+        check(When::Auto, [Style::Bars, Style::Last, Style::Plain, Style::Plain]);
+    }
+
+    #[test]
+    fn the_flag_overrules() {
+        check(When::Bars, [Style::Bars, Style::Bars, Style::Plain, Style::Plain]);
+        check(When::Plain, [Style::Plain; 4]);
+        check(When::Json, [Style::Json; 4]);
+        check(When::None, [Style::None; 4]);
+    }
+
+    #[test]
+    fn quiet_wins() {
+        let common = Common { quiet: true, progress: When::Json };
+        assert_eq!(Style::choose(&common, &Output::default()), Style::Quiet);
+    }
+}

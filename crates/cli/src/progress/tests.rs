@@ -1,0 +1,139 @@
+//! Tests of progress as a whole, into a buffer.
+
+use super::talk::Captured;
+use super::*;
+
+fn progress(style: Style) -> (Progress, Captured) {
+    let captured = Captured::default();
+    (Progress::new("pull", style, Talk::new(captured.clone())), captured)
+}
+
+/// Two tasks, one of them done, and lines between.
+fn play(progress: &Progress) {
+    let first = progress.task("5f70bf18a086", Some(45_000_000));
+    let second = progress.task("evil\n", None);
+    first.state("Waiting");
+    first.state("Downloading");
+    first.state("Downloading");
+    io::copy(&mut first.read(&[0; 1000][..]), &mut io::sink()).unwrap();
+    progress.board().tick(Instant::now() + Duration::from_secs(1));
+    progress.board().tick(Instant::now() + Duration::from_secs(2));
+    second.state("Waiting");
+    progress.warn("slow mirror");
+    first.done("Pull complete");
+    drop(second);
+    progress.line("Digest: sha256:0");
+    progress.say("pulled");
+    progress.finish();
+}
+
+#[track_caller]
+fn check(style: Style, expected: &str) {
+    let (progress, captured) = progress(style);
+    play(&progress);
+    assert_eq!(captured.text().replace(" 1kB/s", " …").replace(" 999B/s", " …"), expected);
+}
+
+#[test]
+fn plain_lines_tell_each_change_once() {
+    check(
+        Style::Plain,
+        "5f70bf18a086: Waiting\n\
+         5f70bf18a086: Downloading\n\
+         5f70bf18a086: Downloading 1kB/45MB …\n\
+         evil\\n: Waiting\n\
+         pull: warning: slow mirror\n\
+         5f70bf18a086: Pull complete\n\
+         Digest: sha256:0\n\
+         pulled\n",
+    );
+}
+
+#[test]
+fn json_is_an_object_a_line() {
+    check(
+        Style::Json,
+        r#"{"id":"5f70bf18a086","status":"Waiting","current":0,"total":45000000}
+{"id":"5f70bf18a086","status":"Downloading","current":0,"total":45000000}
+{"id":"5f70bf18a086","status":"Downloading","current":1000,"total":45000000}
+{"id":"evil\\n","status":"Waiting"}
+{"warning":"pull: warning: slow mirror"}
+{"id":"5f70bf18a086","status":"Pull complete","current":1000,"total":45000000}
+{"status":"Digest: sha256:0"}
+{"status":"pulled"}
+"#,
+    );
+}
+
+#[test]
+fn before_a_pipe_only_the_last_lines_are_written_and_at_the_end() {
+    let last = "pull: warning: slow mirror\n\
+                5f70bf18a086: Pull complete\n\
+                Digest: sha256:0\n\
+                pulled\n";
+    check(Style::Last, last);
+    let (progress, captured) = progress(Style::Last);
+    progress.task("a", None).done("Pull complete");
+    progress.line("x");
+    assert_eq!(captured.text(), "");
+    progress.finish();
+    assert_eq!(captured.text(), "a: Pull complete\nx\n");
+}
+
+#[test]
+fn no_progress_leaves_other_talk() {
+    check(Style::None, "pull: warning: slow mirror\npulled\n");
+    check(Style::Quiet, "");
+}
+
+#[test]
+fn with_bars_the_done_tasks_stand_above_the_next_line() {
+    let (progress, captured) = progress(Style::Bars);
+    let (first, second) = (progress.task("a", None), progress.task("b", None));
+    first.done("Already exists");
+    progress.line("while b runs");
+    second.done("Pull complete");
+    assert_eq!(captured.text(), "while b runs\n");
+    progress.line("Digest: x");
+    assert_eq!(captured.text(), "while b runs\na: Already exists\nb: Pull complete\nDigest: x\n");
+    let unfinished = progress.task("c", None);
+    progress.finish();
+    drop(unfinished);
+    assert!(captured.text().ends_with("Digest: x\n"));
+}
+
+#[test]
+fn a_task_can_go_back_and_forth() {
+    let counter = Counter::new(None);
+    counter.advance(10);
+    counter.jump(100);
+    counter.advance(5);
+    assert_eq!((counter.position(), counter.moved()), (105, 15));
+    counter.jump(0);
+    counter.advance(1);
+    assert_eq!((counter.position(), counter.moved()), (1, 16));
+}
+
+#[test]
+fn tasks_can_be_shared_by_threads() {
+    fn shared<T: Send + Sync + 'static>(_: &T) {}
+    let (progress, _) = progress(Style::None);
+    let task = progress.task("a", None);
+    shared(&task);
+    shared(&progress);
+    let mut sink = task.write(Vec::new());
+    sink.write_all(b"abc").unwrap();
+    assert_eq!(sink.into_inner(), b"abc");
+    assert_eq!(task.counter.position(), 3);
+    thread::scope(|scope| scope.spawn(|| task.advance(4)).join().unwrap());
+    assert_eq!(task.counter.position(), 7);
+}
+
+#[test]
+fn the_thread_that_redraws_ends_with_the_progress() {
+    let (progress, _) = progress(Style::Json);
+    drop(progress.task("a", None));
+    let shared = Arc::downgrade(&progress.shared);
+    drop(progress);
+    assert!(shared.upgrade().is_none());
+}

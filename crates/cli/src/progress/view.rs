@@ -1,0 +1,262 @@
+//! What a task looks like: as a line, as a bar, as JSON. Nothing here writes anything.
+
+use std::fmt::{self, Write as _};
+
+/// The widest a bar gets; Docker's is as wide.
+const WIDEST: usize = 50;
+/// A bar below this width shows nothing; it is left out.
+const NARROWEST: usize = 8;
+/// Room for the numbers after a bar: `12.3MB/45.6MB  78.9MB/s` and a blank before it.
+const NUMBERS: usize = 24;
+
+/// A task at one moment. Its texts are clean.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub(super) label: &'a str,
+    pub(super) state: &'a str,
+    pub(super) is_done: bool,
+    pub(super) position: u64,
+    pub(super) total: Option<u64>,
+    /// Bytes a second.
+    pub(super) rate: Option<u64>,
+}
+
+/// The size of a terminal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Screen {
+    pub(super) columns: usize,
+    pub(super) lines: usize,
+}
+
+/// A number of bytes with at most three digits and a decimal unit.
+pub(super) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let bytes = u128::from(bytes);
+    let (mut unit, mut divisor) = (0, 1);
+    while (bytes + divisor / 2) / divisor >= 1000 {
+        unit += 1;
+        divisor *= 1000;
+    }
+    let rounded = |scale: u128| (bytes * scale + divisor / 2) / divisor;
+    let scale = [100, 10].into_iter().find(|&scale| rounded(scale) < 1000).unwrap_or(1);
+    let (whole, mut rest) = (rounded(scale) / scale, rounded(scale) % scale);
+    let mut text = whole.to_string();
+    let mut place = scale / 10;
+    while rest > 0 {
+        if !text.contains('.') {
+            text.push('.');
+        }
+        push(&mut text, format_args!("{}", rest / place));
+        rest %= place;
+        place /= 10;
+    }
+    text + UNITS[unit]
+}
+
+/// The line that stays of a task.
+pub(super) fn last(view: &View<'_>) -> String {
+    format!("{}: {}\n", view.label, view.state)
+}
+
+/// A line for a task under way.
+pub(super) fn plain(view: &View<'_>) -> String {
+    format!("{}: {} {}\n", view.label, view.state, numbers(view).replace("  ", " "))
+}
+
+/// A JSON object for a task, on a line.
+pub(super) fn json(view: &View<'_>) -> String {
+    let mut text = format!("{{\"id\":{},\"status\":{}", Json(view.label), Json(view.state));
+    if view.position > 0 || view.total.is_some() {
+        push(&mut text, format_args!(",\"current\":{}", view.position));
+    }
+    if let Some(total) = view.total {
+        push(&mut text, format_args!(",\"total\":{total}"));
+    }
+    text + "}\n"
+}
+
+/// A JSON object for a lasting line, on a line.
+pub(super) fn json_word(key: &str, text: &str) -> String {
+    format!("{{{}:{}}}\n", Json(key), Json(text))
+}
+
+/// All tasks as they stand on the terminal, cut to its size.
+pub(super) fn frame(views: &[View<'_>], screen: Screen) -> String {
+    let room = screen.lines.saturating_sub(1).max(1);
+    let width = views.iter().filter(|view| is_counting(view)).map(|view| chars(view.state)).max();
+    let mut lines = Vec::new();
+    for view in select(views, room) {
+        let line = row(view, width.unwrap_or(0), screen.columns);
+        lines.push(line.chars().take(screen.columns.saturating_sub(1)).collect::<String>());
+    }
+    if lines.len() < views.len() {
+        lines.push(format!("({} more)", views.len() - lines.len()));
+    }
+    lines.join("\n")
+}
+
+/// The tasks there is room for: those that count first, those that are done last, in their order.
+fn select<'v, 'a>(views: &'v [View<'a>], room: usize) -> Vec<&'v View<'a>> {
+    if views.len() <= room {
+        return views.iter().collect();
+    }
+    let mut chosen: Vec<usize> = (0..views.len()).collect();
+    chosen.sort_by_key(|&index| match &views[index] {
+        view if view.is_done => 2,
+        view if is_counting(view) => 0,
+        _ => 1,
+    });
+    chosen.truncate(room - 1);
+    chosen.sort_unstable();
+    chosen.into_iter().map(|index| &views[index]).collect()
+}
+
+fn row(view: &View<'_>, width: usize, columns: usize) -> String {
+    if !is_counting(view) {
+        return format!("{}: {}", view.label, view.state);
+    }
+    let head = format!("{}: {:width$} ", view.label, view.state);
+    let room = columns.saturating_sub(chars(&head) + NUMBERS + "[]".len() + 1).min(WIDEST);
+    match view.total {
+        Some(total) if room >= NARROWEST => {
+            format!("{head}[{}] {}", bar(view.position, total, room), numbers(view))
+        }
+        _ => format!("{head}{}", numbers(view)),
+    }
+}
+
+fn bar(position: u64, total: u64, width: usize) -> String {
+    let done = u128::from(position.min(total)) * width as u128 / u128::from(total.max(1));
+    let done = usize::try_from(done).unwrap_or(width).min(width);
+    let tip = if done < width { ">" } else { "" };
+    format!("{}{tip}{}", "=".repeat(done), " ".repeat(width - done - tip.len()))
+}
+
+fn numbers(view: &View<'_>) -> String {
+    let mut text = human_size(view.position);
+    if let Some(total) = view.total {
+        push(&mut text, format_args!("/{}", human_size(total)));
+    }
+    if let Some(rate) = view.rate {
+        push(&mut text, format_args!("  {}/s", human_size(rate)));
+    }
+    text
+}
+
+const fn is_counting(view: &View<'_>) -> bool {
+    !view.is_done && view.position > 0
+}
+
+fn chars(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn push(text: &mut String, args: fmt::Arguments<'_>) {
+    text.write_fmt(args).expect("a string takes everything");
+}
+
+/// A text as a JSON string.
+struct Json<'a>(&'a str);
+
+impl fmt::Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view<'a>(label: &'a str, state: &'a str, position: u64) -> View<'a> {
+        View { label, state, is_done: false, position, total: Some(45_000_000), rate: None }
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let cases = [
+            (0, "0B"),
+            (7, "7B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1049, "1.05kB"),
+            (12_345, "12.3kB"),
+            (99_950, "100kB"),
+            (999_499, "999kB"),
+            (999_500, "1MB"),
+            (12_340_000, "12.3MB"),
+            (45_000_000, "45MB"),
+            (187_654_321, "188MB"),
+            (1_204_000_000, "1.2GB"),
+            (u64::MAX, "18.4EB"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(human_size(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_frame_shows_tasks_as_docker_does() {
+        let views = [
+            View { is_done: true, ..view("5f70bf18a086", "Already exists", 0) },
+            View { rate: Some(20_000_000), ..view("a2abf6c4d29d", "Downloading", 12_345_678) },
+            View { total: None, ..view("c7a4e4382001", "Saving", 1000) },
+            view("4f4fb700ef54", "Waiting", 0),
+        ];
+        assert_eq!(
+            frame(&views, Screen { columns: 72, lines: 24 }),
+            "5f70bf18a086: Already exists\n\
+             a2abf6c4d29d: Downloading [=====>             ] 12.3MB/45MB  20MB/s\n\
+             c7a4e4382001: Saving      1kB\n\
+             4f4fb700ef54: Waiting"
+        );
+    }
+
+    #[test]
+    fn a_small_terminal_shows_what_runs() {
+        let views = [
+            View { is_done: true, ..view("a", "Pull complete", 5) },
+            view("b", "Waiting", 0),
+            view("c", "Downloading", 1),
+            view("d", "Waiting", 0),
+        ];
+        assert_eq!(
+            frame(&views, Screen { columns: 30, lines: 4 }),
+            "b: Waiting\nc: Downloading 1B/45MB\n(2 more)"
+        );
+        assert_eq!(
+            frame(&views[..3], Screen { columns: 8, lines: 4 }),
+            "a: Pull\nb: Wait\nc: Down"
+        );
+        assert_eq!(frame(&views, Screen { columns: 0, lines: 0 }), "(4 more)");
+    }
+
+    #[test]
+    fn a_bar_fills_up() {
+        assert_eq!(bar(0, 10, 10), ">         ");
+        assert_eq!(bar(9, 10, 10), "=========>");
+        assert_eq!(bar(10, 10, 10), "==========");
+        assert_eq!(bar(20, 10, 10), "==========");
+        assert_eq!(bar(0, 0, 4), ">   ");
+    }
+
+    #[test]
+    fn json_is_escaped() {
+        assert_eq!(
+            json(&View { total: None, ..view("a\"b\\", "x\u{1}\u{85}é", 0) }),
+            "{\"id\":\"a\\\"b\\\\\",\"status\":\"x\\u0001\\u0085é\"}\n"
+        );
+        assert_eq!(
+            json(&view("a", "Downloading", 5)),
+            "{\"id\":\"a\",\"status\":\"Downloading\",\"current\":5,\"total\":45000000}\n"
+        );
+    }
+}

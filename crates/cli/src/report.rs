@@ -1,0 +1,247 @@
+//! How errors and other words reach the terminal: one line each, nothing raw, hints after.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::panic;
+
+use clap::error::ErrorKind;
+
+use crate::Link;
+use crate::failure::{Failure, links};
+
+/// A text as it may be shown: control characters, line ends and invisible characters that change
+/// the order of others are escaped, everything else stays.
+///
+/// Names inside an image are written by strangers: every one that is shown goes through here. The
+/// result is for eyes; a backslash is not escaped, so it can't be turned back.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_hostile) {
+        let mut out = String::with_capacity(text.len() + 8);
+        text.chars().for_each(|c| push_clean(&mut out, c));
+        Cow::Owned(out)
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Like [`clean`], for bytes that should be UTF-8: what isn't becomes `\xNN`.
+pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        return clean(text);
+    }
+    let mut out = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().chars().for_each(|c| push_clean(&mut out, c));
+        for byte in chunk.invalid() {
+            push(&mut out, format_args!("\\x{byte:02x}"));
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// An error as it is reported: `name: context: cause`, then a line for each hint.
+pub fn error(name: &str, error: &anyhow::Error) -> String {
+    let mut texts: Vec<String> = vec![clean(name).into_owned()];
+    let mut hints: Vec<&str> = Vec::new();
+    for link in links(error) {
+        let failure = link.downcast_ref::<Failure>();
+        for hint in failure.map(Failure::hints).unwrap_or_default() {
+            if !hints.contains(&hint.as_str()) {
+                hints.push(hint);
+            }
+        }
+        let text = clean(&describe(link)).into_owned();
+        let said = failure.is_some_and(Failure::is_mute) || text.is_empty();
+        if !said && !texts.last().is_some_and(|last| ends_with_cause(last, &text)) {
+            texts.push(text);
+        }
+    }
+    lines(&texts.join(": "), &hints)
+}
+
+/// Wrong usage as clap sees it, in the form of all other errors.
+pub(crate) fn usage(name: &str, error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return text;
+    }
+    let mut message = Vec::new();
+    let mut hints = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            hints.push(tip.to_owned());
+        } else if line.starts_with("Usage: ") {
+            break;
+        } else if !line.is_empty() && hints.is_empty() {
+            message.push(line.strip_prefix("error: ").unwrap_or(line));
+        }
+    }
+    hints.push(format!("{name} --help"));
+    let hints: Vec<&str> = hints.iter().map(String::as_str).collect();
+    lines(&format!("{name}: {}", clean(&message.join(" "))), &hints)
+}
+
+/// Writes to standard error in one piece; nobody is left to hear of a failure to do so.
+pub(crate) fn write(text: &str) {
+    drop(standard_error().and_then(|mut file| file.write_all(text.as_bytes())));
+}
+
+/// Standard error as an unbuffered file of its own.
+pub(crate) fn standard_error() -> io::Result<File> {
+    Ok(rustix::stdio::stderr().try_clone_to_owned()?.into())
+}
+
+/// Makes a panic, which is always a mistake of ours, look like any other error.
+pub(crate) fn hook_panics(name: &str) {
+    let name = name.to_owned();
+    panic::set_hook(Box::new(move |info| {
+        let what = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let text = format!("{name}: internal error: {}", clean(&format!("{what} ({place})")));
+        write(&lines(&text, &["this is a mistake in the program, please report it"]));
+    }));
+}
+
+fn lines(first: &str, hints: &[&str]) -> String {
+    let mut out = format!("{first}\n");
+    for hint in hints {
+        push(&mut out, format_args!("hint: {}\n", clean(hint)));
+    }
+    out
+}
+
+/// What a link says. The system's own messages are made to look like ours: no capital, no number.
+fn describe(link: &Link) -> String {
+    let text = link.to_string();
+    let Some(number) = link.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) else {
+        return text;
+    };
+    let text = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            format!("{}{}", first.to_lowercase(), &text[first.len_utf8()..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Whether the text above already tells its cause, as some libraries' messages do.
+fn ends_with_cause(above: &str, cause: &str) -> bool {
+    above.strip_suffix(cause).is_some_and(|rest| rest.is_empty() || rest.ends_with(": "))
+}
+
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' // marks of direction, zero width
+            | '\u{2028}'..='\u{202e}' // line ends, embeddings, overrides
+            | '\u{2060}'..='\u{206f}' // isolates and other invisible ones
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn push_clean(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if is_hostile(c) && c.is_ascii() => push(out, format_args!("\\x{:02x}", u32::from(c))),
+        c if is_hostile(c) => push(out, format_args!("\\u{{{:x}}}", u32::from(c))),
+        c => out.push(c),
+    }
+}
+
+fn push(out: &mut String, args: std::fmt::Arguments<'_>) {
+    out.write_fmt(args).expect("a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+    use crate::{Code, Explain as _};
+
+    #[track_caller]
+    fn check(failure: impl Into<anyhow::Error>, expected: &str) {
+        assert_eq!(error("pull", &failure.into()), expected);
+    }
+
+    #[test]
+    fn a_chain_is_one_line() {
+        let denied = io::Error::from(rustix::io::Errno::ROFS);
+        let failure = Err::<(), _>(denied).context("usr/bin/su").context("layer 2").unwrap_err();
+        check(failure, "pull: layer 2: usr/bin/su: read-only file system\n");
+    }
+
+    #[test]
+    fn a_repeated_cause_is_said_once() {
+        check(anyhow!("root").context("root").context("top"), "pull: top: root\n");
+        check(io::Error::other(io::Error::other("inner")), "pull: inner\n");
+        check(anyhow!("refused").context("connect: refused"), "pull: connect: refused\n");
+        check(anyhow!("d").context("red"), "pull: red: d\n");
+    }
+
+    #[test]
+    fn hints_follow_from_every_depth() {
+        let failure = Err::<(), _>(Failure::new(Code::NotFound, "nginx: no such image"))
+            .hint("pull nginx")
+            .context("saving")
+            .hint("images lists\nwhat is there")
+            .hint("pull nginx")
+            .unwrap_err();
+        check(
+            failure,
+            "pull: saving: nginx: no such image\nhint: pull nginx\n\
+             hint: images lists\\nwhat is there\n",
+        );
+    }
+
+    #[test]
+    fn a_message_stands_before_its_cause() {
+        let failure = Failure::new(Code::Network, "registry").because(anyhow!("timed out"));
+        check(failure, "pull: registry: timed out\n");
+    }
+
+    #[test]
+    fn hostile_names_are_escaped() {
+        let cases = [
+            ("plain ünïcödé 名前", "plain ünïcödé 名前"),
+            ("a\nb\r\tc", "a\\nb\\r\\tc"),
+            ("\x1b[31mred\x07\x7f", "\\x1b[31mred\\x07\\x7f"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("x\u{202e}gpj.exe", "x\\u{202e}gpj.exe"),
+            ("\u{2066}\u{2028}\u{feff}", "\\u{2066}\\u{2028}\\u{feff}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(clean(text), expected);
+        }
+        assert!(matches!(clean("usr/bin/su"), Cow::Borrowed(_)));
+        check(anyhow!("evil\n\x1b]0;x"), "pull: evil\\n\\x1b]0;x\n");
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_escaped() {
+        assert_eq!(clean_bytes(b"a\xff\xfe\nb"), "a\\xff\\xfe\\nb");
+        assert_eq!(clean_bytes("é".as_bytes()), "é");
+    }
+
+    #[test]
+    fn wrong_usage_is_one_line_too() {
+        let command =
+            || clap::Command::new("pull").arg(clap::arg!(<NAME>)).arg(clap::arg!(--platform <P>));
+        let failure = command().try_get_matches_from(["pull"]).unwrap_err();
+        assert_eq!(
+            usage("pull", &failure),
+            "pull: the following required arguments were not provided: <NAME>\nhint: pull --help\n"
+        );
+        let failure = command().try_get_matches_from(["pull", "--platfrom", "x"]).unwrap_err();
+        assert_eq!(
+            usage("pull", &failure),
+            "pull: unexpected argument '--platfrom' found\n\
+             hint: a similar argument exists: '--platform'\nhint: pull --help\n"
+        );
+    }
+}

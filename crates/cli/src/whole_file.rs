@@ -1,0 +1,223 @@
+//! Files that appear whole or not at all.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process;
+
+/// What stands between a file's name and the writer's process id in the name of a temporary file.
+const MARK: &str = ".part-";
+
+/// A file that is written beside its name and takes the name when it is [finished](Self::finish).
+///
+/// Dropped before that, it is gone. What a killed program left behind is removed by the next one that
+/// writes the same file: each writer holds a lock on its own, so the living are spared. What is no
+/// regular file, as a device or a named pipe, is written directly.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: BufWriter<File>,
+    target: PathBuf,
+    /// None when there is nothing to rename or remove.
+    temporary: Option<PathBuf>,
+}
+
+impl WholeFile {
+    /// Begins a file that will have this name; an existing one stays as it is until then.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        // A symbolic link stays one, and what it points to is replaced.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let existing = fs::metadata(&target).ok();
+        if existing.as_ref().is_some_and(|existing| !existing.is_file() && !existing.is_dir()) {
+            let file = OpenOptions::new().write(true).open(&target)?;
+            return Ok(Self { file: BufWriter::new(file), target, temporary: None });
+        }
+        let Some(name) =
+            target.file_name().filter(|_| !existing.as_ref().is_some_and(fs::Metadata::is_dir))
+        else {
+            return Err(io::ErrorKind::IsADirectory.into());
+        };
+        remove_leftovers(parent(&target), name);
+        let (file, temporary) = create_locked(&target, name)?;
+        let whole = Self { file: BufWriter::new(file), target, temporary: Some(temporary) };
+        if let Some(existing) = existing {
+            whole.file.get_ref().set_permissions(existing.permissions())?;
+        }
+        Ok(whole)
+    }
+
+    /// The name it will have.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// Brings everything to the disk and gives the file its name.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        let Some(temporary) = self.temporary.clone() else { return Ok(()) };
+        self.file.get_ref().sync_all()?;
+        fs::rename(temporary, &self.target)?;
+        self.temporary = None;
+        // Some file systems can't sync a directory; the file itself is safe by now.
+        drop(File::open(parent(&self.target)).and_then(|directory| directory.sync_all()));
+        Ok(())
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            drop(fs::remove_file(temporary));
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the temporary file and locks it, so that nobody takes it for a leftover.
+fn create_locked(target: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
+    let mut n = 0_u32;
+    loop {
+        let mut temporary = prefix(name);
+        temporary.push(format!("{}-{n}", process::id()));
+        let temporary = target.with_file_name(temporary);
+        n += 1;
+        let file = match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            result => result?,
+        };
+        // Where locks don't exist, leftovers are never removed either.
+        drop(file.try_lock());
+        // Another writer may have removed it between the two calls.
+        let here = fs::symlink_metadata(&temporary).map(|found| found.ino());
+        if here.is_ok_and(|inode| file.metadata().is_ok_and(|own| own.ino() == inode)) {
+            return Ok((file, temporary));
+        }
+    }
+}
+
+/// Removes the temporary files of writers that are no more.
+fn remove_leftovers(directory: &Path, name: &OsStr) {
+    let prefix = prefix(name);
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let is_regular = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let ours = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+        if is_regular && ours {
+            remove_if_abandoned(&entry.path());
+        }
+    }
+}
+
+fn remove_if_abandoned(path: &Path) {
+    let Ok(file) = OpenOptions::new().write(true).open(path) else { return };
+    if file.try_lock().is_ok() {
+        drop(fs::remove_file(path));
+    }
+}
+
+fn prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(MARK);
+    prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image.tar");
+        let mut file = WholeFile::create(&path).unwrap();
+        file.write_all(b"whole").unwrap();
+        assert!(!path.exists());
+        file.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(names(dir.path()), ["image.tar"]);
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image.tar");
+        fs::write(&path, "old").unwrap();
+        let mut file = WholeFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        drop(file);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(dir.path()), ["image.tar"]);
+    }
+
+    #[test]
+    fn the_mode_and_the_link_of_a_replaced_file_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("image.tar"), dir.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("image.tar", &link).unwrap();
+        let mut file = WholeFile::create(&link).unwrap();
+        file.write_all(b"new").unwrap();
+        file.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_dead_writers_file_is_removed_and_a_living_ones_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::write(dir.path().join(".x.part-1-0"), "left").unwrap();
+        fs::write(dir.path().join(".xy.part-1-0"), "another's").unwrap();
+        let living = WholeFile::create(&path).unwrap();
+        let second = WholeFile::create(&path).unwrap();
+        assert_eq!(names(dir.path()).len(), 3, "{:?}", names(dir.path()));
+        living.finish().unwrap();
+        second.finish().unwrap();
+        assert_eq!(names(dir.path()), [".xy.part-1-0", "x"]);
+    }
+
+    #[test]
+    fn a_device_is_written_directly() {
+        let mut file = WholeFile::create(Path::new("/dev/null")).unwrap();
+        file.write_all(b"x").unwrap();
+        file.finish().unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = WholeFile::create(dir.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        assert!(names(dir.path()).is_empty());
+    }
+}
