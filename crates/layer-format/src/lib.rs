@@ -19,6 +19,8 @@
 //!
 //! This crate knows no file systems, terminals or networks: `Read`, `Write`, bytes and values only.
 
+pub mod archive;
+mod codec;
 mod descriptor;
 mod digest;
 mod error;
@@ -26,8 +28,11 @@ mod image;
 pub mod layer;
 mod platform;
 mod reference;
+pub mod relay;
+pub mod stream;
 mod trouble;
 
+pub use codec::{Codec, Decoder};
 pub use descriptor::{Descriptor, annotation, media_type};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Verified};
 pub use error::Error;

@@ -1,0 +1,1 @@
+//! Archives that other tools write.

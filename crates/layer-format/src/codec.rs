@@ -1,0 +1,247 @@
+//! How layers and archives are compressed: not at all, with gzip or with zstd.
+//!
+//! Content tells; a media type may lie. Gzip may have several members and zeros after the last one; zstd may have several
+//! frames, skippable ones among them. Whatever else follows, and a missing or wrong check sum, is refused.
+
+use std::io::{self, BufRead, Chain, Cursor, Read};
+
+use flate2::bufread::GzDecoder;
+
+use crate::error::Error;
+
+/// The largest zstd window we make room for, as a power of two: 128 MiB, the most that `zstd --long` writes by itself.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// How many bytes it takes to tell the codecs apart.
+const MAGIC_SIZE: usize = 6;
+
+/// A way of compressing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Not compressed.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Codec {
+    /// Tells the codec by the first bytes, four at least where there are as many.
+    pub fn sniff(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Codecs that some other tools accept, refused by name because "malformed tar" would help nobody.
+fn refuse_others(start: &[u8]) -> io::Result<()> {
+    let reason = match start {
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            "is compressed with xz, which the image-spec doesn't have"
+        }
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A'] => {
+            "is compressed with bzip2, which the image-spec doesn't have"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Malformed { what: "input".to_owned(), reason }.into())
+}
+
+type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// Reads what some input decompresses to, in whichever codec it is; at its end, the input has been read to the end too.
+pub struct Decoder<R: BufRead>(Inner<R>);
+
+enum Inner<R: BufRead> {
+    None(Peeked<R>),
+    Gzip(Members<Peeked<R>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Peeked<R>>>),
+}
+
+impl<R: BufRead> Decoder<R> {
+    /// Looks at the first bytes of `inner` to tell its codec.
+    pub fn new(mut inner: R) -> io::Result<Self> {
+        let mut start = Vec::with_capacity(MAGIC_SIZE);
+        inner.by_ref().take(MAGIC_SIZE as u64).read_to_end(&mut start)?;
+        let codec = Codec::sniff(&start);
+        refuse_others(&start)?;
+        let peeked = Cursor::new(start).chain(inner);
+        Ok(Self(match codec {
+            Codec::None => Inner::None(peeked),
+            Codec::Gzip => Inner::Gzip(Members { current: Some(GzDecoder::new(peeked)) }),
+            Codec::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(peeked)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Inner::Zstd(Box::new(decoder))
+            }
+        }))
+    }
+
+    /// The codec that the input turned out to be in.
+    pub fn codec(&self) -> Codec {
+        match self.0 {
+            Inner::None(_) => Codec::None,
+            Inner::Gzip(_) => Codec::Gzip,
+            Inner::Zstd(_) => Codec::Zstd,
+        }
+    }
+}
+
+impl<R: BufRead> std::fmt::Debug for Decoder<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Decoder").field(&self.codec()).finish()
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Inner::None(inner) => inner.read(buffer),
+            Inner::Gzip(inner) => inner.read(buffer).map_err(|source| explain("gzip", source)),
+            Inner::Zstd(inner) => inner.read(buffer).map_err(|source| explain("zstd", source)),
+        }
+    }
+}
+
+/// Tells the decoder's complaints from errors of the input below it, which pass as they are.
+fn explain(codec: &'static str, source: io::Error) -> io::Error {
+    let is_ours = source.get_ref().is_some_and(|inner| inner.is::<Error>());
+    match source.kind() {
+        _ if is_ours || source.raw_os_error().is_some() => source,
+        io::ErrorKind::UnexpectedEof => Error::Truncated { what: format!("{codec} data") }.into(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
+            Error::MalformedCompression { codec, source }.into()
+        }
+        _ => source,
+    }
+}
+
+/// The members of a gzip file, one after the other.
+struct Members<R: BufRead> {
+    /// The member being read; `None` after the last one.
+    current: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.current {
+            let n = member.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            self.current = match self.current.take() {
+                Some(member) => next_member(member.into_inner())?,
+                None => None,
+            };
+        }
+        Ok(0)
+    }
+}
+
+/// What follows a member: another one, or the end, before which there may be zeros.
+fn next_member<R: BufRead>(mut inner: R) -> io::Result<Option<GzDecoder<R>>> {
+    match inner.fill_buf()?.first() {
+        None => return Ok(None),
+        Some(0x1f) => return Ok(Some(GzDecoder::new(inner))),
+        Some(_) => {}
+    }
+    loop {
+        let padding = inner.fill_buf()?;
+        let n = padding.len();
+        if n == 0 {
+            return Ok(None);
+        }
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "garbage after the last gzip member",
+            ));
+        }
+        inner.consume(n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        zstd::encode_all(content, 3).unwrap()
+    }
+
+    fn decode(input: &[u8]) -> io::Result<Vec<u8>> {
+        let mut output = Vec::new();
+        // Seven bytes at a time, so that nothing depends on where a buffer ends.
+        let mut decoder = Decoder::new(io::BufReader::with_capacity(7, input))?;
+        decoder.read_to_end(&mut output)?;
+        Ok(output)
+    }
+
+    const SKIPPABLE: &[u8] = b"\x53\x2a\x4d\x18\x03\0\0\0abc";
+
+    #[test]
+    fn content_tells_the_codec() {
+        assert_eq!(decode(b"plain").unwrap(), b"plain");
+        assert_eq!(decode(b"").unwrap(), b"");
+        assert_eq!(decode(&gzip(b"x")).unwrap(), b"x");
+        assert_eq!(decode(&zstd(b"x")).unwrap(), b"x");
+        assert!(decode(b"\xfd7zXZ\0...").unwrap_err().to_string().contains("xz"));
+    }
+
+    #[test]
+    fn several_members_and_frames_are_one_content() {
+        let members = [gzip(b"one "), gzip(b""), gzip(b"two"), vec![0; 1000]].concat();
+        assert_eq!(decode(&members).unwrap(), b"one two");
+        let frames = [SKIPPABLE, &zstd(b"one "), SKIPPABLE, &zstd(b"two"), SKIPPABLE].concat();
+        assert_eq!(decode(&frames).unwrap(), b"one two");
+    }
+
+    #[test]
+    fn optional_gzip_header_fields_are_read() {
+        let encoder = flate2::GzBuilder::new().filename("n").comment("c").extra(vec![1; 20]);
+        let mut encoder = encoder.write(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(b"content").unwrap();
+        assert_eq!(decode(&encoder.finish().unwrap()).unwrap(), b"content");
+    }
+
+    #[test]
+    fn cut_and_damaged_input_is_refused() {
+        let content: Vec<u8> = (0..5000_u32).flat_map(u32::to_le_bytes).collect();
+        for whole in [gzip(&content), zstd(&content)] {
+            for length in (1..whole.len()).filter(|length| *length >= 6) {
+                assert!(decode(&whole[..length]).is_err(), "{length}");
+            }
+            assert!(decode(&[&whole, b"garbage" as &[u8]].concat()).is_err());
+        }
+        let mut damaged = gzip(&content);
+        let crc = damaged.len() - 8;
+        damaged[crc] ^= 1;
+        let error = Error::io("reading", decode(&damaged).unwrap_err());
+        assert!(matches!(error, Error::MalformedCompression { codec: "gzip", .. }), "{error:?}");
+    }
+
+    #[test]
+    fn errors_from_below_pass_as_they_are() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(Error::NotFound { what: "x".to_owned() }.into())
+            }
+        }
+        let start = gzip(b"x");
+        let input = io::BufReader::new(start[..12].chain(Broken));
+        let error = Decoder::new(input).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(matches!(Error::io("reading", error), Error::NotFound { .. }));
+    }
+}

@@ -1,0 +1,192 @@
+//! `index.json` and `manifest.json`: what a stream begins with, derived from the images alone.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::descriptor::{Descriptor, annotation, media_type};
+use crate::error::Error;
+use crate::image::{Index, Manifest};
+use crate::reference::Reference;
+
+/// One name of a stream: what it points at. Images without a name are pointed at all the same.
+#[derive(Clone, Debug)]
+pub struct Name {
+    /// The name, if there is one.
+    pub reference: Option<Reference>,
+    /// The manifest or index, without annotations.
+    pub target: Descriptor,
+}
+
+/// An image or several of one index, with the documents that describe them.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The indexes on the way, outermost first.
+    pub indexes: Vec<Index>,
+    /// The manifests that travel; attestations and the like among them.
+    pub manifests: Vec<Manifest>,
+}
+
+/// The documents that a stream begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// `index.json`.
+    pub index: Vec<u8>,
+    /// `manifest.json`.
+    pub manifest: Vec<u8>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexJson {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
+impl Heads {
+    /// Derives both documents; the same names and images give the same bytes.
+    pub fn of(names: &[Name], images: &[Image]) -> Result<Self, Error> {
+        let serialised = |source| Error::MalformedJson { what: "index.json", source };
+        let manifests = names.iter().map(entry).collect();
+        let index = IndexJson { schema_version: 2, media_type: media_type::OCI_INDEX, manifests };
+        let docker = docker_images(names, images);
+        Ok(Self {
+            index: serde_json::to_vec(&index).map_err(serialised)?,
+            manifest: serde_json::to_vec(&docker).map_err(serialised)?,
+        })
+    }
+}
+
+/// The entry of `index.json` for a name: the tag is where the image-spec has it, the full name where containerd and
+/// podman look for it.
+fn entry(name: &Name) -> Descriptor {
+    let mut entry = name.target.clone();
+    entry.annotations.clear();
+    if let Some(reference) = &name.reference {
+        entry.annotations.insert(annotation::IMAGE_NAME.to_owned(), reference.full());
+        if let Some(tag) = reference.tag() {
+            entry.annotations.insert(annotation::REF_NAME.to_owned(), tag.to_owned());
+        }
+    }
+    entry
+}
+
+/// Docker's list: every image that has layers of a file system. Of an index, the one for linux/amd64 bears the names, or
+/// else the first: Docker's older stores know one image a name, and a stream must not depend on the machine that writes it.
+fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
+    let mut tags: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for name in names {
+        let tag = name
+            .reference
+            .as_ref()
+            .filter(|reference| reference.tag().is_some() && reference.digest().is_none());
+        tags.entry(name.target.digest).or_default().extend(tag.map(Reference::full));
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut listed = Vec::new();
+    for image in images {
+        let bearer = bearer(image);
+        for (position, manifest) in image.manifests.iter().enumerate() {
+            let digest = manifest.descriptor().digest;
+            let root = image.indexes.first().map_or(digest, |index| index.descriptor().digest);
+            if !is_runnable(image, manifest) || !seen.insert((root, digest)) {
+                continue;
+            }
+            let repo_tags = if position == bearer {
+                tags.get(&root).cloned().unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            let layers = manifest.layers.iter().map(|layer| layer.digest.blob_path()).collect();
+            listed.push(DockerImage {
+                config: manifest.config.digest.blob_path(),
+                repo_tags,
+                layers,
+            });
+        }
+    }
+    listed
+}
+
+fn bearer(image: &Image) -> usize {
+    let is_amd64 = |manifest: &Manifest| {
+        entry_of(image, manifest)
+            .and_then(|entry| entry.platform.as_ref())
+            .is_some_and(|platform| platform.to_string() == "linux/amd64")
+    };
+    let position = image
+        .manifests
+        .iter()
+        .position(|manifest| is_runnable(image, manifest) && is_amd64(manifest));
+    position
+        .or_else(|| image.manifests.iter().position(|manifest| is_runnable(image, manifest)))
+        .unwrap_or(0)
+}
+
+fn entry_of<'a>(image: &'a Image, manifest: &Manifest) -> Option<&'a Descriptor> {
+    let digest = manifest.descriptor().digest;
+    image.indexes.iter().flat_map(|index| &index.manifests).find(|entry| entry.digest == digest)
+}
+
+fn is_runnable(image: &Image, manifest: &Manifest) -> bool {
+    let is_config = manifest.config.media_type == media_type::OCI_CONFIG
+        || manifest.config.media_type == media_type::DOCKER_CONFIG;
+    is_config && !entry_of(image, manifest).is_some_and(Descriptor::is_attestation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn manifest(layers: &[&[u8]]) -> Manifest {
+        let layers: Vec<_> =
+            layers.iter().map(|layer| Descriptor::of(media_type::OCI_LAYER, layer)).collect();
+        let config = Descriptor::of(media_type::OCI_CONFIG, b"{}");
+        let raw = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
+        Manifest::parse(raw.to_string().into_bytes()).unwrap()
+    }
+
+    fn image(layers: &[&[u8]]) -> Image {
+        Image { indexes: vec![], manifests: vec![manifest(layers)] }
+    }
+
+    #[test]
+    fn two_names_of_one_image_are_listed_once() {
+        let image = image(&[b"a"]);
+        let target = image.manifests[0].descriptor();
+        let name =
+            |text: &str| Name { reference: Some(text.parse().unwrap()), target: target.clone() };
+        let heads = Heads::of(&[name("b"), name("a:1")], &[image.clone(), image]).unwrap();
+        let expected = format!(
+            r#"[{{"Config":"{}","RepoTags":["docker.io/library/b:latest","docker.io/library/a:1"],"Layers":["{}"]}}]"#,
+            Digest::of(b"{}").blob_path(),
+            Digest::of(b"a").blob_path()
+        );
+        assert_eq!(String::from_utf8(heads.manifest).unwrap(), expected);
+        let index: Index = Index::parse(heads.index).unwrap();
+        assert_eq!(index.manifests[1].annotation(annotation::REF_NAME), Some("1"));
+        assert_eq!(
+            index.manifests[0].annotation(annotation::IMAGE_NAME),
+            Some("docker.io/library/b:latest")
+        );
+    }
+
+    #[test]
+    fn a_name_with_a_digest_is_no_tag_for_docker() {
+        let image = image(&[]);
+        let target = image.manifests[0].descriptor();
+        let reference = format!("a@{}", target.digest).parse().ok();
+        let heads = Heads::of(&[Name { reference, target }], &[image]).unwrap();
+        assert!(String::from_utf8(heads.manifest).unwrap().contains(r#""RepoTags":[]"#));
+    }
+}

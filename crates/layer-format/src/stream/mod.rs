@@ -1,0 +1,24 @@
+//! The image stream: what travels through the pipes (docs/stream.md).
+//!
+//! ```text
+//! stream   = oci-layout index.json manifest.json [ strata.json ] *image end
+//! image    = *( index | manifest ) config *layer          each blob once in the whole stream
+//! blob     = a member blobs/sha256/<hex>
+//! end      = two blocks of zeros
+//! ```
+//!
+//! It is an OCI image layout and a docker-archive at once, so every tool's `load` takes it, in an order that lets a
+//! reader act on it in one pass. Members are regular files, mode 0644, owner 0:0, mtime 0. Their user name is
+//! [`USER_NAME`]: by that a reader knows a stream that must be canonical to the byte, and refuses one that isn't.
+
+mod heads;
+mod writer;
+
+pub use heads::{Heads, Image, Name};
+pub use writer::Writer;
+
+/// The user name in every header of a stream of ours. The header's check sum covers it, so no damage to the stream can
+/// turn it into one that is read with less care. Changing it breaks readers.
+pub const USER_NAME: &str = "strata";
+/// The content of `oci-layout` (image-spec, image-layout.md).
+pub const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;

@@ -1,0 +1,119 @@
+//! Writes an image stream, a member at a time, in the order of the grammar.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+
+use super::{Heads, OCI_LAYOUT, USER_NAME};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::Error;
+
+const BLOCK: usize = 512;
+const COPY_SIZE: usize = 256 << 10;
+
+/// A stream being written. Without [`finish`](Self::finish) it has no end, by which its reader knows that it is cut.
+#[derive(Debug)]
+pub struct Writer<W> {
+    output: W,
+    written: HashSet<Digest>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a stream with its heads.
+    pub fn new(output: W, heads: &Heads) -> Result<Self, Error> {
+        let mut writer = Self { output, written: HashSet::new() };
+        writer.member("oci-layout", OCI_LAYOUT)?;
+        writer.member("index.json", &heads.index)?;
+        writer.member("manifest.json", &heads.manifest)?;
+        Ok(writer)
+    }
+
+    /// Whether this blob is in the stream already.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.written.contains(digest)
+    }
+
+    /// Writes a document, unless it is in the stream already.
+    pub fn document(&mut self, content: &[u8], digest: Digest) -> Result<(), Error> {
+        if self.written.insert(digest) { self.member(&digest.blob_path(), content) } else { Ok(()) }
+    }
+
+    /// Writes a blob as `reader` gives it, unless it is in the stream already, when nothing is read.
+    ///
+    /// `reader` must give as many bytes as the descriptor says; whether they are the right ones is for it to check. What
+    /// was written can't be taken back: after an error the stream is to be left without an end.
+    pub fn blob(&mut self, blob: &Descriptor, mut reader: impl Read) -> Result<(), Error> {
+        if !self.written.insert(blob.digest) {
+            return Ok(());
+        }
+        self.header(&blob.digest.blob_path(), blob.size)?;
+        let mut buffer = vec![0; COPY_SIZE];
+        let mut left = blob.size;
+        loop {
+            let n = read_some(&mut reader, &mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            left = left.checked_sub(n as u64).ok_or_else(|| mismatch(blob, blob.size + 1))?;
+            self.write(&buffer[..n])?;
+        }
+        if left > 0 {
+            return Err(mismatch(blob, blob.size - left));
+        }
+        self.pad(blob.size)
+    }
+
+    /// Ends the stream and gives the output back, flushed.
+    pub fn finish(mut self) -> Result<W, Error> {
+        self.write(&[0; 2 * BLOCK])?;
+        self.output.flush().map_err(|source| Error::io("writing the stream", source))?;
+        Ok(self.output)
+    }
+
+    /// Flushes what was written so far, so that a reader can act on it while the rest is being fetched.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.output.flush().map_err(|source| Error::io("writing the stream", source))
+    }
+
+    fn member(&mut self, path: &str, content: &[u8]) -> Result<(), Error> {
+        self.header(path, content.len() as u64)?;
+        self.write(content)?;
+        self.pad(content.len() as u64)
+    }
+
+    fn header(&mut self, path: &str, size: u64) -> Result<(), Error> {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(path).map_err(|source| Error::io("naming a member", source))?;
+        header.set_username(USER_NAME).map_err(|source| Error::io("naming a member", source))?;
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(size);
+        header.set_cksum();
+        self.write(header.as_bytes())
+    }
+
+    fn pad(&mut self, size: u64) -> Result<(), Error> {
+        let rest = usize::try_from(size % BLOCK as u64).expect("less than a block");
+        if rest == 0 { Ok(()) } else { self.write(&[0; BLOCK][rest..]) }
+    }
+
+    fn write(&mut self, content: &[u8]) -> Result<(), Error> {
+        self.output.write_all(content).map_err(|source| Error::io("writing the stream", source))
+    }
+}
+
+fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map_err(|source| Error::io("reading a blob", source)),
+        }
+    }
+}
+
+fn mismatch(blob: &Descriptor, found: u64) -> Error {
+    Error::SizeMismatch { digest: blob.digest, expected: blob.size, found }
+}
