@@ -1,0 +1,111 @@
+//! Hard links: the target is held by a descriptor before anything is done at the link's own place.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use layer_format::layer::EntryPath;
+use rustix::fs::{AtFlags, CWD, FileType};
+use rustix::io::{Errno, Result as SysResult};
+
+use super::Applier;
+use super::add::split;
+use super::own::Marks;
+use super::walk::Purpose;
+use crate::error::{Doing, Error, Failure};
+use crate::root;
+
+const OPERATION: &str = "making the hard link";
+
+impl Applier {
+    /// Makes `name`, in the directory worked in, another name of `target`, whose attributes stay as they are.
+    pub(super) fn add_link(
+        &mut self,
+        name: &[u8],
+        path: &EntryPath,
+        target: &EntryPath,
+    ) -> Result<(), Error> {
+        let refuse = |reason| Error::Link { path: path.clone(), target: target.clone(), reason };
+        let Some((target_parent, target_name)) = split(target.as_bytes()) else {
+            return Err(refuse("it is the root"));
+        };
+        let here = self.walk.path().to_vec();
+        let at = |failure: Failure| failure.at(path.clone());
+        let held = self.hold_target(target_parent, target_name, path)?;
+        let absent = self.absent_devices.contains(&self.own.key(self.walk.path(), target_name));
+        if let Some(held) = &held {
+            let stat = rustix::fs::fstat(held).doing(OPERATION).map_err(at)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                return Err(refuse("it is a directory"));
+            }
+        } else if !absent {
+            return Err(refuse("it isn't there"));
+        }
+        self.walk.go_back(&here)?;
+        self.mark(name);
+        let Some(held) = held else {
+            self.walk.remove(name).map_err(at)?;
+            self.skip_device(name);
+            return Ok(());
+        };
+        match self.link_held(&held, name) {
+            // It was below what the link replaces.
+            Err(failure) if failure.errno() == Errno::NOENT => {
+                Err(refuse("it makes way for the link"))
+            }
+            result => result.map_err(at),
+        }
+    }
+
+    /// Takes hold of a link's target, a symbolic link itself included, if it is there.
+    fn hold_target(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        path: &EntryPath,
+    ) -> Result<Option<OwnedFd>, Error> {
+        if !self.walk.go(parent, Purpose::LinkTarget, &self.own)? {
+            return Ok(None);
+        }
+        let held = match root::hold(self.walk.fd(), name) {
+            Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(None),
+            held => held.doing(OPERATION).map_err(|failure| failure.at(path.clone()))?,
+        };
+        let key = self.own.key(self.walk.path(), name);
+        if !self.own.marks(key).has(Marks::WRITTEN) {
+            self.own.mark_above(self.walk.path());
+            self.own.mark(key, Marks::LINKED);
+        }
+        Ok(Some(held))
+    }
+
+    fn link_held(&mut self, held: &OwnedFd, name: &[u8]) -> Result<(), Failure> {
+        self.walk.here().change();
+        match link(held, self.walk.fd(), name) {
+            Err(Errno::EXIST) if self.is_same(held, name).doing(OPERATION)? => Ok(()),
+            Err(Errno::EXIST) => {
+                self.walk.remove(name)?;
+                link(held, self.walk.fd(), name).doing(OPERATION)
+            }
+            result => result.doing(OPERATION),
+        }
+    }
+
+    fn is_same(&self, held: &OwnedFd, name: &[u8]) -> SysResult<bool> {
+        let one = rustix::fs::fstat(held)?;
+        let other = rustix::fs::statat(self.walk.fd(), name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+    }
+}
+
+/// Links what is held: by the descriptor, or by its magic link where the kernel keeps that to the privileged.
+fn link(held: &OwnedFd, parent: BorrowedFd<'_>, name: &[u8]) -> SysResult<()> {
+    match rustix::fs::linkat(held, "", parent, name, AtFlags::EMPTY_PATH) {
+        Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => rustix::fs::linkat(
+            CWD,
+            root::magic_link(held.as_fd()),
+            parent,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        ),
+        result => result,
+    }
+}

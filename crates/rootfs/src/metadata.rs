@@ -1,0 +1,203 @@
+//! Owner, extended attributes, mode and times: each in its one right order, and never through a link.
+//!
+//! ```text
+//! 1. owner    chown takes setuid, setgid and security.capability away
+//! 2. xattrs   user.* needs write permission; an access ACL changes the mode
+//! 3. mode     with setuid, setgid and sticky
+//! 4. times    every other call would move them
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use layer_format::layer::{Entry, Timestamp};
+use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use crate::error::{Doing, Failure, SETTING_XATTR};
+use crate::root;
+use crate::xattrs::Xattrs;
+
+/// Whose the files become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Whom the layer says. What the system refuses (to a plain user, nearly everything) is counted as skipped.
+    Keep,
+    /// Whoever runs this. Nothing is tried and nothing counted.
+    Ignore,
+}
+
+/// How many attributes and entries the system refused to this user or on this file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Entries that belong to someone else than the layer says.
+    pub owners: u64,
+    /// Device nodes, and further names of them, that are not there.
+    pub devices: u64,
+    /// Extended attributes that are not set.
+    pub xattrs: u64,
+}
+
+/// What an inode is to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) owner: (u32, u32),
+    /// `None` for what has no mode of its own: symbolic links.
+    pub(crate) mode: Option<u32>,
+    pub(crate) mtime: Timestamp,
+    pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+impl<'a> Attributes<'a> {
+    pub(crate) fn of(entry: &'a Entry) -> Self {
+        let owner = (entry.uid, entry.gid);
+        Self { owner, mode: Some(entry.mode & 0o7777), mtime: entry.mtime, xattrs: &entry.xattrs }
+    }
+
+    /// Those of a directory that no layer describes.
+    pub(crate) fn implied() -> Self {
+        Self { owner: (0, 0), mode: Some(0o755), mtime: Timestamp::default(), xattrs: &[] }
+    }
+}
+
+/// What an inode has so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Present {
+    pub(crate) owner: (u32, u32),
+    pub(crate) mode: u32,
+    pub(crate) xattrs: Leftovers,
+}
+
+/// Whether an inode may have extended attributes that nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftovers {
+    /// It is new, and its directory passes nothing on.
+    None,
+    /// It existed, or its directory has a default ACL.
+    Possible,
+}
+
+impl Present {
+    pub(crate) fn of(stat: &Stat, xattrs: Leftovers) -> Self {
+        Self { owner: (stat.st_uid, stat.st_gid), mode: stat.st_mode & 0o7777, xattrs }
+    }
+}
+
+/// The inode to work on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Inode<'a> {
+    /// A file or directory that is open.
+    Open(BorrowedFd<'a>),
+    /// Anything else, in an open directory.
+    Named(BorrowedFd<'a>, &'a [u8]),
+}
+
+/// Sets attributes and counts what it may not set.
+#[derive(Debug)]
+pub(crate) struct Setter {
+    owner: Owner,
+    /// Whether giving files away was refused once; nothing changes that later.
+    giving_refused: bool,
+    pub(crate) skipped: Skipped,
+}
+
+impl Setter {
+    pub(crate) fn new(owner: Owner) -> Self {
+        Self { owner, giving_refused: false, skipped: Skipped::default() }
+    }
+
+    /// Sets everything but the times.
+    pub(crate) fn set(
+        &mut self,
+        inode: Inode<'_>,
+        has: Present,
+        wanted: &Attributes<'_>,
+    ) -> Result<(), Failure> {
+        let given = self.set_owner(inode, has.owner, wanted.owner)?;
+        self.set_xattrs(inode, has.xattrs, wanted.xattrs)?;
+        let Some(mode) = wanted.mode else { return Ok(()) };
+        // A mode with special bits loses them to chown, an ACL that comes or goes alters the mode.
+        let disturbed = given && mode & 0o7000 != 0
+            || has.xattrs == Leftovers::Possible
+            || !wanted.xattrs.is_empty();
+        if has.mode != mode || disturbed {
+            set_mode(inode, mode)?;
+        }
+        Ok(())
+    }
+
+    fn set_owner(
+        &mut self,
+        inode: Inode<'_>,
+        has: (u32, u32),
+        wanted: (u32, u32),
+    ) -> Result<bool, Failure> {
+        if self.owner == Owner::Ignore || has == wanted {
+            return Ok(false);
+        }
+        if has.0 != wanted.0 && self.giving_refused {
+            self.skipped.owners += 1;
+            return Ok(false);
+        }
+        let (uid, gid) = (Some(Uid::from_raw(wanted.0)), Some(Gid::from_raw(wanted.1)));
+        let result = match inode {
+            Inode::Open(fd) => rustix::fs::fchown(fd, uid, gid),
+            Inode::Named(dir, name) => {
+                rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            }
+        };
+        match result {
+            // EINVAL: an id that this user namespace doesn't know.
+            Err(errno @ (Errno::PERM | Errno::INVAL)) => {
+                self.giving_refused |= errno == Errno::PERM && has.0 != wanted.0;
+                self.skipped.owners += 1;
+                Ok(false)
+            }
+            result => result.map(|()| true).doing("setting the owner"),
+        }
+    }
+
+    fn set_xattrs(
+        &mut self,
+        inode: Inode<'_>,
+        has: Leftovers,
+        wanted: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<(), Failure> {
+        if has == Leftovers::None && wanted.is_empty() {
+            return Ok(());
+        }
+        let xattrs = Xattrs::of(inode)?;
+        if has == Leftovers::Possible {
+            xattrs.retain(wanted)?;
+        }
+        for (name, value) in wanted {
+            match xattrs.set(name, value) {
+                Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP) => self.skipped.xattrs += 1,
+                result => result.doing(SETTING_XATTR)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets access and modification time to `mtime`, without following a link. The file system clamps what it can't hold.
+pub(crate) fn set_times(inode: Inode<'_>, mtime: Timestamp) -> Result<(), Failure> {
+    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.min(999_999_999).into() };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let result = match inode {
+        Inode::Open(fd) => rustix::fs::futimens(fd, &times),
+        Inode::Named(dir, name) => {
+            rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        }
+    };
+    result.doing("setting the time")
+}
+
+pub(crate) fn set_mode(inode: Inode<'_>, mode: u32) -> Result<(), Failure> {
+    let mode = Mode::from_raw_mode(mode);
+    let result = match inode {
+        Inode::Open(fd) => rustix::fs::fchmod(fd, mode),
+        Inode::Named(dir, name) => root::hold(dir, name)
+            .and_then(|held| rustix::fs::chmod(root::magic_link(held.as_fd()), mode)),
+    };
+    result.doing("setting the mode")
+}

@@ -1,0 +1,225 @@
+//! Removal of a tree: by descriptors, one component at a time, never through a link and never onto another mount.
+//!
+//! Depth costs no descriptors and no long paths: what lies deeper than [`MAX_OPEN`] directories is moved up to the top
+//! of what is being removed, and its turn comes there. Width costs no memory: directories are read piece by piece.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use layer_format::layer::EntryPath;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::error::{Doing, Error, Failure};
+use crate::root::{self, Root};
+
+/// How many directories are open at once.
+const MAX_OPEN: usize = 32;
+
+const OPERATION: &str = "removing";
+
+/// Removes `name`, one component, from the directory `parent`: with all that is below it if it is a directory. That there
+/// is no such name is no error.
+pub fn remove_tree(parent: impl AsFd, name: &[u8]) -> Result<(), Error> {
+    remove(parent.as_fd(), name)
+        .map(drop)
+        .map_err(|failure| failure.at(EntryPath::parse(name).unwrap_or_default()))
+}
+
+/// Removes all that is in the root; the root itself stays.
+pub fn clear(root: &Root) -> Result<(), Error> {
+    Dir::read_from(root)
+        .doing(OPERATION)
+        .and_then(empty)
+        .map_err(|failure| failure.at(EntryPath::root()))
+}
+
+/// Whether there was something to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    Something,
+    Nothing,
+}
+
+pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Removed, Failure> {
+    match unlink(parent, name) {
+        Ok(Unlinked::Done) => Ok(Removed::Something),
+        Ok(Unlinked::Missing) => Ok(Removed::Nothing),
+        Ok(Unlinked::Directory) => {
+            let directory = open(parent, name).doing(OPERATION)?;
+            empty(Dir::new(directory).doing(OPERATION)?)?;
+            rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).doing(OPERATION)?;
+            Ok(Removed::Something)
+        }
+        Err(errno) => Err(errno).doing(OPERATION),
+    }
+}
+
+enum Unlinked {
+    Done,
+    Missing,
+    Directory,
+}
+
+fn unlink(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Unlinked> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) => Ok(Unlinked::Done),
+        // Neither can be the name of anything.
+        Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(Unlinked::Missing),
+        Err(Errno::ISDIR) => Ok(Unlinked::Directory),
+        // What POSIX would have said of a directory.
+        Err(Errno::PERM) if is_directory(parent, name, FileType::Unknown) => {
+            Ok(Unlinked::Directory)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether `name` is a directory; `told` is what reading `parent` said of it, which on some file systems is nothing.
+pub(crate) fn is_directory(parent: BorrowedFd<'_>, name: &[u8], told: FileType) -> bool {
+    if told != FileType::Unknown {
+        return told == FileType::Directory;
+    }
+    rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Opens a directory that is about to go, unless another file system is mounted on it.
+fn open(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
+        // A kernel before 5.6, or a filter that doesn't know the call. rmdir refuses a mount point too, only later.
+        Err(Errno::NOSYS | Errno::PERM) => root::open_directory(parent, name),
+        Err(Errno::ACCESS) => {
+            root::open_locked_directory(parent, name).map(|(directory, _)| directory)
+        }
+        result => result,
+    }
+}
+
+/// A directory that is being emptied.
+struct Frame {
+    entries: Dir,
+    /// What its parent calls it; nothing for the top.
+    name: Vec<u8>,
+    /// Whether anything went since it was last read from the start.
+    progress: bool,
+}
+
+impl Frame {
+    fn new(entries: Dir, name: Vec<u8>) -> Self {
+        Self { entries, name, progress: false }
+    }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>, Failure> {
+        self.entries.fd().doing(OPERATION)
+    }
+
+    /// Removes entries up to a directory, which is opened and returned.
+    fn next_directory(&mut self) -> Result<Option<(OwnedFd, Vec<u8>)>, Failure> {
+        while let Some(entry) = self.entries.read() {
+            let entry = entry.doing(OPERATION)?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            self.progress = true;
+            if entry.file_type() == FileType::Directory
+                || matches!(self.unlink(name)?, Unlinked::Directory)
+            {
+                return Ok(Some((self.open(name)?, name.to_vec())));
+            }
+        }
+        Ok(None)
+    }
+
+    fn unlink(&self, name: &[u8]) -> Result<Unlinked, Failure> {
+        self.insisting(|fd| unlink(fd, name))
+    }
+
+    fn open(&self, name: &[u8]) -> Result<OwnedFd, Failure> {
+        self.insisting(|fd| open(fd, name))
+    }
+
+    fn rmdir(&self, name: &[u8]) -> Result<(), Failure> {
+        self.insisting(|fd| rustix::fs::unlinkat(fd, name, AtFlags::REMOVEDIR))
+    }
+
+    /// Does something in the directory, if need be after giving ourselves the permission.
+    fn insisting<T>(
+        &self,
+        work: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> Result<T, Failure> {
+        let fd = self.fd()?;
+        match work(fd) {
+            Err(Errno::ACCESS) => rustix::fs::fchmod(fd, Mode::RWXU).and_then(|()| work(fd)),
+            result => result,
+        }
+        .doing(OPERATION)
+    }
+
+    /// Reads it once more, because a file system may hide entries from who removes others meanwhile.
+    fn rewind(&mut self) {
+        self.progress = false;
+        self.entries.rewind();
+    }
+}
+
+fn empty(top: Dir) -> Result<(), Failure> {
+    let mut frames = vec![Frame::new(top, Vec::new())];
+    let mut n_aside = 0;
+    while let Some(frame) = frames.last_mut() {
+        match frame.next_directory()? {
+            Some((directory, name)) if frames.len() < MAX_OPEN => {
+                frames.push(Frame::new(Dir::new(directory).doing(OPERATION)?, name));
+            }
+            Some((directory, name)) => {
+                drop(directory);
+                set_aside(&frames, &name, &mut n_aside)?;
+                frames[0].progress = true;
+            }
+            None if frames.len() == 1 && !frames[0].progress => return Ok(()),
+            None if frames.len() == 1 => frames[0].rewind(),
+            None => leave(&mut frames)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes the directory that has just been emptied.
+fn leave(frames: &mut Vec<Frame>) -> Result<(), Failure> {
+    let Some(mut done) = frames.pop() else { return Ok(()) };
+    let Some(parent) = frames.last() else { return Ok(()) };
+    match parent.rmdir(&done.name) {
+        Err(failure) if failure.errno() == Errno::NOTEMPTY && done.progress => {
+            done.rewind();
+            frames.push(done);
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Moves `name` from the deepest open directory to the top, under a name that is free there.
+fn set_aside(frames: &[Frame], name: &[u8], n_aside: &mut u64) -> Result<(), Failure> {
+    let (Some(top), Some(deepest)) = (frames.first(), frames.last()) else { return Ok(()) };
+    let (to, from) = (top.fd()?, deepest.fd()?);
+    loop {
+        let free = format!(".removing-{n_aside}");
+        *n_aside += 1;
+        match rustix::fs::renameat(from, name, to, &free) {
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+            // A directory that is moved gets a new `..`, which takes the permission to write to it.
+            Err(Errno::ACCESS) => {
+                let mode = Mode::RWXU;
+                rustix::fs::fchmod(from, mode).doing(OPERATION)?;
+                rustix::fs::fchmod(to, mode).doing(OPERATION)?;
+                let moved = root::hold(from, name).doing(OPERATION)?;
+                rustix::fs::chmod(root::magic_link(moved.as_fd()), mode).doing(OPERATION)?;
+                rustix::fs::renameat(from, name, to, &free).doing(OPERATION)?;
+                return Ok(());
+            }
+            result => return result.doing(OPERATION),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Owner, mode, times and extended attributes, to the bit.
+
+use std::fs;
+use std::io::Cursor;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+
+use layer_format::layer::{Change, EntryKind, Timestamp};
+use layer_format::{Trouble, Troubled};
+use rootfs::{Applier, Root};
+
+use crate::tree::{
+    OPTIONS, apply_changes, check, entry, file, is_root, show, try_apply, xattr_names,
+};
+
+#[test]
+fn modes_are_exact() {
+    check(
+        &[
+            "[0] a = 1\n[4755] s = 2\n[6711] g = 3\n[1777] t/\n[2755] sg/\nsg/in/\nsg/f = 4\n[777] w = 5\n[7777] all/\n[1644] st = 6",
+        ],
+        &format!(
+            "[0] a = {}\n[7777] all/\n[6711] g = 3\n[4755] s = 2\n[2755] sg/\nsg/f = 4\nsg/in/\n[1644] st = 6\n[1777] t/\n[777] w = 5",
+            if is_root() { "1" } else { "permission denied" }
+        ),
+    );
+}
+
+#[test]
+fn directories_keep_modes_and_times_whatever_happens_inside() {
+    let lower = "[555 @5] d/\nd/a = 1\n[@6] d/e/\nd/e/b = 2\n[500 @7] d/e/g/";
+    check(&[lower], "[555 @5] d/\nd/a = 1\n[@6] d/e/\nd/e/b = 2\n[500 @7] d/e/g/");
+    check(
+        &[lower, "d/e/b2 = 3\nd/e/g/x = 4\n- d/a\nd/h => d/e/b2"],
+        "[555 @5] d/\n[@6] d/e/\nd/e/b = 2\nd/e/b2 = 3\n[500 @7] d/e/g/\nd/e/g/x = 4\nd/h => d/e/b2",
+    );
+    // Children before their directory, and in no order at all.
+    check(
+        &["d/a = 1\nx/y = 2\n[@9] d/\nd/b = 3\n[@8] x/\nd/c = 4"],
+        "[@9] d/\nd/a = 1\nd/b = 3\nd/c = 4\n[@8] x/\nx/y = 2",
+    );
+}
+
+#[test]
+fn the_root_keeps_its_own_attributes_unless_it_is_described() {
+    let root = tempfile::tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let before = fs::metadata(root.path()).unwrap();
+    try_apply(root.path(), OPTIONS, &["a = 1", "- a"]).unwrap();
+    let after = fs::metadata(root.path()).unwrap();
+    assert_eq!(
+        (after.mode(), after.mtime(), after.mtime_nsec()),
+        (before.mode(), before.mtime(), before.mtime_nsec())
+    );
+    try_apply(root.path(), OPTIONS, &["[555 @5.7] ./\na = 1", "b = 2"]).unwrap();
+    let after = fs::metadata(root.path()).unwrap();
+    assert_eq!((after.mode() & 0o7777, after.mtime(), after.mtime_nsec()), (0o555, 5, 7));
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn times_are_exact_and_clamped_by_the_file_system_alone() {
+    check(
+        &["[@-1.5] a = 1\n[@0.999999999] b -> x\n[@-2.000000001] d/\n[@4000000000] e |"],
+        "[@-1.5] a = 1\n[@0.999999999] b -> x\n[@-2.1] d/\n[@4000000000] e |",
+    );
+    let root = tempfile::tempdir().unwrap();
+    let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+    for (name, seconds) in [("far", i64::MAX), ("early", i64::MIN)] {
+        let mut entry = entry(name, file(0));
+        entry.mtime = Timestamp { seconds, nanos: 999_999_999 };
+        applier.apply(&Change::Add(entry), &mut Cursor::new(b"")).unwrap();
+    }
+    applier.finish().unwrap();
+    let times = fs::metadata(root.path().join("far")).unwrap();
+    assert!(times.mtime() > 0 && times.atime() == times.mtime());
+}
+
+#[test]
+fn xattrs_are_set_even_on_what_may_not_be_written_to() {
+    check(&["[444 user.a=1] f = x\n[555 user.b=] d/"], "[555 user.b=] d/\n[444 user.a=1] f = x");
+}
+
+#[test]
+fn an_xattr_that_is_nonsense_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    for line in ["[user.=x] f = 1", &format!("[user.{}=x] f = 1", "n".repeat(300))] {
+        let error = try_apply(root.path(), OPTIONS, &[line]).unwrap_err();
+        assert_eq!(error.trouble(), Trouble::Untrusted, "{error}");
+    }
+    let report = try_apply(root.path(), OPTIONS, &["[nonsense=x] f = 1"]).unwrap();
+    assert_eq!(report.skipped.xattrs, 1);
+}
+
+#[test]
+fn holes_stay_holes() {
+    let root = tempfile::tempdir().unwrap();
+    let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+    let kind = EntryKind::File { size: 40 << 20, data: Some(vec![(1 << 20, 3), (30 << 20, 2)]) };
+    let empty = EntryKind::File { size: 1 << 40, data: Some(vec![]) };
+    let layer = [
+        (Change::Add(entry("s", kind)), b"abcde".to_vec()),
+        (Change::Add(entry("e", empty)), Vec::new()),
+    ];
+    apply_changes(&mut applier, layer).unwrap();
+    assert_eq!(applier.finish().unwrap().bytes, 5);
+    let sparse = fs::File::open(root.path().join("s")).unwrap();
+    let meta = sparse.metadata().unwrap();
+    assert!(meta.len() == 40 << 20 && meta.blocks() * 512 < 1 << 20, "{}", meta.blocks());
+    let mut piece = [9; 5];
+    sparse.read_exact_at(&mut piece, (1 << 20) - 1).unwrap();
+    assert_eq!(&piece, b"\0abc\0");
+    assert_eq!(fs::metadata(root.path().join("e")).unwrap().len(), 1 << 40);
+}
+
+#[test]
+fn content_that_is_not_what_it_says_is_refused() {
+    for (kind, content) in [
+        (file(5), "abc"),
+        (EntryKind::File { size: 4, data: Some(vec![(2, 3)]) }, "abc"),
+        (EntryKind::File { size: u64::MAX, data: Some(vec![(u64::MAX - 1, 1)]) }, "a"),
+        (EntryKind::File { size: 9, data: Some(vec![(u64::MAX, 2)]) }, "ab"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+        let error =
+            applier.apply(&Change::Add(entry("f", kind)), &mut Cursor::new(content)).unwrap_err();
+        assert_eq!(error.trouble(), Trouble::Untrusted, "{error}");
+    }
+}
+
+#[test]
+fn no_more_content_is_taken_than_is_the_files() {
+    let root = tempfile::tempdir().unwrap();
+    let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+    let mut content = Cursor::new(b"abcdef");
+    for (name, size) in [("a", 2), ("b", 0), ("c", 3)] {
+        applier.apply(&Change::Add(entry(name, file(size))), &mut content).unwrap();
+    }
+    applier.finish().unwrap();
+    assert_eq!((show(root.path()).as_str(), content.position()), ("a = ab\nb = \nc = cde\n", 5));
+}
+
+#[test]
+fn as_root_owners_are_set_before_what_depends_on_them() {
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    let capability = "\\x01\\x00\\x00\\x02\\x00\\x04\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00";
+    let root = tempfile::tempdir().unwrap();
+    let mut ping = entry("ping", file(1));
+    (ping.uid, ping.gid, ping.mode) = (3_000_000_000, 70_000, 0o6755);
+    ping.xattrs = vec![(
+        b"security.capability".to_vec(),
+        b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
+    )];
+    ping.xattrs.push((b"trusted.x".to_vec(), b"y".to_vec()));
+    let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+    apply_changes(&mut applier, [(Change::Add(ping), b"x".to_vec())]).unwrap();
+    let more = [
+        "[1:2 trusted.l=1] l -> ping",
+        "[2750 3:4] d/",
+        "[1:2] d/own = 1",
+        "[4:3] d/sub/",
+        "[660 1:2 trusted.d=2] null %c 1:3",
+        "[5:6] p |",
+    ];
+    apply_changes(&mut applier, more.map(crate::tree::change)).unwrap();
+    let report = applier.finish().unwrap();
+    assert_eq!(report.skipped, rootfs::Skipped::default());
+    assert_eq!(
+        show(root.path()),
+        format!(
+            "[2750 3:4] d/\n[1:2] d/own = 1\n[4:3] d/sub/\n[1:2 trusted.l=1] l -> ping\n[660 1:2 trusted.d=2] null %c 1:3\n[5:6] p |\n\
+             [6755 3000000000:70000 security.capability={capability} trusted.x=y] ping = x\n"
+        )
+    );
+}
+
+#[test]
+fn as_root_inherited_acls_leave_no_trace() {
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    let root = tempfile::tempdir().unwrap();
+    // user::rwx user:7:rwx group::rwx mask::rwx other::---
+    let acl: Vec<u8> = [2_u32.to_le_bytes().to_vec()]
+        .into_iter()
+        .chain(
+            [
+                (1_u16, 7_u16, u32::MAX),
+                (2, 7, 7),
+                (4, 7, u32::MAX),
+                (16, 7, u32::MAX),
+                (32, 0, u32::MAX),
+            ]
+            .map(|(tag, perm, id)| {
+                [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+            }),
+        )
+        .collect::<Vec<_>>()
+        .concat();
+    let set = rustix::fs::setxattr(
+        root.path(),
+        "system.posix_acl_default",
+        &acl,
+        rustix::fs::XattrFlags::empty(),
+    );
+    if set.is_err() {
+        return println!("skipped: no ACLs on this file system");
+    }
+    try_apply(
+        root.path(),
+        OPTIONS,
+        &["a = 1\n[666] b = 2\nd/\nd/e = 3\ni/j = 4\n[622] p |\nl -> a\n[2777] s/"],
+    )
+    .unwrap();
+    let expected =
+        "a = 1\n[666] b = 2\nd/\nd/e = 3\n[@0] i/\ni/j = 4\nl -> a\n[622] p |\n[2777] s/\n";
+    assert_eq!(show(root.path()), expected);
+    assert!(xattr_names(root.path()).contains(&b"system.posix_acl_default".to_vec()));
+}
+
+#[test]
+fn as_root_a_setgid_parent_gives_nothing_away() {
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    check(
+        &["[2775 0:50] d/\nd/f = 1\nd/e/\nd/i/j = 2\nd/l -> f"],
+        "[2775 0:50] d/\nd/e/\nd/f = 1\n[@0] d/i/\nd/i/j = 2\nd/l -> f",
+    );
+}

@@ -1,0 +1,60 @@
+//! Removing trees.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Instant;
+
+use rootfs::{Root, clear, remove_tree};
+
+use crate::tree::{OPTIONS, Place, quick_dir, show, try_apply};
+
+#[test]
+fn removal_follows_nothing() {
+    let place = Place::new();
+    let root = place.root();
+    for name in ["a", "a/b", "x"] {
+        fs::create_dir(root.join(name)).unwrap();
+        symlink(place.out(), root.join(name).join("dir")).unwrap();
+        symlink(place.out().join("secret"), root.join(name).join("file")).unwrap();
+        symlink("..", root.join(name).join("up")).unwrap();
+    }
+    symlink(place.out(), root.join("l")).unwrap();
+    let parent = fs::File::open(&root).unwrap();
+    for name in ["a", "l", "missing"] {
+        remove_tree(&parent, name.as_bytes()).unwrap();
+    }
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
+    clear(&Root::open(&root).unwrap()).unwrap();
+    assert_eq!(show(&root), "");
+    place.assert_outside_is_unchanged("removal");
+}
+
+#[test]
+fn depth_is_no_obstacle() {
+    let root = quick_dir();
+    let name = "n".repeat(200);
+    let deep = vec![name.as_str(); 300].join("/");
+    let twin = format!("{}/x", vec!["m"; 3000].join("/"));
+    let layer = format!("{deep}/f = x\n{twin} = y\n.removing-0/f = z\n.removing-1 = file");
+    try_apply(root.path(), OPTIONS, &[&layer]).unwrap();
+    clear(&Root::open(root.path()).unwrap()).unwrap();
+    assert_eq!(show(root.path()), "");
+    try_apply(
+        root.path(),
+        OPTIONS,
+        &[&layer, &format!("{deep}/g => {deep}/f\n- {twin}"), &format!("- {name}\n- m\n! /")],
+    )
+    .unwrap();
+    assert_eq!(show(root.path()), "");
+}
+
+#[test]
+fn a_crowd_goes_quickly() {
+    let root = quick_dir();
+    let layer: Vec<_> = (0..100_000).map(|n| format!("d/{n} = ")).collect();
+    try_apply(root.path(), OPTIONS, &[&layer.join("\n")]).unwrap();
+    let start = Instant::now();
+    remove_tree(Root::open(root.path()).unwrap(), b"d").unwrap();
+    assert_eq!(show(root.path()), "");
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
