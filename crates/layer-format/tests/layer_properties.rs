@@ -115,9 +115,9 @@ fn rich() -> Vec<u8> {
     add(b'L', "././@LongLink", b"a/long/name\0");
     add(b'1', "x", b"");
     add(b'S', "sparse", b"abc");
-    add(b'x', "pax", b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=99\n");
+    add(b'x', "pax", b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n26 GNU.sparse.realsize=99\n");
     add(b'0', "sparse", &[b"1\n7\n2\n".as_slice(), &[0; 506], b"ab"].concat());
-    add(b'x', "pax", b"22 GNU.sparse.size=99\n24 GNU.sparse.map=1,2,5,1\n13 mtime=1.5\n24 SCHILY.xattr.user.a=1\n");
+    add(b'x', "pax", b"22 GNU.sparse.size=99\n26 GNU.sparse.map=1,2,5,1\n13 mtime=1.5\n25 SCHILY.xattr.user.a=1\n");
     add(b'0', "sparse", b"abc");
     add(b'5', "dir/", b"");
     add(b'0', ".wh.gone", b"");
@@ -145,22 +145,11 @@ enum Damage {
 fn damage() -> impl Strategy<Value = (prop::sample::Index, Damage)> {
     let damage = prop_oneof![
         4 => any::<u8>().prop_map(Damage::Set),
-        2 => b"0179 =\n\0\xff\x80".to_vec().prop_map_into_byte(),
+        2 => prop::sample::select(b"0179 =\n\0\xff\x80".to_vec()).prop_map(Damage::Set),
         1 => vec(any::<u8>(), 1..600).prop_map(Damage::Insert),
         1 => (1..600_usize).prop_map(Damage::Delete),
     ];
     (any::<prop::sample::Index>(), damage)
-}
-
-/// Bytes that mean something in a tar.
-trait IntoByte {
-    fn prop_map_into_byte(self) -> BoxedStrategy<Damage>;
-}
-
-impl IntoByte for Vec<u8> {
-    fn prop_map_into_byte(self) -> BoxedStrategy<Damage> {
-        prop::sample::select(self).prop_map(Damage::Set).boxed()
-    }
 }
 
 fn apply(bytes: &mut Vec<u8>, damages: Vec<(prop::sample::Index, Damage)>) {
@@ -195,7 +184,8 @@ proptest! {
             let mut found = Vec::new();
             entry.read_to_end(&mut found).unwrap();
             prop_assert_eq!(&found, content);
-            if let Change::Add(expected) = change {
+            // The tar crate takes every line feed for the end of a record.
+            if let Change::Add(expected) = change && !expected.path.as_bytes().contains(&b'\n') {
                 prop_assert_eq!(&EntryPath::parse(&entry.path_bytes()).unwrap(), &expected.path);
             }
             n_entries += 1;

@@ -68,7 +68,7 @@ fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
 
 fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    let length = (rest + 1..)
+    let length = (rest + 1..rest + 9)
         .find(|length| *length == rest + length.to_string().len())
         .expect("some length fits");
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()

@@ -45,7 +45,7 @@ impl<R: BufRead> Blocks<R> {
     pub(super) fn read_header(&mut self) -> Result<Option<Header>, Error> {
         let Some(block) = self.read_block()? else { return Ok(None) };
         if block != [0; BLOCK] {
-            return Header::parse(block).map(Some);
+            return Header::parse(&block).map(Some);
         }
         match self.read_block()? {
             Some(block) if block != [0; BLOCK] => {

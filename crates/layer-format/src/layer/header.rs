@@ -55,8 +55,8 @@ pub(super) enum Dialect {
 
 impl Header {
     /// Takes a block for a header if its checksum says that it is one.
-    pub(super) fn parse(block: [u8; BLOCK]) -> Result<Self, Error> {
-        let header = Self(block);
+    pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self, Error> {
+        let header = Self(*block);
         let stored = octal(header.field(CHECKSUM))
             .ok_or(Error::MalformedHeader { reason: "no checksum" })?;
         let unsigned = |bytes: &[u8]| bytes.iter().map(|&byte| i64::from(byte)).sum::<i64>();
@@ -269,7 +269,7 @@ mod tests {
     fn octal_numbers_come_with_blanks_and_nuls() {
         check(b"0000644\0", Some(0o644));
         check(b"   644 \0", Some(0o644));
-        check(b"\0\0644\0\0\0", Some(0o644));
+        check(b"\0\x00644\0\0\0", Some(0o644));
         check(b"644\0junk", Some(0o644));
         check(b"77777777777 ", Some(0o77_777_777_777));
         check(b"777777777777", Some(0o777_777_777_777));
@@ -303,7 +303,7 @@ mod tests {
         let unsigned: i64 = block.iter().map(|&byte| i64::from(byte)).sum();
         for (sum, good) in [(unsigned, true), (unsigned - 3 * 256, true), (unsigned + 1, false)] {
             block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-            assert_eq!(Header::parse(block).is_ok(), good);
+            assert_eq!(Header::parse(&block).is_ok(), good);
         }
     }
 

@@ -96,34 +96,31 @@ impl<R: BufRead> Reader<R> {
     fn advance(&mut self) -> Result<Option<Change>, Error> {
         loop {
             self.skip_content()?;
-            let Some(header) = self.blocks.read_header()? else {
-                if self.pending.is_empty() {
-                    return Ok(None);
-                }
-                return Err(Error::MalformedHeader {
-                    reason: "an extended header without an entry",
-                });
-            };
-            match header.typeflag() {
-                b'x' => {
-                    self.read_text(&header, pax::LIMIT)?;
-                    self.pending.extended = Some(Box::new(Extended::parse(&self.text)?));
-                }
-                b'g' => self.read_global(&header)?,
-                b'L' => self.pending.name = self.read_long_name(&header)?,
-                b'K' => self.pending.link_name = self.read_long_name(&header)?,
-                b'V' => {
-                    self.pending = Pending::default();
-                    let size = header.size().map_err(|reason| refuse(&header.name(), reason))?;
-                    self.begin_content(&header.name(), size);
-                }
-                _ => {
-                    if let Some(change) = self.read_entry(&header)? {
-                        return Ok(Some(change));
-                    }
-                }
+            let Some(header) = self.blocks.read_header()? else { return self.end().map(|()| None) };
+            let change = match header.typeflag() {
+                b'x' => self.read_extended(&header).map(|()| None),
+                b'g' => self.read_global(&header).map(|()| None),
+                b'L' | b'K' => self.read_long_name(&header).map(|()| None),
+                b'V' => self.pass_volume(&header).map(|()| None),
+                _ => self.read_entry(&header),
+            }?;
+            if change.is_some() {
+                return Ok(change);
             }
         }
+    }
+
+    fn end(&self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        Err(Error::MalformedHeader { reason: "an extended header without an entry" })
+    }
+
+    fn read_extended(&mut self, header: &Header) -> Result<(), Error> {
+        self.read_text(header, pax::LIMIT)?;
+        self.pending.extended = Some(Box::new(Extended::parse(&self.text)?));
+        Ok(())
     }
 
     fn read_global(&mut self, header: &Header) -> Result<(), Error> {
@@ -139,10 +136,24 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    fn read_long_name(&mut self, header: &Header) -> Result<Option<Vec<u8>>, Error> {
+    fn read_long_name(&mut self, header: &Header) -> Result<(), Error> {
         // One more for the NUL that ends it.
         self.read_text(header, pax::NAME_LIMIT + 1)?;
-        pax::name(text(&self.text), "a long name")
+        let name = pax::name(text(&self.text), "a long name")?;
+        if header.typeflag() == b'L' {
+            self.pending.name = name;
+        } else {
+            self.pending.link_name = name;
+        }
+        Ok(())
+    }
+
+    /// A volume's name is an entry to GNU tar, so what was said before it was said about it.
+    fn pass_volume(&mut self, header: &Header) -> Result<(), Error> {
+        self.pending = Pending::default();
+        let size = header.size().map_err(|reason| refuse(&header.name(), reason))?;
+        self.begin_content(&header.name(), size);
+        Ok(())
     }
 
     /// Reads the content of a member that says something about another one.

@@ -82,7 +82,7 @@ impl Records {
             b"numblocks" => self.n_pieces = pax::size(value)?,
             b"map" => self.pieces = Some(parse_map(value).ok_or(MALFORMED)?),
             b"offset" if self.offset.is_none() => {
-                self.offset = Some(pax::decimal(value).ok_or(MALFORMED)?)
+                self.offset = Some(pax::decimal(value).ok_or(MALFORMED)?);
             }
             b"numbytes" => {
                 let offset = self.offset.take().ok_or(MALFORMED)?;

