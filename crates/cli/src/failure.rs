@@ -101,6 +101,29 @@ impl fmt::Display for Silent {
 
 impl Error for Silent {}
 
+/// An error of a stream, told with what was done to it; the kind stays.
+pub(crate) fn during(what: &'static str, cause: io::Error) -> io::Error {
+    io::Error::new(cause.kind(), During { what, cause })
+}
+
+#[derive(Debug)]
+struct During {
+    what: &'static str,
+    cause: io::Error,
+}
+
+impl fmt::Display for During {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl Error for During {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
 /// Hints and exit codes for any error on its way up.
 pub trait Explain<T> {
     /// Attaches a hint to the error.

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::FileType;
 
+use crate::failure::during;
 use crate::interrupt::{Switch, switch};
 use crate::{Failure, usage};
 
@@ -132,16 +133,17 @@ fn read_file(
     switch: &Switch,
     buffer: &mut [u8],
 ) -> io::Result<usize> {
-    if matches!(kind, FileType::RegularFile | FileType::BlockDevice) {
-        switch.check()?;
-        return file.read(buffer);
-    }
+    let waits = !matches!(kind, FileType::RegularFile | FileType::BlockDevice);
     loop {
-        switch.wait_readable(file.as_fd())?;
+        if waits {
+            switch.wait_readable(file.as_fd())?;
+        } else {
+            switch.check()?;
+        }
         match file.read(buffer) {
             // Whoever shares the description may have made it non-blocking, as ssh does.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
+            result => return result.map_err(|error| during("reading standard input", error)),
         }
     }
 }

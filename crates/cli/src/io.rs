@@ -112,7 +112,7 @@ impl NamedOutput<'_> {
     /// Writes out what is left and makes a file appear under its name.
     pub fn finish(self) -> anyhow::Result<()> {
         match self {
-            Self::Standard(output) => output.flush_all(),
+            Self::Standard(output) => Ok(output.flush()?),
             Self::File(file) => {
                 let path = shown(file.path());
                 file.finish().context(path)

@@ -80,9 +80,9 @@ fn answer<A: Command>(name: &str, error: &clap::Error) -> u8 {
     let colours = output.is_terminal() && env::var_os("NO_COLOR").is_none();
     let text = error.render();
     let text = if colours { text.ansi().to_string() } else { text.to_string() };
-    match output.write_all(text.as_bytes()).map_err(Into::into).and_then(|()| output.flush_all()) {
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Ok(()) => Code::Done.status(),
-        Err(error) => fail::<A>(name, &error),
+        Err(error) => fail::<A>(name, &error.into()),
     }
 }
 
@@ -92,9 +92,9 @@ fn conclude<A: Command>(io: &mut Io<'_>, result: anyhow::Result<()>) -> u8 {
         io.progress.abandon();
         return interrupt::die(signal);
     }
-    let flushed = io.output.flush_all();
+    let flushed = io.output.flush();
     io.progress.finish();
-    match result.and(flushed) {
+    match result.and(flushed.map_err(Into::into)) {
         Ok(()) => Code::Done.status(),
         // The flush may be what the signal cut short.
         Err(_) if let Some(signal) = interrupt::received() => interrupt::die(signal),

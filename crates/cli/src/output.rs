@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FileType;
 
+use crate::failure::during;
 use crate::input::{file_type, grow_pipe};
 use crate::{Failure, Progress, interrupt, usage};
 
@@ -108,19 +109,14 @@ impl Output {
         std::mem::take(self)
     }
 
-    /// Marks a broken pipe as that of our own output, which ends the program silently.
+    /// Marks an error as one of our own output: a broken pipe then ends the program silently.
     ///
     /// For errors of system calls on [`as_file`](Self::as_file); writes mark theirs themselves.
     pub fn mark(error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return io::Error::new(io::ErrorKind::BrokenPipe, ClosedPipe);
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, ClosedPipe),
+            _ => during("writing standard output", error),
         }
-        error
-    }
-
-    /// Writes what is left, and names the output if that fails.
-    pub(crate) fn flush_all(&mut self) -> anyhow::Result<()> {
-        self.flush().map_err(|error| anyhow::Error::new(error).context("writing standard output"))
     }
 
     fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -256,7 +252,7 @@ mod tests {
         let mut output = device("/dev/full");
         assert!(output.is_char_device() && !output.is_terminal());
         output.write_all(b"x").unwrap();
-        let error = output.flush_all().unwrap_err();
+        let error = output.flush().unwrap_err().into();
         assert_eq!(
             crate::report::error("pull", &error),
             "pull: writing standard output: no space left on device\n"
