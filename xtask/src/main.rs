@@ -1,7 +1,10 @@
 //! Chores: `cargo xtask CMD`. One file each; this one only tells them apart.
 
+mod bench;
 mod ci;
 mod commands;
+#[cfg(any())] // Compiled once the kit and the programs are there.
+mod demo;
 mod dist;
 mod docs;
 mod fuzz;

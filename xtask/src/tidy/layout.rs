@@ -47,18 +47,20 @@ fn module_of(path: &str) -> &str {
     path.strip_suffix("/mod").unwrap_or(path)
 }
 
+/// Directories of a crate whose every file, or `NAME/main.rs`, cargo builds by itself.
+const TARGETS: &[&str] = &["tests", "benches", "examples", "fuzz_targets"];
+
 /// Files that cargo finds by itself.
 fn is_crate_root(path: &str) -> bool {
-    let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
-    let top = dir.rsplit('/').next().unwrap_or(dir);
+    let mut parts = path.rsplit('/');
+    let (file, dir, above) = (parts.next(), parts.next(), parts.next());
+    let in_crate = path.starts_with("crates/");
+    let targets = |dir: Option<&str>| in_crate && dir.is_some_and(|dir| TARGETS.contains(&dir));
     match file {
-        "build.rs" => !path.contains("/src/"),
-        "main.rs" if BINARIES.iter().any(|binary| path.starts_with(binary)) => true,
-        "lib.rs" | "main.rs" => top == "src",
-        _ if dir.starts_with("crates/") => {
-            ["tests", "benches", "examples", "fuzz_targets"].contains(&top)
-        }
-        _ => false,
+        Some("build.rs") => !path.contains("/src/"),
+        Some("lib.rs" | "main.rs") if dir == Some("src") => true,
+        Some("main.rs") => targets(above) || BINARIES.iter().any(|binary| path.starts_with(binary)),
+        _ => targets(dir),
     }
 }
 
@@ -114,6 +116,8 @@ mod tests {
                 ("crates/a/src/stream/reader.rs", "#[cfg(test)]\nmod tests;\n"),
                 ("crates/a/src/stream/reader/tests.rs", ""),
                 ("crates/a/tests/cli.rs", ""),
+                ("crates/a/tests/apply/main.rs", "mod hostile;"),
+                ("crates/a/tests/apply/hostile.rs", ""),
                 ("tests/it/main.rs", "mod pipes;\n"),
                 ("tests/it/pipes.rs", ""),
             ],
