@@ -15,7 +15,9 @@
 //!   layer lasts, 64 open directories at most, however deep the tree.
 //!
 //! What the crate doesn't do: it defends against layers, not against other processes that rearrange the tree meanwhile
-//! (though they can't lead it out), and it doesn't check digests.
+//! (though they can't lead it out), and it doesn't check digests. It needs `/proc` for few things: modes of special files
+//! that the umask holds back, attributes of links and special files, and, for a plain user, locked directories and (before
+//! Linux 6.10) hard links.
 //!
 //! # Order of operations
 //!

@@ -28,6 +28,7 @@ pub(super) struct Directory {
     /// Whether an entry said what it shall have. If nobody did, a refusal to put it back is no error.
     described: bool,
     births: Option<Birth>,
+    inheritance: Option<Leftovers>,
 }
 
 /// What new inodes in a directory are like: learnt from the first of them, because umask, the directory's setgid bit and
@@ -38,7 +39,6 @@ struct Birth {
     /// Mode bits that are known to be granted, and to be withheld.
     granted: u32,
     withheld: u32,
-    xattrs: Leftovers,
 }
 
 impl Directory {
@@ -51,7 +51,17 @@ impl Directory {
             seconds: stat.st_mtime,
             nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         };
-        Ok(Self { fd, end, present, mode, mtime, changed: false, described: false, births: None })
+        Ok(Self {
+            fd,
+            end,
+            present,
+            mode,
+            mtime,
+            changed: false,
+            described: false,
+            births: None,
+            inheritance: None,
+        })
     }
 
     /// Gives its owner, if that is us, what work in it takes.
@@ -85,7 +95,7 @@ impl Directory {
         self.changed = true;
         self.described = true;
         // Owner, setgid bit and ACL are inherited.
-        self.births = None;
+        (self.births, self.inheritance) = (None, None);
         Ok(())
     }
 
@@ -110,22 +120,25 @@ impl Directory {
         mode: u32,
         look: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<Stat>,
     ) -> Result<Present, Failure> {
+        let xattrs = self.inheritance();
         let known = self.births.filter(|birth| mode & !(birth.granted | birth.withheld) == 0);
-        if let Some(Birth { owner, withheld, xattrs, .. }) = known {
+        if let Some(Birth { owner, withheld, .. }) = known {
             return Ok(Present { owner, mode: mode & !withheld, xattrs });
         }
         let stat = look(self.fd.as_fd()).doing("looking at the new file")?;
-        let xattrs = self.births.map_or_else(|| self.inheritance(), |birth| birth.xattrs);
         let present = Present::of(&stat, xattrs);
         let before = self.births.map_or((0, 0), |birth| (birth.granted, birth.withheld));
         let (granted, withheld) = (before.0 | mode & present.mode, before.1 | mode & !present.mode);
-        self.births = Some(Birth { owner: present.owner, granted, withheld, xattrs });
+        self.births = Some(Birth { owner: present.owner, granted, withheld });
         Ok(present)
     }
 
     /// Whether what is made in here comes with extended attributes.
-    pub(super) fn inheritance(&self) -> Leftovers {
-        if xattrs::has_default_acl(self.fd.as_fd()) { Leftovers::Possible } else { Leftovers::None }
+    pub(super) fn inheritance(&mut self) -> Leftovers {
+        let fd = self.fd.as_fd();
+        *self.inheritance.get_or_insert_with(|| {
+            if xattrs::has_default_acl(fd) { Leftovers::Possible } else { Leftovers::None }
+        })
     }
 }
 

@@ -41,6 +41,25 @@ fn directories_keep_modes_and_times_whatever_happens_inside() {
 }
 
 #[test]
+fn directories_deeper_than_stay_open_keep_them_too() {
+    let name = |depth: usize| vec!["d"; depth].join("/");
+    let lower: Vec<_> =
+        (1..=100).map(|depth| format!("[7{}5 @{depth}] {}/", depth % 8, name(depth))).collect();
+    let upper: Vec<_> =
+        [100, 3, 50, 51, 99].iter().map(|&depth| format!("{}/f = x", name(depth))).collect();
+    let root = tempfile::tempdir().unwrap();
+    try_apply(root.path(), OPTIONS, &[&lower.join("\n"), &upper.join("\n")]).unwrap();
+    let shown = show(root.path());
+    let found: Vec<_> = shown
+        .lines()
+        .filter(|line| line.ends_with('/'))
+        .map(|line| line.replace("[@", "[755 @"))
+        .collect();
+    assert_eq!(found, lower);
+    assert_eq!(shown.lines().count(), 105);
+}
+
+#[test]
 fn the_root_keeps_its_own_attributes_unless_it_is_described() {
     let root = tempfile::tempdir().unwrap();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();

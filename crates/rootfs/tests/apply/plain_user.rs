@@ -11,9 +11,10 @@ use crate::tree::{OPTIONS, is_root, lines, show, try_apply};
 
 /// Runs the named test once more as somebody else, if we are root. Says whether that has been done.
 fn done_as_plain_user(test: &str) -> bool {
-    if !is_root() {
-        return false;
-    }
+    is_root() && run_as_plain_user(test, &[])
+}
+
+fn run_as_plain_user(test: &str, before: &[&str]) -> bool {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let exe = dir.path().join("test");
@@ -21,7 +22,9 @@ fn done_as_plain_user(test: &str) -> bool {
     let temporary = dir.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     chown(&temporary, Some(65534), Some(65534)).unwrap();
-    let output = Command::new(&exe)
+    let words = [before, &[exe.to_str().unwrap()]].concat();
+    let output = Command::new(words[0])
+        .args(&words[1..])
         .args(["--exact", test, "--nocapture"])
         .env("TMPDIR", &temporary)
         .current_dir("/")
@@ -53,6 +56,38 @@ fn what_is_refused_is_counted() {
         show(root.path()).lines().collect::<Vec<_>>(),
         lines("d/\n[user.b=2] f = y\nhard => f\n[@0] i/\n[@0] i/j/\ni/j/k = z\nl -> su\n[600] p |\n[4755] su = x").collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn as_root_of_a_namespace_what_is_refused_is_counted() {
+    let mapped = fs::read_to_string("/proc/self/uid_map").unwrap();
+    if is_root() && mapped.split_whitespace().nth(2) != Some("1") {
+        let unshare = ["unshare", "--user", "--map-root-user"];
+        if !Command::new(unshare[0])
+            .args(&unshare[1..])
+            .arg("true")
+            .uid(65534)
+            .gid(65534)
+            .status()
+            .unwrap()
+            .success()
+        {
+            return println!("skipped: no user namespaces");
+        }
+        assert!(run_as_plain_user(
+            "plain_user::as_root_of_a_namespace_what_is_refused_is_counted",
+            &unshare
+        ));
+        return;
+    }
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let layer = "[1:2] a = x\n[0:0] b = y\n[0:7] c/\nnull %c 1:3\n[trusted.a=1] d = z";
+    let report = try_apply(root.path(), OPTIONS, &[layer]).unwrap();
+    assert_eq!(report.skipped, Skipped { owners: 2, devices: 1, xattrs: 1 });
+    assert_eq!(show(root.path()), "a = x\nb = y\nc/\nd = z\n");
 }
 
 #[test]

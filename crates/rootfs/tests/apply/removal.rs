@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
+use layer_format::{Trouble, Troubled};
 use rootfs::{Root, clear, remove_tree};
 
-use crate::tree::{OPTIONS, Place, quick_dir, show, try_apply};
+use crate::tree::{OPTIONS, Place, is_root, quick_dir, show, try_apply};
 
 #[test]
 fn removal_follows_nothing() {
@@ -27,6 +30,40 @@ fn removal_follows_nothing() {
     clear(&Root::open(&root).unwrap()).unwrap();
     assert_eq!(show(&root), "");
     place.assert_outside_is_unchanged("removal");
+}
+
+#[test]
+fn as_root_removal_stops_at_a_mount() {
+    const SELF: &str = "removal::as_root_removal_stops_at_a_mount";
+    let Some(mounted) = std::env::var_os("MOUNTED") else {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("d/m")).unwrap();
+        let script = "mount -t tmpfs none \"$MOUNTED/d/m\" && touch \"$MOUNTED/d/m/kept\" && exec \"$0\" --exact \"$1\"";
+        let exe = std::env::current_exe().unwrap();
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--mount", "sh", "-c"])
+            .arg(script)
+            .arg(exe)
+            .arg(SELF)
+            .env("MOUNTED", root.path());
+        if is_root()
+            && Command::new("unshare")
+                .args(["--mount", "true"])
+                .status()
+                .is_ok_and(|status| status.success())
+        {
+            assert!(unshare.status().unwrap().success());
+        } else {
+            println!("skipped: needs root");
+        }
+        return;
+    };
+    let root = Path::new(&mounted);
+    let error = remove_tree(Root::open(root).unwrap(), b"d").unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.trouble()), ("d: removing", Trouble::Failed));
+    assert!(clear(&Root::open(root).unwrap()).is_err());
+    assert!(root.join("d/m/kept").exists());
 }
 
 #[test]
