@@ -1,0 +1,79 @@
+//! A private `dockerd`, whatever version is installed, without any network.
+
+use std::path::PathBuf;
+
+use super::daemon::{Daemon, Start, bare};
+use super::{peer, root_peer, skip};
+use crate::command::Sandbox;
+use crate::command::program::Program;
+
+/// A running dockerd and its client.
+#[derive(Debug)]
+pub struct Docker {
+    _daemon: Daemon,
+    sandbox: Sandbox,
+    client: PathBuf,
+    socket: PathBuf,
+}
+
+impl Docker {
+    /// Starts one; nothing, with a line that says why, when that cannot be.
+    pub fn start() -> Option<Self> {
+        let client = peer("docker")?;
+        let server = root_peer("dockerd")?;
+        let sandbox = Sandbox::new();
+        let dir = sandbox.root();
+        let socket = dir.join("docker.sock");
+        let mut command = bare(server.path(), &dir.join("tmp"));
+        command.arg("--data-root").arg(dir.join("data"));
+        command.arg("--exec-root").arg(dir.join("exec"));
+        command.arg("--pidfile").arg(dir.join("docker.pid"));
+        command.arg("--host").arg(format!("unix://{}", socket.display()));
+        // No bridge and no firewall: it neither needs nor touches the machine's network.
+        command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
+        command.args(["--ip-forward=false", "--ip-masq=false", "--log-level=warn"]);
+        let ready = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+        let daemon = match Daemon::start(&mut command, &dir.join("dockerd.log"), ready) {
+            Start::Up(daemon) => daemon,
+            Start::Down(words) => {
+                skip("dockerd does not start", &words);
+                return None;
+            }
+        };
+        let docker = Self { _daemon: daemon, client: client.path().to_owned(), socket, sandbox };
+        docker.command(&["version"]).run().success();
+        Some(docker)
+    }
+
+    /// `docker ARGS…` against it.
+    pub fn command(&self, args: &[&str]) -> Program {
+        self.configure(self.sandbox.program(&self.client)).args(args)
+    }
+
+    /// Lets `docker` in a program or a script speak to it.
+    pub fn configure(&self, program: Program) -> Program {
+        program.env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+    }
+
+    /// Loads an archive from a pipe; gives what docker says.
+    pub fn load(&self, archive: Vec<u8>) -> String {
+        self.command(&["load"]).input(archive).run().success().out()
+    }
+
+    /// Saves images.
+    pub fn save(&self, names: &[&str]) -> Vec<u8> {
+        let output = self.command(&["save"]).args(names).run();
+        output.success();
+        output.stdout
+    }
+
+    /// The root file system of an image, as `docker export` of a container that never ran.
+    pub fn export(&self, image: &str) -> Vec<u8> {
+        let id = self.command(&["create", "--network=none", image, "/bin/none"]).run();
+        let id = id.success().out();
+        let output = self.command(&["export", id.trim()]).run();
+        output.success();
+        self.command(&["rm", id.trim()]).run().success();
+        output.stdout
+    }
+}

@@ -1,0 +1,189 @@
+//! The real `docker-registry` (distribution 2.8), on a port of its own.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::daemon::{Daemon, Start, bare, free_port};
+use super::{find, peer, skip};
+use crate::must::Must as _;
+
+/// The user of a registry with a login.
+pub const USER: &str = "kit";
+/// The user's password.
+pub const PASSWORD: &str = "secret";
+/// Both, as htpasswd's bcrypt.
+const HTPASSWD: &str = "kit:$2y$05$9MbdM8PrcumoTh4P7kCJB.8ay7X46rg73dkumogCFCvFap86md3hu\n";
+
+/// Who may use a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// Anybody.
+    Nobody,
+    /// [`USER`] with [`PASSWORD`], by Basic.
+    Htpasswd,
+}
+
+/// How a registry is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain HTTP.
+    Plain,
+    /// TLS under a certificate of its own for 127.0.0.1 and localhost.
+    Tls,
+}
+
+/// What may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    ReadWrite,
+    /// Only pulls.
+    ReadOnly,
+}
+
+/// What kind of registry is wanted; start from [`Setup::PLAIN`].
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Who may use it.
+    pub login: Login,
+    /// How it is spoken to.
+    pub transport: Transport,
+    /// What may be done.
+    pub access: Access,
+    /// The URL of a registry it is the pull-through cache of.
+    pub proxy: Option<String>,
+    /// Where it keeps its data, when not in a directory of its own: another registry's storage.
+    pub storage: Option<PathBuf>,
+}
+
+impl Setup {
+    /// Plain HTTP for anybody.
+    pub const PLAIN: Self = Self {
+        login: Login::Nobody,
+        transport: Transport::Plain,
+        access: Access::ReadWrite,
+        proxy: None,
+        storage: None,
+    };
+}
+
+/// A running registry.
+#[derive(Debug)]
+pub struct DockerRegistry {
+    daemon: Daemon,
+    dir: TempDir,
+    port: u16,
+    transport: Transport,
+    storage: PathBuf,
+}
+
+impl DockerRegistry {
+    /// Starts one; nothing, with a line that says so, when it is not installed.
+    pub fn start(setup: &Setup) -> Option<Self> {
+        let program = peer("docker-registry")?;
+        let dir = tempfile::tempdir().must("make a directory for a registry");
+        if setup.transport == Transport::Tls {
+            certificate(dir.path())?;
+        }
+        std::fs::write(dir.path().join("htpasswd"), HTPASSWD).must("write htpasswd");
+        let storage = setup.storage.clone().unwrap_or_else(|| dir.path().join("data"));
+        let mut last_words = String::new();
+        // Between asking for a port and using it somebody else may take it.
+        for _ in 0..3 {
+            let port = free_port();
+            let config = dir.path().join("config.yml");
+            let text = configuration(setup, dir.path(), &storage, port).to_string();
+            std::fs::write(&config, text).must("write config.yml");
+            let mut command = bare(program.path(), dir.path());
+            command.arg("serve").arg(&config);
+            let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+            match Daemon::start(&mut command, &dir.path().join("log"), ready) {
+                Start::Up(daemon) => {
+                    let transport = setup.transport;
+                    return Some(Self { daemon, dir, port, transport, storage });
+                }
+                Start::Down(words) => last_words = words,
+            }
+        }
+        skip("docker-registry does not start", &last_words);
+        None
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `http://127.0.0.1:PORT`, or `https:`.
+    pub fn url(&self) -> String {
+        let scheme = if self.transport == Transport::Tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.host())
+    }
+
+    /// The certificate (PEM) that clients must trust, of a registry with TLS.
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("tls.crt")
+    }
+
+    /// Where its data are.
+    pub fn storage(&self) -> &Path {
+        &self.storage
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        self.daemon.last_words()
+    }
+}
+
+/// The configuration: JSON, which is YAML too.
+fn configuration(setup: &Setup, dir: &Path, storage: &Path, port: u16) -> Value {
+    let read_only = setup.access == Access::ReadOnly;
+    let mut config = json!({
+        "version": "0.1",
+        "log": { "level": "info", "accesslog": { "disabled": false } },
+        "storage": {
+            "filesystem": { "rootdirectory": storage },
+            "delete": { "enabled": true },
+            "maintenance": {
+                "uploadpurging": { "enabled": false },
+                "readonly": { "enabled": read_only },
+            },
+        },
+        "http": { "addr": format!("127.0.0.1:{port}"), "secret": "kit" },
+    });
+    if setup.transport == Transport::Tls {
+        config["http"]["tls"] =
+            json!({ "certificate": dir.join("tls.crt"), "key": dir.join("tls.key") });
+    }
+    if setup.login == Login::Htpasswd {
+        config["auth"] = json!({ "htpasswd": { "realm": "kit", "path": dir.join("htpasswd") } });
+    }
+    if let Some(url) = &setup.proxy {
+        config["proxy"] = json!({ "remoteurl": url });
+    }
+    config
+}
+
+/// Makes `tls.crt` and `tls.key` with openssl.
+fn certificate(dir: &Path) -> Option<()> {
+    let Some(openssl) = find("openssl") else {
+        skip("no openssl", "certificates are made with it");
+        return None;
+    };
+    let output = bare(&openssl, dir)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-days", "3650", "-subj", "/CN=kit", "-keyout", "tls.key", "-out", "tls.crt"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .output()
+        .must("run openssl");
+    if !output.status.success() {
+        skip("openssl makes no certificate", &String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    Some(())
+}

@@ -1,0 +1,84 @@
+//! What a registry holds: repositories of blobs, manifests and tags.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::upload::Upload;
+use crate::image::Blob;
+use crate::image::index::is_manifest;
+
+/// All repositories by name, and the uploads under way by id.
+#[derive(Debug, Default)]
+pub(crate) struct Repositories {
+    by_name: BTreeMap<String, Repository>,
+    pub(crate) uploads: BTreeMap<String, Upload>,
+}
+
+/// One repository.
+#[derive(Debug, Default)]
+pub(crate) struct Repository {
+    blobs: BTreeMap<String, Arc<[u8]>>,
+    /// Media type and bytes by digest.
+    manifests: BTreeMap<String, (String, Arc<[u8]>)>,
+    tags: BTreeMap<String, String>,
+}
+
+impl Repositories {
+    /// The repository of a name, made if it is not there.
+    pub(crate) fn open(&mut self, name: &str) -> &mut Repository {
+        self.by_name.entry(name.to_owned()).or_default()
+    }
+
+    /// The repository of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Repository> {
+        self.by_name.get(name)
+    }
+
+    /// A blob of any repository.
+    pub(crate) fn any_blob(&self, digest: &str) -> Option<Arc<[u8]>> {
+        self.by_name.values().find_map(|repository| repository.blob(digest))
+    }
+}
+
+impl Repository {
+    /// Adds a blob, or a manifest when its media type says so.
+    pub(crate) fn add(&mut self, blob: &Blob) {
+        let bytes: Arc<[u8]> = blob.bytes.as_slice().into();
+        if is_manifest(&blob.media_type) {
+            self.manifests.insert(blob.digest.clone(), (blob.media_type.clone(), bytes));
+        } else {
+            self.blobs.insert(blob.digest.clone(), bytes);
+        }
+    }
+
+    /// Points a tag at a manifest.
+    pub(crate) fn tag(&mut self, tag: &str, digest: &str) {
+        self.tags.insert(tag.to_owned(), digest.to_owned());
+    }
+
+    /// All tags, sorted.
+    pub(crate) fn tags(&self) -> Vec<String> {
+        self.tags.keys().cloned().collect()
+    }
+
+    pub(crate) fn remove(&mut self, digest: &str) {
+        self.blobs.remove(digest);
+        self.manifests.remove(digest);
+    }
+
+    pub(crate) fn blob(&self, digest: &str) -> Option<Arc<[u8]>> {
+        self.blobs.get(digest).cloned()
+    }
+
+    /// Digest, media type and bytes of a manifest by tag or digest.
+    pub(crate) fn manifest(&self, reference: &str) -> Option<(String, String, Arc<[u8]>)> {
+        let digest = self.tags.get(reference).map_or(reference, String::as_str);
+        let (media_type, bytes) = self.manifests.get(digest)?;
+        Some((digest.to_owned(), media_type.clone(), Arc::clone(bytes)))
+    }
+
+    /// Whether a manifest or a blob is here.
+    pub(crate) fn has(&self, digest: &str) -> bool {
+        self.blobs.contains_key(digest) || self.manifests.contains_key(digest)
+    }
+}

@@ -1,0 +1,166 @@
+//! Which path means what.
+
+use std::io::{BufReader, Result};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use super::http::Head;
+use super::log::Entry;
+use super::reply::Reply;
+use super::{Shared, auth, fault, lock, upload};
+use crate::image::{Blob, digest};
+
+/// One request as the routes see it.
+pub(crate) struct Call<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) head: &'a Head,
+    pub(crate) body: Vec<u8>,
+    pub(crate) repository: &'a str,
+}
+
+/// The answer to a request, faults applied.
+pub(crate) fn answer(
+    shared: &Shared,
+    head: &Head,
+    input: &mut BufReader<&TcpStream>,
+    entry: Entry,
+) -> Result<Reply> {
+    let plan = fault::plan(&mut lock(&shared.faults), head);
+    let body = head.body(input, plan.read_limit())?;
+    shared.log.note(entry, |request| request.received = body.len() as u64);
+    let mut reply = match plan.instead(head) {
+        Some(reply) => reply,
+        None => route(shared, head, body),
+    };
+    plan.apply(&mut reply, head);
+    Ok(reply)
+}
+
+fn route(shared: &Shared, head: &Head, body: Vec<u8>) -> Reply {
+    let path = head.path();
+    if path == "/token" {
+        return auth::token(shared, head, &body);
+    }
+    if let Some(digest) = path.strip_prefix("/storage/") {
+        return match lock(&shared.repositories).any_blob(digest) {
+            Some(bytes) => blob_reply(&bytes, digest),
+            None => Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+        };
+    }
+    let Some(rest) = path.strip_prefix("/v2/") else {
+        return Reply::error(404, "NOT_FOUND", "not a path of a registry");
+    };
+    if rest.is_empty() {
+        return auth::refuse(shared, head, &[])
+            .unwrap_or_else(|| Reply::new(200, "application/json", "{}"));
+    }
+    let kinds = ["/manifests/", "/blobs/uploads/", "/blobs/", "/tags/list", "/referrers/"];
+    let found = kinds.iter().find_map(|kind| {
+        rest.rsplit_once(kind).map(|(repository, reference)| (repository, *kind, reference))
+    });
+    let Some((repository, kind, reference)) = found else {
+        return Reply::error(404, "NOT_FOUND", "not a path of a registry");
+    };
+    if let Some(refusal) = auth::refuse(shared, head, &scopes(head, repository)) {
+        return refusal;
+    }
+    let call = Call { shared, head, body, repository };
+    match (kind, head.method.as_str()) {
+        ("/manifests/", "GET" | "HEAD") => manifest(&call, reference),
+        ("/manifests/", "PUT") => put_manifest(&call, reference),
+        ("/blobs/uploads/", _) => upload::answer(&call, reference),
+        ("/blobs/", "GET" | "HEAD") => blob(&call, reference),
+        ("/tags/list", "GET") => tags(&call),
+        ("/referrers/", "GET") => Reply::error(404, "NOT_FOUND", "no referrers here"),
+        _ => Reply::error(405, "UNSUPPORTED", "not with this method"),
+    }
+}
+
+/// What a token must allow for this request: the repository itself first.
+fn scopes(head: &Head, repository: &str) -> Vec<String> {
+    let reads = matches!(head.method.as_str(), "GET" | "HEAD");
+    let action = if reads { "pull" } else { "push" };
+    vec![format!("repository:{repository}:{action}")]
+}
+
+fn manifest(call: &Call<'_>, reference: &str) -> Reply {
+    let repositories = lock(&call.shared.repositories);
+    let found = repositories.get(call.repository).and_then(|it| it.manifest(reference));
+    let Some((digest, media_type, bytes)) = found else {
+        return Reply::error(404, "MANIFEST_UNKNOWN", "manifest unknown");
+    };
+    Reply::new(200, &media_type, bytes)
+        .header("Docker-Content-Digest", &digest)
+        .header("ETag", &format!("\"{digest}\""))
+}
+
+fn put_manifest(call: &Call<'_>, reference: &str) -> Reply {
+    let real = digest(&call.body);
+    if reference.contains(':') && reference != real {
+        return Reply::error(400, "DIGEST_INVALID", "the manifest has another digest");
+    }
+    let Ok(json) = serde_json::from_slice::<Value>(&call.body) else {
+        return Reply::error(400, "MANIFEST_INVALID", "the manifest is not JSON");
+    };
+    let mut repositories = lock(&call.shared.repositories);
+    let repository = repositories.open(call.repository);
+    let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
+    let references =
+        [list("layers"), list("manifests"), json.get("config").cloned().into_iter().collect()];
+    for descriptor in references.concat() {
+        let digest = descriptor["digest"].as_str().unwrap_or_default();
+        if !repository.has(digest) {
+            return Reply::error(400, "MANIFEST_BLOB_UNKNOWN", &format!("{digest} is not here"));
+        }
+    }
+    let media_type = call.head.header("Content-Type").unwrap_or_default();
+    repository.add(&Blob::new(media_type, call.body.clone()));
+    if !repository.has(&real) || repository.manifest(&real).is_none() {
+        return Reply::error(400, "MANIFEST_INVALID", "not a manifest's Content-Type");
+    }
+    if !reference.contains(':') {
+        repository.tag(reference, &real);
+    }
+    Reply::empty(201)
+        .header("Location", &format!("/v2/{}/manifests/{real}", call.repository))
+        .header("Docker-Content-Digest", &real)
+}
+
+fn blob(call: &Call<'_>, digest: &str) -> Reply {
+    let repositories = lock(&call.shared.repositories);
+    match repositories.get(call.repository).and_then(|it| it.blob(digest)) {
+        Some(bytes) => blob_reply(&bytes, digest),
+        None => Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+    }
+}
+
+fn blob_reply(bytes: &std::sync::Arc<[u8]>, digest: &str) -> Reply {
+    let mut reply = Reply::new(200, "application/octet-stream", "");
+    reply.body = std::sync::Arc::clone(bytes);
+    reply.rangeable = true;
+    reply.header("Docker-Content-Digest", digest).header("Accept-Ranges", "bytes")
+}
+
+/// `n` and `last` page through the tags, with a `Link` to the next page.
+fn tags(call: &Call<'_>) -> Reply {
+    let repositories = lock(&call.shared.repositories);
+    let Some(repository) = repositories.get(call.repository) else {
+        return Reply::error(404, "NAME_UNKNOWN", "repository name not known to registry");
+    };
+    let last = call.head.query("last").unwrap_or_default();
+    let mut tags: Vec<String> = repository.tags().into_iter().filter(|tag| *tag > last).collect();
+    let n: usize = call.head.query("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let more = tags.len() > n;
+    tags.truncate(n);
+    let next = tags.last().filter(|_| more).cloned();
+    let body = json!({ "name": call.repository, "tags": tags });
+    let reply = Reply::new(200, "application/json", body.to_string());
+    match next {
+        Some(last) => reply.header(
+            "Link",
+            &format!("</v2/{}/tags/list?n={n}&last={last}>; rel=\"next\"", call.repository),
+        ),
+        None => reply,
+    }
+}

@@ -1,0 +1,128 @@
+//! Uploads: whole, in chunks, or mounted from another repository.
+//!
+//! Each answer names a new location, whose `state` counts the bytes so far; an older one is
+//! refused, as real registries do. What came before a broken connection is kept.
+
+use super::reply::Reply;
+use super::route::Call;
+use super::{auth, lock};
+use crate::image::{Blob, digest};
+
+/// An upload under way.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
+    repository: String,
+    bytes: Vec<u8>,
+}
+
+/// The answer to a request on `blobs/uploads/` or on an upload.
+pub(crate) fn answer(call: &Call<'_>, id: &str) -> Reply {
+    match (call.head.method.as_str(), id) {
+        ("POST", "") => start(call),
+        ("PATCH", id) => append(call, id),
+        ("PUT", id) => finish(call, id),
+        ("GET", id) => status(call, id),
+        ("DELETE", id) => match lock(&call.shared.repositories).uploads.remove(id) {
+            Some(_) => Reply::empty(204),
+            None => unknown(),
+        },
+        _ => Reply::error(405, "UNSUPPORTED", "not with this method"),
+    }
+}
+
+fn unknown() -> Reply {
+    Reply::error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+}
+
+fn start(call: &Call<'_>) -> Reply {
+    let from = call.head.query("from").filter(|from| {
+        // Without a right to read there, a mount is an ordinary upload.
+        let scope = format!("repository:{from}:pull");
+        auth::refuse(call.shared, call.head, &[scope]).is_none()
+    });
+    let mut repositories = lock(&call.shared.repositories);
+    if let (Some(mount), Some(from)) = (call.head.query("mount"), from)
+        && let Some(bytes) = repositories.get(&from).and_then(|it| it.blob(&mount))
+    {
+        let blob = Blob { digest: mount, media_type: String::new(), bytes: bytes.to_vec() };
+        repositories.open(call.repository).add(&blob);
+        return created(call, &blob.digest);
+    }
+    if let Some(wanted) = call.head.query("digest") {
+        drop(repositories);
+        return store(call, &wanted, call.body.clone());
+    }
+    let id = format!("upload-{}", repositories.uploads.len() + 1);
+    let upload = Upload { repository: call.repository.to_owned(), bytes: Vec::new() };
+    repositories.uploads.insert(id.clone(), upload);
+    progress(call, &id, 202, 0)
+}
+
+/// Where the upload goes on, and how far it has come.
+fn progress(call: &Call<'_>, id: &str, status: u16, length: usize) -> Reply {
+    Reply::empty(status)
+        .header("Location", &format!("/v2/{}/blobs/uploads/{id}?state={length}", call.repository))
+        .header("Range", &format!("0-{}", length.saturating_sub(1)))
+        .header("Docker-Upload-UUID", id)
+}
+
+fn created(call: &Call<'_>, digest: &str) -> Reply {
+    Reply::empty(201)
+        .header("Location", &format!("/v2/{}/blobs/{digest}", call.repository))
+        .header("Docker-Content-Digest", digest)
+}
+
+/// Adds the request's body to an upload; gives all its bytes so far.
+fn add(call: &Call<'_>, id: &str) -> Result<Vec<u8>, Box<Reply>> {
+    let mut repositories = lock(&call.shared.repositories);
+    let upload = repositories.uploads.get_mut(id).filter(|it| it.repository == call.repository);
+    let upload = upload.ok_or_else(|| Box::new(unknown()))?;
+    let length = upload.bytes.len();
+    let state = call.head.query("state").and_then(|state| state.parse().ok());
+    let begins = call.head.header("Content-Range").map(|range| range.split('-').next());
+    let begins_here = begins.is_none_or(|first| first == Some(length.to_string().as_str()));
+    if state != Some(length) || !begins_here {
+        let refusal = Reply::error(416, "BLOB_UPLOAD_INVALID", "that is not where it goes on");
+        let range = format!("0-{}", length.saturating_sub(1));
+        return Err(Box::new(refusal.header("Range", &range)));
+    }
+    upload.bytes.extend(&call.body);
+    Ok(upload.bytes.clone())
+}
+
+fn append(call: &Call<'_>, id: &str) -> Reply {
+    match add(call, id) {
+        Ok(bytes) => progress(call, id, 202, bytes.len()),
+        Err(refusal) => *refusal,
+    }
+}
+
+fn finish(call: &Call<'_>, id: &str) -> Reply {
+    let Some(wanted) = call.head.query("digest") else {
+        return Reply::error(400, "DIGEST_INVALID", "no digest");
+    };
+    match add(call, id) {
+        Ok(bytes) => {
+            lock(&call.shared.repositories).uploads.remove(id);
+            store(call, &wanted, bytes)
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+fn store(call: &Call<'_>, wanted: &str, bytes: Vec<u8>) -> Reply {
+    if digest(&bytes) != wanted {
+        return Reply::error(400, "DIGEST_INVALID", "the bytes have another digest");
+    }
+    let blob = Blob { digest: wanted.to_owned(), media_type: String::new(), bytes };
+    lock(&call.shared.repositories).open(call.repository).add(&blob);
+    created(call, wanted)
+}
+
+fn status(call: &Call<'_>, id: &str) -> Reply {
+    let repositories = lock(&call.shared.repositories);
+    match repositories.uploads.get(id).map(|upload| upload.bytes.len()) {
+        Some(length) => progress(call, id, 204, length),
+        None => unknown(),
+    }
+}
