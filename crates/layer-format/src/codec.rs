@@ -57,7 +57,7 @@ pub struct Decoder<R: BufRead>(Inner<R>);
 
 enum Inner<R: BufRead> {
     None(Peeked<R>),
-    Gzip(Members<Peeked<R>>),
+    Gzip(Box<Members<Peeked<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Peeked<R>>>),
 }
 
@@ -71,7 +71,7 @@ impl<R: BufRead> Decoder<R> {
         let peeked = Cursor::new(start).chain(inner);
         Ok(Self(match codec {
             Codec::None => Inner::None(peeked),
-            Codec::Gzip => Inner::Gzip(Members { current: Some(GzDecoder::new(peeked)) }),
+            Codec::Gzip => Inner::Gzip(Box::new(Members { current: Some(GzDecoder::new(peeked)) })),
             Codec::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(peeked)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
@@ -108,7 +108,7 @@ impl<R: BufRead> Read for Decoder<R> {
 
 /// Tells the decoder's complaints from errors of the input below it, which pass as they are.
 fn explain(codec: &'static str, source: io::Error) -> io::Error {
-    let is_ours = source.get_ref().is_some_and(|inner| inner.is::<Error>());
+    let is_ours = source.get_ref().is_some_and(|inner| inner.downcast_ref::<Error>().is_some());
     match source.kind() {
         _ if is_ours || source.raw_os_error().is_some() => source,
         io::ErrorKind::UnexpectedEof => Error::Truncated { what: format!("{codec} data") }.into(),

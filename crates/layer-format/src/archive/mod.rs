@@ -1,1 +1,302 @@
-//! Archives that other tools write.
+//! Image archives, whoever wrote them: our own streams, and what docker, podman, skopeo, buildkit, containerd and crane
+//! save.
+//!
+//! | written by | layers | described by | order |
+//! |---|---|---|---|
+//! | us, regctl | `blobs/sha256/…` | `index.json`, `manifest.json` | descriptions first |
+//! | docker >= 25, buildkit, containerd | `blobs/sha256/…` | `index.json`, mostly `manifest.json` | blobs first |
+//! | skopeo and podman, oci-archive | `blobs/sha256/…` | `index.json` | any |
+//! | skopeo and podman, docker-archive | `<diff id>.tar` | `manifest.json` | last |
+//! | docker <= 24 | `<id>/layer.tar`, some of them symbolic links | `manifest.json` | last |
+//! | crane | `<digest>.tar.gz` | `manifest.json` | last |
+//!
+//! A regular file is read in place. From a pipe, what comes before it is known to be wanted waits in a spool, once. An
+//! archive is whole when both zero blocks of its end were there, which [`Archive::finish`] checks; one of ours must be
+//! canonical to the byte besides.
+
+mod docker;
+mod input;
+mod oci;
+mod shelf;
+mod strict;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+
+use crate::codec::Decoder;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Verified};
+use crate::error::Error;
+use crate::image::{Config, DOCUMENT_LIMIT, Manifest};
+use crate::layer::{Change, EntryKind, Reader};
+use crate::platform::Platform;
+
+use input::Input;
+use shelf::Shelf;
+use strict::Strict;
+
+/// The most bytes that `index.json` or `manifest.json` may have: archives may hold hundreds of images.
+const HEADS_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
+
+/// Makes the file in which content waits that comes too early: unlinked, readable and writable.
+pub type Spool = Box<dyn Fn() -> io::Result<File> + Send>;
+
+/// Which image of an archive is meant.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// A name, or a manifest's or index's digest; needed only where an archive has several images.
+    pub name: Option<String>,
+    /// For which machine; without it this one's.
+    pub platform: Option<Platform>,
+}
+
+impl Choice {
+    fn wanted(&self) -> Platform {
+        self.platform.clone().unwrap_or_else(Platform::host)
+    }
+}
+
+/// One image of an archive, ready to be read.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its names, as the archive has them.
+    pub names: Vec<String>,
+    /// Its manifest; a docker-archive has none.
+    pub manifest: Option<Manifest>,
+    /// Its config, whose digest has been checked where anything told it.
+    pub config: Config,
+    /// Its layers, base first.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer of an image in an archive.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// What the manifest says of the stored bytes; nothing in a docker-archive.
+    pub blob: Option<Descriptor>,
+    /// The digest of the uncompressed bytes, for the caller to check.
+    pub diff_id: DiffId,
+    /// The archive's member that holds it.
+    path: Vec<u8>,
+}
+
+/// What resolving an image came to.
+enum Step {
+    Found(Box<Image>),
+    /// This member must come first.
+    Need(Vec<u8>),
+}
+
+/// An image archive, open for reading once from front to back.
+#[derive(Debug)]
+pub struct Archive {
+    members: Reader<Input>,
+    shelf: Shelf,
+    strict: Option<Strict>,
+    /// Members that are still to be read, and so to be kept when they come early.
+    wanted: HashSet<Vec<u8>>,
+    /// Until the image is known, everything may turn out to be wanted.
+    keeps_all: bool,
+    is_at_end: bool,
+    n_members: u64,
+}
+
+/// A member whose content comes next.
+struct Member {
+    path: Vec<u8>,
+    size: u64,
+}
+
+impl Archive {
+    /// Opens what a pipe or the like gives, compressed or not.
+    pub fn from_reader(reader: impl Read + Send + 'static, spool: Spool) -> Result<Self, Error> {
+        let input =
+            Input::stream(reader).map_err(|source| Error::io("reading the archive", source))?;
+        Ok(Self::new(input, Shelf::spooled(spool)))
+    }
+
+    /// Opens a file: in place, from its current position, or as a stream if it is compressed or can't be seeked in.
+    pub fn from_file(file: File, spool: Spool) -> Result<Self, Error> {
+        let opening = |source| Error::io("reading the archive", source);
+        if !input::in_place(&file).map_err(opening)? {
+            return Self::from_reader(file, spool);
+        }
+        let shelf = Shelf::in_place(file.try_clone().map_err(opening)?);
+        Ok(Self::new(Input::file(file), shelf))
+    }
+
+    fn new(input: Input, shelf: Shelf) -> Self {
+        Self {
+            members: Reader::new(input),
+            shelf,
+            strict: None,
+            wanted: HashSet::new(),
+            keeps_all: true,
+            is_at_end: false,
+            n_members: 0,
+        }
+    }
+
+    /// Finds the image that is meant, reading as far as it takes.
+    pub fn image(&mut self, choice: &Choice) -> Result<Image, Error> {
+        loop {
+            match self.resolve(choice)? {
+                Step::Found(image) => {
+                    self.keeps_all = false;
+                    self.wanted = image.layers.iter().map(|layer| layer.path.clone()).collect();
+                    return Ok(*image);
+                }
+                Step::Need(path) => self.advance_to(&path)?,
+            }
+        }
+    }
+
+    /// The stored bytes of a layer, still compressed. At their end they have been checked against the manifest's digest
+    /// and size, where there is a manifest.
+    ///
+    /// From a pipe, layers come without waiting in the spool if they are asked for in the archive's order.
+    pub fn layer<'a>(
+        &'a mut self,
+        image: &Image,
+        position: usize,
+    ) -> Result<Box<dyn Read + 'a>, Error> {
+        let layer = &image.layers[position];
+        let is_last_use = image.layers[position + 1..].iter().all(|later| later.path != layer.path);
+        let content = self.content(&layer.path, is_last_use)?;
+        Ok(match &layer.blob {
+            Some(blob) => Box::new(Verified::new(content, "layer", blob.digest, Some(blob.size))),
+            None => content,
+        })
+    }
+
+    /// Reads to the end and checks that the archive is whole.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.wanted.clear();
+        self.keeps_all = false;
+        while let Some(member) = self.next_member()? {
+            self.pass(&member)?;
+        }
+        if !self.members.is_whole() {
+            return Err(Error::Truncated { what: "the archive (no end mark)".to_owned() });
+        }
+        match self.strict.take() {
+            Some(_) if !self.members.is_clean() => Err(strict::malformed()),
+            Some(_) => strict::check_heads(&self.shelf),
+            None => Ok(()),
+        }
+    }
+
+    fn resolve(&mut self, choice: &Choice) -> Result<Step, Error> {
+        if let Some(raw) = self.shelf.read(b"index.json", "index.json", HEADS_LIMIT)? {
+            return oci::resolve(&self.shelf, &raw, choice, self.is_at_end);
+        }
+        if let Some(raw) = self.shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)? {
+            let images = docker::parse(&raw)?;
+            if self.is_at_end || !docker::is_beside_oci(&images) {
+                return docker::resolve(&self.shelf, &images, choice, self.is_at_end);
+            }
+            return Ok(Step::Need(b"index.json".to_vec()));
+        }
+        if self.is_at_end {
+            let reason = if self.n_members == 0 {
+                "is empty"
+            } else {
+                "has neither index.json nor manifest.json"
+            };
+            return Err(Error::Malformed { what: "the image archive".to_owned(), reason });
+        }
+        Ok(Step::Need(Vec::new()))
+    }
+
+    /// Reads members until `path` is on the shelf, or one of the documents that every archive has.
+    fn advance_to(&mut self, path: &[u8]) -> Result<(), Error> {
+        while let Some(member) = self.next_member()? {
+            self.pass(&member)?;
+            if member.path == path || matches!(&member.path[..], b"index.json" | b"manifest.json") {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, path: &[u8], is_last_use: bool) -> Result<Box<dyn Read + '_>, Error> {
+        loop {
+            if let Some(section) = self.shelf.open(path)? {
+                return Ok(Box::new(section));
+            }
+            let Some(member) = self.next_member()? else { return Err(self.missing(path)) };
+            if member.path == path && is_last_use {
+                self.wanted.remove(path);
+                return Ok(Box::new(&mut self.members));
+            }
+            self.pass(&member)?;
+        }
+    }
+
+    /// The next regular file; links are noted on the way, other things don't matter. `None` at the end.
+    fn next_member(&mut self) -> Result<Option<Member>, Error> {
+        while !self.is_at_end {
+            let Some(change) = self.members.read_change()? else {
+                self.is_at_end = true;
+                break;
+            };
+            self.n_members += 1;
+            let Change::Add(entry) = change else { continue };
+            let path = entry.path.as_bytes().to_vec();
+            let size = entry.kind.content_size();
+            if self.n_members == 1 && strict::is_ours(self.members.header()) {
+                self.strict = Some(Strict::default());
+            }
+            if self.strict.is_some() {
+                strict::check_header(&path, size, self.members.header())?;
+            }
+            match entry.kind {
+                EntryKind::File { .. } => return Ok(Some(Member { path, size })),
+                EntryKind::Symlink { target } => {
+                    self.shelf.link(path, shelf::beside(&entry.path, &target));
+                }
+                EntryKind::Hardlink { target } => {
+                    self.shelf.link(path, Some(target.as_bytes().to_vec()));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves a member behind: kept if it is or may be wanted, else checked if the stream is ours.
+    fn pass(&mut self, member: &Member) -> Result<(), Error> {
+        let is_head = shelf::is_head(&member.path);
+        let is_document = self.strict.as_ref().is_some_and(|strict| strict.wants(&member.path));
+        if self.keeps_all || is_head || is_document || self.wanted.contains(&member.path) {
+            self.shelf.keep(&member.path, member.size, &mut self.members)?;
+            if let Some(strict) = &mut self.strict {
+                strict.note(&member.path, &self.shelf)?;
+            }
+            return Ok(());
+        }
+        match (&self.strict, self.shelf.is_in_place()) {
+            (Some(_), _) => strict::check_blob(member, &mut self.members),
+            (None, true) => self.members.skip_with(Input::skip),
+            (None, false) => Ok(()),
+        }
+    }
+
+    fn missing(&self, path: &[u8]) -> Error {
+        let what = crate::layer::escape(path);
+        if self.shelf.has(b"strata.json") {
+            return Error::NotFound {
+                what: format!("{what} (a thin stream leaves out what its base has)"),
+            };
+        }
+        Error::Malformed { what, reason: "is missing from the archive" }
+    }
+}
+
+/// Reads what `reader` holds whatever its codec, for documents that some producers compress.
+fn read_plain(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    let decoder = Decoder::new(io::BufReader::new(reader))
+        .map_err(|source| Error::io("reading a document", source))?;
+    crate::image::read_document(decoder, what, limit)
+}

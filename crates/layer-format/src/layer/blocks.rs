@@ -16,15 +16,46 @@ pub(super) struct Blocks<R> {
     inner: R,
     content: u64,
     padding: u64,
+    /// Whether both blocks of the end were there.
+    is_whole: bool,
+    /// Whether all that nothing tells about, padding and what follows the end, was zeros.
+    is_clean: bool,
 }
 
 impl<R: BufRead> Blocks<R> {
     pub(super) fn new(inner: R) -> Self {
-        Self { inner, content: 0, padding: 0 }
+        Self { inner, content: 0, padding: 0, is_whole: false, is_clean: true }
     }
 
     pub(super) fn into_inner(self) -> R {
         self.inner
+    }
+
+    pub(super) fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.is_clean
+    }
+
+    /// Lets `skip` leave out the rest of the current content and its padding, as a file can without reading them. It is
+    /// given the number of bytes and says how many there were; `false` if the content ended early.
+    pub(super) fn skip_with(
+        &mut self,
+        skip: impl FnOnce(&mut R, u64) -> io::Result<u64>,
+    ) -> Result<bool, Error> {
+        let wanted = self.content.saturating_add(self.padding);
+        let skipped = skip(&mut self.inner, wanted)
+            .map_err(|source| Error::io("reading the archive", source))?;
+        let is_there = skipped >= self.content;
+        self.padding = 0;
+        self.content = 0;
+        Ok(is_there)
     }
 
     /// How many bytes of the current content are still unread.
@@ -51,7 +82,10 @@ impl<R: BufRead> Blocks<R> {
             Some(block) if block != [0; BLOCK] => {
                 Err(Error::MalformedHeader { reason: "a block of zeros before the end" })
             }
-            _ => self.drain().map(|()| None),
+            end => {
+                self.is_whole = end.is_some();
+                self.drain().map(|()| None)
+            }
         }
     }
 
@@ -104,7 +138,7 @@ impl<R: BufRead> Blocks<R> {
             self.content -= n as u64;
         }
         while self.padding > 0 {
-            let n = self.take(self.padding, |_| ())?;
+            let n = self.take_zeros(self.padding)?;
             self.padding = if n == 0 { 0 } else { self.padding - n as u64 };
         }
         Ok(true)
@@ -138,8 +172,16 @@ impl<R: BufRead> Blocks<R> {
     }
 
     fn drain(&mut self) -> Result<(), Error> {
-        while self.take(u64::MAX, |_| ())? > 0 {}
+        while self.take_zeros(u64::MAX)? > 0 {}
         Ok(())
+    }
+
+    /// Takes bytes that ought to be zeros, and notes if they aren't.
+    fn take_zeros(&mut self, limit: u64) -> Result<usize, Error> {
+        let mut is_clean = true;
+        let n = self.take(limit, |bytes| is_clean = bytes.iter().all(|&byte| byte == 0))?;
+        self.is_clean &= is_clean;
+        Ok(n)
     }
 
     /// Shows what is buffered, up to `limit` bytes, and takes it; 0 at the input's end.

@@ -25,6 +25,7 @@ pub struct Reader<R> {
     blocks: Blocks<R>,
     pending: Pending,
     comment: Option<Vec<u8>>,
+    header: [u8; 512],
     /// Whose content comes next, for errors.
     name: Vec<u8>,
     /// The content of the last PAX or long-name member; here to be reused.
@@ -60,6 +61,7 @@ impl<R: BufRead> Reader<R> {
             blocks: Blocks::new(inner),
             pending: Pending::default(),
             comment: None,
+            header: [0; 512],
             name: Vec::new(),
             text: Vec::new(),
             state: State::Reading,
@@ -88,6 +90,33 @@ impl<R: BufRead> Reader<R> {
         self.comment.as_deref()
     }
 
+    /// Whether both blocks of the archive's end were there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.blocks.is_whole()
+    }
+
+    /// Whether padding, and what followed the end, was zeros.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.blocks.is_clean()
+    }
+
+    /// The header of the last member.
+    pub(crate) fn header(&self) -> &[u8; 512] {
+        &self.header
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut R {
+        self.blocks.inner_mut()
+    }
+
+    /// Lets `skip` leave out what is left of the current content.
+    pub(crate) fn skip_with(
+        &mut self,
+        skip: impl FnOnce(&mut R, u64) -> io::Result<u64>,
+    ) -> Result<(), Error> {
+        if self.blocks.skip_with(skip)? { Ok(()) } else { Err(self.truncated()) }
+    }
+
     /// The input again: at its end, once [`read_change`](Self::read_change) gave `None`.
     pub fn into_inner(self) -> R {
         self.blocks.into_inner()
@@ -97,6 +126,7 @@ impl<R: BufRead> Reader<R> {
         loop {
             self.skip_content()?;
             let Some(header) = self.blocks.read_header()? else { return self.end().map(|()| None) };
+            self.header = *header.as_bytes();
             let change = match header.typeflag() {
                 b'x' => self.read_extended(&header).map(|()| None),
                 b'g' => self.read_global(&header).map(|()| None),

@@ -16,6 +16,7 @@ mod writer;
 
 pub use heads::{Heads, Image, Name};
 pub use writer::Writer;
+pub(crate) use writer::header;
 
 /// The user name in every header of a stream of ours. The header's check sum covers it, so no damage to the stream can
 /// turn it into one that is read with less care. Changing it breaks readers.

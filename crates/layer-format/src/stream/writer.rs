@@ -82,17 +82,8 @@ impl<W: Write> Writer<W> {
     }
 
     fn header(&mut self, path: &str, size: u64) -> Result<(), Error> {
-        let mut header = tar::Header::new_ustar();
-        header.set_path(path).map_err(|source| Error::io("naming a member", source))?;
-        header.set_username(USER_NAME).map_err(|source| Error::io("naming a member", source))?;
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(size);
-        header.set_cksum();
-        self.write(header.as_bytes())
+        let header = header(path, size)?;
+        self.write(&header)
     }
 
     fn pad(&mut self, size: u64) -> Result<(), Error> {
@@ -103,6 +94,22 @@ impl<W: Write> Writer<W> {
     fn write(&mut self, content: &[u8]) -> Result<(), Error> {
         self.output.write_all(content).map_err(|source| Error::io("writing the stream", source))
     }
+}
+
+/// The header of a member: of one path and size there is one only, so a reader can compare.
+pub(crate) fn header(path: &str, size: u64) -> Result<[u8; BLOCK], Error> {
+    let naming = |source| Error::io("naming a member", source);
+    let mut header = tar::Header::new_ustar();
+    header.set_path(path).map_err(naming)?;
+    header.set_username(USER_NAME).map_err(naming)?;
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header.set_cksum();
+    Ok(*header.as_bytes())
 }
 
 fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {

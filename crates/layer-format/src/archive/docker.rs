@@ -1,0 +1,132 @@
+//! Finds an image by `manifest.json`, Docker's list of images in an archive.
+
+use serde::Deserialize;
+
+use super::oci::{is_same_name, read_by_path};
+use super::shelf::Shelf;
+use super::{Choice, Image, Layer, Step};
+use crate::descriptor::null_is_default;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::image::{Config, from_json};
+use crate::layer::EntryPath;
+
+/// One image of the list; paths are the archive's members.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Listed {
+    config: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    repo_tags: Vec<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    layers: Vec<String>,
+}
+
+pub(super) fn parse(raw: &[u8]) -> Result<Vec<Listed>, Error> {
+    from_json("manifest.json", raw)
+}
+
+/// Whether the list stands beside an `index.json`, which tells more and may come later.
+pub(super) fn is_beside_oci(images: &[Listed]) -> bool {
+    images.iter().any(|image| image.config.trim_start_matches("./").starts_with("blobs/"))
+}
+
+/// Finds the image that is meant, as far as what has been read tells.
+pub(super) fn resolve(
+    shelf: &Shelf,
+    images: &[Listed],
+    choice: &Choice,
+    is_at_end: bool,
+) -> Result<Step, Error> {
+    let candidates = candidates(images, choice)?;
+    let mut best: Option<(u32, &Listed, Config)> = None;
+    for listed in &candidates {
+        let path = EntryPath::parse(listed.config.as_bytes())?;
+        let Some(raw) = read_by_path(shelf, path.as_bytes(), "config")? else {
+            if is_at_end {
+                return Err(Error::Malformed {
+                    what: path.to_string(),
+                    reason: "is missing from the archive",
+                });
+            }
+            return Ok(Step::Need(path.as_bytes().to_vec()));
+        };
+        check_name(&listed.config, &raw)?;
+        let config = Config::parse(raw)?;
+        let Some(rank) = rank(&config, choice, candidates.len()) else { continue };
+        if best.as_ref().is_none_or(|(other, ..)| rank < *other) {
+            best = Some((rank, listed, config));
+        }
+    }
+    let Some((_, listed, config)) = best else {
+        return Err(Error::NoPlatform { wanted: choice.wanted().to_string(), present: vec![] });
+    };
+    let layers = layers(listed, &config)?;
+    Ok(Step::Found(Box::new(Image {
+        names: listed.repo_tags.clone(),
+        manifest: None,
+        config,
+        layers,
+    })))
+}
+
+/// How well an image fits; where there is only one and no platform was asked for, it does.
+fn rank(config: &Config, choice: &Choice, n_candidates: usize) -> Option<u32> {
+    if choice.platform.is_none() && n_candidates == 1 {
+        return Some(0);
+    }
+    choice.wanted().rank(&config.platform)
+}
+
+fn candidates<'a>(images: &'a [Listed], choice: &Choice) -> Result<Vec<&'a Listed>, Error> {
+    let malformed =
+        || Error::Malformed { what: "manifest.json".to_owned(), reason: "names no image" };
+    let first = images.first().ok_or_else(malformed)?;
+    let Some(wanted) = &choice.name else {
+        // Several images of one config are one; several platforms come without names of their own.
+        let is_one = images.iter().all(|image| image.config == first.config);
+        let n_named = images.iter().filter(|image| !image.repo_tags.is_empty()).count();
+        if is_one {
+            return Ok(vec![first]);
+        }
+        if choice.platform.is_some() && n_named <= 1 {
+            return Ok(images.iter().collect());
+        }
+        return Err(Error::Ambiguous { names: images.iter().map(show).collect() });
+    };
+    let id = wanted.parse::<Digest>().map(|digest| digest.hex());
+    let is_wanted = |image: &&Listed| {
+        image.repo_tags.iter().any(|name| is_same_name(name, wanted))
+            || id.as_ref().is_ok_and(|id| image.config.contains(id))
+    };
+    match images.iter().find(is_wanted) {
+        Some(image) => Ok(vec![image]),
+        None => Err(Error::NotFound { what: wanted.clone() }),
+    }
+}
+
+fn show(image: &Listed) -> String {
+    crate::layer::escape(image.repo_tags.first().unwrap_or(&image.config).as_bytes())
+}
+
+/// A config whose name is its digest, which it mostly is, must have that digest.
+fn check_name(path: &str, raw: &[u8]) -> Result<(), Error> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let hex = name.trim_start_matches("sha256:").trim_end_matches(".json");
+    let Ok(expected) = format!("sha256:{hex}").parse::<Digest>() else { return Ok(()) };
+    let found = Digest::of(raw);
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::DigestMismatch { what: "config", expected: expected.into(), found: found.into() })
+}
+
+fn layers(listed: &Listed, config: &Config) -> Result<Vec<Layer>, Error> {
+    config.check_layers(listed.layers.len())?;
+    let pairs = listed.layers.iter().zip(config.diff_ids());
+    let layer = |(path, diff_id): (&String, &_)| {
+        let path = EntryPath::parse(path.as_bytes())?.as_bytes().to_vec();
+        Ok(Layer { blob: None, diff_id: *diff_id, path })
+    };
+    pairs.map(layer).collect()
+}

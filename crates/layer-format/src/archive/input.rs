@@ -1,0 +1,101 @@
+//! Where an archive's bytes come from: a stream, or a file that can be seeked in.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::os::unix::fs::FileExt;
+
+use crate::codec::{Codec, Decoder};
+use crate::relay::CHUNK_SIZE;
+
+/// Longer content is skipped by seeking, shorter by reading on.
+const SEEK_FROM: u64 = CHUNK_SIZE as u64;
+
+pub(super) enum Input {
+    Stream(BufReader<Box<dyn Read + Send>>),
+    File { reader: BufReader<File>, size: u64 },
+}
+
+impl Input {
+    /// A stream, decompressed if it is compressed as a whole.
+    pub(super) fn stream(reader: impl Read + Send + 'static) -> io::Result<Self> {
+        let decoder = Decoder::new(BufReader::with_capacity(CHUNK_SIZE, reader))?;
+        Ok(Self::Stream(BufReader::with_capacity(CHUNK_SIZE, Box::new(decoder))))
+    }
+
+    pub(super) fn file(file: File) -> Self {
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        Self::File { reader: BufReader::with_capacity(CHUNK_SIZE, file), size }
+    }
+
+    /// Where in the file the next byte is; in a stream it doesn't matter.
+    pub(super) fn position(&mut self) -> io::Result<u64> {
+        match self {
+            Self::Stream(_) => Ok(0),
+            Self::File { reader, .. } => reader.stream_position(),
+        }
+    }
+
+    /// Leaves out `n` bytes of a file; says how many there were.
+    pub(super) fn skip(&mut self, n: u64) -> io::Result<u64> {
+        match self {
+            Self::File { reader, size } if n >= SEEK_FROM => {
+                let position = reader.stream_position()?;
+                let left = size.saturating_sub(position).min(n);
+                reader.seek_relative(i64::try_from(left).map_err(io::Error::other)?)?;
+                Ok(left)
+            }
+            _ => io::copy(&mut self.take(n), &mut io::sink()),
+        }
+    }
+}
+
+/// Whether the file can be read in place: a regular one that isn't compressed.
+pub(super) fn in_place(file: &File) -> io::Result<bool> {
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let position = (&mut &*file).stream_position()?;
+    let mut start = [0; 4];
+    let mut n = 0;
+    while n < start.len() {
+        match file.read_at(&mut start[n..], position + n as u64)? {
+            0 => break,
+            more => n += more,
+        }
+    }
+    Ok(Codec::sniff(&start[..n]) == Codec::None)
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Stream(reader) => reader.read(buffer),
+            Self::File { reader, .. } => reader.read(buffer),
+        }
+    }
+}
+
+impl BufRead for Input {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self {
+            Self::Stream(reader) => reader.fill_buf(),
+            Self::File { reader, .. } => reader.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        match self {
+            Self::Stream(reader) => reader.consume(n),
+            Self::File { reader, .. } => reader.consume(n),
+        }
+    }
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stream(_) => "Stream",
+            Self::File { .. } => "File",
+        })
+    }
+}

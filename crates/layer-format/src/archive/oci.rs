@@ -1,0 +1,219 @@
+//! Finds an image by `index.json` (image-spec, image-layout.md).
+
+use super::shelf::Shelf;
+use super::{Choice, Image, Layer, Step, read_plain};
+use crate::descriptor::{Descriptor, annotation, media_type};
+use crate::digest::Verified;
+use crate::error::Error;
+use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
+use crate::platform::select;
+use crate::reference::Reference;
+
+/// How deep indexes may be nested.
+const DEPTH_LIMIT: usize = 4;
+
+/// What a look at the shelf came to.
+enum Found<T> {
+    Here(T),
+    NotYet(Vec<u8>),
+}
+
+/// The entries of `index.json` that bear one name.
+struct Named {
+    names: Vec<String>,
+    entries: Vec<Descriptor>,
+}
+
+/// Finds the image that is meant, as far as what has been read tells.
+pub(super) fn resolve(
+    shelf: &Shelf,
+    raw: &[u8],
+    choice: &Choice,
+    is_at_end: bool,
+) -> Result<Step, Error> {
+    let index = Index::parse(raw.to_vec())?;
+    let named = choose(group(index.manifests), choice)?;
+    let search = Search { shelf, choice, is_at_end };
+    let manifest = match search.manifest(named.entries, DEPTH_LIMIT)? {
+        Found::Here(manifest) => manifest,
+        Found::NotYet(path) => return Ok(Step::Need(path)),
+    };
+    let config = match search.document(&manifest.config, "config")? {
+        Found::Here(raw) => Config::parse(raw)?,
+        Found::NotYet(path) => return Ok(Step::Need(path)),
+    };
+    let layers = layers(&manifest, &config)?;
+    if choice.platform.as_ref().is_some_and(|wanted| wanted.rank(&config.platform).is_none()) {
+        let present = vec![config.platform.to_string()];
+        return Err(Error::NoPlatform { wanted: choice.wanted().to_string(), present });
+    }
+    Ok(Step::Found(Box::new(Image {
+        names: named.names,
+        manifest: Some(manifest),
+        config,
+        layers,
+    })))
+}
+
+fn layers(manifest: &Manifest, config: &Config) -> Result<Vec<Layer>, Error> {
+    config.check_layers(manifest.layers.len())?;
+    let pairs = manifest.layers.iter().zip(config.diff_ids());
+    let layer = |(blob, diff_id): (&Descriptor, &_)| Layer {
+        blob: Some(blob.clone()),
+        diff_id: *diff_id,
+        path: blob.digest.blob_path().into_bytes(),
+    };
+    Ok(pairs.map(layer).collect())
+}
+
+/// Puts entries with one name together, and names of one digest; what is no image is left out.
+fn group(entries: Vec<Descriptor>) -> Vec<Named> {
+    let mut groups: Vec<Named> = Vec::new();
+    for entry in entries.into_iter().filter(is_image) {
+        let name = entry
+            .annotation(annotation::IMAGE_NAME)
+            .or(entry.annotation(annotation::REF_NAME))
+            .map(str::to_owned);
+        let is_same = |group: &&mut Named| {
+            name.as_ref().is_some_and(|name| group.names.contains(name))
+                || (name.is_none() && group.names.is_empty() && entry.platform.is_some())
+                || (group.entries.len() == 1 && group.entries[0].digest == entry.digest)
+        };
+        match groups.iter_mut().find(is_same) {
+            None => groups.push(Named { names: name.into_iter().collect(), entries: vec![entry] }),
+            Some(group) => {
+                group.names.extend(name.filter(|name| !group.names.contains(name)));
+                if group.entries.iter().all(|other| other.digest != entry.digest) {
+                    group.entries.push(entry);
+                }
+            }
+        }
+    }
+    groups
+}
+
+/// Leaves out attestations, artifacts and whatever else may stand beside images.
+fn is_image(entry: &Descriptor) -> bool {
+    const TYPES: [&str; 4] = [
+        media_type::OCI_MANIFEST,
+        media_type::OCI_INDEX,
+        media_type::DOCKER_MANIFEST,
+        media_type::DOCKER_INDEX,
+    ];
+    let is_known = entry.media_type.is_empty() || TYPES.contains(&entry.media_type.as_str());
+    is_known && !entry.is_attestation() && !entry.other.contains_key("artifactType")
+}
+
+fn choose(mut groups: Vec<Named>, choice: &Choice) -> Result<Named, Error> {
+    let Some(wanted) = &choice.name else {
+        if groups.len() > 1 {
+            return Err(Error::Ambiguous { names: groups.iter().map(show).collect() });
+        }
+        return groups
+            .pop()
+            .ok_or(Error::Malformed { what: "index.json".to_owned(), reason: "names no image" });
+    };
+    let position = groups.iter().position(|group| {
+        let is_named = group.names.iter().any(|name| is_same_name(name, wanted));
+        is_named || group.entries.iter().any(|entry| entry.digest.to_string() == *wanted)
+    });
+    match position {
+        Some(position) => Ok(groups.swap_remove(position)),
+        None => Err(Error::NotFound { what: wanted.clone() }),
+    }
+}
+
+fn show(group: &Named) -> String {
+    let digest = || group.entries.first().map(|entry| entry.digest.to_string());
+    let name = group.names.first().map(|name| crate::layer::escape(name.as_bytes()));
+    name.or_else(digest).unwrap_or_default()
+}
+
+/// Whether a name in an archive is the one that is wanted, by Docker's short forms too.
+pub(super) fn is_same_name(name: &str, wanted: &str) -> bool {
+    let normalised = |text: &str| text.parse::<Reference>().ok();
+    name == wanted || normalised(wanted).is_some_and(|wanted| normalised(name) == Some(wanted))
+}
+
+struct Search<'a> {
+    shelf: &'a Shelf,
+    choice: &'a Choice,
+    is_at_end: bool,
+}
+
+impl Search<'_> {
+    /// The manifest among `entries` that fits the platform best.
+    fn manifest(&self, entries: Vec<Descriptor>, depth: usize) -> Result<Found<Manifest>, Error> {
+        let malformed = |reason| Error::Malformed { what: "index".to_owned(), reason };
+        let entries = self.present(entries);
+        let entry = match &entries[..] {
+            [only] if depth == DEPTH_LIMIT => only,
+            entries => select(entries, &self.choice.wanted())?,
+        };
+        let raw = match self.document(entry, "manifest")? {
+            Found::Here(raw) => raw,
+            Found::NotYet(path) => return Ok(Found::NotYet(path)),
+        };
+        match Document::parse(raw)? {
+            Document::Manifest(manifest) => Ok(Found::Here(manifest)),
+            Document::Index(_) if depth == 0 => Err(malformed("nested too deep")),
+            Document::Index(index) => self.manifest(self.unfold(index)?, depth - 1),
+        }
+    }
+
+    /// The entries that may be in the archive: all of them until it has been read to the end, as some producers list
+    /// platforms that they don't save.
+    fn present(&self, entries: Vec<Descriptor>) -> Vec<Descriptor> {
+        if !self.is_at_end || entries.len() < 2 {
+            return entries;
+        }
+        let is_here = |entry: &Descriptor| self.shelf.has(&entry.digest.blob_path().into_bytes());
+        let (here, away): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_here);
+        if here.is_empty() { away } else { here }
+    }
+
+    /// The entries of an index, with those of the indexes in it that have come.
+    fn unfold(&self, index: Index) -> Result<Vec<Descriptor>, Error> {
+        let mut entries = Vec::new();
+        for entry in index.manifests {
+            let is_index = matches!(
+                entry.media_type.as_str(),
+                media_type::OCI_INDEX | media_type::DOCKER_INDEX
+            );
+            match is_index.then(|| self.document(&entry, "index")).transpose()? {
+                Some(Found::Here(raw)) => entries.extend(Index::parse(raw)?.manifests),
+                _ => entries.push(entry),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn document(
+        &self,
+        descriptor: &Descriptor,
+        what: &'static str,
+    ) -> Result<Found<Vec<u8>>, Error> {
+        let path = descriptor.digest.blob_path().into_bytes();
+        match self.shelf.open(&path)? {
+            Some(section) => {
+                let content =
+                    Verified::new(section, what, descriptor.digest, Some(descriptor.size));
+                Ok(Found::Here(crate::image::read_document(content, what, DOCUMENT_LIMIT)?))
+            }
+            None if self.is_at_end => {
+                let what = format!("{what} {}", descriptor.digest);
+                Err(Error::Malformed { what, reason: "is missing from the archive" })
+            }
+            None => Ok(Found::NotYet(path)),
+        }
+    }
+}
+
+/// Reads a document of a docker-archive: named by a path, not by a digest.
+pub(super) fn read_by_path(
+    shelf: &Shelf,
+    path: &[u8],
+    what: &str,
+) -> Result<Option<Vec<u8>>, Error> {
+    shelf.open(path)?.map(|section| read_plain(section, what, DOCUMENT_LIMIT)).transpose()
+}

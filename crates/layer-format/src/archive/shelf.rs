@@ -1,0 +1,225 @@
+//! Where members wait that were passed before they were wanted: in the file itself; from a stream, small ones in memory
+//! and the others in a spool.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::input::Input;
+use super::{Spool, read_plain};
+use crate::error::Error;
+use crate::image::DOCUMENT_LIMIT;
+use crate::layer::{EntryPath, Reader};
+
+/// How many links may lead to one another; docker's archives have one.
+const LINK_LIMIT: usize = 8;
+/// How many bytes of a stream's small members are kept in memory; manifests and configs of hundreds of images.
+const MEMORY_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
+
+pub(super) struct Shelf {
+    places: HashMap<Vec<u8>, Place>,
+    file: Option<Arc<File>>,
+    /// `None` if the archive is a file and content stays in its place.
+    spool: Option<Spool>,
+    spooled: u64,
+    in_memory: u64,
+}
+
+enum Place {
+    Memory(Arc<[u8]>),
+    At { offset: u64, size: u64 },
+    Link(Vec<u8>),
+}
+
+/// The content of a member that was kept.
+pub(super) enum Section {
+    Memory(Cursor<Arc<[u8]>>),
+    File { file: Arc<File>, offset: u64, left: u64 },
+}
+
+impl Shelf {
+    pub(super) fn spooled(spool: Spool) -> Self {
+        Self { places: HashMap::new(), file: None, spool: Some(spool), spooled: 0, in_memory: 0 }
+    }
+
+    pub(super) fn in_place(file: File) -> Self {
+        Self {
+            places: HashMap::new(),
+            file: Some(Arc::new(file)),
+            spool: None,
+            spooled: 0,
+            in_memory: 0,
+        }
+    }
+
+    pub(super) fn is_in_place(&self) -> bool {
+        self.spool.is_none()
+    }
+
+    pub(super) fn has(&self, path: &[u8]) -> bool {
+        self.places.contains_key(path)
+    }
+
+    /// Keeps the member whose content comes next. Of two with one name the later counts, as for tar.
+    pub(super) fn keep(
+        &mut self,
+        path: &[u8],
+        size: u64,
+        members: &mut Reader<Input>,
+    ) -> Result<(), Error> {
+        let keeping = |source| Error::io("keeping what comes early", source);
+        let offset = if self.is_in_place() {
+            let offset = members.inner_mut().position().map_err(keeping)?;
+            members.skip_with(Input::skip)?;
+            offset
+        } else if size <= DOCUMENT_LIMIT.min(MEMORY_LIMIT - self.in_memory) {
+            let mut content = Vec::new();
+            self.in_memory += copy(members, &mut content)?;
+            self.places.insert(path.to_vec(), Place::Memory(content.into()));
+            return Ok(());
+        } else {
+            let offset = self.spooled;
+            let mut file = self.spool_file().map_err(keeping)?;
+            let written = copy(members, &mut file)?;
+            self.spooled += written;
+            offset
+        };
+        self.places.insert(path.to_vec(), Place::At { offset, size });
+        Ok(())
+    }
+
+    /// Notes that `path` is another name for `target`; a link that leads out of the archive is no name for anything.
+    pub(super) fn link(&mut self, path: Vec<u8>, target: Option<Vec<u8>>) {
+        if let Some(target) = target {
+            self.places.insert(path, Place::Link(target));
+        }
+    }
+
+    /// The content of a member that was kept, under its own name or one that links to it.
+    pub(super) fn open(&self, path: &[u8]) -> Result<Option<Section>, Error> {
+        let mut path = path;
+        for _ in 0..LINK_LIMIT {
+            match self.places.get(path) {
+                None => return Ok(None),
+                Some(Place::Link(target)) => path = target,
+                Some(Place::Memory(content)) => {
+                    return Ok(Some(Section::Memory(Cursor::new(content.clone()))));
+                }
+                Some(Place::At { offset, size }) => {
+                    let file = self.file.clone();
+                    return Ok(file.map(|file| Section::File {
+                        file,
+                        offset: *offset,
+                        left: *size,
+                    }));
+                }
+            }
+        }
+        let what = crate::layer::escape(path);
+        Err(Error::Malformed { what, reason: "links lead in a circle" })
+    }
+
+    /// The content of a document that was kept.
+    pub(super) fn read(
+        &self,
+        path: &[u8],
+        what: &str,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        self.open(path)?.map(|section| read_plain(section, what, limit)).transpose()
+    }
+
+    fn spool_file(&mut self) -> io::Result<Arc<File>> {
+        let file = match (&self.file, &self.spool) {
+            (Some(file), _) => file.clone(),
+            (None, Some(spool)) => Arc::new(spool()?),
+            (None, None) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        self.file = Some(file.clone());
+        Ok(file)
+    }
+}
+
+fn copy(members: &mut Reader<Input>, file: &mut impl Write) -> Result<u64, Error> {
+    let mut written = 0;
+    loop {
+        let content = io::BufRead::fill_buf(members)
+            .map_err(|source| Error::io("reading the archive", source))?;
+        let n = content.len();
+        if n == 0 {
+            return Ok(written);
+        }
+        file.write_all(content).map_err(|source| Error::io("keeping what comes early", source))?;
+        io::BufRead::consume(members, n);
+        written += n as u64;
+    }
+}
+
+impl Read for Section {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (file, offset, left) = match self {
+            Self::Memory(content) => return content.read(buffer),
+            Self::File { file, offset, left } => (file, offset, left),
+        };
+        let most = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let n = file.read_at(&mut buffer[..most], *offset)?;
+        if n == 0 && most > 0 {
+            return Err(Error::Truncated { what: "the archive".to_owned() }.into());
+        }
+        *offset += n as u64;
+        *left -= n as u64;
+        Ok(n)
+    }
+}
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shelf")
+            .field("n_places", &self.places.len())
+            .field("spooled", &self.spooled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The members at an archive's root that tell what is in it.
+pub(super) fn is_head(path: &[u8]) -> bool {
+    matches!(path, b"oci-layout" | b"index.json" | b"manifest.json" | b"strata.json")
+}
+
+/// Where a symbolic link leads from its place; `None` where it leads out.
+pub(super) fn beside(link: &EntryPath, target: &[u8]) -> Option<Vec<u8>> {
+    let mut place: Vec<&[u8]> = link.components().collect();
+    place.pop();
+    if target.starts_with(b"/") {
+        place.clear();
+    }
+    for component in target.split(|&byte| byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => {
+                place.pop()?;
+            }
+            name => place.push(name),
+        }
+    }
+    Some(place.join(&b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_within_the_archive() {
+        let check = |link: &str, target: &str, expected: Option<&str>| {
+            let found = beside(&EntryPath::parse(link.as_bytes()).unwrap(), target.as_bytes());
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes));
+        };
+        check("b/layer.tar", "../a/layer.tar", Some("a/layer.tar"));
+        check("x", "./y//z", Some("y/z"));
+        check("a/b", "/c", Some("c"));
+        check("a/b", "../../etc/passwd", None);
+    }
+}
