@@ -1,1 +1,70 @@
-//! store
+//! An image on a disk: an OCI image layout that any number of programs read and write at once.
+//!
+//! ```text
+//! oci-layout  index.json  blobs/sha256/…     what skopeo, umoci and crane read as it stands
+//! strata/lock            held while index.json or a lease changes, and by gc from beginning to end
+//! strata/leases/…        digests that running programs are about to name, a file for each program
+//! strata/partial/…       downloads under way, by digest; resumable by a later program
+//! strata/temp/…          files on their way to another name
+//! strata/pairs/…         which diff id a layer's blob was once found to have: a cache
+//! strata/targets/…       which image a directory was unpacked from, by inode: a cache
+//! ```
+//!
+//! It knows no networks, no terminals, and not what a root file system is.
+//!
+//! # What holds after `kill -9`, on a full disk, and with many programs at work
+//!
+//! - A blob has its name under `blobs/` only when it was whole, verified and on disk: it is written elsewhere, synced,
+//!   and renamed. A file there of another size than a descriptor says counts as missing and is replaced.
+//! - `index.json` is replaced by rename, under the lock, after the directories of the blobs were synced; it never names
+//!   an image that wasn't whole at that moment. One that can't be understood is an error and never overwritten; entries
+//!   and fields of other tools stay as they are, byte for byte.
+//! - Every file that a program works on is `flock`ed by it. The kernel drops the lock with the program, so what isn't
+//!   locked is nobody's, and the next writer sweeps it away; a partial download is kept, for a week.
+//! - Readers lock nothing and write nothing, so they work on a read-only store.
+//!
+//! # Why gc never takes what a running program is about to name
+//!
+//! Everything that writes hangs on a [`Lease`], and each of its methods first enters the digest in the lease's file,
+//! under the lock ([`Lease::protect`]), and only then looks for the blob, downloads it or puts it in its place. [`Store::gc`] holds
+//! the same lock throughout. So take any blob, the moment P when it was entered, and any gc:
+//!
+//! 1. The gc ended before P. What it removed was gone before the program looked; the program fetches it.
+//! 2. The gc began after P. The lease is alive (its file is locked from before P until the lease is dropped), so the
+//!    gc takes the digest for a root, and with it all that it leads to.
+//!
+//! [`Lease::name`] changes `index.json` under the lock while the lease is still alive, so every gc sees the blob in the lease
+//! or in `index.json` or in both. A program that dies has named nothing, and a gc that dies has removed only what nobody
+//! could reach. Last, [`Lease::name`] itself enters and looks for every blob of the image before it writes, so even a
+//! program that asked for a blob outside of its lease gets an error, never an image with a hole.
+//!
+//! The blobs of an image that is only read may go when another program removes its name: a file once opened stays
+//! readable, and [`Store::hold`] keeps the rest. Tools that know no leases and write into the store are safe beside all
+//! but gc, as all here is but for their gc; among themselves they are as safe as anywhere.
+
+mod blobs;
+mod edit;
+mod error;
+mod find;
+mod gc;
+mod image;
+mod index;
+mod layout;
+mod lease;
+mod notes;
+mod owned;
+mod partial;
+mod reach;
+mod store;
+
+pub use error::Error;
+pub use find::{Found, FoundBy};
+pub use gc::{Freed, Sweep};
+pub use image::{Image, STRATA_INDEX};
+pub use lease::Lease;
+pub use notes::{Origin, Target};
+pub use partial::{Claim, Partial};
+pub use store::Store;
+
+/// What everything here returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

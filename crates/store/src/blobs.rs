@@ -1,0 +1,104 @@
+//! Blobs, read.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Document, Manifest, Verified};
+
+use crate::Result;
+use crate::error::Error;
+use crate::owned;
+use crate::store::Store;
+
+impl Store {
+    /// Opens a blob. It was verified when it came; disks fail, so readers with something at stake verify again.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<File>> {
+        let path = self.blob_path(digest);
+        // Another tool's layout may hold anything by that name; without NONBLOCK a fifo would wait for its writer.
+        let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = match File::options().read(true).custom_flags(nonblock).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(Error::io("opening", &path))?,
+        };
+        let metadata = file.metadata().map_err(Error::io("looking at", &path))?;
+        Ok(metadata.is_file().then_some(file))
+    }
+
+    /// Whether a blob is there, with this size. To rely on it, ask a [`Lease`](crate::Lease).
+    pub fn has(&self, digest: &Digest, size: u64) -> bool {
+        fs::metadata(self.blob_path(digest)).is_ok_and(|it| it.is_file() && it.len() == size)
+    }
+
+    /// The bytes of a manifest, an index or a config, verified.
+    pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let blob = self.blob(digest)?.ok_or(Error::MissingBlob { digest: *digest })?;
+        let mut content = vec![];
+        let n = Verified::new(blob, "document", *digest, None)
+            .take(DOCUMENT_LIMIT + 1)
+            .read_to_end(&mut content)
+            .map_err(Error::io("reading", &self.blob_path(digest)))?;
+        if n as u64 > DOCUMENT_LIMIT {
+            let what = digest.to_string();
+            return Err(layer_format::Error::TooLarge { what, limit: DOCUMENT_LIMIT }.into());
+        }
+        Ok(content)
+    }
+
+    /// What an image lacks: its manifest, its config, its layers. An index lacks nothing but itself, because it may be here
+    /// for some of its platforms only; ask about its manifests one by one.
+    pub fn missing(&self, image: &Descriptor) -> Result<Vec<Descriptor>> {
+        if !self.has(&image.digest, image.size) {
+            return Ok(vec![image.clone()]);
+        }
+        match Document::parse(self.document(&image.digest)?)? {
+            Document::Manifest(manifest) => {
+                let parts = parts(&manifest).filter(|part| !self.has(&part.digest, part.size));
+                Ok(parts.cloned().collect())
+            }
+            Document::Index(_) => Ok(vec![]),
+        }
+    }
+
+    /// Every blob there is, with its size, whether anything leads to it or not.
+    pub fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
+        let mut blobs = vec![];
+        for algorithm in ["sha256", "sha512"] {
+            let paths = owned::list(&self.path().join("blobs").join(algorithm))?;
+            blobs.extend(paths.iter().filter_map(|path| named_blob(algorithm, path)));
+        }
+        Ok(blobs)
+    }
+
+    /// Empties a blob if its bytes are not what its name says, so that it counts as missing and the next pull or load
+    /// brings it again. Another file that comes to its place meanwhile is left alone.
+    pub fn discard_damaged(&self, digest: &Digest) -> Result<bool> {
+        if self.blob(digest)?.is_none() {
+            return Ok(false);
+        }
+        let path = self.blob_path(digest);
+        let file = File::options().read(true).write(true).open(&path);
+        let file = file.map_err(Error::io("opening", &path))?;
+        let mut verified = Verified::new(&file, "blob", *digest, None);
+        let read = io::copy(&mut verified, &mut io::sink()).map_err(Error::io("reading", &path));
+        match read {
+            Ok(_) => Ok(false),
+            Err(Error::Layer(layer_format::Error::DigestMismatch { .. })) => {
+                file.set_len(0).map_err(Error::io("emptying", &path)).map(|()| true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The blobs that a manifest names.
+pub(crate) fn parts(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
+    std::iter::once(&manifest.config).chain(&manifest.layers)
+}
+
+/// The digest and size of a file below `blobs/`. Other tools' files are none, and what goes while we look was nobody's.
+fn named_blob(algorithm: &str, path: &Path) -> Option<(Digest, u64)> {
+    let digest = format!("{algorithm}:{}", path.file_name()?.to_str()?).parse().ok()?;
+    Some((digest, fs::metadata(path).ok()?.len()))
+}

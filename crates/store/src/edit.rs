@@ -1,0 +1,206 @@
+//! Changes to `index.json`: pure, and linear in the number of entries however many change at once.
+//!
+//! A name has one entry. When it moves on, the old entry stays without a name, unless another entry says all that it
+//! says; and an unnamed entry goes when a named one comes that does.
+
+use std::collections::{HashMap, HashSet};
+
+use layer_format::Digest;
+
+use crate::image::Image;
+use crate::index::{Entry, Index};
+
+/// An index with everything looked up.
+#[derive(Debug)]
+pub(crate) struct Editor {
+    index: Index,
+    /// Its entries; `None` where one was taken out.
+    slots: Vec<Option<Entry>>,
+    by_name: HashMap<String, Vec<usize>>,
+    by_digest: HashMap<Digest, Vec<usize>>,
+    /// Those of `by_digest` that have no name.
+    unnamed: HashMap<Digest, Vec<usize>>,
+}
+
+impl Editor {
+    pub(crate) fn new(mut index: Index) -> Self {
+        let entries = std::mem::take(&mut index.entries);
+        let (by_name, by_digest, unnamed) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut editor = Self { index, slots: vec![], by_name, by_digest, unnamed };
+        for entry in entries {
+            editor.push(entry);
+        }
+        editor
+    }
+
+    pub(crate) fn finish(self) -> Index {
+        let Self { mut index, slots, .. } = self;
+        index.entries = slots.into_iter().flatten().collect();
+        index
+    }
+
+    /// Enters an image, by its name if it has one.
+    pub(crate) fn put(&mut self, mut image: Image) {
+        self.inherit_index(&mut image);
+        match image.name().map(str::to_owned) {
+            Some(name) => self.put_named(&name, image),
+            None if self.is_covered(&image) => {}
+            None => self.push(Entry::new(image)),
+        }
+    }
+
+    /// Takes out the entries with these names and digests; says which there were.
+    pub(crate) fn remove(&mut self, images: &[Image]) -> Vec<Image> {
+        let wanted: HashSet<_> =
+            images.iter().map(|image| (image.name(), image.digest())).collect();
+        let is_wanted = |image: &Image| wanted.contains(&(image.name(), image.digest()));
+        let mut removed = vec![];
+        for slot in &mut self.slots {
+            let image = slot.as_ref().and_then(|entry| entry.image.as_ref());
+            if image.is_some_and(is_wanted) {
+                removed.extend(slot.take().and_then(|entry| entry.image));
+            }
+        }
+        removed
+    }
+
+    fn put_named(&mut self, name: &str, image: Image) {
+        let mut is_there = false;
+        for slot in self.by_name.remove(name).unwrap_or_default() {
+            match self.image(slot) {
+                Some(old) if *old == image && !is_there => {
+                    is_there = true;
+                    self.by_name.insert(name.to_owned(), vec![slot]);
+                }
+                Some(old) if old.digest() == image.digest() => self.slots[slot] = None,
+                Some(_) => self.unname(slot),
+                None => {}
+            }
+        }
+        for slot in self.unnamed.get(image.digest()).cloned().unwrap_or_default() {
+            if self.image(slot).is_some_and(|unnamed| image.covers(unnamed)) {
+                self.slots[slot] = None;
+            }
+        }
+        if !is_there {
+            self.push(Entry::new(image));
+        }
+    }
+
+    /// An image that is named anew stays to be found by the index that it once was chosen from.
+    fn inherit_index(&self, image: &mut Image) {
+        if image.index().is_some() {
+            return;
+        }
+        let same_name = image.name().and_then(|name| self.by_name.get(name));
+        let older = same_name.into_iter().chain(self.unnamed.get(image.digest())).flatten();
+        let is_older_self = |older: &&Image| older.digest() == image.digest();
+        let mut older = older.filter_map(|&slot| self.image(slot)).filter(is_older_self);
+        if let Some(index) = older.find_map(Image::index) {
+            *image = image.clone().chosen_from(index);
+        }
+    }
+
+    fn unname(&mut self, slot: usize) {
+        let Some(entry) = self.slots[slot].take() else { return };
+        if let Some(mut image) = entry.image {
+            image.unname();
+            if !self.is_covered(&image) {
+                self.unnamed.entry(*image.digest()).or_default().push(slot);
+                self.slots[slot] = Some(Entry::new(image));
+            }
+        }
+    }
+
+    /// Whether an entry says all that this image, which has no name, would say.
+    fn is_covered(&self, image: &Image) -> bool {
+        let twins = self.by_digest.get(image.digest()).into_iter().flatten();
+        twins.filter_map(|&slot| self.image(slot)).any(|twin| twin.covers(image))
+    }
+
+    fn image(&self, slot: usize) -> Option<&Image> {
+        self.slots[slot].as_ref()?.image.as_ref()
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let slot = self.slots.len();
+        if let Some(image) = &entry.image {
+            self.by_digest.entry(*image.digest()).or_default().push(slot);
+            match image.name() {
+                Some(name) => self.by_name.entry(name.to_owned()).or_default().push(slot),
+                None => self.unnamed.entry(*image.digest()).or_default().push(slot),
+            }
+        }
+        self.slots.push(Some(entry));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use layer_format::Descriptor;
+
+    use super::*;
+
+    /// `a=1/9` is an image named `a` with content `1`, chosen from index `9`; `=1` has no name.
+    fn image(text: &str) -> Image {
+        let (text, index) =
+            text.split_once('/').map_or((text, None), |(text, index)| (text, Some(index)));
+        let (name, content) = text.split_once('=').unwrap();
+        let name = (!name.is_empty()).then(|| name.parse().unwrap());
+        let image = Image::new(name.as_ref(), Descriptor::of("m", content.as_bytes()));
+        match index {
+            Some(index) => image.chosen_from(Digest::of(index.as_bytes())),
+            None => image,
+        }
+    }
+
+    fn editor() -> Editor {
+        let dir = tempfile::tempdir().unwrap();
+        Editor::new(Index::read(&crate::Store::open(dir.path()).unwrap()).unwrap())
+    }
+
+    #[track_caller]
+    fn check(puts: &str, expected: &str) {
+        let mut editor = editor();
+        puts.split_whitespace().for_each(|put| editor.put(image(put)));
+        let expected: Vec<_> = expected.split_whitespace().map(image).collect();
+        assert_eq!(editor.finish().into_images(), expected);
+    }
+
+    #[test]
+    fn a_name_has_one_entry_and_leaves_an_unnamed_one() {
+        check("a=1 a=1", "a=1");
+        check("a=1 a=2", "=1 a=2");
+        check("a=1 b=1 a=2", "b=1 a=2");
+        check("a=1 a=2 a=1", "=2 a=1");
+        check("a=1/8 b=1 a=2", "=1/8 b=1 a=2");
+    }
+
+    #[test]
+    fn an_unnamed_entry_goes_when_another_says_as_much() {
+        check("=1 =1", "=1");
+        check("=1 a=1", "a=1");
+        check("a=1 =1", "a=1");
+        check("a=1/8 =1/9", "a=1/8 =1/9");
+        check("=1/9 a=1/8", "=1/9 a=1/8");
+    }
+
+    #[test]
+    fn an_image_stays_to_be_found_by_its_index() {
+        check("=1/9 a=1", "a=1/9");
+        check("a=1/9 a=1", "a=1/9");
+        check("a=1/8 a=1/9", "a=1/9");
+        check("a=1/9 b=1", "a=1/9 b=1");
+    }
+
+    #[test]
+    fn only_entries_that_are_as_they_were_are_removed() {
+        let mut editor = editor();
+        for put in ["a=1", "b=1", "=2"] {
+            editor.put(image(put));
+        }
+        let removed = editor.remove(&[image("a=1"), image("b=2"), image("=2")]);
+        assert_eq!(removed, [image("a=1"), image("=2")]);
+        assert_eq!(editor.finish().into_images(), [image("b=1")]);
+    }
+}

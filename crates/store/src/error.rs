@@ -1,0 +1,138 @@
+//! Everything that can go wrong with a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use layer_format::{Digest, Trouble, Troubled};
+
+/// What went wrong, and with which file, blob or name.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes of a blob or a document are not what they should be.
+    #[error(transparent)]
+    Layer(#[from] layer_format::Error),
+    /// The machine would not.
+    #[error("{operation} {}", shown(path))]
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the store that is not JSON of the shape it should have.
+    #[error("{}: malformed", shown(path))]
+    MalformedJson {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file of the store that makes no sense.
+    #[error("{}: {reason}", shown(path))]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A directory that holds other things, so that no store is made in it.
+    #[error("{}: not an image store, and not empty", shown(path))]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Neither an environment variable nor a home directory says where the store is.
+    #[error("no place for the store: set STRATA_STORE or HOME")]
+    NoPlace,
+    /// No image by this name or digest.
+    #[error("{}: not in the store", text.escape_debug())]
+    NotFound {
+        /// What was looked for.
+        text: String,
+    },
+    /// Several images by this name or digest.
+    #[error("{}: several images match: {}", text.escape_debug(), matches.join(", "))]
+    Ambiguous {
+        /// What was looked for.
+        text: String,
+        /// The images, each by name and digest, escaped.
+        matches: Vec<String>,
+    },
+    /// A blob that isn't there.
+    #[error("{digest}: no such blob in the store")]
+    MissingBlob {
+        /// The blob.
+        digest: Digest,
+    },
+    /// An image that can't be named because it isn't whole.
+    #[error("{digest}: not whole: the store has no {}", listed(missing))]
+    Incomplete {
+        /// The manifest.
+        digest: Digest,
+        /// The blobs that aren't there.
+        missing: Vec<Digest>,
+    },
+}
+
+impl Error {
+    /// Adds to an I/O error what was being done, to which file. An error of the format that travelled inside comes out.
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.downcast::<layer_format::Error>() {
+            Ok(inner) => Self::Layer(inner),
+            Err(source) => Self::Io { operation, path: path.to_owned(), source },
+        }
+    }
+
+    /// Whether the store can't be written to, by this program or by any, which need not trouble a reader.
+    pub(crate) fn is_about_writing(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+    }
+}
+
+impl Troubled for Error {
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::Layer(inner) => inner.trouble(),
+            Self::Io { .. } => Trouble::Failed,
+            Self::MalformedJson { .. } | Self::Malformed { .. } => Trouble::Untrusted,
+            Self::NotAStore { .. } | Self::NoPlace | Self::Ambiguous { .. } => Trouble::Usage,
+            Self::NotFound { .. } | Self::MissingBlob { .. } | Self::Incomplete { .. } => {
+                Trouble::NotFound
+            }
+        }
+    }
+}
+
+/// A path as it is if it is plain, quoted and escaped otherwise.
+fn shown(path: &Path) -> String {
+    let is_plain =
+        |c: char| !c.is_whitespace() && !c.is_control() && c != char::REPLACEMENT_CHARACTER;
+    let text = path.to_string_lossy();
+    if text.chars().all(is_plain) {
+        text.into_owned()
+    } else {
+        format!("\"{}\"", text.escape_debug())
+    }
+}
+
+fn listed(digests: &[Digest]) -> String {
+    digests.iter().map(Digest::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_only_where_they_must_be() {
+        assert_eq!(shown(Path::new("/a/b.json")), "/a/b.json");
+        assert_eq!(shown(Path::new("/a b\x1b")), r#""/a b\u{1b}""#);
+    }
+}

@@ -1,0 +1,206 @@
+//! What people mean by a name, a digest, or the first digits of one.
+
+use std::collections::{BTreeMap, HashSet};
+
+use layer_format::{Descriptor, Digest, Document, Reference};
+
+use crate::Result;
+use crate::error::Error;
+use crate::image::Image;
+use crate::store::Store;
+
+/// Fewer digits than this are no digest.
+const PREFIX: usize = 6;
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What was asked for: a manifest or an index.
+    pub descriptor: Descriptor,
+    /// The entry by which the store has it; its descriptor is another where an index leads to what was asked for.
+    pub image: Image,
+    /// How it was found.
+    pub by: FoundBy,
+}
+
+/// How an image was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundBy {
+    /// By its name.
+    Name,
+    /// By a digest: its own, its config's, that of the index it was chosen from; or by the first digits.
+    Digest,
+}
+
+impl Store {
+    /// Finds an image by its name; else by a digest of an index, a manifest or a config; else by at least six first digits
+    /// of one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::Ambiguous`] where several images match.
+    pub fn find(&self, text: &str) -> Result<Found> {
+        let images = self.images()?;
+        let reference = text.parse::<Reference>().ok();
+        if let Some(found) = by_name(text, reference.as_ref(), &images)? {
+            return Ok(found);
+        }
+        let pinned = reference.as_ref().and_then(|reference| reference.digest().copied());
+        if let Some(digest) = text.parse().ok().or(pinned) {
+            return self.by_digest(text, &digest, &images);
+        }
+        let mut matches = Matches::default();
+        if let Some(prefix) = Prefix::parse(text) {
+            let is_entry = |image: &&Image| {
+                prefix.fits(image.digest()) || image.index().is_some_and(|it| prefix.fits(&it))
+            };
+            images.iter().filter(is_entry).for_each(|it| matches.add(&it.descriptor, it));
+            self.search(&images, &|digest| prefix.fits(digest), &mut matches)?;
+        }
+        matches.only(text)
+    }
+
+    fn by_digest(&self, text: &str, digest: &Digest, images: &[Image]) -> Result<Found> {
+        let entries = [
+            images.iter().filter(|image| image.digest() == digest).collect::<Vec<_>>(),
+            images.iter().filter(|image| image.index() == Some(*digest)).collect(),
+        ];
+        let mut matches = Matches::default();
+        match entries.iter().find(|matching| !matching.is_empty()) {
+            Some(entries) => entries.iter().for_each(|it| matches.add(&it.descriptor, it)),
+            None => self.search(images, &|it| it == digest, &mut matches)?,
+        }
+        matches.only(text)
+    }
+
+    /// Looks through everything that the entries lead to, down to the configs.
+    fn search(
+        &self,
+        images: &[Image],
+        fits: &dyn Fn(&Digest) -> bool,
+        matches: &mut Matches,
+    ) -> Result<()> {
+        let mut seen: HashSet<Digest> = images.iter().map(|image| *image.digest()).collect();
+        let mut queue: Vec<_> =
+            images.iter().rev().map(|image| (image, image.descriptor.clone())).collect();
+        while let Some((image, descriptor)) = queue.pop() {
+            let Some(document) = self.look_into(&descriptor.digest)? else { continue };
+            if fits(&descriptor.digest) || config_of(&document).is_some_and(|it| fits(&it)) {
+                matches.add(&descriptor, image);
+            }
+            let children = children_of(document).into_iter().filter(|it| seen.insert(it.digest));
+            queue.extend(children.map(|child| (image, child)));
+        }
+        Ok(())
+    }
+
+    /// `None` for what isn't here (an index leads to images that were never pulled) and what is damaged.
+    fn look_into(&self, digest: &Digest) -> Result<Option<Document>> {
+        match self.document(digest) {
+            Err(Error::MissingBlob { .. } | Error::Layer(_)) => Ok(None),
+            read => Ok(Document::parse(read?).ok()),
+        }
+    }
+}
+
+fn config_of(document: &Document) -> Option<Digest> {
+    match document {
+        Document::Manifest(manifest) => Some(manifest.config.digest),
+        Document::Index(_) => None,
+    }
+}
+
+fn children_of(document: Document) -> Vec<Descriptor> {
+    match document {
+        Document::Manifest(_) => vec![],
+        Document::Index(index) => index.manifests,
+    }
+}
+
+/// The first digits of a digest, with or without the algorithm.
+struct Prefix<'a> {
+    algorithm: Option<&'a str>,
+    hex: &'a str,
+}
+
+impl<'a> Prefix<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (algorithm, hex) = match text.split_once(':') {
+            Some((algorithm, hex)) => (Some(algorithm), hex),
+            None => (None, text),
+        };
+        let is_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (is_hex && hex.len() >= PREFIX).then_some(Self { algorithm, hex })
+    }
+
+    fn fits(&self, digest: &Digest) -> bool {
+        let is_algorithm = self.algorithm.is_none_or(|name| name == digest.algorithm().name());
+        is_algorithm && digest.hex().starts_with(self.hex)
+    }
+}
+
+/// What matches, by digest: one image under several names is no ambiguity.
+#[derive(Default)]
+struct Matches(BTreeMap<Digest, Found>);
+
+impl Matches {
+    fn add(&mut self, descriptor: &Descriptor, image: &Image) {
+        self.0.entry(descriptor.digest).or_insert_with(|| {
+            let (descriptor, image) = (descriptor.clone(), image.clone());
+            Found { descriptor, image, by: FoundBy::Digest }
+        });
+    }
+
+    fn only(mut self, text: &str) -> Result<Found> {
+        let text = text.to_owned();
+        match self.0.pop_first() {
+            None => Err(Error::NotFound { text }),
+            Some((_, found)) if self.0.is_empty() => Ok(found),
+            Some((_, first)) => {
+                let all = std::iter::once(&first).chain(self.0.values());
+                Err(Error::Ambiguous { text, matches: all.map(Found::line).collect() })
+            }
+        }
+    }
+}
+
+impl Found {
+    fn line(&self) -> String {
+        match self.image.name() {
+            Some(name) => format!("{} ({})", name.escape_debug(), self.descriptor.digest),
+            None => self.descriptor.digest.to_string(),
+        }
+    }
+}
+
+/// Our full name first, then what another tool's entry is called, word for word or by another spelling.
+fn by_name(text: &str, reference: Option<&Reference>, images: &[Image]) -> Result<Option<Found>> {
+    let full = reference.map(Reference::full);
+    let ways: [&dyn Fn(&Image) -> bool; 3] = [
+        &|image| image.name().is_some() && image.name() == full.as_deref(),
+        &|image| image.name() == Some(text),
+        &|image| reference.is_some() && image.reference().as_ref() == reference,
+    ];
+    for way in ways {
+        let mut matches = Matches::default();
+        images.iter().filter(|image| way(image)).for_each(|it| matches.add(&it.descriptor, it));
+        if !matches.0.is_empty() {
+            return matches.only(text).map(|found| Some(Found { by: FoundBy::Name, ..found }));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_six_hex_digits() {
+        let digest = Digest::of(b"");
+        let fits = |text| Prefix::parse(text).is_some_and(|prefix| prefix.fits(&digest));
+        assert!(fits("e3b0c4") && fits("sha256:e3b0c4"));
+        for text in ["e3b0c", "E3B0C4", "sha512:e3b0c4", "e3b0c5", "", "sha256:", "e3b0cx"] {
+            assert!(!fits(text), "{text}");
+        }
+    }
+}

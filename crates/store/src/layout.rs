@@ -1,0 +1,129 @@
+//! How a store comes to be: an OCI image layout (image-spec, image-layout.md) with our folders beside it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::Result;
+use crate::error::Error;
+use crate::index::Index;
+use crate::store::{Durability, Folder, Store};
+
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const LAYOUT_LIMIT: u64 = 4096;
+/// What a store that is just being made may hold; an empty file system has `lost+found`.
+const OURS: [&str; 5] = ["strata", "blobs", "index.json", "oci-layout", "lost+found"];
+
+/// Whether there is an OCI layout, of a version that we know. `oci-layout` is written last, so all else is there too.
+pub(crate) fn is_there(store: &Store) -> Result<bool> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Layout {
+        image_layout_version: String,
+    }
+    let path = store.path().join("oci-layout");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(Error::io("opening", &path))?,
+    };
+    let mut content = vec![];
+    file.take(LAYOUT_LIMIT).read_to_end(&mut content).map_err(Error::io("reading", &path))?;
+    let layout: Layout = serde_json::from_slice(&content)
+        .map_err(|source| Error::MalformedJson { path: path.clone(), source })?;
+    if layout.image_layout_version.starts_with("1.") {
+        return Ok(true);
+    }
+    Err(Error::Malformed { path, reason: "a layout of another version than 1" })
+}
+
+/// Makes what isn't there yet. Several programs may do so at once, and any of them may die at it.
+pub(crate) fn create(store: &Store) -> Result<()> {
+    refuse_other_things(store.path())?;
+    create_folders(store)?;
+    let _guard = store.lock()?;
+    create_dir(&store.path().join("blobs/sha256"))?;
+    let index = store.index_path();
+    if !fs::exists(&index).map_err(Error::io("looking at", &index))? {
+        store.replace(&index, Index::EMPTY, Durability::Synced)?;
+    }
+    let layout = store.path().join("oci-layout");
+    if !fs::exists(&layout).map_err(Error::io("looking at", &layout))? {
+        store.replace(&layout, LAYOUT, Durability::Synced)?;
+    }
+    Ok(())
+}
+
+/// Makes the folders that are ours, as far as they are missing.
+pub(crate) fn create_folders(store: &Store) -> Result<()> {
+    Folder::ALL.iter().try_for_each(|&folder| create_dir(&store.folder(folder)))
+}
+
+/// `mkdir -p`.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(Error::io("making directory", path))
+}
+
+fn refuse_other_things(root: &Path) -> Result<()> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed.map_err(Error::io("listing", root))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("listing", root))?;
+        if !OURS.iter().any(|ours| entry.file_name() == *ours) {
+            return Err(Error::NotAStore { path: root.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(files: &[(&str, &str)]) -> Result<Store> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        Store::open(dir.path())
+    }
+
+    #[test]
+    fn a_store_is_made_only_where_nothing_else_is() {
+        assert!(open(&[]).is_ok());
+        assert!(matches!(open(&[("letter.txt", "dear")]), Err(Error::NotAStore { .. })));
+        assert!(
+            open(&[("oci-layout", r#"{"imageLayoutVersion":"1.1.0"}"#), ("other", "")]).is_ok()
+        );
+    }
+
+    #[test]
+    fn other_layouts_are_refused() {
+        let version = open(&[("oci-layout", r#"{"imageLayoutVersion":"2.0.0"}"#)]);
+        assert!(matches!(version, Err(Error::Malformed { .. })));
+        assert!(matches!(open(&[("oci-layout", "<html>")]), Err(Error::MalformedJson { .. })));
+    }
+
+    #[test]
+    fn a_store_that_is_not_there_is_not_made_by_looking() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        assert!(Store::open_existing(&path).unwrap().is_none());
+        assert!(!path.exists());
+        Store::open(&path).unwrap();
+        assert!(Store::open_existing(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_index_from_before_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("index.json"), "mine").unwrap();
+        Store::open(dir.path()).unwrap();
+        assert_eq!(fs::read(dir.path().join("index.json")).unwrap(), b"mine");
+    }
+}

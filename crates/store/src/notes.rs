@@ -1,0 +1,184 @@
+//! What the store remembers besides images, so that others need not find it out again. All of it may be lost.
+//!
+//! Each note is a small file named for what it is about, and says so inside; one that is damaged or about something else
+//! counts as none.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use layer_format::{DiffId, Digest};
+use rustix::fs::{AtFlags, StatxFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::error::Error;
+use crate::gc::is_older;
+use crate::owned;
+use crate::partial::{file_name, from_file_name};
+use crate::store::{Durability, Folder, Store};
+
+/// No note is longer.
+const LIMIT: u64 = 16 << 10;
+/// How long a note is kept that is about nothing in sight.
+const AGE: Duration = Duration::from_hours(30 * 24);
+
+/// Which directory it is, wherever it is moved to: the same numbers come back only after its end, and then with another time
+/// of birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    device: u64,
+    inode: u64,
+    /// Seconds and nanoseconds, where the file system knows them.
+    born: Option<(i64, u32)>,
+}
+
+/// What a directory was unpacked from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The image's manifest.
+    pub manifest: Digest,
+    /// The name it was asked for by, if it had one.
+    pub name: Option<String>,
+    /// Where the directory was.
+    pub path: PathBuf,
+}
+
+/// A note about a directory, as it is written.
+#[derive(Serialize, Deserialize)]
+struct TargetNote {
+    target: Target,
+    origin: Origin,
+}
+
+impl Target {
+    /// Identifies an open directory.
+    pub fn of(dir: impl AsFd) -> Result<Self> {
+        let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, mask)
+            .map_err(|error| Error::io("looking at", Path::new("."))(error.into()))?;
+        let knows_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        Ok(Self {
+            device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            born: knows_birth.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+        })
+    }
+}
+
+impl Store {
+    /// The diff id that a blob was once found to have: both its bytes and what they decompress to were hashed then.
+    pub fn verified_pair(&self, blob: &Digest) -> Option<DiffId> {
+        let text = read(&self.folder(Folder::Pairs).join(file_name(blob)))?;
+        let (about, diff_id) = text.strip_suffix('\n')?.split_once(' ')?;
+        let diff_id = diff_id.parse().ok()?;
+        (about.parse().ok() == Some(*blob)).then_some(DiffId(diff_id))
+    }
+
+    /// Remembers that a blob and its decompressed bytes were both hashed, to these. It is no loss if that fails.
+    pub fn note_pair(&self, blob: &Digest, diff_id: &DiffId) -> Result<()> {
+        let path = self.folder(Folder::Pairs).join(file_name(blob));
+        self.replace(&path, format!("{blob} {diff_id}\n").as_bytes(), Durability::Cached)
+    }
+
+    /// What a directory was unpacked from, if that was noted.
+    pub fn origin(&self, target: &Target) -> Option<Origin> {
+        let note: TargetNote = serde_json::from_str(&read(&self.target_path(target))?).ok()?;
+        (note.target == *target).then_some(note.origin)
+    }
+
+    /// Notes what a directory was unpacked from. It is no loss if that fails.
+    pub fn note_origin(&self, target: &Target, origin: &Origin) -> Result<()> {
+        let path = self.target_path(target);
+        let note = TargetNote { target: *target, origin: origin.clone() };
+        let content = serde_json::to_vec(&note)
+            .map_err(|source| Error::MalformedJson { path: path.clone(), source })?;
+        self.replace(&path, &content, Durability::Cached)
+    }
+
+    fn target_path(&self, target: &Target) -> PathBuf {
+        let name = format!("{:x}-{:x}.json", target.device, target.inode);
+        self.folder(Folder::Targets).join(name)
+    }
+}
+
+/// Removes old notes about blobs that are gone, and about directories that are no longer where they were.
+pub(crate) fn prune(store: &Store) -> Result<()> {
+    let has_blob = |path: &Path| {
+        from_file_name(path).is_some_and(|blob| fs::exists(store.blob_path(&blob)).unwrap_or(true))
+    };
+    let has_target = |path: &Path| {
+        let note = read(path).and_then(|text| serde_json::from_str::<TargetNote>(&text).ok());
+        note.is_some_and(|note| {
+            fs::metadata(&note.origin.path).is_ok_and(|it| it.ino() == note.target.inode)
+        })
+    };
+    prune_folder(&store.folder(Folder::Pairs), has_blob)?;
+    prune_folder(&store.folder(Folder::Targets), has_target)
+}
+
+fn prune_folder(folder: &Path, is_of_use: impl Fn(&Path) -> bool) -> Result<()> {
+    for path in owned::list(folder)? {
+        let is_old = fs::metadata(&path).is_ok_and(|metadata| is_older(&metadata, AGE));
+        if is_old && !is_of_use(&path) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(Error::io("removing", &path))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(LIMIT).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn a_pair_is_remembered_and_damage_forgotten() {
+        let (_dir, store) = store();
+        let (blob, other) = (Digest::of(b"blob"), Digest::of(b"other"));
+        let diff_id = DiffId(Digest::of(b"diff"));
+        assert_eq!(store.verified_pair(&blob), None);
+        store.note_pair(&blob, &diff_id).unwrap();
+        assert_eq!(store.verified_pair(&blob), Some(diff_id));
+        let path = store.folder(Folder::Pairs).join(file_name(&blob));
+        fs::rename(&path, store.folder(Folder::Pairs).join(file_name(&other))).unwrap();
+        assert_eq!(store.verified_pair(&other), None);
+        for damage in [String::new(), format!("{blob} {diff_id}"), format!("{blob} \0\n")] {
+            fs::write(&path, damage).unwrap();
+            assert_eq!(store.verified_pair(&blob), None);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_known_by_inode_and_birth() {
+        let (dir, store) = store();
+        let path = dir.path().join("root");
+        fs::create_dir(&path).unwrap();
+        let target = Target::of(File::open(&path).unwrap()).unwrap();
+        let manifest = Digest::of(b"");
+        let origin = Origin { manifest, name: Some("nginx".to_owned()), path: path.clone() };
+        assert_eq!(store.origin(&target), None);
+        store.note_origin(&target, &origin).unwrap();
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        let moved = Target::of(File::open(dir.path().join("moved")).unwrap()).unwrap();
+        assert_eq!(store.origin(&moved), Some(origin));
+        assert_eq!(store.origin(&Target { born: Some((1, 2)), ..target }), None);
+    }
+}
