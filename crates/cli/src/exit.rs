@@ -29,6 +29,21 @@ impl Code {
     }
 }
 
+impl From<layer_format::Trouble> for Code {
+    /// The libraries say what kind of trouble it is, and only this file knows numbers.
+    fn from(trouble: layer_format::Trouble) -> Self {
+        use layer_format::Trouble;
+        match trouble {
+            Trouble::Failed => Self::Failed,
+            Trouble::Usage => Self::Usage,
+            Trouble::NotFound => Self::NotFound,
+            Trouble::Untrusted => Self::Untrusted,
+            Trouble::Network => Self::Network,
+            Trouble::Unauthorised => Self::Unauthorised,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,1 +1,132 @@
-//! unpack
+//! The `unpack` command: an image stream in, a root file system out.
+//!
+//! Three promises: the directory appears whole or not at all ([`target`]), every byte in it is covered by a digest that
+//! was checked ([`pipeline`]), and nothing outside it is touched (the `rootfs` crate).
+
+mod pipeline;
+mod source;
+mod target;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use cli::{Explain as _, Io};
+use layer_format::archive::Choice;
+use layer_format::{Platform, trouble_of};
+use rootfs::{Applier, Options, Owner, Report, SymlinkedDirs};
+use store::Store;
+
+use crate::source::Source;
+use crate::target::Target;
+
+/// Unpack an image into a directory
+///
+/// Reads an image stream, or an archive that any other tool saved, and applies its layers, base first. The directory
+/// appears whole or not at all: a new one is built beside its place, an empty one (a fresh mount, say) is filled in place
+/// and emptied again if that fails. Manifest, config, layers and diff ids are all verified before success.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("pull alpine | unpack rootfs", "From a registry to a root file system"),
+    ("docker save nginx | unpack rootfs", "Every other tool's archive works too"),
+    ("unpack --from ./images.tar --image nginx:1.27 rootfs", "One image of several in a file"),
+]))]
+pub struct Args {
+    /// Directory to unpack into; made if missing, must be empty
+    dir: PathBuf,
+    /// Image to unpack: - is standard input, a path an archive or an OCI layout, anything else a name in the store
+    #[arg(long, value_name = "IMAGE", default_value = "-")]
+    from: String,
+    /// Which image of an archive that holds several: a name or a digest
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// Whose the files become: keep what the layers say, or ignore it
+    #[arg(long, value_name = "WHOSE", default_value = "keep", value_parser = ["keep", "ignore"])]
+    owner: String,
+    /// Follow a lower layer's symbolic link to a directory, inside the root, where an upper layer writes through it
+    #[arg(long)]
+    keep_symlinked_dirs: bool,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<cli::Code> {
+        let trouble = trouble_of::<layer_format::Error>(link)
+            .or_else(|| trouble_of::<rootfs::Error>(link))
+            .or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(cli::Code::from)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    // The store is a help here, not a need, unless the image is in it: it remembers what was verified before.
+    let store = path.and_then(Store::open);
+    let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
+    let mut source = Source::open(&args.from, store.as_ref(), io)?;
+    let image = source.image(&choice).with_hint(|| "choose one with --image NAME")?;
+    let store = store.ok();
+    let target = Target::prepare(&args.dir)?;
+    let applier = Applier::new(target.root()?, options(args)).context("opening the directory")?;
+    let report = pipeline::unpack(source, &image, applier, store.as_ref(), &io.progress)?;
+    cli::interrupt::check()?;
+    if let Some(store) = &store {
+        target.note(store, &image);
+    }
+    target.finish()?;
+    say(&report, image.layers.len(), io);
+    Ok(())
+}
+
+fn options(args: &Args) -> Options {
+    let owner = if args.owner == "ignore" { Owner::Ignore } else { Owner::Keep };
+    let symlinked_dirs =
+        if args.keep_symlinked_dirs { SymlinkedDirs::Follow } else { SymlinkedDirs::Replace };
+    Options { owner, symlinked_dirs }
+}
+
+fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
+    let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let layers = count(n_layers as u64, "layer", "layers");
+    let entries = count(report.n_entries, "entry", "entries");
+    io.say(&format!("unpacked {layers}, {entries}, {}", cli::human_size(report.bytes)));
+    let skipped = [
+        (report.skipped.owners, "owner", "owners"),
+        (report.skipped.devices, "device", "devices"),
+        (report.skipped.xattrs, "extended attribute", "extended attributes"),
+    ];
+    let skipped: Vec<_> = skipped
+        .iter()
+        .filter(|(n, ..)| *n > 0)
+        .map(|(n, one, many)| count(*n, one, many))
+        .collect();
+    if !skipped.is_empty() {
+        io.warn(&format!("not set, for lack of privilege: {}", skipped.join(", ")));
+    }
+}
+
+/// Names a layer in an error: which of how many, and its digest.
+fn layer_name(position: usize, image: &layer_format::archive::Image) -> String {
+    let digest = &image.layers[position]
+        .blob
+        .as_ref()
+        .map_or(image.layers[position].diff_id.0, |blob| blob.digest);
+    format!(
+        "layer {} of {} ({}:{})",
+        position + 1,
+        image.layers.len(),
+        digest.algorithm().name(),
+        digest.short()
+    )
+}

@@ -81,6 +81,14 @@ pub struct Layer {
     path: Vec<u8>,
 }
 
+impl Layer {
+    /// A layer outside of any archive: a blob of a store or a layout.
+    pub fn stored(blob: Descriptor, diff_id: DiffId) -> Self {
+        let path = blob.digest.blob_path().into_bytes();
+        Self { blob: Some(blob), diff_id, path }
+    }
+}
+
 /// What resolving an image came to.
 enum Step {
     Found(Box<Image>),

@@ -58,12 +58,7 @@ pub(super) fn resolve(
 fn layers(manifest: &Manifest, config: &Config) -> Result<Vec<Layer>, Error> {
     config.check_layers(manifest.layers.len())?;
     let pairs = manifest.layers.iter().zip(config.diff_ids());
-    let layer = |(blob, diff_id): (&Descriptor, &_)| Layer {
-        blob: Some(blob.clone()),
-        diff_id: *diff_id,
-        path: blob.digest.blob_path().into_bytes(),
-    };
-    Ok(pairs.map(layer).collect())
+    Ok(pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect())
 }
 
 /// Puts entries with one name together, and names of one digest; what is no image is left out.

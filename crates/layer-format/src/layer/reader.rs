@@ -114,7 +114,12 @@ impl<R: BufRead> Reader<R> {
         &mut self,
         skip: impl FnOnce(&mut R, u64) -> io::Result<u64>,
     ) -> Result<(), Error> {
-        if self.blocks.skip_with(skip)? { Ok(()) } else { Err(self.truncated()) }
+        self.state = State::Failed;
+        if !self.blocks.skip_with(skip)? {
+            return Err(self.truncated());
+        }
+        self.state = State::Reading;
+        Ok(())
     }
 
     /// The input again: at its end, once [`read_change`](Self::read_change) gave `None`.

@@ -1,0 +1,242 @@
+//! The stages of an unpack, at work at once: reading and hashing what is stored, decompressing, hashing what that gives,
+//! and writing files.
+//!
+//! ```text
+//! reader ──raw──► decoder ──plain──► applier (this thread)
+//!                    └─────plain──► hasher ──diff id──► applier
+//! ```
+//!
+//! Measured on two cores, a stage a thread is the fastest arrangement (docs/performance.md). The threads aren't scoped:
+//! when a layer can't be applied, nobody waits for a reader that hangs on a silent pipe.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::Context as _;
+use cli::{Progress, Task};
+use layer_format::archive::Image;
+use layer_format::layer::Reader;
+use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
+use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
+use rootfs::{Applier, Report};
+use store::Store;
+
+use crate::layer_name;
+use crate::source::Source;
+
+/// How many chunks wait between two stages: enough that none waits for a wake-up, few enough to stay in cache.
+const DEPTH: usize = 8;
+
+/// What the decoder knows of a layer before it begins.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    diff_id: DiffId,
+    /// The blob's digest, which the reader checks.
+    blob: Option<Digest>,
+    /// Whether this very pair of digests was verified before, so that the blob's is proof enough.
+    is_known: bool,
+}
+
+/// How a layer's diff id is verified.
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    /// It follows from the blob's digest.
+    Implied,
+    /// It is computed; the hasher says what it is.
+    Computed,
+}
+
+/// The ends that the applier holds.
+struct Stages {
+    plain: Taking,
+    proofs: Receiver<Proof>,
+    digests: Receiver<Digest>,
+    reader: thread::JoinHandle<Result<(), Error>>,
+}
+
+/// Applies all layers of `image`, verified to the last byte.
+pub(crate) fn unpack(
+    source: Source,
+    image: &Image,
+    mut applier: Applier,
+    store: Option<&Store>,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let plans = plan(image, store);
+    let mut stages = start(source, image.clone(), plans.clone(), progress.clone());
+    for (position, plan) in plans.iter().enumerate() {
+        apply(&mut stages, &mut applier, plan).with_context(|| layer_name(position, image))?;
+        if let (Some(store), Some(blob), false) = (store, &plan.blob, plan.is_known) {
+            // A cache; the next unpack does without.
+            drop(store.note_pair(blob, &plan.diff_id));
+        }
+    }
+    match stages.reader.join() {
+        Ok(finished) => finished?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+    Ok(applier.finish()?)
+}
+
+fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
+    let plan = |layer: &layer_format::archive::Layer| {
+        let blob = layer.blob.as_ref().map(|blob| blob.digest);
+        let known = blob.as_ref().and_then(|blob| store?.verified_pair(blob));
+        Plan { diff_id: layer.diff_id, blob, is_known: known == Some(layer.diff_id) }
+    };
+    image.layers.iter().map(plan).collect()
+}
+
+fn start(source: Source, image: Image, plans: Vec<Plan>, progress: Progress) -> Stages {
+    let (raw_sending, raw) = relay(DEPTH);
+    let (plain_sending, plain) = relay(DEPTH);
+    let (hash_sending, hashing) = relay(DEPTH);
+    let (proof_sending, proofs) = sync_channel(plans.len());
+    let (order_sending, orders) = sync_channel(plans.len());
+    let (digest_sending, digests) = sync_channel(plans.len());
+    let reader = thread::spawn(move || read(source, &image, &raw_sending, &progress));
+    thread::spawn(move || hash(hashing, &orders, &digest_sending));
+    thread::spawn(move || {
+        let mut decoding = Decoding {
+            raw,
+            plain: plain_sending,
+            hashing: hash_sending,
+            orders: order_sending,
+            proofs: proof_sending,
+            pool: Pool::default(),
+        };
+        plans.iter().try_for_each(|plan| decoding.layer(plan))
+    });
+    Stages { plain, proofs, digests, reader }
+}
+
+/// The first stage: stored bytes, checked against the manifest's digests.
+fn read(
+    mut source: Source,
+    image: &Image,
+    raw: &Sending,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let pool = Pool::default();
+    let tasks: Vec<Task> = image.layers.iter().map(|layer| begin(layer, progress)).collect();
+    for (position, task) in tasks.into_iter().enumerate() {
+        task.state("Extracting");
+        let sent = match source.layer(image, position) {
+            Ok(mut content) => {
+                raw.send_all(&pool, &mut Advancing { content: &mut content, task: &task })
+            }
+            Err(error) => raw.fail(error.into()).and(Err(Gone)),
+        };
+        if sent.is_err() {
+            // The applier has the error, or had one of its own.
+            return Ok(());
+        }
+        task.done("Unpacked");
+    }
+    source.finish()
+}
+
+fn begin(layer: &layer_format::archive::Layer, progress: &Progress) -> Task {
+    let digest = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest);
+    let task = progress.task(digest.short(), layer.blob.as_ref().map(|blob| blob.size));
+    task.state("Waiting");
+    task
+}
+
+struct Advancing<'a, R> {
+    content: R,
+    task: &'a Task,
+}
+
+impl<R: io::Read> io::Read for Advancing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.content.read(buffer)?;
+        self.task.advance(n as u64);
+        Ok(n)
+    }
+}
+
+/// The second stage: what the stored bytes decompress to, for those who write it and hash it.
+struct Decoding {
+    raw: Taking,
+    plain: Sending,
+    hashing: Sending,
+    orders: SyncSender<Algorithm>,
+    proofs: SyncSender<Proof>,
+    pool: Pool,
+}
+
+impl Decoding {
+    fn layer(&mut self, plan: &Plan) -> Result<(), Gone> {
+        let mut decoder = match Decoder::new(&mut self.raw) {
+            Ok(decoder) => decoder,
+            Err(error) => return self.plain.fail(error).and(Err(Gone)),
+        };
+        // Without compression both digests are of the same bytes.
+        let is_same = decoder.codec() == Codec::None && plan.blob == Some(plan.diff_id.0);
+        let hashing = if plan.is_known || is_same {
+            self.proofs.send(Proof::Implied).map_err(|_| Gone)?;
+            None
+        } else {
+            self.orders.send(plan.diff_id.0.algorithm()).map_err(|_| Gone)?;
+            self.proofs.send(Proof::Computed).map_err(|_| Gone)?;
+            Some(&self.hashing)
+        };
+        loop {
+            match Chunk::read_from(&self.pool, &mut decoder) {
+                Ok(Some(chunk)) => {
+                    hashing.map_or(Ok(()), |hashing| hashing.send(chunk.clone()))?;
+                    self.plain.send(chunk)?;
+                }
+                Ok(None) => break,
+                Err(error) => return self.plain.fail(error).and(Err(Gone)),
+            }
+        }
+        drop(decoder);
+        hashing.map_or(Ok(()), Sending::end)?;
+        self.raw.next_stream();
+        self.plain.end()
+    }
+}
+
+/// The third stage: digests of the uncompressed bytes, in order.
+fn hash(mut plain: Taking, orders: &Receiver<Algorithm>, digests: &SyncSender<Digest>) {
+    for algorithm in orders {
+        let mut hasher = Hasher::new(algorithm);
+        loop {
+            match plain.take_chunk() {
+                Ok(Some(chunk)) => hasher.update(&chunk),
+                Ok(None) => break,
+                // The decoder has failed, and has told the applier.
+                Err(_) => return,
+            }
+        }
+        plain.next_stream();
+        if digests.send(hasher.finish()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The last stage: files.
+fn apply(stages: &mut Stages, applier: &mut Applier, plan: &Plan) -> anyhow::Result<()> {
+    let mut layer = Reader::new(&mut stages.plain);
+    applier.begin_layer();
+    while let Some(change) = layer.read_change()? {
+        applier.apply(&change, &mut layer)?;
+    }
+    applier.end_layer()?;
+    stages.plain.next_stream();
+    let stopped = || Error::Truncated { what: "the layer".to_owned() };
+    let found = match stages.proofs.recv().map_err(|_| stopped())? {
+        Proof::Implied => return Ok(()),
+        Proof::Computed => stages.digests.recv().map_err(|_| stopped())?,
+    };
+    let expected = plan.diff_id.0;
+    if found == expected {
+        return Ok(());
+    }
+    let what = "uncompressed layer";
+    Err(Error::DigestMismatch { what, expected: expected.into(), found: found.into() }.into())
+}
