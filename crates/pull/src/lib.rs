@@ -1,1 +1,202 @@
-//! pull
+//! The `pull` command: images of a registry, into the store and down the pipe at once.
+//!
+//! [`select`] finds out what belongs to an image, [`fetch`] brings it: many blobs in, one ordered stream out.
+
+mod fetch;
+mod select;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use cli::{Explain as _, Io, Progress};
+use layer_format::stream::{Heads, Name, Writer};
+use layer_format::{Digest, Platform, Reference, trouble_of};
+use registry::{Client, Options};
+use store::{Image, Lease, Store};
+
+use crate::fetch::{Blob, Fetching};
+use crate::select::{Choice, Pulled};
+
+/// Pull images from a registry
+///
+/// Keeps each image in the store and, where standard output is a pipe or a file, streams it there as well, so that the next
+/// program is at work while later layers download. Layers that the store has are not fetched again, and an interrupted
+/// download goes on where it was. With a terminal or /dev/null as standard output, and with --no-stream, the image is only
+/// stored and its digest is printed: use --no-stream in cron, CI and $(…).
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("pull alpine | unpack rootfs", "From a registry to a root file system, in one pass"),
+    ("pull --no-stream nginx:1.27 ghcr.io/a/b", "Into the store"),
+    ("pull --no-store nginx > nginx.tar", "To an archive that docker, podman and ctr load; nothing else is written"),
+]))]
+pub struct Args {
+    /// Image names, as nginx, ghcr.io/a/b:c or name@sha256:…
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<Reference>,
+    /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with = "all_platforms")]
+    platform: Option<Platform>,
+    /// All platforms, and the index that lists them
+    #[arg(long)]
+    all_platforms: bool,
+    /// Only store the image, whatever standard output is, and print its digest
+    #[arg(long, conflicts_with = "no_store")]
+    no_stream: bool,
+    /// Only stream the image; no store is read or written
+    #[arg(long)]
+    no_store: bool,
+    /// How many layers to download at once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<cli::Code> {
+        let trouble = trouble_of::<layer_format::Error>(link)
+            .or_else(|| trouble_of::<registry::Error>(link))
+            .or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(cli::Code::from)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let is_streamed = !args.no_stream && (args.no_store || !io.output.is_char_device());
+    if is_streamed {
+        io.output.binary()?;
+    }
+    let lease = if args.no_store { None } else { Some(open_store(args)?) };
+    let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
+    let client =
+        Client::new(Options { cancelled: cli::interrupt::requested, ..Options::default() })?;
+    let mut images = Vec::new();
+    for name in &args.names {
+        let repository = client.repository(name);
+        let pulled = select::resolve(name, &repository, &choice, lease.as_ref().map(Lease::store));
+        images.push((pulled.with_context(|| name.to_string())?, repository));
+    }
+    let known = known(&images, lease.as_ref())?;
+    let fetching =
+        Fetching { blobs: blobs(&images), jobs: args.jobs.into(), progress: &io.progress };
+    match (&lease, is_streamed) {
+        (Some(lease), false) => fetching.store(lease)?,
+        (lease, _) => stream(&images, &fetching, lease.as_ref(), &mut io.output)?,
+    }
+    if let Some(lease) = &lease {
+        keep(&images, lease)?;
+    }
+    if is_streamed {
+        end(&mut io.output)?;
+    } else {
+        print_digests(&images, io)?;
+    }
+    report(&images, &known, &io.progress);
+    Ok(())
+}
+
+fn open_store(args: &Args) -> anyhow::Result<Lease> {
+    let opened = args.store.clone().map_or_else(Store::default_path, Ok).and_then(Store::open);
+    opened
+        .and_then(|store| store.lease())
+        .with_hint(|| "pull --no-store NAME | … does without a store")
+}
+
+/// Which of the names the store already has with the same digest.
+fn known(
+    images: &[(Pulled, registry::Repository)],
+    lease: Option<&Lease>,
+) -> anyhow::Result<Vec<bool>> {
+    let entries = lease.map(|lease| lease.store().images()).transpose()?.unwrap_or_default();
+    let is_known = |pulled: &Pulled| {
+        let root = pulled.root().digest;
+        entries.iter().any(|entry| {
+            *entry.digest() == root && entry.reference().as_ref() == Some(&pulled.reference)
+        })
+    };
+    Ok(images.iter().map(|(pulled, _)| is_known(pulled)).collect())
+}
+
+/// Every layer once, in stream order.
+fn blobs(images: &[(Pulled, registry::Repository)]) -> Vec<Blob> {
+    let mut seen = std::collections::HashSet::new();
+    let mut blobs = Vec::new();
+    for (pulled, repository) in images {
+        for layer in pulled.layers().filter(|layer| seen.insert(layer.digest)) {
+            blobs.push(Blob { descriptor: layer.clone(), repository: repository.clone() });
+        }
+    }
+    blobs
+}
+
+/// Writes the stream, except for its end: that comes when the store has the image too.
+fn stream(
+    images: &[(Pulled, registry::Repository)],
+    fetching: &Fetching<'_>,
+    lease: Option<&Lease>,
+    output: &mut cli::Output,
+) -> anyhow::Result<()> {
+    let name =
+        |pulled: &Pulled| Name { reference: Some(pulled.reference.clone()), target: pulled.root() };
+    let names: Vec<_> = images.iter().map(|(pulled, _)| name(pulled)).collect();
+    let parts: Vec<_> = images.iter().map(|(pulled, _)| pulled.image.clone()).collect();
+    let mut writer = Writer::new(output, &Heads::of(&names, &parts)?)?;
+    for (pulled, _) in images {
+        for (digest, raw) in pulled.documents() {
+            writer.document(raw, digest)?;
+        }
+    }
+    writer.flush()?;
+    match lease {
+        Some(lease) => fetching.stream(lease, &mut writer),
+        None => fetching.pass(&mut writer),
+    }
+}
+
+/// Enters the images into the store, all of them or none.
+fn keep(images: &[(Pulled, registry::Repository)], lease: &Lease) -> anyhow::Result<()> {
+    let mut entries = Vec::new();
+    for (pulled, _) in images {
+        for (_, raw) in pulled.documents() {
+            lease.put(raw)?;
+        }
+        let entry = Image::new(Some(&pulled.reference), pulled.root());
+        entries.push(match pulled.chosen_from {
+            Some(index) => entry.chosen_from(index),
+            None => entry,
+        });
+    }
+    Ok(lease.name(&entries)?)
+}
+
+fn end(output: &mut cli::Output) -> anyhow::Result<()> {
+    output.write_all(&layer_format::stream::END)?;
+    Ok(output.flush()?)
+}
+
+fn print_digests(images: &[(Pulled, registry::Repository)], io: &mut Io<'_>) -> anyhow::Result<()> {
+    for (pulled, _) in images {
+        writeln!(io.output, "{}", pulled.root().digest)?;
+    }
+    Ok(io.output.flush()?)
+}
+
+/// The last lines, as people know them from Docker.
+fn report(images: &[(Pulled, registry::Repository)], known: &[bool], progress: &Progress) {
+    for ((pulled, _), is_known) in images.iter().zip(known) {
+        let digest: Digest = pulled.digest;
+        progress.line(format!("Digest: {digest}"));
+        let status =
+            if *is_known { "Image is up to date for" } else { "Downloaded newer image for" };
+        progress.line(format!("Status: {status} {}", pulled.reference));
+    }
+}

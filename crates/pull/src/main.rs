@@ -1,2 +1,5 @@
-//! stub
-fn main(){}
+//! The `pull` command; everything is in the library beside it.
+
+fn main() -> std::process::ExitCode {
+    cli::main(pull::run)
+}

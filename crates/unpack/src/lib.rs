@@ -10,7 +10,7 @@ mod target;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::{Explain as _, Io};
+use cli::Io;
 use layer_format::archive::Choice;
 use layer_format::{Platform, trouble_of};
 use rootfs::{Applier, Options, Owner, Report, SymlinkedDirs};
@@ -75,7 +75,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let store = path.and_then(Store::open);
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let mut source = Source::open(&args.from, store.as_ref(), io)?;
-    let image = source.image(&choice).with_hint(|| "choose one with --image NAME")?;
+    let image = source.image(&choice).map_err(explain)?;
     let store = store.ok();
     let target = Target::prepare(&args.dir)?;
     let applier = Applier::new(target.root()?, options(args)).context("opening the directory")?;
@@ -87,6 +87,16 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     target.finish()?;
     say(&report, image.layers.len(), io);
     Ok(())
+}
+
+/// Says how to choose, where there is a choice.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(layer_format::Error::Ambiguous { .. }) => {
+            cli::Failure::from_cause(error).hint("choose one with --image NAME").into()
+        }
+        _ => error,
+    }
 }
 
 fn options(args: &Args) -> Options {

@@ -139,9 +139,7 @@ fn read(
 
 fn begin(layer: &layer_format::archive::Layer, progress: &Progress) -> Task {
     let digest = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest);
-    let task = progress.task(digest.short(), layer.blob.as_ref().map(|blob| blob.size));
-    task.state("Waiting");
-    task
+    progress.task(digest.short(), layer.blob.as_ref().map(|blob| blob.size))
 }
 
 struct Advancing<'a, R> {

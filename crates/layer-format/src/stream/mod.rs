@@ -21,5 +21,7 @@ pub(crate) use writer::header;
 /// The user name in every header of a stream of ours. The header's check sum covers it, so no damage to the stream can
 /// turn it into one that is read with less care. Changing it breaks readers.
 pub const USER_NAME: &str = "strata";
+/// What ends a stream: two blocks of zeros. A stream without it is cut.
+pub const END: [u8; 1024] = [0; 1024];
 /// The content of `oci-layout` (image-spec, image-layout.md).
 pub const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;

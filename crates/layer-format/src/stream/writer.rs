@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
-use super::{Heads, OCI_LAYOUT, USER_NAME};
+use super::{END, Heads, OCI_LAYOUT, USER_NAME};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -65,7 +65,7 @@ impl<W: Write> Writer<W> {
 
     /// Ends the stream and gives the output back, flushed.
     pub fn finish(mut self) -> Result<W, Error> {
-        self.write(&[0; 2 * BLOCK])?;
+        self.write(&END)?;
         self.output.flush().map_err(|source| Error::io("writing the stream", source))?;
         Ok(self.output)
     }

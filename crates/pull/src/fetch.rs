@@ -1,0 +1,321 @@
+//! Many blobs in, one ordered stream out.
+//!
+//! ```text
+//! registry ──┬─► worker ──► partial blob in the store ──┐
+//!            ├─► worker ──► partial blob in the store ──┼─► follower (this thread) ──► stream
+//!            └─► worker ──► partial blob in the store ──┘
+//! ```
+//!
+//! Workers take blobs in stream order and hash them while they arrive. The follower reads the first blob from the store
+//! while it is still growing, then the next, at the pace of whoever reads the stream; downloads run ahead of it. When
+//! anything fails, everything stops: what the store has of a blob stays for the next time.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use cli::{Progress, Task};
+use layer_format::stream::Writer;
+use layer_format::{Descriptor, Verified};
+use registry::Repository;
+use store::{Claim, Lease, Partial};
+
+const BUFFER_SIZE: usize = 256 << 10;
+/// How often to look at a download that another program has in hand.
+const POLL: Duration = Duration::from_millis(50);
+/// How long another program's download may stand still before we fetch the blob ourselves.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A blob and where to get it.
+#[derive(Clone, Debug)]
+pub(crate) struct Blob {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) repository: Repository,
+}
+
+/// The blobs of some images, to be brought.
+#[derive(Debug)]
+pub(crate) struct Fetching<'a> {
+    /// In stream order, each once.
+    pub(crate) blobs: Vec<Blob>,
+    /// How many to download at once.
+    pub(crate) jobs: usize,
+    /// Who is told.
+    pub(crate) progress: &'a Progress,
+}
+
+/// What the follower knows of a blob.
+#[derive(Debug, Default)]
+struct Slot {
+    state: Mutex<SlotState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SlotState {
+    /// The growing file, once there is one.
+    file: Option<Arc<File>>,
+    /// How many of its bytes are there.
+    available: u64,
+    /// Whether it is whole and verified.
+    is_whole: bool,
+    /// Whether nothing more will come.
+    is_stopped: bool,
+}
+
+/// What the workers share.
+struct Work<'a> {
+    fetching: &'a Fetching<'a>,
+    lease: &'a Lease,
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+    is_stopped: AtomicBool,
+    tasks: Vec<Mutex<Option<Task>>>,
+}
+
+impl Fetching<'_> {
+    /// Brings all blobs into the store.
+    pub(crate) fn store(&self, lease: &Lease) -> anyhow::Result<()> {
+        self.work(lease, |_| Ok(()))
+    }
+
+    /// Brings all blobs into the store and down the stream.
+    pub(crate) fn stream<W: Write>(
+        &self,
+        lease: &Lease,
+        writer: &mut Writer<W>,
+    ) -> anyhow::Result<()> {
+        self.work(lease, |work| {
+            for (blob, slot) in self.blobs.iter().zip(&work.slots) {
+                let sent = writer.blob(&blob.descriptor, Follower { slot, position: 0 });
+                match sent {
+                    // A worker has failed, and its error is the one to tell.
+                    Err(_) if slot.lock().is_stopped => return Ok(()),
+                    sent => sent?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends all blobs down the stream, one after the other, without a store.
+    pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
+        for Blob { descriptor, repository } in &self.blobs {
+            let task = self.progress.task(descriptor.digest.short(), Some(descriptor.size));
+            task.state("Downloading");
+            let content = task.read(repository.blob(descriptor, 0)?);
+            let content = Verified::new(content, "blob", descriptor.digest, Some(descriptor.size));
+            writer.blob(descriptor, content).with_context(|| short(descriptor))?;
+            task.done("Pull complete");
+        }
+        Ok(())
+    }
+
+    /// Runs the workers, and `follow` beside them. The first worker's error is the one that is told.
+    fn work(
+        &self,
+        lease: &Lease,
+        follow: impl FnOnce(&Work<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let digests: Vec<_> = self.blobs.iter().map(|blob| blob.descriptor.digest).collect();
+        lease.protect(&digests)?;
+        let work = Work {
+            fetching: self,
+            lease,
+            slots: self.blobs.iter().map(|_| Slot::default()).collect(),
+            next: AtomicUsize::new(0),
+            is_stopped: AtomicBool::new(false),
+            tasks: self.blobs.iter().map(|blob| Mutex::new(Some(self.waiting(blob)))).collect(),
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> =
+                (0..self.jobs.min(self.blobs.len())).map(|_| scope.spawn(|| work.run())).collect();
+            let followed = follow(&work);
+            if followed.is_err() {
+                work.stop();
+            }
+            let mut result = Ok(());
+            for worker in workers {
+                let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                result = result.and(done);
+            }
+            match (result, followed) {
+                // The workers stopped because the follower did.
+                (_, Err(error)) => Err(error),
+                (result, Ok(())) => result,
+            }
+        })
+    }
+
+    fn waiting(&self, blob: &Blob) -> Task {
+        let task = self.progress.task(blob.descriptor.digest.short(), Some(blob.descriptor.size));
+        task.state("Waiting");
+        task
+    }
+}
+
+impl Work<'_> {
+    /// Brings one blob after the other until there are none left, or something fails.
+    fn run(&self) -> anyhow::Result<()> {
+        loop {
+            let position = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(blob) = self.fetching.blobs.get(position) else { return Ok(()) };
+            let brought = self.bring(position, blob);
+            if brought.is_err() {
+                self.stop();
+            }
+            brought.with_context(|| short(&blob.descriptor))?;
+            if self.is_stopped() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn bring(&self, position: usize, blob: &Blob) -> anyhow::Result<()> {
+        let slot = &self.slots[position];
+        let Some(task) = lock(&self.tasks[position]).take() else { return Ok(()) };
+        let claimed = self.claim(&blob.descriptor, &task)?;
+        if self.is_stopped() {
+            return Ok(());
+        }
+        let Some(partial) = claimed else {
+            let file = self
+                .lease
+                .store()
+                .blob(&blob.descriptor.digest)?
+                .context("the blob has vanished from the store")?;
+            slot.update(|state| {
+                state.file = Some(Arc::new(file));
+                state.available = blob.descriptor.size;
+                state.is_whole = true;
+            });
+            task.done("Already exists");
+            return Ok(());
+        };
+        if self.download(partial, blob, slot, &task)? {
+            slot.update(|state| state.is_whole = true);
+            task.done("Pull complete");
+        }
+        Ok(())
+    }
+
+    /// The download, if it is ours to do; `None` if the blob is there. Another program's is waited for while it moves.
+    fn claim(&self, descriptor: &Descriptor, task: &Task) -> anyhow::Result<Option<Partial>> {
+        let mut seen = (0, Instant::now());
+        loop {
+            match self.lease.claim(descriptor)? {
+                Claim::Present => return Ok(None),
+                Claim::Ours(partial) => return Ok(Some(partial)),
+                Claim::Busy { n_bytes } if n_bytes > seen.0 => seen = (n_bytes, Instant::now()),
+                Claim::Busy { .. } if seen.1.elapsed() > PATIENCE => {
+                    return Ok(Some(self.lease.incoming(Some(descriptor))?));
+                }
+                Claim::Busy { .. } => {}
+            }
+            task.state("Waiting for another pull");
+            cli::interrupt::check()?;
+            if self.is_stopped() {
+                return Ok(None);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Downloads what is missing; `false` if it was stopped.
+    fn download(
+        &self,
+        mut partial: Partial,
+        blob: &Blob,
+        slot: &Slot,
+        task: &Task,
+    ) -> anyhow::Result<bool> {
+        let file = partial.reader()?;
+        let start = partial.offset();
+        task.position(start);
+        task.state("Downloading");
+        slot.update(|state| {
+            state.file = Some(Arc::new(file));
+            state.available = start;
+        });
+        if start < blob.descriptor.size {
+            let mut content = blob.repository.blob(&blob.descriptor, start)?;
+            let mut buffer = vec![0; BUFFER_SIZE];
+            loop {
+                let n = content.read(&mut buffer)?;
+                if n == 0 {
+                    break;
+                }
+                partial.write_all(&buffer[..n])?;
+                task.advance(n as u64);
+                slot.update(|state| state.available += n as u64);
+                if self.is_stopped() {
+                    return Ok(false);
+                }
+                cli::interrupt::check()?;
+            }
+        }
+        partial.commit()?;
+        Ok(true)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        for slot in &self.slots {
+            slot.update(|state| state.is_stopped = true);
+        }
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        lock(&self.state)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut SlotState)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn short(descriptor: &Descriptor) -> String {
+    format!("layer {}:{}", descriptor.digest.algorithm().name(), descriptor.digest.short())
+}
+
+/// Reads a blob while it grows. Its end comes only when the blob is whole and verified.
+struct Follower<'a> {
+    slot: &'a Slot,
+    position: u64,
+}
+
+impl Read for Follower<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.slot.lock();
+        while state.available <= self.position && !state.is_whole && !state.is_stopped {
+            state = self.slot.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let left = state.available.saturating_sub(self.position);
+        if left == 0 && !state.is_whole {
+            return Err(io::Error::other("the download stopped"));
+        }
+        let Some(file) = &state.file else { return Ok(0) };
+        let file = file.clone();
+        drop(state);
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let n = file.read_at(&mut buffer[..most], self.position)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}

@@ -1,0 +1,176 @@
+//! What belongs to an image: from a name to manifests, configs and layers.
+
+use layer_format::stream::Image;
+use layer_format::{
+    Config, Descriptor, Digest, Document, Error, Index, Manifest, Platform, Reference, media_type,
+    select,
+};
+use registry::Repository;
+use store::Store;
+
+/// How deep indexes may be nested.
+const DEPTH_LIMIT: usize = 4;
+
+/// Which of an index's images are meant.
+#[derive(Clone, Debug)]
+pub(crate) enum Choice {
+    /// The one for this platform, or else for this machine.
+    One(Option<Platform>),
+    /// All of them, with whatever speaks about them.
+    All,
+}
+
+/// An image whose layers are known and still to be brought.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulled {
+    /// The name it was asked for by.
+    pub(crate) reference: Reference,
+    /// The digest that the registry has for the name.
+    pub(crate) digest: Digest,
+    /// Its documents.
+    pub(crate) image: Image,
+    /// The index that the one manifest was chosen from.
+    pub(crate) chosen_from: Option<Digest>,
+    /// The configs, in the order of the manifests.
+    configs: Vec<Vec<u8>>,
+}
+
+impl Pulled {
+    /// What the name points at in a store or a stream: the index if it travels, else the manifest.
+    pub(crate) fn root(&self) -> Descriptor {
+        match (self.image.indexes.first(), self.image.manifests.first()) {
+            (Some(index), _) => index.descriptor(),
+            (None, Some(manifest)) => manifest.descriptor(),
+            (None, None) => unreachable!("resolve gives an index or a manifest"),
+        }
+    }
+
+    /// Indexes, manifests and configs, in stream order.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = (Digest, &[u8])> {
+        let indexes =
+            self.image.indexes.iter().map(|index| (index.descriptor().digest, &index.raw[..]));
+        let manifests = self
+            .image
+            .manifests
+            .iter()
+            .map(|manifest| (manifest.descriptor().digest, &manifest.raw[..]));
+        let configs = self.image.manifests.iter().zip(&self.configs);
+        let configs = configs.map(|(manifest, raw)| (manifest.config.digest, &raw[..]));
+        indexes.chain(manifests).chain(configs)
+    }
+
+    /// The layers of all manifests, base first.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.image.manifests.iter().flat_map(|manifest| &manifest.layers)
+    }
+}
+
+/// Asks the registry what the name means. Configs that the store has are not asked for.
+pub(crate) fn resolve(
+    name: &Reference,
+    repository: &Repository,
+    choice: &Choice,
+    store: Option<&Store>,
+) -> anyhow::Result<Pulled> {
+    let (document, digest) = repository.manifest(&name.wanted())?;
+    let mut image = Image { indexes: vec![], manifests: vec![] };
+    let mut chosen_from = None;
+    match (document, choice) {
+        (Document::Manifest(manifest), _) => image.manifests.push(manifest),
+        (Document::Index(index), Choice::All) => {
+            collect(index, repository, &mut image, DEPTH_LIMIT)?
+        }
+        (Document::Index(index), Choice::One(platform)) => {
+            chosen_from = Some(digest);
+            let wanted = platform.clone().unwrap_or_else(Platform::host);
+            image.manifests.push(descend(index, repository, &wanted)?);
+        }
+    }
+    let mut configs = Vec::new();
+    for manifest in &image.manifests {
+        let raw = config(manifest, repository, store)?;
+        check(manifest, &raw, choice)?;
+        configs.push(raw);
+    }
+    Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs })
+}
+
+/// Everything below an index, each document once.
+fn collect(
+    index: Index,
+    repository: &Repository,
+    image: &mut Image,
+    depth: usize,
+) -> anyhow::Result<()> {
+    let entries = index.manifests.clone();
+    image.indexes.push(index);
+    for entry in entries {
+        let is_known =
+            image.manifests.iter().any(|manifest| manifest.descriptor().digest == entry.digest);
+        if is_known {
+            continue;
+        }
+        match repository.child(&entry)? {
+            Document::Manifest(manifest) => image.manifests.push(manifest),
+            Document::Index(_) if depth == 0 => return Err(too_deep().into()),
+            Document::Index(index) => collect(index, repository, image, depth - 1)?,
+        }
+    }
+    Ok(())
+}
+
+/// The manifest of an index that fits a platform best.
+fn descend(
+    mut index: Index,
+    repository: &Repository,
+    wanted: &Platform,
+) -> anyhow::Result<Manifest> {
+    for _ in 0..=DEPTH_LIMIT {
+        match repository.child(select(&index.manifests, wanted)?)? {
+            Document::Manifest(manifest) => return Ok(manifest),
+            Document::Index(inner) => index = inner,
+        }
+    }
+    Err(too_deep().into())
+}
+
+fn too_deep() -> Error {
+    Error::Malformed { what: "index".to_owned(), reason: "nested too deep" }
+}
+
+fn config(
+    manifest: &Manifest,
+    repository: &Repository,
+    store: Option<&Store>,
+) -> anyhow::Result<Vec<u8>> {
+    let wanted = &manifest.config;
+    match store
+        .filter(|store| store.has(&wanted.digest, wanted.size))
+        .map(|store| store.document(&wanted.digest))
+    {
+        Some(Ok(raw)) => Ok(raw),
+        _ => Ok(repository.document(wanted)?),
+    }
+}
+
+/// Checks that config and manifest agree, where the config is an image's.
+fn check(manifest: &Manifest, raw: &[u8], choice: &Choice) -> anyhow::Result<()> {
+    let is_image = matches!(
+        manifest.config.media_type.as_str(),
+        media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
+    );
+    let Choice::One(platform) = choice else { return Ok(()) };
+    if !is_image {
+        let what = format!("a {:?}", manifest.config.media_type);
+        return Err(Error::Malformed { what, reason: "this is no container image" }.into());
+    }
+    let config = Config::parse(raw.to_vec())?;
+    config.check_layers(manifest.layers.len())?;
+    match platform.as_ref().filter(|wanted| wanted.rank(&config.platform).is_none()) {
+        None => Ok(()),
+        Some(wanted) => {
+            let present = vec![config.platform.to_string()];
+            Err(Error::NoPlatform { wanted: wanted.to_string(), present }.into())
+        }
+    }
+}
