@@ -20,7 +20,7 @@ mod oci;
 mod shelf;
 mod strict;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -102,8 +102,8 @@ pub struct Archive {
     members: Reader<Input>,
     shelf: Shelf,
     strict: Option<Strict>,
-    /// Members that are still to be read, and so to be kept when they come early.
-    wanted: HashSet<Vec<u8>>,
+    /// Members that are still to be read, and so to be kept when they come early: by the last layer that each holds.
+    wanted: HashMap<Vec<u8>, usize>,
     /// Until the image is known, everything may turn out to be wanted.
     keeps_all: bool,
     is_at_end: bool,
@@ -139,7 +139,7 @@ impl Archive {
             members: Reader::new(input),
             shelf,
             strict: None,
-            wanted: HashSet::new(),
+            wanted: HashMap::new(),
             keeps_all: true,
             is_at_end: false,
             n_members: 0,
@@ -152,7 +152,9 @@ impl Archive {
             match self.resolve(choice)? {
                 Step::Found(image) => {
                     self.keeps_all = false;
-                    self.wanted = image.layers.iter().map(|layer| layer.path.clone()).collect();
+                    let layers = image.layers.iter().enumerate();
+                    self.wanted =
+                        layers.map(|(position, layer)| (layer.path.clone(), position)).collect();
                     return Ok(*image);
                 }
                 Step::Need(path) => self.advance_to(&path)?,
@@ -170,7 +172,7 @@ impl Archive {
         position: usize,
     ) -> Result<Box<dyn Read + 'a>, Error> {
         let layer = &image.layers[position];
-        let is_last_use = image.layers[position + 1..].iter().all(|later| later.path != layer.path);
+        let is_last_use = self.wanted.get(&layer.path) == Some(&position);
         let content = self.content(&layer.path, is_last_use)?;
         Ok(match &layer.blob {
             Some(blob) => Box::new(Verified::new(content, "layer", blob.digest, Some(blob.size))),
@@ -277,7 +279,7 @@ impl Archive {
     fn pass(&mut self, member: &Member) -> Result<(), Error> {
         let is_head = shelf::is_head(&member.path);
         let is_document = self.strict.as_ref().is_some_and(|strict| strict.wants(&member.path));
-        if self.keeps_all || is_head || is_document || self.wanted.contains(&member.path) {
+        if self.keeps_all || is_head || is_document || self.wanted.contains_key(&member.path) {
             self.shelf.keep(&member.path, member.size, &mut self.members)?;
             if let Some(strict) = &mut self.strict {
                 strict.note(&member.path, &self.shelf)?;

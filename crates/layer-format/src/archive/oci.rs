@@ -1,9 +1,11 @@
 //! Finds an image by `index.json` (image-spec, image-layout.md).
 
+use std::collections::HashMap;
+
 use super::shelf::Shelf;
 use super::{Choice, Image, Layer, Step, read_plain};
 use crate::descriptor::{Descriptor, annotation, media_type};
-use crate::digest::Verified;
+use crate::digest::{Digest, Verified};
 use crate::error::Error;
 use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
 use crate::platform::select;
@@ -64,24 +66,29 @@ fn layers(manifest: &Manifest, config: &Config) -> Result<Vec<Layer>, Error> {
 /// Puts entries with one name together, and names of one digest; what is no image is left out.
 fn group(entries: Vec<Descriptor>) -> Vec<Named> {
     let mut groups: Vec<Named> = Vec::new();
+    let mut by_name: HashMap<String, usize> = HashMap::new();
+    let mut by_digest: HashMap<Digest, usize> = HashMap::new();
     for entry in entries.into_iter().filter(is_image) {
-        let name = entry
-            .annotation(annotation::IMAGE_NAME)
-            .or(entry.annotation(annotation::REF_NAME))
-            .map(str::to_owned);
-        let is_same = |group: &&mut Named| {
-            name.as_ref().is_some_and(|name| group.names.contains(name))
-                || (name.is_none() && group.names.is_empty() && entry.platform.is_some())
-                || (group.entries.len() == 1 && group.entries[0].digest == entry.digest)
-        };
-        match groups.iter_mut().find(is_same) {
-            None => groups.push(Named { names: name.into_iter().collect(), entries: vec![entry] }),
-            Some(group) => {
-                group.names.extend(name.filter(|name| !group.names.contains(name)));
-                if group.entries.iter().all(|other| other.digest != entry.digest) {
-                    group.entries.push(entry);
-                }
-            }
+        let name =
+            entry.annotation(annotation::IMAGE_NAME).or(entry.annotation(annotation::REF_NAME));
+        // Entries without a name that say for which platform they are belong together; others stand for themselves.
+        let shared = entry.platform.as_ref().map(|_| "");
+        let key = name.or(shared).map(str::to_owned);
+        let known = key
+            .as_ref()
+            .and_then(|key| by_name.get(key))
+            .or_else(|| by_digest.get(&entry.digest))
+            .copied();
+        let position = known.unwrap_or_else(|| {
+            groups.push(Named { names: vec![], entries: vec![] });
+            groups.len() - 1
+        });
+        let group = &mut groups[position];
+        if let Some(key) = key.filter(|key| by_name.insert(key.clone(), position).is_none()) {
+            group.names.extend(Some(key).filter(|key| !key.is_empty()));
+        }
+        if by_digest.insert(entry.digest, position) != Some(position) {
+            group.entries.push(entry);
         }
     }
     groups

@@ -85,7 +85,11 @@ pub(super) fn check_heads(shelf: &Shelf) -> Result<(), Error> {
     let mut names = Vec::new();
     let mut images = Vec::new();
     for entry in Index::parse(index.clone())?.manifests {
-        let reference = entry.annotation(annotation::IMAGE_NAME).map(str::parse).transpose()?;
+        let reference = entry
+            .annotation(annotation::IMAGE_NAME)
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| malformed())?;
         let mut image = Image { indexes: vec![], manifests: vec![] };
         collect(shelf, &entry, &mut image, DEPTH_LIMIT)?;
         images.push(image);
