@@ -242,25 +242,37 @@ impl Work<'_> {
             state.file = Some(Arc::new(file));
             state.available = start;
         });
-        if start < blob.descriptor.size {
-            let mut content = blob.repository.blob(&blob.descriptor, start)?;
-            let mut buffer = vec![0; BUFFER_SIZE];
-            loop {
-                let n = content.read(&mut buffer)?;
-                if n == 0 {
-                    break;
-                }
-                partial.write_all(&buffer[..n])?;
-                task.advance(n as u64);
-                slot.update(|state| state.available += n as u64);
-                if self.is_stopped() {
-                    return Ok(false);
-                }
-                cli::interrupt::check()?;
-            }
+        let is_complete =
+            start == blob.descriptor.size || self.copy(&mut partial, blob, slot, task)?;
+        if is_complete {
+            partial.commit()?;
         }
-        partial.commit()?;
-        Ok(true)
+        Ok(is_complete)
+    }
+
+    /// Copies what is missing; `false` if it was stopped.
+    fn copy(
+        &self,
+        partial: &mut Partial,
+        blob: &Blob,
+        slot: &Slot,
+        task: &Task,
+    ) -> anyhow::Result<bool> {
+        let mut content = blob.repository.blob(&blob.descriptor, partial.offset())?;
+        let mut buffer = vec![0; BUFFER_SIZE];
+        loop {
+            let n = content.read(&mut buffer)?;
+            if n == 0 {
+                return Ok(true);
+            }
+            partial.write_all(&buffer[..n])?;
+            task.advance(n as u64);
+            slot.update(|state| state.available += n as u64);
+            if self.is_stopped() {
+                return Ok(false);
+            }
+            cli::interrupt::check()?;
+        }
     }
 
     fn is_stopped(&self) -> bool {

@@ -8,7 +8,6 @@ mod select;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
 use layer_format::{Digest, Platform, Reference, trouble_of};
@@ -81,9 +80,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         Client::new(Options { cancelled: cli::interrupt::requested, ..Options::default() })?;
     let mut images = Vec::new();
     for name in &args.names {
-        let repository = client.repository(name);
+        let repository = client.repository(name)?;
         let pulled = select::resolve(name, &repository, &choice, lease.as_ref().map(Lease::store));
-        images.push((pulled.with_context(|| name.to_string())?, repository));
+        images.push((pulled?, repository));
     }
     let known = known(&images, lease.as_ref())?;
     let fetching =
@@ -100,6 +99,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     } else {
         print_digests(&images, io)?;
     }
+    client.warnings().iter().for_each(|warning| io.warn(warning));
     report(&images, &known, &io.progress);
     Ok(())
 }

@@ -78,7 +78,7 @@ pub(crate) fn resolve(
     match (document, choice) {
         (Document::Manifest(manifest), _) => image.manifests.push(manifest),
         (Document::Index(index), Choice::All) => {
-            collect(index, repository, &mut image, DEPTH_LIMIT)?
+            collect(index, repository, &mut image, DEPTH_LIMIT)?;
         }
         (Document::Index(index), Choice::One(platform)) => {
             chosen_from = Some(digest);
@@ -110,7 +110,7 @@ fn collect(
         if is_known {
             continue;
         }
-        match repository.child(&entry)? {
+        match child(repository, &entry)? {
             Document::Manifest(manifest) => image.manifests.push(manifest),
             Document::Index(_) if depth == 0 => return Err(too_deep().into()),
             Document::Index(index) => collect(index, repository, image, depth - 1)?,
@@ -126,12 +126,22 @@ fn descend(
     wanted: &Platform,
 ) -> anyhow::Result<Manifest> {
     for _ in 0..=DEPTH_LIMIT {
-        match repository.child(select(&index.manifests, wanted)?)? {
+        match child(repository, select(&index.manifests, wanted)?)? {
             Document::Manifest(manifest) => return Ok(manifest),
             Document::Index(inner) => index = inner,
         }
     }
     Err(too_deep().into())
+}
+
+/// A manifest or index that an index names.
+fn child(repository: &Repository, entry: &Descriptor) -> anyhow::Result<Document> {
+    let mut entry = entry.clone();
+    // Whatever its type claims, it is asked for where manifests are.
+    if !entry.media_type.contains("manifest") && !entry.media_type.contains("index") {
+        media_type::OCI_MANIFEST.clone_into(&mut entry.media_type);
+    }
+    Ok(Document::parse(repository.document(&entry)?)?)
 }
 
 fn too_deep() -> Error {
