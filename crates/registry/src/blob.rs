@@ -1,0 +1,261 @@
+//! A blob's bytes, whatever happens to the connection that brings them.
+
+use std::io::{self, BufRead, Read};
+
+use layer_format::Descriptor;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+
+use crate::attempt::{Answer, Call, From};
+use crate::error::Error;
+use crate::range::content_range;
+use crate::repository::Repository;
+use crate::retry::{Attempts, Failure};
+use crate::transport::{Body, Exchange};
+use crate::verdict;
+
+/// A reader of a blob's bytes, from an offset to the end.
+///
+/// Where a connection breaks, ends early or stalls, it asks again from the very byte that it has reached, after a pause.
+/// It never gives more bytes than the descriptor promises, and never fewer without an error. Errors travel inside the
+/// `io::Error`; [`Error::inside`] takes them out. The bytes are not hashed here.
+///
+/// It is a [`BufRead`] too, which spares whoever only looks at the bytes a copy.
+#[derive(Debug)]
+pub struct Blob {
+    repository: Repository,
+    descriptor: Descriptor,
+    /// How errors name it.
+    what: String,
+    /// The next byte to be given out.
+    offset: u64,
+    attempts: Attempts,
+    ranges: Ranges,
+    /// 0 is the registry; then come the addresses of a foreign layer.
+    source: usize,
+    body: Option<Open>,
+}
+
+/// Whether the server can be asked for a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ranges {
+    /// As far as we know.
+    Usable,
+    /// It gave another part than we asked for, so now we ask for the whole and skip.
+    Wrong,
+}
+
+/// A body on its way.
+#[derive(Debug)]
+struct Open {
+    body: Body,
+    host: String,
+    /// So many bytes come first that we have already.
+    skip: u64,
+    /// Whether HTTP itself knows where the body ends.
+    has_length: bool,
+}
+
+impl Blob {
+    pub(crate) fn open(
+        repository: Repository,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Self, Error> {
+        let what = repository.name_of(&descriptor.digest);
+        if offset > descriptor.size {
+            return Err(Error::SizeMismatch { what, expected: descriptor.size, found: offset });
+        }
+        let attempts = Attempts::new(&repository.shared().options);
+        let descriptor = descriptor.clone();
+        let (ranges, source) = (Ranges::Usable, 0);
+        let mut blob =
+            Self { repository, descriptor, what, offset, attempts, ranges, source, body: None };
+        blob.fill()?;
+        Ok(blob)
+    }
+
+    /// The offset of the next byte.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads everything from here to the end.
+    pub(crate) fn read_whole(mut self) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        loop {
+            self.fill()?;
+            let chunk = self.at_hand();
+            let n = chunk.len();
+            if n == 0 {
+                return Ok(content);
+            }
+            content.extend_from_slice(chunk);
+            self.consume(n);
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.descriptor.size - self.offset
+    }
+
+    fn at_hand(&self) -> &[u8] {
+        self.body.as_ref().map_or(&[], |open| open.body.at_hand())
+    }
+
+    /// Waits until bytes are at hand, or there are no more.
+    fn fill(&mut self) -> Result<(), Error> {
+        while self.at_hand().is_empty() {
+            let step = if self.left() == 0 {
+                self.check_end().map_err(Failure::from)
+            } else {
+                self.advance()
+            };
+            match step {
+                Ok(()) if self.left() == 0 => break,
+                Ok(()) => {}
+                Err(failure) => {
+                    self.body = None;
+                    self.attempts.after(failure, &self.what)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next bytes of the body, which is opened if need be.
+    fn advance(&mut self) -> Result<(), Failure> {
+        let left = self.left();
+        let mut open = match self.body.take() {
+            Some(open) => open,
+            None => self.ask()?,
+        };
+        let filled = open.body.fill().map(<[u8]>::len);
+        let n = filled.map_err(|fault| verdict::fault(fault, &self.what, &open.host))?;
+        if n == 0 {
+            return Err(Failure::passing(self.size_mismatch(self.offset)));
+        }
+        let skipped = open.skip.min(n as u64);
+        open.skip -= skipped;
+        open.body.consume(usize::try_from(skipped).unwrap_or(n));
+        let n_new = n as u64 - skipped;
+        if n_new > left {
+            return Err(self.too_long().into());
+        }
+        if n_new > 0 {
+            self.attempts.progress();
+        }
+        self.body = Some(open);
+        Ok(())
+    }
+
+    /// Makes sure that nothing comes after the last byte. By then it doesn't matter any more what the connection does.
+    fn check_end(&mut self) -> Result<(), Error> {
+        let Some(mut open) = self.body.take() else { return Ok(()) };
+        match open.body.fill() {
+            Ok(chunk) if !chunk.is_empty() && !open.has_length => Err(self.too_long()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks for the rest, where it is to be had.
+    fn ask(&mut self) -> Result<Open, Failure> {
+        loop {
+            let outcome = self.ask_source();
+            let is_missing = |failure: &Failure| matches!(*failure.error, Error::NotFound { .. });
+            if !outcome.as_ref().is_err_and(is_missing) || !self.has_another_source() {
+                return outcome;
+            }
+            self.source += 1;
+        }
+    }
+
+    fn has_another_source(&self) -> bool {
+        self.descriptor.is_foreign() && self.source < self.descriptor.urls.len()
+    }
+
+    fn ask_source(&mut self) -> Result<Open, Failure> {
+        let digest = self.descriptor.digest.to_string();
+        let from = match self.source.checked_sub(1) {
+            None => From::Repository("blobs", &digest),
+            Some(n) => From::Elsewhere(&self.descriptor.urls[n]),
+        };
+        let is_part = self.offset > 0 && self.ranges == Ranges::Usable;
+        let range = is_part.then(|| (RANGE, format!("bytes={}-", self.offset)));
+        let call = Call { what: &self.what, from, headers: range.into_iter().collect() };
+        let Answer { exchange, host } = self.repository.attempt(&call)?;
+        let start = self.start_of(&exchange)?;
+        let promised = self.descriptor.size - start;
+        let length = verdict::text_of(&exchange.headers, &CONTENT_LENGTH);
+        let length = length.and_then(|text| text.parse::<u64>().ok());
+        if verdict::is_html(&exchange.headers) && length != Some(promised) {
+            let media_type = verdict::media_type(&exchange.headers);
+            return Err(Error::NotARegistry { what: self.what.clone(), media_type }.into());
+        }
+        if let Some(length) = length.filter(|&length| length > promised) {
+            return Err(self.size_mismatch(start.saturating_add(length)).into());
+        }
+        let (skip, has_length) = (self.offset - start, length.is_some());
+        Ok(Open { body: exchange.body, host, skip, has_length })
+    }
+
+    /// The offset at which an answer's body begins, which is ours or 0.
+    fn start_of(&mut self, exchange: &Exchange) -> Result<u64, Failure> {
+        let range = verdict::text_of(&exchange.headers, &CONTENT_RANGE).and_then(content_range);
+        let total = range.and_then(|range| range.total);
+        match (exchange.status, range.and_then(|range| range.start)) {
+            (StatusCode::OK, _) => Ok(0),
+            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _)
+                if total.is_some_and(|total| total != self.descriptor.size) =>
+            {
+                Err(self.size_mismatch(total.unwrap_or_default()).into())
+            }
+            (StatusCode::PARTIAL_CONTENT, Some(start)) if start == self.offset => Ok(start),
+            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
+                self.ranges = Ranges::Wrong;
+                Err(Failure::passing(self.protocol("wrong Content-Range")))
+            }
+            _ => Err(self.protocol("neither the blob nor a part of it").into()),
+        }
+    }
+
+    fn size_mismatch(&self, found: u64) -> Error {
+        Error::SizeMismatch { what: self.what.clone(), expected: self.descriptor.size, found }
+    }
+
+    fn too_long(&self) -> Error {
+        self.size_mismatch(self.descriptor.size.saturating_add(1))
+    }
+
+    fn protocol(&self, reason: &'static str) -> Error {
+        Error::Protocol { what: self.what.clone(), reason }
+    }
+}
+
+impl BufRead for Blob {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.fill()?;
+        Ok(self.at_hand())
+    }
+
+    fn consume(&mut self, n: usize) {
+        let n = n.min(self.at_hand().len());
+        if let Some(open) = &mut self.body {
+            open.body.consume(n);
+        }
+        self.offset += n as u64;
+    }
+}
+
+impl Read for Blob {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let chunk = self.fill_buf()?;
+        let n = chunk.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&chunk[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}

@@ -1,0 +1,155 @@
+//! The client: what all repositories of all registries share.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use layer_format::Reference;
+use reqwest::header::{HeaderMap, WARNING};
+
+use crate::auth::Gate;
+use crate::endpoint::{Endpoint, Insecure};
+use crate::error::Error;
+use crate::options::Options;
+use crate::repository::Repository;
+use crate::text::one_line;
+use crate::transport::Transport;
+
+/// More warnings than anybody reads.
+const MAX_WARNINGS: usize = 32;
+
+/// A client of any number of registries; cheap to clone, to be shared by threads.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+/// What all clones and repositories of a client share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) insecure: Insecure,
+    pub(crate) transport: Transport,
+    endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
+    gates: Mutex<HashMap<String, Arc<Gate>>>,
+    warnings: Mutex<Warnings>,
+}
+
+/// What registries want their users to know.
+#[derive(Debug, Default)]
+struct Warnings {
+    seen: HashSet<String>,
+    fresh: Vec<String>,
+}
+
+impl Client {
+    /// A client; nothing is connected, read or looked up before it is needed.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let insecure = Insecure::new(&options.insecure)?;
+        let transport = Transport::new(&options, insecure.clone());
+        let shared = Shared {
+            options,
+            insecure,
+            transport,
+            endpoints: Mutex::default(),
+            gates: Mutex::default(),
+            warnings: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The repository that a name lies in.
+    ///
+    /// # Errors
+    ///
+    /// Only if the name's registry can't be a host.
+    pub fn repository(&self, reference: &Reference) -> Result<Repository, Error> {
+        let shared = &self.shared;
+        let registry = reference.registry();
+        let endpoint = match lock(&shared.endpoints).get(registry) {
+            Some(endpoint) => endpoint.clone(),
+            None => Arc::new(Endpoint::new(registry, &shared.insecure)?),
+        };
+        let endpoint = share(&shared.endpoints, registry.to_owned(), endpoint);
+        let gate = Arc::new(Gate::new(registry, reference.repository()));
+        let gate = share(&shared.gates, reference.name(), gate);
+        Ok(Repository::new(shared.clone(), endpoint, gate, reference))
+    }
+
+    /// The warnings (`Warning: 299`) that registries have sent since the last call, each once.
+    pub fn warnings(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.shared.warnings).fresh)
+    }
+}
+
+impl Shared {
+    /// Keeps what an answer's headers warn of.
+    pub(crate) fn note_warnings(&self, registry: &str, headers: &HeaderMap) {
+        for value in headers.get_all(WARNING) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let Some(text) = warning(&text) else { continue };
+            lock(&self.warnings).add(format!("{registry}: {text}"));
+        }
+    }
+}
+
+impl Warnings {
+    fn add(&mut self, text: String) {
+        if self.seen.len() < MAX_WARNINGS && self.seen.insert(text.clone()) {
+            self.fresh.push(text);
+        }
+    }
+}
+
+/// The text of `299 - "…"` (distribution-spec, "Warnings"), which is the only form that is meant for users.
+fn warning(value: &str) -> Option<String> {
+    let quoted = value.trim().strip_prefix("299 - \"")?.strip_suffix('"')?;
+    let text = one_line(&quoted.replace("\\\"", "\"").replace("\\\\", "\\"));
+    (!text.is_empty()).then_some(text)
+}
+
+/// What `map` holds for `key`, put there now if nobody has done so before.
+fn share<K: Eq + Hash, V>(map: &Mutex<HashMap<K, Arc<V>>>, key: K, value: Arc<V>) -> Arc<V> {
+    lock(map).entry(key).or_insert(value).clone()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_and_repositories_are_for_threads() {
+        fn check<T: Send + Sync>() {}
+        check::<Client>();
+        check::<Repository>();
+    }
+
+    #[test]
+    fn a_warning_is_told_once_and_in_its_own_form_only() {
+        let client = Client::new(Options::default()).unwrap();
+        let mut headers = HeaderMap::new();
+        for value in [
+            r#"299 - "old \"tag\"""#,
+            r#"299 - "old \"tag\"""#,
+            r#"199 - "x""#,
+            "299 x y",
+            r#"299 - """#,
+        ] {
+            headers.append(WARNING, value.parse().unwrap());
+        }
+        client.shared.note_warnings("r.test", &headers);
+        assert_eq!(client.warnings(), [r#"r.test: old "tag""#]);
+        client.shared.note_warnings("r.test", &headers);
+        assert!(client.warnings().is_empty());
+    }
+}

@@ -1,0 +1,248 @@
+//! Which host a registry is, and which scheme it speaks.
+//!
+//! HTTPS, always, with two exceptions. A registry on loopback is asked in plain HTTP first, because every TLS server
+//! answers that at once and recognisably, while a plain server may wait for ever for the end of a TLS greeting. A host
+//! that was listed as insecure is asked by TLS with any certificate first, and in plain HTTP where that fails.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{StatusCode, Url};
+
+use crate::error::{Cause, Error};
+use crate::transport::{Exchange, Fault, Request, Transport};
+
+/// The registry that names without a host mean, and its address.
+const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+
+/// HTTP with or without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// Hosts that may speak plain HTTP or show any certificate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Insecure(Vec<String>);
+
+impl Insecure {
+    /// Checks that every entry is a host, with or without a port.
+    pub(crate) fn new(hosts: &[String]) -> Result<Self, Error> {
+        let check = |host: &String| match parse(host) {
+            Some(url) => Ok(authority(&url, host)),
+            None => Err(Error::MalformedHost { text: host.chars().take(300).collect() }),
+        };
+        hosts.iter().map(check).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether the host of `url` is listed; an entry without a port stands for all its ports.
+    pub(crate) fn lists(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let with_port = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+        self.0.iter().any(|entry| entry == host || *entry == with_port)
+    }
+}
+
+/// A host as a URL, if it is one and nothing more.
+fn parse(host: &str) -> Option<Url> {
+    let url: Url = format!("https://{host}/").parse().ok()?;
+    let is_plain = !host.contains(['/', '@', '?', '#', '\\']) && !host.is_empty();
+    is_plain.then_some(url).filter(|url| url.path() == "/")
+}
+
+/// `host:port` where `text` gave a port (the parser drops one that is the scheme's own), `host` otherwise.
+fn authority(url: &Url, text: &str) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    match url.port_or_known_default().filter(|_| has_port) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Whether a host, as it stands in a URL, is this machine itself.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']);
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// One registry on the network.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    host: String,
+    manner: Manner,
+    settled: OnceLock<Scheme>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Secure,
+    Loopback,
+    Insecure,
+}
+
+impl Endpoint {
+    /// The registry of this name.
+    pub(crate) fn new(registry: &str, insecure: &Insecure) -> Result<Self, Error> {
+        let host = if registry == HUB.0 { HUB.1 } else { registry };
+        let malformed = || Error::MalformedHost { text: registry.chars().take(300).collect() };
+        let root = parse(host).ok_or_else(malformed)?;
+        let manner = if insecure.lists(&root) {
+            Manner::Insecure
+        } else if is_loopback(root.host_str().unwrap_or_default()) {
+            Manner::Loopback
+        } else {
+            Manner::Secure
+        };
+        Ok(Self { host: host.to_owned(), manner, settled: OnceLock::new() })
+    }
+
+    /// The host on the network, with its port if one was given.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether it is this machine itself.
+    pub(crate) fn is_local(&self) -> bool {
+        parse(&self.host).is_some_and(|url| is_loopback(url.host_str().unwrap_or_default()))
+    }
+
+    /// Whether it speaks plain HTTP, as far as is known.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.settled.get() == Some(&Scheme::Http)
+    }
+
+    /// Sends a request in the scheme that the registry speaks; `build` makes it from the registry's root. Gives back
+    /// where it went as well.
+    pub(crate) fn send(
+        &self,
+        transport: &Transport,
+        build: &dyn Fn(Url) -> Request,
+    ) -> Result<(Request, Exchange), Fault> {
+        let send = |scheme| {
+            let request = build(self.root(scheme)?);
+            transport.send(&request).map(|exchange| (request, exchange))
+        };
+        let (first, second) = match (self.settled.get(), self.manner) {
+            (Some(&scheme), _) => return send(scheme),
+            (None, Manner::Secure) => return send(Scheme::Https),
+            (None, Manner::Loopback) => (Scheme::Http, Scheme::Https),
+            (None, Manner::Insecure) => (Scheme::Https, Scheme::Http),
+        };
+        let outcome = send(first);
+        if !self.suggests_other(&outcome, transport) {
+            return self.settle(first, outcome);
+        }
+        match self.settle(second, send(second)) {
+            // Neither: on loopback we know that it is TLS, elsewhere TLS is what should have been.
+            Err(_) if self.manner == Manner::Insecure => outcome,
+            other => other,
+        }
+    }
+
+    /// `scheme://host/`.
+    fn root(&self, scheme: Scheme) -> Result<Url, Fault> {
+        let text = format!("{}://{}/", scheme.name(), self.host);
+        text.parse().map_err(|error| Fault::SetUp(Cause::of(&error)))
+    }
+
+    fn settle<T>(&self, scheme: Scheme, outcome: Result<T, Fault>) -> Result<T, Fault> {
+        if outcome.is_ok() {
+            self.settled.get_or_init(|| scheme);
+        }
+        outcome
+    }
+
+    /// Whether the first try at an unknown registry looks as if it spoke the other scheme.
+    fn suggests_other(
+        &self,
+        outcome: &Result<(Request, Exchange), Fault>,
+        transport: &Transport,
+    ) -> bool {
+        let is_odd = match (self.manner, outcome) {
+            (Manner::Loopback, Err(fault)) => matches!(fault, Fault::Broken(_)),
+            (Manner::Loopback, Ok((_, exchange))) => {
+                exchange.status == StatusCode::BAD_REQUEST && !is_json(exchange)
+            }
+            (_, Err(fault)) => {
+                matches!(fault, Fault::Connect(_) | Fault::Certificate(_) | Fault::Broken(_))
+            }
+            (_, Ok(_)) => false,
+        };
+        let speaks_tls = || self.root(Scheme::Https).is_ok_and(|root| transport.speaks_tls(&root));
+        is_odd && (self.manner != Manner::Loopback || speaks_tls())
+    }
+}
+
+fn is_json(exchange: &Exchange) -> bool {
+    let media_type = exchange.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|media_type| media_type.contains("json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manner(registry: &str, insecure: &[&str]) -> Option<Manner> {
+        let insecure: Vec<String> = insecure.iter().map(|host| (*host).to_owned()).collect();
+        let insecure = Insecure::new(&insecure).unwrap();
+        Endpoint::new(registry, &insecure).ok().map(|endpoint| endpoint.manner)
+    }
+
+    #[test]
+    fn only_loopback_and_listed_hosts_may_be_plain() {
+        let check = |registry: &str, expected| {
+            assert_eq!(manner(registry, &[]), Some(expected), "{registry}")
+        };
+        check("docker.io", Manner::Secure);
+        check("ghcr.io:80", Manner::Secure);
+        check("localhost.example.org", Manner::Secure);
+        check("localhost", Manner::Loopback);
+        check("LOCALHOST:5000", Manner::Loopback);
+        check("127.0.0.1:5000", Manner::Loopback);
+        check("127.1.2.3", Manner::Loopback);
+        check("[::1]:5000", Manner::Loopback);
+        check("[::2]:5000", Manner::Secure);
+        check("10.0.0.1:5000", Manner::Secure);
+    }
+
+    #[test]
+    fn a_listed_host_without_a_port_means_all_its_ports() {
+        assert_eq!(manner("reg.test:5000", &["reg.test"]), Some(Manner::Insecure));
+        assert_eq!(manner("reg.test:5000", &["Reg.Test:5000"]), Some(Manner::Insecure));
+        assert_eq!(manner("reg.test:5001", &["reg.test:5000"]), Some(Manner::Secure));
+        assert_eq!(manner("reg.test", &["reg.test:443"]), Some(Manner::Insecure));
+        assert_eq!(manner("xreg.test", &["reg.test"]), Some(Manner::Secure));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for host in ["", "a/b", "user@host", "a b", "http://a", "a:b", "1.2.3.4.5"] {
+            assert!(Insecure::new(&[host.to_owned()]).is_err(), "{host}");
+            assert_eq!(manner(host, &[]), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_hub_has_an_address_of_its_own() {
+        let endpoint = Endpoint::new("docker.io", &Insecure::default()).unwrap();
+        assert_eq!(endpoint.root(Scheme::Https).unwrap().as_str(), "https://registry-1.docker.io/");
+    }
+
+    #[test]
+    fn a_port_is_kept_in_either_scheme() {
+        let endpoint = Endpoint::new("127.0.0.1:443", &Insecure::default()).unwrap();
+        assert_eq!(endpoint.root(Scheme::Http).unwrap().as_str(), "http://127.0.0.1:443/");
+    }
+}

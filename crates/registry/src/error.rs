@@ -1,0 +1,260 @@
+//! Everything that can go wrong between here and a registry.
+
+use std::fmt;
+use std::io;
+
+use layer_format::{Digest, Trouble, Troubled};
+
+use crate::text::{after, one_line};
+
+/// What went wrong, and with which thing. The text never holds the cause; [`source`](std::error::Error::source) does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry has no such image or blob.
+    #[error("{what}: not found{}", after(said))]
+    NotFound {
+        /// The image or blob.
+        what: String,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
+    /// The registry or its token server wants a login, or another one.
+    #[error("{what}: not authorised{}", after(said))]
+    Unauthorised {
+        /// The image or blob.
+        what: String,
+        /// The registry, as it stands in names.
+        registry: String,
+        /// Where the login that was refused came from; nothing was known where there is none.
+        login: Option<String>,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
+    /// Any other answer than success.
+    #[error("{what}: {host} answered {status}{}", after(said))]
+    Refused {
+        /// The image or blob.
+        what: String,
+        /// Who answered.
+        host: String,
+        /// The status.
+        status: u16,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
+    /// The connection could not be made, or broke.
+    #[error("{what}: {step} {host}")]
+    Connection {
+        /// The image or blob.
+        what: String,
+        /// What was being done: `connecting to`, `reading from`.
+        step: &'static str,
+        /// The other end.
+        host: String,
+        /// Why it failed.
+        #[source]
+        source: Cause,
+    },
+    /// The other end shows a certificate that nobody here trusts.
+    #[error("{what}: connecting to {host}")]
+    Certificate {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// What is wrong with the certificate.
+        #[source]
+        source: Cause,
+    },
+    /// Nothing came for too long.
+    #[error("{what}: {host} sent nothing for {seconds} s")]
+    Stalled {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// Redirects that lead nowhere.
+    #[error("{what}: {reason}")]
+    Redirect {
+        /// The image or blob.
+        what: String,
+        /// Which rule they break.
+        reason: &'static str,
+    },
+    /// [`Options::cancelled`](crate::Options::cancelled) said so.
+    #[error("{what}: interrupted")]
+    Interrupted {
+        /// The image or blob.
+        what: String,
+    },
+    /// Content whose hash is another than promised.
+    #[error("{what}: digest mismatch: expected {expected}, found {found}")]
+    DigestMismatch {
+        /// The image or document.
+        what: String,
+        /// What was promised.
+        expected: Box<Digest>,
+        /// What the bytes hash to.
+        found: Box<Digest>,
+    },
+    /// Content that is longer or shorter than promised.
+    #[error("{what}: size mismatch: expected {expected} bytes, found {found}")]
+    SizeMismatch {
+        /// The blob or document.
+        what: String,
+        /// Promised, in bytes.
+        expected: u64,
+        /// Present, in bytes; one more than promised stands for any larger number.
+        found: u64,
+    },
+    /// A document that is larger than anyone needs.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// The image or document.
+        what: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// A web page where a registry should be: a login portal, a mistyped host.
+    #[error("{what}: not a registry? got {media_type}")]
+    NotARegistry {
+        /// The image or blob.
+        what: String,
+        /// What came.
+        media_type: String,
+    },
+    /// A document that makes no sense.
+    #[error("{what}")]
+    Malformed {
+        /// The image or document.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: layer_format::Error,
+    },
+    /// An answer that breaks the protocol, or leads where a login or an image would not be safe.
+    #[error("{what}: {reason}")]
+    Protocol {
+        /// The image or blob.
+        what: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A file or variable with logins that can't be read. Its content is never shown.
+    #[error("{place}: malformed at line {line}, column {column}")]
+    MalformedLogins {
+        /// The file or variable.
+        place: String,
+        /// Where, counted from 1; 0 where the parser doesn't say.
+        line: usize,
+        /// Where in the line.
+        column: usize,
+    },
+    /// One login that is not of the right form. Its content is never shown.
+    #[error("{place}: the login for {registry} is malformed: {reason}")]
+    MalformedLogin {
+        /// The file or variable.
+        place: String,
+        /// Whose login it is.
+        registry: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A file with logins could not be read.
+    #[error("{place}: reading logins")]
+    UnreadableLogins {
+        /// The file.
+        place: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A host that can't be one.
+    #[error("malformed registry host {text:?}")]
+    MalformedHost {
+        /// The host as it was given.
+        text: String,
+    },
+    /// This machine could not set up what a connection needs.
+    #[error("setting up a connection")]
+    SetUp {
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}
+
+impl Error {
+    /// Takes the error out of an `io::Error` in which it travelled through a reader.
+    pub fn inside(error: io::Error) -> Result<Self, io::Error> {
+        error.downcast()
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For readers: the error travels inside the `io::Error` and [`Error::inside`] takes it out again.
+    fn from(error: Error) -> Self {
+        let kind = match error.trouble() {
+            Trouble::Untrusted => io::ErrorKind::InvalidData,
+            Trouble::NotFound => io::ErrorKind::NotFound,
+            Trouble::Unauthorised => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl Troubled for Error {
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::NotFound { .. } => Trouble::NotFound,
+            Self::Unauthorised { .. } => Trouble::Unauthorised,
+            Self::Refused { .. }
+            | Self::Connection { .. }
+            | Self::Stalled { .. }
+            | Self::Redirect { .. } => Trouble::Network,
+            Self::Certificate { .. }
+            | Self::DigestMismatch { .. }
+            | Self::SizeMismatch { .. }
+            | Self::TooLarge { .. }
+            | Self::NotARegistry { .. }
+            | Self::Malformed { .. }
+            | Self::Protocol { .. } => Trouble::Untrusted,
+            Self::MalformedHost { .. } => Trouble::Usage,
+            Self::Interrupted { .. }
+            | Self::MalformedLogins { .. }
+            | Self::MalformedLogin { .. }
+            | Self::UnreadableLogins { .. }
+            | Self::SetUp { .. } => Trouble::Failed,
+        }
+    }
+}
+
+/// The innermost cause of a failed connection, in one line.
+///
+/// The layers above it only say that a request failed, and give its address, which may hold a signature that is a
+/// secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(String);
+
+impl Cause {
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut innermost = error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        Self(one_line(&innermost.to_string()))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}

@@ -1,0 +1,66 @@
+//! What a client may be told.
+
+use std::time::Duration;
+
+use crate::credentials::Credentials;
+
+/// How a [`Client`](crate::Client) behaves; the default is what a person means who says nothing.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Hosts, with or without a port, that may speak plain HTTP or show any certificate.
+    pub insecure: Vec<String>,
+    /// Where logins come from.
+    pub credentials: Credentials,
+    /// How long a connection may take to be made, its TLS handshake included.
+    pub connect: Duration,
+    /// How long a registry may be silent, before its answer or in it, until the connection is given up as stalled. Only
+    /// the time spent waiting for it counts.
+    pub stall: Duration,
+    /// When and how often to try again.
+    pub retries: Retries,
+    /// Whether to give up now; asked at least ten times a second while anything waits.
+    pub cancelled: fn() -> bool,
+    /// The `User-Agent`.
+    pub user_agent: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            insecure: vec![],
+            credentials: Credentials::from_environment(),
+            connect: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+            retries: Retries::default(),
+            cancelled: || false,
+            user_agent: concat!("strata/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// When and how often to try again.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// So many failures in a row, without a byte of progress between them, are the end.
+    pub consecutive: u32,
+    /// So many failures of one blob or document are the end, whatever progress there was.
+    pub total: u32,
+    /// The first pause; each later one is twice as long. Up to half of a pause is left off at random.
+    pub first: Duration,
+    /// The longest pause that we choose ourselves.
+    pub longest: Duration,
+    /// The longest pause that a registry may ask for by `Retry-After`; if it asks for more, that is the end.
+    pub longest_asked: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            consecutive: 5,
+            total: 1000,
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(20),
+            longest_asked: Duration::from_secs(120),
+        }
+    }
+}

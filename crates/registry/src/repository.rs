@@ -1,0 +1,191 @@
+//! One repository of one registry: manifests, documents and blobs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Document, Hasher, Reference, media_type};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderName};
+
+use crate::attempt::{Answer, Call, From};
+use crate::auth::Gate;
+use crate::blob::Blob;
+use crate::client::Shared;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::retry::{Attempts, Failure};
+use crate::verdict;
+
+/// What we can read, and the order in which we like it.
+const MANIFEST_TYPES: [&str; 4] = [
+    media_type::OCI_INDEX,
+    media_type::OCI_MANIFEST,
+    media_type::DOCKER_INDEX,
+    media_type::DOCKER_MANIFEST,
+];
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// One repository of one registry; cheap to clone, to be shared by threads.
+#[derive(Clone)]
+pub struct Repository {
+    shared: Arc<Shared>,
+    endpoint: Arc<Endpoint>,
+    gate: Arc<Gate>,
+    registry: String,
+    path: String,
+    /// Its name as people write it.
+    shown: String,
+}
+
+impl Repository {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        endpoint: Arc<Endpoint>,
+        gate: Arc<Gate>,
+        reference: &Reference,
+    ) -> Self {
+        let pinned = reference.at(Digest::of(b"")).to_string();
+        let shown = pinned.split('@').next().unwrap_or_default().to_owned();
+        let (registry, repository) = (reference.registry(), reference.repository());
+        let (registry, path) = (registry.to_owned(), repository.to_owned());
+        Self { shared, endpoint, gate, registry, path, shown }
+    }
+
+    /// The manifest or index of this tag or digest, and the digest of its bytes.
+    ///
+    /// The bytes are checked against the digest that was asked for, and against the one that the registry says it sent.
+    pub fn manifest(&self, wanted: &str) -> Result<(Document, Digest), Error> {
+        let pinned = self.pinned(wanted)?;
+        let what = self.manifest_name(wanted, pinned.as_ref());
+        let raw = self.raw_manifest(wanted, pinned.as_ref(), &what)?;
+        let digest = pinned.unwrap_or_else(|| Digest::of(&raw));
+        let document = Document::parse(raw).map_err(|source| Error::Malformed { what, source })?;
+        Ok((document, digest))
+    }
+
+    /// The bytes of a config, or of a manifest that an index names, checked against size and digest.
+    pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let (digest, expected) = (descriptor.digest, descriptor.size);
+        let what = self.name_of(&digest);
+        if expected > DOCUMENT_LIMIT {
+            return Err(Error::TooLarge { what, limit: DOCUMENT_LIMIT });
+        }
+        let raw = if MANIFEST_TYPES.contains(&descriptor.media_type.as_str()) {
+            self.raw_manifest(&digest.to_string(), Some(&digest), &what)?
+        } else {
+            let raw = self.blob(descriptor, 0)?.read_whole()?;
+            check_digest(&what, &digest, &raw)?;
+            raw
+        };
+        if raw.len() as u64 != expected {
+            return Err(Error::SizeMismatch { what, expected, found: raw.len() as u64 });
+        }
+        Ok(raw)
+    }
+
+    /// A blob's bytes from `offset` to its end. They are not hashed here.
+    ///
+    /// # Errors
+    ///
+    /// The first bytes are waited for, so that a blob that isn't there is known at once.
+    pub fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Blob, Error> {
+        Blob::open(self.clone(), descriptor, offset)
+    }
+
+    fn pinned(&self, wanted: &str) -> Result<Option<Digest>, Error> {
+        if !wanted.contains(':') {
+            return Ok(None);
+        }
+        let what = self.shown.clone();
+        wanted.parse().map(Some).map_err(|source| Error::Malformed { what, source })
+    }
+
+    /// How errors name a manifest.
+    fn manifest_name(&self, wanted: &str, pinned: Option<&Digest>) -> String {
+        match pinned {
+            Some(digest) => self.name_of(digest),
+            None => format!("{}:{}", self.shown, crate::text::one_line(wanted)),
+        }
+    }
+
+    /// How errors name a blob.
+    pub(crate) fn name_of(&self, digest: &Digest) -> String {
+        format!("{}@{}:{}", self.shown, digest.algorithm().name(), digest.short())
+    }
+
+    fn raw_manifest(
+        &self,
+        wanted: &str,
+        pinned: Option<&Digest>,
+        what: &str,
+    ) -> Result<Vec<u8>, Error> {
+        let headers = vec![(ACCEPT, MANIFEST_TYPES.join(", "))];
+        let call = Call { what, from: From::Repository("manifests", wanted), headers };
+        let attempts = Attempts::new(&self.shared.options);
+        attempts.run(what, || check_manifest(what, pinned, self.attempt(&call)?))
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// The part of the name below the registry.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Repository").field(&self.shown).finish()
+    }
+}
+
+/// Reads a manifest's bytes and checks them.
+fn check_manifest(what: &str, pinned: Option<&Digest>, answer: Answer) -> Result<Vec<u8>, Failure> {
+    let Answer { mut exchange, host } = answer;
+    let too_large = || Error::TooLarge { what: what.to_owned(), limit: DOCUMENT_LIMIT };
+    let length = verdict::text_of(&exchange.headers, &CONTENT_LENGTH);
+    if length.and_then(|text| text.parse().ok()).is_some_and(|length: u64| length > DOCUMENT_LIMIT)
+    {
+        return Err(too_large().into());
+    }
+    let raw = exchange.body.read_all(DOCUMENT_LIMIT);
+    let raw = raw.map_err(|fault| verdict::fault(fault, what, &host))?;
+    if raw.len() as u64 > DOCUMENT_LIMIT {
+        return Err(too_large().into());
+    }
+    if verdict::is_html(&exchange.headers) && !raw.trim_ascii_start().starts_with(b"{") {
+        let media_type = verdict::media_type(&exchange.headers);
+        return Err(Error::NotARegistry { what: what.to_owned(), media_type }.into());
+    }
+    // A header that isn't a digest, or one of a kind that nobody here computes, says nothing.
+    let said = verdict::text_of(&exchange.headers, &CONTENT_DIGEST);
+    let said = said.and_then(|text| text.trim().parse::<Digest>().ok());
+    for digest in said.iter().chain(pinned) {
+        check_digest(what, digest, &raw)?;
+    }
+    Ok(raw)
+}
+
+fn check_digest(what: &str, expected: &Digest, content: &[u8]) -> Result<(), Error> {
+    let mut hasher = Hasher::new(expected.algorithm());
+    hasher.update(content);
+    let found = hasher.finish();
+    if found == *expected {
+        return Ok(());
+    }
+    let (expected, found) = (Box::new(*expected), Box::new(found));
+    Err(Error::DigestMismatch { what: what.to_owned(), expected, found })
+}

@@ -1,0 +1,235 @@
+//! When to try again: pauses that grow, `Retry-After`, and an end.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::Error;
+use crate::options::{Options, Retries};
+
+/// How often a wait looks up.
+pub(crate) const GLANCE: Duration = Duration::from_millis(50);
+
+/// An attempt that failed, and whether another makes sense.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Box<Error>,
+    pub(crate) again: Again,
+}
+
+/// Whether another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// It would fail in the same way.
+    Never,
+    /// It may pass.
+    Later,
+    /// The registry said when.
+    After(Duration),
+}
+
+impl Failure {
+    /// A failure that may pass.
+    pub(crate) fn passing(error: Error) -> Self {
+        Self { error: Box::new(error), again: Again::Later }
+    }
+}
+
+impl From<Error> for Failure {
+    /// A failure for good.
+    fn from(error: Error) -> Self {
+        Self { error: Box::new(error), again: Again::Never }
+    }
+}
+
+/// The attempts at one document or blob.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    retries: Retries,
+    cancelled: fn() -> bool,
+    in_a_row: u32,
+    in_all: u32,
+}
+
+impl Attempts {
+    pub(crate) fn new(options: &Options) -> Self {
+        let Options { retries, cancelled, .. } = options;
+        Self { retries: retries.clone(), cancelled: *cancelled, in_a_row: 0, in_all: 0 }
+    }
+
+    /// Notes that bytes have come.
+    pub(crate) fn progress(&mut self) {
+        self.in_a_row = 0;
+    }
+
+    /// Waits until it is time for the next attempt; gives the error back if there should be none.
+    pub(crate) fn after(&mut self, failure: Failure, what: &str) -> Result<(), Error> {
+        self.in_a_row += 1;
+        self.in_all += 1;
+        if self.in_a_row >= self.retries.consecutive || self.in_all >= self.retries.total {
+            return Err(*failure.error);
+        }
+        let pause = match failure.again {
+            Again::Never => return Err(*failure.error),
+            Again::After(asked) if asked > self.retries.longest_asked => return Err(*failure.error),
+            Again::After(asked) => asked,
+            Again::Later => shortened(self.pause()),
+        };
+        self.sleep(pause, what)
+    }
+
+    /// Tries until an attempt succeeds or none makes sense any more.
+    pub(crate) fn run<T>(
+        mut self,
+        what: &str,
+        mut attempt: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        loop {
+            match attempt() {
+                Ok(result) => return Ok(result),
+                Err(failure) => self.after(failure, what)?,
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let doublings = self.in_a_row.saturating_sub(1).min(16);
+        self.retries.first.saturating_mul(1 << doublings).min(self.retries.longest)
+    }
+
+    fn sleep(&self, pause: Duration, what: &str) -> Result<(), Error> {
+        let end = Instant::now() + pause;
+        loop {
+            if (self.cancelled)() {
+                return Err(Error::Interrupted { what: what.to_owned() });
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(GLANCE));
+        }
+    }
+}
+
+/// Leaves off up to a half, so that clients that failed together don't come back together.
+fn shortened(pause: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish();
+    let share = u32::try_from(random % 1024).unwrap_or_default();
+    pause.saturating_sub(pause / 2 * share / 1024)
+}
+
+/// The pause that a `Retry-After` asks for: seconds, or a date (RFC 9110, 10.2.3).
+pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(http_date(value)?);
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// The seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7; the obsolete forms are not read).
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, text) = text.split_once(", ")?;
+    let parts: Vec<&str> = text.split(' ').collect();
+    let &[day, month, year, time, "GMT"] = parts.as_slice() else { return None };
+    let month = MONTHS.iter().position(|it| *it == month)? as u64 + 1;
+    let (day, year) = (day.parse::<u64>().ok()?, year.parse::<u64>().ok()?);
+    let clock: Vec<u64> = time.split(':').map_while(|part| part.parse().ok()).collect();
+    let &[hours, minutes, seconds] = clock.as_slice() else { return None };
+    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || hours > 23 || minutes > 59 {
+        return None;
+    }
+    // Days from civil date: years are taken to begin in March, so that a leap day is the last one.
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
+    let seconds_of_day = hours * 3600 + minutes * 60 + seconds.min(60);
+    (days.checked_sub(719_468)? * 86_400).checked_add(seconds_of_day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn dates_are_seconds_since_1970() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date("Thu, 29 Feb 2024 23:59:59 GMT"), Some(1_709_251_199));
+        for text in [
+            "",
+            "now",
+            "Sun, 06 Nov 1994",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "x, 0 Jan 1970 a:b:c GMT",
+        ] {
+            assert_eq!(http_date(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(
+                retry_after(text, at(784_111_700)),
+                expected.map(Duration::from_secs),
+                "{text}"
+            );
+        };
+        check("0", Some(0));
+        check(" 120 ", Some(120));
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(77));
+        check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
+        check("-1", None);
+        check("soon", None);
+        check("99999999999999999999", None);
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_start_anew_after_progress() {
+        let mut attempts = Attempts::new(&Options::default());
+        let mut pause_of = |n| {
+            attempts.in_a_row = n;
+            attempts.pause().as_millis()
+        };
+        assert_eq!(
+            [1, 2, 3, 4, 20, 4_000_000].map(&mut pause_of),
+            [200, 400, 800, 1600, 20_000, 20_000]
+        );
+        attempts.progress();
+        assert_eq!(attempts.pause().as_millis(), 200);
+    }
+
+    #[test]
+    fn jitter_leaves_off_at_most_a_half() {
+        for _ in 0..100 {
+            let pause = shortened(Duration::from_millis(200)).as_millis();
+            assert!((100..=200).contains(&pause), "{pause}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_asks_for_an_hour_gets_none() {
+        let error = Error::Redirect { what: String::new(), reason: "" };
+        let failure =
+            Failure { error: Box::new(error), again: Again::After(Duration::from_secs(3600)) };
+        assert!(Attempts::new(&Options::default()).after(failure, "").is_err());
+    }
+
+    #[test]
+    fn a_cancelled_wait_ends_at_once() {
+        let options = Options { cancelled: || true, ..Options::default() };
+        let started = Instant::now();
+        let attempts = Attempts::new(&options);
+        assert!(attempts.sleep(Duration::from_secs(60), "x").is_err());
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+}

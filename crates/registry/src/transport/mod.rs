@@ -1,0 +1,169 @@
+//! HTTP and TLS, a hop at a time: no redirects, no logins of its own accord, no retries.
+
+mod exchange;
+mod tls;
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::blocking::Client;
+use reqwest::header::{ACCEPT_ENCODING, HeaderName};
+use reqwest::{Method, Url};
+use rustls::pki_types::ServerName;
+
+use crate::credentials::Secret;
+use crate::endpoint::{Insecure, is_loopback};
+use crate::error::Cause;
+use crate::options::Options;
+
+pub(crate) use exchange::{Body, Exchange, Fault, Patience};
+use tls::Trust;
+
+/// How long a loopback server may take to say whether it speaks TLS.
+const PROBE: Duration = Duration::from_secs(2);
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(HeaderName, String)>,
+    pub(crate) authorization: Option<Authorization>,
+    /// A form, as `application/x-www-form-urlencoded`.
+    pub(crate) form: Option<Secret>,
+}
+
+impl Request {
+    /// A request without a login.
+    pub(crate) fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, headers: vec![], authorization: None, form: None }
+    }
+}
+
+/// What is shown to be let in.
+#[derive(Clone, Debug)]
+pub(crate) enum Authorization {
+    /// A user and a password.
+    Basic(String, Secret),
+    /// A token.
+    Bearer(Secret),
+}
+
+/// Connections to everywhere. Made when first needed: each kind has a thread and a pool of its own.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    user_agent: String,
+    insecure: Insecure,
+    patience: Patience,
+    clients: Mutex<HashMap<Route, Client>>,
+}
+
+/// What connections differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Route {
+    proxy: Proxy,
+    trust: Trust,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Proxy {
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    Environment,
+    /// None: a proxy elsewhere can't reach our loopback.
+    None,
+}
+
+impl Transport {
+    pub(crate) fn new(options: &Options, insecure: Insecure) -> Self {
+        let Options { connect, stall, cancelled, user_agent, .. } = options;
+        let patience = Patience { connect: *connect, stall: *stall, cancelled: *cancelled };
+        Self { user_agent: user_agent.clone(), insecure, patience, clients: Mutex::default() }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) fn send(&self, request: &Request) -> Result<Exchange, Fault> {
+        let client = self.client(self.route(&request.url)).map_err(Fault::SetUp)?;
+        let mut builder = client.request(request.method.clone(), request.url.clone());
+        builder = builder.header(ACCEPT_ENCODING, "identity");
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        builder = match &request.authorization {
+            Some(Authorization::Basic(user, password)) => {
+                builder.basic_auth(user, Some(password.expose()))
+            }
+            Some(Authorization::Bearer(token)) => builder.bearer_auth(token.expose()),
+            None => builder,
+        };
+        if let Some(form) = &request.form {
+            let media_type = "application/x-www-form-urlencoded";
+            builder = builder.header("Content-Type", media_type).body(form.expose().to_owned());
+        }
+        let request = builder.build().map_err(|error| Fault::SetUp(Cause::of(&error)))?;
+        exchange::exchange(client, request, self.patience)
+    }
+
+    fn route(&self, url: &Url) -> Route {
+        let is_local = is_loopback(url.host_str().unwrap_or_default());
+        Route {
+            proxy: if is_local { Proxy::None } else { Proxy::Environment },
+            trust: if self.insecure.lists(url) { Trust::Skip } else { Trust::Verify },
+        }
+    }
+
+    fn client(&self, route: Route) -> Result<Client, Cause> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&route) {
+            return Ok(client.clone());
+        }
+        let client = self.build(route)?;
+        clients.insert(route, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, route: Route) -> Result<Client, Cause> {
+        let config = tls::config(route.trust).map_err(|error| Cause::of(&error))?;
+        // The limit is for each wait, not for the whole (reqwest's blocking client has it so). The reader's own clock
+        // is faster; this one ends threads that nobody reads from any more.
+        let limit = self.patience.connect + self.patience.stall + Duration::from_secs(1);
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(config)
+            .user_agent(&self.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEPALIVE)
+            .connect_timeout(self.patience.connect)
+            .timeout(limit);
+        if route.proxy == Proxy::None {
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(|error| Cause::of(&error))
+    }
+
+    /// Whether the server of a loopback address answers a TLS greeting in TLS.
+    pub(crate) fn speaks_tls(&self, url: &Url) -> bool {
+        probe(url).is_some_and(|byte| matches!(byte, 0x15 | 0x16))
+    }
+}
+
+/// The first byte that a server answers to a TLS greeting.
+fn probe(url: &Url) -> Option<u8> {
+    let host = url.host_str()?.trim_matches(['[', ']']);
+    let address = (host, url.port_or_known_default()?).to_socket_addrs().ok()?.next()?;
+    let mut socket = TcpStream::connect_timeout(&address, PROBE).ok()?;
+    socket.set_read_timeout(Some(PROBE)).ok()?;
+    let config = Arc::new(tls::config(Trust::Skip).ok()?);
+    let name = ServerName::try_from(host.to_owned()).ok()?;
+    let mut connection = rustls::ClientConnection::new(config, name).ok()?;
+    let mut greeting = Vec::new();
+    connection.write_tls(&mut greeting).ok()?;
+    socket.write_all(&greeting).ok()?;
+    let mut byte = [0];
+    socket.read_exact(&mut byte).ok()?;
+    Some(byte[0])
+}

@@ -1,0 +1,175 @@
+//! TLS: whose certificates are believed.
+//!
+//! The machine's roots are read when the first certificate is to be judged, not before: a program that talks to a plain
+//! registry, or to none, doesn't pay for them.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+
+/// Whether certificates are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Trust {
+    /// As everybody does.
+    Verify,
+    /// Any certificate will do; for hosts that were listed as insecure.
+    Skip,
+}
+
+/// A configuration with ring, HTTP/1.1 and a [`Trust`].
+pub(super) fn config(trust: Trust) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::Verify => Arc::new(Machine { provider: provider.clone(), roots: OnceLock::new() }),
+        Trust::Skip => Arc::new(Anyone { provider: provider.clone() }),
+    };
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Believes what this machine believes (`SSL_CERT_FILE` and `SSL_CERT_DIR` included).
+#[derive(Debug)]
+struct Machine {
+    provider: Arc<CryptoProvider>,
+    roots: OnceLock<Result<Roots, String>>,
+}
+
+#[derive(Debug)]
+struct Roots {
+    certificates: Vec<CertificateDer<'static>>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl Machine {
+    fn roots(&self) -> Result<&Roots, Error> {
+        let roots = self.roots.get_or_init(|| Roots::load(&self.provider));
+        roots.as_ref().map_err(|reason| Error::General(reason.clone()))
+    }
+}
+
+impl Roots {
+    fn load(provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let found = rustls_native_certs::load_native_certs();
+        let certificates = found.certs;
+        let mut store = RootCertStore::empty();
+        let (n_usable, _) = store.add_parsable_certificates(certificates.iter().cloned());
+        if n_usable == 0 {
+            let reason = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+            return Err(format!("no root certificates on this machine{reason}"));
+        }
+        let builder = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone());
+        let verifier = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { certificates, verifier })
+    }
+
+    /// Whether an error only says that a self-signed certificate, itself a root here, is not meant for a server.
+    ///
+    /// `openssl req -x509` makes such certificates, everybody uses them for private registries, and everybody else
+    /// accepts them. Their dates were checked before.
+    fn is_pinned(&self, certificate: &CertificateDer<'_>, error: &Error) -> bool {
+        let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+        other.0.to_string().contains("CaUsedAsEndEntity")
+            && self.certificates.iter().any(|root| root.as_ref() == certificate.as_ref())
+    }
+}
+
+impl ServerCertVerifier for Machine {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let roots = self.roots()?;
+        let verdict = roots.verifier.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verdict {
+            Err(error) if roots.is_pinned(end_entity, &error) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Believes everybody.
+#[derive(Debug)]
+struct Anyone {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

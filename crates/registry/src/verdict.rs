@@ -1,0 +1,180 @@
+//! What an answer that is no success means.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::retry::{Again, Failure, retry_after};
+use crate::text::one_line;
+use crate::transport::{Exchange, Fault};
+
+/// The most of an error's body that is read.
+const LIMIT: u64 = 64 << 10;
+
+/// A refusal: the status and the registry's own words.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: String,
+    /// For the eyes of the user: one line, escaped.
+    pub(crate) said: String,
+    retry_after: Option<Duration>,
+}
+
+/// What a refusal is about, for the error's text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) what: &'a str,
+    pub(crate) registry: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) login: Option<&'a str>,
+}
+
+impl Refusal {
+    /// Reads an answer that is no success, its body included.
+    pub(crate) fn read(mut exchange: Exchange) -> Self {
+        let body = exchange.body.read_all(LIMIT).unwrap_or_default();
+        let (code, mut said) = complaint(&body).unwrap_or_default();
+        if said.is_empty() && is_html(&exchange.headers) && exchange.status.is_client_error() {
+            let media_type = media_type(&exchange.headers);
+            said = format!("not a registry? got {media_type}");
+        }
+        let retry_after = text_of(&exchange.headers, &RETRY_AFTER)
+            .and_then(|value| retry_after(value, SystemTime::now()));
+        Self { status: exchange.status, code, said, retry_after }
+    }
+
+    /// The failure that it is.
+    pub(crate) fn failure(self, subject: Subject<'_>) -> Failure {
+        let again = self.again();
+        let Subject { what, registry, host, login } = subject;
+        let (what, said) = (what.to_owned(), self.said);
+        let error = match (self.status.as_u16(), self.code.as_str()) {
+            (429, _) | (_, "TOOMANYREQUESTS") => {
+                Error::Refused { what, host: host.to_owned(), status: self.status.as_u16(), said }
+            }
+            (401 | 403, _) | (_, "UNAUTHORIZED" | "DENIED") => {
+                let login = login.map(str::to_owned);
+                Error::Unauthorised { what, registry: registry.to_owned(), login, said }
+            }
+            (404 | 410, _) | (_, "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN") => {
+                Error::NotFound { what, said }
+            }
+            (status, _) => Error::Refused { what, host: host.to_owned(), status, said },
+        };
+        Failure { error: Box::new(error), again }
+    }
+
+    fn again(&self) -> Again {
+        match (self.status.as_u16(), self.code.as_str()) {
+            (408 | 429 | 500 | 502 | 503 | 504, _) | (_, "TOOMANYREQUESTS") => {
+                self.retry_after.map_or(Again::Later, Again::After)
+            }
+            _ => Again::Never,
+        }
+    }
+}
+
+/// The code and the text of an error in the form of the distribution spec, or of a token server's.
+fn complaint(body: &[u8]) -> Option<(String, String)> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let first = json.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&json);
+    let text = |key: &str| first.get(key).and_then(Value::as_str).map(one_line);
+    let code = text("code").unwrap_or_default();
+    let message = ["message", "error_description", "details", "detail", "error"]
+        .into_iter()
+        .find_map(text)
+        .filter(|message| !message.is_empty());
+    let said = match (message, code.as_str()) {
+        (Some(message), "") => message,
+        (Some(message), code) => format!("{message} ({code})"),
+        (None, code) => code.to_owned(),
+    };
+    Some((code, said))
+}
+
+/// A fault of the connection as a failure.
+pub(crate) fn fault(fault: Fault, what: &str, host: &str) -> Failure {
+    let (what, host) = (what.to_owned(), host.to_owned());
+    match fault {
+        Fault::Connect(source) => {
+            Failure::passing(Error::Connection { what, step: "connecting to", host, source })
+        }
+        Fault::Broken(source) => {
+            Failure::passing(Error::Connection { what, step: "reading from", host, source })
+        }
+        Fault::Stalled(time) => {
+            Failure::passing(Error::Stalled { what, host, seconds: time.as_secs() })
+        }
+        Fault::Certificate(source) => Error::Certificate { what, host, source }.into(),
+        Fault::Cancelled => Error::Interrupted { what }.into(),
+        Fault::SetUp(source) => Error::SetUp { source }.into(),
+    }
+}
+
+/// A header as text.
+pub(crate) fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether a web page came.
+pub(crate) fn is_html(headers: &HeaderMap) -> bool {
+    let media_type = media_type(headers);
+    media_type.starts_with("text/html") || media_type.starts_with("application/xhtml")
+}
+
+/// The media type alone, without parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let whole = text_of(headers, &CONTENT_TYPE).unwrap_or_default();
+    one_line(whole.split(';').next().unwrap_or_default()).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use layer_format::{Trouble, Troubled as _};
+
+    #[track_caller]
+    fn check(status: u16, body: &str, text: &str, trouble: Trouble, again: Again) {
+        let (code, said) = complaint(body.as_bytes()).unwrap_or_default();
+        let status = StatusCode::from_u16(status).unwrap();
+        let refusal = Refusal { status, code, said, retry_after: None };
+        let subject = Subject { what: "app:1", registry: "r.test", host: "h.test", login: None };
+        let failure = refusal.failure(subject);
+        assert_eq!(failure.error.to_string(), text);
+        assert_eq!((failure.error.trouble(), failure.again), (trouble, again));
+    }
+
+    fn spec(code: &str, message: &str) -> String {
+        format!(r#"{{"errors":[{{"code":"{code}","message":"{message}","detail":null}}]}}"#)
+    }
+
+    #[test]
+    fn statuses_and_codes_tell_what_is_wrong() {
+        let (never, later) = (Again::Never, Again::Later);
+        let unknown = spec("MANIFEST_UNKNOWN", "manifest unknown");
+        let text = "app:1: not found: manifest unknown (MANIFEST_UNKNOWN)";
+        check(404, &unknown, text, Trouble::NotFound, never);
+        check(404, "", "app:1: not found", Trouble::NotFound, never);
+        let denied = spec("DENIED", "no\\nway\\u001b[1m");
+        let text = r"app:1: not authorised: no\nway\u{1b}[1m (DENIED)";
+        check(403, &denied, text, Trouble::Unauthorised, never);
+        check(401, "<html>", "app:1: not authorised", Trouble::Unauthorised, never);
+        let slow = spec("TOOMANYREQUESTS", "slow down");
+        let text = "app:1: h.test answered 429: slow down (TOOMANYREQUESTS)";
+        check(429, &slow, text, Trouble::Network, later);
+        check(503, "[]", "app:1: h.test answered 503", Trouble::Network, later);
+        check(400, "{}", "app:1: h.test answered 400", Trouble::Network, never);
+        let text = "app:1: not authorised: bad refresh token";
+        check(
+            401,
+            r#"{"error":"x","error_description":"bad refresh token"}"#,
+            text,
+            Trouble::Unauthorised,
+            never,
+        );
+    }
+}
