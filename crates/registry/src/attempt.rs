@@ -3,7 +3,7 @@
 use reqwest::header::{AUTHORIZATION, HeaderName, RANGE};
 use reqwest::{StatusCode, Url};
 
-use crate::auth::Renewed;
+use crate::auth::{Renewed, Shown};
 use crate::client::Shared;
 use crate::endpoint::is_loopback;
 use crate::error::Error;
@@ -41,6 +41,13 @@ pub(crate) struct Answer {
     pub(crate) host: String,
 }
 
+/// A request to the registry, and its answer.
+struct Asked {
+    shown: Shown,
+    request: Request,
+    exchange: Exchange,
+}
+
 impl Repository {
     /// Asks once. A login that the registry refuses is renewed once.
     pub(crate) fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {
@@ -51,33 +58,37 @@ impl Repository {
     }
 
     fn ask_registry(&self, call: &Call<'_>, kind: &str, name: &str) -> Result<Answer, Failure> {
-        let shared = self.shared();
         let host = self.endpoint().host();
         let subject = Subject { what: call.what, registry: self.registry(), host, login: None };
-        let mut has_renewed = false;
-        loop {
-            let shown = self.gate().show(shared, subject)?;
-            let build = |root| Request {
-                headers: call.headers.clone(),
-                authorization: shown.authorization.clone(),
-                ..Request::get(self.address(root, kind, name))
-            };
-            let (request, exchange) = (self.endpoint())
-                .send(&shared.transport, &build)
-                .map_err(|fault| verdict::fault(fault, call.what, host))?;
-            shared.note_warnings(self.registry(), &exchange.headers);
-            if exchange.status == StatusCode::UNAUTHORIZED && !has_renewed {
-                has_renewed = true;
-                let challenge = (&request.url, &exchange.headers);
-                match self.gate().renew(shared, subject, &shown, challenge)? {
-                    Renewed::Yes => continue,
-                    Renewed::No => {}
-                }
+        let mut asked = self.ask_once(call, kind, name)?;
+        if asked.exchange.status == StatusCode::UNAUTHORIZED {
+            let challenge = (&asked.request.url, &asked.exchange.headers);
+            let renewed = self.gate().renew(self.shared(), subject, &asked.shown, challenge)?;
+            if renewed == Renewed::Yes {
+                asked = self.ask_once(call, kind, name)?;
             }
-            let subject = Subject { login: shown.login.as_deref(), ..subject };
-            let (url, exchange) = shared.follow(call.what, &request, exchange)?;
-            return judge(call, subject, &url, exchange);
         }
+        let Asked { shown, request, exchange } = asked;
+        let subject = Subject { login: shown.login.as_deref(), ..subject };
+        let (url, exchange) = self.shared().follow(call.what, &request, exchange)?;
+        judge(call, subject, &url, exchange)
+    }
+
+    /// Asks the registry, showing what it is known to want.
+    fn ask_once(&self, call: &Call<'_>, kind: &str, name: &str) -> Result<Asked, Failure> {
+        let (shared, host) = (self.shared(), self.endpoint().host());
+        let subject = Subject { what: call.what, registry: self.registry(), host, login: None };
+        let shown = self.gate().show(shared, subject)?;
+        let build = |root| Request {
+            headers: call.headers.clone(),
+            authorization: shown.authorization.clone(),
+            ..Request::get(self.address(root, kind, name))
+        };
+        let (request, exchange) = (self.endpoint())
+            .send(&shared.transport, &build)
+            .map_err(|fault| verdict::fault(fault, call.what, host))?;
+        shared.note_warnings(self.registry(), &exchange.headers);
+        Ok(Asked { shown, request, exchange })
     }
 
     fn ask_elsewhere(&self, call: &Call<'_>, address: &str) -> Result<Answer, Failure> {
@@ -116,19 +127,17 @@ fn judge(
     url: &Url,
     exchange: Exchange,
 ) -> Result<Answer, Failure> {
-    let host = url.host_str().unwrap_or_default().to_owned();
+    let host = authority(url);
     let has_range = call.headers.iter().any(|(name, _)| *name == RANGE);
     let is_for_caller = has_range && exchange.status == StatusCode::RANGE_NOT_SATISFIABLE;
     if exchange.status.is_success() || is_for_caller {
         return Ok(Answer { exchange, host });
     }
-    // What the registry's name stands for is known to the user; another host's isn't.
-    let host = if url.origin().is_tuple() { authority(url) } else { host };
     Err(Refusal::read(exchange).failure(Subject { host: &host, ..subject }))
 }
 
 /// `host:port` as it stands in the address.
-fn authority(url: &Url) -> String {
+pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

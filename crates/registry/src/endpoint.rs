@@ -11,7 +11,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, Url};
 
 use crate::error::{Cause, Error};
-use crate::transport::{Exchange, Fault, Request, Transport};
+use crate::transport::{Exchange, Fault, Request, Transport, speaks_tls};
 
 /// The registry that names without a host mean, and its address.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -141,7 +141,7 @@ impl Endpoint {
             (None, Manner::Insecure) => (Scheme::Https, Scheme::Http),
         };
         let outcome = send(first);
-        if !self.suggests_other(&outcome, transport) {
+        if !self.suggests_other(&outcome) {
             return self.settle(first, outcome);
         }
         match self.settle(second, send(second)) {
@@ -165,11 +165,7 @@ impl Endpoint {
     }
 
     /// Whether the first try at an unknown registry looks as if it spoke the other scheme.
-    fn suggests_other(
-        &self,
-        outcome: &Result<(Request, Exchange), Fault>,
-        transport: &Transport,
-    ) -> bool {
+    fn suggests_other(&self, outcome: &Result<(Request, Exchange), Fault>) -> bool {
         let is_odd = match (self.manner, outcome) {
             (Manner::Loopback, Err(fault)) => matches!(fault, Fault::Broken(_)),
             (Manner::Loopback, Ok((_, exchange))) => {
@@ -180,7 +176,7 @@ impl Endpoint {
             }
             (_, Ok(_)) => false,
         };
-        let speaks_tls = || self.root(Scheme::Https).is_ok_and(|root| transport.speaks_tls(&root));
+        let speaks_tls = || self.root(Scheme::Https).is_ok_and(|root| speaks_tls(&root));
         is_odd && (self.manner != Manner::Loopback || speaks_tls())
     }
 }
@@ -203,7 +199,7 @@ mod tests {
     #[test]
     fn only_loopback_and_listed_hosts_may_be_plain() {
         let check = |registry: &str, expected| {
-            assert_eq!(manner(registry, &[]), Some(expected), "{registry}")
+            assert_eq!(manner(registry, &[]), Some(expected), "{registry}");
         };
         check("docker.io", Manner::Secure);
         check("ghcr.io:80", Manner::Secure);

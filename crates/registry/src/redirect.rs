@@ -26,12 +26,12 @@ impl Trail {
     ) -> Result<Url, &'static str> {
         let Some(here) = self.0.last() else { return Err("redirect from nowhere") };
         let mut next = here.join(location).map_err(|_| "malformed redirect")?;
+        check_scheme(here, &next, insecure)?;
         // A login in a Location would be somebody else's idea of who we are; a fragment is never sent.
         if next.set_username("").and_then(|()| next.set_password(None)).is_err() {
             return Err("malformed redirect");
         }
         next.set_fragment(None);
-        check_scheme(here, &next, insecure)?;
         if self.0.contains(&next) {
             return Err("redirect loop");
         }

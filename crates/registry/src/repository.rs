@@ -69,7 +69,7 @@ impl Repository {
         if expected > DOCUMENT_LIMIT {
             return Err(Error::TooLarge { what, limit: DOCUMENT_LIMIT });
         }
-        let raw = if MANIFEST_TYPES.contains(&descriptor.media_type.as_str()) {
+        let raw = if is_manifest(&descriptor.media_type) {
             self.raw_manifest(&digest.to_string(), Some(&digest), &what)?
         } else {
             let raw = self.blob(descriptor, 0)?.read_whole()?;
@@ -150,6 +150,11 @@ impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Repository").field(&self.shown).finish()
     }
+}
+
+/// Whether this is asked for where manifests are; whatever else a document claims to be, it is a blob.
+fn is_manifest(media_type: &str) -> bool {
+    media_type.contains("manifest") || media_type.contains("index")
 }
 
 /// Reads a manifest's bytes and checks them.

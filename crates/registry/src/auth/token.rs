@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
+use crate::attempt::authority;
 use crate::auth::challenge::Wicket;
 use crate::client::Shared;
 use crate::credentials::{Login, Secret};
@@ -15,9 +16,9 @@ use crate::transport::{Authorization, Request};
 use crate::verdict::{self, Refusal, Subject};
 
 /// The lifetime of a token that doesn't say.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 /// The longest that a token is kept, whatever it says.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const LONGEST: Duration = Duration::from_hours(24);
 /// A token is renewed so much before its end, or a fifth of a short lifetime.
 const MARGIN: Duration = Duration::from_secs(10);
 const LIMIT: u64 = 1 << 20;
@@ -51,7 +52,7 @@ pub(super) fn fetch(
         .map_err(|reason| Error::Protocol { what: what.to_owned(), reason })?;
     let request = request(realm, wanted);
     let asked = Instant::now();
-    let host = request.url.host_str().unwrap_or_default().to_owned();
+    let host = authority(&request.url);
     let exchange =
         shared.transport.send(&request).map_err(|fault| verdict::fault(fault, what, &host))?;
     let (url, mut exchange) = match request.method {
@@ -63,15 +64,13 @@ pub(super) fn fetch(
         return Err(refusal.failure(Subject { host: &host, ..wanted.subject }));
     }
     let is_html = verdict::is_html(&exchange.headers);
-    let media_type = verdict::media_type(&exchange.headers);
-    let host = url.host_str().unwrap_or_default();
+    let media_type = is_html.then(|| verdict::media_type(&exchange.headers));
+    let host = &authority(&url);
     let body = exchange.body.read_all(LIMIT).map_err(|fault| verdict::fault(fault, what, host))?;
-    parse(&body, asked).ok_or_else(|| {
-        let what = format!("{what}: token from {host}");
-        match is_html {
-            true => Error::NotARegistry { what, media_type }.into(),
-            false => Error::Protocol { what, reason: "not a token" }.into(),
-        }
+    let what = || format!("{what}: token from {host}");
+    parse(&body, asked).ok_or_else(|| match media_type {
+        Some(media_type) => Error::NotARegistry { what: what(), media_type }.into(),
+        None => Error::Protocol { what: what(), reason: "not a token" }.into(),
     })
 }
 
@@ -124,7 +123,7 @@ fn parse(body: &[u8], asked: Instant) -> Option<Token> {
         None | Some(0) => LIFETIME,
         Some(seconds) => Duration::from_secs(seconds).min(LONGEST),
     };
-    Some(Token { value, good_until: asked + lifetime - MARGIN.min(lifetime / 5) })
+    Some(Token { value, good_until: asked + lifetime.saturating_sub(MARGIN.min(lifetime / 5)) })
 }
 
 #[cfg(test)]

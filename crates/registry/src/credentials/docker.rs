@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn base64_is_read_in_all_its_forms() {
         let check = |text: &str, expected: Option<&[u8]>| {
-            assert_eq!(base64(text).as_deref(), expected, "{text}")
+            assert_eq!(base64(text).as_deref(), expected, "{text}");
         };
         check("", Some(b""));
         check("Zg==", Some(b"f"));

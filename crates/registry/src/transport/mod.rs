@@ -144,11 +144,11 @@ impl Transport {
         }
         builder.build().map_err(|error| Cause::of(&error))
     }
+}
 
-    /// Whether the server of a loopback address answers a TLS greeting in TLS.
-    pub(crate) fn speaks_tls(&self, url: &Url) -> bool {
-        probe(url).is_some_and(|byte| matches!(byte, 0x15 | 0x16))
-    }
+/// Whether the server of a loopback address answers a TLS greeting in TLS.
+pub(crate) fn speaks_tls(url: &Url) -> bool {
+    probe(url).is_some_and(|byte| matches!(byte, 0x15 | 0x16))
 }
 
 /// The first byte that a server answers to a TLS greeting.
