@@ -125,10 +125,7 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     check_registry(registry)?;
     check_repository(path)?;
     let is_short = registry == DEFAULT_REGISTRY && !path.contains('/');
-    if is_short
-        && registry.len() + path.len() == rest.len() + DEFAULT_REGISTRY.len()
-        && is_image_id(path)
-    {
+    if is_image_id(text) {
         return Err("64 hex digits are an image's ID, not a name");
     }
     let repository = if is_short { format!("library/{path}") } else { path.to_owned() };
@@ -247,6 +244,15 @@ mod tests {
         );
         let both: Reference = format!("nginx:1@{digest}").parse().unwrap();
         assert_eq!((both.tag(), both.wanted()), (Some("1"), digest));
+    }
+
+    #[test]
+    fn what_looks_like_an_id_may_be_spelled_out() {
+        check(
+            &format!("{HEX}:latest"),
+            &format!("docker.io/library/{HEX}:latest"),
+            &format!("{HEX}:latest"),
+        );
     }
 
     #[test]
