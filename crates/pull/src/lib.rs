@@ -82,7 +82,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     for name in &args.names {
         let repository = client.repository(name)?;
         let pulled = select::resolve(name, &repository, &choice, lease.as_ref().map(Lease::store));
-        images.push((pulled?, repository));
+        images.push((pulled.map_err(explain)?, repository));
     }
     let known = known(&images, lease.as_ref())?;
     let fetching =
@@ -102,6 +102,20 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     client.warnings().iter().for_each(|warning| io.warn(warning));
     report(&images, &known, &io.progress);
     Ok(())
+}
+
+/// Says what may help, where something does.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    let hint = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(registry::Error::Unauthorised { registry, .. }), _) => {
+            format!("log in: docker login {registry}")
+        }
+        (_, Some(layer_format::Error::NoPlatform { .. })) => {
+            "choose one with --platform".to_owned()
+        }
+        _ => return error,
+    };
+    cli::Failure::from_cause(error).hint(hint).into()
 }
 
 fn open_store(args: &Args) -> anyhow::Result<Lease> {

@@ -91,12 +91,12 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 
 /// Says how to choose, where there is a choice.
 fn explain(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref() {
-        Some(layer_format::Error::Ambiguous { .. }) => {
-            cli::Failure::from_cause(error).hint("choose one with --image NAME").into()
-        }
-        _ => error,
-    }
+    let hint = match error.downcast_ref() {
+        Some(layer_format::Error::Ambiguous { .. }) => "choose one with --image NAME",
+        Some(layer_format::Error::NoPlatform { .. }) => "choose one with --platform",
+        _ => return error,
+    };
+    cli::Failure::from_cause(error).hint(hint).into()
 }
 
 fn options(args: &Args) -> Options {
