@@ -82,7 +82,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     for name in &args.names {
         let repository = client.repository(name)?;
         let pulled = select::resolve(name, &repository, &choice, lease.as_ref().map(Lease::store));
-        images.push((pulled.map_err(explain)?, repository));
+        images.push((pulled.map_err(|error| explain(error, name))?, repository));
     }
     let known = known(&images, lease.as_ref())?;
     let fetching =
@@ -105,7 +105,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 /// Says what may help, where something does.
-fn explain(error: anyhow::Error) -> anyhow::Error {
+fn explain(error: anyhow::Error, name: &Reference) -> anyhow::Error {
     let hint = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(registry::Error::Unauthorised { registry, .. }), _) => {
             format!("log in: docker login {registry}")
@@ -113,8 +113,11 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
         (_, Some(layer_format::Error::NoPlatform { .. })) => {
             "choose one with --platform".to_owned()
         }
-        _ => return error,
+        (Some(_), _) => return error,
+        // The registry's errors name the image by themselves.
+        _ => return error.context(name.to_string()),
     };
+    let error = if error.is::<registry::Error>() { error } else { error.context(name.to_string()) };
     cli::Failure::from_cause(error).hint(hint).into()
 }
 
