@@ -46,6 +46,27 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory that was to be an OCI layout and isn't.
+    #[error("{}: not an OCI layout", shown(path))]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file that was named and isn't there.
+    #[error("{}", shown(path))]
+    NoSuchFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A layout that was to hold an image and holds none.
+    #[error("{}: no image in this layout", shown(path))]
+    NoImage {
+        /// The layout.
+        path: PathBuf,
+    },
     /// Neither an environment variable nor a home directory says where the store is.
     #[error("no place for the store: set STRATA_STORE or HOME")]
     NoPlace,
@@ -102,10 +123,15 @@ impl Troubled for Error {
             Self::Layer(inner) => inner.trouble(),
             Self::Io { .. } => Trouble::Failed,
             Self::MalformedJson { .. } | Self::Malformed { .. } => Trouble::Untrusted,
-            Self::NotAStore { .. } | Self::NoPlace | Self::Ambiguous { .. } => Trouble::Usage,
-            Self::NotFound { .. } | Self::MissingBlob { .. } | Self::Incomplete { .. } => {
-                Trouble::NotFound
-            }
+            Self::NotAStore { .. }
+            | Self::NotALayout { .. }
+            | Self::NoPlace
+            | Self::Ambiguous { .. } => Trouble::Usage,
+            Self::NoSuchFile { .. }
+            | Self::NoImage { .. }
+            | Self::NotFound { .. }
+            | Self::MissingBlob { .. }
+            | Self::Incomplete { .. } => Trouble::NotFound,
         }
     }
 }

@@ -55,6 +55,7 @@ mod notes;
 mod owned;
 mod partial;
 mod reach;
+mod source;
 mod store;
 
 pub use error::Error;
@@ -64,6 +65,7 @@ pub use image::{Image, STRATA_INDEX};
 pub use lease::Lease;
 pub use notes::{Origin, Target};
 pub use partial::{Claim, Partial};
+pub use source::{Location, Source};
 pub use store::Store;
 
 /// What everything here returns.

@@ -4,9 +4,9 @@
 //! was checked ([`pipeline`]), and nothing outside it is touched (the `rootfs` crate).
 
 mod pipeline;
-mod source;
 mod target;
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -14,9 +14,8 @@ use cli::Io;
 use layer_format::archive::Choice;
 use layer_format::{Platform, trouble_of};
 use rootfs::{Applier, Options, Owner, Report, SymlinkedDirs};
-use store::Store;
+use store::{Location, Source, Store};
 
-use crate::source::Source;
 use crate::target::Target;
 
 /// Unpack an image into a directory
@@ -74,7 +73,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     // The store is a help here, not a need, unless the image is in it: it remembers what was verified before.
     let store = path.and_then(Store::open);
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
-    let mut source = Source::open(&args.from, store.as_ref(), io)?;
+    let mut source = open(&args.from, store.as_ref(), io)?;
     let image = source.image(&choice).map_err(explain)?;
     let store = store.ok();
     let target = Target::prepare(&args.dir)?;
@@ -89,12 +88,42 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says how to choose, where there is a choice.
-fn explain(error: anyhow::Error) -> anyhow::Error {
-    let hint = match error.downcast_ref() {
-        Some(layer_format::Error::Ambiguous { .. }) => "choose one with --image NAME",
-        Some(layer_format::Error::NoPlatform { .. }) => "choose one with --platform",
-        _ => return error,
+/// Opens what IMAGE means.
+fn open(
+    text: &str,
+    store: Result<&Store, &store::Error>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Source> {
+    match Location::from(text) {
+        Location::Input => {
+            let input = io.input.take_binary()?;
+            let file = input.as_regular_file().map(File::try_clone).transpose();
+            let file = file.context("opening standard input")?;
+            Source::from_input(input, file, store.ok()).context("standard input")
+        }
+        Location::Path(path) => Ok(Source::at(&path, store.ok())?),
+        Location::Archive(path) => Ok(Source::archive(&path, store.ok())?),
+        Location::Layout(path) => Ok(Source::layout(&path)?),
+        Location::Dir(_) | Location::Layer(_) => {
+            Err(cli::usage(format!("{text}: only an image can be unpacked")).into())
+        }
+        Location::Stored(name) => match store {
+            Ok(store) => Ok(Source::stored(store.clone(), name)),
+            Err(error) => {
+                let message = format!("opening the store: {error}");
+                Err(cli::Failure::new(cli::Code::Failed, message).into())
+            }
+        },
+    }
+}
+
+/// Says what to do about an image that isn't there, or is one of several.
+fn explain(error: store::Error) -> anyhow::Error {
+    use layer_format::Error::Ambiguous;
+    let hint = match &error {
+        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
+        store::Error::Layer(Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
+        _ => return error.into(),
     };
     cli::Failure::from_cause(error).hint(hint).into()
 }

@@ -20,10 +20,9 @@ use layer_format::layer::Reader;
 use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
 use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
-use store::Store;
+use store::{Source, Store};
 
 use crate::layer_name;
-use crate::source::Source;
 
 /// How many chunks wait between two stages: enough that none waits for a wake-up, few enough to stay in cache.
 const DEPTH: usize = 8;
