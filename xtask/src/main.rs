@@ -3,7 +3,6 @@
 mod bench;
 mod ci;
 mod commands;
-#[cfg(any())] // Compiled once the kit and the programs are there.
 mod demo;
 mod dist;
 mod docs;
@@ -21,6 +20,8 @@ use clap::Parser;
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 enum Chore {
+    /// Show the main job, on a registry of its own with an image of this machine's files
+    Demo,
     /// Run every check that must pass before a change goes in, the cheap ones first
     Ci,
     /// Run all tests and doctests
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
 
 fn carry_out(chore: Chore) -> anyhow::Result<()> {
     match chore {
+        Chore::Demo => demo::demo(),
         Chore::Ci => ci::run_steps(),
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),

@@ -1,5 +1,6 @@
 //! The one place where xtask starts other programs and talks.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -48,7 +49,17 @@ fn command(line: &[&str]) -> Command {
     let (program, arguments) = line.split_first().expect("a command line names a program");
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_xtask(name)) {
+        command.env_remove(name);
+    }
     command
+}
+
+/// What cargo tells xtask about xtask. Some build scripts look at it, and would run again for every other value.
+fn is_of_xtask(name: &OsStr) -> bool {
+    ["CARGO_MANIFEST_", "CARGO_PKG_"]
+        .iter()
+        .any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
 }
 
 fn show(line: &[&str]) -> String {

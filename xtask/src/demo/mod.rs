@@ -45,6 +45,7 @@ fn tour(terminal: &Terminal, name: &str) -> anyhow::Result<()> {
     say("# Once more: what the store has is not fetched again.");
     let again = terminal.read(&format!("pull --no-stream {name}"))?;
     ensure!(again.contains("Already exists"), "the second pull fetched layers again");
+    say("# On a machine with internet, `pull alpine | unpack rootfs` is the same thing.");
     Ok(())
 }
 

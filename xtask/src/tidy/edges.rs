@@ -26,7 +26,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("proptest", TESTS_ONLY),
     ("reqwest", &["registry"]),
     ("ring", &["layer-format"]),
-    ("rustix", &["rootfs", "store", "cli", "tests"]),
+    ("rustix", &["rootfs", "store", "cli", "unpack", "tests"]),
     ("rustls", &["registry"]),
     ("rustls-native-certs", &["registry"]),
     ("serde", &["layer-format", "store", "registry", COMMANDS]),
@@ -34,7 +34,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("sha2", &["layer-format", "tests"]),
     ("signal-hook", &["cli"]),
     ("tar", &["layer-format", "tests"]),
-    ("tempfile", &["commit", "tests"]),
+    ("tempfile", &["store", "commit", "unpack", "tests"]),
     ("thiserror", &["layer-format", "store", "registry", "rootfs"]),
     ("zstd", &["layer-format", "tests"]),
 ];

@@ -105,8 +105,9 @@ fn is_code(line: &str) -> bool {
 }
 
 fn forbidden(path: &str, line: &str) -> Option<&'static str> {
-    if line.starts_with("pub use ") && !path.ends_with("/lib.rs") {
-        return Some("only a lib.rs re-exports");
+    let is_front_page = path.ends_with("/lib.rs") || path.ends_with("/mod.rs");
+    if line.starts_with("pub use ") && !is_front_page {
+        return Some("only a front page re-exports: a lib.rs or a mod.rs");
     }
     let line = line.trim();
     let item = line
@@ -205,12 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_front_page_of_a_crate_re_exports() {
+    fn only_a_front_page_re_exports() {
         check_file("a/src/lib.rs", &format!("{PAGE}pub use x::Y;\n"), &[]);
+        check_file("a/src/x/mod.rs", &format!("{PAGE}pub use y::Z;\n"), &[]);
         check_file(
-            "a/src/x/mod.rs",
-            &format!("{PAGE}pub use y::Z;\n"),
-            &["a/src/x/mod.rs:2: only a lib.rs re-exports"],
+            "a/src/x/y.rs",
+            &format!("{PAGE}pub use z::Z;\n"),
+            &["a/src/x/y.rs:2: only a front page re-exports: a lib.rs or a mod.rs"],
         );
     }
 
