@@ -5,6 +5,7 @@
 //! pause runs only while somebody waits. The thread isn't joined: it may be waiting for a peer that never answers, and
 //! ends by the client's own time limit when nobody is left to read.
 
+use std::error::Error;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -223,15 +224,15 @@ fn read_fault(error: &io::Error) -> Fault {
 
 /// Whether the handshake failed for the peer's certificate, which trying again doesn't cure.
 fn refuses_certificate(error: &reqwest::Error) -> bool {
-    let mut link: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut link: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = link {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let tls = error.downcast_ref::<rustls::Error>().or(inner);
+        let tls = error.downcast_ref::<rustls::Error>();
         if matches!(tls, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_))) {
             return true;
         }
-        link = error.source();
+        // What an io::Error was made of is not its source; that would be the source of that.
+        let made_of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        link = made_of.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     false
 }

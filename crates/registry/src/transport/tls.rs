@@ -61,16 +61,24 @@ impl Machine {
 impl Roots {
     fn load(provider: &Arc<CryptoProvider>) -> Result<Self, String> {
         let found = rustls_native_certs::load_native_certs();
-        let certificates = found.certs;
+        let reason = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+        let none = || format!("no root certificates on this machine{reason}");
+        Self::of(found.certs, provider)?.ok_or_else(none)
+    }
+
+    /// Nothing if none of the certificates is of use.
+    fn of(
+        certificates: Vec<CertificateDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Self>, String> {
         let mut store = RootCertStore::empty();
         let (n_usable, _) = store.add_parsable_certificates(certificates.iter().cloned());
         if n_usable == 0 {
-            let reason = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-            return Err(format!("no root certificates on this machine{reason}"));
+            return Ok(None);
         }
         let builder = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone());
         let verifier = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self { certificates, verifier })
+        Ok(Some(Self { certificates, verifier }))
     }
 
     /// Whether an error only says that a self-signed certificate, itself a root here, is not meant for a server.
@@ -171,5 +179,50 @@ impl ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    /// For localhost, signed by itself and marked as an authority, from 2026-11-21 to 2126-10-28.
+    const PINNED: &str = "-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUPC/HotN4gZqRo1v5QSQvYBuBCOAwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA1MjUwOFoYDzIxMjYxMDI4
+MDUyNTA4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAT0YnsEVr1GE17bsjoX0xhO9TG3Vsxsej2KDWOgXWpuEzjF8LzRjOX7
+mWuFRL3rz6W3Gju/8AhwV+Hj8/QQMz6jo28wbTAdBgNVHQ4EFgQUpp/VDycNNBLR
+Cb9LHsj+/Is1EFQwHwYDVR0jBBgwFoAUpp/VDycNNBLRCb9LHsj+/Is1EFQwDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDSAAwRQIhAJd+ZytyWBFmpPvw4WUEdX5SBUpZXTXUqsO3pObE2LQOAiAi
+eq9xm56tJdBeCEjkP0j032swKWRNCPq5TkYnIuO7kg==
+-----END CERTIFICATE-----";
+
+    fn judge(name: &'static str, days_since_1970: u64) -> Result<ServerCertVerified, Error> {
+        let certificate = CertificateDer::from_pem_slice(PINNED.as_bytes()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let roots = Roots::of(vec![certificate.clone()], &provider).unwrap();
+        let machine = Machine { provider, roots: OnceLock::from(roots.ok_or_else(String::new)) };
+        let now = UnixTime::since_unix_epoch(Duration::from_hours(24 * days_since_1970));
+        machine.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now)
+    }
+
+    #[test]
+    fn a_self_signed_root_is_good_for_its_own_name_and_time() {
+        judge("localhost", 25_000).unwrap();
+        assert!(judge("example.org", 25_000).is_err(), "another name");
+        assert!(judge("localhost", 10_000).is_err(), "before its time");
+        assert!(judge("localhost", 60_000).is_err(), "after its time");
+    }
+
+    #[test]
+    fn no_usable_root_is_told() {
+        let provider = Arc::new(ring::default_provider());
+        assert!(Roots::of(vec![], &provider).unwrap().is_none());
     }
 }

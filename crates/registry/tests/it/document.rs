@@ -1,0 +1,251 @@
+//! Manifests and other small documents.
+
+use std::time::{Duration, Instant};
+
+use kit::{Fault, Image, Index, Layer, Registry};
+use layer_format::{Algorithm, Descriptor, Digest, Document, Hasher, Trouble, media_type};
+use registry::{Error, Options, Repository};
+
+use crate::script::{Script, answer};
+use crate::support::{check, impatient, open, open_with, options};
+
+fn image() -> Image {
+    Image::new().layer(Layer::new().file("etc/motd", "hello\n"))
+}
+
+fn with_image() -> (Registry, Repository) {
+    let registry = Registry::start();
+    registry.add("app:1", image());
+    let repository = open(&registry);
+    (registry, repository)
+}
+
+fn with_image_and(fault: Fault) -> (Registry, Repository) {
+    let (registry, repository) = with_image();
+    registry.fault(fault);
+    (registry, repository)
+}
+
+#[track_caller]
+fn is_whole(repository: &Repository) {
+    let (document, digest) = repository.manifest("1").unwrap();
+    assert_eq!(digest.to_string(), image().digest());
+    assert_eq!(Digest::of(document.raw()), digest);
+}
+
+#[test]
+fn a_manifest_is_had_by_tag_and_by_digest() {
+    let (registry, repository) = with_image();
+    is_whole(&repository);
+    let (document, _) = repository.manifest(&image().digest()).unwrap();
+    let Document::Manifest(manifest) = document else { panic!("no manifest") };
+    let config = repository.document(&manifest.config).unwrap();
+    assert_eq!(Digest::of(&config), manifest.config.digest);
+    let request = &registry.requests()[0];
+    assert!(request.header("Accept").unwrap().contains(media_type::DOCKER_INDEX));
+    assert!(request.header("User-Agent").unwrap().starts_with("strata/"));
+    assert!(request.authorization.is_none());
+}
+
+#[test]
+fn an_index_leads_to_its_manifests() {
+    let registry = Registry::start();
+    let index = Index::new().image(&image());
+    registry.add("app:1", &index);
+    let repository = open(&registry);
+    let (document, _) = repository.manifest("1").unwrap();
+    let Document::Index(index) = document else { panic!("no index") };
+    let raw = repository.document(&index.manifests[0]).unwrap();
+    assert_eq!(Digest::of(&raw).to_string(), image().digest());
+    let wrong_size = Descriptor { size: 7, ..index.manifests[0].clone() };
+    let error = repository.document(&wrong_size).unwrap_err();
+    assert!(matches!(error, Error::SizeMismatch { expected: 7, .. }), "{error}");
+}
+
+#[test]
+fn what_is_not_there_is_said_in_the_registrys_words() {
+    let (registry, repository) = with_image();
+    let error = repository.manifest("nope").unwrap_err();
+    let name = registry.name("app");
+    let text = format!("{name}:nope: not found: manifest unknown (MANIFEST_UNKNOWN)");
+    check(&error, Trouble::NotFound, &text);
+    let digest = Digest::of(b"nope");
+    let error = repository.manifest(&digest.to_string()).unwrap_err();
+    let text =
+        format!("{name}@sha256:{}: not found: manifest unknown (MANIFEST_UNKNOWN)", digest.short());
+    check(&error, Trouble::NotFound, &text);
+    assert_eq!(registry.requests().len(), 2);
+}
+
+#[test]
+fn a_web_page_is_no_registry() {
+    let (registry, repository) = with_image_and(Fault::on("manifests/").html());
+    let error = repository.manifest("1").unwrap_err();
+    let text = format!("{}:1: not a registry? got text/html", registry.name("app"));
+    check(&error, Trouble::Untrusted, &text);
+    let page = answer(404, "Content-Type: text/html\r\n", b"<html>");
+    let script = Script::plain(vec![page]);
+    let name = format!("{}/app", script.host);
+    let error = open_with(options(), &name).manifest("1").unwrap_err();
+    let text = format!("{name}:1: not found: not a registry? got text/html");
+    check(&error, Trouble::NotFound, &text);
+}
+
+#[test]
+fn garbage_is_no_manifest() {
+    let garbage = Fault::on("manifests/").body("application/json", "{\"a\":");
+    let (registry, repository) = with_image_and(garbage.header("Docker-Content-Digest", ""));
+    let error = repository.manifest("1").unwrap_err();
+    let start = format!("{}:1: malformed manifest: ", registry.name("app"));
+    assert!(crate::support::chain(&error).starts_with(&start), "{error}");
+}
+
+#[test]
+fn a_manifest_of_five_mebibytes_is_not_read() {
+    for fault in [Fault::on(""), Fault::on("").chunked()] {
+        let (registry, repository) = with_image_and(fault.lengthen(5 << 20));
+        let error = repository.manifest("1").unwrap_err();
+        let text = format!("{}:1 is larger than 4194304 bytes", registry.name("app"));
+        check(&error, Trouble::Untrusted, &text);
+        let huge = Descriptor::new(media_type::OCI_CONFIG, Digest::of(b""), 5 << 20);
+        let error = repository.document(&huge).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+        assert_eq!(registry.requests().len(), 1);
+    }
+}
+
+#[test]
+fn other_bytes_than_promised_are_refused() {
+    let (_registry, repository) = with_image_and(Fault::on("/").flip(3));
+    for wanted in ["1", &image().digest()] {
+        let error = repository.manifest(wanted).unwrap_err();
+        assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    }
+    let config = image().config_blob();
+    let config = Descriptor::new(
+        media_type::OCI_CONFIG,
+        config.digest.parse().unwrap(),
+        config.bytes.len() as u64,
+    );
+    let error = repository.document(&config).unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+}
+
+#[test]
+fn the_digest_that_the_registry_says_must_be_right() {
+    let other = Digest::of(b"other").to_string();
+    let fault = Fault::on("manifests/").header("Docker-Content-Digest", &other);
+    let (_registry, repository) = with_image_and(fault);
+    assert!(matches!(repository.manifest("1"), Err(Error::DigestMismatch { .. })));
+    let fault = Fault::on("manifests/").header("Docker-Content-Digest", "md5:00");
+    let (_registry, repository) = with_image_and(fault);
+    is_whole(&repository);
+}
+
+#[test]
+fn a_busy_registry_is_asked_again_when_it_says() {
+    let fault = Fault::on("manifests/").times(1).status(429).header("Retry-After", "1");
+    let (registry, repository) = with_image_and(fault);
+    let started = Instant::now();
+    is_whole(&repository);
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    assert_eq!(registry.requests().len(), 2);
+}
+
+#[test]
+fn a_registry_that_wants_an_hour_is_given_up_at_once() {
+    let fault = Fault::on("manifests/").status(429).header("Retry-After", "3600");
+    let (registry, repository) = with_image_and(fault);
+    let error = repository.manifest("1").unwrap_err();
+    let text = format!(
+        "{}:1: {} answered 429: slow down (TOOMANYREQUESTS)",
+        registry.name("app"),
+        registry.host()
+    );
+    check(&error, Trouble::Network, &text);
+    assert_eq!(registry.requests().len(), 1);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_no_oftener_than_agreed() {
+    for status in [408, 500, 502, 503, 504] {
+        let fault = Fault::on("manifests/").times(4).status(status);
+        let (_registry, repository) = with_image_and(fault);
+        is_whole(&repository);
+    }
+    let (registry, repository) = with_image_and(Fault::on("manifests/").status(503));
+    let error = repository.manifest("1").unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 503, .. }), "{error}");
+    assert_eq!(registry.requests().len(), 5);
+}
+
+#[test]
+fn what_will_not_pass_is_asked_once() {
+    for status in [400, 401, 403, 404, 405] {
+        let (registry, repository) = with_image_and(Fault::on("manifests/").status(status));
+        assert!(repository.manifest("1").is_err());
+        assert_eq!(registry.requests().len(), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_manifest_that_breaks_off_is_read_again() {
+    for fault in [
+        Fault::on("manifests/").times(2).close_after(20),
+        Fault::on("manifests/").times(2).hang_up(),
+        Fault::on("manifests/").times(2).chunked().close_after(20),
+    ] {
+        let (_registry, repository) = with_image_and(fault);
+        is_whole(&repository);
+    }
+}
+
+#[test]
+fn a_registry_that_says_nothing_is_given_up() {
+    let registry = Registry::start();
+    registry.add("app:1", image());
+    registry.fault(Fault::on("manifests/").delay(Duration::from_mins(1)));
+    let mut options = Options { connect: Duration::from_millis(200), ..impatient() };
+    options.retries.consecutive = 2;
+    let repository = open_with(options, &registry.name("app"));
+    let started = Instant::now();
+    let error = repository.manifest("1").unwrap_err();
+    assert!(matches!(error, Error::Stalled { .. }), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn nobody_there_is_trouble_with_the_network() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let error = open_with(options(), &format!("{host}/app")).manifest("1").unwrap_err();
+    let text = format!("{host}/app:1: connecting to {host}: Connection refused (os error 111)");
+    check(&error, Trouble::Network, &text);
+}
+
+#[test]
+fn sha512_is_as_good() {
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(b"config");
+    let digest = hasher.finish();
+    let descriptor = Descriptor::new(media_type::OCI_CONFIG, digest, 6);
+    let script = Script::plain(vec![answer(200, "", b"config"), answer(200, "", b"c0nfig")]);
+    let repository = open_with(options(), &format!("{}/app", script.host));
+    assert_eq!(repository.document(&descriptor).unwrap(), b"config");
+    assert!(script.requests()[0].starts_with(&format!("GET /v2/app/blobs/{digest} ")));
+    let error = repository.document(&descriptor).unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+}
+
+#[test]
+fn warnings_are_kept_for_the_user() {
+    let registry = Registry::start();
+    registry.add("app:1", image());
+    registry.fault(Fault::on("").header("Warning", r#"299 - "this tag goes away""#));
+    let client = registry::Client::new(options()).unwrap();
+    let repository = client.repository(&registry.name("app").parse().unwrap()).unwrap();
+    is_whole(&repository);
+    is_whole(&repository);
+    assert_eq!(client.warnings(), [format!("{}: this tag goes away", registry.host())]);
+}

@@ -1,0 +1,11 @@
+//! What this crate does on a network, against the kit's registry and servers that recite a script.
+
+#![cfg(test)]
+
+mod blob;
+mod document;
+mod login;
+mod redirect;
+mod script;
+mod support;
+mod tls;

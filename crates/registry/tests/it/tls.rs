@@ -1,0 +1,95 @@
+//! TLS on loopback, and which scheme a registry there speaks.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use layer_format::{Trouble, Troubled as _};
+use registry::{Error, Options};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, Stream};
+
+use crate::script::{ReadWrite, Script, answer};
+use crate::support::{chain, descriptor, open_with, options};
+
+/// For localhost and 127.0.0.1, signed by itself, good for a hundred years.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUPC/HotN4gZqRo1v5QSQvYBuBCOAwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA1MjUwOFoYDzIxMjYxMDI4
+MDUyNTA4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAT0YnsEVr1GE17bsjoX0xhO9TG3Vsxsej2KDWOgXWpuEzjF8LzRjOX7
+mWuFRL3rz6W3Gju/8AhwV+Hj8/QQMz6jo28wbTAdBgNVHQ4EFgQUpp/VDycNNBLR
+Cb9LHsj+/Is1EFQwHwYDVR0jBBgwFoAUpp/VDycNNBLRCb9LHsj+/Is1EFQwDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDSAAwRQIhAJd+ZytyWBFmpPvw4WUEdX5SBUpZXTXUqsO3pObE2LQOAiAi
+eq9xm56tJdBeCEjkP0j032swKWRNCPq5TkYnIuO7kg==
+-----END CERTIFICATE-----";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHhn0ybOe99P7fRY2
+3uVX8QAz209wqtKCfi9/YaEGBjKhRANCAAT0YnsEVr1GE17bsjoX0xhO9TG3Vsxs
+ej2KDWOgXWpuEzjF8LzRjOX7mWuFRL3rz6W3Gju/8AhwV+Hj8/QQMz6j
+-----END PRIVATE KEY-----";
+
+fn config() -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
+}
+
+/// A server that speaks TLS, and to whoever doesn't says `to_plain`.
+fn secure(to_plain: &'static [u8], answers: Vec<Vec<u8>>) -> Script {
+    let config = config();
+    Script::start(
+        answers,
+        move |mut socket: &TcpStream, talk: &mut dyn FnMut(&mut dyn ReadWrite)| {
+            let mut first = [0];
+            if socket.peek(&mut first).is_ok_and(|n| n == 1) && first[0] != 0x16 {
+                drop(std::io::Write::write_all(&mut socket, to_plain));
+                return;
+            }
+            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            talk(&mut Stream::new(&mut connection, &mut socket));
+        },
+    )
+}
+
+const AS_GO: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+const AS_OPENSSL: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
+const AS_OTHERS: &[u8] = b"";
+
+#[test]
+fn a_registry_on_loopback_may_speak_tls() {
+    for to_plain in [AS_GO, AS_OPENSSL, AS_OTHERS] {
+        let script = secure(to_plain, vec![answer(200, "", b"hi"), answer(200, "", b"hi")]);
+        let insecure = vec![script.host.clone()];
+        let name = format!("{}/app", script.host);
+        let error = open_with(options(), &name).document(&descriptor(b"hi")).unwrap_err();
+        assert!(matches!(error, Error::Certificate { .. }), "{error:?}");
+        assert_eq!(error.trouble(), Trouble::Untrusted);
+        assert!(chain(&error).contains("invalid peer certificate"), "{}", chain(&error));
+        let repository = open_with(Options { insecure, ..options() }, &name);
+        assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+        assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+    }
+}
+
+#[test]
+fn a_listed_host_may_be_plain() {
+    let registry = kit::Registry::start();
+    registry.add_blob("app", "hi");
+    let insecure = vec!["127.0.0.1".to_owned()];
+    let repository = open_with(Options { insecure, ..options() }, &registry.name("app"));
+    assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+}
+
+#[test]
+fn a_plain_registry_that_refuses_a_request_stays_plain() {
+    let script = Script::plain(vec![answer(400, "Content-Type: text/plain\r\n", b"no")]);
+    let error = open_with(options(), &format!("{}/app", script.host)).document(&descriptor(b"hi"));
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 400, .. }), "{error:?}");
+}
