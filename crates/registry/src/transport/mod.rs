@@ -151,17 +151,17 @@ pub(crate) fn speaks_tls(url: &Url) -> bool {
     probe(url).is_some_and(|byte| matches!(byte, 0x15 | 0x16))
 }
 
-/// The first byte that a server answers to a TLS greeting.
+/// The first byte that a server answers to a TLS greeting, at whichever of its addresses it listens.
 fn probe(url: &Url) -> Option<u8> {
     let host = url.host_str()?.trim_matches(['[', ']']);
-    let address = (host, url.port_or_known_default()?).to_socket_addrs().ok()?.next()?;
-    let mut socket = TcpStream::connect_timeout(&address, PROBE).ok()?;
-    socket.set_read_timeout(Some(PROBE)).ok()?;
     let config = Arc::new(tls::config(Trust::Skip).ok()?);
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let mut connection = rustls::ClientConnection::new(config, name).ok()?;
     let mut greeting = Vec::new();
     connection.write_tls(&mut greeting).ok()?;
+    let mut addresses = (host, url.port_or_known_default()?).to_socket_addrs().ok()?;
+    let mut socket = addresses.find_map(|it| TcpStream::connect_timeout(&it, PROBE).ok())?;
+    socket.set_read_timeout(Some(PROBE)).ok()?;
     socket.write_all(&greeting).ok()?;
     let mut byte = [0];
     socket.read_exact(&mut byte).ok()?;

@@ -81,15 +81,19 @@ impl Roots {
         Ok(Some(Self { certificates, verifier }))
     }
 
-    /// Whether an error only says that a self-signed certificate, itself a root here, is not meant for a server.
+    /// Whether a certificate is itself a root here.
     ///
-    /// `openssl req -x509` makes such certificates, everybody uses them for private registries, and everybody else
-    /// accepts them. Their dates were checked before.
-    fn is_pinned(&self, certificate: &CertificateDer<'_>, error: &Error) -> bool {
-        let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
-        other.0.to_string().contains("CaUsedAsEndEntity")
-            && self.certificates.iter().any(|root| root.as_ref() == certificate.as_ref())
+    /// `openssl req -x509` makes certificates that sign themselves and are marked as an authority; everybody uses them
+    /// for private registries, and everybody else accepts them. Their dates are checked before that mark.
+    fn pins(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|root| root.as_ref() == certificate.as_ref())
     }
+}
+
+/// Whether a certificate was refused only because it is an authority's.
+fn is_authority(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+    other.0.to_string().contains("CaUsedAsEndEntity")
 }
 
 impl ServerCertVerifier for Machine {
@@ -110,10 +114,12 @@ impl ServerCertVerifier for Machine {
             now,
         );
         match verdict {
-            Err(error) if roots.is_pinned(end_entity, &error) => {
+            Err(error) if is_authority(&error) && roots.pins(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
+            // Nobody here knows it, and that is what its owner should be told.
+            Err(error) if is_authority(&error) => Err(CertificateError::UnknownIssuer.into()),
             verdict => verdict,
         }
     }

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, Stream};
 
 use crate::script::{ReadWrite, Script, answer};
-use crate::support::{chain, descriptor, open_with, options};
+use crate::support::{descriptor, open_with, options};
 
 /// For localhost and 127.0.0.1, signed by itself, good for a hundred years.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
@@ -70,7 +70,6 @@ fn a_registry_on_loopback_may_speak_tls() {
         let error = open_with(options(), &name).document(&descriptor(b"hi")).unwrap_err();
         assert!(matches!(error, Error::Certificate { .. }), "{error:?}");
         assert_eq!(error.trouble(), Trouble::Untrusted);
-        assert!(chain(&error).contains("invalid peer certificate"), "{}", chain(&error));
         let repository = open_with(Options { insecure, ..options() }, &name);
         assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
         assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
