@@ -98,6 +98,7 @@ fn every_flipped_bit_is_noticed() {
         let mut damaged = bytes.clone();
         damaged[position] ^= 1 << (position % 8);
         assert!(read_stream(&damaged).is_err(), "byte {position}");
+        assert!(read_file(&damaged).is_err(), "byte {position} in place");
     }
 }
 

@@ -43,17 +43,15 @@ impl<R: BufRead> Blocks<R> {
         self.is_clean
     }
 
-    /// Lets `skip` leave out the rest of the current content and its padding, as a file can without reading them. It is
-    /// given the number of bytes and says how many there were; `false` if the content ended early.
+    /// Lets `skip` leave out the rest of the current content, as a file can without reading it. It is given the number
+    /// of bytes and says how many there were; `false` if the content ended early. The padding is still looked at.
     pub(super) fn skip_with(
         &mut self,
         skip: impl FnOnce(&mut R, u64) -> io::Result<u64>,
     ) -> Result<bool, Error> {
-        let wanted = self.content.saturating_add(self.padding);
-        let skipped = skip(&mut self.inner, wanted)
+        let skipped = skip(&mut self.inner, self.content)
             .map_err(|source| Error::io("reading the archive", source))?;
-        let is_there = skipped >= self.content;
-        self.padding = 0;
+        let is_there = skipped == self.content;
         self.content = 0;
         Ok(is_there)
     }

@@ -1,0 +1,16 @@
+//! Pipelines of the real binaries: several programs, real pipes, the kit's registry, strangers' archives.
+//!
+//! A module is a promise. Everything runs in a sandbox of its own with a cleared environment, on loopback, without a
+//! clock. Only [`damage`] also calls a command in-process: it has thousands of cases.
+
+#![cfg(test)]
+
+extern crate tests as kit;
+
+mod damage;
+mod fixtures;
+mod hostile;
+mod hostile_archives;
+mod options;
+mod strangers;
+mod target;
