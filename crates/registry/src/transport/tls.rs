@@ -192,25 +192,21 @@ impl ServerCertVerifier for Anyone {
 mod tests {
     use std::time::Duration;
 
-    use rustls::pki_types::pem::PemObject as _;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 
     use super::*;
 
-    /// For localhost, signed by itself and marked as an authority, from 2026-11-21 to 2126-10-28.
-    const PINNED: &str = "-----BEGIN CERTIFICATE-----
-MIIBmzCCAUGgAwIBAgIUPC/HotN4gZqRo1v5QSQvYBuBCOAwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA1MjUwOFoYDzIxMjYxMDI4
-MDUyNTA4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAT0YnsEVr1GE17bsjoX0xhO9TG3Vsxsej2KDWOgXWpuEzjF8LzRjOX7
-mWuFRL3rz6W3Gju/8AhwV+Hj8/QQMz6jo28wbTAdBgNVHQ4EFgQUpp/VDycNNBLR
-Cb9LHsj+/Is1EFQwHwYDVR0jBBgwFoAUpp/VDycNNBLRCb9LHsj+/Is1EFQwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSAAwRQIhAJd+ZytyWBFmpPvw4WUEdX5SBUpZXTXUqsO3pObE2LQOAiAi
-eq9xm56tJdBeCEjkP0j032swKWRNCPq5TkYnIuO7kg==
------END CERTIFICATE-----";
+    /// For localhost, signed by itself and marked as an authority, for the hundred years from 2026.
+    fn pinned() -> CertificateDer<'static> {
+        let mut parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        parameters.not_before = date_time_ymd(2026, 1, 1);
+        parameters.not_after = date_time_ymd(2126, 1, 1);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
 
     fn judge(name: &'static str, days_since_1970: u64) -> Result<ServerCertVerified, Error> {
-        let certificate = CertificateDer::from_pem_slice(PINNED.as_bytes()).unwrap();
+        let certificate = pinned();
         let provider = Arc::new(ring::default_provider());
         let roots = Roots::of(vec![certificate.clone()], &provider).unwrap();
         let machine = Machine { provider, roots: OnceLock::from(roots.ok_or_else(String::new)) };

@@ -6,34 +6,18 @@ use std::sync::Arc;
 use layer_format::{Trouble, Troubled as _};
 use registry::{Error, Options};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, Stream};
 
 use crate::script::{ReadWrite, Script, answer};
 use crate::support::{descriptor, open_with, options};
 
-/// For localhost and 127.0.0.1, signed by itself, good for a hundred years.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
-MIIBmzCCAUGgAwIBAgIUPC/HotN4gZqRo1v5QSQvYBuBCOAwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA1MjUwOFoYDzIxMjYxMDI4
-MDUyNTA4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAT0YnsEVr1GE17bsjoX0xhO9TG3Vsxsej2KDWOgXWpuEzjF8LzRjOX7
-mWuFRL3rz6W3Gju/8AhwV+Hj8/QQMz6jo28wbTAdBgNVHQ4EFgQUpp/VDycNNBLR
-Cb9LHsj+/Is1EFQwHwYDVR0jBBgwFoAUpp/VDycNNBLRCb9LHsj+/Is1EFQwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSAAwRQIhAJd+ZytyWBFmpPvw4WUEdX5SBUpZXTXUqsO3pObE2LQOAiAi
-eq9xm56tJdBeCEjkP0j032swKWRNCPq5TkYnIuO7kg==
------END CERTIFICATE-----";
-const KEY: &str = "-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgHhn0ybOe99P7fRY2
-3uVX8QAz209wqtKCfi9/YaEGBjKhRANCAAT0YnsEVr1GE17bsjoX0xhO9TG3Vsxs
-ej2KDWOgXWpuEzjF8LzRjOX7mWuFRL3rz6W3Gju/8AhwV+Hj8/QQMz6j
------END PRIVATE KEY-----";
-
+/// For localhost and 127.0.0.1, signed by itself.
 fn config() -> Arc<ServerConfig> {
-    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let certificate = made.cert.der().clone();
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
