@@ -24,6 +24,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("insta", TESTS_ONLY),
     ("proptest", TESTS_ONLY),
+    ("rcgen", TESTS_ONLY),
     ("reqwest", &["registry"]),
     ("ring", &["layer-format"]),
     ("rustix", &["rootfs", "store", "cli", "unpack", "tests"]),
@@ -40,7 +41,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that any crate's tests may use.
-const FOR_ANY_TEST: &[&str] = &["insta", "proptest", "tempfile"];
+const FOR_ANY_TEST: &[&str] = &["insta", "proptest", "rcgen", "tempfile"];
 const TESTS_ONLY: &[&str] = &[];
 const COMMANDS: &str = "the commands";
 

@@ -17,6 +17,7 @@ mod header;
 mod path;
 mod pax;
 mod reader;
+mod shape;
 mod sparse;
 mod whiteout;
 mod writer;
