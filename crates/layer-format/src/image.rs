@@ -122,6 +122,11 @@ impl Manifest {
         Descriptor::of(or_default(&self.media_type, media_type::OCI_MANIFEST), &self.raw)
     }
 
+    /// The blobs that it names: the config, then the layers, base first.
+    pub fn parts(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(&self.config).chain(&self.layers)
+    }
+
     /// Whether it is Docker's, not OCI's.
     pub fn is_docker(&self) -> bool {
         self.media_type == media_type::DOCKER_MANIFEST

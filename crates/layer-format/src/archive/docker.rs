@@ -15,11 +15,11 @@ use crate::layer::EntryPath;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Listed {
-    config: String,
+    pub(super) config: String,
     #[serde(default, deserialize_with = "null_is_default")]
-    repo_tags: Vec<String>,
+    pub(super) repo_tags: Vec<String>,
     #[serde(default, deserialize_with = "null_is_default")]
-    layers: Vec<String>,
+    pub(super) layers: Vec<String>,
 }
 
 pub(super) fn parse(raw: &[u8]) -> Result<Vec<Listed>, Error> {
@@ -110,7 +110,7 @@ fn show(image: &Listed) -> String {
 }
 
 /// A config whose name is its digest, which it mostly is, must have that digest.
-fn check_name(path: &str, raw: &[u8]) -> Result<(), Error> {
+pub(super) fn check_name(path: &str, raw: &[u8]) -> Result<(), Error> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let hex = name.trim_start_matches("sha256:").trim_end_matches(".json");
     let Ok(expected) = format!("sha256:{hex}").parse::<Digest>() else { return Ok(()) };

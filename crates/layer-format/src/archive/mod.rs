@@ -14,8 +14,11 @@
 //! archive is whole when both zero blocks of its end were there, which [`Archive::finish`] checks; one of ours must be
 //! canonical to the byte besides.
 
+mod all;
+mod contents;
 mod docker;
 mod input;
+mod made;
 mod oci;
 mod shelf;
 mod strict;
@@ -31,6 +34,9 @@ use crate::error::Error;
 use crate::image::{Config, DOCUMENT_LIMIT, Manifest};
 use crate::layer::{Change, EntryKind, Reader};
 use crate::platform::Platform;
+
+pub use all::{All, Incoming};
+pub use contents::{Blobs, Contents, Found, Part};
 
 use input::Input;
 use shelf::Shelf;
@@ -192,7 +198,7 @@ impl Archive {
         }
         match self.strict.take() {
             Some(_) if !self.members.is_clean() => Err(strict::malformed()),
-            Some(_) => strict::check_heads(&self.shelf),
+            Some(strict) => strict::check_shelf(&strict, &self.shelf),
             None => Ok(()),
         }
     }
@@ -258,8 +264,9 @@ impl Archive {
             if self.n_members == 1 && strict::is_ours(self.members.header()) {
                 self.strict = Some(Strict::default());
             }
-            if self.strict.is_some() {
+            if let Some(strict) = &mut self.strict {
                 strict::check_header(&path, size, self.members.header())?;
+                strict.see(&path);
             }
             match entry.kind {
                 EntryKind::File { .. } => return Ok(Some(Member { path, size })),

@@ -95,7 +95,7 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
 }
 
 /// Leaves out attestations, artifacts and whatever else may stand beside images.
-fn is_image(entry: &Descriptor) -> bool {
+pub(super) fn is_image(entry: &Descriptor) -> bool {
     const TYPES: [&str; 4] = [
         media_type::OCI_MANIFEST,
         media_type::OCI_INDEX,

@@ -97,6 +97,16 @@ impl Shelf {
         }
     }
 
+    /// Where the links from `path` end, be anything there or not.
+    pub(super) fn follow<'a>(&'a self, path: &'a [u8]) -> &'a [u8] {
+        let mut path = path;
+        for _ in 0..LINK_LIMIT {
+            let Some(Place::Link(target)) = self.places.get(path) else { break };
+            path = target;
+        }
+        path
+    }
+
     /// The content of a member that was kept, under its own name or one that links to it.
     pub(super) fn open(&self, path: &[u8]) -> Result<Option<Section>, Error> {
         let mut path = path;

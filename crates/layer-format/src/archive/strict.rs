@@ -3,7 +3,7 @@
 //! Blobs are covered by their digests. Headers, padding, `index.json` and `manifest.json` aren't; but they follow from
 //! the images and their names, so they are made again and compared. Then no byte is left that could be another one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::input::Input;
@@ -14,16 +14,22 @@ use crate::digest::{Digest, Verified};
 use crate::error::Error;
 use crate::image::{DOCUMENT_LIMIT, Document, Index};
 use crate::layer::Reader;
-use crate::stream::{self, Heads, Image, Name, OCI_LAYOUT, USER_NAME};
-
-/// How deep indexes may be nested.
-const DEPTH_LIMIT: usize = 4;
+use crate::stream::{self, Heads, Image, Lookup, Name, OCI_LAYOUT, Thin, USER_NAME};
 
 /// What has been seen of a stream of ours.
 #[derive(Debug, Default)]
 pub(super) struct Strict {
-    /// The members that are manifests or indexes, as far as is known.
-    documents: HashSet<Vec<u8>>,
+    /// The members that are documents, as far as is known.
+    documents: HashMap<Vec<u8>, Kind>,
+    /// The blobs that came.
+    seen: HashSet<Digest>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    ManifestOrIndex,
+    /// Needed to make `strata.json` again.
+    Config,
 }
 
 /// Whether a first header is one of ours.
@@ -46,13 +52,23 @@ pub(super) fn check_blob(member: &Member, members: &mut Reader<Input>) -> Result
 impl Strict {
     /// Whether a member is needed to make the heads again.
     pub(super) fn wants(&self, path: &[u8]) -> bool {
-        self.documents.contains(path)
+        self.documents.contains_key(path)
+    }
+
+    /// Whether a blob came.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.seen.contains(digest)
+    }
+
+    /// Takes notice of a member.
+    pub(super) fn see(&mut self, path: &[u8]) {
+        self.seen.extend(std::str::from_utf8(path).ok().and_then(Digest::from_blob_path));
     }
 
     /// Learns from a member that was kept which others are documents.
     pub(super) fn note(&mut self, path: &[u8], shelf: &Shelf) -> Result<(), Error> {
         let is_root = path == b"index.json";
-        if !is_root && !self.wants(path) {
+        if !is_root && self.documents.get(path) != Some(&Kind::ManifestOrIndex) {
             return Ok(());
         }
         let limit = if is_root { HEADS_LIMIT } else { DOCUMENT_LIMIT };
@@ -62,73 +78,80 @@ impl Strict {
         } else {
             match Document::parse(raw)? {
                 Document::Index(index) => index,
+                Document::Manifest(manifest) if shelf.has(b"strata.json") => {
+                    self.documents.insert(path_of(&manifest.config), Kind::Config);
+                    return Ok(());
+                }
                 Document::Manifest(_) => return Ok(()),
             }
         };
-        self.documents.extend(index.manifests.iter().map(path_of));
+        let entries = index.manifests.iter();
+        self.documents.extend(entries.map(|entry| (path_of(entry), Kind::ManifestOrIndex)));
         Ok(())
     }
+
+    /// Makes the heads again from what the stream holds, and compares.
+    pub(super) fn check_heads(
+        &self,
+        head: &dyn Fn(&'static str) -> Result<Option<Vec<u8>>, Error>,
+        lookup: &mut Lookup<'_>,
+    ) -> Result<(), Error> {
+        let index = head("index.json")?.ok_or_else(malformed)?;
+        let manifest = head("manifest.json")?.ok_or_else(malformed)?;
+        let mut names = Vec::new();
+        let mut images = Vec::new();
+        for entry in Index::parse(index.clone())?.manifests {
+            let reference = entry
+                .annotation(annotation::IMAGE_NAME)
+                .map(str::parse)
+                .transpose()
+                .map_err(|_| malformed())?;
+            // Of an index, some images may have stayed behind; a root must be there.
+            images.push(Image::gather(&entry, &[], lookup)?.ok_or_else(malformed)?);
+            names.push(Name { reference, target: entry });
+        }
+        let is_sound = head("oci-layout")?.as_deref() == Some(OCI_LAYOUT)
+            && Heads::of(&names, &images)? == (Heads { index, manifest })
+            && self.has_configs(&images)
+            && self.is_as_thin_as_it_says(&images, head("strata.json")?, lookup)?;
+        if is_sound { Ok(()) } else { Err(malformed()) }
+    }
+
+    fn has_configs(&self, images: &[Image]) -> bool {
+        let mut manifests = images.iter().flat_map(|image| &image.manifests);
+        manifests.all(|manifest| self.has(&manifest.config.digest))
+    }
+
+    fn is_as_thin_as_it_says(
+        &self,
+        images: &[Image],
+        strata: Option<Vec<u8>>,
+        lookup: &mut Lookup<'_>,
+    ) -> Result<bool, Error> {
+        let Some(strata) = strata else {
+            let blobs = images.iter().flat_map(Image::blobs);
+            return Ok(blobs.map(|blob| blob.digest).all(|digest| self.has(&digest)));
+        };
+        let base = Thin::parse(&strata)?.base;
+        let thin = Thin::of(base, images, &|digest| !self.has(digest), lookup)?;
+        Ok(!thin.left_out.is_empty() && thin.to_json()? == strata)
+    }
+}
+
+/// Makes the heads again from what was kept on the shelf, and compares.
+pub(super) fn check_shelf(strict: &Strict, shelf: &Shelf) -> Result<(), Error> {
+    let head = |name: &'static str| shelf.read(name.as_bytes(), name, HEADS_LIMIT);
+    strict.check_heads(&head, &mut |descriptor| {
+        let Some(section) = shelf.open(&path_of(descriptor))? else { return Ok(None) };
+        let content = Verified::new(section, "document", descriptor.digest, Some(descriptor.size));
+        crate::image::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
+    })
 }
 
 /// Compares a member's header with the one that we would have written.
 pub(super) fn check_header(path: &[u8], size: u64, found: &[u8; 512]) -> Result<(), Error> {
     let path = std::str::from_utf8(path).map_err(|_| malformed())?;
     if stream::header(path, size)? == *found { Ok(()) } else { Err(malformed()) }
-}
-
-/// Makes the heads again from what the stream holds, and compares.
-pub(super) fn check_heads(shelf: &Shelf) -> Result<(), Error> {
-    let index = shelf.read(b"index.json", "index.json", HEADS_LIMIT)?.ok_or_else(malformed)?;
-    let manifest =
-        shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)?.ok_or_else(malformed)?;
-    let layout = shelf.read(b"oci-layout", "oci-layout", DOCUMENT_LIMIT)?;
-    let mut names = Vec::new();
-    let mut images = Vec::new();
-    for entry in Index::parse(index.clone())?.manifests {
-        let reference = entry
-            .annotation(annotation::IMAGE_NAME)
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| malformed())?;
-        let mut image = Image { indexes: vec![], manifests: vec![] };
-        collect(shelf, &entry, &mut image, DEPTH_LIMIT)?;
-        images.push(image);
-        names.push(Name { reference, target: entry });
-    }
-    if layout.as_deref() == Some(OCI_LAYOUT)
-        && Heads::of(&names, &images)? == (Heads { index, manifest })
-    {
-        return Ok(());
-    }
-    Err(malformed())
-}
-
-/// Collects the documents below an entry. Of an index, some images may have stayed behind; a root must be there.
-fn collect(
-    shelf: &Shelf,
-    entry: &Descriptor,
-    image: &mut Image,
-    depth: usize,
-) -> Result<(), Error> {
-    let is_root = depth == DEPTH_LIMIT;
-    let raw = match shelf.open(&path_of(entry))? {
-        Some(section) => {
-            let content = Verified::new(section, "manifest", entry.digest, Some(entry.size));
-            crate::image::read_document(content, "manifest", DOCUMENT_LIMIT)?
-        }
-        None if is_root => return Err(malformed()),
-        None => return Ok(()),
-    };
-    match Document::parse(raw)? {
-        Document::Manifest(manifest) => image.manifests.push(manifest),
-        Document::Index(_) if depth == 0 => return Err(malformed()),
-        Document::Index(index) => {
-            let entries = index.manifests.clone();
-            image.indexes.push(index);
-            entries.iter().try_for_each(|entry| collect(shelf, entry, image, depth - 1))?;
-        }
-    }
-    Ok(())
 }
 
 fn path_of(descriptor: &Descriptor) -> Vec<u8> {

@@ -137,7 +137,7 @@ fn entry_of<'a>(image: &'a Image, manifest: &Manifest) -> Option<&'a Descriptor>
     image.indexes.iter().flat_map(|index| &index.manifests).find(|entry| entry.digest == digest)
 }
 
-fn is_runnable(image: &Image, manifest: &Manifest) -> bool {
+pub(super) fn is_runnable(image: &Image, manifest: &Manifest) -> bool {
     let is_config = manifest.config.media_type == media_type::OCI_CONFIG
         || manifest.config.media_type == media_type::DOCKER_CONFIG;
     is_config && !entry_of(image, manifest).is_some_and(Descriptor::is_attestation)

@@ -11,12 +11,16 @@
 //! reader act on it in one pass. Members are regular files, mode 0644, owner 0:0, mtime 0. Their user name is
 //! [`USER_NAME`]: by that a reader knows a stream that must be canonical to the byte, and refuses one that isn't.
 
+mod gather;
 mod heads;
+mod thin;
 mod writer;
 
+pub use gather::Lookup;
 pub use heads::{Heads, Image, Name};
-pub use writer::Writer;
+pub use thin::{LeftOut, Thin};
 pub(crate) use writer::header;
+pub use writer::{Half, Writer};
 
 /// The user name in every header of a stream of ours. The header's check sum covers it, so no damage to the stream can
 /// turn it into one that is read with less care. Changing it breaks readers.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
-use super::{END, Heads, OCI_LAYOUT, USER_NAME};
+use super::{END, Heads, OCI_LAYOUT, Thin, USER_NAME};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -16,15 +16,44 @@ const COPY_SIZE: usize = 256 << 10;
 pub struct Writer<W> {
     output: W,
     written: HashSet<Digest>,
+    user_name: &'static str,
+}
+
+/// One half of what a stream is at once, for readers that choke on the other. It bears no mark of ours: it is a stranger's
+/// format, and read as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// A docker-archive: `manifest.json`, and no `index.json`.
+    Docker,
+    /// An OCI layout, without `manifest.json`.
+    Oci,
 }
 
 impl<W: Write> Writer<W> {
     /// Begins a stream with its heads.
     pub fn new(output: W, heads: &Heads) -> Result<Self, Error> {
-        let mut writer = Self { output, written: HashSet::new() };
-        writer.member("oci-layout", OCI_LAYOUT)?;
-        writer.member("index.json", &heads.index)?;
-        writer.member("manifest.json", &heads.manifest)?;
+        Self::begin(output, heads, None, None)
+    }
+
+    /// Begins a stream that leaves blobs out, or one that is half of what it could be.
+    pub fn begin(
+        output: W,
+        heads: &Heads,
+        thin: Option<&Thin>,
+        half: Option<Half>,
+    ) -> Result<Self, Error> {
+        let user_name = if half.is_some() { "" } else { USER_NAME };
+        let mut writer = Self { output, written: HashSet::new(), user_name };
+        if half != Some(Half::Docker) {
+            writer.member("oci-layout", OCI_LAYOUT)?;
+            writer.member("index.json", &heads.index)?;
+        }
+        if half != Some(Half::Oci) {
+            writer.member("manifest.json", &heads.manifest)?;
+        }
+        if let Some(thin) = thin {
+            writer.member("strata.json", &thin.to_json()?)?;
+        }
         Ok(writer)
     }
 
@@ -63,6 +92,21 @@ impl<W: Write> Writer<W> {
         self.pad(blob.size)
     }
 
+    /// Writes a blob in whatever way `send` has of bringing as many bytes to the output as the descriptor says, unless it
+    /// is in the stream already: the kernel may copy it. See [`blob`](Self::blob) for what can't be taken back.
+    pub fn blob_by(
+        &mut self,
+        blob: &Descriptor,
+        send: impl FnOnce(&mut W) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        if !self.written.insert(blob.digest) {
+            return Ok(());
+        }
+        self.header(&blob.digest.blob_path(), blob.size)?;
+        send(&mut self.output).map_err(|source| Error::io("writing the stream", source))?;
+        self.pad(blob.size)
+    }
+
     /// Ends the stream and gives the output back, flushed.
     pub fn finish(mut self) -> Result<W, Error> {
         self.write(&END)?;
@@ -82,7 +126,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn header(&mut self, path: &str, size: u64) -> Result<(), Error> {
-        let header = header(path, size)?;
+        let header = make_header(path, size, self.user_name)?;
         self.write(&header)
     }
 
@@ -98,16 +142,23 @@ impl<W: Write> Writer<W> {
 
 /// The header of a member: of one path and size there is one only, so a reader can compare.
 pub(crate) fn header(path: &str, size: u64) -> Result<[u8; BLOCK], Error> {
+    make_header(path, size, USER_NAME)
+}
+
+fn make_header(path: &str, size: u64, user_name: &str) -> Result<[u8; BLOCK], Error> {
     let naming = |source| Error::io("naming a member", source);
     let mut header = tar::Header::new_ustar();
     header.set_path(path).map_err(naming)?;
-    header.set_username(USER_NAME).map_err(naming)?;
+    header.set_username(user_name).map_err(naming)?;
     header.set_entry_type(tar::EntryType::Regular);
     header.set_mode(0o644);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
     header.set_size(size);
+    // Strict readers want numbers here too, though they mean nothing for a regular file.
+    header.set_device_major(0).map_err(naming)?;
+    header.set_device_minor(0).map_err(naming)?;
     header.set_cksum();
     Ok(*header.as_bytes())
 }

@@ -1,0 +1,317 @@
+//! What is in an archive or a layout, found out from its `index.json`: every image, every name, every blob.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::docker::Listed;
+use super::oci::is_image;
+use crate::descriptor::{Descriptor, annotation};
+use crate::digest::{DiffId, Digest};
+use crate::error::Error;
+use crate::image::{Config, Document, Index, Manifest};
+use crate::platform::{Platform, select};
+use crate::reference::Reference;
+use crate::stream::{self, Thin};
+
+/// The blobs that an archive brought, or that are there already.
+pub trait Blobs {
+    /// Whether a blob is there, with this size.
+    fn has(&mut self, blob: &Descriptor) -> Result<bool, Error>;
+    /// The verified bytes of a manifest, an index or a config, if it is there.
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error>;
+}
+
+/// What is in an archive.
+#[derive(Debug)]
+pub struct Contents {
+    /// The images, one for each name.
+    pub images: Vec<Found>,
+    /// The blobs that images need and that aren't there, each once.
+    pub missing: Vec<Descriptor>,
+    /// What a thin stream says about itself.
+    pub thin: Option<Thin>,
+}
+
+/// One name of an archive, or an image without a name.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The name.
+    pub name: Option<Reference>,
+    /// The manifest or index, without annotations.
+    pub root: Descriptor,
+    /// The index that the manifest was chosen from by its platform.
+    pub chosen_from: Option<Digest>,
+    /// Indexes and manifests; those of a docker-archive are made and still to be stored.
+    pub image: stream::Image,
+    /// For which machines it is.
+    pub platforms: Vec<Platform>,
+    /// Configs and layers, in stream order.
+    pub parts: Vec<Part>,
+}
+
+/// A config, a layer or the like.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The blob.
+    pub blob: Descriptor,
+    /// What the blob must decompress to, if it is a layer of a container image.
+    pub diff_id: Option<DiffId>,
+}
+
+/// An entry of `index.json`, with the name that it stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// The manifest or index.
+    pub root: Descriptor,
+    /// The name.
+    pub name: Option<Reference>,
+}
+
+impl Contents {
+    /// Finds out what the entries of a layout lead to.
+    pub fn of_layout(
+        manifests: Vec<Descriptor>,
+        platform: Option<&Platform>,
+        blobs: &mut dyn Blobs,
+    ) -> Result<Self, Error> {
+        let index = Index {
+            raw: vec![],
+            media_type: String::new(),
+            manifests,
+            annotations: BTreeMap::new(),
+        };
+        Self::gather(entries(index, None, blobs)?, None, platform, blobs)
+    }
+
+    pub(super) fn gather(
+        entries: Vec<Entry>,
+        thin: Option<Thin>,
+        platform: Option<&Platform>,
+        blobs: &mut dyn Blobs,
+    ) -> Result<Self, Error> {
+        let mut contents = Self { images: vec![], missing: vec![], thin };
+        let mut other_platforms = None;
+        for entry in entries {
+            match contents.find(&entry, platform, blobs) {
+                Ok(Some(found)) => contents.images.push(found),
+                Ok(None) => contents.missing.push(entry.root),
+                Err(error @ Error::NoPlatform { .. }) => other_platforms = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        contents.finish(other_platforms)
+    }
+
+    /// Nothing to load is an error; what is missing is told once.
+    pub(super) fn finish(mut self, other_platforms: Option<Error>) -> Result<Self, Error> {
+        let mut seen = HashSet::new();
+        self.missing.retain(|blob| seen.insert(blob.digest));
+        match other_platforms {
+            _ if !self.images.is_empty() || !self.missing.is_empty() => Ok(self),
+            Some(error) => Err(error),
+            None => Err(Error::Malformed {
+                what: "the image archive".to_owned(),
+                reason: "names no image",
+            }),
+        }
+    }
+
+    fn find(
+        &mut self,
+        entry: &Entry,
+        platform: Option<&Platform>,
+        blobs: &mut dyn Blobs,
+    ) -> Result<Option<Found>, Error> {
+        let platforms = platform.map_or(&[][..], std::slice::from_ref);
+        let mut lookup = |descriptor: &Descriptor| blobs.document(descriptor);
+        let gathered = stream::Image::gather(&entry.root, platforms, &mut lookup)?;
+        let Some(image) = gathered else { return Ok(None) };
+        let mut found = Found {
+            name: entry.name.clone(),
+            root: bare(&entry.root, &image),
+            chosen_from: None,
+            image,
+            platforms: vec![],
+            parts: vec![],
+        };
+        if platform.is_some() {
+            found.choose()?;
+        }
+        let is_foreign = self.thin.is_none();
+        let incomplete = if is_foreign { Incomplete::LeaveOut } else { Incomplete::Tell };
+        self.missing.extend(found.fill(incomplete, blobs)?);
+        if let Some(wanted) = platform
+            && !found.platforms.iter().any(|platform| wanted.rank(platform).is_some())
+            && !found.platforms.is_empty()
+        {
+            let present = found.platforms.iter().map(Platform::to_string).collect();
+            return Err(Error::NoPlatform { wanted: wanted.to_string(), present });
+        }
+        Ok(Some(found))
+    }
+}
+
+impl Found {
+    /// Goes from an index to the one manifest that was gathered for a platform.
+    fn choose(&mut self) -> Result<(), Error> {
+        if self.image.indexes.is_empty() {
+            return Ok(());
+        }
+        let position = self.image.manifests.iter().position(|it| self.image.is_runnable(it));
+        let manifest = position.map(|position| self.image.manifests.swap_remove(position));
+        let what = || self.root.digest.to_string();
+        let manifest = manifest.ok_or_else(|| Error::Malformed {
+            what: what(),
+            reason: "lists an image for this platform that isn't in the archive",
+        })?;
+        self.chosen_from = Some(self.root.digest);
+        self.root = manifest.descriptor();
+        self.image = stream::Image { indexes: vec![], manifests: vec![manifest] };
+        Ok(())
+    }
+
+    /// Finds out what the manifests need; gives what of it isn't there.
+    pub(super) fn fill(
+        &mut self,
+        incomplete: Incomplete,
+        blobs: &mut dyn Blobs,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let manifests = std::mem::take(&mut self.image.manifests);
+        let needs = manifests.into_iter().map(|manifest| self.need(manifest, blobs));
+        let needs: Vec<Need> = needs.collect::<Result<_, _>>()?;
+        let is_whole = |need: &Need| need.platform.is_some() && need.missing.is_empty();
+        let leaves_out = incomplete == Incomplete::LeaveOut && needs.iter().any(is_whole);
+        let mut missing = Vec::new();
+        for need in needs.into_iter().filter(|need| !leaves_out || need.missing.is_empty()) {
+            self.image.manifests.push(need.manifest);
+            self.platforms.extend(need.platform);
+            self.parts.extend(need.parts);
+            missing.extend(need.missing);
+        }
+        Ok(missing)
+    }
+
+    fn need(&self, manifest: Manifest, blobs: &mut dyn Blobs) -> Result<Need, Error> {
+        let part = |blob: &Descriptor| Part { blob: blob.clone(), diff_id: None };
+        let mut parts: Vec<Part> = manifest.parts().map(part).collect();
+        let mut platform = None;
+        let mut missing = Vec::new();
+        if self.image.is_runnable(&manifest)
+            && let Some(raw) = blobs.document(&manifest.config)?
+        {
+            let config = Config::parse(raw)?;
+            config.check_layers(manifest.layers.len())?;
+            for (part, diff_id) in parts[1..].iter_mut().zip(config.diff_ids()) {
+                part.diff_id = Some(*diff_id);
+            }
+            platform = Some(config.platform);
+        }
+        for part in &parts {
+            if !blobs.has(&part.blob)? {
+                missing.push(part.blob.clone());
+            }
+        }
+        Ok(Need { manifest, platform, parts, missing })
+    }
+}
+
+/// What a manifest needs.
+struct Need {
+    manifest: Manifest,
+    platform: Option<Platform>,
+    parts: Vec<Part>,
+    missing: Vec<Descriptor>,
+}
+
+/// What to do about images of an index that lack something, where others don't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Incomplete {
+    /// Some producers list images that they don't save.
+    LeaveOut,
+    Tell,
+}
+
+/// A descriptor that says nothing but what the document itself says.
+fn bare(root: &Descriptor, image: &stream::Image) -> Descriptor {
+    let documents = [
+        image.indexes.first().map(Index::descriptor),
+        image.manifests.first().map(Manifest::descriptor),
+    ];
+    let media_type = documents.into_iter().flatten().next().map(|it| it.media_type);
+    Descriptor::new(&media_type.unwrap_or_default(), root.digest, root.size)
+}
+
+/// The images of `index.json`, each by the name that it has: there, or in the `manifest.json` beside it.
+pub(super) fn entries(
+    index: Index,
+    listed: Option<&[Listed]>,
+    blobs: &mut dyn Blobs,
+) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    for root in index.manifests.into_iter().filter(is_image) {
+        let names = match root.annotation(annotation::IMAGE_NAME) {
+            Some(name) => vec![Some(parse_name(name)?)],
+            None => match docker_names(&root, listed.unwrap_or_default(), blobs)? {
+                names if names.is_empty() => vec![ref_name(&root)?],
+                names => names.into_iter().map(Some).collect(),
+            },
+        };
+        entries.extend(names.into_iter().map(|name| Entry { root: root.clone(), name }));
+    }
+    one_image_a_name(&mut entries);
+    Ok(entries)
+}
+
+/// The name that `manifest.json` has for the image of an entry.
+fn docker_names(
+    root: &Descriptor,
+    listed: &[Listed],
+    blobs: &mut dyn Blobs,
+) -> Result<Vec<Reference>, Error> {
+    if listed.is_empty() {
+        return Ok(vec![]);
+    }
+    let Some(raw) = blobs.document(root)? else { return Ok(vec![]) };
+    let Document::Manifest(manifest) = Document::parse(raw)? else { return Ok(vec![]) };
+    let id = manifest.config.digest.hex();
+    let same = listed.iter().filter(|image| image.config.contains(&id));
+    same.flat_map(|image| &image.repo_tags).map(|tag| parse_name(tag)).collect()
+}
+
+/// What other tools put there may be anything, a tag alone for instance; but a name for us only if it can be pulled.
+fn ref_name(root: &Descriptor) -> Result<Option<Reference>, Error> {
+    let Some(name) = root.annotation(annotation::REF_NAME) else { return Ok(None) };
+    if name.chars().any(char::is_control) {
+        return parse_name(name).map(Some);
+    }
+    Ok(name.parse().ok())
+}
+
+pub(super) fn parse_name(name: &str) -> Result<Reference, Error> {
+    name.parse().map_err(|_| Error::Malformed {
+        what: crate::layer::escape(name.chars().take(160).collect::<String>().as_bytes()),
+        reason: "is no name that an image can have",
+    })
+}
+
+/// Of several images under one name, for several platforms, this machine's keeps it, or else the first.
+fn one_image_a_name(entries: &mut [Entry]) {
+    let mut groups: HashMap<Reference, Vec<usize>> = HashMap::new();
+    for (position, entry) in entries.iter().enumerate() {
+        if let Some(name) = &entry.name {
+            groups.entry(name.clone()).or_default().push(position);
+        }
+    }
+    for positions in groups.into_values().filter(|positions| positions.len() > 1) {
+        let roots: Vec<_> = positions.iter().map(|&it| entries[it].root.clone()).collect();
+        let chosen = select(&roots, &Platform::host()).map_or(roots[0].digest, |it| it.digest);
+        let mut is_taken = false;
+        for position in positions {
+            let entry = &mut entries[position];
+            if is_taken || entry.root.digest != chosen {
+                entry.name = None;
+            } else {
+                is_taken = true;
+            }
+        }
+    }
+}

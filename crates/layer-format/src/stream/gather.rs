@@ -1,0 +1,203 @@
+//! Gathers the documents of an image: from its root down to its manifests.
+
+use std::collections::HashSet;
+
+use super::Image;
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::image::{Document, Index, Manifest};
+use crate::platform::{Platform, select};
+
+/// How deep indexes may be nested.
+const DEPTH_LIMIT: usize = 4;
+/// Of an attestation's entry: the digest of the manifest that it speaks about.
+const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+
+/// Gives the verified bytes of a manifest or an index; `None` if they aren't there.
+pub type Lookup<'a> = dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, Error> + 'a;
+
+impl Image {
+    /// Gathers what `root` leads to, each document once, in the order of the indexes. `None` if the root isn't there; of
+    /// an index, some images may be absent.
+    ///
+    /// With `platforms`, of each index only the images that suit one of them best, and what speaks about those.
+    pub fn gather(
+        root: &Descriptor,
+        platforms: &[Platform],
+        lookup: &mut Lookup<'_>,
+    ) -> Result<Option<Self>, Error> {
+        let image = Self { indexes: vec![], manifests: vec![] };
+        let mut gathering = Gathering { platforms, lookup, seen: HashSet::new(), image };
+        gathering.visit(root, DEPTH_LIMIT)?;
+        let image = gathering.image;
+        Ok((!image.indexes.is_empty() || !image.manifests.is_empty()).then_some(image))
+    }
+
+    /// Whether a manifest is a container image's, and not an artifact or something that speaks about another.
+    pub fn is_runnable(&self, manifest: &Manifest) -> bool {
+        super::heads::is_runnable(self, manifest)
+    }
+
+    /// Every blob below the documents, in stream order, each once: of each manifest the config, then the layers.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        let mut seen = HashSet::new();
+        let parts = self.manifests.iter().flat_map(Manifest::parts);
+        parts.filter(move |part| seen.insert(part.digest))
+    }
+}
+
+struct Gathering<'a, 'b> {
+    platforms: &'a [Platform],
+    lookup: &'a mut Lookup<'b>,
+    seen: HashSet<Digest>,
+    image: Image,
+}
+
+impl Gathering<'_, '_> {
+    fn visit(&mut self, entry: &Descriptor, depth: usize) -> Result<(), Error> {
+        if !self.seen.insert(entry.digest) {
+            return Ok(());
+        }
+        let Some(raw) = (self.lookup)(entry)? else { return Ok(()) };
+        match Document::parse(raw)? {
+            Document::Manifest(manifest) => self.image.manifests.push(manifest),
+            Document::Index(_) if depth == 0 => {
+                let reason = "nested too deep";
+                return Err(Error::Malformed { what: "index".to_owned(), reason });
+            }
+            Document::Index(index) => {
+                let entries = self.wanted(&index)?;
+                self.image.indexes.push(index);
+                for entry in &entries {
+                    self.visit(entry, depth - 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries that are asked for; indexes in an index are looked into, whatever they say.
+    fn wanted(&self, index: &Index) -> Result<Vec<Descriptor>, Error> {
+        if self.platforms.is_empty() {
+            return Ok(index.manifests.clone());
+        }
+        let (indexes, images): (Vec<_>, Vec<_>) =
+            index.manifests.iter().cloned().partition(is_index);
+        let mut chosen = HashSet::new();
+        let mut nothing = None;
+        for platform in self.platforms {
+            match select(&images, platform) {
+                Ok(entry) => drop(chosen.insert(entry.digest)),
+                Err(error) => nothing = Some(error),
+            }
+        }
+        match nothing {
+            Some(error) if chosen.is_empty() && indexes.is_empty() => return Err(error),
+            _ => {}
+        }
+        let subject = |entry: &Descriptor| entry.annotation(REFERENCE_DIGEST)?.parse().ok();
+        let is_wanted = |entry: &&Descriptor| {
+            let about = subject(entry).filter(|_| entry.is_attestation());
+            is_index(entry) || chosen.contains(&about.unwrap_or(entry.digest))
+        };
+        Ok(index.manifests.iter().filter(is_wanted).cloned().collect())
+    }
+}
+
+fn is_index(entry: &Descriptor) -> bool {
+    matches!(entry.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_INDEX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// A manifest whose config's digest is of `text`.
+    fn manifest(text: &str) -> Vec<u8> {
+        let config = Descriptor::of(media_type::OCI_CONFIG, text.as_bytes());
+        serde_json::json!({"schemaVersion": 2, "config": config, "layers": []})
+            .to_string()
+            .into_bytes()
+    }
+
+    fn entry(raw: &[u8], platform: &str) -> Descriptor {
+        let mut entry = Descriptor::of(media_type::OCI_MANIFEST, raw);
+        entry.platform = platform.parse().ok();
+        entry
+    }
+
+    fn index(entries: &[Descriptor]) -> (Descriptor, Vec<u8>) {
+        let raw = serde_json::json!({"schemaVersion": 2, "manifests": entries}).to_string();
+        (Descriptor::of(media_type::OCI_INDEX, raw.as_bytes()), raw.into_bytes())
+    }
+
+    fn gather(
+        root: &Descriptor,
+        platforms: &[&str],
+        documents: &[&[u8]],
+    ) -> Result<Option<Image>, Error> {
+        let documents: HashMap<_, _> =
+            documents.iter().map(|raw| (Digest::of(raw), raw.to_vec())).collect();
+        let platforms: Vec<_> = platforms.iter().map(|text| text.parse().unwrap()).collect();
+        let mut lookup = |entry: &Descriptor| Ok(documents.get(&entry.digest).cloned());
+        Image::gather(root, &platforms, &mut lookup)
+    }
+
+    #[test]
+    fn absent_images_are_left_out_and_an_absent_root_is_none() {
+        let (amd64, arm64) = (manifest("a"), manifest("b"));
+        let (root, raw) = index(&[entry(&amd64, "linux/amd64"), entry(&arm64, "linux/arm64")]);
+        let image = gather(&root, &[], &[&raw, &arm64]).unwrap().unwrap();
+        assert_eq!(image.manifests.len(), 1);
+        assert_eq!(image.manifests[0].raw, arm64);
+        assert!(gather(&root, &[], &[&amd64]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_platform_brings_its_image_and_what_speaks_about_it() {
+        let raws = [manifest("a"), manifest("b"), manifest("about a"), manifest("about b")];
+        let about = |raw: &[u8], subject: &[u8]| {
+            let mut entry = entry(raw, "unknown/unknown");
+            entry.annotations.insert(REFERENCE_DIGEST.to_owned(), Digest::of(subject).to_string());
+            entry
+        };
+        let (root, raw) = index(&[
+            entry(&raws[0], "linux/amd64"),
+            entry(&raws[1], "linux/arm64"),
+            about(&raws[2], &raws[0]),
+            about(&raws[3], &raws[1]),
+        ]);
+        let documents = [&raw[..], &raws[0], &raws[1], &raws[2], &raws[3]];
+        let found = |platforms: &[&str]| {
+            let image = gather(&root, platforms, &documents).unwrap().unwrap();
+            let position = |manifest: &Manifest| raws.iter().position(|raw| *raw == manifest.raw);
+            image.manifests.iter().filter_map(position).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&["linux/arm64"]), [1, 3]);
+        assert_eq!(found(&["linux/arm64", "linux/amd64"]), [0, 1, 2, 3]);
+        assert_eq!(found(&["linux/arm64", "linux/s390x"]), [1, 3]);
+        let nothing = gather(&root, &["linux/s390x"], &documents);
+        assert!(matches!(nothing, Err(Error::NoPlatform { .. })));
+    }
+
+    #[test]
+    fn indexes_that_repeat_themselves_take_linear_time() {
+        let leaf = manifest("leaf");
+        let mut below = entry(&leaf, "linux/amd64");
+        let mut raws = vec![leaf];
+        for _ in 0..DEPTH_LIMIT {
+            let (entry, raw) = index(&vec![below; 1000]);
+            below = entry;
+            raws.push(raw);
+        }
+        let documents: Vec<&[u8]> = raws.iter().map(Vec::as_slice).collect();
+        assert_eq!(gather(&below, &[], &documents).unwrap().unwrap().manifests.len(), 1);
+        let (deeper, raw) = index(&[below]);
+        raws.push(raw);
+        let documents: Vec<&[u8]> = raws.iter().map(Vec::as_slice).collect();
+        assert!(matches!(gather(&deeper, &[], &documents), Err(Error::Malformed { .. })));
+    }
+}

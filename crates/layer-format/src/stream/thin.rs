@@ -1,0 +1,164 @@
+//! `strata.json`: what a thin stream leaves out.
+//!
+//! ```json
+//! {"version":1,"base":["docker.io/library/debian:12"],"left_out":[{"digest":"sha256:…","size":1,"diff_id":"sha256:…"}],
+//!  "seal":"sha256:…"}
+//! ```
+//!
+//! What is left out follows from the images and the blobs that travel, so a strict reader makes it again. The names of the
+//! base follow from nothing: the seal, a digest of all before it, covers them. Changing any of this breaks readers.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::Image;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Digest};
+use crate::error::Error;
+use crate::image::{Config, from_json};
+
+/// The one version there is.
+const VERSION: u32 = 1;
+
+/// What a thin stream says about what it leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Thin {
+    /// The full names, or the digests, of the images that the receiver should have.
+    pub base: Vec<String>,
+    /// The blobs that don't travel, in the order in which they would have.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A blob that doesn't travel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size.
+    pub size: u64,
+    /// The digest of the uncompressed layer, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_id: Option<DiffId>,
+}
+
+/// The document, without its seal.
+#[derive(Serialize)]
+struct Unsealed<'a> {
+    version: u32,
+    base: &'a [String],
+    left_out: &'a [LeftOut],
+}
+
+#[derive(Serialize)]
+struct Sealed<'a> {
+    #[serde(flatten)]
+    unsealed: Unsealed<'a>,
+    seal: Digest,
+}
+
+#[derive(Deserialize)]
+struct Parsed {
+    version: u32,
+    #[serde(default)]
+    base: Vec<String>,
+    #[serde(default)]
+    left_out: Vec<LeftOut>,
+}
+
+impl Thin {
+    /// Finds out which layers of `images` are left out. Configs are asked for where a layer of theirs is.
+    pub fn of(
+        base: Vec<String>,
+        images: &[Image],
+        is_left_out: &dyn Fn(&Digest) -> bool,
+        config: &mut super::Lookup<'_>,
+    ) -> Result<Self, Error> {
+        let mut thin = Self { base, left_out: vec![] };
+        let mut seen = HashSet::new();
+        for (image, manifest) in images
+            .iter()
+            .flat_map(|image| image.manifests.iter().map(move |manifest| (image, manifest)))
+        {
+            let layers = manifest.layers.iter().enumerate();
+            let left_out: Vec<_> = layers
+                .filter(|(_, layer)| is_left_out(&layer.digest) && seen.insert(layer.digest))
+                .collect();
+            if left_out.is_empty() {
+                continue;
+            }
+            let diff_ids = if image.is_runnable(manifest) {
+                diff_ids(&manifest.config, config)?
+            } else {
+                vec![]
+            };
+            thin.left_out.extend(left_out.into_iter().map(|(position, layer)| LeftOut {
+                digest: layer.digest,
+                size: layer.size,
+                diff_id: diff_ids.get(position).copied(),
+            }));
+        }
+        Ok(thin)
+    }
+
+    /// The bytes of `strata.json`; the same content gives the same bytes.
+    pub fn to_json(&self) -> Result<Vec<u8>, Error> {
+        let serialised = |source| Error::MalformedJson { what: "strata.json", source };
+        let unsealed = || Unsealed { version: VERSION, base: &self.base, left_out: &self.left_out };
+        let seal = Digest::of(&serde_json::to_vec(&unsealed()).map_err(serialised)?);
+        serde_json::to_vec(&Sealed { unsealed: unsealed(), seal }).map_err(serialised)
+    }
+
+    /// Reads `strata.json`. The seal is for strict readers, who make the document again and compare.
+    pub fn parse(raw: &[u8]) -> Result<Self, Error> {
+        let parsed: Parsed = from_json("strata.json", raw)?;
+        if parsed.version != VERSION {
+            let reason = "is of a version that this program doesn't know";
+            return Err(Error::Malformed { what: "strata.json".to_owned(), reason });
+        }
+        Ok(Self { base: parsed.base, left_out: parsed.left_out })
+    }
+}
+
+fn diff_ids(config: &Descriptor, lookup: &mut super::Lookup<'_>) -> Result<Vec<DiffId>, Error> {
+    let missing = || Error::NotFound { what: format!("config {}", config.digest) };
+    let raw = lookup(config)?.ok_or_else(missing)?;
+    Ok(Config::parse(raw)?.diff_ids().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::media_type;
+    use crate::image::Manifest;
+
+    #[test]
+    fn what_is_left_out_is_listed_once_with_its_diff_id() {
+        let diff_ids: Vec<_> = [b"A", b"B", b"C"].map(|text| Digest::of(text)).into();
+        let config = serde_json::json!({"rootfs": {"type": "layers", "diff_ids": diff_ids}});
+        let config = config.to_string().into_bytes();
+        let layers = [b"a", b"b", b"a"].map(|text| Descriptor::of(media_type::OCI_LAYER, text));
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "layers": layers,
+            "config": Descriptor::of(media_type::OCI_CONFIG, &config),
+        });
+        let manifest = Manifest::parse(manifest.to_string().into_bytes()).unwrap();
+        let images = vec![Image { indexes: vec![], manifests: vec![manifest] }; 2];
+        let is_left_out = |digest: &Digest| *digest == Digest::of(b"a");
+        let base = vec!["docker.io/library/base:1".to_owned()];
+        let thin =
+            Thin::of(base, &images, &is_left_out, &mut |_| Ok(Some(config.clone()))).unwrap();
+        let diff_id = Some(DiffId(Digest::of(b"A")));
+        assert_eq!(thin.left_out, [LeftOut { digest: Digest::of(b"a"), size: 1, diff_id }]);
+        assert_eq!(Thin::parse(&thin.to_json().unwrap()).unwrap(), thin);
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let text = String::from_utf8(Thin::default().to_json().unwrap()).unwrap();
+        let unsealed = r#"{"version":1,"base":[],"left_out":[]}"#;
+        let seal = Digest::of(unsealed.as_bytes());
+        assert_eq!(text, format!(r#"{{"version":1,"base":[],"left_out":[],"seal":"{seal}"}}"#));
+        assert!(Thin::parse(br#"{"version":2}"#).is_err());
+    }
+}
