@@ -1,5 +1,6 @@
 //! What a run works with: its input, its output, its talk, and files named on the command line.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,6 +110,14 @@ pub enum NamedOutput<'a> {
 }
 
 impl NamedOutput<'_> {
+    /// Sends the first `size` bytes of a file, without copying them where the kernel can; tells how far it is.
+    pub fn send(&mut self, from: &File, size: u64, advance: &mut dyn FnMut(u64)) -> io::Result<()> {
+        match self {
+            Self::Standard(output) => output.send(from, size, advance),
+            Self::File(file) => file.send(from, size, advance),
+        }
+    }
+
     /// Writes out what is left and makes a file appear under its name.
     pub fn finish(self) -> anyhow::Result<()> {
         match self {

@@ -19,6 +19,7 @@ mod options;
 mod output;
 mod progress;
 pub mod report;
+mod send;
 mod whole_file;
 
 use std::env;

@@ -5,12 +5,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FileType;
 
 use crate::failure::during;
 use crate::input::{file_type, grow_pipe};
+use crate::send::send;
 use crate::{Failure, Progress, interrupt, usage};
 
 /// Writes of this size and more go straight to the file.
@@ -107,6 +109,20 @@ impl Output {
     #[must_use]
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
+    }
+
+    /// Sends the first `size` bytes of a file, without copying them where the kernel can; tells how far it is.
+    pub fn send(&mut self, from: &File, size: u64, advance: &mut dyn FnMut(u64)) -> io::Result<()> {
+        self.flush()?;
+        match &self.sink {
+            Sink::File { file, kind } => send(from, file, *kind, size, advance).map_err(Self::mark),
+            Sink::Nowhere | Sink::Memory(_) => {
+                let mut content = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+                from.read_exact_at(&mut content, 0)?;
+                advance(size);
+                self.write_all(&content)
+            }
+        }
     }
 
     /// Marks an error as one of our own output: a broken pipe then ends the program silently.

@@ -7,6 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use crate::input::file_type;
+use crate::send::send;
+
 /// What stands between a file's name and the writer's process id in the name of a temporary file.
 const MARK: &str = ".part-";
 
@@ -50,6 +53,18 @@ impl WholeFile {
     /// The name it will have.
     pub fn path(&self) -> &Path {
         &self.target
+    }
+
+    /// Sends the first `size` bytes of a file, without copying them where the kernel can; tells how far it is.
+    pub(crate) fn send(
+        &mut self,
+        from: &File,
+        size: u64,
+        advance: &mut dyn FnMut(u64),
+    ) -> io::Result<()> {
+        self.file.flush()?;
+        let file = self.file.get_ref();
+        send(from, file, file_type(file), size, advance)
     }
 
     /// Brings everything to the disk and gives the file its name.

@@ -1,0 +1,185 @@
+//! Sends files without a copy through our memory: the kernel knows a way for every kind of output.
+//!
+//! | to | by |
+//! |---|---|
+//! | a regular file | `copy_file_range`, which shares blocks where the file system can |
+//! | a pipe | `splice` |
+//! | a socket and the rest | `sendfile` |
+//! | what none of them suits | `read` and `write` |
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+
+use rustix::fs::{FileType, copy_file_range, sendfile};
+use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
+
+use crate::interrupt;
+
+/// How much is asked of the kernel at once: signals are looked for, and progress is told, in between.
+const PIECE: u64 = 8 << 20;
+const BUFFER: usize = 256 << 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    CopyFileRange,
+    Splice,
+    Sendfile,
+    Copy,
+}
+
+impl Way {
+    const fn to(kind: FileType) -> Self {
+        match kind {
+            FileType::RegularFile => Self::CopyFileRange,
+            FileType::Fifo => Self::Splice,
+            _ => Self::Sendfile,
+        }
+    }
+
+    /// What to try when the kernel doesn't know this way between these two files.
+    const fn otherwise(self) -> Self {
+        match self {
+            Self::CopyFileRange | Self::Splice => Self::Sendfile,
+            Self::Sendfile | Self::Copy => Self::Copy,
+        }
+    }
+
+    /// Sends up to `n` bytes from `offset` on.
+    fn send(self, from: &File, to: &File, offset: u64, n: u64) -> io::Result<u64> {
+        let mut position = offset;
+        let n = usize::try_from(n).unwrap_or(usize::MAX);
+        let sent = match self {
+            Self::CopyFileRange => copy_file_range(from, Some(&mut position), to, None, n)?,
+            Self::Splice => splice(from, Some(&mut position), to, None, n, SpliceFlags::empty())?,
+            Self::Sendfile => sendfile(to, from, Some(&mut position), n)?,
+            Self::Copy => {
+                let mut buffer = vec![0; n.min(BUFFER)];
+                let read = from.read_at(&mut buffer, offset)?;
+                (&mut &*to).write(&buffer[..read])?
+            }
+        };
+        Ok(sent as u64)
+    }
+}
+
+/// Sends the first `size` bytes of `from`, which must have as many, to where `to` is; tells how far it is.
+pub(crate) fn send(
+    from: &File,
+    to: &File,
+    kind: FileType,
+    size: u64,
+    advance: &mut dyn FnMut(u64),
+) -> io::Result<()> {
+    let mut way = Way::to(kind);
+    let mut offset = 0;
+    while offset < size {
+        interrupt::switch().check()?;
+        match way.send(from, to, offset, (size - offset).min(PIECE)) {
+            // Some file systems answer so instead of saying that they don't know the call.
+            Ok(0) if way != Way::Copy => way = way.otherwise(),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                offset += n;
+                advance(n);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Whoever shares the description may have made it non-blocking, as ssh does.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                interrupt::switch().wait_writable(to.as_fd())?;
+            }
+            Err(error) if way != Way::Copy && is_unsuitable(&error) => way = way.otherwise(),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_unsuitable(error: &io::Error) -> bool {
+    let number = Errno::from_io_error(error);
+    matches!(
+        number,
+        Some(
+            Errno::INVAL
+                | Errno::NOSYS
+                | Errno::XDEV
+                | Errno::OPNOTSUPP
+                | Errno::PERM
+                | Errno::BADF
+                | Errno::SPIPE
+                | Errno::OVERFLOW
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{Read as _, Seek as _};
+    use std::os::fd::OwnedFd;
+    use std::thread;
+
+    use super::*;
+
+    fn content() -> Vec<u8> {
+        (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect()
+    }
+
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    #[test]
+    fn every_way_brings_the_same_bytes() {
+        let content = content();
+        for kind in [FileType::RegularFile, FileType::Fifo, FileType::Socket, FileType::Unknown] {
+            let (from, mut to) = (file(&content), file(b"before"));
+            to.seek(io::SeekFrom::End(0)).unwrap();
+            let mut told = 0;
+            send(&from, &to, kind, content.len() as u64, &mut |n| told += n).unwrap();
+            assert_eq!(told, content.len() as u64);
+            to.rewind().unwrap();
+            let mut found = Vec::new();
+            to.read_to_end(&mut found).unwrap();
+            assert!(found == [b"before", &content[..]].concat(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_gets_it_too_even_one_that_does_not_block() {
+        for is_non_blocking in [false, true] {
+            let (mut reader, writer) = io::pipe().unwrap();
+            rustix::io::ioctl_fionbio(&writer, is_non_blocking).unwrap();
+            let content = content();
+            let from = file(&content);
+            let reading = thread::spawn(move || {
+                let mut found = Vec::new();
+                reader.read_to_end(&mut found).unwrap();
+                found
+            });
+            let to = File::from(OwnedFd::from(writer));
+            send(&from, &to, FileType::Fifo, content.len() as u64, &mut |_| ()).unwrap();
+            drop(to);
+            assert!(reading.join().unwrap() == content);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_noticed() {
+        let (from, to) = (file(b"abc"), file(b""));
+        let error = send(&from, &to, FileType::RegularFile, 4, &mut |_| ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_file_of_proc_comes_by_copying() {
+        let from = File::open("/proc/self/cmdline").unwrap();
+        let size = fs::read("/proc/self/cmdline").unwrap().len() as u64;
+        send(&from, &file(b""), FileType::RegularFile, size, &mut |_| ()).unwrap();
+    }
+}
