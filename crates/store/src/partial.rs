@@ -119,6 +119,11 @@ impl Partial {
         self.expected.map(|expected| expected.size)
     }
 
+    /// The digest of what is there.
+    pub fn digest(&self) -> Digest {
+        Hasher::clone(&self.hashed.hasher).finish()
+    }
+
     /// Appends the next bytes.
     ///
     /// # Errors
@@ -170,7 +175,7 @@ impl Partial {
     /// # Errors
     /// Wrong bytes are removed; bytes that are too few stay, if this is a download.
     pub fn commit(mut self) -> Result<Digest> {
-        let found = Hasher::clone(&self.hashed.hasher).finish();
+        let found = self.digest();
         if let Some(Expected { digest, size }) = self.expected {
             if self.hashed.size < size {
                 let found = self.hashed.size;
