@@ -1,0 +1,264 @@
+//! Blobs on their way into the store: written once, under a temporary name, and hashed as they come.
+//!
+//! They get their names when all of the archive has been read and found good; those that no image wants are gone then.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use layer_format::archive::Blobs;
+use layer_format::relay::{Chunk, Pool};
+use layer_format::{Algorithm, Codec, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Hasher};
+use store::{Lease, Partial};
+
+use crate::diff::{self, Diffing, Diffs};
+
+/// How many blobs may wait for their names, each with an open file. More get them at once.
+const PENDING_LIMIT: usize = 200;
+
+/// What an archive brings.
+#[derive(Debug)]
+pub(crate) struct Intake<'a> {
+    lease: &'a Lease,
+    pool: Pool,
+    /// The blobs that came, with their sizes.
+    came: HashMap<Digest, Came>,
+    pending: HashMap<Digest, Partial>,
+    diffs: Diffs,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Came {
+    size: u64,
+    is_new: bool,
+}
+
+/// A blob to be taken in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// The digest that it must have; some archives don't say.
+    pub(crate) claimed: Option<Digest>,
+    pub(crate) size: u64,
+}
+
+/// Where the bytes of a blob go, besides the hash.
+struct Sinks {
+    partial: Option<Partial>,
+    diffing: Option<Diffing>,
+    hasher: Hasher,
+}
+
+impl<'a> Intake<'a> {
+    pub(crate) fn new(lease: &'a Lease) -> Self {
+        let (came, pending) = (HashMap::new(), HashMap::new());
+        Self { lease, pool: Pool::default(), came, pending, diffs: Diffs::default() }
+    }
+
+    /// Takes a blob in; says what it is.
+    pub(crate) fn take(
+        &mut self,
+        offer: Offer,
+        content: &mut impl Read,
+    ) -> anyhow::Result<(Digest, Codec)> {
+        let reading = |source| Error::io("reading the archive", source);
+        let first = Chunk::read_from(&self.pool, content).map_err(reading)?;
+        let start = first.as_ref().map_or(&[][..], |chunk| &chunk[..]);
+        if offer.size <= DOCUMENT_LIMIT && is_document(start) {
+            let mut document = start.to_vec();
+            content.read_to_end(&mut document).map_err(reading)?;
+            return Ok((self.document(offer.claimed, &document)?, Codec::None));
+        }
+        let codec = Codec::sniff(start);
+        let mut sinks = self.open(offer, codec)?;
+        let mut next = first;
+        while let Some(chunk) = next {
+            cli::interrupt::check()?;
+            sinks.write(chunk)?;
+            next = Chunk::read_from(&self.pool, content).map_err(reading)?;
+        }
+        Ok((self.close(offer, codec, sinks)?, codec))
+    }
+
+    /// Takes in what may be a manifest, an index or a config. It is small, and has its name at once.
+    fn document(&mut self, claimed: Option<Digest>, content: &[u8]) -> anyhow::Result<Digest> {
+        let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(content);
+        let digest = hasher.finish();
+        check_claim(claimed, digest)?;
+        let size = content.len() as u64;
+        let is_new = !self.is_there(&digest, size)?;
+        if is_new {
+            let mut partial = self.lease.incoming(Some(&Descriptor::new("", digest, size)))?;
+            partial.write_all(content)?;
+            partial.commit()?;
+        }
+        self.came.entry(digest).or_insert(Came { size, is_new });
+        self.diffs.note(digest, digest);
+        Ok(digest)
+    }
+
+    /// Stores a document that was made here.
+    pub(crate) fn put(&mut self, content: &[u8]) -> anyhow::Result<()> {
+        self.document(None, content).map(drop)
+    }
+
+    fn open(&self, offer: Offer, codec: Codec) -> anyhow::Result<Sinks> {
+        let Offer { claimed, size } = offer;
+        let is_there = claimed.map(|digest| self.is_there(&digest, size)).transpose()?;
+        let partial = if is_there == Some(true) {
+            None
+        } else {
+            let expected = claimed.map(|digest| Descriptor::new("", digest, size));
+            Some(self.lease.incoming(expected.as_ref())?)
+        };
+        let is_known =
+            claimed.is_some_and(|digest| self.lease.store().verified_pair(&digest).is_some());
+        let diffing = (codec != Codec::None && !is_known).then(|| diff::begin(Algorithm::Sha256));
+        let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
+        Ok(Sinks { partial, diffing, hasher: Hasher::new(algorithm) })
+    }
+
+    fn close(&mut self, offer: Offer, codec: Codec, sinks: Sinks) -> anyhow::Result<Digest> {
+        let Sinks { partial, diffing, hasher } = sinks;
+        let digest = partial.as_ref().map_or_else(|| hasher.finish(), Partial::digest);
+        check_claim(offer.claimed, digest)?;
+        if let Some(diffing) = diffing {
+            self.diffs.add(digest, diffing);
+        } else if codec == Codec::None {
+            self.diffs.note(digest, digest);
+        } else if let Some(DiffId(diff_id)) = self.lease.store().verified_pair(&digest) {
+            self.diffs.note(digest, diff_id);
+        }
+        let size = offer.size;
+        let is_new = !self.is_there(&digest, size)?;
+        self.came.entry(digest).or_insert(Came { size, is_new });
+        if let Some(partial) = partial.filter(|_| is_new) {
+            if self.pending.len() < PENDING_LIMIT {
+                self.pending.insert(digest, partial);
+            } else {
+                partial.commit()?;
+            }
+        }
+        Ok(digest)
+    }
+
+    /// Whether a blob has come, or is in the store.
+    pub(crate) fn is_there(&self, digest: &Digest, size: u64) -> store::Result<bool> {
+        if self.pending.contains_key(digest) {
+            return Ok(self.came.get(digest).is_some_and(|came| came.size == size));
+        }
+        self.lease.has(digest, size)
+    }
+
+    /// Sees that a layer decompresses to what its config says.
+    pub(crate) fn check(&mut self, layer: &Descriptor, expected: DiffId) -> anyhow::Result<()> {
+        let blob = &layer.digest;
+        let found = match self.diffs.take(blob) {
+            Some(found) => found?,
+            None => match self.lease.store().verified_pair(blob) {
+                Some(DiffId(found)) => found,
+                None => self.find_diff_id(blob, expected.0.algorithm())?,
+            },
+        };
+        let found = if found.algorithm() == expected.0.algorithm() {
+            found
+        } else {
+            self.find_diff_id(blob, expected.0.algorithm())?
+        };
+        diff::check(expected, found)?;
+        self.diffs.note(*blob, found);
+        Ok(())
+    }
+
+    /// For blobs that nobody has looked into: those that a thin stream left out, for instance.
+    fn find_diff_id(&self, blob: &Digest, algorithm: Algorithm) -> anyhow::Result<Digest> {
+        let file = match self.pending.get(blob) {
+            Some(partial) => partial.reader()?,
+            None => {
+                self.lease.store().blob(blob)?.ok_or(store::Error::MissingBlob { digest: *blob })?
+            }
+        };
+        Ok(diff::of(file, algorithm)?)
+    }
+
+    /// Gives a blob its name, for good.
+    pub(crate) fn commit(&mut self, blob: &Digest) -> anyhow::Result<()> {
+        if let Some(partial) = self.pending.remove(blob) {
+            partial.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Remembers that a blob and what it decompresses to were both hashed. No loss if not.
+    pub(crate) fn note_pair(&mut self, blob: &Digest, diff_id: &DiffId) {
+        if *blob != diff_id.0 && self.lease.store().verified_pair(blob) != Some(*diff_id) {
+            drop(self.lease.store().note_pair(blob, diff_id));
+        }
+    }
+
+    /// How many bytes of a blob are new to the store: asked once, they are old.
+    pub(crate) fn count_new(&mut self, blob: &Digest) -> u64 {
+        match self.came.get_mut(blob) {
+            Some(came) if came.is_new => {
+                came.is_new = false;
+                came.size
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl Sinks {
+    fn write(&mut self, chunk: std::sync::Arc<Chunk>) -> anyhow::Result<()> {
+        match &mut self.partial {
+            Some(partial) => partial.write_all(&chunk)?,
+            None => self.hasher.update(&chunk),
+        }
+        if let Some(diffing) = &self.diffing {
+            // A decoder that has stopped says why in the end.
+            diffing.feed.send(chunk).ok();
+        }
+        Ok(())
+    }
+}
+
+impl Blobs for Intake<'_> {
+    fn has(&mut self, blob: &Descriptor) -> Result<bool, Error> {
+        self.is_there(&blob.digest, blob.size).map_err(of_store)
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
+        let raw = match self.lease.store().document(&descriptor.digest) {
+            Err(store::Error::MissingBlob { .. }) => return Ok(None),
+            read => read.map_err(of_store)?,
+        };
+        let found = raw.len() as u64;
+        if found == descriptor.size {
+            return Ok(Some(raw));
+        }
+        let (digest, expected) = (descriptor.digest, descriptor.size);
+        Err(Error::SizeMismatch { digest, expected, found })
+    }
+}
+
+/// A store's error on its way through the format's.
+pub(crate) fn of_store(error: store::Error) -> Error {
+    match error {
+        store::Error::Layer(error) => error,
+        error => Error::io("asking the store", std::io::Error::other(error)),
+    }
+}
+
+fn is_document(start: &[u8]) -> bool {
+    start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
+fn check_claim(claimed: Option<Digest>, found: Digest) -> Result<(), Error> {
+    match claimed {
+        Some(claimed) if claimed != found => {
+            let (expected, found) = (claimed.into(), found.into());
+            Err(Error::DigestMismatch { what: "blob", expected, found })
+        }
+        _ => Ok(()),
+    }
+}

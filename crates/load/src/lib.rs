@@ -1,0 +1,258 @@
+//! The `load` command: every image of a stream, an archive or a layout, into the store.
+//!
+//! One pass, no spool: [`intake`] writes each blob once, straight into the store under a temporary name, and [`diff`] looks
+//! at what it decompresses to meanwhile. Names are given when everything was read and found good, to all images or to none.
+
+mod diff;
+mod intake;
+mod layout;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use cli::{Code, Failure, Io};
+use layer_format::archive::{Archive, Contents, Found, Spool};
+use layer_format::stream::Thin;
+use layer_format::{Descriptor, Digest, Error, Platform, trouble_of};
+use serde::Serialize;
+use store::{Image, Store};
+
+use crate::intake::{Intake, Offer};
+
+/// Load images into the store
+///
+/// Reads an image stream, an archive that any other tool saved, or an OCI layout directory, and takes all of its images into
+/// the store. Every digest is verified, the layers' diff ids included, before any image gets its name; all do, or none. A
+/// thin stream loads if the store has what it leaves out; otherwise load says what to fetch first.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("save mine:1 | ssh host load", "From one store to another"),
+    ("docker save nginx | load", "Every other tool's archive works too"),
+    ("load --platform linux/arm64 ./images.tar", "Of each image, the one for this platform"),
+]))]
+pub struct Args {
+    /// Archive or OCI layout directory; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+    /// Only the images for this platform, as linux/arm64/v8
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// Print a JSON object for each image, a line each: name, digest, platforms, new and reused bytes
+    #[arg(long)]
+    json: bool,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<Code> {
+        let trouble = trouble_of::<Error>(link).or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(Code::from)
+    }
+}
+
+/// What is said about an image that was loaded.
+#[derive(Serialize)]
+struct Loaded {
+    name: Option<String>,
+    digest: Digest,
+    platforms: Vec<String>,
+    new_bytes: u64,
+    reused_bytes: u64,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let source = Source::open(&args.file, io)?;
+    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let lease = Store::open(path)?.lease()?;
+    let mut intake = Intake::new(&lease);
+    let contents = source.take_in(args.platform.as_ref(), &mut intake, io)?;
+    check_whole(&contents)?;
+    let loaded = keep(&contents.images, &mut intake)?;
+    cli::interrupt::check()?;
+    let entries: Vec<Image> = contents.images.iter().map(entry).collect();
+    lease.name(&entries)?;
+    print(&contents.images, loaded, args, io)
+}
+
+/// Where the images come from.
+enum Source {
+    Archive(Box<Archive>),
+    Layout(Store),
+}
+
+impl Source {
+    fn open(path: &Path, io: &mut Io<'_>) -> anyhow::Result<Self> {
+        if path.as_os_str() == "-" {
+            let input = io.input.take_binary()?;
+            let archive = match input.as_regular_file() {
+                Some(file) => {
+                    let file = file.try_clone().context("opening standard input")?;
+                    Archive::from_file(file, no_spool())
+                }
+                None => Archive::from_reader(input, no_spool()),
+            };
+            return Ok(Self::Archive(Box::new(archive.context("standard input")?)));
+        }
+        let shown = || cli::report::clean(&path.to_string_lossy()).into_owned();
+        let file = File::open(path).map_err(|error| {
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            let code = if is_missing { Code::NotFound } else { Code::Failed };
+            Failure::new(code, shown()).because(error)
+        })?;
+        if file.metadata().with_context(shown)?.is_dir() {
+            let layout = Store::open_existing(path)?
+                .ok_or_else(|| cli::usage(format!("{}: not an OCI layout", shown())))?;
+            return Ok(Self::Layout(layout));
+        }
+        let archive = Archive::from_file(file, no_spool()).with_context(shown)?;
+        Ok(Self::Archive(Box::new(archive)))
+    }
+
+    /// Takes the blobs in and finds out what they are.
+    fn take_in(
+        self,
+        platform: Option<&Platform>,
+        intake: &mut Intake<'_>,
+        io: &Io<'_>,
+    ) -> anyhow::Result<Contents> {
+        match self {
+            Self::Archive(archive) => take_archive(*archive, platform, intake, io),
+            Self::Layout(layout) => layout::take(&layout, platform, intake, io),
+        }
+    }
+}
+
+/// Nothing waits: everything goes into the store at once.
+fn no_spool() -> Spool {
+    Box::new(|| Err(std::io::ErrorKind::Unsupported.into()))
+}
+
+fn take_archive(
+    archive: Archive,
+    platform: Option<&Platform>,
+    intake: &mut Intake<'_>,
+    io: &Io<'_>,
+) -> anyhow::Result<Contents> {
+    let mut all = archive.all();
+    while let Some(blob) = all.next_blob()? {
+        let offer = Offer { claimed: blob.claimed, size: blob.size };
+        let task = io.progress.task(label(&offer), Some(offer.size));
+        task.state("Loading");
+        let taken = intake.take(offer, &mut task.read(all.content()));
+        let (digest, codec) = taken.with_context(|| format!("blob {}", label(&offer)))?;
+        task.done("Loaded");
+        all.came(blob, digest, codec);
+    }
+    Ok(all.finish(platform, intake)?)
+}
+
+fn label(offer: &Offer) -> String {
+    offer.claimed.map_or_else(|| "layer".to_owned(), |digest| digest.short())
+}
+
+/// Nothing may be missing. Of a thin stream, the receiver should have it; of any other, it is damage.
+fn check_whole(contents: &Contents) -> anyhow::Result<()> {
+    let Some(first) = contents.missing.first() else { return Ok(()) };
+    let Some(thin) = &contents.thin else {
+        let what = format!("blob {}", first.digest);
+        return Err(Error::Malformed { what, reason: "is missing from the archive" }.into());
+    };
+    Err(missing_base(thin, &contents.missing).into())
+}
+
+fn missing_base(thin: &Thin, missing: &[Descriptor]) -> Failure {
+    let digests: Vec<_> = missing.iter().map(|blob| blob.digest.to_string()).collect();
+    let text =
+        format!("a thin stream, and the store lacks what it leaves out: {}", digests.join(", "));
+    let failure = Failure::new(Code::NotFound, text);
+    if thin.base.is_empty() {
+        return failure
+            .hint("save it again without --have, or with what `images digests` says here");
+    }
+    thin.base.iter().fold(failure, |failure, base| failure.hint(format!("pull {base}")))
+}
+
+/// Checks the layers and gives every blob that an image needs its name.
+fn keep(images: &[Found], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(u64, u64)>> {
+    let mut pairs = Vec::new();
+    let mut checked = std::collections::HashSet::new();
+    for part in images.iter().flat_map(|found| &found.parts) {
+        let Some(diff_id) = part.diff_id else { continue };
+        if checked.insert((part.blob.digest, diff_id)) {
+            let name = || format!("layer {}", part.blob.digest);
+            intake.check(&part.blob, diff_id).with_context(name)?;
+            pairs.push((part.blob.digest, diff_id));
+        }
+    }
+    let mut counts = Vec::new();
+    for found in images {
+        for document in documents(found) {
+            intake.put(document)?;
+        }
+        let (mut new, mut all) = (0, 0);
+        for part in &found.parts {
+            intake.commit(&part.blob.digest)?;
+            new += intake.count_new(&part.blob.digest);
+            all += part.blob.size;
+        }
+        for document in documents(found) {
+            new += intake.count_new(&Digest::of(document));
+            all += document.len() as u64;
+        }
+        counts.push((new, all - new.min(all)));
+    }
+    for (blob, diff_id) in &pairs {
+        intake.note_pair(blob, diff_id);
+    }
+    Ok(counts)
+}
+
+fn documents(found: &Found) -> impl Iterator<Item = &[u8]> {
+    let indexes = found.image.indexes.iter().map(|index| &index.raw[..]);
+    indexes.chain(found.image.manifests.iter().map(|manifest| &manifest.raw[..]))
+}
+
+fn entry(found: &Found) -> Image {
+    let entry = Image::new(found.name.as_ref(), found.root.clone());
+    match found.chosen_from {
+        Some(index) => entry.chosen_from(index),
+        None => entry,
+    }
+}
+
+fn print(
+    images: &[Found],
+    counts: Vec<(u64, u64)>,
+    args: &Args,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    for (found, (new_bytes, reused_bytes)) in images.iter().zip(counts) {
+        if args.json {
+            let loaded = Loaded {
+                name: found.name.as_ref().map(layer_format::Reference::full),
+                digest: found.root.digest,
+                platforms: found.platforms.iter().map(Platform::to_string).collect(),
+                new_bytes,
+                reused_bytes,
+            };
+            writeln!(io.output, "{}", serde_json::to_string(&loaded)?)?;
+            continue;
+        }
+        match &found.name {
+            Some(name) => writeln!(io.output, "Loaded image: {name}")?,
+            None => writeln!(io.output, "Loaded image ID: {}", found.root.digest)?,
+        }
+    }
+    Ok(io.output.flush()?)
+}

@@ -1,0 +1,128 @@
+//! What is meant: from what was typed to names and documents.
+
+use std::collections::HashSet;
+
+use anyhow::Context as _;
+use cli::{Code, Failure};
+use layer_format::stream::{Image, Name};
+use layer_format::{Config, Descriptor, Error, Platform};
+use store::{Found, FoundBy, Lease, Store};
+
+/// The images to save, in the order in which they were asked for.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) names: Vec<Name>,
+    /// Of each name, the documents.
+    pub(crate) images: Vec<Image>,
+}
+
+impl Chosen {
+    /// Finds the images and sees that they are whole. The lease keeps them so, where the store can be written to.
+    pub(crate) fn find(
+        images: &[String],
+        platforms: &[Platform],
+        store: &Store,
+    ) -> anyhow::Result<(Self, Option<Lease>)> {
+        let found = images.iter().map(|text| find(text, store)).collect::<Result<Vec<_>, _>>()?;
+        let roots: Vec<_> = found.iter().map(|found| found.descriptor.digest).collect();
+        let lease = store.hold(&roots)?;
+        let mut chosen = Self { names: vec![], images: vec![] };
+        let mut seen = HashSet::new();
+        for (text, found) in images.iter().zip(found) {
+            let reference = found.image.reference().filter(|_| found.by == FoundBy::Name);
+            if seen.insert((reference.clone(), found.descriptor.digest)) {
+                let image =
+                    gather(&found.descriptor, platforms, store).with_context(|| text.clone())?;
+                chosen.names.push(Name { reference, target: root(&found.descriptor, &image) });
+                chosen.images.push(image);
+            }
+        }
+        Ok((chosen, lease))
+    }
+}
+
+/// An image of the store; a path or a stream is none.
+pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
+    let is_path = text == "-" || text.starts_with(['/', '.']);
+    let kind = text.split_once(':').map_or("", |(kind, _)| kind);
+    if is_path || matches!(kind, "archive" | "layout" | "dir" | "layer") {
+        return Err(cli::usage(format!("{text}: only images of the store can be saved"))
+            .hint("load it first")
+            .into());
+    }
+    match store.find(text) {
+        Err(store::Error::NotFound { .. }) => Err(not_found(text).into()),
+        found => Ok(found?),
+    }
+}
+
+/// The failure for an image that isn't there.
+pub(crate) fn not_found(text: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("{text}: not in the store")).hint(format!("pull {text}"))
+}
+
+/// The documents of an image, as far as the image is here: an index may be for some of its platforms.
+fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Image> {
+    let mut lookup = |descriptor: &Descriptor| {
+        if !store.has(&descriptor.digest, descriptor.size) {
+            return Ok(None);
+        }
+        document(descriptor, store).map(Some)
+    };
+    let gathered = Image::gather(root, platforms, &mut lookup)?;
+    let mut image = gathered.ok_or(store::Error::MissingBlob { digest: root.digest })?;
+    let is_whole = |image: &Image| image.blobs().all(|blob| store.has(&blob.digest, blob.size));
+    if !is_whole(&image) {
+        if image.indexes.is_empty() {
+            return Err(incomplete(&image, store));
+        }
+        let all = image.clone();
+        image.manifests.retain(|it| it.parts().all(|part| store.has(&part.digest, part.size)));
+        if !image.manifests.iter().any(|manifest| image.is_runnable(manifest)) {
+            return Err(incomplete(&all, store));
+        }
+    }
+    check_platform(&image, platforms, store)?;
+    Ok(image)
+}
+
+fn incomplete(image: &Image, store: &Store) -> anyhow::Error {
+    let missing = image.blobs().filter(|blob| !store.has(&blob.digest, blob.size));
+    let missing = missing.map(|blob| blob.digest.to_string()).collect::<Vec<_>>().join(", ");
+    Failure::new(Code::NotFound, format!("not whole: the store has no {missing}"))
+        .hint("pull it again")
+        .into()
+}
+
+/// Of an image that is no index's, the config says for which machine it is.
+fn check_platform(image: &Image, platforms: &[Platform], store: &Store) -> anyhow::Result<()> {
+    let ([manifest], true) = (&image.manifests[..], image.indexes.is_empty()) else {
+        return Ok(());
+    };
+    if platforms.is_empty() || !image.is_runnable(manifest) {
+        return Ok(());
+    }
+    let config = Config::parse(document(&manifest.config, store)?)?;
+    if platforms.iter().any(|wanted| wanted.rank(&config.platform).is_some()) {
+        return Ok(());
+    }
+    let wanted = platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ");
+    Err(Error::NoPlatform { wanted, present: vec![config.platform.to_string()] }.into())
+}
+
+/// The verified bytes of a document of the store.
+pub(crate) fn document(descriptor: &Descriptor, store: &Store) -> Result<Vec<u8>, Error> {
+    match store.document(&descriptor.digest) {
+        Ok(raw) => Ok(raw),
+        Err(store::Error::Layer(error)) => Err(error),
+        Err(error) => Err(Error::io("reading the store", std::io::Error::other(error))),
+    }
+}
+
+/// What the name points at: the type that the document itself has, and nothing that only this store says.
+fn root(found: &Descriptor, image: &Image) -> Descriptor {
+    let index = image.indexes.first().map(layer_format::Index::descriptor);
+    let manifest = image.manifests.first().map(layer_format::Manifest::descriptor);
+    let media_type = index.or(manifest).map(|document| document.media_type).unwrap_or_default();
+    Descriptor::new(&media_type, found.digest, found.size)
+}

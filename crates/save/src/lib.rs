@@ -1,0 +1,176 @@
+//! The `save` command: images of the store become one stream.
+//!
+//! [`choice`] finds what is meant, [`thin`] what may stay behind. The blobs themselves don't pass through this program: the
+//! kernel copies them, and whoever reads the stream verifies them.
+
+mod choice;
+mod thin;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use cli::{Failure, Io, NamedOutput, Progress};
+use layer_format::stream::{Half, Heads, Image, Writer};
+use layer_format::{Descriptor, Platform, trouble_of};
+use store::Store;
+
+use crate::choice::Chosen;
+
+/// Write images of the store as one stream
+///
+/// The stream is an OCI layout and a docker-archive at once, which every tool's load takes; each blob is in it once, byte
+/// for byte as it was pulled, and the same images always give the same bytes. With --base or --have it leaves out what the
+/// receiver has. A FILE appears whole or not at all.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("save nginx redis | ssh host load", "Two images, what they share once"),
+    ("save app:2 --base app:1 -o update.tar", "Only what is new since app:1"),
+    ("ssh host images digests | save app --have - | ssh host load", "Only what the host lacks"),
+]))]
+pub struct Args {
+    /// Images of the store: names, digests, or at least six first digits of one
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// File to write instead of standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// Leave out the layers of this image of the store, because the receiver has it
+    #[arg(long, value_name = "IMAGE")]
+    base: Vec<String>,
+    /// Leave out the layers whose digests or diff ids are in this file, a line each; - is standard input
+    #[arg(long, value_name = "FILE")]
+    have: Option<PathBuf>,
+    /// Only the images for this platform, as linux/arm64/v8; may be given several times
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Vec<Platform>,
+    /// Only one half of the stream, for readers that choke on the other
+    #[arg(long, value_name = "FORMAT", value_parser = ["docker", "oci"])]
+    format: Option<String>,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<cli::Code> {
+        let trouble =
+            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(cli::Code::from)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let half = half(args)?;
+    if args.output.as_os_str() == "-" {
+        io.output.binary()?;
+    }
+    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let store = Store::open_existing(&path)?.ok_or_else(|| choice::not_found(&args.images[0]))?;
+    let thinned = thin::read(args, &store, io)?;
+    let (chosen, lease) = Chosen::find(&args.images, &args.platform, &store)?;
+    let thin = thinned.thin(&chosen.images, &store)?;
+    let left_out: HashSet<_> =
+        thin.iter().flat_map(|thin| &thin.left_out).map(|blob| blob.digest).collect();
+    let progress = io.progress.clone();
+    let mut saving = Saving { store: &store, progress: &progress, n_blobs: 0, bytes: 0 };
+    let heads = Heads::of(&chosen.names, &chosen.images)?;
+    let output = io.named_output(&args.output)?;
+    let mut writer = Writer::begin(output, &heads, thin.as_ref(), half)?;
+    for image in &chosen.images {
+        if half != Some(Half::Docker) {
+            documents(image, &mut writer)?;
+        }
+        for blob in image.blobs().filter(|blob| !left_out.contains(&blob.digest)) {
+            saving.blob(blob, &mut writer)?;
+        }
+    }
+    cli::interrupt::check()?;
+    writer.finish()?.finish()?;
+    drop(lease);
+    saving.say(chosen.names.len(), left_out.len());
+    Ok(())
+}
+
+fn half(args: &Args) -> anyhow::Result<Option<Half>> {
+    let is_thin = !args.base.is_empty() || args.have.is_some();
+    match args.format.as_deref() {
+        Some("docker") if is_thin => {
+            // It has no digests by which a receiver could find what stayed behind.
+            Err(cli::usage("--format docker can't leave anything out").into())
+        }
+        Some("docker") => Ok(Some(Half::Docker)),
+        Some(_) => Ok(Some(Half::Oci)),
+        None => Ok(None),
+    }
+}
+
+/// Indexes and manifests.
+fn documents(image: &Image, writer: &mut Writer<NamedOutput<'_>>) -> anyhow::Result<()> {
+    for index in &image.indexes {
+        writer.document(&index.raw, index.descriptor().digest)?;
+    }
+    for manifest in &image.manifests {
+        writer.document(&manifest.raw, manifest.descriptor().digest)?;
+    }
+    Ok(())
+}
+
+/// What goes into the stream, from the store.
+struct Saving<'a> {
+    store: &'a Store,
+    progress: &'a Progress,
+    n_blobs: usize,
+    bytes: u64,
+}
+
+impl Saving<'_> {
+    /// A config or a layer, which only the kernel touches.
+    fn blob(
+        &mut self,
+        blob: &Descriptor,
+        writer: &mut Writer<NamedOutput<'_>>,
+    ) -> anyhow::Result<()> {
+        if writer.has(&blob.digest) {
+            return Ok(());
+        }
+        let task = self.progress.task(blob.digest.short(), Some(blob.size));
+        let gone = || Failure::new(cli::Code::NotFound, "has vanished from the store");
+        let short = || format!("blob {}", blob.digest);
+        let file = self.store.blob(&blob.digest)?.ok_or_else(gone).with_context(short)?;
+        if file.metadata().with_context(short)?.len() != blob.size {
+            return Err(gone()).with_context(short);
+        }
+        task.state("Saving");
+        let sent =
+            writer.blob_by(blob, |output| output.send(&file, blob.size, &mut |n| task.advance(n)));
+        sent.with_context(short)?;
+        task.done("Saved");
+        self.n_blobs += 1;
+        self.bytes += blob.size;
+        Ok(())
+    }
+
+    fn say(&self, n_images: usize, n_left_out: usize) {
+        let count =
+            |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+        let saved = format!(
+            "saved {}, {}, {}",
+            count(n_images, "image", "images"),
+            count(self.n_blobs, "blob", "blobs"),
+            cli::human_size(self.bytes)
+        );
+        let left_out = match n_left_out {
+            0 => String::new(),
+            n => format!("; left out {}", count(n, "blob", "blobs")),
+        };
+        self.progress.say(saved + &left_out);
+    }
+}

@@ -1,0 +1,121 @@
+//! What may stay behind, because the receiver has it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+
+use anyhow::Context as _;
+use cli::{Code, Failure, Io};
+use layer_format::stream::{Image, Thin};
+use layer_format::{Config, Descriptor, DiffId, Digest, Error, Manifest};
+use store::{FoundBy, Store};
+
+use crate::Args;
+use crate::choice::{document, find};
+
+/// No digest is longer, by far.
+const LINE_LIMIT: u64 = 1024;
+
+/// What the receiver has.
+#[derive(Debug, Default)]
+pub(crate) struct Thinned {
+    /// The names of the base images.
+    base: Vec<String>,
+    /// Digests of blobs or diff ids.
+    has: HashSet<Digest>,
+}
+
+/// Reads what the receiver is said to have.
+pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Result<Thinned> {
+    let mut thinned = Thinned::default();
+    for text in &args.base {
+        let found = find(text, store)?;
+        let name = found.image.name().filter(|_| found.by == FoundBy::Name);
+        thinned.base.push(name.map_or_else(|| found.descriptor.digest.to_string(), str::to_owned));
+        let mut lookup = |descriptor: &Descriptor| {
+            let is_there = store.has(&descriptor.digest, descriptor.size);
+            is_there.then(|| document(descriptor, store)).transpose()
+        };
+        let image = Image::gather(&found.descriptor, &[], &mut lookup)?;
+        let layers = image.iter().flat_map(|image| &image.manifests).flat_map(|it| &it.layers);
+        thinned.has.extend(layers.map(|layer| layer.digest));
+    }
+    match args.have.as_deref() {
+        None => {}
+        Some(path) if path.as_os_str() == "-" => {
+            digests(cli::Input::take(&mut io.input), &mut thinned.has).context("standard input")?;
+        }
+        Some(path) => {
+            let shown = || cli::report::clean(&path.to_string_lossy()).into_owned();
+            let file = File::open(path).map_err(|error| {
+                let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+                let code = if is_missing { Code::NotFound } else { Code::Failed };
+                Failure::new(code, shown()).because(error)
+            })?;
+            digests(file, &mut thinned.has).with_context(shown)?;
+        }
+    }
+    Ok(thinned)
+}
+
+/// Reads digests, a line each.
+fn digests(reader: impl Read, found: &mut HashSet<Digest>) -> anyhow::Result<()> {
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    for n in 1_u64.. {
+        line.clear();
+        reader.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line);
+        if !text.trim().is_empty() {
+            found.insert(text.trim().parse().with_context(|| format!("line {n}"))?);
+        }
+    }
+    Ok(())
+}
+
+impl Thinned {
+    /// What stays behind of these images; nothing if all must travel.
+    pub(crate) fn thin<'a>(
+        self,
+        images: &'a [Image],
+        store: &Store,
+    ) -> Result<Option<Thin>, Error> {
+        if self.has.is_empty() {
+            return Ok(None);
+        }
+        let mut left_out = HashSet::new();
+        let all = |image: &'a Image| std::iter::repeat(image).zip(&image.manifests);
+        for (image, manifest) in images.iter().flat_map(all) {
+            let diff_ids = diff_ids(image, manifest, store)?;
+            self.leave_out(manifest, &diff_ids, &mut left_out);
+        }
+        let is_left_out = |digest: &Digest| left_out.contains(digest);
+        let mut config = |config: &Descriptor| document(config, store).map(Some);
+        let thin = Thin::of(self.base, images, &is_left_out, &mut config)?;
+        Ok((!thin.left_out.is_empty()).then_some(thin))
+    }
+
+    /// A blob that is there may stay behind wherever it is in the stack. A diff id may only with all below it: receivers
+    /// that know layers by their diff ids know them as a stack.
+    fn leave_out(&self, manifest: &Manifest, diff_ids: &[DiffId], left_out: &mut HashSet<Digest>) {
+        let mut is_prefix = true;
+        for (position, layer) in manifest.layers.iter().enumerate() {
+            let has_diff_id = diff_ids.get(position).is_some_and(|it| self.has.contains(&it.0));
+            let stays = self.has.contains(&layer.digest) || (is_prefix && has_diff_id);
+            is_prefix &= stays;
+            if stays {
+                left_out.insert(layer.digest);
+            }
+        }
+    }
+}
+
+fn diff_ids(image: &Image, manifest: &Manifest, store: &Store) -> Result<Vec<DiffId>, Error> {
+    if !image.is_runnable(manifest) {
+        return Ok(vec![]);
+    }
+    Ok(Config::parse(document(&manifest.config, store)?)?.diff_ids().to_vec())
+}
