@@ -20,6 +20,7 @@ mod output;
 mod progress;
 pub mod report;
 mod send;
+mod table;
 mod whole_file;
 
 use std::env;
@@ -36,6 +37,7 @@ pub use crate::io::{Io, NamedOutput};
 pub use crate::options::{Common, When, examples};
 pub use crate::output::Output;
 pub use crate::progress::{Counted, Progress, Task, human_size};
+pub use crate::table::Table;
 pub use crate::whole_file::WholeFile;
 
 /// One link of an error's chain.

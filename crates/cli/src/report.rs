@@ -41,6 +41,30 @@ pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A document as it may be shown: like [`clean`], but its lines and tabs stay.
+pub fn clean_text(text: &[u8]) -> String {
+    let clean_line = |line: &[u8]| {
+        let pieces: Vec<_> = line.split(|&byte| byte == b'\t').map(clean_bytes).collect();
+        pieces.join("\t")
+    };
+    text.split(|&byte| byte == b'\n').map(clean_line).collect::<Vec<_>>().join("\n")
+}
+
+/// A JSON text as it may be shown: the same JSON, with what [`clean`] would escape written as `\uXXXX`.
+pub fn clean_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hostile(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                push(&mut out, format_args!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// An error as it is reported: `name: context: cause`, then a line for each hint.
 pub fn error(name: &str, error: &anyhow::Error) -> String {
     let mut texts: Vec<String> = vec![clean(name).into_owned()];
@@ -220,6 +244,15 @@ mod tests {
         }
         assert!(matches!(clean("usr/bin/su"), Cow::Borrowed(_)));
         check(anyhow!("evil\n\x1b]0;x"), "pull: evil\\n\\x1b]0;x\n");
+    }
+
+    #[test]
+    fn documents_keep_their_lines() {
+        assert_eq!(clean_text(b"a\tb\n\x1b[2J\xff\n"), "a\tb\n\\x1b[2J\\xff\n");
+        assert_eq!(
+            clean_json("{\n\"a\":\"\u{9b}\u{202e}\u{e0001}é\"}"),
+            "{\n\"a\":\"\\u009b\\u202e\\udb40\\udc01é\"}"
+        );
     }
 
     #[test]

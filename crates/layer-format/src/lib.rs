@@ -16,6 +16,7 @@
 //! | layer | a tar of changes | [`layer`] |
 //! | entry | one member of a layer | [`layer::Entry`] |
 //! | whiteout | an entry that removes | [`layer::Change::Remove`] |
+//! | listing | what a layer or an image holds, path by path | [`listing`] |
 //!
 //! This crate knows no file systems, terminals or networks: `Read`, `Write`, bytes and values only.
 
@@ -26,6 +27,7 @@ mod digest;
 mod error;
 mod image;
 pub mod layer;
+pub mod listing;
 mod platform;
 mod reference;
 pub mod relay;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use layer_format::{Descriptor, Digest, Document, Reference};
+use layer_format::{Descriptor, Digest, Document, Manifest, Reference};
 
 use crate::Result;
 use crate::error::Error;
@@ -57,6 +57,24 @@ impl Store {
             self.search(&images, &|digest| prefix.fits(digest), &mut matches)?;
         }
         matches.only(text)
+    }
+
+    /// Every manifest that an entry leads to, as far as they are here and sound.
+    pub fn manifests(&self, root: &Descriptor) -> Result<Vec<Manifest>> {
+        let mut manifests = vec![];
+        let mut seen = HashSet::from([root.digest]);
+        let mut queue = vec![root.digest];
+        while let Some(digest) = queue.pop() {
+            match self.look_into(&digest)? {
+                Some(Document::Manifest(manifest)) => manifests.push(manifest),
+                Some(Document::Index(index)) => {
+                    let children = index.manifests.iter().map(|child| child.digest);
+                    queue.extend(children.filter(|child| seen.insert(*child)));
+                }
+                None => {}
+            }
+        }
+        Ok(manifests)
     }
 
     fn by_digest(&self, text: &str, digest: &Digest, images: &[Image]) -> Result<Found> {

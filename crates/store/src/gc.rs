@@ -65,11 +65,23 @@ impl Store {
         Ok(freed)
     }
 
+    /// Every blob, with its size, that no entry of `index.json` leads to. A running program may be about to name it.
+    pub fn orphans(&self) -> Result<Vec<(Digest, u64)>> {
+        let blobs = self.blobs()?;
+        let kept = self.named(Index::read(self)?, vec![])?;
+        Ok(blobs.into_iter().filter(|(digest, _)| !kept.contains(digest)).collect())
+    }
+
     /// All that must stay: what `index.json` and the leases lead to. The lock must be held.
     fn reachable(&self) -> Result<HashSet<Digest>> {
         let index = Index::read(self)?;
-        let mut roots = index.digests(&self.index_path())?;
-        roots.extend(self.leased()?);
+        let leased = self.leased()?;
+        self.named(index, leased)
+    }
+
+    /// What `index.json` and these roots lead to.
+    fn named(&self, index: Index, mut roots: Vec<Digest>) -> Result<HashSet<Digest>> {
+        roots.extend(index.digests(&self.index_path())?);
         let mut kept = reach::closure(self, roots)?;
         // The index that an image was chosen from is kept if it is here, without the images that were not chosen.
         kept.extend(index.into_images().iter().filter_map(crate::Image::index));

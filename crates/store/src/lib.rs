@@ -65,7 +65,7 @@ pub use image::{Image, STRATA_INDEX};
 pub use lease::Lease;
 pub use notes::{Origin, Target};
 pub use partial::{Claim, Partial};
-pub use source::{Location, Source};
+pub use source::{Location, Source, spool};
 pub use store::Store;
 
 /// What everything here returns.

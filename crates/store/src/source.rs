@@ -116,8 +116,8 @@ impl Source {
         match self {
             Self::Archive(archive) => Ok(archive.image(choice)?),
             Self::Stored { store, name } => {
-                let (root, name) = find(store, choice.name.as_ref().or(name.as_ref()))?;
-                store.read_image(&root, name, choice.platform.as_ref())
+                let (root, names) = find(store, choice.name.as_ref().or(name.as_ref()))?;
+                store.read_image(&root, names, choice.platform.as_ref())
             }
         }
     }
@@ -149,7 +149,7 @@ impl Store {
     pub fn read_image(
         &self,
         root: &Descriptor,
-        name: Option<String>,
+        names: Vec<String>,
         platform: Option<&Platform>,
     ) -> Result<archive::Image> {
         let manifest = self.manifest(root, platform)?;
@@ -163,7 +163,6 @@ impl Store {
         }
         let pairs = manifest.layers.iter().zip(config.diff_ids());
         let layers = pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect();
-        let names = name.into_iter().collect();
         Ok(archive::Image { names, manifest: Some(manifest), config, layers })
     }
 
@@ -209,8 +208,8 @@ fn open(path: &Path) -> Result<File> {
     })
 }
 
-/// What comes too early waits beside the store, where images have room, or else where temporary files do.
-fn spool(store: Option<&Store>) -> Spool {
+/// Makes unlinked files beside the store, where images have room, or else where temporary files go.
+pub fn spool(store: Option<&Store>) -> Spool {
     match store.map(|store| store.path().to_owned()) {
         Some(path) => {
             Box::new(move || tempfile::tempfile_in(&path).or_else(|_| tempfile::tempfile()))
@@ -219,32 +218,31 @@ fn spool(store: Option<&Store>) -> Spool {
     }
 }
 
-/// The image of this name, or the only one.
-fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Option<String>)> {
-    if let Some(name) = name {
-        let found = store.find(name)?;
-        return Ok((found.descriptor, found.image.name().map(str::to_owned)));
+/// The image of this name, or the only one; and all its names, the one that it was found by first.
+fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Vec<String>)> {
+    let found = name.map(|name| store.find(name)).transpose()?;
+    let mut images = store.images()?;
+    if let Some(found) = found {
+        images.retain(|image| image.digest() == found.image.digest());
+        return Ok((found.descriptor, names(&images, found.image.name())));
     }
-    let mut images: Vec<_> =
-        store.images()?.into_iter().filter(|image| is_image(&image.descriptor)).collect();
-    images.sort_by_key(|image| *image.digest());
-    images.dedup_by_key(|image| *image.digest());
-    match images.len() {
-        0 => Err(Error::NoImage { path: store.path().to_owned() }),
-        1 => {
-            let image = images.remove(0);
-            Ok((image.descriptor.clone(), image.name().map(str::to_owned)))
-        }
-        _ => {
-            let shown = |image: &crate::Image| match image.name() {
-                Some(name) => layer_format::layer::escape(name.as_bytes()),
-                None => image.digest().to_string(),
-            };
-            let mut names: Vec<_> = images.iter().map(shown).collect();
-            names.sort();
-            Err(layer_format::Error::Ambiguous { names }.into())
-        }
+    images.retain(|image| is_image(&image.descriptor));
+    let first = images.first().ok_or_else(|| Error::NoImage { path: store.path().to_owned() })?;
+    if images.iter().all(|image| image.digest() == first.digest()) {
+        return Ok((first.descriptor.clone(), names(&images, first.name())));
     }
+    let shown = |image: &crate::Image| match image.name() {
+        Some(name) => layer_format::layer::escape(name.as_bytes()),
+        None => image.digest().to_string(),
+    };
+    let mut names: Vec<_> = images.iter().map(shown).collect();
+    names.sort();
+    Err(layer_format::Error::Ambiguous { names }.into())
+}
+
+fn names(images: &[crate::Image], first: Option<&str>) -> Vec<String> {
+    let others = images.iter().filter_map(crate::Image::name).filter(|name| Some(*name) != first);
+    first.into_iter().chain(others).map(str::to_owned).collect()
 }
 
 /// Leaves out attestations, artifacts and whatever else may stand beside images in a layout.

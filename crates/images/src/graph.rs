@@ -1,0 +1,128 @@
+//! What belongs to an image: its documents and blobs, as far as the store has them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use layer_format::{Config, Descriptor, DiffId, Digest, Document, Manifest, media_type};
+use store::Store;
+
+/// How deep indexes may be nested.
+const DEPTH_LIMIT: usize = 4;
+
+/// The parts of one image.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    /// Every blob that it needs, with the sizes that its documents tell.
+    pub(crate) blobs: BTreeMap<Digest, BTreeSet<u64>>,
+    /// What its layers must decompress to.
+    pub(crate) diff_ids: BTreeMap<Digest, BTreeSet<DiffId>>,
+    /// What its images run on.
+    pub(crate) platforms: Vec<String>,
+    /// When it was made, as its config says.
+    pub(crate) created: Option<String>,
+    /// Documents that are damaged or missing, and in what way.
+    pub(crate) problems: Vec<(Digest, String)>,
+}
+
+impl Graph {
+    /// Reads all documents that `root` leads to.
+    pub(crate) fn read(store: &Store, root: &Descriptor) -> store::Result<Self> {
+        let mut graph = Self::default();
+        let mut seen = HashSet::new();
+        let mut queue = vec![(root.clone(), 0)];
+        while let Some((descriptor, depth)) = queue.pop() {
+            graph.blobs.entry(descriptor.digest).or_default().insert(descriptor.size);
+            if !seen.insert(descriptor.digest) {
+                continue;
+            }
+            match graph.document(store, &descriptor.digest, Document::parse)? {
+                Some(Document::Manifest(manifest)) => {
+                    let is_image = !descriptor.is_attestation();
+                    graph.manifest(store, &manifest, is_image)?;
+                }
+                Some(Document::Index(_)) if depth == DEPTH_LIMIT => {
+                    let problem = "index: nested too deep".to_owned();
+                    graph.problems.push((descriptor.digest, problem));
+                }
+                // An index is here for some of its platforms only.
+                Some(Document::Index(index)) => {
+                    let here =
+                        index.manifests.into_iter().filter(|it| store.has(&it.digest, it.size));
+                    queue.extend(here.map(|child| (child, depth + 1)));
+                }
+                None => {}
+            }
+        }
+        graph.platforms.sort();
+        graph.platforms.dedup();
+        Ok(graph)
+    }
+
+    /// The bytes of all its blobs, by digest.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (Digest, u64)> {
+        let size = |sizes: &BTreeSet<u64>| sizes.last().copied().unwrap_or_default();
+        self.blobs.iter().map(move |(digest, sizes)| (*digest, size(sizes)))
+    }
+
+    fn manifest(
+        &mut self,
+        store: &Store,
+        manifest: &Manifest,
+        is_image: bool,
+    ) -> store::Result<()> {
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            self.blobs.entry(part.digest).or_default().insert(part.size);
+        }
+        // Signatures and other artifacts have manifests too.
+        let is_config = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG]
+            .contains(&manifest.config.media_type.as_str());
+        if !is_config {
+            return Ok(());
+        }
+        let digest = &manifest.config.digest;
+        let Some(config) = self.document(store, digest, Config::parse)? else { return Ok(()) };
+        if let Err(error) = config.check_layers(manifest.layers.len()) {
+            self.problems.push((*digest, said(&error)));
+            return Ok(());
+        }
+        for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {
+            self.diff_ids.entry(layer.digest).or_default().insert(*diff_id);
+        }
+        if is_image {
+            self.platforms.push(config.platform.to_string());
+            self.created = self.created.take().max(config.created);
+        }
+        Ok(())
+    }
+
+    /// Reads a document, or notes what is wrong with it.
+    fn document<T>(
+        &mut self,
+        store: &Store,
+        digest: &Digest,
+        parse: fn(Vec<u8>) -> Result<T, layer_format::Error>,
+    ) -> store::Result<Option<T>> {
+        let problem = match store.document(digest).map(parse) {
+            Ok(Ok(document)) => return Ok(Some(document)),
+            Ok(Err(error)) | Err(store::Error::Layer(error)) => said(&error),
+            Err(store::Error::MissingBlob { .. }) => MISSING.to_owned(),
+            Err(error) => return Err(error),
+        };
+        self.problems.push((*digest, problem));
+        Ok(None)
+    }
+}
+
+/// What is wrong with a blob that isn't there.
+pub(crate) const MISSING: &str = "is missing";
+
+/// An error with its causes, on one line.
+pub(crate) fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

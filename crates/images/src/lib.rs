@@ -1,0 +1,127 @@
+//! The `images` command: what the store has, by which names, and whether it is sound.
+
+mod graph;
+mod list;
+mod names;
+mod page;
+mod verify;
+
+use std::path::PathBuf;
+
+use cli::Io;
+use layer_format::{Reference, trouble_of};
+use store::{Store, Sweep};
+
+use crate::page::{Form, Page};
+
+/// List the images in the store, name and remove them, and check that they are sound
+///
+/// Without a subcommand, lists every name with its digest, platform, date and size, and how much of the size other images
+/// have too. Removing a name keeps its blobs until `images gc`, which frees whatever no image and no running program needs.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("images", "What is there"),
+    ("images rm nginx:1.26 && images gc", "Remove a name, then the blobs that nothing else needs"),
+    ("ssh host images digests | save app --have - | ssh host load", "Send only what the other side lacks"),
+]))]
+pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Print JSON
+    #[arg(long, global = true, conflicts_with = "null")]
+    json: bool,
+    /// Print only names or digests, as they are, each ended by NUL
+    #[arg(short = '0', long, global = true)]
+    null: bool,
+    /// The store, where it isn't the usual one
+    #[arg(long, global = true, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+/// What to do, if it isn't listing.
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// Give an image another name; a name that another image has moves
+    Tag {
+        /// The image: a name, a digest, or the first digits of one
+        image: String,
+        /// The new name
+        name: Reference,
+    },
+    /// Remove names; an image without one is removed by its digest
+    ///
+    /// A digest stands for all names of its image. Nothing is removed if one of them isn't there. The blobs stay until
+    /// `images gc`.
+    Rm {
+        /// Names, digests, or the first digits of one
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Remove the blobs that no image needs; safe beside running pulls and loads
+    Gc {
+        /// Only say what would be freed
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check every blob's digest and size, every diff id, and that nothing is missing
+    Verify {
+        /// Only these images
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// List the digest of every blob that the images have, for `save --have`
+    Digests,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<cli::Code> {
+        let trouble =
+            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(cli::Code::from)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    // Looking for images makes no store.
+    let store = Store::open_existing(path)?;
+    let form = match (args.json, args.null) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Null,
+        _ => Form::Text,
+    };
+    let mut page = Page { output: &mut io.output, form };
+    let Some(store) = store else { return without_store(args, &mut page) };
+    match &args.action {
+        None => list::list(&store, &mut page),
+        Some(Action::Tag { image, name }) => names::tag(&store, image, name, &mut page),
+        Some(Action::Rm { names }) => names::remove(&store, names, &mut page),
+        Some(Action::Gc { dry_run }) => {
+            let sweep = if *dry_run { Sweep::DryRun } else { Sweep::Remove };
+            page.freed(&store.gc(sweep)?, sweep)
+        }
+        Some(Action::Verify { names }) => verify::verify(&store, names, io, form),
+        Some(Action::Digests) => list::digests(&store, &mut page),
+    }
+}
+
+/// An empty store is as good as none.
+fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let wanted = match &args.action {
+        None | Some(Action::Digests) => return page.list(&[]),
+        Some(Action::Gc { .. }) => return page.freed(&store::Freed::default(), Sweep::Remove),
+        Some(Action::Tag { image, .. }) => Some(image),
+        Some(Action::Rm { names } | Action::Verify { names }) => names.first(),
+    };
+    match wanted {
+        Some(text) => Err(names::explain(store::Error::NotFound { text: text.clone() })),
+        None => Ok(()),
+    }
+}

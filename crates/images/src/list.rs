@@ -1,0 +1,138 @@
+//! The list of images, and that of their blobs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use cli::Table;
+use layer_format::Digest;
+use serde_json::json;
+use store::{Image, Store};
+
+use crate::graph::Graph;
+use crate::names::shown;
+use crate::page::{Form, Line, Page};
+
+/// One name.
+struct Row {
+    image: Image,
+    graph: Graph,
+    size: u64,
+    /// How much of the size other images have too.
+    shared: u64,
+}
+
+/// Lists every name.
+pub(crate) fn list(store: &Store, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let rows = rows(store)?;
+    if page.form != Form::Text {
+        return page.list(&rows.iter().map(Row::line).collect::<Vec<_>>());
+    }
+    let mut table = Table::new(&["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE", "SHARED"]);
+    for row in &rows {
+        table.row(row.cells());
+    }
+    Ok(table.write(page.output)?)
+}
+
+/// Lists the digest of every blob that belongs to an image and is there.
+pub(crate) fn digests(store: &Store, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let mut digests = BTreeMap::new();
+    for image in store.images()? {
+        let graph = Graph::read(store, &image.descriptor)?;
+        digests.extend(graph.sizes().filter(|(digest, size)| store.has(digest, *size)));
+        // An index may be kept for the one image that was chosen from it.
+        let index = image.index().and_then(|index| Some((index, store.document(&index).ok()?)));
+        digests.extend(index.map(|(index, raw)| (index, raw.len() as u64)));
+    }
+    let line = |(digest, size): (&Digest, &u64)| Line {
+        name: digest.to_string(),
+        json: json!({"digest": digest, "size": size}),
+    };
+    page.list(&digests.iter().map(line).collect::<Vec<_>>())
+}
+
+fn rows(store: &Store) -> anyhow::Result<Vec<Row>> {
+    let images = store.images()?;
+    let mut graphs: HashMap<Digest, Graph> = HashMap::new();
+    let mut users: HashMap<Digest, u64> = HashMap::new();
+    for image in &images {
+        if graphs.contains_key(image.digest()) {
+            continue;
+        }
+        let graph = Graph::read(store, &image.descriptor)?;
+        graph.blobs.keys().for_each(|blob| *users.entry(*blob).or_default() += 1);
+        graphs.insert(*image.digest(), graph);
+    }
+    let row = |image: Image| {
+        let graph = graphs[image.digest()].clone();
+        let size = graph.sizes().map(|(_, size)| size).sum();
+        let is_shared = |(digest, _): &(Digest, u64)| users[digest] > 1;
+        let shared = graph.sizes().filter(is_shared).map(|(_, size)| size).sum();
+        Row { image, graph, size, shared }
+    };
+    let mut rows: Vec<Row> = images.into_iter().map(row).collect();
+    // Names first, in order; images without one after them.
+    rows.sort_by_cached_key(|row| {
+        let name = row.image.name().map(str::to_owned);
+        (name.is_none(), name, *row.image.digest())
+    });
+    Ok(rows)
+}
+
+impl Row {
+    fn cells(&self) -> [String; 6] {
+        let name = if self.image.name().is_some() { shown(&self.image) } else { "-".to_owned() };
+        let platforms = match &self.graph.platforms[..] {
+            [] => "-".to_owned(),
+            platforms => platforms.join(","),
+        };
+        let created = self.graph.created.as_deref().and_then(date).unwrap_or("-");
+        [
+            name,
+            self.image.digest().short(),
+            platforms,
+            created.to_owned(),
+            cli::human_size(self.size),
+            cli::human_size(self.shared),
+        ]
+    }
+
+    fn line(&self) -> Line {
+        let Self { image, graph, size, shared } = self;
+        let missing: BTreeSet<_> = graph.problems.iter().map(|(digest, _)| digest).collect();
+        let json = json!({
+            "name": image.name(),
+            "digest": image.digest(),
+            "index": image.index(),
+            "mediaType": image.descriptor.media_type,
+            "platforms": graph.platforms,
+            "created": graph.created,
+            "size": size,
+            "shared": shared,
+            "damaged": !missing.is_empty(),
+        });
+        Line { name: shown(image), json }
+    }
+}
+
+/// The day of a time as configs have it (RFC 3339).
+fn date(time: &str) -> Option<&str> {
+    let day = time.get(..10)?;
+    let is_day = day.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    is_day.then_some(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_day_is_a_day() {
+        assert_eq!(date("2024-05-01T10:00:00Z"), Some("2024-05-01"));
+        for text in ["", "2024-05", "yesterday, or", "2024-05-0\u{1b}", "2024-05-0ü"] {
+            assert_eq!(date(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The `images` command; everything is in the library beside it.
+
+fn main() -> std::process::ExitCode {
+    cli::main(images::run)
+}

@@ -1,0 +1,88 @@
+//! How the answers look: for people, for programs, for `xargs -0`.
+
+use std::io::Write as _;
+
+use cli::Output;
+use serde_json::{Value, json};
+use store::{Freed, Sweep};
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    /// Bare names, each ended by NUL.
+    Null,
+    Json,
+}
+
+/// Standard output, in one of the forms.
+#[derive(Debug)]
+pub(crate) struct Page<'a> {
+    pub(crate) output: &'a mut Output,
+    pub(crate) form: Form,
+}
+
+/// One line of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// What it is about.
+    pub(crate) name: String,
+    /// All of it.
+    pub(crate) json: Value,
+}
+
+impl Page<'_> {
+    /// A list: a name a line, or an array with an element a line.
+    pub(crate) fn list(&mut self, lines: &[Line]) -> anyhow::Result<()> {
+        match self.form {
+            Form::Text => {
+                for line in lines {
+                    writeln!(self.output, "{}", cli::report::clean(&line.name))?;
+                }
+            }
+            Form::Null => {
+                for line in lines {
+                    write!(self.output, "{}\0", line.name)?;
+                }
+            }
+            Form::Json => {
+                let elements: Vec<_> = lines
+                    .iter()
+                    .map(|line| cli::report::clean_json(&line.json.to_string()))
+                    .collect();
+                let separator = if elements.is_empty() { "" } else { "\n" };
+                writeln!(self.output, "[{separator}{}{separator}]", elements.join(",\n"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One JSON object, if that is the form.
+    pub(crate) fn object(&mut self, value: &Value) -> anyhow::Result<()> {
+        if self.form == Form::Json {
+            writeln!(self.output, "{}", cli::report::clean_json(&value.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// What a gc has come to.
+    pub(crate) fn freed(&mut self, freed: &Freed, sweep: Sweep) -> anyhow::Result<()> {
+        let Freed { n_blobs, n_partials, bytes } = freed;
+        if self.form == Form::Json {
+            let is_dry = sweep == Sweep::DryRun;
+            return self.object(
+                &json!({"bytes": bytes, "blobs": n_blobs, "partials": n_partials, "dryRun": is_dry}),
+            );
+        }
+        let would = if sweep == Sweep::DryRun { "would free" } else { "freed" };
+        let blobs = if *n_blobs == 1 { "blob" } else { "blobs" };
+        let partials = match n_partials {
+            0 => String::new(),
+            1 => ", 1 old download".to_owned(),
+            n => format!(", {n} old downloads"),
+        };
+        let size = cli::human_size(*bytes);
+        let end = if self.form == Form::Null { '\0' } else { '\n' };
+        Ok(write!(self.output, "{would} {bytes} bytes ({size}): {n_blobs} {blobs}{partials}{end}")?)
+    }
+}

@@ -1,0 +1,321 @@
+//! Checks everything: each blob once, in several threads, whatever the number of images that have it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufReader, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use cli::{Code, Failure, Io, Progress};
+use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher};
+use serde_json::json;
+use store::{Image, Store};
+
+use crate::graph::{Graph, MISSING, said};
+use crate::names::{explain, shown};
+use crate::page::{Form, Line, Page};
+
+/// More threads than this wait for the disk.
+const MAX_THREADS: usize = 8;
+const BUFFER: usize = 128 << 10;
+
+/// A blob to check, and what is claimed of it.
+#[derive(Debug, Default)]
+struct Job {
+    sizes: BTreeSet<u64>,
+    diff_ids: BTreeSet<DiffId>,
+    /// The images that need it; an orphan has none.
+    users: BTreeSet<String>,
+}
+
+/// What is wrong, by digest; or with `index.json`.
+type Problems = BTreeMap<String, BTreeSet<String>>;
+
+/// What has been found out.
+struct Verdict<'a> {
+    images: &'a [Image],
+    jobs: BTreeMap<Digest, Job>,
+    problems: Problems,
+    orphans: Vec<(Digest, u64)>,
+}
+
+/// Checks these images, or all of them and what lies around.
+pub(crate) fn verify(
+    store: &Store,
+    names: &[String],
+    io: &mut Io<'_>,
+    form: Form,
+) -> anyhow::Result<()> {
+    let images = images(store, names)?;
+    // gc leaves it all where it is until the end.
+    let roots: Vec<_> = images.iter().map(|image| *image.digest()).collect();
+    let hold = store.hold(&roots)?;
+    let there = store.images()?;
+    let images: Vec<_> = images.into_iter().filter(|image| there.contains(image)).collect();
+    let mut verdict = plan(store, &images)?;
+    if names.is_empty() {
+        verdict.add_orphans(store)?;
+    }
+    for (digest, found) in check_all(store, &verdict.jobs, &io.progress) {
+        // It tells more than what the documents alone show.
+        verdict.problems.insert(digest, found);
+    }
+    cli::interrupt::check()?;
+    drop(hold);
+    verdict.report(&mut Page { output: &mut io.output, form })?;
+    io.say(&verdict.summary());
+    match verdict.n_problems() {
+        0 => Ok(()),
+        n => {
+            let message = if n == 1 { "1 problem".to_owned() } else { format!("{n} problems") };
+            let hint = "images rm NAME && images gc, then pull or load the image again";
+            Err(Failure::new(Code::Untrusted, message).hint(hint).into())
+        }
+    }
+}
+
+fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<Image>> {
+    if names.is_empty() {
+        return Ok(store.images()?);
+    }
+    let mut images: Vec<Image> = vec![];
+    for name in names {
+        let found = store.find(name).map_err(explain)?.image;
+        if !images.contains(&found) {
+            images.push(found);
+        }
+    }
+    Ok(images)
+}
+
+/// Which blobs there are to check, and what the documents alone show.
+fn plan<'a>(store: &Store, images: &'a [Image]) -> anyhow::Result<Verdict<'a>> {
+    let mut jobs: BTreeMap<Digest, Job> = BTreeMap::new();
+    let mut problems = Problems::new();
+    for image in images {
+        let graph = Graph::read(store, &image.descriptor)?;
+        let name = shown(image);
+        for (digest, sizes) in graph.blobs {
+            let job = jobs.entry(digest).or_default();
+            job.sizes.extend(sizes);
+            job.users.insert(name.clone());
+        }
+        for (digest, diff_ids) in graph.diff_ids {
+            jobs.entry(digest).or_default().diff_ids.extend(diff_ids);
+        }
+        for (digest, problem) in graph.problems {
+            problems.entry(digest.to_string()).or_default().insert(problem);
+        }
+        // An index that an image was chosen from may be kept, and then is a blob like any other.
+        if let Some(index) = image.index().filter(|index| matches!(store.blob(index), Ok(Some(_))))
+        {
+            jobs.entry(index).or_default().users.insert(name);
+        }
+    }
+    Ok(Verdict { images, jobs, problems, orphans: vec![] })
+}
+
+impl Verdict<'_> {
+    /// Adds what no image needs, which is no problem. An index that can't be understood is one.
+    fn add_orphans(&mut self, store: &Store) -> anyhow::Result<()> {
+        self.orphans = match store.orphans() {
+            Ok(orphans) => orphans,
+            Err(error @ store::Error::Malformed { .. }) => {
+                self.problems.entry("index.json".to_owned()).or_default().insert(said(&error));
+                vec![]
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.orphans.retain(|(digest, _)| !self.jobs.contains_key(digest));
+        for (digest, size) in &self.orphans {
+            self.jobs.entry(*digest).or_default().sizes.insert(*size);
+        }
+        self.orphans.sort();
+        Ok(())
+    }
+
+    /// Who needs it; nobody needs an orphan.
+    fn users(&self, subject: &str) -> Vec<&str> {
+        let job = subject.parse().ok().and_then(|digest: Digest| self.jobs.get(&digest));
+        job.iter().flat_map(|job| &job.users).map(String::as_str).collect()
+    }
+
+    fn is_orphan(&self, subject: &str) -> bool {
+        let is_it = |(digest, _): &(Digest, u64)| digest.to_string() == subject;
+        self.orphans.iter().any(is_it)
+    }
+
+    fn n_problems(&self) -> usize {
+        self.problems.keys().filter(|subject| !self.is_orphan(subject)).count()
+    }
+
+    fn report(&self, page: &mut Page<'_>) -> anyhow::Result<()> {
+        let mut lines = vec![];
+        for (subject, texts) in &self.problems {
+            let users = self.users(subject);
+            let whose = match &users[..] {
+                [] if self.is_orphan(subject) => " (no image needs it)".to_owned(),
+                [] => String::new(),
+                users => format!(" ({})", users.join(", ")),
+            };
+            for text in texts {
+                lines.push(Line {
+                    name: format!("{subject}: {text}{whose}"),
+                    json: json!({"digest": subject, "problem": text, "images": users}),
+                });
+            }
+        }
+        if page.form != Form::Json {
+            return page.list(&lines);
+        }
+        let problems: Vec<_> = lines.into_iter().map(|line| line.json).collect();
+        let orphan = |(digest, size): &(Digest, u64)| json!({"digest": digest, "size": size});
+        let orphans: Vec<_> = self.orphans.iter().map(orphan).collect();
+        page.object(&json!({
+            "images": self.images.len(),
+            "blobs": self.jobs.len(),
+            "bytes": self.bytes(),
+            "problems": problems,
+            "orphans": orphans,
+        }))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.jobs.values().filter_map(|job| job.sizes.last()).sum()
+    }
+
+    fn summary(&self) -> String {
+        let count =
+            |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+        let images = count(self.images.len(), "image name", "image names");
+        let blobs = count(self.jobs.len(), "blob", "blobs");
+        let text = format!("verified {images}, {blobs}, {}", cli::human_size(self.bytes()));
+        if self.orphans.is_empty() {
+            return text;
+        }
+        let size = self.orphans.iter().map(|(_, size)| size).sum();
+        let (n, size) = (self.orphans.len(), cli::human_size(size));
+        format!("{text}; no image needs {n} of the blobs ({size})")
+    }
+}
+
+fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -> Problems {
+    // The longest first, so that no thread is left alone with one at the end.
+    let mut queue: Vec<(&Digest, &Job)> = jobs.iter().collect();
+    queue.sort_by_key(|(_, job)| std::cmp::Reverse(job.sizes.last().copied()));
+    let next = AtomicUsize::new(0);
+    let problems = Mutex::new(Problems::new());
+    let work = || {
+        while let Some((digest, job)) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if cli::interrupt::requested() {
+                return;
+            }
+            let found = check(store, digest, job, progress);
+            if !found.is_empty() {
+                let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
+                problems.entry(digest.to_string()).or_default().extend(found);
+            }
+        }
+    };
+    let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    thread::scope(|scope| {
+        for _ in 1..n_threads.min(queue.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    problems.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is wrong with one blob.
+fn check(store: &Store, digest: &Digest, job: &Job, progress: &Progress) -> Vec<String> {
+    let file = match store.blob(digest) {
+        Ok(Some(file)) => file,
+        // It was nobody's, and somebody has removed it.
+        Ok(None) if job.users.is_empty() => return vec![],
+        Ok(None) => return vec![MISSING.to_owned()],
+        Err(error) => return vec![said(&error)],
+    };
+    let task = progress.task(digest.short(), job.sizes.last().copied());
+    task.state("Verifying");
+    let mut raw = Hashing::new(task.read(file), digest.algorithm());
+    let unpacked = match job.diff_ids.first() {
+        Some(_) => unpack(&mut raw, &job.diff_ids).map(Some),
+        None => Ok(None),
+    };
+    let read = io::copy(&mut raw, &mut io::sink());
+    let (found, size) = (raw.hasher.finish(), raw.size);
+    let mut problems: Vec<String> = read.err().map(|error| said(&error)).into_iter().collect();
+    if problems.is_empty() && found != *digest {
+        problems.push(format!("digest mismatch: its bytes are {found}"));
+    }
+    let wrong = job.sizes.iter().filter(|&&expected| expected != size);
+    problems.extend(
+        wrong.map(|expected| format!("size mismatch: expected {expected} bytes, found {size}")),
+    );
+    match unpacked {
+        _ if !problems.is_empty() => {}
+        Err(error) => problems.push(said(&error)),
+        Ok(None) => {}
+        Ok(Some(found)) => problems = compare(store, digest, &job.diff_ids, &found),
+    }
+    if problems.is_empty() {
+        task.done("Verified");
+    }
+    problems
+}
+
+/// The diff ids that a layer turns out to have, one for each algorithm that is asked for.
+fn unpack(raw: &mut impl Read, claims: &BTreeSet<DiffId>) -> io::Result<Vec<Digest>> {
+    let algorithms: BTreeSet<Algorithm> = claims.iter().map(|claim| claim.0.algorithm()).collect();
+    let mut hashers: Vec<Hasher> = algorithms.into_iter().map(Hasher::new).collect();
+    let mut decoder = Decoder::new(BufReader::with_capacity(BUFFER, raw))?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match decoder.read(&mut buffer)? {
+            0 => return Ok(hashers.into_iter().map(Hasher::finish).collect()),
+            n => hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..n])),
+        }
+    }
+}
+
+fn compare(
+    store: &Store,
+    blob: &Digest,
+    claims: &BTreeSet<DiffId>,
+    found: &[Digest],
+) -> Vec<String> {
+    let is_wrong = |claim: &&DiffId| !found.contains(&claim.0);
+    let wrong: Vec<_> = claims.iter().filter(is_wrong).collect();
+    if let ([], Some(diff_id), 1) = (&wrong[..], claims.first(), claims.len()) {
+        // A cache; unpack need not hash it again.
+        drop(store.note_pair(blob, diff_id));
+    }
+    let found = found.iter().map(Digest::to_string).collect::<Vec<_>>().join(" or ");
+    wrong.iter().map(|claim| format!("diff id mismatch: expected {claim}, found {found}")).collect()
+}
+
+/// Hashes what passes, and stops when the program is told to.
+struct Hashing<R> {
+    inner: R,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<R> Hashing<R> {
+    fn new(inner: R, algorithm: Algorithm) -> Self {
+        Self { inner, hasher: Hasher::new(algorithm), size: 0 }
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if cli::interrupt::requested() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+}

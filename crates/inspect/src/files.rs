@@ -1,0 +1,186 @@
+//! Every file of an image, one a line.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use cli::{Io, Progress};
+use layer_format::DiffId;
+use layer_format::layer::{EntryKind, EntryPath, escape};
+use layer_format::listing::{Inode, Item, Tree};
+use serde_json::{Map, Value, json};
+
+use crate::opened::Opened;
+use crate::{Form, time, write_array};
+
+/// Reads all layers into one tree.
+pub(crate) fn read(opened: &mut Opened, progress: &Progress) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new();
+    for position in 0..opened.image.layers.len() {
+        opened.read_layer(position, progress, |layer| tree.add_layer(layer))?;
+    }
+    Ok(tree)
+}
+
+/// Lists the files.
+pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let tree = read(&mut opened, &io.progress)?;
+    let diff_ids: Vec<_> = opened.image.layers.iter().map(|layer| layer.diff_id).collect();
+    opened.finish()?;
+    let mut links = Links::default();
+    // A root that no layer describes isn't the image's.
+    let items = tree.items().filter(|item| item.layer.is_some());
+    match form {
+        Form::Json => {
+            let element = |item: Item<'_>| json(&item, links.first(&item).as_ref(), &diff_ids);
+            return write_array(items.map(element), io);
+        }
+        Form::Null => {
+            for item in items {
+                let path = item.path.as_bytes();
+                io.output.write_all(if path.is_empty() { b"." } else { path })?;
+                io.output.write_all(b"\0")?;
+            }
+        }
+        Form::Text => {
+            for item in items {
+                let first = links.first(&item);
+                writeln!(io.output, "{}", line(&item, first.as_ref()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first names of files that have several.
+#[derive(Default)]
+struct Links(HashMap<*const Inode, EntryPath>);
+
+impl Links {
+    /// The name that came before, of the same file.
+    fn first(&mut self, item: &Item<'_>) -> Option<EntryPath> {
+        if Arc::strong_count(item.inode) < 2 {
+            return None;
+        }
+        let first = self.0.entry(Arc::as_ptr(item.inode)).or_insert_with(|| item.path.clone());
+        (*first != item.path).then(|| first.clone())
+    }
+}
+
+fn line(item: &Item<'_>, first: Option<&EntryPath>) -> String {
+    let Inode { kind, mode, uid, gid, mtime, .. } = &**item.inode;
+    let owner = format!("{uid}:{gid}");
+    let size = match kind {
+        EntryKind::File { size, .. } => size.to_string(),
+        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
+            format!("{major},{minor}")
+        }
+        EntryKind::Symlink { target } => target.len().to_string(),
+        _ => "0".to_owned(),
+    };
+    let layer = item.layer.map_or(0, |layer| layer + 1);
+    let link = match (kind, first) {
+        (EntryKind::Symlink { target }, _) => format!(" -> {}", escape(target)),
+        (_, Some(first)) => format!(" link to {first}"),
+        _ => String::new(),
+    };
+    let (mode, mtime) = (mode_text(kind, *mode), time::to_second(*mtime));
+    format!("{mode} {owner:>9} {size:>10} {mtime} {layer:>3} {}{link}", item.path)
+}
+
+fn json(item: &Item<'_>, first: Option<&EntryPath>, diff_ids: &[DiffId]) -> Value {
+    let inode = &**item.inode;
+    let mut fields = Map::new();
+    let path = if item.path.is_root() { b"." } else { item.path.as_bytes() };
+    put_bytes(&mut fields, "path", path);
+    let mut put = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
+    put("kind", kind_text(&inode.kind).into());
+    put("mode", format!("{:04o}", inode.mode).into());
+    put("uid", inode.uid.into());
+    put("gid", inode.gid.into());
+    put("mtime", time::exactly(inode.mtime).into());
+    put("layer", item.layer.map(|layer| layer + 1).into());
+    put("diffId", json!(item.layer.and_then(|layer| diff_ids.get(layer))));
+    match &inode.kind {
+        EntryKind::File { size, .. } => put("size", (*size).into()),
+        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
+            put("device", json!([major, minor]));
+        }
+        EntryKind::Symlink { target } => put_bytes(&mut fields, "target", target),
+        _ => {}
+    }
+    if let Some(first) = first {
+        put_bytes(&mut fields, "linkTo", first.as_bytes());
+    }
+    if !inode.xattrs.is_empty() {
+        let xattr = |(name, value): &(Vec<u8>, Vec<u8>)| {
+            (String::from_utf8_lossy(name).into_owned(), Value::from(hex(value)))
+        };
+        let xattrs: Map<_, _> = inode.xattrs.iter().map(xattr).collect();
+        fields.insert("xattrs".to_owned(), xattrs.into());
+    }
+    fields.into()
+}
+
+/// A text, and its bytes beside it where it isn't one.
+fn put_bytes(fields: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
+    fields.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
+    if std::str::from_utf8(bytes).is_err() {
+        fields.insert(format!("{key}Bytes"), bytes.into());
+    }
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+pub(crate) fn kind_text(kind: &EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Directory => "directory",
+        EntryKind::File { .. } | EntryKind::Hardlink { .. } => "file",
+        EntryKind::Symlink { .. } => "symlink",
+        EntryKind::CharDevice { .. } => "character device",
+        EntryKind::BlockDevice { .. } => "block device",
+        EntryKind::Fifo => "fifo",
+    }
+}
+
+/// As `ls -l` shows it.
+fn mode_text(kind: &EntryKind, mode: u32) -> String {
+    let letter = match kind {
+        EntryKind::Directory => 'd',
+        EntryKind::File { .. } | EntryKind::Hardlink { .. } => '-',
+        EntryKind::Symlink { .. } => 'l',
+        EntryKind::CharDevice { .. } => 'c',
+        EntryKind::BlockDevice { .. } => 'b',
+        EntryKind::Fifo => 'p',
+    };
+    let mut text = String::from(letter);
+    for (shift, special, set) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 == 0 { '-' } else { 'r' });
+        text.push(if bits & 2 == 0 { '-' } else { 'w' });
+        text.push(match (bits & 1 != 0, mode & special != 0) {
+            (false, false) => '-',
+            (true, false) => 'x',
+            (true, true) => set,
+            (false, true) => set.to_ascii_uppercase(),
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_those_of_ls() {
+        let check = |kind, mode, expected: &str| assert_eq!(mode_text(&kind, mode), expected);
+        check(EntryKind::Directory, 0o1777, "drwxrwxrwt");
+        check(EntryKind::File { size: 0, data: None }, 0o4755, "-rwsr-xr-x");
+        check(EntryKind::Fifo, 0o7000, "p--S--S--T");
+    }
+}

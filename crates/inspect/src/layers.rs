@@ -1,0 +1,85 @@
+//! The layers of an image: how large, and who else has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cli::{Io, Table};
+use layer_format::{Config, DiffId, Reference};
+use serde_json::json;
+use store::Store;
+
+use crate::opened::Opened;
+use crate::{Form, write_array};
+
+/// The names of the images that have a layer.
+type Users = BTreeMap<DiffId, BTreeSet<String>>;
+
+/// Lists the layers, base first.
+pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let mut sizes = vec![];
+    for position in 0..opened.image.layers.len() {
+        sizes.push(opened.measure(position, &io.progress)?);
+    }
+    let users = match opened.layout().or(opened.store.as_ref()) {
+        Some(store) => users(store, &opened)?,
+        None => Users::new(),
+    };
+    let image = opened.image.clone();
+    opened.finish()?;
+    let nobody = BTreeSet::new();
+    let rows = image.layers.iter().zip(&sizes).enumerate().map(|(position, (layer, sizes))| {
+        (position + 1, layer, sizes, users.get(&layer.diff_id).unwrap_or(&nobody))
+    });
+    if form == Form::Json {
+        let elements = rows.map(|(number, layer, sizes, users)| {
+            json!({
+                "layer": number,
+                "digest": layer.blob.as_ref().map(|blob| blob.digest),
+                "mediaType": layer.blob.as_ref().map(|blob| &blob.media_type),
+                "diffId": layer.diff_id,
+                "size": sizes.stored,
+                "uncompressedSize": sizes.uncompressed,
+                "sharedWith": users,
+            })
+        });
+        return write_array(elements, io);
+    }
+    let mut table =
+        Table::new(&["LAYER", "DIGEST", "DIFF ID", "SIZE", "UNCOMPRESSED", "SHARED WITH"]);
+    for (number, layer, sizes, users) in rows {
+        let users: Vec<_> = users.iter().map(String::as_str).collect();
+        table.row([
+            number.to_string(),
+            layer.blob.as_ref().map_or_else(|| "-".to_owned(), |blob| blob.digest.short()),
+            layer.diff_id.0.short(),
+            cli::human_size(sizes.stored),
+            cli::human_size(sizes.uncompressed),
+            if users.is_empty() { "-".to_owned() } else { users.join(", ") },
+        ]);
+    }
+    Ok(table.write(&mut io.output)?)
+}
+
+/// Who has which layer, the image itself left out.
+fn users(store: &Store, opened: &Opened) -> anyhow::Result<Users> {
+    let own = opened.image.manifest.as_ref().map(|manifest| manifest.descriptor().digest);
+    let mut users = Users::new();
+    for entry in store.images()? {
+        let name = match (entry.reference(), entry.name()) {
+            (Some(reference), _) => Reference::to_string(&reference),
+            (None, Some(name)) => name.to_owned(),
+            (None, None) => entry.digest().to_string(),
+        };
+        for manifest in store.manifests(&entry.descriptor)? {
+            if Some(manifest.descriptor().digest) == own {
+                continue;
+            }
+            // An artifact has no layers in our sense, and what is damaged is for `images verify`.
+            let Ok(raw) = store.document(&manifest.config.digest) else { continue };
+            let Ok(config) = Config::parse(raw) else { continue };
+            for diff_id in config.diff_ids() {
+                users.entry(*diff_id).or_default().insert(name.clone());
+            }
+        }
+    }
+    Ok(users)
+}

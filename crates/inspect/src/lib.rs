@@ -1,0 +1,157 @@
+//! The `inspect` command: what an image is, as far as its documents tell, and what it holds, without unpacking it.
+
+mod about;
+mod file;
+mod files;
+mod history;
+mod layers;
+mod opened;
+mod time;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use cli::{Code, Failure, Io};
+use layer_format::archive::Choice;
+use layer_format::{Platform, trouble_of};
+
+use crate::opened::Opened;
+
+/// Show what an image is and what it holds
+///
+/// Reads an image stream, an archive that any tool saved, an OCI layout or the store, and prints JSON in the shape of
+/// `docker inspect`, or one of the views below. Nothing is unpacked.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("inspect nginx", "An image of the store"),
+    ("pull alpine | inspect --files -", "Every file of an image that is nowhere yet"),
+    ("inspect --cat /etc/os-release ./images.tar --image nginx:1.27", "One file out of an image"),
+]))]
+#[command(group = clap::ArgGroup::new("view").multiple(false))]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of the command line; clap has no other form for them"
+)]
+pub struct Args {
+    /// The image: - is standard input, a path an archive or an OCI layout, anything else a name in the store
+    image: String,
+    /// Print the manifest, byte for byte
+    #[arg(long, group = "view")]
+    raw: bool,
+    /// Print the config, byte for byte
+    #[arg(long, group = "view")]
+    config: bool,
+    /// List how the image was made, the last step first
+    #[arg(long, group = "view")]
+    history: bool,
+    /// List the layers, base first: size stored and uncompressed, and which images of the store have them too
+    #[arg(long, group = "view")]
+    layers: bool,
+    /// List every file: mode, owner, size, time, the layer it comes from, path
+    #[arg(long, group = "view")]
+    files: bool,
+    /// Write one file's content; symbolic links are followed inside the image
+    #[arg(long, group = "view", value_name = "PATH")]
+    cat: Option<PathBuf>,
+    /// Print lists as JSON
+    #[arg(long)]
+    json: bool,
+    /// With --files, print only the paths, as they are, each ended by NUL
+    #[arg(short = '0', long, requires = "files", conflicts_with = "json")]
+    null: bool,
+    /// Which image of an archive that holds several: a name or a digest
+    #[arg(long = "image", id = "which", value_name = "NAME")]
+    which: Option<String>,
+    /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<Code> {
+        let trouble =
+            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(Code::from)
+    }
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Null,
+    Json,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let choice = Choice { name: args.which.clone(), platform: args.platform.clone() };
+    let mut opened = Opened::open(&args.image, args.store.as_deref(), choice, io)?;
+    let form = match (args.json, args.null) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Null,
+        _ => Form::Text,
+    };
+    if args.files {
+        files::list(opened, form, io)
+    } else if let Some(path) = &args.cat {
+        file::cat(opened, path, io)
+    } else if args.layers {
+        layers::list(opened, form, io)
+    } else if args.history {
+        history::list(opened, form, io)
+    } else if args.raw || args.config {
+        let document = if args.raw { manifest(&opened)? } else { opened.image.config.raw.clone() };
+        opened.finish()?;
+        write_document(&document, io)
+    } else {
+        let about = about::describe(&mut opened, &io.progress)?;
+        opened.finish()?;
+        Ok(writeln!(io.output, "{}", cli::report::clean_json(&about))?)
+    }
+}
+
+fn manifest(opened: &Opened) -> anyhow::Result<Vec<u8>> {
+    let manifest = opened.image.manifest.as_ref().map(|manifest| manifest.raw.clone());
+    manifest.ok_or_else(|| {
+        Failure::new(
+            Code::NotFound,
+            "the archive has no manifest, as Docker's older ones have none",
+        )
+        .hint("--config prints what there is")
+        .into()
+    })
+}
+
+/// Byte for byte, unless a terminal would obey some of the bytes.
+fn write_document(document: &[u8], io: &mut Io<'_>) -> anyhow::Result<()> {
+    if io.output.is_terminal() {
+        writeln!(io.output, "{}", cli::report::clean_text(document))?;
+    } else {
+        io.output.write_all(document)?;
+    }
+    Ok(())
+}
+
+/// A JSON array, an element a line.
+fn write_array(
+    elements: impl Iterator<Item = serde_json::Value>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let mut before = "[\n";
+    for element in elements {
+        write!(io.output, "{before}{}", cli::report::clean_json(&element.to_string()))?;
+        before = ",\n";
+    }
+    let end = if before == "[\n" { "[]\n" } else { "\n]\n" };
+    Ok(io.output.write_all(end.as_bytes())?)
+}

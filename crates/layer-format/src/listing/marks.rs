@@ -1,0 +1,66 @@
+//! Which paths the layer under way has written: whiteouts spare those, wherever in the archive they stand.
+//!
+//! A path stays marked when what is there is replaced, so marks hang on paths, not on nodes. Paths are kept as keyed
+//! hashes: nobody can choose two that collide.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+/// Names a path: made from that of the directory and the last name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Key(u64, u64);
+
+/// What the layer has to do with a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark(u8);
+
+impl Mark {
+    /// The layer has an entry for it.
+    pub(super) const WRITTEN: Self = Self(1);
+    /// The layer has an entry below it, or links to one.
+    pub(super) const ABOVE: Self = Self(2);
+    /// The layer has a hard link to it that took what a lower layer had there.
+    pub(super) const LINKED: Self = Self(4);
+    /// It holds nothing of the lower layers any more.
+    pub(super) const CLEARED: Self = Self(8);
+
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether a whiteout of the path has anything to spare.
+    pub(super) fn spares(self) -> bool {
+        self.has(Self(Self::WRITTEN.0 | Self::ABOVE.0 | Self::LINKED.0))
+    }
+}
+
+/// The marks of one layer.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    seeds: [RandomState; 2],
+    marks: HashMap<Key, Mark>,
+}
+
+impl Marks {
+    /// The next layer begins. Keys stay valid.
+    pub(super) fn forget(&mut self) {
+        self.marks = HashMap::new();
+    }
+
+    pub(super) fn key(&self, directory: Key, name: &[u8]) -> Key {
+        let [first, second] = &self.seeds;
+        Key(first.hash_one((directory.0, name)), second.hash_one((directory.1, name)))
+    }
+
+    pub(super) fn of(&self, key: Key) -> Mark {
+        self.marks.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Adds to a path's marks and says what they were before.
+    pub(super) fn add(&mut self, key: Key, mark: Mark) -> Mark {
+        let slot = self.marks.entry(key).or_default();
+        let before = *slot;
+        slot.0 |= mark.0;
+        before
+    }
+}

@@ -1,0 +1,28 @@
+//! What an image holds, path by path, without contents: layers merged by the rules that unpacking them follows.
+//!
+//! [`Tree`] takes the [`Change`](crate::layer::Change)s of one layer after the other, from a tar or from wherever they
+//! were kept, and is in the end the image's file system: every name, the attributes behind it, and the layer that each
+//! comes from. It does in memory what `rootfs` does on a disk; the two must agree:
+//!
+//! | in the layer | in the tree |
+//! |---|---|
+//! | directory over directory | keeps the children, takes the attributes |
+//! | anything else over anything else | what was there goes, with all below it; of duplicates the last one wins |
+//! | a parent that is missing, or no directory | is made: 0755, 0:0, time 0 |
+//! | a parent that is a link of the same layer to a directory | is followed, beneath the root |
+//! | whiteout, opaque whiteout | act on the lower layers only, wherever they stand; what isn't there is ignored |
+//! | whiteout of a directory that the layer also has | a new directory without lower children |
+//! | hard link | another name of what its target is at that time, attributes and all |
+//!
+//! Memory grows with the number of names and the length of the last components, and has a [limit](WEIGHT_LIMIT).
+
+mod marks;
+mod node;
+mod tree;
+mod whiteout;
+
+pub use node::{Inode, Origin};
+pub use tree::{Item, Items, Tree, WEIGHT_LIMIT};
+
+#[cfg(test)]
+mod tests;

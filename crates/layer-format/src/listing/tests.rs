@@ -1,0 +1,142 @@
+use super::*;
+use crate::error::Error;
+use crate::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
+
+fn path(text: &str) -> EntryPath {
+    EntryPath::parse(text.as_bytes()).unwrap()
+}
+
+/// One line of a layer: `d a` a directory, `f a` a file, `a > b` a link, `a = b` a hard link, `- a` and `! a` whiteouts.
+fn change(line: &str) -> Change {
+    let add = |name: &str, kind| {
+        let mode = if kind == EntryKind::Directory { 0o700 } else { 0o600 };
+        let (mtime, xattrs) = (Timestamp::default(), vec![]);
+        Change::Add(Entry { path: path(name), kind, mode, uid: 1, gid: 1, mtime, xattrs })
+    };
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words[..] {
+        ["d", name] => add(name, EntryKind::Directory),
+        ["f", name] => add(name, EntryKind::File { size: 7, data: None }),
+        ["-", name] => Change::Remove(path(name)),
+        ["!", name] => Change::Opaque(path(name)),
+        [name, ">", target] => add(name, EntryKind::Symlink { target: target.into() }),
+        [name, "=", target] => add(name, EntryKind::Hardlink { target: path(target) }),
+        _ => panic!("{line}"),
+    }
+}
+
+fn tree(layers: &[&[&str]]) -> Result<Tree, Error> {
+    let mut tree = Tree::new();
+    for layer in layers {
+        tree.begin_layer();
+        layer.iter().try_for_each(|line| tree.apply(&change(line)))?;
+    }
+    Ok(tree)
+}
+
+/// Each name with the layer it comes from; `*` stands for attributes that no layer gave.
+fn shown(tree: &Tree) -> String {
+    let show = |item: Item<'_>| {
+        let layer = item.layer.map(|layer| layer.to_string()).unwrap_or_default();
+        let implied = if item.inode.origin.is_none() { "*" } else { "" };
+        let slash = if item.inode.kind == EntryKind::Directory { "/" } else { "" };
+        format!("{}{slash}{implied}{layer}", item.path)
+    };
+    tree.items().skip(1).map(show).collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn check(layers: &[&[&str]], expected: &str) {
+    assert_eq!(shown(&tree(layers).unwrap()), expected);
+}
+
+#[track_caller]
+fn refuse(layers: &[&[&str]], expected: &str) {
+    let error = tree(layers).unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn upper_layers_go_over_lower_ones() {
+    check(&[&["d a", "f a/b", "f c"], &["f a/b"]], "a/0 a/b1 c0");
+    check(&[&["d a", "f a/b"], &["d a"]], "a/1 a/b0");
+    check(&[&["d a", "f a/b"], &["f a"]], "a1");
+    check(&[&["f a"], &["f a/b/c"]], "a/*1 a/b/*1 a/b/c1");
+    check(&[&["f a", "d a", "f a/b"]], "a/0 a/b0");
+}
+
+#[test]
+fn whiteouts_act_on_lower_layers_wherever_they_stand() {
+    check(&[&["f a/x", "f a/y"], &["- a/x"]], "a/*0 a/y0");
+    check(&[&["d a", "f a/x"], &["d a", "f a/z", "- a"]], "a/1 a/z1");
+    check(&[&["d a", "f a/x"], &["f a/z", "- a"]], "a/*1 a/z1");
+    check(&[&["d a", "f a/x"], &["f a/z", "! a"]], "a/0 a/z1");
+    check(&[&["f x"], &["! .", "f y"]], "y1");
+    check(&[&["f x"], &["f x", "- x"]], "x1");
+    check(&[&["f a/b/c", "f a/d/e"], &["f a/b/f", "! a"]], "a/*0 a/b/*1 a/b/f1");
+    check(&[&["f x"], &["- a/b", "! nothing"]], "x0");
+    check(&[&["f x/y", "l > x"], &["- l/y"]], "l0 x/*0 x/y0");
+}
+
+#[test]
+fn links_of_the_same_layer_are_followed_and_others_give_way() {
+    check(&[&["d usr/lib", "lib > usr/lib", "f lib/x"]], "lib0 usr/*0 usr/lib/0 usr/lib/x0");
+    check(&[&["d usr/lib", "lib > /usr/lib"], &["f lib/x"]], "lib/*1 lib/x1 usr/*0 usr/lib/0");
+    check(&[&["d a", "b > ../../a", "f b/x"]], "a/0 a/x0 b0");
+    check(&[&["a > b", "b > a", "f a/x"]], "a/*0 a/x0 b0");
+}
+
+#[test]
+fn hard_links_are_names_of_one_thing() {
+    let tree = tree(&[&["f a"], &["b = a"], &["f a"]]).unwrap();
+    assert_eq!(shown(&tree), "a2 b1");
+    assert_eq!(tree.find(b"b").unwrap().origin, Some(Origin { layer: 0, change: 0 }));
+    check(&[&["f a", "b = a", "b = a", "a = a"]], "a0 b0");
+    refuse(&[&["b = a"]], "isn't there");
+    refuse(&[&["d a", "b = a"]], "to a directory");
+    refuse(&[&["f a/b", "a = a/b"]], "makes way");
+    check(&[&["f a/b", "c = a/b", "a = a/b"]], "a0 c0");
+    refuse(&[&["f a"], &["b = a", "- a"]], "a whiteout of what a hard link");
+    refuse(&[&["f d/a"], &["b = d/a", "! d"]], "a whiteout of what a hard link");
+}
+
+#[test]
+fn what_no_system_has_is_refused() {
+    refuse(&[&["f ."]], "the root can only be a directory");
+    let mut tree = Tree::new();
+    tree.begin_layer();
+    let Change::Add(mut entry) = change("f a") else { panic!() };
+    entry.uid = u32::MAX;
+    assert!(tree.apply(&Change::Add(entry)).is_err());
+}
+
+#[test]
+fn finding_follows_links_beneath_the_root() {
+    let tree =
+        tree(&[&["f usr/lib/x", "lib > usr/lib", "up > ../../lib/./x", "a > a", "to > up/y"]]);
+    let tree = tree.unwrap();
+    let x = tree.find(b"usr/lib/x").unwrap();
+    for path in ["lib/x", "/lib//x", "up", "../lib/../../up", "./up"] {
+        assert!(std::sync::Arc::ptr_eq(tree.find(path.as_bytes()).unwrap(), x), "{path}");
+    }
+    for path in ["a", "to", "usr/lib/x/y", "none", "usr/lib/x/.."] {
+        assert!(tree.find(path.as_bytes()).is_none(), "{path}");
+    }
+}
+
+#[test]
+fn names_go_and_come_in_linear_time() {
+    let mut tree = Tree::new();
+    for _ in 0..50 {
+        tree.begin_layer();
+        for n in 0..500 {
+            tree.apply(&change(&format!("f d{}/{n}", n % 10))).unwrap();
+        }
+        for n in 0..10 {
+            tree.apply(&change(&format!("- d{n}"))).unwrap();
+        }
+    }
+    tree.begin_layer();
+    (0..10).for_each(|n| tree.apply(&change(&format!("- d{n}"))).unwrap());
+    assert_eq!(shown(&tree), "");
+}

@@ -1,0 +1,411 @@
+//! The merged tree: entries over entries.
+
+use std::collections::btree_map;
+use std::io::BufRead;
+use std::sync::Arc;
+
+use super::marks::{Key, Mark, Marks};
+use super::node::{Inode, Node, Origin};
+use crate::error::Error;
+use crate::layer::{Change, Entry, EntryKind, EntryPath, Reader};
+
+/// About how many bytes a tree may take: ten times what the largest images need.
+pub const WEIGHT_LIMIT: u64 = 2 << 30;
+
+/// The limits of `rootfs` on links that are followed.
+const MAX_LINKS: usize = 40;
+const MAX_LINK_STEPS: usize = 4096;
+/// What the kernel's device numbers hold.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
+/// What a symbolic link holds.
+const MAX_TARGET: usize = 4095;
+
+/// The root's place among the nodes.
+pub(super) const ROOT: u32 = 0;
+
+/// What a path is walked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To write there: what is missing is made, what is in the way gives way.
+    Write,
+    /// To find what a hard link names.
+    LinkTarget,
+    /// To remove what the lower layers have.
+    Whiteout,
+}
+
+/// An image's file system without contents, as far as its layers have been taken in.
+#[derive(Debug)]
+pub struct Tree {
+    nodes: Vec<Node>,
+    /// Nodes that nothing leads to any more.
+    free: Vec<u32>,
+    pub(super) marks: Marks,
+    n_layers: usize,
+    n_changes: u64,
+    weight: u64,
+}
+
+/// One name of a tree.
+#[derive(Clone, Debug)]
+pub struct Item<'a> {
+    /// Where.
+    pub path: EntryPath,
+    /// The layer that put the name there, or described it last; none for a root that no layer describes.
+    pub layer: Option<usize>,
+    /// What lies there. Hard links of each other have the same one.
+    pub inode: &'a Arc<Inode>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tree {
+    /// The tree of no layers.
+    pub fn new() -> Self {
+        let root = Node {
+            parent: ROOT,
+            key: Key::default(),
+            layer: None,
+            inode: Arc::new(Inode::implied()),
+            children: btree_map::BTreeMap::new(),
+        };
+        let (free, marks) = (vec![], Marks::default());
+        Self { nodes: vec![root], free, marks, n_layers: 0, n_changes: 0, weight: 0 }
+    }
+
+    /// Takes in a whole layer, to its end.
+    pub fn add_layer(&mut self, layer: &mut Reader<impl BufRead>) -> Result<(), Error> {
+        self.begin_layer();
+        while let Some(change) = layer.read_change()? {
+            self.apply(&change)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a layer: what is there now is the lower layers'.
+    pub fn begin_layer(&mut self) {
+        self.marks.forget();
+        self.n_layers += 1;
+        self.n_changes = 0;
+    }
+
+    /// Takes in one change of the layer begun last.
+    ///
+    /// # Errors
+    /// For what can't be unpacked either, and beyond [`WEIGHT_LIMIT`].
+    pub fn apply(&mut self, change: &Change) -> Result<(), Error> {
+        match change {
+            Change::Add(entry) => self.add(entry)?,
+            Change::Remove(path) => self.remove_lower(path)?,
+            Change::Opaque(path) => self.clear_below(path)?,
+        }
+        self.n_changes += 1;
+        Ok(())
+    }
+
+    /// Everything in it, directories before what is in them and names in the order of their bytes; the root first.
+    pub fn items(&self) -> Items<'_> {
+        Items { tree: self, begun: false, stack: vec![] }
+    }
+
+    /// What is at `path`, every symbolic link on the way followed beneath the root, the last one too.
+    pub fn find(&self, path: &[u8]) -> Option<&Arc<Inode>> {
+        self.resolve(ROOT, path).map(|node| &self.node(node).inode)
+    }
+
+    fn add(&mut self, entry: &Entry) -> Result<(), Error> {
+        check(entry)?;
+        let Some((parent, name)) = split(entry.path.as_bytes()) else {
+            if entry.kind != EntryKind::Directory {
+                return Err(refuse(&entry.path, "the root can only be a directory"));
+            }
+            self.marks.add(Key::default(), Mark::ABOVE);
+            return self.describe(ROOT, Inode::of(entry, self.origin()));
+        };
+        let Some(here) = self.walk(parent, Purpose::Write)? else { return Ok(()) };
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            return self.add_link(here, name, &entry.path, target);
+        }
+        self.mark(here, name);
+        let inode = Inode::of(entry, self.origin());
+        match self.child(here, name) {
+            Some(child) if inode.is_directory() && self.is_directory(child) => {
+                self.describe(child, inode)
+            }
+            _ => {
+                self.remove(here, name);
+                self.insert(here, name, Arc::new(inode)).map(|_| ())
+            }
+        }
+    }
+
+    fn add_link(
+        &mut self,
+        here: u32,
+        name: &[u8],
+        path: &EntryPath,
+        target: &EntryPath,
+    ) -> Result<(), Error> {
+        let Some((target_parent, target_name)) = split(target.as_bytes()) else {
+            return Err(refuse(path, "a hard link to the root"));
+        };
+        let there = self.walk(target_parent, Purpose::LinkTarget)?;
+        let found = there.and_then(|there| Some((there, self.child(there, target_name)?)));
+        let Some((there, held)) = found else {
+            return Err(refuse(path, "a hard link to what isn't there"));
+        };
+        if self.is_directory(held) {
+            return Err(refuse(path, "a hard link to a directory"));
+        }
+        let key = self.node(held).key;
+        if !self.marks.of(key).has(Mark::WRITTEN) {
+            self.mark_above(there);
+            self.marks.add(key, Mark::LINKED);
+        }
+        let inode = self.node(held).inode.clone();
+        self.mark(here, name);
+        self.remove(here, name);
+        // Our own hold doesn't count: without another name it was below what the link replaces, unless it was that.
+        if Arc::strong_count(&inode) == 1 && (here, name) != (there, target_name) {
+            return Err(refuse(path, "a hard link to what makes way for it"));
+        }
+        self.insert(here, name, inode).map(|_| ())
+    }
+
+    /// Goes to the directory at `path`. With [`Purpose::Write`] it gets there.
+    pub(super) fn walk(&mut self, path: &[u8], purpose: Purpose) -> Result<Option<u32>, Error> {
+        let mut here = ROOT;
+        for name in components(path) {
+            let child = self.child(here, name);
+            let directory = child.filter(|&child| self.is_directory(child)).or_else(|| {
+                let key = self.node(child?).key;
+                let follows = purpose != Purpose::Whiteout && self.marks.of(key).has(Mark::WRITTEN);
+                follows.then(|| self.follow(here, name)).flatten()
+            });
+            here = match directory {
+                Some(directory) => directory,
+                None if purpose != Purpose::Write => return Ok(None),
+                None => {
+                    self.remove(here, name);
+                    self.insert(here, name, Arc::new(Inode::implied()))?
+                }
+            };
+        }
+        Ok(Some(here))
+    }
+
+    /// The directory that the link `name` leads to beneath the root.
+    fn follow(&self, here: u32, name: &[u8]) -> Option<u32> {
+        self.resolve(here, name).filter(|&node| self.is_directory(node))
+    }
+
+    fn resolve(&self, from: u32, path: &[u8]) -> Option<u32> {
+        let mut here = from;
+        let mut ahead: Vec<&[u8]> = names(path).collect();
+        let mut n_links = 0;
+        for _ in 0..MAX_LINK_STEPS {
+            let Some(name) = ahead.pop() else { return Some(here) };
+            if !self.is_directory(here) {
+                return None;
+            }
+            if name == b".." {
+                here = self.node(here).parent;
+                continue;
+            }
+            let child = self.child(here, name)?;
+            let EntryKind::Symlink { target } = &self.node(child).inode.kind else {
+                here = child;
+                continue;
+            };
+            n_links += 1;
+            if n_links > MAX_LINKS {
+                return None;
+            }
+            if target.starts_with(b"/") {
+                here = ROOT;
+            }
+            ahead.extend(names(target));
+        }
+        None
+    }
+
+    pub(super) fn node(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    pub(super) fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
+        self.node(directory).children.get(name).copied()
+    }
+
+    pub(super) fn is_directory(&self, node: u32) -> bool {
+        self.node(node).inode.is_directory()
+    }
+
+    /// Gives a directory other attributes.
+    pub(super) fn describe(&mut self, node: u32, inode: Inode) -> Result<(), Error> {
+        let layer = self.layer();
+        let slot = &mut self.nodes[node as usize];
+        let before = slot.weight();
+        slot.inode = Arc::new(inode);
+        slot.layer = layer;
+        let after = slot.weight();
+        self.weigh(before, after)
+    }
+
+    /// Takes out a name with all below it.
+    pub(super) fn remove(&mut self, directory: u32, name: &[u8]) {
+        let Some(first) = self.nodes[directory as usize].children.remove(name) else { return };
+        self.weight = self.weight.saturating_sub(name.len() as u64);
+        let mut gone = vec![first];
+        while let Some(node) = gone.pop() {
+            let slot = &mut self.nodes[node as usize];
+            self.weight = self.weight.saturating_sub(slot.weight());
+            // It may be the last hold on the inode.
+            slot.inode = Arc::new(Inode::implied());
+            for (name, child) in std::mem::take(&mut slot.children) {
+                self.weight = self.weight.saturating_sub(name.len() as u64);
+                gone.push(child);
+            }
+            self.free.push(node);
+        }
+    }
+
+    fn insert(&mut self, directory: u32, name: &[u8], inode: Arc<Inode>) -> Result<u32, Error> {
+        let key = self.marks.key(self.node(directory).key, name);
+        let children = btree_map::BTreeMap::new();
+        let node = Node { parent: directory, key, layer: self.layer(), inode, children };
+        self.weigh(0, node.weight() + name.len() as u64)?;
+        let place = if let Some(place) = self.free.pop() {
+            self.nodes[place as usize] = node;
+            place
+        } else {
+            self.nodes.push(node);
+            u32::try_from(self.nodes.len() - 1).expect("the limit allows fewer nodes")
+        };
+        self.nodes[directory as usize].children.insert(name.into(), place);
+        Ok(place)
+    }
+
+    fn weigh(&mut self, before: u64, after: u64) -> Result<(), Error> {
+        self.weight = self.weight.saturating_sub(before) + after;
+        if self.weight > WEIGHT_LIMIT {
+            let what = "the list of an image's files".to_owned();
+            return Err(Error::TooLarge { what, limit: WEIGHT_LIMIT });
+        }
+        Ok(())
+    }
+
+    /// Notes that the layer has written `name` in a directory.
+    fn mark(&mut self, directory: u32, name: &[u8]) {
+        self.mark_above(directory);
+        let key = self.marks.key(self.node(directory).key, name);
+        self.marks.add(key, Mark::WRITTEN);
+    }
+
+    /// Marks a directory and everything above it as being above an entry.
+    fn mark_above(&mut self, directory: u32) {
+        let mut here = directory;
+        loop {
+            let before = self.marks.add(self.node(here).key, Mark::ABOVE);
+            if before.has(Mark::ABOVE) || here == ROOT {
+                return;
+            }
+            here = self.node(here).parent;
+        }
+    }
+
+    fn layer(&self) -> Option<usize> {
+        self.n_layers.checked_sub(1)
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { layer: self.layer().unwrap_or_default(), change: self.n_changes }
+    }
+}
+
+type Children<'a> = btree_map::Iter<'a, Box<[u8]>, u32>;
+
+/// The names of a [`Tree`], in order.
+#[derive(Debug)]
+pub struct Items<'a> {
+    tree: &'a Tree,
+    begun: bool,
+    stack: Vec<(EntryPath, Children<'a>)>,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        if !self.begun {
+            self.begun = true;
+            return Some(self.enter(ROOT, EntryPath::root()));
+        }
+        loop {
+            let (directory, children) = self.stack.last_mut()?;
+            if let Some((name, &child)) = children.next() {
+                let path = directory.join(name);
+                return Some(self.enter(child, path));
+            }
+            self.stack.pop();
+        }
+    }
+}
+
+impl<'a> Items<'a> {
+    fn enter(&mut self, node: u32, path: EntryPath) -> Item<'a> {
+        let Node { layer, inode, children, .. } = self.tree.node(node);
+        if !children.is_empty() {
+            self.stack.push((path.clone(), children.iter()));
+        }
+        Item { path, layer: *layer, inode }
+    }
+}
+
+/// Refuses what no system can have.
+fn check(entry: &Entry) -> Result<(), Error> {
+    let reason = match &entry.kind {
+        _ if entry.uid == u32::MAX || entry.gid == u32::MAX => {
+            "its owner is 4294967295, which no system takes"
+        }
+        EntryKind::Symlink { target }
+            if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) =>
+        {
+            "a symbolic link to nothing, or to more than a path can be"
+        }
+        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor }
+            if *major > MAX_MAJOR || *minor > MAX_MINOR =>
+        {
+            "a device number that no system has"
+        }
+        _ => return Ok(()),
+    };
+    Err(refuse(&entry.path, reason))
+}
+
+pub(super) fn refuse(path: &EntryPath, reason: &'static str) -> Error {
+    Error::MalformedEntry { path: path.to_string(), reason }
+}
+
+/// A path's directory and last name; `None` for the root.
+pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
+        None if path.is_empty() => None,
+        None => Some((b"", path)),
+    }
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+}
+
+/// The names that a link or a person gives, last one first.
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    components(path).rev().filter(|&name| name != b".")
+}
