@@ -1,5 +1,7 @@
 //! What only a process shows of `images`: exit codes, forms of output, damage on the disk.
 
+#![cfg(test)]
+
 use kit::archive::layout;
 use kit::{Image, Index, Layer, Named, Output, Sandbox};
 

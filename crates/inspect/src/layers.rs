@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cli::{Io, Table};
-use layer_format::{Config, DiffId, Reference};
+use layer_format::{Config, DiffId};
 use serde_json::json;
 use store::Store;
 
@@ -19,10 +19,12 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
     for position in 0..opened.image.layers.len() {
         sizes.push(opened.measure(position, &io.progress)?);
     }
-    let users = match opened.layout().or(opened.store.as_ref()) {
-        Some(store) => users(store, &opened)?,
-        None => Users::new(),
-    };
+    let mut users = Users::new();
+    let other =
+        opened.layout().filter(|it| Some(it.path()) != opened.store.as_ref().map(Store::path));
+    for store in opened.store.iter().chain(other) {
+        add_users(&mut users, store, &opened)?;
+    }
     let image = opened.image.clone();
     opened.finish()?;
     let nobody = BTreeSet::new();
@@ -60,12 +62,11 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
 }
 
 /// Who has which layer, the image itself left out.
-fn users(store: &Store, opened: &Opened) -> anyhow::Result<Users> {
+fn add_users(users: &mut Users, store: &Store, opened: &Opened) -> anyhow::Result<()> {
     let own = opened.image.manifest.as_ref().map(|manifest| manifest.descriptor().digest);
-    let mut users = Users::new();
     for entry in store.images()? {
         let name = match (entry.reference(), entry.name()) {
-            (Some(reference), _) => Reference::to_string(&reference),
+            (Some(reference), _) => reference.to_string(),
             (None, Some(name)) => name.to_owned(),
             (None, None) => entry.digest().to_string(),
         };
@@ -81,5 +82,5 @@ fn users(store: &Store, opened: &Opened) -> anyhow::Result<Users> {
             }
         }
     }
-    Ok(users)
+    Ok(())
 }
