@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use layer_format::archive::{Archive, Choice, Spool};
 use layer_format::stream::{Heads, Image, Name, Writer};
-use layer_format::{Descriptor, Digest, Error, Manifest, media_type};
+use layer_format::{Descriptor, Digest, Error, Index, Manifest, media_type};
 
 fn no_spool() -> Spool {
     Box::new(|| Err(io::Error::other("a stream in our order needs no spool")))
@@ -109,4 +109,63 @@ fn a_layer_that_stands_twice_in_an_image_is_read_twice() {
     let archive = Archive::from_reader(io::Cursor::new(bytes.clone()), spool).unwrap();
     assert_eq!(read(archive).unwrap(), [b"empty" as &[u8], b"one", b"empty"]);
     assert_eq!(read_file(&bytes).unwrap().len(), 3);
+}
+
+/// More than is kept in memory.
+const LARGE: usize = 5 << 20;
+
+/// A stream of an index with two platforms, as the grammar orders it, and the layers of each.
+fn two_platforms() -> Vec<u8> {
+    let layers = [vec![1; LARGE], vec![2; LARGE]];
+    let layers = [&layers[0][..], &layers[1]];
+    let mut manifests = vec![];
+    let mut entries = vec![];
+    let mut configs = vec![];
+    for (architecture, layer) in ["amd64", "arm64"].into_iter().zip(layers) {
+        let rootfs = serde_json::json!({"type": "layers", "diff_ids": [Digest::of(layer)]});
+        let config =
+            serde_json::json!({"os": "linux", "architecture": architecture, "rootfs": rootfs});
+        let config = config.to_string().into_bytes();
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "config": Descriptor::of(media_type::OCI_CONFIG, &config),
+            "layers": [Descriptor::of(media_type::OCI_LAYER, layer)],
+        });
+        let manifest = Manifest::parse(manifest.to_string().into_bytes()).expect("a manifest");
+        let mut entry = manifest.descriptor();
+        entry.platform = format!("linux/{architecture}").parse().ok();
+        entries.push(entry);
+        manifests.push(manifest);
+        configs.push(config);
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries});
+    let index = Index::parse(index.to_string().into_bytes()).expect("an index");
+    let target = index.descriptor();
+    let names = [Name { reference: "demo".parse().ok(), target: target.clone() }];
+    let image = Image { indexes: vec![index.clone()], manifests: manifests.clone() };
+    let heads = Heads::of(&names, &[image]).expect("heads");
+    let mut writer = Writer::new(Vec::new(), &heads).expect("a stream");
+    writer.document(&index.raw, target.digest).expect("an index");
+    for manifest in &manifests {
+        writer.document(&manifest.raw, manifest.descriptor().digest).expect("a manifest");
+    }
+    for ((manifest, config), layer) in manifests.iter().zip(&configs).zip(layers) {
+        writer.document(config, manifest.config.digest).expect("a config");
+        writer.blob(&manifest.layers[0], layer).expect("a layer");
+    }
+    writer.finish().expect("an end")
+}
+
+#[test]
+fn the_second_platform_needs_no_spool_either() {
+    let bytes = two_platforms();
+    for (platform, first) in [("linux/amd64", 1), ("linux/arm64", 2)] {
+        let mut archive = Archive::from_reader(io::Cursor::new(bytes.clone()), no_spool()).unwrap();
+        let choice = Choice { name: None, platform: platform.parse().ok() };
+        let image = archive.image(&choice).unwrap();
+        let mut content = Vec::new();
+        archive.layer(&image, 0).unwrap().read_to_end(&mut content).unwrap();
+        assert_eq!((content[0], content.len()), (first, LARGE));
+        archive.finish().unwrap();
+    }
 }

@@ -100,6 +100,11 @@ enum Step {
     Found(Box<Image>),
     /// This member must come first.
     Need(Vec<u8>),
+    /// The config must come first; of all else, only these members are still wanted.
+    NeedConfig {
+        path: Vec<u8>,
+        layers: Vec<Vec<u8>>,
+    },
 }
 
 /// An image archive, open for reading once from front to back.
@@ -157,11 +162,12 @@ impl Archive {
         loop {
             match self.resolve(choice)? {
                 Step::Found(image) => {
-                    self.keeps_all = false;
-                    let layers = image.layers.iter().enumerate();
-                    self.wanted =
-                        layers.map(|(position, layer)| (layer.path.clone(), position)).collect();
+                    self.want_only(image.layers.iter().map(|layer| layer.path.clone()));
                     return Ok(*image);
+                }
+                Step::NeedConfig { path, layers } => {
+                    self.want_only(layers.into_iter().chain([path.clone()]));
+                    self.advance_to(&path)?;
                 }
                 Step::Need(path) => self.advance_to(&path)?,
             }
@@ -201,6 +207,12 @@ impl Archive {
             Some(strict) => strict::check_shelf(&strict, &self.shelf),
             None => Ok(()),
         }
+    }
+
+    /// From now on only these are kept when they come early.
+    fn want_only(&mut self, paths: impl Iterator<Item = Vec<u8>>) {
+        self.keeps_all = false;
+        self.wanted = paths.enumerate().map(|(position, path)| (path, position)).collect();
     }
 
     fn resolve(&mut self, choice: &Choice) -> Result<Step, Error> {

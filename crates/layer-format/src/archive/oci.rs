@@ -42,7 +42,10 @@ pub(super) fn resolve(
     };
     let config = match search.document(&manifest.config, "config")? {
         Found::Here(raw) => Config::parse(raw)?,
-        Found::NotYet(path) => return Ok(Step::Need(path)),
+        Found::NotYet(path) => {
+            let layers = manifest.layers.iter().map(|blob| blob.digest.blob_path().into_bytes());
+            return Ok(Step::NeedConfig { path, layers: layers.collect() });
+        }
     };
     let layers = layers(&manifest, &config)?;
     if choice.platform.as_ref().is_some_and(|wanted| wanted.rank(&config.platform).is_none()) {

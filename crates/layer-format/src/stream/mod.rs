@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stream   = oci-layout index.json manifest.json [ strata.json ] *image end
-//! image    = *( index | manifest ) config *layer          each blob once in the whole stream
+//! image    = *index *manifest *( config *layer )          each blob once in the whole stream
 //! blob     = a member blobs/sha256/<hex>
 //! end      = two blocks of zeros
 //! ```
