@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cli::{Progress, Task};
 use layer_format::stream::Writer;
-use layer_format::{Descriptor, Verified};
+use layer_format::{Descriptor, Digest, Verified};
 use registry::Repository;
 use store::{Claim, Lease, Partial};
 
@@ -38,11 +38,22 @@ pub(crate) struct Blob {
     pub(crate) repository: Repository,
 }
 
+/// What comes next in a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'a> {
+    /// A manifest, an index or a config, which is here already.
+    Document(Digest, &'a [u8]),
+    /// The next of the blobs.
+    Blob,
+}
+
 /// The blobs of some images, to be brought.
 #[derive(Debug)]
 pub(crate) struct Fetching<'a> {
     /// In stream order, each once.
     pub(crate) blobs: Vec<Blob>,
+    /// The whole stream: documents, and a step for each blob.
+    pub(crate) order: Vec<Step<'a>>,
     /// How many to download at once.
     pub(crate) jobs: usize,
     /// Who is told.
@@ -90,22 +101,30 @@ impl Fetching<'_> {
         lease: &Lease,
         writer: &mut Writer<W>,
     ) -> anyhow::Result<()> {
-        self.work(lease, |work| {
-            for (blob, slot) in self.blobs.iter().zip(&work.slots) {
-                let sent = writer.blob(&blob.descriptor, Follower { slot, position: 0 });
-                match sent {
-                    // A worker has failed, and its error is the one to tell.
-                    Err(_) if slot.lock().is_stopped => return Ok(()),
-                    sent => sent?,
-                }
+        self.work(lease, |work| self.follow(work, writer))
+    }
+
+    fn follow<W: Write>(&self, work: &Work<'_>, writer: &mut Writer<W>) -> anyhow::Result<()> {
+        let mut blobs = self.blobs.iter().zip(&work.slots);
+        for step in &self.order {
+            let Some((blob, slot)) = next(step, &mut blobs, writer)? else { continue };
+            let sent = writer.blob(&blob.descriptor, Follower { slot, position: 0 });
+            match sent {
+                // A worker has failed, and its error is the one to tell.
+                Err(_) if slot.lock().is_stopped => return Ok(()),
+                sent => sent?,
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// Sends all blobs down the stream, one after the other, without a store.
     pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
-        for Blob { descriptor, repository } in &self.blobs {
+        let mut blobs = self.blobs.iter();
+        for step in &self.order {
+            let Some(Blob { descriptor, repository }) = next(step, &mut blobs, writer)? else {
+                continue;
+            };
             let task = self.progress.task(descriptor.digest.short(), Some(descriptor.size));
             task.state("Downloading");
             let content = task.read(repository.blob(descriptor, 0)?);
@@ -156,6 +175,24 @@ impl Fetching<'_> {
         let task = self.progress.task(blob.descriptor.digest.short(), Some(blob.descriptor.size));
         task.state("Waiting");
         task
+    }
+}
+
+/// Writes a document, or gives the blob that is to be written; what is ready goes out before it is waited for.
+fn next<T, W: Write>(
+    step: &Step<'_>,
+    blobs: &mut impl Iterator<Item = T>,
+    writer: &mut Writer<W>,
+) -> anyhow::Result<Option<T>> {
+    match step {
+        Step::Document(digest, raw) => {
+            writer.document(raw, *digest)?;
+            Ok(None)
+        }
+        Step::Blob => {
+            writer.flush()?;
+            Ok(blobs.next())
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use layer_format::{Digest, Platform, Reference, trouble_of};
 use registry::{Client, Options};
 use store::{Image, Lease, Store};
 
-use crate::fetch::{Blob, Fetching};
+use crate::fetch::{Blob, Fetching, Step};
 use crate::select::{Choice, Pulled};
 
 /// Pull images from a registry
@@ -85,8 +85,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         images.push((pulled.map_err(|error| explain(error, name))?, repository));
     }
     let known = known(&images, lease.as_ref())?;
-    let fetching =
-        Fetching { blobs: blobs(&images), jobs: args.jobs.into(), progress: &io.progress };
+    let (blobs, order) = plan(&images);
+    let fetching = Fetching { blobs, order, jobs: args.jobs.into(), progress: &io.progress };
     match (&lease, is_streamed) {
         (Some(lease), false) => fetching.store(lease)?,
         (lease, _) => stream(&images, &fetching, lease.as_ref(), &mut io.output)?,
@@ -143,16 +143,22 @@ fn known(
     Ok(images.iter().map(|(pulled, _)| is_known(pulled)).collect())
 }
 
-/// Every layer once, in stream order.
-fn blobs(images: &[(Pulled, registry::Repository)]) -> Vec<Blob> {
+/// Every layer once, and the stream: of each image indexes and manifests, then of each manifest the config and the layers.
+fn plan(images: &[(Pulled, registry::Repository)]) -> (Vec<Blob>, Vec<Step<'_>>) {
     let mut seen = std::collections::HashSet::new();
-    let mut blobs = Vec::new();
+    let (mut blobs, mut order) = (Vec::new(), Vec::new());
     for (pulled, repository) in images {
-        for layer in pulled.layers().filter(|layer| seen.insert(layer.digest)) {
-            blobs.push(Blob { descriptor: layer.clone(), repository: repository.clone() });
+        order.extend(pulled.heads().map(|(digest, raw)| Step::Document(digest, raw)));
+        for (digest, config, layers) in pulled.contents() {
+            order.push(Step::Document(digest, config));
+            let new = layers.iter().filter(|layer| seen.insert(layer.digest));
+            for descriptor in new.cloned() {
+                order.push(Step::Blob);
+                blobs.push(Blob { descriptor, repository: repository.clone() });
+            }
         }
     }
-    blobs
+    (blobs, order)
 }
 
 /// Writes the stream, except for its end: that comes when the store has the image too.
@@ -167,12 +173,6 @@ fn stream(
     let names: Vec<_> = images.iter().map(|(pulled, _)| name(pulled)).collect();
     let parts: Vec<_> = images.iter().map(|(pulled, _)| pulled.image.clone()).collect();
     let mut writer = Writer::new(output, &Heads::of(&names, &parts)?)?;
-    for (pulled, _) in images {
-        for (digest, raw) in pulled.documents() {
-            writer.document(raw, digest)?;
-        }
-    }
-    writer.flush()?;
     match lease {
         Some(lease) => fetching.stream(lease, &mut writer),
         None => fetching.pass(&mut writer),
@@ -183,7 +183,8 @@ fn stream(
 fn keep(images: &[(Pulled, registry::Repository)], lease: &Lease) -> anyhow::Result<()> {
     let mut entries = Vec::new();
     for (pulled, _) in images {
-        for (_, raw) in pulled.documents() {
+        let configs = pulled.contents().map(|(_, config, _)| config);
+        for raw in pulled.heads().map(|(_, raw)| raw).chain(configs) {
             lease.put(raw)?;
         }
         let entry = Image::new(Some(&pulled.reference), pulled.root());

@@ -45,23 +45,19 @@ impl Pulled {
         }
     }
 
-    /// Indexes, manifests and configs, in stream order.
-    pub(crate) fn documents(&self) -> impl Iterator<Item = (Digest, &[u8])> {
-        let indexes =
-            self.image.indexes.iter().map(|index| (index.descriptor().digest, &index.raw[..]));
-        let manifests = self
-            .image
-            .manifests
-            .iter()
-            .map(|manifest| (manifest.descriptor().digest, &manifest.raw[..]));
-        let configs = self.image.manifests.iter().zip(&self.configs);
-        let configs = configs.map(|(manifest, raw)| (manifest.config.digest, &raw[..]));
-        indexes.chain(manifests).chain(configs)
+    /// Indexes and manifests, in stream order.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (Digest, &[u8])> {
+        let Image { indexes, manifests } = &self.image;
+        let indexes = indexes.iter().map(|index| (index.descriptor().digest, &index.raw[..]));
+        let manifests =
+            manifests.iter().map(|manifest| (manifest.descriptor().digest, &manifest.raw[..]));
+        indexes.chain(manifests)
     }
 
-    /// The layers of all manifests, base first.
-    pub(crate) fn layers(&self) -> impl Iterator<Item = &Descriptor> {
-        self.image.manifests.iter().flat_map(|manifest| &manifest.layers)
+    /// Of each manifest the config's digest, the config, and the layers, base first.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (Digest, &[u8], &[Descriptor])> {
+        let pairs = self.image.manifests.iter().zip(&self.configs);
+        pairs.map(|(manifest, config)| (manifest.config.digest, &config[..], &manifest.layers[..]))
     }
 }
 
