@@ -97,10 +97,12 @@ fn member(tar: &[u8], at: usize, pending: &Pending) -> Result<Member, String> {
         uid: number("uid", header.uid().map_err(bad)?)?,
         gid: number("gid", header.gid().map_err(bad)?)?,
         mtime,
-        device: (
-            header.device_major().map_err(bad)?.unwrap_or_default(),
-            header.device_minor().map_err(bad)?.unwrap_or_default(),
-        ),
+        device: if matches!(block[156], b'3' | b'4') {
+            let major = header.device_major().map_err(bad)?;
+            (major.unwrap_or_default(), header.device_minor().map_err(bad)?.unwrap_or_default())
+        } else {
+            (0, 0)
+        },
         content: at + 512..end,
         records: records.clone(),
     })

@@ -53,7 +53,7 @@ fn order(bytes: &[u8], members: &[Member], report: &Report) -> Result<(), Proble
     for entry in index["manifests"].as_array().into_iter().flatten() {
         let mut blobs = Blobs::default();
         walk(bytes, members, entry, &mut blobs)?;
-        let hexes = blobs.manifests.into_iter().chain(blobs.rest);
+        let hexes = blobs.indexes.into_iter().chain(blobs.manifests).chain(blobs.rest);
         let there = hexes.filter(|hex| report.blobs.contains(&format!("sha256:{hex}")));
         for hex in there {
             if seen.insert(hex.clone()) {
@@ -76,9 +76,10 @@ fn order(bytes: &[u8], members: &[Member], report: &Report) -> Result<(), Proble
     Ok(())
 }
 
-/// The blobs of one name: index and manifests, then configs and layers.
+/// The blobs of one name: indexes, manifests, then configs and layers.
 #[derive(Default)]
 struct Blobs {
+    indexes: Vec<String>,
     manifests: Vec<String>,
     rest: Vec<String>,
 }
@@ -90,11 +91,14 @@ fn walk(
     blobs: &mut Blobs,
 ) -> Result<(), Problem> {
     let hex = descriptor["digest"].as_str().unwrap_or_default().trim_start_matches("sha256:");
-    if !is_manifest(descriptor["mediaType"].as_str().unwrap_or_default()) {
+    let media_type = descriptor["mediaType"].as_str().unwrap_or_default();
+    if !is_manifest(media_type) {
         blobs.rest.push(hex.to_owned());
         return Ok(());
     }
-    blobs.manifests.push(hex.to_owned());
+    let is_index = ["image.index.", "manifest.list."].iter().any(|part| media_type.contains(part));
+    let list = if is_index { &mut blobs.indexes } else { &mut blobs.manifests };
+    list.push(hex.to_owned());
     let path = format!("blobs/sha256/{hex}");
     let Some(member) = members.iter().find(|member| member.path == path.as_bytes()) else {
         return Ok(());
@@ -119,6 +123,7 @@ fn names(index: &Value) -> Result<(), Problem> {
         match (full, tag) {
             (Some(full), Some(tag)) if full.ends_with(&format!(":{tag}")) => {}
             (None, None) => {}
+            (Some(full), None) if full.contains('@') => {}
             _ => return Err(Problem(format!("index.json: names {full:?} and {tag:?}"))),
         }
     }

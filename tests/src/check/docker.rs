@@ -41,7 +41,9 @@ pub(super) fn check(
         let name = name.strip_prefix("docker.io/").unwrap_or(name);
         name.strip_prefix("library/").unwrap_or(name).to_owned()
     };
-    let mut of_index: Vec<String> = report.names.iter().map(|name| short(name)).collect();
+    // A name with a digest can be no tag of Docker's.
+    let tagged = report.names.iter().filter(|name| !name.contains('@'));
+    let mut of_index: Vec<String> = tagged.map(|name| short(name)).collect();
     let mut of_manifest: Vec<String> = names.iter().map(|name| short(name)).collect();
     of_index.sort();
     of_manifest.sort();

@@ -1,0 +1,178 @@
+//! Registries that want a login, which comes from docker's `config.json`.
+
+use std::time::Duration;
+
+use kit::registry::auth::{Bearer, base64, basic};
+use kit::{Auth, Fault, Output, Registry, Sandbox, pipeline};
+use serde_json::{Value, json};
+
+use crate::fixtures::{assert_demo, assert_one_line, demo};
+
+const SECRET: &str = "hunter2";
+
+/// A registry that wants this login, and a sandbox whose docker config has the given entry for it.
+fn with(auth: Auth, entry: &Value) -> (Registry, Sandbox) {
+    let registry = Registry::with_auth(auth);
+    registry.add("ns/app:1", demo());
+    let sandbox = Sandbox::new();
+    let config = json!({ "auths": { registry.host(): entry } });
+    sandbox.write("docker/config.json", config.to_string());
+    (registry, sandbox)
+}
+
+fn login(user: &str, password: &str) -> Value {
+    json!({ "auth": base64(format!("{user}:{password}").as_bytes()) })
+}
+
+fn pull(registry: &Registry, sandbox: &Sandbox) -> Output {
+    let script = format!("pull --jobs 1 {} | unpack root", registry.name("ns/app:1"));
+    let config = sandbox.path("docker");
+    let script = pipeline::Script::new(sandbox, &script);
+    script.with(|program| program.env("DOCKER_CONFIG", config)).run()
+}
+
+#[track_caller]
+fn succeeds(auth: Auth, entry: &Value) -> Registry {
+    let (registry, sandbox) = with(auth, entry);
+    assert_eq!(pull(&registry, &sandbox).success().pipe, [0, 0]);
+    assert_demo(sandbox.path("root"));
+    registry
+}
+
+#[track_caller]
+fn is_refused(auth: Auth, entry: &Value) {
+    let (registry, sandbox) = with(auth, entry);
+    let script = format!("pull --no-stream {}", registry.name("ns/app:1"));
+    let config = sandbox.path("docker");
+    let script = pipeline::Script::new(&sandbox, &script);
+    let output = script.with(|program| program.env("DOCKER_CONFIG", config)).run();
+    assert_one_line(output.fails_with(6), "pull");
+    let host = registry.host();
+    assert!(output.stderr.contains(&format!("hint: log in: docker login {host}")));
+    assert!(!output.stderr.contains(SECRET), "{}", output.stderr);
+    assert!(registry.requests().len() < 12, "{}", registry.log());
+}
+
+#[test]
+fn basic_logins_are_used() {
+    succeeds(Auth::basic("user", SECRET), &login("user", SECRET));
+    is_refused(Auth::basic("user", SECRET), &login("user", "wrong"));
+    is_refused(Auth::basic("user", SECRET), &json!({}));
+}
+
+#[test]
+fn passwords_may_hold_anything() {
+    for password in ["a:b:c", "größe", "%41+ &=", ""] {
+        succeeds(Auth::basic("user", password), &login("user", password));
+    }
+}
+
+#[test]
+fn tokens_are_had_without_and_with_a_login() {
+    let registry = succeeds(Auth::bearer(), &json!({}));
+    assert_eq!(registry.log().matches("GET /token").count(), 1, "{}", registry.log());
+    let bearer = Auth::Bearer(Bearer::login("user", SECRET));
+    succeeds(bearer.clone(), &login("user", SECRET));
+    is_refused(bearer.clone(), &login("user", "wrong"));
+    is_refused(bearer, &json!({}));
+    let renamed = Bearer { keys: &["access_token"], ..Bearer::login("user", SECRET) };
+    succeeds(Auth::Bearer(renamed), &login("user", SECRET));
+}
+
+#[test]
+fn an_identity_token_is_traded_for_one() {
+    let bearer = Bearer { identity_token: Some(SECRET.to_owned()), ..Bearer::login("x", "y") };
+    let entry = json!({ "auth": base64(b"user:"), "identitytoken": SECRET });
+    succeeds(Auth::Bearer(bearer), &entry);
+}
+
+#[test]
+fn a_token_that_expires_in_a_long_pull_is_renewed() {
+    let bearer = Bearer { expires_in: Some(1), ..Bearer::login("user", SECRET) };
+    let (registry, sandbox) = with(Auth::Bearer(bearer), &login("user", SECRET));
+    registry.fault(Fault::on("/blobs/").delay(Duration::from_millis(600)));
+    pull(&registry, &sandbox).success();
+    assert_demo(sandbox.path("root"));
+    assert!(registry.log().matches("GET /token").count() > 1, "{}", registry.log());
+}
+
+#[test]
+fn a_token_that_is_revoked_is_renewed() {
+    let (registry, sandbox) = with(Auth::bearer(), &json!({}));
+    registry.fault(Fault::on("/blobs/").delay(Duration::from_millis(200)));
+    let script = format!("pull --jobs 1 {} | unpack root", registry.name("ns/app:1"));
+    let running = pipeline::Script::new(&sandbox, &script).start();
+    while !registry.log().contains("/blobs/") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(250));
+    registry.revoke_tokens();
+    running.wait().success();
+    assert_demo(sandbox.path("root"));
+}
+
+#[test]
+fn a_login_does_not_follow_a_redirect_to_another_host() {
+    let storage = Registry::start();
+    storage.add("any/thing:1", demo());
+    let location = format!("http://{}/storage/{{digest}}", storage.host());
+    for auth in [Auth::basic("user", SECRET), Auth::Bearer(Bearer::login("user", SECRET))] {
+        let (registry, sandbox) = with(auth, &login("user", SECRET));
+        registry.fault(Fault::on("/v2/ns/app/blobs/").redirect(&location));
+        storage.forget();
+        pull(&registry, &sandbox).success();
+        assert_demo(sandbox.path("root"));
+        assert!(!storage.requests().is_empty());
+        for request in storage.requests() {
+            assert_eq!(request.authorization, None, "{}", request.path);
+        }
+        assert!(registry.requests().iter().any(|request| request.authorization.is_some()));
+    }
+}
+
+#[test]
+fn a_password_goes_to_nobody_but_the_host_it_is_for() {
+    let other = Registry::with_auth(Auth::basic("user", SECRET));
+    other.add("ns/app:1", demo());
+    let (_registry, sandbox) = with(Auth::basic("user", SECRET), &login("user", SECRET));
+    let output = pull(&other, &sandbox);
+    assert_eq!(output.pipe, [6, 4]);
+    let secret = basic("user", SECRET);
+    for request in other.requests() {
+        assert_ne!(request.authorization.as_deref(), Some(secret.as_str()));
+    }
+}
+
+#[test]
+fn the_usual_places_are_looked_into() {
+    let (registry, sandbox) = with(Auth::basic("user", SECRET), &login("user", SECRET));
+    let name = registry.name("ns/app:1");
+    let config = sandbox.read("docker/config.json");
+    let run = |change: &dyn Fn(kit::Program) -> kit::Program| {
+        let store = sandbox.path("store");
+        let program =
+            sandbox.command("pull").args(["--no-stream", &name]).arg("--store").arg(&store);
+        let output = change(program).run();
+        std::fs::remove_dir_all(store).ok();
+        output
+    };
+    run(&|program| program).fails_with(6);
+    let text = String::from_utf8(config.clone()).unwrap();
+    run(&|program| program.env("DOCKER_AUTH_CONFIG", &text)).success();
+    let dir = sandbox.path("docker");
+    run(&|program| program.env("DOCKER_CONFIG", &dir)).success();
+    let home = sandbox.root().join("home/.docker");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("config.json"), &config).unwrap();
+    run(&|program| program).success();
+}
+
+#[test]
+fn a_config_that_is_no_json_is_named_and_not_shown() {
+    let (registry, sandbox) = with(Auth::basic("user", SECRET), &login("user", SECRET));
+    sandbox.write("docker/config.json", format!("{{\"auths\": {SECRET}}}"));
+    let output = pull(&registry, &sandbox);
+    assert!(output.stderr.contains("config.json"), "{}", output.stderr);
+    assert!(!output.stderr.contains(SECRET), "{}", output.stderr);
+    assert_ne!(output.pipe[0], 0);
+}

@@ -1,0 +1,348 @@
+//! A registry that fails: the right exit status, one line, and where a pull can recover it does, from where it was.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use kit::image::random::Random;
+use kit::{Auth, Codec, Fault, Image, Layer, Output, Registry, Sandbox, check, pipeline};
+
+use crate::fixtures::{assert_no_control, assert_one_line, names};
+
+/// How much noise each layer holds.
+const NOISE: usize = 200_000;
+
+/// A registry with an image of three layers, and where to pull it to.
+struct Place {
+    registry: Registry,
+    sandbox: Sandbox,
+    name: String,
+    image: Image,
+}
+
+impl Place {
+    fn new() -> Self {
+        let image = (0..3).fold(Image::new().codec(Codec::None), |image, n| {
+            image.layer(Layer::new().file(format!("noise{n}"), Random::new(n).bytes(NOISE)))
+        });
+        let registry = Registry::start();
+        registry.add("app:1", &image);
+        let name = registry.name("app:1");
+        Self { registry, sandbox: Sandbox::new(), name, image }
+    }
+
+    fn with(fault: Fault) -> Self {
+        let place = Self::new();
+        place.registry.fault(fault);
+        place
+    }
+
+    /// The path of a layer's blob, base first.
+    fn layer(&self, n: usize) -> String {
+        self.image.layer_blobs()[n].digest.clone()
+    }
+
+    /// Runs a script in which `NAME` stands for the image.
+    fn sh(&self, script: &str) -> Output {
+        pipeline::sh(&self.sandbox, &script.replace("NAME", &self.name))
+    }
+
+    /// Pulls and unpacks; all must be as if nothing had happened.
+    #[track_caller]
+    fn recovers(&self) {
+        let output = self.sh("pull NAME | tee s | unpack root");
+        assert_eq!(output.success().pipe, [0, 0, 0], "{}", output.text());
+        check::canonical(&self.sandbox.read("s")).unwrap();
+        let report = check::layout(self.sandbox.store()).unwrap();
+        assert_eq!(report.manifests, [self.image.digest()]);
+        assert!(names(self.sandbox.store().join("strata/partial")).is_empty());
+        for n in 0..3 {
+            let found = self.sandbox.read(&format!("root/noise{n}"));
+            assert!(found == Random::new(n).bytes(NOISE));
+        }
+        fs::remove_dir_all(self.sandbox.path("root")).unwrap();
+    }
+
+    /// Pulls in every way; each fails with this status and one line, and leaves nothing that looks whole.
+    #[track_caller]
+    fn fails(&self, code: i32) -> Output {
+        let output = self.sh("pull --no-stream NAME");
+        assert_eq!(output.code(), code, "{}", output.text());
+        assert_one_line(&output, "pull");
+        assert!(output.stdout.is_empty());
+        let piped = self.sh("pull NAME | unpack root");
+        assert_eq!(piped.pipe, [code, 4], "{}", piped.text());
+        let piped = self.sh("pull --no-store NAME > s");
+        assert_eq!(piped.code(), code, "{}", piped.text());
+        assert_one_line(&piped, "pull");
+        check::stream(&self.sandbox.read("s")).unwrap_err();
+        assert_eq!(names(self.sandbox.path("")), ["s"]);
+        let report = check::layout(self.sandbox.store()).unwrap();
+        assert!(report.manifests.is_empty());
+        output
+    }
+}
+
+#[test]
+fn a_connection_cut_in_a_blob_goes_on_where_it_was() {
+    let place = Place::new();
+    for n in 0..3 {
+        place.registry.fault(Fault::on(&place.layer(n)).times(1).close_after(70_000));
+    }
+    place.recovers();
+    let log = place.registry.log();
+    assert_eq!(log.matches("[bytes=70000-] 206").count(), 3, "{log}");
+    assert!(place.registry.sent_twice("/blobs/").is_empty(), "{log}");
+}
+
+#[test]
+fn without_a_store_a_cut_connection_goes_on_as_well() {
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.layer(1)).times(1).close_after(70_000));
+    let output = place.sh("pull --no-store NAME | tee s | unpack root");
+    assert_eq!(output.success().pipe, [0, 0, 0]);
+    check::canonical(&place.sandbox.read("s")).unwrap();
+    assert!(place.registry.sent_twice("/blobs/").is_empty(), "{}", place.registry.log());
+}
+
+#[test]
+fn a_connection_cut_again_and_again_still_gets_there() {
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.layer(0)).times(12).close_after(16_000));
+    place.recovers();
+    assert!(place.registry.sent_twice("/blobs/").is_empty(), "{}", place.registry.log());
+}
+
+#[test]
+fn a_server_that_knows_no_ranges_is_asked_from_the_start() {
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.layer(0)).times(1).close_after(70_000));
+    place.registry.fault(Fault::on("/blobs/").with_header("Range").ignore_range());
+    place.recovers();
+}
+
+#[test]
+fn a_range_that_is_another_one_is_not_believed() {
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.layer(0)).times(1).close_after(70_000));
+    place.registry.fault(Fault::on("/blobs/").with_header("Range").times(1).claim_start(60_000));
+    let output = place.sh("pull NAME | unpack root");
+    if output.code() == 0 {
+        assert!(place.sandbox.read("root/noise0") == Random::new(0).bytes(NOISE));
+    } else {
+        assert_eq!(output.pipe, [4, 4], "{}", output.text());
+        assert!(!place.sandbox.path("root").exists());
+    }
+}
+
+#[test]
+fn a_connection_that_is_always_cut_is_given_up() {
+    let place = Place::with(Fault::on("/blobs/").close_after(0));
+    let output = place.sh("pull --no-stream NAME");
+    assert_one_line(output.fails_with(5), "pull");
+    assert!(place.registry.requests().len() < 40, "{}", place.registry.log());
+}
+
+#[test]
+fn a_stalled_connection_is_given_up_and_goes_on_where_it_was_but_a_slow_reader_is_no_stall() {
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.layer(0)).times(2).stall_after(50_000, None));
+    let patience = Duration::from_mins(3);
+    let start = |script: &str| {
+        let script = pipeline::Script::new(&place.sandbox, &script.replace("NAME", &place.name));
+        script.with(|program| program.patience(patience)).start()
+    };
+    // The image must not fit into the pipes between a registry and a reader that sleeps.
+    let slow = Registry::start();
+    let noise = Random::new(9).bytes(12 << 20);
+    slow.add("app:1", Image::new().codec(Codec::None).layer(Layer::new().file("noise", noise)));
+    let began = Instant::now();
+    let stored = start("pull NAME | unpack a");
+    let direct = start("pull --no-store NAME | unpack b");
+    let reader = start(&format!(
+        "pull -q --no-store {} | (head -c 4096; sleep 33; cat) | unpack c",
+        slow.name("app:1")
+    ));
+    for running in [stored, direct, reader] {
+        running.wait().success();
+    }
+    assert!(began.elapsed() < Duration::from_mins(1), "{:?}", began.elapsed());
+    for root in ["a", "b"] {
+        assert!(place.sandbox.read(&format!("{root}/noise0")) == Random::new(0).bytes(NOISE));
+    }
+    let log = place.registry.log();
+    assert_eq!(log.matches("[bytes=50000-] 206").count(), 2, "{log}");
+    assert_eq!(slow.requests().iter().filter(|it| it.path.contains("/blobs/")).count(), 2);
+}
+
+#[test]
+fn a_registry_that_always_says_no_is_not_asked_for_ever() {
+    let place = Place::with(Fault::on("/v2/").status(401));
+    let output = place.fails(6);
+    assert!(output.stderr.contains("hint: log in: docker login"), "{}", output.stderr);
+    let challenge = r#"Basic realm="x""#;
+    Place::with(Fault::on("/v2/").status(401).header("WWW-Authenticate", challenge)).fails(6);
+    // Tokens are handed out, and none is ever good enough.
+    let registry = Registry::with_auth(Auth::bearer());
+    registry.add("app:1", Image::new());
+    let host = registry.host();
+    let challenge = format!(r#"Bearer realm="http://{host}/token",service="{host}""#);
+    registry.fault(Fault::on("/v2/").status(401).header("WWW-Authenticate", &challenge));
+    let output = pipeline::sh(&place.sandbox, &format!("pull --no-stream {host}/app:1"));
+    assert_one_line(output.fails_with(6), "pull");
+    assert!(registry.requests().len() < 10, "{}", registry.log());
+    Place::with(Fault::on("manifests/").status(403)).fails(6);
+}
+
+#[test]
+fn what_the_registry_lacks_is_not_found() {
+    let place = Place::new();
+    let output = place.sh("pull --no-stream NAMEx");
+    assert_one_line(output.fails_with(3), "pull");
+    let missing = place.registry.name("nosuch/repository:1");
+    let output = place.sh(&format!("pull --no-stream {missing}"));
+    assert_one_line(output.fails_with(3), "pull");
+    let place = Place::new();
+    place.registry.remove("app", &place.layer(1));
+    place.fails(3);
+    let place = Place::new();
+    place.registry.remove("app", &place.image.config_blob().digest);
+    place.fails(3);
+}
+
+#[test]
+fn too_many_requests_are_waited_out_as_long_as_the_registry_asks() {
+    let slow_down = |path: &str| Fault::on(path).status(429).header("Retry-After", "1").times(1);
+    let place = Place::with(slow_down("manifests/"));
+    place.registry.fault(slow_down("/blobs/"));
+    let began = Instant::now();
+    place.recovers();
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_registry_that_asks_for_an_hour_is_given_up() {
+    let place = Place::with(Fault::on("manifests/").status(429).header("Retry-After", "3600"));
+    let began = Instant::now();
+    place.fails(5);
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_registry_in_trouble_is_asked_again() {
+    let place = Place::with(Fault::on("manifests/").status(503).times(2));
+    place.registry.fault(Fault::on("/blobs/").status(502).times(2));
+    place.recovers();
+    let place = Place::with(Fault::on("").hang_up().times(2));
+    place.recovers();
+}
+
+#[test]
+fn a_registry_that_stays_in_trouble_is_given_up() {
+    let place = Place::with(Fault::on("manifests/").status(503));
+    let output = place.sh("pull --no-stream NAME");
+    assert_one_line(output.fails_with(5), "pull");
+    let n_requests = place.registry.requests().len();
+    assert!((2..10).contains(&n_requests), "{}", place.registry.log());
+    let place = Place::with(Fault::on("/blobs/").status(500));
+    assert_one_line(place.sh("pull --no-stream NAME").fails_with(5), "pull");
+}
+
+#[test]
+fn a_registry_that_is_not_there_is_a_network_error() {
+    let place = Place::new();
+    let name = place.name.clone();
+    let sandbox = Sandbox::new();
+    drop(place.registry);
+    let output = pipeline::sh(&sandbox, &format!("pull --no-stream {name}"));
+    assert_one_line(output.fails_with(5), "pull");
+}
+
+#[test]
+fn a_blob_of_another_length_is_refused() {
+    let longer = |place: &Place| Fault::on(&place.layer(1)).lengthen(700);
+    let place = Place::new();
+    place.registry.fault(longer(&place));
+    place.fails(4);
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.layer(1)).claim_length(NOISE as u64 * 2));
+    let output = place.sh("pull --no-stream NAME");
+    assert!([4, 5].contains(&output.code()), "{}", output.text());
+    let place = Place::new();
+    // One that is too short may be just the beginning.
+    place.registry.fault(Fault::on(&place.layer(1)).shorten(150_000).times(1));
+    place.recovers();
+    assert!(place.registry.log().contains("[bytes=150000-] 206"), "{}", place.registry.log());
+    let place = Place::with(Fault::on("/blobs/").shorten(0));
+    let output = place.sh("pull --no-stream NAME");
+    assert!([4, 5].contains(&output.code()), "{}", output.text());
+    assert_one_line(&output, "pull");
+}
+
+#[test]
+fn a_blob_of_no_stated_length_is_fine() {
+    let place = Place::with(Fault::on("/v2/").chunked());
+    place.recovers();
+    let place = Place::with(Fault::on("/blobs/").until_close());
+    place.recovers();
+}
+
+#[test]
+fn wrong_bytes_are_refused_and_not_kept() {
+    for n in 0..3 {
+        let place = Place::new();
+        place.registry.fault(Fault::on(&place.layer(n)).flip(100_000));
+        place.fails(4);
+        let partial = place.sandbox.store().join("strata/partial");
+        let wrong = place.layer(n).replace(':', "-");
+        assert!(!names(partial).contains(&wrong), "what was wrong is gone");
+        place.registry.heal();
+        place.recovers();
+    }
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.image.config_blob().digest).flip(3));
+    place.fails(4);
+    place.registry.heal();
+    place.recovers();
+}
+
+#[test]
+fn a_web_page_is_no_registry() {
+    Place::with(Fault::on("manifests/").html()).fails(4);
+    let place = Place::new();
+    place.registry.fault(Fault::on(&place.layer(1)).html());
+    place.fails(4);
+    Place::with(Fault::on("manifests/").body("application/json", "{\"a\": ")).fails(4);
+    Place::with(Fault::on("manifests/").body("application/json", "[]")).fails(4);
+}
+
+#[test]
+fn a_manifest_without_end_is_refused() {
+    let place = Place::with(Fault::on("manifests/").lengthen(5 << 20));
+    let output = place.fails(4);
+    assert!(output.stderr.contains("larger than"), "{}", output.stderr);
+    // Where no length is stated, no more is read than that.
+    let place = Place::with(Fault::on("manifests/").lengthen(64 << 20).chunked());
+    place.fails(4);
+}
+
+#[test]
+fn redirects_are_followed_but_not_for_ever() {
+    let place = Place::with(Fault::on("/v2/app/blobs/").redirect("/storage/{digest}"));
+    place.recovers();
+    let place = Place::with(Fault::on("/v2/app/blobs/").redirect_loop());
+    let output = place.sh("pull --no-stream NAME");
+    assert_one_line(output.fails_with(5), "pull");
+    assert!(place.registry.requests().len() < 80, "{}", place.registry.log());
+}
+
+#[test]
+fn what_a_registry_says_is_shown_without_what_a_terminal_would_obey() {
+    let said = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no\u001b[2J\r\nway\u202e"}]}"#;
+    let place = Place::with(Fault::on("manifests/").status(404).body("application/json", said));
+    place.fails(3);
+    // A warning is for the user's eyes, and a header can hold no control characters.
+    let warning = "299 - \"this host \\\"moves\\\" \u{202e}soon\"";
+    let place = Place::with(Fault::on("manifests/").header("Warning", warning));
+    let output = place.sh("pull --no-stream NAME");
+    assert_no_control(output.success());
+}
