@@ -14,6 +14,8 @@ use crate::diff::{self, Diffing, Diffs};
 
 /// How many blobs may wait for their names, each with an open file. More get them at once.
 const PENDING_LIMIT: usize = 200;
+/// How many bytes of documents may wait for their names, in memory. More get them at once.
+const DOCUMENTS_LIMIT: usize = 16 << 20;
 
 /// What an archive brings.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Intake<'a> {
     /// The blobs that came, with their sizes.
     came: HashMap<Digest, Came>,
     pending: HashMap<Digest, Partial>,
+    documents: HashMap<Digest, Vec<u8>>,
+    n_document_bytes: usize,
     diffs: Diffs,
 }
 
@@ -49,8 +53,15 @@ struct Sinks {
 
 impl<'a> Intake<'a> {
     pub(crate) fn new(lease: &'a Lease) -> Self {
-        let (came, pending) = (HashMap::new(), HashMap::new());
-        Self { lease, pool: Pool::default(), came, pending, diffs: Diffs::default() }
+        Self {
+            lease,
+            pool: Pool::default(),
+            came: HashMap::new(),
+            pending: HashMap::new(),
+            documents: HashMap::new(),
+            n_document_bytes: 0,
+            diffs: Diffs::default(),
+        }
     }
 
     /// Takes a blob in; says what it is.
@@ -65,7 +76,7 @@ impl<'a> Intake<'a> {
         if offer.size <= DOCUMENT_LIMIT && is_document(start) {
             let mut document = start.to_vec();
             content.read_to_end(&mut document).map_err(reading)?;
-            return Ok((self.document(offer.claimed, &document)?, Codec::None));
+            return Ok((self.document(offer.claimed, document)?, Codec::None));
         }
         let codec = Codec::sniff(start);
         let mut sinks = self.open(offer, codec)?;
@@ -78,28 +89,40 @@ impl<'a> Intake<'a> {
         Ok((self.close(offer, codec, sinks)?, codec))
     }
 
-    /// Takes in what may be a manifest, an index or a config. It is small, and has its name at once.
-    fn document(&mut self, claimed: Option<Digest>, content: &[u8]) -> anyhow::Result<Digest> {
+    /// Takes in what may be a manifest, an index or a config. It is small, and waits in memory.
+    fn document(&mut self, claimed: Option<Digest>, content: Vec<u8>) -> anyhow::Result<Digest> {
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
         let mut hasher = Hasher::new(algorithm);
-        hasher.update(content);
+        hasher.update(&content);
         let digest = hasher.finish();
         check_claim(claimed, digest)?;
         let size = content.len() as u64;
         let is_new = !self.is_there(&digest, size)?;
-        if is_new {
-            let mut partial = self.lease.incoming(Some(&Descriptor::new("", digest, size)))?;
-            partial.write_all(content)?;
-            partial.commit()?;
-        }
         self.came.entry(digest).or_insert(Came { size, is_new });
         self.diffs.note(digest, digest);
+        if !is_new {
+            return Ok(digest);
+        }
+        self.n_document_bytes += content.len();
+        if self.n_document_bytes <= DOCUMENTS_LIMIT {
+            self.documents.insert(digest, content);
+        } else {
+            self.write(digest, &content)?;
+        }
         Ok(digest)
     }
 
-    /// Stores a document that was made here.
+    fn write(&self, digest: Digest, content: &[u8]) -> anyhow::Result<()> {
+        let blob = Descriptor::new("", digest, content.len() as u64);
+        let mut partial = self.lease.incoming(Some(&blob))?;
+        partial.write_all(content)?;
+        partial.commit()?;
+        Ok(())
+    }
+
+    /// Takes in a document that was made here.
     pub(crate) fn put(&mut self, content: &[u8]) -> anyhow::Result<()> {
-        self.document(None, content).map(drop)
+        self.document(None, content.to_vec()).map(drop)
     }
 
     fn open(&self, offer: Offer, codec: Codec) -> anyhow::Result<Sinks> {
@@ -144,7 +167,7 @@ impl<'a> Intake<'a> {
 
     /// Whether a blob has come, or is in the store.
     pub(crate) fn is_there(&self, digest: &Digest, size: u64) -> store::Result<bool> {
-        if self.pending.contains_key(digest) {
+        if self.pending.contains_key(digest) || self.documents.contains_key(digest) {
             return Ok(self.came.get(digest).is_some_and(|came| came.size == size));
         }
         self.lease.has(digest, size)
@@ -172,6 +195,9 @@ impl<'a> Intake<'a> {
 
     /// For blobs that nobody has looked into: those that a thin stream left out, for instance.
     fn find_diff_id(&self, blob: &Digest, algorithm: Algorithm) -> anyhow::Result<Digest> {
+        if let Some(content) = self.documents.get(blob) {
+            return Ok(diff::of(&content[..], algorithm)?);
+        }
         let file = match self.pending.get(blob) {
             Some(partial) => partial.reader()?,
             None => {
@@ -185,6 +211,9 @@ impl<'a> Intake<'a> {
     pub(crate) fn commit(&mut self, blob: &Digest) -> anyhow::Result<()> {
         if let Some(partial) = self.pending.remove(blob) {
             partial.commit()?;
+        }
+        if let Some(content) = self.documents.remove(blob) {
+            self.write(*blob, &content)?;
         }
         Ok(())
     }
@@ -228,9 +257,12 @@ impl Blobs for Intake<'_> {
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
-        let raw = match self.lease.store().document(&descriptor.digest) {
-            Err(store::Error::MissingBlob { .. }) => return Ok(None),
-            read => read.map_err(of_store)?,
+        let raw = match self.documents.get(&descriptor.digest) {
+            Some(raw) => raw.clone(),
+            None => match self.lease.store().document(&descriptor.digest) {
+                Err(store::Error::MissingBlob { .. }) => return Ok(None),
+                read => read.map_err(of_store)?,
+            },
         };
         let found = raw.len() as u64;
         if found == descriptor.size {

@@ -6,6 +6,8 @@
 mod diff;
 mod intake;
 mod layout;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -199,6 +201,7 @@ fn keep(images: &[Found], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(u64, u
     for found in images {
         for document in documents(found) {
             intake.put(document)?;
+            intake.commit(&Digest::of(document))?;
         }
         let (mut new, mut all) = (0, 0);
         for part in &found.parts {

@@ -28,13 +28,6 @@ fn sandbox(images: &[Named]) -> Sandbox {
     sandbox
 }
 
-/// The names, digests and platforms of a store.
-fn report(sandbox: &Sandbox, store: &str) -> (Vec<String>, Vec<String>) {
-    let report = check::layout(sandbox.path(store)).unwrap();
-    assert!(report.orphans.is_empty(), "{:?}", report.orphans);
-    (report.names, report.digests)
-}
-
 fn files(dir: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![dir.to_owned()];
@@ -53,7 +46,7 @@ fn files(dir: &Path) -> BTreeSet<String> {
 
 #[test]
 fn what_is_saved_is_loaded_and_saved_the_same() {
-    let sandbox = sandbox(&[Named::new(NAME, &app())]);
+    let sandbox = sandbox(&[Named::new(NAME, app())]);
     sh(
         &sandbox,
         "save app:1 > a.tar; save app:1 | load --store other && save --store other app:1 -o b.tar",
@@ -63,5 +56,181 @@ fn what_is_saved_is_loaded_and_saved_the_same() {
     assert_eq!(check::canonical(&saved).unwrap().digests, [app().digest()]);
     assert!(saved == sandbox.read("b.tar"));
     assert!(sh(&sandbox, "save app:1").success().stdout == saved);
-    assert_eq!(report(&sandbox, "other"), (vec![NAME.to_owned()], vec![app().digest()]));
+    let loaded = check::layout(sandbox.path("other")).unwrap();
+    assert_eq!((loaded.names, loaded.digests), (vec![NAME.to_owned()], vec![app().digest()]));
+}
+
+#[test]
+fn every_name_digest_and_platform_comes_back() {
+    let redis = base().layer(Layer::new().file("redis", "r\n").tar()).cmd(&["/redis"]);
+    let both = Index::new()
+        .image(&app().platform("linux/amd64"))
+        .image(&app().platform("linux/arm64"))
+        .attestation(&app().platform("linux/amd64"));
+    let sandbox = sandbox(&[
+        Named::new(NAME, app()),
+        Named::new("docker.io/library/app:latest", app()),
+        Named::new("ghcr.io/a/redis:7", &redis),
+        Named::new("docker.io/library/both:1", &both),
+    ]);
+    let script = "save both:1 app:1 ghcr.io/a/redis:7 app > a.tar
+        load --store other a.tar && save --store other both:1 app:1 ghcr.io/a/redis:7 app > b.tar";
+    let output = sh(&sandbox, script);
+    let expected = "Loaded image: both:1\nLoaded image: app:1\nLoaded image: ghcr.io/a/redis:7\n\
+                    Loaded image: app:latest\n";
+    assert_eq!(output.success().out(), expected);
+    let saved = sandbox.read("a.tar");
+    assert!(saved == sandbox.read("b.tar"));
+    let report = check::canonical(&saved).unwrap();
+    let digests = [both.digest(), app().digest(), redis.digest(), app().digest()];
+    assert_eq!(report.digests, digests);
+    let blobs: BTreeSet<_> = report.blobs.iter().collect();
+    assert_eq!(blobs.len(), report.blobs.len(), "each blob once");
+    let loaded = check::layout(sandbox.path("other")).unwrap();
+    assert_eq!(loaded.digests, digests);
+    assert!(loaded.orphans.is_empty() && loaded.absent.is_empty());
+}
+
+#[test]
+fn every_producer_s_archive_is_loaded_with_its_digests() {
+    let images = [Named::new(NAME, app())];
+    for producer in Producer::ALL {
+        for shape in [Shape::PLAIN, Shape { prefix: "./", outer: kit::Codec::GZIP, ..Shape::PLAIN }]
+        {
+            let sandbox = Sandbox::new();
+            let archive = producer.write_as(&images, &shape);
+            let expected = check::stream(&archive).unwrap();
+            let output = sandbox.command("load").input(archive.clone()).run();
+            // A tag alone is no name.
+            let is_named = producer != Producer::SkopeoOci;
+            let unnamed = format!("Loaded image ID: {}\n", app().digest());
+            let said = if is_named { "Loaded image: app:1\n" } else { &unnamed };
+            assert_eq!(output.success().out(), said, "{producer:?}");
+            let found = check::layout(sandbox.store()).unwrap();
+            assert_eq!(found.diff_ids, expected.diff_ids, "{producer:?}");
+            assert_eq!(found.names.contains(&NAME.to_owned()), is_named);
+            assert!(found.orphans.is_empty(), "{producer:?}: {:?}", found.orphans);
+            if !expected.manifests.is_empty() {
+                assert_eq!(found.manifests, expected.manifests, "{producer:?}");
+            }
+            // The same from a file, and what was made is made the same again.
+            sandbox.write("a.tar", archive);
+            sh(&sandbox, "load --store again a.tar").success();
+            assert_eq!(check::layout(sandbox.path("again")).unwrap(), found);
+        }
+    }
+}
+
+#[test]
+fn a_thin_stream_needs_its_base_and_says_so() {
+    let sandbox =
+        sandbox(&[Named::new("docker.io/library/base:1", base()), Named::new(NAME, app())]);
+    let thin = sh(&sandbox, "save app:1 --base base:1").success().stdout.clone();
+    let left_out = base().layer_blobs()[0].descriptor()["digest"].as_str().unwrap().to_owned();
+    let report = check::canonical(&thin).unwrap();
+    assert_eq!(report.absent, std::slice::from_ref(&left_out));
+    sandbox.write("thin.tar", &thin);
+    let refused = sh(&sandbox, "load -q --store other < thin.tar");
+    let expected = format!(
+        "load: a thin stream, and the store lacks what it leaves out: {left_out}\n\
+         hint: pull docker.io/library/base:1\n"
+    );
+    assert_eq!((refused.code(), &refused.stderr), (3, &expected));
+    assert!(check::layout(sandbox.path("other")).unwrap().names.is_empty());
+    sh(&sandbox, "save base:1 | load --store other && load --store other thin.tar").success();
+    sh(&sandbox, "save app:1 > a.tar; save --store other app:1 | cmp - a.tar").success();
+    let loaded = check::layout(sandbox.path("other")).unwrap();
+    assert_eq!(loaded.digests, [base().digest(), app().digest()]);
+}
+
+#[test]
+fn what_the_receiver_has_by_digest_or_diff_id_stays_behind() {
+    let big = random(7, 10, 40);
+    let updated = big.clone().layer(Layer::new().file("new", "n").tar());
+    let sandbox =
+        sandbox(&[Named::new(NAME, &big), Named::new("docker.io/library/app:2", &updated)]);
+    sh(&sandbox, "save app:1 | load --store other").success();
+    let blobs = big.layer_blobs();
+    let digests = blobs.iter().map(|blob| format!("sha256:{}\n", blob.hex()));
+    for have in [digests.collect::<String>(), big.diff_ids().join("\n")] {
+        sandbox.write("have", have);
+        let script = "cat have | save app:2 --have - | tee thin.tar | load --json --store other";
+        let output = sh(&sandbox, script);
+        assert!(output.success().out().contains(r#""name":"docker.io/library/app:2""#));
+        let thin = sandbox.read("thin.tar");
+        assert_eq!(check::canonical(&thin).unwrap().absent.len(), 10);
+        assert!(thin.len() < 16 << 10, "{} bytes", thin.len());
+    }
+    sh(&sandbox, "save app:2 > a.tar; save --store other app:2 | cmp - a.tar").success();
+    sandbox.write("have", "sha256:nonsense\n");
+    let refused = sh(&sandbox, "save -q app:2 --have have > refused.tar");
+    assert_eq!(refused.code(), 4, "{}", refused.text());
+}
+
+#[test]
+fn a_file_appears_whole_or_not_at_all() {
+    let sandbox = sandbox(&[Named::new(NAME, app())]);
+    let missing = sh(&sandbox, "save -q nope -o out.tar");
+    assert_eq!(
+        (missing.code(), missing.stderr.as_str()),
+        (3, "save: nope: not in the store\nhint: pull nope\n")
+    );
+    sh(&sandbox, "save app:1 -o out.tar").success();
+    let layer = app().layer_blobs()[1].hex().to_owned();
+    fs::write(sandbox.store().join("blobs/sha256").join(layer), "short").unwrap();
+    let before = sandbox.read("out.tar");
+    assert_eq!(sh(&sandbox, "save -q app:1 -o out.tar").code(), 3);
+    assert!(sandbox.read("out.tar") == before);
+    assert_eq!(files(sandbox.root()).iter().filter(|path| path.contains(".part-")).count(), 0);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let sandbox = sandbox(&[Named::new(NAME, random(3, 2, 400))]);
+    let output = sh(&sandbox, "save -q app:1 | true");
+    assert_eq!((output.pipe[0], output.stderr.as_str()), (141, ""));
+}
+
+#[test]
+fn a_platform_is_chosen_from_an_index() {
+    let both =
+        Index::new().image(&app().platform("linux/amd64")).image(&base().platform("linux/arm64"));
+    let sandbox = sandbox(&[Named::new(NAME, &both)]);
+    sh(&sandbox, "save app:1 | load --platform linux/arm64 --store arm").success();
+    let arm = check::layout(sandbox.path("arm")).unwrap();
+    assert_eq!(arm.digests, [base().platform("linux/arm64").digest()]);
+    assert!(arm.orphans.iter().all(|it| *it == both.digest()
+        || app().platform("linux/amd64").blobs().iter().any(|blob| it.ends_with(blob.hex()))));
+    sh(&sandbox, "save app:1 --platform linux/arm64 | tee arm.tar | load --store index").success();
+    let index = check::partial(&sandbox.read("arm.tar")).unwrap();
+    assert_eq!((index.digests, index.manifests.len()), (vec![both.digest()], 1));
+    let nothing = sh(&sandbox, "save -q app:1 --platform linux/s390x > no.tar");
+    assert_eq!(nothing.code(), 3, "{}", nothing.text());
+}
+
+#[test]
+fn halves_are_what_other_tools_write() {
+    let sandbox = sandbox(&[Named::new(NAME, app())]);
+    sh(&sandbox, "save app:1 --format docker > docker.tar; save app:1 --format oci > oci.tar")
+        .success();
+    let docker = check::stream(&sandbox.read("docker.tar")).unwrap();
+    assert!(docker.members.iter().all(|it| it != "index.json" && it != "strata.json"));
+    let oci = check::stream(&sandbox.read("oci.tar")).unwrap();
+    assert!(oci.members.iter().all(|it| it != "manifest.json"));
+    sh(
+        &sandbox,
+        "load --store other oci.tar && save --store other app:1 > a.tar; save app:1 | cmp - a.tar",
+    )
+    .success();
+    sh(&sandbox, "load --store third docker.tar").success();
+    assert_eq!(check::layout(sandbox.path("third")).unwrap().diff_ids, app().diff_ids());
+}
+
+#[test]
+fn a_layout_is_loaded_and_a_store_is_one() {
+    let sandbox = Sandbox::new();
+    layout(sandbox.path("layout"), &[Named::new(NAME, app())]);
+    sh(&sandbox, "load layout && load --store other $STRATA_STORE").success();
+    let loaded = check::layout(sandbox.path("other")).unwrap();
+    assert_eq!((loaded.names, loaded.digests), (vec![NAME.to_owned()], vec![app().digest()]));
 }

@@ -277,13 +277,13 @@ fn docker_names(
     same.flat_map(|image| &image.repo_tags).map(|tag| parse_name(tag)).collect()
 }
 
-/// What other tools put there may be anything, a tag alone for instance; but a name for us only if it can be pulled.
+/// What other tools put there may be anything. It is a name for us if it can be pulled and is more than a tag alone.
 fn ref_name(root: &Descriptor) -> Result<Option<Reference>, Error> {
     let Some(name) = root.annotation(annotation::REF_NAME) else { return Ok(None) };
     if name.chars().any(char::is_control) {
         return parse_name(name).map(Some);
     }
-    Ok(name.parse().ok())
+    Ok(name.contains(['/', ':']).then(|| name.parse().ok()).flatten())
 }
 
 pub(super) fn parse_name(name: &str) -> Result<Reference, Error> {
