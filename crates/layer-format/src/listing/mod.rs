@@ -16,13 +16,15 @@
 //!
 //! Memory grows with the number of names and the length of the last components, and has a [limit](WEIGHT_LIMIT).
 
+mod items;
 mod marks;
 mod node;
 mod tree;
 mod whiteout;
 
+pub use items::{Item, Items};
 pub use node::{Inode, Origin};
-pub use tree::{Item, Items, Tree, WEIGHT_LIMIT};
+pub use tree::{Tree, WEIGHT_LIMIT};
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+//! Layers in a few words, and the tree that they make.
+
 use super::*;
 use crate::error::Error;
 use crate::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};

@@ -1,9 +1,10 @@
 //! The merged tree: entries over entries.
 
-use std::collections::btree_map;
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::Arc;
 
+use super::items::Items;
 use super::marks::{Key, Mark, Marks};
 use super::node::{Inode, Node, Origin};
 use crate::error::Error;
@@ -47,17 +48,6 @@ pub struct Tree {
     weight: u64,
 }
 
-/// One name of a tree.
-#[derive(Clone, Debug)]
-pub struct Item<'a> {
-    /// Where.
-    pub path: EntryPath,
-    /// The layer that put the name there, or described it last; none for a root that no layer describes.
-    pub layer: Option<usize>,
-    /// What lies there. Hard links of each other have the same one.
-    pub inode: &'a Arc<Inode>,
-}
-
 impl Default for Tree {
     fn default() -> Self {
         Self::new()
@@ -72,7 +62,7 @@ impl Tree {
             key: Key::default(),
             layer: None,
             inode: Arc::new(Inode::implied()),
-            children: btree_map::BTreeMap::new(),
+            children: BTreeMap::new(),
         };
         let (free, marks) = (vec![], Marks::default());
         Self { nodes: vec![root], free, marks, n_layers: 0, n_changes: 0, weight: 0 }
@@ -110,7 +100,7 @@ impl Tree {
 
     /// Everything in it, directories before what is in them and names in the order of their bytes; the root first.
     pub fn items(&self) -> Items<'_> {
-        Items { tree: self, begun: false, stack: vec![] }
+        Items::of(self)
     }
 
     /// What is at `path`, every symbolic link on the way followed beneath the root, the last one too.
@@ -277,7 +267,7 @@ impl Tree {
 
     fn insert(&mut self, directory: u32, name: &[u8], inode: Arc<Inode>) -> Result<u32, Error> {
         let key = self.marks.key(self.node(directory).key, name);
-        let children = btree_map::BTreeMap::new();
+        let children = BTreeMap::new();
         let node = Node { parent: directory, key, layer: self.layer(), inode, children };
         self.weigh(0, node.weight() + name.len() as u64)?;
         let place = if let Some(place) = self.free.pop() {
@@ -325,45 +315,6 @@ impl Tree {
 
     fn origin(&self) -> Origin {
         Origin { layer: self.layer().unwrap_or_default(), change: self.n_changes }
-    }
-}
-
-type Children<'a> = btree_map::Iter<'a, Box<[u8]>, u32>;
-
-/// The names of a [`Tree`], in order.
-#[derive(Debug)]
-pub struct Items<'a> {
-    tree: &'a Tree,
-    begun: bool,
-    stack: Vec<(EntryPath, Children<'a>)>,
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = Item<'a>;
-
-    fn next(&mut self) -> Option<Item<'a>> {
-        if !self.begun {
-            self.begun = true;
-            return Some(self.enter(ROOT, EntryPath::root()));
-        }
-        loop {
-            let (directory, children) = self.stack.last_mut()?;
-            if let Some((name, &child)) = children.next() {
-                let path = directory.join(name);
-                return Some(self.enter(child, path));
-            }
-            self.stack.pop();
-        }
-    }
-}
-
-impl<'a> Items<'a> {
-    fn enter(&mut self, node: u32, path: EntryPath) -> Item<'a> {
-        let Node { layer, inode, children, .. } = self.tree.node(node);
-        if !children.is_empty() {
-            self.stack.push((path.clone(), children.iter()));
-        }
-        Item { path, layer: *layer, inode }
     }
 }
 

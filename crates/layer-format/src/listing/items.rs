@@ -1,0 +1,62 @@
+//! The names of a tree, in order.
+
+use std::collections::btree_map;
+use std::sync::Arc;
+
+use super::node::{Inode, Node};
+use super::tree::{ROOT, Tree};
+use crate::layer::EntryPath;
+
+/// One name of a tree.
+#[derive(Clone, Debug)]
+pub struct Item<'a> {
+    /// Where.
+    pub path: EntryPath,
+    /// The layer that put the name there, or described it last; none for a root that no layer describes.
+    pub layer: Option<usize>,
+    /// What lies there. Hard links of each other have the same one.
+    pub inode: &'a Arc<Inode>,
+}
+
+type Children<'a> = btree_map::Iter<'a, Box<[u8]>, u32>;
+
+/// The names of a [`Tree`], in order.
+#[derive(Debug)]
+pub struct Items<'a> {
+    tree: &'a Tree,
+    begun: bool,
+    stack: Vec<(EntryPath, Children<'a>)>,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        if !self.begun {
+            self.begun = true;
+            return Some(self.enter(ROOT, EntryPath::root()));
+        }
+        loop {
+            let (directory, children) = self.stack.last_mut()?;
+            if let Some((name, &child)) = children.next() {
+                let path = directory.join(name);
+                return Some(self.enter(child, path));
+            }
+            self.stack.pop();
+        }
+    }
+}
+
+impl<'a> Items<'a> {
+    pub(super) fn of(tree: &'a Tree) -> Self {
+        Self { tree, begun: false, stack: vec![] }
+    }
+
+    fn enter(&mut self, node: u32, path: EntryPath) -> Item<'a> {
+        let Node { layer, inode, children, .. } = self.tree.node(node);
+        if !children.is_empty() {
+            self.stack.push((path.clone(), children.iter()));
+        }
+        Item { path, layer: *layer, inode }
+    }
+}
