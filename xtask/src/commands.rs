@@ -6,5 +6,11 @@ use clap::CommandFactory as _;
 pub(crate) type Entry = (&'static str, fn() -> clap::Command);
 
 /// Every command, in the order in which docs/cli.md shows them.
-pub(crate) const COMMANDS: &[Entry] =
-    &[("pull", pull::Args::command), ("unpack", unpack::Args::command)];
+pub(crate) const COMMANDS: &[Entry] = &[
+    ("pull", pull::Args::command),
+    ("unpack", unpack::Args::command),
+    ("save", save::Args::command),
+    ("load", load::Args::command),
+    ("images", images::Args::command),
+    ("inspect", inspect::Args::command),
+];
