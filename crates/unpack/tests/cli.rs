@@ -1,0 +1,86 @@
+//! What only a process shows: help, exit codes, the refusal of a terminal, a closed standard error.
+
+use std::fs;
+
+use insta::assert_snapshot;
+use kit::{Image, Layer, Named, Output, Producer, Sandbox, pipeline};
+
+fn archive() -> Vec<u8> {
+    let image = Image::new().layer(Layer::new().file("f", "x"));
+    Producer::Strata.write(&[Named::new("docker.io/library/app:1", image)])
+}
+
+fn run(words: &[&str]) -> Output {
+    Sandbox::new().command("unpack").args(words).run()
+}
+
+#[test]
+fn the_help_ends_with_examples() {
+    let help = run(&["--help"]).success().out();
+    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+    assert_snapshot!(examples, @"
+      pull alpine | unpack rootfs
+          From a registry to a root file system
+      docker save nginx | unpack rootfs
+          Every other tool's archive works too
+      unpack --from ./images.tar --image nginx:1.27 rootfs
+          One image of several in a file
+    ");
+}
+
+#[test]
+fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
+    assert_snapshot!(run(&[]).text(), @"
+    status: 2
+    --- stderr
+    unpack: the following required arguments were not provided: <DIR>
+    hint: unpack --help
+    ");
+    for words in [
+        &["--no-such-flag", "root"][..],
+        &["one", "two"],
+        &["--platform", "linux", "root"],
+        &["--owner", "me", "root"],
+        &["--from", "dir:x", "root"],
+    ] {
+        let output = run(words);
+        assert_eq!(output.code(), 2, "{words:?}: {}", output.text());
+        assert!(output.stdout.is_empty() && output.stderr.starts_with("unpack: "), "{words:?}");
+    }
+}
+
+#[test]
+fn a_stream_is_not_read_from_a_terminal() {
+    let sandbox = Sandbox::new();
+    let output = pipeline::sh(&sandbox, "script -qec 'unpack root' /dev/null");
+    let shown = output.fails_with(2).out();
+    assert!(shown.starts_with("unpack: standard input is a terminal"), "{shown}");
+    assert!(shown.contains("hint: "), "{shown}");
+    assert!(!sandbox.path("root").exists());
+}
+
+#[test]
+fn exit_statuses_tell_what_kind_of_trouble_it_is() {
+    let sandbox = Sandbox::new();
+    let code =
+        |words: &[&str], input: Vec<u8>| sandbox.command("unpack").args(words).input(input).run();
+    code(&["root"], archive()).success();
+    code(&["root"], archive()).fails_with(2);
+    code(&["--image", "other:1", "a"], archive()).fails_with(3);
+    code(&["--from", "app", "a"], vec![]).fails_with(3);
+    code(&["--from", "./missing", "a"], vec![]).fails_with(3);
+    code(&["a"], archive()[..2000].to_vec()).fails_with(4);
+    code(&["no/such/parent"], archive()).fails_with(1);
+    assert!(!sandbox.path("a").exists());
+}
+
+#[test]
+fn nobody_has_to_listen() {
+    // Standard error full, closed, or a pipe without a reader: the work is done all the same.
+    for end in ["2> /dev/full", "2>&-", "2> >(true)"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("in", archive());
+        pipeline::sh(&sandbox, &format!("unpack root < in {end}")).success();
+        assert_eq!(fs::read(sandbox.path("root/f")).unwrap(), b"x", "{end}");
+    }
+}
