@@ -166,21 +166,23 @@ fn documents_without_end_or_bottom_are_refused() {
         ("two documents", b"{}{}".to_vec()),
         ("nothing", Vec::new()),
         ("not UTF-8", b"{\"manifests\":\"\xff\"}".to_vec()),
-        ("hundred megabytes", [vec![b' '; 100 << 20], b"{}".to_vec()].concat()),
     ] {
         refused(name, &with_index(&image, &document), 4);
     }
-    let spaces = vec![b' '; 100 << 20];
+    let spaces = vec![b' '; 20 << 20];
     refused("manifest.json", &archive::archive(&[("manifest.json", &spaces)]), 4);
-    // Compressed, the same is a few kilobytes.
-    let bomb = Codec::ZSTD.encode(&archive::archive(&[("index.json", &spaces)]));
-    refused("bomb", &bomb, 4);
 }
 
 #[test]
-fn a_manifest_or_config_of_hundred_megabytes_is_refused() {
+fn hundred_megabytes_of_json_in_a_few_kilobytes_are_refused() {
+    let spaces = vec![b' '; 100 << 20];
+    refused("bomb", &Codec::ZSTD.encode(&archive::archive(&[("index.json", &spaces)])), 4);
+}
+
+#[test]
+fn a_manifest_beyond_four_megabytes_is_refused() {
     let mut bytes = small("x").manifest_blob().bytes;
-    bytes.resize(100 << 20, b' ');
+    bytes.resize(5 << 20, b' ');
     let digest = digest(&bytes);
     let media_type = "application/vnd.oci.image.manifest.v1+json";
     for size in [bytes.len(), 500] {

@@ -170,6 +170,18 @@ fn several_images_go_down_one_stream_each_blob_once() {
 }
 
 #[test]
+fn what_is_saved_is_what_was_pulled() {
+    let (index, ..) = platforms();
+    let registry = Registry::start();
+    registry.add("one:1", demo());
+    registry.add("two:1", &index);
+    let sandbox = Sandbox::new();
+    let [one, two] = [registry.name("one:1"), registry.name("two:1")];
+    let script = format!("pull --all-platforms {one} {two} > a && save {one} {two} > b && cmp a b");
+    pipeline::sh(&sandbox, &script).success();
+}
+
+#[test]
 fn of_several_names_one_that_is_missing_fails_them_all() {
     let (registry, sandbox, name) = with(demo());
     let missing = registry.name("missing:1");
