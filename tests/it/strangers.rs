@@ -164,6 +164,26 @@ fn an_image_of_an_archive_is_chosen_by_its_digest() {
 }
 
 #[test]
+fn two_images_of_one_tag_are_two_images() {
+    let sandbox = Sandbox::new();
+    let images = [
+        Named::new("docker.io/library/one:latest", small("one")),
+        Named::new("docker.io/library/two:latest", small("two")),
+    ];
+    sandbox.write("in", Producer::SkopeoOci.write(&images));
+    for words in ["", "--image latest"] {
+        let output = pipeline::sh(&sandbox, &format!("unpack {words} root < in"));
+        assert_one_line(output.fails_with(2), "unpack");
+        for name in ["one", "two"] {
+            assert!(output.stderr.contains(&small(name).digest()), "{}", output.stderr);
+        }
+    }
+    let digest = small("two").digest();
+    let output = pipeline::sh(&sandbox, &format!("unpack --image {digest} root < in"));
+    assert_eq!(motd(&output, &sandbox), "two");
+}
+
+#[test]
 fn two_names_of_one_image_are_one_image() {
     for producer in Producer::ALL {
         let sandbox = Sandbox::new();

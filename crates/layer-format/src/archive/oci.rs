@@ -67,16 +67,20 @@ fn layers(manifest: &Manifest, config: &Config) -> Result<Vec<Layer>, Error> {
 }
 
 /// Puts entries with one name together, and names of one digest; what is no image is left out.
+///
+/// Entries of one name are one image if they say for which platforms they are. Otherwise they are several, for a name
+/// may be just a tag, as in skopeo's archives.
 fn group(entries: Vec<Descriptor>) -> Vec<Named> {
     let mut groups: Vec<Named> = Vec::new();
-    let mut by_name: HashMap<String, usize> = HashMap::new();
+    let mut by_name: HashMap<(String, Option<Digest>), usize> = HashMap::new();
     let mut by_digest: HashMap<Digest, usize> = HashMap::new();
     for entry in entries.into_iter().filter(is_image) {
         let name =
             entry.annotation(annotation::IMAGE_NAME).or(entry.annotation(annotation::REF_NAME));
+        let own = entry.platform.is_none().then_some(entry.digest);
         // Entries without a name that say for which platform they are belong together; others stand for themselves.
         let shared = entry.platform.as_ref().map(|_| "");
-        let key = name.or(shared).map(str::to_owned);
+        let key = name.or(shared).map(|name| (name.to_owned(), own));
         let known = key
             .as_ref()
             .and_then(|key| by_name.get(key))
@@ -88,7 +92,7 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
         });
         let group = &mut groups[position];
         if let Some(key) = key.filter(|key| by_name.insert(key.clone(), position).is_none()) {
-            group.names.extend(Some(key).filter(|key| !key.is_empty()));
+            group.names.extend(Some(key.0).filter(|name| !name.is_empty()));
         }
         if by_digest.insert(entry.digest, position) != Some(position) {
             group.entries.push(entry);
@@ -106,32 +110,53 @@ pub(super) fn is_image(entry: &Descriptor) -> bool {
         media_type::DOCKER_INDEX,
     ];
     let is_known = entry.media_type.is_empty() || TYPES.contains(&entry.media_type.as_str());
-    is_known && !entry.is_attestation() && !entry.other.contains_key("artifactType")
+    is_known && !entry.is_attestation() && !is_artifact(entry)
+}
+
+/// Whether an entry points at something other than an image. Of an image it may say the config's type (image-spec,
+/// descriptor.md, "artifactType").
+fn is_artifact(entry: &Descriptor) -> bool {
+    const NONE: [&str; 3] = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
+    let artifact_type = entry.other.get("artifactType").filter(|value| !value.is_null());
+    artifact_type.is_some_and(|value| value.as_str().is_none_or(|text| !NONE.contains(&text)))
 }
 
 fn choose(mut groups: Vec<Named>, choice: &Choice) -> Result<Named, Error> {
     let Some(wanted) = &choice.name else {
         if groups.len() > 1 {
-            return Err(Error::Ambiguous { names: groups.iter().map(show).collect() });
+            return Err(Error::Ambiguous { names: shown(&groups) });
         }
         return groups
             .pop()
             .ok_or(Error::Malformed { what: "index.json".to_owned(), reason: "names no image" });
     };
-    let position = groups.iter().position(|group| {
-        let is_named = group.names.iter().any(|name| is_same_name(name, wanted));
-        is_named || group.entries.iter().any(|entry| entry.digest.to_string() == *wanted)
-    });
-    match position {
-        Some(position) => Ok(groups.swap_remove(position)),
-        None => Err(Error::NotFound { what: wanted.clone() }),
+    let is_named = |group: &Named| group.names.iter().any(|name| is_same_name(name, wanted));
+    let (mut named, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_named);
+    if named.len() > 1 {
+        return Err(Error::Ambiguous { names: named.iter().map(digest_of).collect() });
     }
+    let has_digest =
+        |group: &Named| group.entries.iter().any(|entry| entry.digest.to_string() == *wanted);
+    let found = named.pop().or_else(|| others.into_iter().find(has_digest));
+    found.ok_or_else(|| Error::NotFound { what: wanted.clone() })
 }
 
-fn show(group: &Named) -> String {
-    let digest = || group.entries.first().map(|entry| entry.digest.to_string());
-    let name = group.names.first().map(|name| crate::layer::escape(name.as_bytes()));
-    name.or_else(digest).unwrap_or_default()
+/// What there is to choose from: names, and digests where there is no name or several images have it.
+fn shown(groups: &[Named]) -> Vec<String> {
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    for name in groups.iter().filter_map(|group| group.names.first()) {
+        *uses.entry(name).or_default() += 1;
+    }
+    let is_unique = |name: &&String| uses.get(name.as_str()) == Some(&1);
+    let show = |group: &Named| match group.names.first().filter(is_unique) {
+        Some(name) => crate::layer::escape(name.as_bytes()),
+        None => digest_of(group),
+    };
+    groups.iter().map(show).collect()
+}
+
+fn digest_of(group: &Named) -> String {
+    group.entries.first().map(|entry| entry.digest.to_string()).unwrap_or_default()
 }
 
 /// Whether a name in an archive is the one that is wanted, by Docker's short forms too.
