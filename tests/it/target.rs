@@ -145,6 +145,8 @@ fn two_into_one_new_directory_one_wins() {
     let before = tree::show_with(sandbox.path("root"), Show::ALL);
     let output = waiting.finish();
     assert_one_line(output.fails_with(1), "unpack");
+    let told = "unpack: root: moving the directory to its place: file exists\n";
+    assert!(output.stderr.ends_with(told), "{}", output.stderr);
     assert_eq!(tree::show_with(sandbox.path("root"), Show::ALL), before);
     assert_eq!(names(sandbox.path("")), ["root"]);
 }

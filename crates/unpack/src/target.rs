@@ -116,6 +116,7 @@ impl Target {
     fn made(path: &Path, beside: PathBuf) -> anyhow::Result<Self> {
         let directory = File::open(&beside).context("opening the directory")?;
         flock(&directory, FlockOperation::NonBlockingLockExclusive)
+            .map_err(io::Error::from)
             .context("locking the directory")?;
         directory
             .set_permissions(fs::Permissions::from_mode(0o755))
@@ -208,7 +209,7 @@ fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
             // A file system that can't promise it: rename replaces an empty directory at most.
             fs::rename(from, to).context("moving the directory to its place")
         }
-        renamed => renamed.context("moving the directory to its place"),
+        renamed => renamed.map_err(io::Error::from).context("moving the directory to its place"),
     }
 }
 
