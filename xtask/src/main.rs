@@ -30,6 +30,8 @@ enum Chore {
     Tidy,
     /// Generate man pages, completions and docs/cli.md
     Docs(docs::Args),
+    /// Measure beside other tools doing the same, in one run
+    Bench(bench::Args),
     /// Feed a reader of untrusted bytes with noise
     Fuzz(fuzz::Args),
     /// Pack the release binaries, man pages, completions and checksums into one tar
@@ -53,6 +55,7 @@ fn carry_out(chore: Chore) -> anyhow::Result<()> {
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Docs(args) => docs::run(&args),
+        Chore::Bench(args) => bench::bench(&args),
         Chore::Fuzz(args) => fuzz::fuzz(&args),
         Chore::Dist => dist::dist(),
     }

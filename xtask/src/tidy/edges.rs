@@ -35,7 +35,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("sha2", &["layer-format", "tests"]),
     ("signal-hook", &["cli"]),
     ("tar", &["layer-format", "tests"]),
-    ("tempfile", &["store", "commit", "unpack", "tests"]),
+    ("tempfile", &["store", "commit", "unpack", "xtask", "tests"]),
     ("thiserror", &["layer-format", "store", "registry", "rootfs"]),
     ("zstd", &["layer-format", "tests"]),
 ];

@@ -1,0 +1,205 @@
+//! Who runs against whom. In every round each one runs once, ours first, and is compared with ours of that round.
+
+use std::time::Instant;
+
+use kit::peers::docker::Docker;
+
+use super::ground::Ground;
+use super::measure::{Cost, median};
+use super::stages::Job;
+use crate::run::say;
+
+/// The contests, as on the command line.
+pub(super) const NAMES: [&str; 5] = ["pull-unpack", "store-unpack", "unpack", "known", "pull"];
+
+/// Verifies nothing: bytes that are wrong become files that are wrong.
+const NOTHING: &str = "nothing";
+
+/// One job, done by us and by others.
+#[derive(Debug)]
+pub(super) struct Contest {
+    pub(super) name: &'static str,
+    job: Job,
+    runners: Vec<Runner>,
+}
+
+/// One way of doing the job.
+#[derive(Clone, Debug)]
+pub(super) struct Runner {
+    /// As it is shown.
+    pub(super) title: String,
+    /// What it has checked when it ends well.
+    pub(super) verifies: &'static str,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Line(String),
+    /// `docker pull`, by a daemon of its own.
+    Docker,
+}
+
+/// Whether a run counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Moment {
+    WarmUp,
+    Measured,
+}
+
+/// How a contest went.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) name: &'static str,
+    pub(super) job: Job,
+    /// Ours first.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// How one runner did.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) runner: Runner,
+    /// In the order of the rounds; or why there are none.
+    pub(super) costs: Result<Vec<Cost>, String>,
+}
+
+impl Runner {
+    fn line(title: &str, verifies: &'static str, line: impl Into<String>) -> Self {
+        Self { title: title.to_owned(), verifies, way: Way::Line(line.into()) }
+    }
+
+    fn ours(line: &'static str, verifies: &'static str) -> Self {
+        let title = line.replace("$R", "NAME").replace(" d", " DIR").replace("cat $A", "cat FILE");
+        Self::line(&title.replace(" -q", "").replace(" >/dev/null", ""), verifies, line)
+    }
+}
+
+const UMOCI: &str = "umoci raw unpack --image $L:$N d";
+const SKOPEO: &str = "skopeo copy -q docker://$R oci:o:1";
+const PODMAN: &str = "podman --root $PWD/p --runroot $PWD/r --storage-driver overlay pull -q --tls-verify=false $R; s=$?; \
+                      umount p/overlay 2>/dev/null; (exit $s)";
+const MANIFEST: &str = "manifest, config, blobs, diff ids";
+const ALL: &str = "archive, manifest, config, blobs, diff ids";
+
+fn two() -> Runner {
+    let line = format!("{SKOPEO} && umoci raw unpack --image o:1 d");
+    Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, line)
+}
+
+fn tar(codec: &str) -> Runner {
+    let line = format!("mkdir d; for l in $LAYERS; do tar -x --{codec} -f $l -C d; done");
+    Runner::line(&format!("`tar -x --{codec}` of each layer"), NOTHING, line)
+}
+
+fn piped(codec: &str) -> Runner {
+    let program = if codec == "gzip" { "pigz" } else { codec };
+    let line = format!("mkdir d; for l in $LAYERS; do {program} -dc $l | tar -x -C d; done");
+    Runner::line(&format!("`{program} -dc \\| tar -x` of each layer"), NOTHING, line)
+}
+
+impl Contest {
+    /// All of them, for layers in this codec.
+    pub(super) fn all(codec: &'static str) -> Vec<Self> {
+        let ours = Runner::ours;
+        let known = Runner::line(
+            "unpack --from NAME DIR, pairs known",
+            "manifest, config, blobs",
+            "STRATA_STORE=$KNOWN; unpack -q --from $R d",
+        );
+        let layout = Runner::line("`umoci raw unpack` of a layout", MANIFEST, UMOCI);
+        let skopeo = Runner::line("`skopeo copy` to a layout", "manifest, blobs", SKOPEO);
+        let docker =
+            Runner { title: "`docker pull`".to_owned(), verifies: MANIFEST, way: Way::Docker };
+        let (two, podman) = (two(), Runner::line("`podman pull`", MANIFEST, PODMAN));
+        let (tar, piped) = (tar(codec), piped(codec));
+        let pull_unpack = ours("pull -q --no-store $R | unpack -q d", ALL);
+        let store_unpack = ours("pull -q $R | unpack -q d", ALL);
+        let unpack = ours("cat $A | unpack -q d", ALL);
+        let pull = ours("pull -q --no-stream $R >/dev/null", "manifest, blobs");
+        let all = [
+            (Job::PullUnpack, vec![pull_unpack, two.clone(), podman.clone(), docker, tar.clone()]),
+            (Job::PullUnpack, vec![store_unpack, two, podman, tar.clone()]),
+            (Job::Unpack, vec![unpack, layout, tar.clone(), piped.clone()]),
+            (Job::UnpackKnown, vec![known, tar, piped]),
+            (Job::Pull, vec![pull, skopeo]),
+        ];
+        let named = NAMES.into_iter().zip(all);
+        named.map(|(name, (job, runners))| Self { name, job, runners }).collect()
+    }
+
+    /// Runs all rounds. Another one that can't do it is left out, and why is told.
+    pub(super) fn run(self, ground: &Ground, n_rounds: u16) -> anyhow::Result<Outcome> {
+        let docker = self.runners.iter().any(|runner| matches!(runner.way, Way::Docker));
+        let docker = docker.then(Docker::start).flatten();
+        let mut entries: Vec<Entry> = self
+            .runners
+            .into_iter()
+            .map(|runner| Entry { runner, costs: Ok(Vec::new()) })
+            .collect();
+        for round in 0..=n_rounds {
+            let moment = if round == 0 { Moment::WarmUp } else { Moment::Measured };
+            for entry in &mut entries {
+                entry.run(ground, docker.as_ref(), moment);
+            }
+            if let Some(Entry { costs: Err(why), .. }) = entries.first() {
+                anyhow::bail!("{why}");
+            }
+        }
+        let outcome = Outcome { name: self.name, job: self.job, entries };
+        outcome.say();
+        Ok(outcome)
+    }
+}
+
+impl Entry {
+    fn run(&mut self, ground: &Ground, docker: Option<&Docker>, moment: Moment) {
+        let Ok(costs) = &mut self.costs else { return };
+        match self.runner.run(ground, docker) {
+            Ok(_) if moment == Moment::WarmUp => {}
+            Ok(cost) => costs.push(cost),
+            Err(error) => {
+                say(&format!("{error:#}"));
+                self.costs = Err(format!("{error:#}"));
+            }
+        }
+    }
+}
+
+impl Runner {
+    fn run(&self, ground: &Ground, docker: Option<&Docker>) -> anyhow::Result<Cost> {
+        match (&self.way, docker) {
+            (Way::Line(line), _) => ground.line(line),
+            (Way::Docker, None) => anyhow::bail!("no dockerd"),
+            (Way::Docker, Some(docker)) => {
+                let name = ground.reference();
+                let start = Instant::now();
+                let output = docker.command(&["pull", "-q", &name]).run();
+                let wall = start.elapsed().as_secs_f64();
+                anyhow::ensure!(output.code() == 0, "docker pull: {}", output.stderr.trim());
+                docker.command(&["rmi", "-f", &name]).run().success();
+                // The daemon does the work, and what it takes isn't counted with the line.
+                Ok(Cost { wall, cpu: None, peaks: Vec::new() })
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// How many times as long as ours another one took, of each round; the median.
+    pub(super) fn ratio(&self, entry: &Entry, part: impl Fn(&Cost) -> Option<f64>) -> Option<f64> {
+        let (ours, theirs) =
+            (self.entries.first()?.costs.as_ref().ok()?, entry.costs.as_ref().ok()?);
+        let pairs = ours.iter().zip(theirs);
+        let ratios: Option<Vec<f64>> =
+            pairs.map(|(ours, theirs)| Some(part(theirs)? / part(ours)?)).collect();
+        Some(median(ratios?)).filter(|ratio| ratio.is_finite())
+    }
+
+    fn say(&self) {
+        for entry in &self.entries {
+            let wall = self.ratio(entry, |cost| Some(cost.wall)).unwrap_or(f64::NAN);
+            say(&format!("{}: {}: wall x{wall:.2}", self.name, entry.runner.title));
+        }
+    }
+}

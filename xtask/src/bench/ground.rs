@@ -1,0 +1,88 @@
+//! Where runs happen: a registry that has the image, a home for the tools, a directory for each run.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use kit::Sandbox;
+use kit::peers::docker_registry::{DockerRegistry, Setup};
+use kit::peers::prepare;
+
+use super::image::{NAME, Prepared};
+use super::measure::{self, Cost};
+
+/// A file system in memory, where there is one.
+const TMPFS: &str = "/dev/shm";
+
+/// The registry, with everything else that runs need.
+#[derive(Debug)]
+pub(super) struct Ground {
+    registry: DockerRegistry,
+    sandbox: Sandbox,
+    programs: PathBuf,
+    layout: PathBuf,
+    layers: String,
+}
+
+impl Ground {
+    /// Starts the registry and brings the image there, into an archive, and into a store that knows it.
+    pub(super) fn open(target: &Path, prepared: &Prepared) -> anyhow::Result<Self> {
+        if Path::new(TMPFS).is_dir() {
+            // Refused only if something has asked for a temporary file already.
+            tempfile::env::override_temp_dir(Path::new(TMPFS)).ok();
+        }
+        let storage = Some(target.join("bench/registry"));
+        let registry = DockerRegistry::start(&Setup { storage, ..Setup::PLAIN });
+        let registry = registry.context("docker-registry can't be started")?;
+        let sandbox = Sandbox::new();
+        prepare(&sandbox, &[&registry.host()]);
+        let layers: Vec<_> = prepared.layers.iter().map(|path| path.to_string_lossy()).collect();
+        let ground = Self {
+            layers: layers.join(" "),
+            layout: prepared.layout.clone(),
+            programs: target.join("release"),
+            registry,
+            sandbox,
+        };
+        ground.line("skopeo copy -q oci:$L:$N docker://$R")?;
+        ground.line("pull -q --no-store $R > $A")?;
+        ground.line("STRATA_STORE=$KNOWN; pull -q $R | unpack -q d")?;
+        Ok(ground)
+    }
+
+    /// The image's name in the registry.
+    pub(super) fn reference(&self) -> String {
+        format!("{}/{NAME}", self.registry.host())
+    }
+
+    /// Runs a line in a directory of its own, which goes afterwards.
+    pub(super) fn line(&self, line: &str) -> anyhow::Result<Cost> {
+        let dir = self.sandbox.path("run");
+        fs::create_dir(&dir).context("making a run's directory")?;
+        let cost = measure::measure(self.shell(&dir), line, &self.sandbox.path("notes"));
+        // Overlays that a tool has left mounted would keep it.
+        fs::remove_dir_all(&dir).context("removing a run's directory")?;
+        cost
+    }
+
+    /// A place that stays until the end.
+    pub(super) fn place(&self, name: &str) -> PathBuf {
+        self.sandbox.path(name)
+    }
+
+    fn shell(&self, dir: &Path) -> Command {
+        let mut path = OsString::from(&self.programs);
+        path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let mut command = Command::new("bash");
+        command.env_clear().current_dir(dir);
+        command.env("PATH", path).env("LC_ALL", "C").env("NO_PROXY", "127.0.0.1");
+        command.env("HOME", self.sandbox.root().join("home")).env("TMPDIR", dir);
+        command.env("STRATA_STORE", dir.join("store"));
+        command.env("R", self.reference()).env("N", NAME).env("L", &self.layout);
+        command.env("A", self.sandbox.path("image.tar")).env("LAYERS", &self.layers);
+        command.env("KNOWN", self.sandbox.path("known"));
+        command
+    }
+}

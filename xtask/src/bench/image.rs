@@ -1,0 +1,142 @@
+//! The images: real ones or as large as real ones, made once and kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use kit::archive::layout;
+use kit::image::random::{Random, random};
+use kit::{Codec, Image, Layer, Named};
+use serde_json::Value;
+
+use crate::run::{run, say};
+
+/// The name under which an image is in its layout and in the registry.
+pub(super) const NAME: &str = "bench/image:1";
+
+/// What `debian` has beside the essential packages: about 55,000 entries and 950 MB.
+const PACKAGES: &str = "build-essential,curl,git,libboost-dev,libicu-dev,linux-headers-amd64,manpages-dev,perl-doc,python3-dev,vim";
+
+/// Which image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// A Debian root file system with compilers and headers, one gzip layer
+    Debian,
+    /// 100,000 small files in nine gzip layers that change and remove files of each other
+    Many,
+    /// 1.5 GB in 24 files, one gzip layer
+    Big,
+    /// The Debian root file system, compressed with zstd
+    Zstd,
+    /// Forty gzip layers of a few kilobytes
+    Small,
+}
+
+/// An image on the disk.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Its OCI layout.
+    pub(super) layout: PathBuf,
+    /// Its layers' blobs, base first.
+    pub(super) layers: Vec<PathBuf>,
+    /// The program that decompresses them.
+    pub(super) codec: &'static str,
+    /// How many bytes the blobs have.
+    pub(super) n_bytes: u64,
+}
+
+impl Kind {
+    /// As on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "debian",
+            Self::Many => "many",
+            Self::Big => "big",
+            Self::Zstd => "zstd",
+            Self::Small => "small",
+        }
+    }
+
+    fn codec(self) -> &'static str {
+        if self == Self::Zstd { "zstd" } else { "gzip" }
+    }
+
+    fn make(self, cache: &Path) -> anyhow::Result<Image> {
+        Ok(match self {
+            Self::Debian => Image::new().layer(debian(cache)?),
+            Self::Zstd => Image::new().codec(Codec::ZSTD).layer(debian(cache)?),
+            Self::Many => random(1, 9, 11_200),
+            Self::Big => Image::new().layer(big()),
+            Self::Small => random(2, 40, 4),
+        })
+    }
+}
+
+/// Makes the image, unless an earlier bench has.
+pub(super) fn prepare(kind: Kind, cache: &Path) -> anyhow::Result<Prepared> {
+    let dir = cache.join(kind.name());
+    if !dir.exists() {
+        say(&format!("making the image {}", kind.name()));
+        let fresh = cache.join(format!("{}.new", kind.name()));
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh).context("removing what an earlier bench left")?;
+        }
+        fs::create_dir_all(cache).context("making the cache")?;
+        layout(&fresh, &[Named::new(NAME, kind.make(cache)?)]);
+        fs::rename(&fresh, &dir).context("naming the image")?;
+    }
+    read(kind, dir)
+}
+
+fn read(kind: Kind, layout: PathBuf) -> anyhow::Result<Prepared> {
+    let index = json(&layout.join("index.json"))?;
+    let manifest = json(&blob(&layout, &index["manifests"][0])?)?;
+    let layers = manifest["layers"].as_array().context("the manifest's layers")?;
+    let layers: Vec<PathBuf> =
+        layers.iter().map(|layer| blob(&layout, layer)).collect::<Result<_, _>>()?;
+    let sizes = layers.iter().map(|path| Ok(fs::metadata(path).context("a layer")?.len()));
+    let n_bytes = sizes.sum::<anyhow::Result<u64>>()?;
+    Ok(Prepared { layout, layers, codec: kind.codec(), n_bytes })
+}
+
+fn json(path: &Path) -> anyhow::Result<Value> {
+    let text = fs::read(path).with_context(|| path.display().to_string())?;
+    serde_json::from_slice(&text).with_context(|| path.display().to_string())
+}
+
+fn blob(layout: &Path, descriptor: &Value) -> anyhow::Result<PathBuf> {
+    let digest = descriptor["digest"].as_str().context("a descriptor's digest")?;
+    Ok(layout.join("blobs").join(digest.replace(':', "/")))
+}
+
+/// A root file system by mmdebstrap, kept too: two images are made of it.
+fn debian(cache: &Path) -> anyhow::Result<Vec<u8>> {
+    let tar = cache.join("debian.tar");
+    if !tar.exists() {
+        let fresh = cache.join("debian.new.tar");
+        let include = format!("--include={PACKAGES}");
+        let path = fresh.to_str().context("the target directory's name")?;
+        run(&["mmdebstrap", "--quiet", "--variant=minbase", &include, "stable", path])?;
+        fs::rename(&fresh, &tar).context("naming the root file system")?;
+    }
+    let bytes = fs::read(&tar).context("reading the root file system")?;
+    ensure!(!bytes.is_empty(), "the root file system is empty");
+    Ok(bytes)
+}
+
+/// Files of 64 MiB that compress to about a third, as programs and libraries do.
+fn big() -> Layer {
+    let mut random = Random::new(3);
+    let words: Vec<Vec<u8>> = (0..512).map(|_| random.bytes(24)).collect();
+    let file = |n: u64| {
+        let mut random = Random::new(n);
+        let mut bytes = Vec::with_capacity(64 << 20);
+        while bytes.len() < 64 << 20 {
+            let word = usize::try_from(random.below(512)).unwrap_or_default();
+            bytes.extend_from_slice(&words[word]);
+            bytes.extend(random.number().to_le_bytes());
+        }
+        bytes
+    };
+    (0..24).fold(Layer::new(), |layer, n| layer.file(format!("big{n}"), file(n)))
+}

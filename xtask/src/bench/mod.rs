@@ -1,0 +1,71 @@
+//! `cargo xtask bench`: release builds and real images, beside other tools doing the same bytes in the same run.
+//!
+//! ```text
+//! image.rs     the images, made once and kept under the target directory
+//! ground.rs    the registry and the places of a run
+//! measure.rs   one run: wall and CPU time of all its processes, peak memory of ours
+//! stages.rs    what the stages cost by themselves, and the floor that follows
+//! contest.rs   who runs against whom, in turns
+//! report.rs    Markdown
+//! ```
+//!
+//! Runs are interleaved, and what counts is ratios of one round's runs: seconds say more about the machine than about the
+//! programs. Trees are made on tmpfs and removed after each run: what a disk does after a large removal then can't be
+//! seen, and memory that a virtual machine touches for the first time, which costs more than any program, is touched in
+//! the first round, which doesn't count.
+
+mod contest;
+mod ground;
+mod image;
+mod measure;
+mod report;
+mod stages;
+
+use anyhow::{Context as _, ensure};
+
+use crate::run::{run, say};
+use crate::workspace::Workspace;
+
+use contest::Contest;
+use ground::Ground;
+use image::Kind;
+
+/// What `bench` takes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Which contest; without it all of them
+    #[arg(value_parser = contest::NAMES.to_vec())]
+    name: Option<String>,
+    /// How many rounds count; one more warms up
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pairs: u16,
+    /// Which image
+    #[arg(long, value_enum, default_value = "debian")]
+    image: Kind,
+    /// Put the table into docs/performance.md as well
+    #[arg(long)]
+    write: bool,
+}
+
+/// Measures, prints, and writes down.
+pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
+    ensure!(
+        !args.write || args.name.is_none(),
+        "--write takes the place of a whole table: leave NAME out"
+    );
+    run(&["cargo", "build", "--release", "--package", "pull", "--package", "unpack", "--bins"])?;
+    let stages = stages::build()?;
+    let target = Workspace::read()?.target;
+    let prepared = image::prepare(args.image, &target.join("bench")).context("making the image")?;
+    let ground = Ground::open(&target, &prepared)?;
+    let stages = stages::measure(&stages, &ground, &prepared, args.pairs)?;
+    let mut results = Vec::new();
+    for contest in Contest::all(prepared.codec) {
+        if args.name.as_ref().is_none_or(|name| name == contest.name) {
+            results.push(contest.run(&ground, args.pairs)?);
+        }
+    }
+    let report = report::markdown(args.image, &prepared, &stages, &results)?;
+    say(&report);
+    if args.write { report::write(args.image, &report) } else { Ok(()) }
+}
