@@ -105,16 +105,16 @@ impl Setter {
         Self { owner, giving_refused: false, skipped: Skipped::default() }
     }
 
-    /// Sets everything but the times.
+    /// Sets everything but the times. Says whether it gave the inode to the owner that is wanted.
     pub(crate) fn set(
         &mut self,
         inode: Inode<'_>,
         has: Present,
         wanted: &Attributes<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let given = self.set_owner(inode, has.owner, wanted.owner)?;
         self.set_xattrs(inode, has.xattrs, wanted.xattrs)?;
-        let Some(mode) = wanted.mode else { return Ok(()) };
+        let Some(mode) = wanted.mode else { return Ok(given) };
         // A mode with special bits loses them to chown, an ACL that comes or goes alters the mode.
         let disturbed = given && mode & 0o7000 != 0
             || has.xattrs == Leftovers::Possible
@@ -122,7 +122,7 @@ impl Setter {
         if has.mode != mode || disturbed {
             set_mode(inode, mode)?;
         }
-        Ok(())
+        Ok(given)
     }
 
     fn set_owner(

@@ -88,7 +88,9 @@ impl Directory {
         let mode = wanted.mode.unwrap_or(self.mode);
         let open = Attributes { mode: Some(mode | WORKABLE), ..*wanted };
         self.present.xattrs = leftovers;
-        setter.set(Inode::Open(self.fd.as_fd()), self.present, &open)?;
+        if setter.set(Inode::Open(self.fd.as_fd()), self.present, &open)? {
+            self.present.owner = wanted.owner;
+        }
         self.present.mode = mode | WORKABLE;
         self.mode = mode;
         self.mtime = wanted.mtime;

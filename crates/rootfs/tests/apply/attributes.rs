@@ -196,6 +196,29 @@ fn as_root_owners_are_set_before_what_depends_on_them() {
 }
 
 #[test]
+fn as_root_a_directory_described_twice_has_the_last_owner() {
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    let owned = |path: &str, owner: (u32, u32)| {
+        let mut entry = entry(path, EntryKind::Directory);
+        (entry.uid, entry.gid) = owner;
+        (Change::Add(entry), Vec::new())
+    };
+    let root = tempfile::tempdir().unwrap();
+    let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+    for owner in [(5, 6), (0, 0)] {
+        let twice = [owned("d", (7, 8)), owned("d", owner), owned("", owner)];
+        apply_changes(&mut applier, twice).unwrap();
+    }
+    applier.finish().unwrap();
+    for path in [root.path(), &root.path().join("d")] {
+        let metadata = fs::metadata(path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{}", path.display());
+    }
+}
+
+#[test]
 fn as_root_inherited_acls_leave_no_trace() {
     if !is_root() {
         return println!("skipped: needs root");
