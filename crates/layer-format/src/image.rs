@@ -178,7 +178,7 @@ pub struct Config {
     #[serde(default)]
     pub created: Option<String>,
     /// Its layers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub rootfs: RootFs,
     /// How it was made, a step at a time.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -291,6 +291,8 @@ mod tests {
         let config = config.unwrap();
         assert!(config.check_layers(0).is_ok() && config.check_layers(1).is_err());
         assert_eq!(config.platform.to_string(), "linux/amd64");
+        let config = Config::parse(br#"{"os":null,"architecture":null,"rootfs":null}"#.to_vec());
+        assert!(config.unwrap().diff_ids().is_empty());
     }
 
     #[test]

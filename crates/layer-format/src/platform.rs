@@ -5,17 +5,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, null_is_default};
 use crate::error::Error;
 
 /// A platform as the image-spec writes it (image-index.md, "platform"), variants normalised as containerd does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// As Go's GOOS: `linux`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
     /// As Go's GOARCH: `amd64`, `arm64`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
     /// `v7` and the like.
     #[serde(default, skip_serializing_if = "Option::is_none")]

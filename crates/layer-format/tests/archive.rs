@@ -169,3 +169,51 @@ fn the_second_platform_needs_no_spool_either() {
         archive.finish().unwrap();
     }
 }
+
+/// A docker-archive of these members: files, and links that begin with `->`.
+fn docker_archive(members: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in members {
+        let mut header = tar::Header::new_ustar();
+        if let Some(target) = content.strip_prefix("->") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            archive.append_link(&mut header, path, target).expect("a fixture is well formed");
+        } else {
+            header.set_size(content.len() as u64);
+            archive
+                .append_data(&mut header, path, content.as_bytes())
+                .expect("a fixture is well formed");
+        }
+    }
+    archive.into_inner().expect("a fixture is well formed")
+}
+
+#[test]
+fn linked_layers_are_found_whatever_the_order() {
+    let diff_ids = [b"one", b"two", b"one"].map(|layer| Digest::of(layer).to_string());
+    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
+    let config = config.to_string();
+    let manifest = r#"[{"Config":"c.json","Layers":["a/layer.tar","b/layer.tar","c/layer.tar"]}]"#;
+    let members = [
+        ("manifest.json", manifest),
+        ("c.json", &config),
+        ("a/layer.tar", "one"),
+        ("b/layer.tar", "->../elsewhere"),
+        ("c/layer.tar", "->../a/layer.tar"),
+        ("elsewhere", "two"),
+    ];
+    for turn in 0..members.len() {
+        let mut turned = members;
+        turned.rotate_left(turn);
+        for backwards in [false, true] {
+            if backwards {
+                turned.reverse();
+            }
+            let bytes = docker_archive(&turned);
+            let archive = Archive::from_reader(io::Cursor::new(bytes.clone()), no_spool()).unwrap();
+            assert_eq!(read(archive).unwrap(), [b"one", b"two", b"one"], "{turned:?}");
+            assert_eq!(read_file(&bytes).unwrap(), [b"one", b"two", b"one"], "{turned:?}");
+        }
+    }
+}

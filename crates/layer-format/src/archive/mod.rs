@@ -162,7 +162,7 @@ impl Archive {
         loop {
             match self.resolve(choice)? {
                 Step::Found(image) => {
-                    self.want_only(image.layers.iter().map(|layer| layer.path.clone()));
+                    self.want(&image);
                     return Ok(*image);
                 }
                 Step::NeedConfig { path, layers } => {
@@ -209,6 +209,19 @@ impl Archive {
         }
     }
 
+    /// From now on only the layers of `image` are kept when they come early. In a docker-archive other members are kept
+    /// as well: a layer may be a link to any of them, and the link may come last. What is linked has one diff id.
+    fn want(&mut self, image: &Image) {
+        let layers = || image.layers.iter().enumerate();
+        self.want_only(layers().map(|(_, layer)| layer.path.clone()));
+        if image.manifest.is_none() {
+            let last: HashMap<_, _> = layers().map(|(at, layer)| (layer.diff_id.0, at)).collect();
+            let use_of = |(_, layer): (_, &Layer)| (layer.path.clone(), last[&layer.diff_id.0]);
+            self.wanted = layers().map(use_of).collect();
+            self.keeps_all = true;
+        }
+    }
+
     /// From now on only these are kept when they come early.
     fn want_only(&mut self, paths: impl Iterator<Item = Vec<u8>>) {
         self.keeps_all = false;
@@ -237,11 +250,14 @@ impl Archive {
         Ok(Step::Need(Vec::new()))
     }
 
-    /// Reads members until `path` is on the shelf, or one of the documents that every archive has.
+    /// Reads members until `path` is on the shelf, or one of the documents that every archive has comes for the first
+    /// time: what is resolved anew at each of them must not be what an archive can have thousands of.
     fn advance_to(&mut self, path: &[u8]) -> Result<(), Error> {
         while let Some(member) = self.next_member()? {
+            let is_head = matches!(&member.path[..], b"index.json" | b"manifest.json");
+            let is_news = is_head && !self.shelf.has(&member.path);
             self.pass(&member)?;
-            if member.path == path || matches!(&member.path[..], b"index.json" | b"manifest.json") {
+            if member.path == path || is_news {
                 return Ok(());
             }
         }
@@ -253,7 +269,11 @@ impl Archive {
             if let Some(section) = self.shelf.open(path)? {
                 return Ok(Box::new(section));
             }
-            let Some(member) = self.next_member()? else { return Err(self.missing(path)) };
+            if self.is_at_end {
+                return Err(self.missing(path));
+            }
+            // At the end, links may have come on the way.
+            let Some(member) = self.next_member()? else { continue };
             if member.path == path && is_last_use {
                 self.wanted.remove(path);
                 return Ok(Box::new(&mut self.members));

@@ -247,3 +247,23 @@ pub(super) fn read_by_path(
 ) -> Result<Option<Vec<u8>>, Error> {
     shelf.open(path)?.map(|section| read_plain(section, what, DOCUMENT_LIMIT)).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_its_configs_type_is_an_image() {
+        let mut entry = Descriptor::of(media_type::OCI_MANIFEST, b"");
+        for (artifact_type, expected) in [
+            (serde_json::Value::Null, true),
+            ("".into(), true),
+            (media_type::OCI_CONFIG.into(), true),
+            ("application/vnd.example.signature".into(), false),
+            (5.into(), false),
+        ] {
+            entry.other.insert("artifactType".to_owned(), artifact_type);
+            assert_eq!(is_image(&entry), expected, "{:?}", entry.other);
+        }
+    }
+}
