@@ -6,9 +6,12 @@
 
 extern crate tests as kit;
 
+mod archives;
 mod chroot;
 mod debian;
 mod faults;
 mod layers;
+mod loads;
+mod peculiar;
 mod reference;
 mod trees;
