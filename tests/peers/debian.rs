@@ -13,9 +13,6 @@ use rustix::fs::FlockOperation;
 
 use crate::layers;
 
-/// The name it has in archives and stores.
-pub(crate) const NAME: &str = "docker.io/library/debian:12";
-
 /// The image; nothing, with a line that says why, where it cannot be made.
 pub(crate) fn image() -> Option<&'static Image> {
     static IMAGE: OnceLock<Option<Image>> = OnceLock::new();
@@ -31,11 +28,6 @@ fn make() -> Option<Image> {
         .env(&["PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
         .layer_blob(&diff_id, blob);
     Some(layers::all().into_iter().fold(image, Image::layer))
-}
-
-/// The image under [`NAME`].
-pub(crate) fn named(image: &Image) -> Named {
-    Named::new(NAME, image)
 }
 
 /// Writes the image as an OCI layout `in`, named `debian`, where programs of the sandbox start.

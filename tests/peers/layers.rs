@@ -157,10 +157,6 @@ fn returns() -> Layer {
         .file("srv/low/gone", "back again\n")
         .file("srv/low/to-dir", "a file again\n")
         .whiteout("srv/low/d-opaque/high")
-        .dir("srv/low/d-refilled", 0o750)
-        .opaque("srv/low/d-refilled")
-        .dir("srv/low/d-refilled/sub", 0o700)
-        .file("srv/low/d-refilled/sub/high", "high\n")
         .file("srv/low/group-1", "another\n")
         .hardlink("srv/low/group-4", "srv/low/group-1")
 }

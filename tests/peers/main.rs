@@ -6,12 +6,9 @@
 
 extern crate tests as kit;
 
-mod archives;
 mod chroot;
 mod debian;
 mod faults;
 mod layers;
-mod loads;
-mod peculiar;
 mod reference;
 mod trees;
