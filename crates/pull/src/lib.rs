@@ -1,6 +1,6 @@
 //! The `pull` command: images of a registry, into the store and down the pipe at once.
 //!
-//! [`select`] finds out what belongs to an image, [`fetch`] brings it: many blobs in, one ordered stream out.
+//! `select` finds out what belongs to an image, `fetch` brings it: many blobs in, one ordered stream out.
 
 mod fetch;
 mod select;

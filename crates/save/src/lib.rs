@@ -1,6 +1,6 @@
 //! The `save` command: images of the store become one stream.
 //!
-//! [`choice`] finds what is meant, [`thin`] what may stay behind. The blobs themselves don't pass through this program: the
+//! `choice` finds what is meant, `thin` what may stay behind. The blobs themselves don't pass through this program: the
 //! kernel copies them, and whoever reads the stream verifies them.
 
 mod choice;

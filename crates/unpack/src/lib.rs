@@ -1,7 +1,7 @@
 //! The `unpack` command: an image stream in, a root file system out.
 //!
-//! Three promises: the directory appears whole or not at all ([`target`]), every byte in it is covered by a digest that
-//! was checked ([`pipeline`]), and nothing outside it is touched (the `rootfs` crate).
+//! Three promises: the directory appears whole or not at all (`target`), every byte in it is covered by a digest that
+//! was checked (`pipeline`), and nothing outside it is touched (the `rootfs` crate).
 
 mod pipeline;
 mod target;

@@ -1,7 +1,7 @@
 //! One of our programs, in a place of its own.
 //!
 //! A [`Sandbox`] is a temporary directory with a home, a `tmp` and a store; programs that start
-//! in it see no other environment. Everything a program says comes back as one [`Output`].
+//! in it see no other environment. Everything a program says comes back as one [`Output`](output::Output).
 
 pub mod output;
 pub mod program;

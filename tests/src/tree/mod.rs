@@ -12,7 +12,7 @@
 //! A file has its length, then its content, or the beginning of its hash when that is longer than
 //! 64 bytes or not text; later names of an inode point at its first (`=`). Then, when asked for,
 //! `@seconds.nanoseconds`; then extended attributes. Spaces and what does not print are escaped.
-//! Directories end with a slash. [`build`] and [`crate::Layer::text`] read the same lines.
+//! Directories end with a slash. [`build()`] and [`crate::Layer::text`] read the same lines.
 
 pub(crate) mod node;
 
