@@ -11,6 +11,7 @@
 //! end     = two blocks of zeros, and whatever follows
 //! ```
 
+mod base;
 mod blocks;
 mod entry;
 mod header;
@@ -22,6 +23,7 @@ mod sparse;
 mod whiteout;
 mod writer;
 
+pub use base::{base_comment, comment_base};
 pub use entry::{Change, Entry, EntryKind, Timestamp};
 pub use path::{EntryPath, escape};
 pub use reader::Reader;
