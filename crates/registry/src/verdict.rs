@@ -68,6 +68,20 @@ impl Refusal {
         Failure { error: Box::new(error), again }
     }
 
+    /// The failure that it is where a token server refuses: whatever it doesn't know, that isn't the image.
+    pub(crate) fn of_token_server(self, subject: Subject<'_>) -> Failure {
+        let status = self.status.as_u16();
+        let host = format!("the token server {}", subject.host);
+        let Failure { error, again } = self.failure(subject);
+        let error = match *error {
+            Error::NotFound { what, said } | Error::Refused { what, said, .. } => {
+                Error::Refused { what, host, status, said }
+            }
+            error => error,
+        };
+        Failure { error: Box::new(error), again }
+    }
+
     fn again(&self) -> Again {
         match (self.status.as_u16(), self.code.as_str()) {
             (408 | 429 | 500 | 502 | 503 | 504, _) | (_, "TOOMANYREQUESTS") => {

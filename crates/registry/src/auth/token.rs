@@ -60,8 +60,9 @@ pub(super) fn fetch(
         _ => (request.url, exchange),
     };
     if !exchange.status.is_success() {
+        let host = authority(&url);
         let refusal = Refusal::read(exchange);
-        return Err(refusal.failure(Subject { host: &host, ..wanted.subject }));
+        return Err(refusal.of_token_server(Subject { host: &host, ..wanted.subject }));
     }
     let is_html = verdict::is_html(&exchange.headers);
     let media_type = is_html.then(|| verdict::media_type(&exchange.headers));

@@ -109,14 +109,15 @@ fn login(entry: &Entry) -> Result<Option<Login>, &'static str> {
         after.trim_matches('\0').clone_into(&mut password);
     }
     // Docker's helpers say by this user that the password is an identity token.
-    if user == "<token>" {
+    let is_token = user == "<token>";
+    if is_token && !password.is_empty() {
         return Ok(Some(Login::IdentityToken(Secret::new(password))));
     }
     Ok(if !entry.registrytoken.is_empty() {
         Some(Login::RegistryToken(Secret::new(&entry.registrytoken)))
     } else if !entry.identitytoken.is_empty() {
         Some(Login::IdentityToken(Secret::new(&entry.identitytoken)))
-    } else if !user.is_empty() {
+    } else if !user.is_empty() && !is_token {
         Some(Login::Password { user, password: Secret::new(password) })
     } else {
         None
@@ -220,6 +221,11 @@ mod tests {
             "a",
             Some("identity t"),
         );
+        // <token>: without a password
+        let auth = r#""auth":"PHRva2VuPjo=""#;
+        let entry = format!(r#"{{"r.test":{{{auth},"identitytoken":"t"}}}}"#);
+        check(&entry, "r.test", "a", Some("identity t"));
+        check(&format!(r#"{{"r.test":{{{auth}}}}}"#), "r.test", "a", None);
         check(r#"{"r.test":{"registrytoken":"t","auth":null}}"#, "r.test", "a", Some("registry t"));
         check(r#"{"r.test":{"auth":"bWU6eAAA"}}"#, "r.test", "a", Some("me:x"));
         check("null", "r.test", "a", None);

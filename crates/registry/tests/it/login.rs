@@ -212,6 +212,27 @@ fn a_token_server_that_makes_no_sense_is_named() {
 }
 
 #[test]
+fn a_token_server_that_knows_nothing_is_no_missing_image() {
+    let registry = start(Auth::bearer());
+    let name = registry.name("app");
+    for status in [400, 404, 410, 418] {
+        registry.fault(Fault::on("/token").times(1).status(status).body("text/plain", ""));
+        let error = anonymous(&registry).manifest("1").unwrap_err();
+        let host = registry.host();
+        let text = format!("{name}:1: the token server {host} answered {status}");
+        assert_eq!((chain(&error), error.trouble()), (text, Trouble::Network));
+    }
+    let unknown = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no such realm"}]}"#;
+    registry.fault(Fault::on("/token").times(1).status(400).body("application/json", unknown));
+    let error = anonymous(&registry).manifest("1").unwrap_err();
+    assert_eq!(error.trouble(), Trouble::Network, "{error}");
+    for status in [401, 403] {
+        registry.fault(Fault::on("/token").times(1).status(status));
+        refused(&anonymous(&registry));
+    }
+}
+
+#[test]
 fn a_token_server_far_away_must_speak_tls() {
     let registry = start(Auth::bearer());
     let realm = r#"Bearer realm="http://token.example/token""#;
