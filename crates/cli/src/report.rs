@@ -96,7 +96,7 @@ pub(crate) fn usage(name: &str, error: &clap::Error) -> String {
     for line in text.lines().map(str::trim) {
         if let Some(tip) = line.strip_prefix("tip: ") {
             hints.push(tip.to_owned());
-        } else if line.starts_with("Usage: ") {
+        } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
             break;
         } else if !line.is_empty() && hints.is_empty() {
             message.push(line.strip_prefix("error: ").unwrap_or(line));
@@ -275,6 +275,13 @@ mod tests {
             usage("pull", &failure),
             "pull: unexpected argument '--platfrom' found\n\
              hint: a similar argument exists: '--platform'\nhint: pull --help\n"
+        );
+        let jobs = clap::arg!(--jobs <N>).value_parser(clap::value_parser!(u8));
+        let failure = command().arg(jobs).try_get_matches_from(["pull", "--jobs", "x"]);
+        assert_eq!(
+            usage("pull", &failure.unwrap_err()),
+            "pull: invalid value 'x' for '--jobs <N>': invalid digit found in string\n\
+             hint: pull --help\n"
         );
     }
 }
