@@ -10,11 +10,9 @@
 //! while it is still growing, then the next, at the pace of whoever reads the stream; downloads run ahead of it. When
 //! anything fails, everything stops: what the store has of a blob stays for the next time.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +22,8 @@ use layer_format::stream::Writer;
 use layer_format::{Descriptor, Digest, Verified};
 use registry::Repository;
 use store::{Claim, Lease, Partial};
+
+use crate::slot::{Follower, Slot, lock};
 
 const BUFFER_SIZE: usize = 256 << 10;
 /// How often to look at a download that another program has in hand.
@@ -60,25 +60,6 @@ pub(crate) struct Fetching<'a> {
     pub(crate) progress: &'a Progress,
 }
 
-/// What the follower knows of a blob.
-#[derive(Debug, Default)]
-struct Slot {
-    state: Mutex<SlotState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct SlotState {
-    /// The growing file, once there is one.
-    file: Option<Arc<File>>,
-    /// How many of its bytes are there.
-    available: u64,
-    /// Whether it is whole and verified.
-    is_whole: bool,
-    /// Whether nothing more will come.
-    is_stopped: bool,
-}
-
 /// What the workers share.
 struct Work<'a> {
     fetching: &'a Fetching<'a>,
@@ -108,7 +89,7 @@ impl Fetching<'_> {
         let mut blobs = self.blobs.iter().zip(&work.slots);
         for step in &self.order {
             let Some((blob, slot)) = next(step, &mut blobs, writer)? else { continue };
-            let sent = writer.blob(&blob.descriptor, Follower { slot, position: 0 });
+            let sent = writer.blob(&blob.descriptor, Follower::new(slot));
             match sent {
                 // A worker has failed, and its error is the one to tell.
                 Err(_) if slot.lock().is_stopped => return Ok(()),
@@ -216,9 +197,29 @@ impl Work<'_> {
     fn bring(&self, position: usize, blob: &Blob) -> anyhow::Result<()> {
         let slot = &self.slots[position];
         let Some(task) = lock(&self.tasks[position]).take() else { return Ok(()) };
-        let claimed = self.claim(&blob.descriptor, &task)?;
+        let brought = match self.bring_once(slot, blob, &task) {
+            // What an earlier program had left was wrong, and is gone now.
+            Err(error) if is_mismatch(&error) && slot.take_back() => {
+                self.bring_once(slot, blob, &task)
+            }
+            brought => brought,
+        };
+        if let Some(end) = brought? {
+            task.done(end);
+        }
+        Ok(())
+    }
+
+    /// Says how it ended; nothing if it was stopped.
+    fn bring_once(
+        &self,
+        slot: &Slot,
+        blob: &Blob,
+        task: &Task,
+    ) -> anyhow::Result<Option<&'static str>> {
+        let claimed = self.claim(&blob.descriptor, task)?;
         if self.is_stopped() {
-            return Ok(());
+            return Ok(None);
         }
         let Some(partial) = claimed else {
             let file = self
@@ -231,14 +232,13 @@ impl Work<'_> {
                 state.available = blob.descriptor.size;
                 state.is_whole = true;
             });
-            task.done("Already exists");
-            return Ok(());
+            return Ok(Some("Already exists"));
         };
-        if self.download(partial, blob, slot, &task)? {
-            slot.update(|state| state.is_whole = true);
-            task.done("Pull complete");
+        if !self.download(partial, blob, slot, task)? {
+            return Ok(None);
         }
-        Ok(())
+        slot.update(|state| state.is_whole = true);
+        Ok(Some("Pull complete"))
     }
 
     /// The download, if it is ours to do; `None` if the blob is there. Another program's is waited for while it moves.
@@ -277,7 +277,7 @@ impl Work<'_> {
         task.state("Downloading");
         slot.update(|state| {
             state.file = Some(Arc::new(file));
-            state.available = start;
+            (state.found, state.available) = (start, start);
         });
         let is_complete =
             start == blob.descriptor.size || self.copy(&mut partial, blob, slot, task)?;
@@ -324,47 +324,12 @@ impl Work<'_> {
     }
 }
 
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, SlotState> {
-        lock(&self.state)
-    }
-
-    fn update(&self, change: impl FnOnce(&mut SlotState)) {
-        change(&mut self.lock());
-        self.changed.notify_all();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether the bytes of a whole blob were wrong.
+fn is_mismatch(error: &anyhow::Error) -> bool {
+    use layer_format::Error::DigestMismatch;
+    matches!(error.downcast_ref(), Some(store::Error::Layer(DigestMismatch { .. })))
 }
 
 fn short(descriptor: &Descriptor) -> String {
     format!("layer {}:{}", descriptor.digest.algorithm().name(), descriptor.digest.short())
-}
-
-/// Reads a blob while it grows. Its end comes only when the blob is whole and verified.
-struct Follower<'a> {
-    slot: &'a Slot,
-    position: u64,
-}
-
-impl Read for Follower<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.slot.lock();
-        while state.available <= self.position && !state.is_whole && !state.is_stopped {
-            state = self.slot.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        let left = state.available.saturating_sub(self.position);
-        if left == 0 && !state.is_whole {
-            return Err(io::Error::other("the download stopped"));
-        }
-        let Some(file) = &state.file else { return Ok(0) };
-        let file = file.clone();
-        drop(state);
-        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let n = file.read_at(&mut buffer[..most], self.position)?;
-        self.position += n as u64;
-        Ok(n)
-    }
 }

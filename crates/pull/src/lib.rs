@@ -4,6 +4,7 @@
 
 mod fetch;
 mod select;
+mod slot;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,0 +1,87 @@
+//! A blob between the worker that brings it and the follower that sends it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What the follower knows of a blob.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    state: Mutex<SlotState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct SlotState {
+    /// The growing file, once there is one.
+    pub(crate) file: Option<Arc<File>>,
+    /// How many of its bytes an earlier program had left.
+    pub(crate) found: u64,
+    /// How many of its bytes are there.
+    pub(crate) available: u64,
+    /// Whether the follower has read any of them.
+    is_sent: bool,
+    /// Whether it is whole and verified.
+    pub(crate) is_whole: bool,
+    /// Whether nothing more will come.
+    pub(crate) is_stopped: bool,
+}
+
+impl Slot {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SlotState> {
+        lock(&self.state)
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut SlotState)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Forgets what an earlier program had left. Says whether it did: what was sent is never taken back.
+    pub(crate) fn take_back(&self) -> bool {
+        let mut state = self.lock();
+        let may_go = state.found > 0 && !state.is_sent;
+        if may_go {
+            *state = SlotState { is_stopped: state.is_stopped, ..SlotState::default() };
+        }
+        may_go
+    }
+}
+
+/// Reads a blob while it grows. Its end comes only when the blob is whole and verified.
+pub(crate) struct Follower<'a> {
+    slot: &'a Slot,
+    position: u64,
+}
+
+impl<'a> Follower<'a> {
+    pub(crate) fn new(slot: &'a Slot) -> Self {
+        Self { slot, position: 0 }
+    }
+}
+
+impl Read for Follower<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.slot.lock();
+        while state.available <= self.position && !state.is_whole && !state.is_stopped {
+            state = self.slot.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let left = state.available.saturating_sub(self.position);
+        if left == 0 && !state.is_whole {
+            return Err(io::Error::other("the download stopped"));
+        }
+        let Some(file) = &state.file else { return Ok(0) };
+        let file = file.clone();
+        state.is_sent = true;
+        drop(state);
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let n = file.read_at(&mut buffer[..most], self.position)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
