@@ -13,11 +13,15 @@ use serde_json::{Map, Value, json};
 use crate::opened::Opened;
 use crate::{Form, time, write_array};
 
-/// Reads all layers into one tree.
+/// Takes all layers into one tree: those of the store from their listings, as far as it has them.
 pub(crate) fn read(opened: &mut Opened, progress: &Progress) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
     for position in 0..opened.image.layers.len() {
-        opened.read_layer(position, progress, |layer| tree.add_layer(layer))?;
+        let diff_id = &opened.image.layers[position].diff_id;
+        let listed = opened.layout().map(|store| store.add_listed(&mut tree, diff_id));
+        if !listed.transpose()?.unwrap_or_default() {
+            opened.read_layer(position, progress, |layer| tree.add_layer(layer))?;
+        }
     }
     Ok(tree)
 }

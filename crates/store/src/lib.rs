@@ -7,6 +7,7 @@
 //! strata/partial/…       downloads under way, by digest; resumable by a later program
 //! strata/temp/…          files on their way to another name
 //! strata/pairs/…         which diff id a layer's blob was once found to have: a cache
+//! strata/listing/…       what a layer holds, without contents, by diff id: a cache
 //! strata/targets/…       which image a directory was unpacked from, by inode: a cache
 //! ```
 //!
@@ -51,6 +52,7 @@ mod image;
 mod index;
 mod layout;
 mod lease;
+mod listing;
 mod notes;
 mod owned;
 mod partial;
@@ -63,6 +65,7 @@ pub use find::{Found, FoundBy};
 pub use gc::{Freed, Sweep};
 pub use image::{Image, STRATA_INDEX};
 pub use lease::Lease;
+pub use listing::{ListingDraft, add_layer};
 pub use notes::{Origin, Target};
 pub use partial::{Claim, Partial};
 pub use source::{Location, Source, spool};

@@ -105,7 +105,7 @@ impl Store {
     }
 }
 
-/// Removes old notes about blobs that are gone, and about directories that are no longer where they were.
+/// Removes old listings, which are made again if need be, old notes about blobs that are gone, and about directories that are no longer where they were.
 pub(crate) fn prune(store: &Store) -> Result<()> {
     let has_blob = |path: &Path| {
         from_file_name(path).is_some_and(|blob| fs::exists(store.blob_path(&blob)).unwrap_or(true))
@@ -116,6 +116,7 @@ pub(crate) fn prune(store: &Store) -> Result<()> {
             fs::metadata(&note.origin.path).is_ok_and(|it| it.ino() == note.target.inode)
         })
     };
+    prune_folder(&store.folder(Folder::Listing), |_| false)?;
     prune_folder(&store.folder(Folder::Pairs), has_blob)?;
     prune_folder(&store.folder(Folder::Targets), has_target)
 }

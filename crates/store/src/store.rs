@@ -152,6 +152,7 @@ impl Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Folder {
     Leases,
+    Listing,
     Pairs,
     Partial,
     Targets,
@@ -159,12 +160,13 @@ pub(crate) enum Folder {
 }
 
 impl Folder {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Leases, Self::Pairs, Self::Partial, Self::Targets, Self::Temp];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Leases, Self::Listing, Self::Pairs, Self::Partial, Self::Targets, Self::Temp];
 
     fn name(self) -> &'static str {
         match self {
             Self::Leases => "leases",
+            Self::Listing => "listing",
             Self::Pairs => "pairs",
             Self::Partial => "partial",
             Self::Targets => "targets",

@@ -20,7 +20,7 @@ use layer_format::layer::Reader;
 use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
 use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
-use store::{Source, Store};
+use store::{ListingDraft, Source, Store};
 
 use crate::layer_name;
 
@@ -65,7 +65,12 @@ pub(crate) fn unpack(
     let plans = plan(image, store);
     let mut stages = start(source, image.clone(), plans.clone(), progress.clone());
     for (position, plan) in plans.iter().enumerate() {
-        apply(&mut stages, &mut applier, plan).with_context(|| layer_name(position, image))?;
+        let mut listing = store.and_then(|store| ListingDraft::if_missing(store, &plan.diff_id));
+        apply(&mut stages, &mut applier, plan, listing.as_mut())
+            .with_context(|| layer_name(position, image))?;
+        if let Some(listing) = listing {
+            listing.keep(&plan.diff_id);
+        }
         if let (Some(store), Some(blob), false) = (store, &plan.blob, plan.is_known) {
             // A cache; the next unpack does without.
             drop(store.note_pair(blob, &plan.diff_id));
@@ -217,10 +222,18 @@ fn hash(mut plain: Taking, orders: &Receiver<Algorithm>, digests: &SyncSender<Di
 }
 
 /// The last stage: files.
-fn apply(stages: &mut Stages, applier: &mut Applier, plan: &Plan) -> anyhow::Result<()> {
+fn apply(
+    stages: &mut Stages,
+    applier: &mut Applier,
+    plan: &Plan,
+    mut listing: Option<&mut ListingDraft>,
+) -> anyhow::Result<()> {
     let mut layer = Reader::new(&mut stages.plain);
     applier.begin_layer();
     while let Some(change) = layer.read_change()? {
+        if let Some(listing) = &mut listing {
+            listing.add(&change);
+        }
         applier.apply(&change, &mut layer)?;
     }
     applier.end_layer()?;

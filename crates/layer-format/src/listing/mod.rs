@@ -14,15 +14,19 @@
 //! | whiteout of a directory that the layer also has | a new directory without lower children |
 //! | hard link | another name of what its target is at that time, attributes and all |
 //!
+//! [`ListingWriter`] and [`ListingReader`] keep the changes of one layer, so that the layer need not be read again.
+//!
 //! Memory grows with the number of names and the length of the last components, and has a [limit](WEIGHT_LIMIT).
 
 mod items;
+mod kept;
 mod marks;
 mod node;
 mod tree;
 mod whiteout;
 
 pub use items::{Item, Items};
+pub use kept::{ListingReader, ListingWriter, is_listing};
 pub use node::{Inode, Origin};
 pub use tree::{Tree, WEIGHT_LIMIT};
 

@@ -1,0 +1,364 @@
+//! One layer's changes in a file, without contents: what a tree needs of a layer, a hundred times smaller than the layer.
+//!
+//! ```text
+//! file    = "strata listing 1" LF *change 0 digest
+//! change  = kind path [ entry ]
+//! kind    = 1 whiteout | 2 opaque whiteout | 3 directory | 4 file | 5 symbolic link | 6 hard link
+//!         | 7 character device | 8 block device | 9 fifo
+//! path    = number of bytes shared with the path before, text
+//! entry   = mode uid gid seconds nanoseconds, number of xattrs, name and value of each,
+//!           then a file's size, a link's target, or a device's major and minor
+//! text    = its length, and as many bytes
+//! digest  = "sha256:…" of all before and of the layer's diff id
+//! ```
+//!
+//! Numbers are LEB128; signed ones have their sign in the lowest bit. The digest tells a file that is damaged, half-written
+//! or another layer's. It is a cache of ours: another format gets another first line, and files of the old one count as
+//! missing.
+
+use std::io::{self, BufRead, Read, Write};
+
+use crate::digest::{Algorithm, DiffId, Digest, Hasher};
+use crate::error::Error;
+use crate::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
+
+const MAGIC: &[u8] = b"strata listing 1\n";
+/// `sha256:` and the hash.
+const DIGEST_SIZE: usize = 71;
+/// What is gathered before it is written.
+const BUFFER: usize = 64 << 10;
+/// No path, link or xattr that a layer can hold is longer.
+const TEXT_LIMIT: u64 = 4 << 20;
+
+/// Writes a listing, a change at a time.
+#[derive(Debug)]
+pub struct ListingWriter<W> {
+    inner: W,
+    hasher: Hasher,
+    buffer: Vec<u8>,
+    path: Vec<u8>,
+}
+
+impl<W: Write> ListingWriter<W> {
+    /// Begins a listing.
+    pub fn new(inner: W) -> Self {
+        let hasher = Hasher::new(Algorithm::Sha256);
+        Self { inner, hasher, buffer: MAGIC.to_vec(), path: vec![] }
+    }
+
+    /// Adds a change.
+    pub fn write_change(&mut self, change: &Change) -> io::Result<()> {
+        let path = match change {
+            Change::Add(Entry { path, .. }) | Change::Remove(path) | Change::Opaque(path) => path,
+        };
+        self.buffer.push(code(change));
+        self.put_path(path.as_bytes());
+        if let Change::Add(entry) = change {
+            put_entry(&mut self.buffer, entry);
+        }
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    /// Ends the listing of the layer with this diff id, and gives back what was written to.
+    pub fn finish(mut self, diff_id: &DiffId) -> io::Result<W> {
+        self.buffer.push(0);
+        self.flush()?;
+        let digest = seal(self.hasher, diff_id);
+        self.inner.write_all(digest.as_bytes())?;
+        self.inner.flush()?;
+        Ok(self.inner)
+    }
+
+    fn put_path(&mut self, path: &[u8]) {
+        let shared = self.path.iter().zip(path).take_while(|(a, b)| a == b).count();
+        put_number(&mut self.buffer, shared as u64);
+        put_text(&mut self.buffer, &path[shared..]);
+        self.path.truncate(shared);
+        self.path.extend_from_slice(&path[shared..]);
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.buffer);
+        self.inner.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Whether these `size` bytes are the listing of this layer, whole and unharmed. They must be before they are read.
+pub fn is_listing(mut content: impl Read, size: u64, diff_id: &DiffId) -> io::Result<bool> {
+    let Some(size) = size.checked_sub(DIGEST_SIZE as u64) else { return Ok(false) };
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut buffer = vec![0; BUFFER];
+    let mut left = size;
+    while left > 0 {
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        match content.read(&mut buffer[..most])? {
+            0 => return Ok(false),
+            n => {
+                hasher.update(&buffer[..n]);
+                left -= n as u64;
+            }
+        }
+    }
+    let mut digest = String::new();
+    content.take(DIGEST_SIZE as u64).read_to_string(&mut digest)?;
+    Ok(digest == seal(hasher, diff_id))
+}
+
+fn seal(mut hasher: Hasher, diff_id: &DiffId) -> String {
+    hasher.update(diff_id.to_string().as_bytes());
+    let digest: Digest = hasher.finish();
+    digest.to_string()
+}
+
+/// Reads a listing, a change at a time.
+#[derive(Debug)]
+pub struct ListingReader<R> {
+    inner: R,
+    path: Vec<u8>,
+}
+
+impl<R: BufRead> ListingReader<R> {
+    /// Begins to read what [`is_listing`] has found good; `None` if it is of another version.
+    pub fn new(mut inner: R) -> io::Result<Option<Self>> {
+        let mut magic = [0; MAGIC.len()];
+        inner.read_exact(&mut magic)?;
+        Ok((magic == MAGIC).then_some(Self { inner, path: vec![] }))
+    }
+
+    /// The next change; `None` after the last. Files have no data.
+    pub fn read_change(&mut self) -> Result<Option<Change>, Error> {
+        let kind = self.byte().map_err(reading)?;
+        if kind == 0 {
+            return Ok(None);
+        }
+        let path = self.read_path()?;
+        Ok(Some(match kind {
+            1 => Change::Remove(path),
+            2 => Change::Opaque(path),
+            kind => Change::Add(self.entry(kind, path)?),
+        }))
+    }
+
+    fn read_path(&mut self) -> Result<EntryPath, Error> {
+        let shared = self.number().map_err(reading)?;
+        let shared = usize::try_from(shared).map_err(|_| malformed())?;
+        if shared > self.path.len() {
+            return Err(malformed());
+        }
+        self.path.truncate(shared);
+        let rest = self.text().map_err(reading)?;
+        self.path.extend_from_slice(&rest);
+        EntryPath::parse(&self.path)
+    }
+
+    fn entry(&mut self, kind: u8, path: EntryPath) -> Result<Entry, Error> {
+        let [mode, uid, gid] = [self.small()?, self.small()?, self.small()?];
+        let seconds = self.number().map_err(reading)?;
+        let seconds = (seconds >> 1).cast_signed() ^ -(seconds & 1).cast_signed();
+        let mtime = Timestamp { seconds, nanos: self.small()? };
+        let mut xattrs = vec![];
+        for _ in 0..self.small()? {
+            xattrs.push((self.text().map_err(reading)?, self.text().map_err(reading)?));
+        }
+        Ok(Entry { path, kind: self.kind(kind)?, mode, uid, gid, mtime, xattrs })
+    }
+
+    fn kind(&mut self, kind: u8) -> Result<EntryKind, Error> {
+        Ok(match kind {
+            3 => EntryKind::Directory,
+            4 => EntryKind::File { size: self.number().map_err(reading)?, data: None },
+            5 => EntryKind::Symlink { target: self.text().map_err(reading)? },
+            6 => EntryKind::Hardlink { target: EntryPath::parse(&self.text().map_err(reading)?)? },
+            7 => EntryKind::CharDevice { major: self.small()?, minor: self.small()? },
+            8 => EntryKind::BlockDevice { major: self.small()?, minor: self.small()? },
+            9 => EntryKind::Fifo,
+            _ => return Err(malformed()),
+        })
+    }
+
+    fn byte(&mut self) -> io::Result<u8> {
+        let mut byte = [0];
+        self.inner.read_exact(&mut byte)?;
+        Ok(byte[0])
+    }
+
+    fn number(&mut self) -> io::Result<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn small(&mut self) -> Result<u32, Error> {
+        u32::try_from(self.number().map_err(reading)?).map_err(|_| malformed())
+    }
+
+    fn text(&mut self) -> io::Result<Vec<u8>> {
+        let length = self.number()?;
+        if length > TEXT_LIMIT {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut text = vec![];
+        self.inner.by_ref().take(length).read_to_end(&mut text)?;
+        if text.len() as u64 == length {
+            Ok(text)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
+fn code(change: &Change) -> u8 {
+    match change {
+        Change::Remove(_) => 1,
+        Change::Opaque(_) => 2,
+        Change::Add(entry) => match entry.kind {
+            EntryKind::Directory => 3,
+            EntryKind::File { .. } => 4,
+            EntryKind::Symlink { .. } => 5,
+            EntryKind::Hardlink { .. } => 6,
+            EntryKind::CharDevice { .. } => 7,
+            EntryKind::BlockDevice { .. } => 8,
+            EntryKind::Fifo => 9,
+        },
+    }
+}
+
+fn put_entry(buffer: &mut Vec<u8>, entry: &Entry) {
+    let Entry { kind, mode, uid, gid, mtime, xattrs, .. } = entry;
+    for number in [*mode, *uid, *gid] {
+        put_number(buffer, number.into());
+    }
+    let seconds = mtime.seconds;
+    put_number(buffer, ((seconds << 1) ^ (seconds >> 63)).cast_unsigned());
+    put_number(buffer, mtime.nanos.into());
+    put_number(buffer, xattrs.len() as u64);
+    for (name, value) in xattrs {
+        put_text(buffer, name);
+        put_text(buffer, value);
+    }
+    match kind {
+        EntryKind::File { size, .. } => put_number(buffer, *size),
+        EntryKind::Symlink { target } => put_text(buffer, target),
+        EntryKind::Hardlink { target } => put_text(buffer, target.as_bytes()),
+        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
+            put_number(buffer, (*major).into());
+            put_number(buffer, (*minor).into());
+        }
+        EntryKind::Directory | EntryKind::Fifo => {}
+    }
+}
+
+fn put_number(buffer: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        buffer.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    buffer.push(number.to_le_bytes()[0]);
+}
+
+fn put_text(buffer: &mut Vec<u8>, text: &[u8]) {
+    put_number(buffer, text.len() as u64);
+    buffer.extend_from_slice(text);
+}
+
+fn reading(source: io::Error) -> Error {
+    Error::io("reading a layer's listing", source)
+}
+
+fn malformed() -> Error {
+    Error::Malformed { what: "a layer's listing".to_owned(), reason: "it makes no sense" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &[u8]) -> EntryPath {
+        EntryPath::parse(text).unwrap()
+    }
+
+    fn changes() -> Vec<Change> {
+        let kinds = [
+            EntryKind::Directory,
+            EntryKind::File { size: u64::MAX >> 1, data: None },
+            EntryKind::File { size: 0, data: None },
+            EntryKind::Symlink { target: b"../\xff\n".to_vec() },
+            EntryKind::Hardlink { target: path(b"usr/bin/x") },
+            EntryKind::CharDevice { major: 1, minor: u32::MAX },
+            EntryKind::BlockDevice { major: 300, minor: 0 },
+            EntryKind::Fifo,
+        ];
+        let times = [0, -1, 1, i64::MIN, i64::MAX, 1_700_000_000, 127, 128];
+        let entries = kinds.into_iter().zip(times).enumerate().map(|(n, (kind, seconds))| {
+            Change::Add(Entry {
+                path: path(format!("usr/bin/{n}").as_bytes()),
+                kind,
+                mode: 0o7777,
+                uid: u32::MAX,
+                gid: n as u32,
+                mtime: Timestamp { seconds, nanos: 999_999_999 },
+                xattrs: vec![(b"user.a".to_vec(), vec![]), (b"user.b".to_vec(), vec![0; n * 100])],
+            })
+        });
+        let whiteouts = [Change::Remove(path(b"usr/\xfe")), Change::Opaque(EntryPath::root())];
+        entries.chain(whiteouts).collect()
+    }
+
+    fn written(diff_id: &DiffId) -> Vec<u8> {
+        let mut writer = ListingWriter::new(vec![]);
+        changes().iter().for_each(|change| writer.write_change(change).unwrap());
+        writer.finish(diff_id).unwrap()
+    }
+
+    fn is_good(listing: &[u8], diff_id: &DiffId) -> bool {
+        is_listing(listing, listing.len() as u64, diff_id).unwrap_or(false)
+    }
+
+    #[test]
+    fn changes_read_back_as_written() {
+        let diff_id = DiffId(Digest::of(b"layer"));
+        let listing = written(&diff_id);
+        assert!(is_good(&listing, &diff_id));
+        let mut reader = ListingReader::new(&listing[..]).unwrap().unwrap();
+        let read: Vec<_> = std::iter::from_fn(|| reader.read_change().unwrap()).collect();
+        assert_eq!(read, changes());
+    }
+
+    #[test]
+    fn a_damaged_cut_or_foreign_listing_is_none() {
+        let diff_id = DiffId(Digest::of(b"layer"));
+        let listing = written(&diff_id);
+        assert!(!is_good(&listing, &DiffId(Digest::of(b"other"))));
+        for end in 0..listing.len() {
+            assert!(!is_good(&listing[..end], &diff_id), "cut at {end}");
+        }
+        for at in 0..listing.len() {
+            let mut damaged = listing.clone();
+            damaged[at] ^= 4;
+            assert!(!is_good(&damaged, &diff_id), "damaged at {at}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_without_panic_or_large_memory() {
+        for content in [
+            &b""[..],
+            b"\x04",
+            b"\x04\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\x01\x05\x01a",
+        ] {
+            let listing = [MAGIC, content].concat();
+            let mut reader = ListingReader::new(&listing[..]).unwrap().unwrap();
+            assert!(reader.read_change().is_err());
+        }
+        assert!(ListingReader::new(&b"strata listing 2\n\0"[..]).unwrap().is_none());
+    }
+}

@@ -1,0 +1,186 @@
+//! What layers hold, remembered by diff id, so that a tree of an image can be had without reading its layers.
+//!
+//! A cache: whoever reads a layer to its end leaves its listing behind, and who needs one that isn't there reads the layer.
+//! A listing appears by rename, and one that is damaged, half-written or another layer's counts as none.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek as _};
+use std::path::PathBuf;
+
+use layer_format::archive::Layer;
+use layer_format::layer::{Change, Reader};
+use layer_format::listing::{ListingReader, ListingWriter, Tree, is_listing};
+use layer_format::{Codec, Decoder, DiffId, Error, Verified};
+
+use crate::Result;
+use crate::layout;
+use crate::owned::Owned;
+use crate::partial::file_name;
+use crate::store::{Folder, Store};
+
+/// The size of the pieces that layers and listings are read in.
+const BUFFER: usize = 128 << 10;
+
+/// A layer's listing on its way into the store. What can't be written is no loss: whoever wants it reads the layer.
+#[derive(Debug)]
+pub struct ListingDraft {
+    store: Store,
+    writing: Option<(Owned, ListingWriter<File>)>,
+}
+
+impl ListingDraft {
+    /// Begins one; on a full disk or in a store that is read-only for us, nothing is written.
+    pub fn new(store: &Store) -> Self {
+        let begin = || {
+            layout::create_folders(store)?;
+            let temp = Owned::create(&store.folder(Folder::Temp))?;
+            let file = temp.file().try_clone();
+            let file = file.map_err(crate::Error::io("opening", temp.path()))?;
+            Ok::<_, crate::Error>((temp, ListingWriter::new(file)))
+        };
+        Self { store: store.clone(), writing: begin().ok() }
+    }
+
+    /// One for this layer, unless there is a listing of it.
+    pub fn if_missing(store: &Store, diff_id: &DiffId) -> Option<Self> {
+        let is_there = fs::exists(store.listing_path(diff_id)).unwrap_or(true);
+        (!is_there).then(|| Self::new(store))
+    }
+
+    /// Adds a change.
+    pub fn add(&mut self, change: &Change) {
+        if let Some((_, writer)) = &mut self.writing
+            && writer.write_change(change).is_err()
+        {
+            self.writing = None;
+        }
+    }
+
+    /// Keeps it, once all the layer was read and found to have this diff id.
+    pub fn keep(self, diff_id: &DiffId) {
+        let Some((mut temp, writer)) = self.writing else { return };
+        if writer.finish(diff_id).is_ok() {
+            // The next reader does without.
+            temp.rename(&self.store.listing_path(diff_id)).ok();
+        }
+    }
+}
+
+impl Store {
+    /// Takes a layer into a tree from its listing, if there is a good one.
+    pub fn add_listed(&self, tree: &mut Tree, diff_id: &DiffId) -> Result<bool> {
+        let Some(mut listing) = self.listing(diff_id) else { return Ok(false) };
+        tree.begin_layer();
+        while let Some(change) = listing.read_change()? {
+            tree.apply(&change)?;
+        }
+        Ok(true)
+    }
+
+    fn listing(&self, diff_id: &DiffId) -> Option<ListingReader<BufReader<File>>> {
+        let mut file = File::open(self.listing_path(diff_id)).ok()?;
+        let size = file.metadata().ok()?.len();
+        if !is_listing(&file, size, diff_id).ok()? {
+            return None;
+        }
+        file.rewind().ok()?;
+        ListingReader::new(BufReader::with_capacity(BUFFER, file)).ok()?
+    }
+
+    fn listing_path(&self, diff_id: &DiffId) -> PathBuf {
+        self.folder(Folder::Listing).join(file_name(&diff_id.0))
+    }
+}
+
+/// Takes a layer into a tree from its stored bytes, which `stored` checks against the blob's digest at their end, and
+/// checks them against the diff id unless that was done before. Leaves a listing behind.
+pub fn add_layer(
+    tree: &mut Tree,
+    layer: &Layer,
+    stored: impl Read,
+    store: Option<&Store>,
+) -> Result<(), Error> {
+    let opening = |source| Error::io("reading a layer", source);
+    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(opening)?;
+    let blob = layer.blob.as_ref().map(|blob| blob.digest);
+    let pair = blob.as_ref().and_then(|blob| store?.verified_pair(blob));
+    // Without compression both digests are of the same bytes.
+    let is_same = decoder.codec() == Codec::None && blob == Some(layer.diff_id.0);
+    if is_same || pair == Some(layer.diff_id) {
+        return read(tree, layer, decoder, store);
+    }
+    let verified = Verified::new(decoder, "uncompressed layer", layer.diff_id.0, None);
+    read(tree, layer, verified, store)?;
+    if let (Some(store), Some(blob)) = (store, &blob) {
+        // A cache; the next reader does without.
+        store.note_pair(blob, &layer.diff_id).ok();
+    }
+    Ok(())
+}
+
+fn read(
+    tree: &mut Tree,
+    layer: &Layer,
+    content: impl Read,
+    store: Option<&Store>,
+) -> Result<(), Error> {
+    let mut draft = store.map(ListingDraft::new);
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
+    tree.begin_layer();
+    while let Some(change) = reader.read_change()? {
+        tree.apply(&change)?;
+        if let Some(draft) = &mut draft {
+            draft.add(&change);
+        }
+    }
+    if let Some(draft) = draft {
+        draft.keep(&layer.diff_id);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use layer_format::Digest;
+    use layer_format::layer::EntryPath;
+
+    use super::*;
+
+    fn diff_id() -> DiffId {
+        DiffId(Digest::of(b"layer"))
+    }
+
+    fn keep(store: &Store) {
+        let mut draft = ListingDraft::new(store);
+        draft.add(&Change::Remove(EntryPath::parse(b"a").unwrap()));
+        draft.keep(&diff_id());
+    }
+
+    #[test]
+    fn a_listing_is_kept_until_it_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let add = || store.add_listed(&mut Tree::new(), &diff_id()).unwrap();
+        assert!(!add());
+        keep(&store);
+        assert!(add());
+        assert!(ListingDraft::if_missing(&store, &diff_id()).is_none());
+        let path = store.listing_path(&diff_id());
+        let content = fs::read(&path).unwrap();
+        for damaged in [&content[1..], &content[..content.len() - 1], b""] {
+            fs::write(&path, damaged).unwrap();
+            assert!(!add());
+        }
+        keep(&store);
+        assert!(add());
+        assert!(crate::owned::list(&store.folder(Folder::Temp)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_kept_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        drop(ListingDraft::new(&store));
+        assert!(crate::owned::list(&store.folder(Folder::Temp)).unwrap().is_empty());
+    }
+}
