@@ -4,7 +4,7 @@
 //! A listing appears by rename, and one that is damaged, half-written or another layer's counts as none.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{BufReader, Read, Seek as _};
 use std::path::PathBuf;
 
 use layer_format::archive::Layer;

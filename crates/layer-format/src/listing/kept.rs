@@ -303,7 +303,7 @@ mod tests {
                 kind,
                 mode: 0o7777,
                 uid: u32::MAX,
-                gid: n as u32,
+                gid: u32::try_from(n).unwrap(),
                 mtime: Timestamp { seconds, nanos: 999_999_999 },
                 xattrs: vec![(b"user.a".to_vec(), vec![]), (b"user.b".to_vec(), vec![0; n * 100])],
             })
@@ -314,7 +314,9 @@ mod tests {
 
     fn written(diff_id: &DiffId) -> Vec<u8> {
         let mut writer = ListingWriter::new(vec![]);
-        changes().iter().for_each(|change| writer.write_change(change).unwrap());
+        for change in changes() {
+            writer.write_change(&change).unwrap();
+        }
         writer.finish(diff_id).unwrap()
     }
 
