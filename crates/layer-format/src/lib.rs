@@ -34,7 +34,7 @@ pub mod relay;
 pub mod stream;
 mod trouble;
 
-pub use codec::{Codec, Decoder};
+pub use codec::{Codec, Compression, Decoder, Encoder};
 pub use descriptor::{Descriptor, annotation, media_type};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Verified};
 pub use error::Error;

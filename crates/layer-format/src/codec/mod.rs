@@ -3,11 +3,16 @@
 //! Content tells; a media type may lie. Gzip may have several members and zeros after the last one; zstd may have several
 //! frames, skippable ones among them. Whatever else follows, and a missing or wrong check sum, is refused.
 
+mod encode;
+mod gzip;
+
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
 use crate::error::Error;
+
+pub use encode::{Compression, Encoder};
 
 /// The largest zstd window we make room for, as a power of two: 128 MiB, the most that `zstd --long` writes by itself.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;

@@ -1,0 +1,202 @@
+//! Compresses on all cores, and always to the same bytes.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+
+use zstd::stream::raw::CParameter;
+
+use super::Codec;
+use super::gzip::Blocks;
+
+/// More threads than this bring nothing that the thread which feeds them could keep up with, and each takes memory.
+const MOST_THREADS: usize = 16;
+/// How many bytes of input each thread of zstd takes at a time. Changing it changes digests.
+const ZSTD_JOB: u32 = 4 << 20;
+
+/// How to compress: a codec and, where it has levels, at which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    codec: Codec,
+    level: u8,
+}
+
+impl Compression {
+    /// In this codec, at its usual level or another; `None` if it has no such level.
+    pub fn new(codec: Codec, level: Option<u8>) -> Option<Self> {
+        let (levels, usual) = match codec {
+            Codec::None => return level.is_none().then_some(Self { codec, level: 0 }),
+            Codec::Gzip => (1..=9, 6),
+            // Those above want more memory of whoever decompresses than many give.
+            Codec::Zstd => (1..=19, 3),
+        };
+        let level = level.unwrap_or(usual);
+        levels.contains(&level).then_some(Self { codec, level })
+    }
+
+    /// The codec.
+    pub fn codec(self) -> Codec {
+        self.codec
+    }
+}
+
+/// Compresses what is written to it. The same bytes give the same bytes, however many threads there are and however the
+/// bytes come.
+///
+/// Nothing marks the end but [`finish`](Self::finish).
+pub struct Encoder<W: Write>(Inner<W>);
+
+enum Inner<W: Write> {
+    None(W),
+    Gzip(Box<Blocks<W>>),
+    Zstd(Box<zstd::stream::write::Encoder<'static, W>>),
+}
+
+impl<W: Write> Encoder<W> {
+    /// Compresses into `inner`, on as many threads.
+    pub fn new(inner: W, compression: Compression, n_threads: NonZeroUsize) -> io::Result<Self> {
+        let n_threads = n_threads.get().min(MOST_THREADS);
+        let level = compression.level;
+        Ok(Self(match compression.codec {
+            Codec::None => Inner::None(inner),
+            Codec::Gzip => Inner::Gzip(Box::new(Blocks::new(inner, level.into(), n_threads)?)),
+            Codec::Zstd => Inner::Zstd(Box::new(zstd_encoder(inner, level.into(), n_threads)?)),
+        }))
+    }
+
+    /// Compresses what is left, ends the compressed data, and gives back what it was written to.
+    pub fn finish(self) -> io::Result<W> {
+        match self.0 {
+            Inner::None(inner) => Ok(inner),
+            Inner::Gzip(blocks) => blocks.finish(),
+            Inner::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// One thread already takes a job at a time, as many do; without threads of its own zstd would write other bytes.
+fn zstd_encoder<W: Write>(
+    inner: W,
+    level: i32,
+    n_threads: usize,
+) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
+    let mut encoder = zstd::stream::write::Encoder::new(inner, level)?;
+    encoder.set_parameter(CParameter::NbWorkers(u32::try_from(n_threads).unwrap_or(1)))?;
+    encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
+    Ok(encoder)
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Inner::None(inner) => inner.write(bytes),
+            Inner::Gzip(blocks) => blocks.write(bytes),
+            Inner::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    /// Flushes what lies below; what isn't compressed yet waits for its block to fill up.
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Inner::None(inner) => inner.flush(),
+            Inner::Gzip(blocks) => blocks.flush(),
+            Inner::Zstd(encoder) => encoder.get_mut().flush(),
+        }
+    }
+}
+
+impl<W: Write> fmt::Debug for Encoder<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let codec = match self.0 {
+            Inner::None(_) => Codec::None,
+            Inner::Gzip(_) => Codec::Gzip,
+            Inner::Zstd(_) => Codec::Zstd,
+        };
+        f.debug_tuple("Encoder").field(&codec).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::super::Decoder;
+    use super::*;
+
+    const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
+
+    fn encode(codec: Codec, pieces: &mut dyn Iterator<Item = &[u8]>, n_threads: usize) -> Vec<u8> {
+        let compression = Compression::new(codec, None).unwrap();
+        let n_threads = NonZeroUsize::new(n_threads).unwrap();
+        let mut encoder = Encoder::new(Vec::new(), compression, n_threads).unwrap();
+        pieces.for_each(|piece| encoder.write_all(piece).unwrap());
+        encoder.finish().unwrap()
+    }
+
+    /// Bytes that compress somewhat, no two megabytes of them alike.
+    fn content(size: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let words = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            [b"layer", b"image", b"union"][(state >> 30) as usize % 3].iter().copied()
+        });
+        words.flatten().zip(0..size).map(|(byte, at)| byte ^ (at / 1000).to_le_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn what_is_compressed_decompresses() {
+        for size in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_000_000] {
+            let content = content(size);
+            for codec in CODECS {
+                let encoded = encode(codec, &mut std::iter::once(&content[..]), 2);
+                let mut decoded = Vec::new();
+                let mut decoder = Decoder::new(&encoded[..]).unwrap();
+                decoder.read_to_end(&mut decoded).unwrap();
+                assert!(decoded == content, "{codec:?}, {size} bytes");
+                assert!(size == 0 || decoder.codec() == codec);
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_depend_on_neither_threads_nor_pieces() {
+        let content = content(9_000_000);
+        for codec in CODECS {
+            let one = encode(codec, &mut std::iter::once(&content[..]), 1);
+            for n_threads in [2, 8] {
+                assert!(encode(codec, &mut content.chunks(77_777), n_threads) == one, "{codec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_is_one_that_the_codec_has() {
+        let has = |codec, level| Compression::new(codec, Some(level)).is_some();
+        assert!(has(Codec::Gzip, 1) && has(Codec::Gzip, 9) && has(Codec::Zstd, 19));
+        assert!(!has(Codec::Gzip, 0) && !has(Codec::Gzip, 10) && !has(Codec::Zstd, 20));
+        assert!(!has(Codec::None, 1));
+    }
+
+    #[test]
+    fn an_error_of_what_is_below_comes_through() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for codec in CODECS {
+            let compression = Compression::new(codec, None).unwrap();
+            let encode = || {
+                let mut encoder = Encoder::new(Full, compression, NonZeroUsize::MIN)?;
+                encoder.write_all(&content(20_000_000))?;
+                encoder.finish().map(drop)
+            };
+            let error = encode().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{codec:?}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Gzip in parallel: one member, made of blocks that are compressed on their own.
+//!
+//! ```text
+//! member = header *( block, ended by a sync flush ) block, ended by the end of the deflate data · crc32 · size
+//! ```
+//!
+//! Each block is a mebibyte of input, and the last one what is left, maybe nothing. It is compressed with the 32 KiB
+//! before it as its dictionary, so hardly anything is lost at its borders. What a block compresses to depends on nothing
+//! else, so the bytes are the same on any number of threads (docs/decisions). The header says nothing of when or where.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+
+/// How much input makes a block. Changing it changes digests.
+const BLOCK: usize = 1 << 20;
+/// How far back deflate may refer.
+const WINDOW: usize = 32 << 10;
+/// Deflate data, no flags, no time, no word on the level, an unknown system (RFC 1952, section 2.3).
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// Compresses what is written to it, in blocks.
+pub(super) struct Blocks<W> {
+    inner: W,
+    workers: Workers,
+    current: Input,
+    /// Blocks that are being compressed, in order.
+    running: VecDeque<Receiver<Done>>,
+    spare: Vec<Buffers>,
+    crc: Crc,
+}
+
+/// What is to be compressed, after what it may refer to.
+struct Input {
+    buffers: Buffers,
+    n_before: usize,
+}
+
+/// Used again and again.
+#[derive(Default)]
+struct Buffers {
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+struct Job {
+    input: Input,
+    flush: FlushCompress,
+    done: SyncSender<Done>,
+}
+
+/// A block, compressed.
+struct Done {
+    buffers: Buffers,
+    crc: Crc,
+    result: io::Result<()>,
+}
+
+impl<W: Write> Blocks<W> {
+    pub(super) fn new(mut inner: W, level: u32, n_threads: usize) -> io::Result<Self> {
+        inner.write_all(&HEADER)?;
+        let current = Input { buffers: Buffers::default(), n_before: 0 };
+        let workers = Workers::new(level, n_threads);
+        let (running, spare) = (VecDeque::new(), vec![]);
+        Ok(Self { inner, workers, current, running, spare, crc: Crc::new() })
+    }
+
+    pub(super) fn finish(mut self) -> io::Result<W> {
+        self.submit(FlushCompress::Finish)?;
+        while !self.running.is_empty() {
+            self.put_one()?;
+        }
+        self.inner.write_all(&self.crc.sum().to_le_bytes())?;
+        self.inner.write_all(&self.crc.amount().to_le_bytes())?;
+        Ok(self.inner)
+    }
+
+    /// Hands the current block to the threads, and begins the next one after its last bytes.
+    fn submit(&mut self, flush: FlushCompress) -> io::Result<()> {
+        while self.running.len() > self.workers.limit {
+            self.put_one()?;
+        }
+        let mut buffers = self.spare.pop().unwrap_or_default();
+        let plain = &self.current.buffers.plain;
+        let before = &plain[plain.len().saturating_sub(WINDOW)..];
+        buffers.plain.clear();
+        buffers.plain.extend_from_slice(before);
+        let next = Input { n_before: before.len(), buffers };
+        let input = std::mem::replace(&mut self.current, next);
+        self.running.push_back(self.workers.compress(input, flush)?);
+        Ok(())
+    }
+
+    /// Waits for the block whose turn it is, and writes it.
+    fn put_one(&mut self) -> io::Result<()> {
+        let Some(first) = self.running.pop_front() else { return Ok(()) };
+        let done = first.recv().map_err(|_| io::Error::other("a compressing thread stopped"))?;
+        done.result?;
+        self.crc.combine(&done.crc);
+        self.inner.write_all(&done.buffers.packed)?;
+        self.spare.push(done.buffers);
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Blocks<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.current.n_before + BLOCK - self.current.buffers.plain.len();
+        let n = room.min(bytes.len());
+        self.current.buffers.plain.extend_from_slice(&bytes[..n]);
+        if n == room {
+            self.submit(FlushCompress::Sync)?;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// The threads. There are no more of them than there are blocks; they end with this.
+struct Workers {
+    level: Compression,
+    /// How many threads there may be, and how many blocks may wait besides those that are being compressed.
+    limit: usize,
+    jobs: Option<Sender<Job>>,
+    queue: Arc<Mutex<Receiver<Job>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    fn new(level: u32, limit: usize) -> Self {
+        let (jobs, queue) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let level = Compression::new(level);
+        Self { level, limit, jobs: Some(jobs), queue, threads: vec![] }
+    }
+
+    fn compress(&mut self, input: Input, flush: FlushCompress) -> io::Result<Receiver<Done>> {
+        if self.threads.len() < self.limit {
+            let (queue, level) = (Arc::clone(&self.queue), self.level);
+            self.threads.push(Builder::new().spawn(move || work(&queue, level))?);
+        }
+        let (done, result) = sync_channel(1);
+        if let Some(jobs) = &self.jobs {
+            // Should they all be gone, nobody will answer, which the receiver notices.
+            jobs.send(Job { input, flush, done }).ok();
+        }
+        Ok(result)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // One that panicked has answered nothing, which was noticed.
+            thread.join().ok();
+        }
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>, level: Compression) {
+    let mut deflate = Compress::new(level, false);
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { input: Input { mut buffers, n_before }, flush, done }) = job else { return };
+        let (before, plain) = buffers.plain.split_at(n_before);
+        let result = pack(&mut deflate, before, plain, flush, &mut buffers.packed);
+        let mut crc = Crc::new();
+        crc.update(plain);
+        // Nobody waits for it when the encoder was dropped.
+        done.send(Done { buffers, crc, result }).ok();
+    }
+}
+
+/// Compresses a block.
+fn pack(
+    deflate: &mut Compress,
+    before: &[u8],
+    plain: &[u8],
+    flush: FlushCompress,
+    packed: &mut Vec<u8>,
+) -> io::Result<()> {
+    deflate.reset();
+    if !before.is_empty() {
+        deflate.set_dictionary(before)?;
+    }
+    packed.clear();
+    loop {
+        // At the fastest level, what doesn't compress grows by an eighth.
+        packed.reserve(plain.len() / 7 * 8 + WINDOW);
+        let n_done = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
+        let status = deflate.compress_vec(&plain[n_done..], packed, flush)?;
+        let is_flushed = packed.len() < packed.capacity();
+        match flush {
+            FlushCompress::Finish if status == Status::StreamEnd => return Ok(()),
+            FlushCompress::Sync if is_flushed => return Ok(()),
+            _ => {}
+        }
+    }
+}
