@@ -1,44 +1,78 @@
 //! One attempt at one thing: the request, its redirects, and a login if the registry asks for one.
 
-use reqwest::header::{AUTHORIZATION, HeaderName, RANGE};
-use reqwest::{StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, HeaderName};
+use reqwest::{Method, StatusCode, Url};
 
-use crate::auth::{Renewed, Shown};
+use crate::auth::{Access, Gate, Renewed, Shown};
 use crate::client::Shared;
 use crate::endpoint::is_loopback;
 use crate::error::Error;
 use crate::redirect::{self, DOWNGRADE, Trail};
 use crate::repository::Repository;
 use crate::retry::Failure;
-use crate::transport::{Exchange, Request};
+use crate::transport::{Answering, Exchange, Payload, Request};
 use crate::verdict::{self, Refusal, Subject};
 
 /// What to ask for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call<'a> {
     /// The image or blob, for errors.
     pub(crate) what: &'a str,
-    /// Where it is to be had.
-    pub(crate) from: From<'a>,
+    pub(crate) method: Method,
+    /// Where to.
+    pub(crate) place: Place<'a>,
     /// More headers: `Accept`, `Range`.
     pub(crate) headers: Vec<(HeaderName, String)>,
+    /// What goes with it.
+    pub(crate) payload: Option<Payload>,
+    pub(crate) answer: Answering,
+    /// Statuses that are an answer to the caller, besides those of success.
+    pub(crate) accepted: &'a [StatusCode],
 }
 
-/// Where something is to be had.
+/// Where a request goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum From<'a> {
-    /// From the repository itself: `manifests` or `blobs`, and the name there.
+pub(crate) enum Place<'a> {
+    /// To the repository itself: `manifests` or `blobs`, and the name there.
     Repository(&'static str, &'a str),
-    /// From anywhere else, without a login.
+    /// To where uploads begin, with a query.
+    Uploads(&'a [(&'a str, &'a str)]),
+    /// To an upload's address; shown a login if that is the registry's own.
+    Upload(&'a Url),
+    /// To anywhere else, without a login.
     Elsewhere(&'a str),
 }
 
-/// An answer that is a success, or says that the range asked for isn't there.
+impl<'a> Call<'a> {
+    /// A plain `GET`.
+    pub(crate) fn get(what: &'a str, place: Place<'a>) -> Self {
+        let (method, answer) = (Method::GET, Answering::Soon);
+        Self { what, method, place, headers: vec![], payload: None, answer, accepted: &[] }
+    }
+
+    fn protocol(&self, reason: &'static str) -> Error {
+        Error::Protocol { what: self.what.to_owned(), reason }
+    }
+
+    fn request(&self, url: Url) -> Request {
+        Request {
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            payload: self.payload.clone(),
+            answer: self.answer,
+            ..Request::get(url)
+        }
+    }
+}
+
+/// An answer that is a success, or that the caller wanted to have.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) exchange: Exchange,
     /// Who answered in the end.
     pub(crate) host: String,
+    /// Where that was.
+    pub(crate) url: Url,
 }
 
 /// A request to the registry, and its answer.
@@ -51,21 +85,35 @@ struct Asked {
 impl Repository {
     /// Asks once. A login that the registry refuses is renewed once.
     pub(crate) fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {
-        match call.from {
-            From::Repository(kind, name) => self.ask_registry(call, kind, name),
-            From::Elsewhere(address) => self.ask_elsewhere(call, address),
+        self.attempt_at(self.gate(), call)
+    }
+
+    /// The same for something else than reading.
+    pub(crate) fn attempt_for(&self, access: &Access, call: &Call<'_>) -> Result<Answer, Failure> {
+        let gate = self.shared().gate(self.registry(), self.path(), access.clone());
+        self.attempt_at(&gate, call)
+    }
+
+    fn attempt_at(&self, gate: &Gate, call: &Call<'_>) -> Result<Answer, Failure> {
+        match call.place {
+            Place::Elsewhere(address) => {
+                let malformed = |_| call.protocol("malformed address of a layer").into();
+                address.parse().map_err(malformed).and_then(|url| self.ask_elsewhere(call, &url))
+            }
+            Place::Upload(url) if !self.endpoint().is_at(url) => self.ask_elsewhere(call, url),
+            _ => self.ask_registry(gate, call),
         }
     }
 
-    fn ask_registry(&self, call: &Call<'_>, kind: &str, name: &str) -> Result<Answer, Failure> {
+    fn ask_registry(&self, gate: &Gate, call: &Call<'_>) -> Result<Answer, Failure> {
         let host = self.endpoint().host();
         let subject = Subject { what: call.what, registry: self.registry(), host, login: None };
-        let mut asked = self.ask_once(call, kind, name)?;
+        let mut asked = self.ask_once(gate, call)?;
         if asked.exchange.status == StatusCode::UNAUTHORIZED {
             let challenge = (&asked.request.url, &asked.exchange.headers);
-            let renewed = self.gate().renew(self.shared(), subject, &asked.shown, challenge)?;
+            let renewed = gate.renew(self.shared(), subject, &asked.shown, challenge)?;
             if renewed == Renewed::Yes {
-                asked = self.ask_once(call, kind, name)?;
+                asked = self.ask_once(gate, call)?;
             }
         }
         let Asked { shown, request, exchange } = asked;
@@ -75,14 +123,13 @@ impl Repository {
     }
 
     /// Asks the registry, showing what it is known to want.
-    fn ask_once(&self, call: &Call<'_>, kind: &str, name: &str) -> Result<Asked, Failure> {
+    fn ask_once(&self, gate: &Gate, call: &Call<'_>) -> Result<Asked, Failure> {
         let (shared, host) = (self.shared(), self.endpoint().host());
         let subject = Subject { what: call.what, registry: self.registry(), host, login: None };
-        let shown = self.gate().show(shared, subject)?;
+        let shown = gate.show(shared, subject)?;
         let build = |root| Request {
-            headers: call.headers.clone(),
             authorization: shown.authorization.clone(),
-            ..Request::get(self.address(root, kind, name))
+            ..call.request(self.address(root, call.place))
         };
         let (request, exchange) = (self.endpoint())
             .send(&shared.transport, &build)
@@ -91,18 +138,18 @@ impl Repository {
         Ok(Asked { shown, request, exchange })
     }
 
-    fn ask_elsewhere(&self, call: &Call<'_>, address: &str) -> Result<Answer, Failure> {
+    fn ask_elsewhere(&self, call: &Call<'_>, url: &Url) -> Result<Answer, Failure> {
         let shared = self.shared();
-        let malformed = |reason| Error::Protocol { what: call.what.to_owned(), reason };
-        let url: Url = address.parse().map_err(|_| malformed("malformed address of a layer"))?;
         // Such an address is a stranger's word; it shall not reach for what only this machine can.
         let host = url.host_str().unwrap_or_default().to_owned();
         let is_local = is_loopback(&host) && !self.endpoint().is_local();
         let is_plain = url.scheme() != "https" && !self.endpoint().is_plain();
         if is_local || is_plain || !url.username().is_empty() {
-            return Err(malformed("the layer's other address is not safe").into());
+            return Err(call
+                .protocol("the registry names another address, which is not safe")
+                .into());
         }
-        let request = Request { headers: call.headers.clone(), ..Request::get(url) };
+        let request = call.request(url.clone());
         let fault = |fault| verdict::fault(fault, call.what, &host);
         let exchange = shared.transport.send(&request).map_err(fault)?;
         let (url, exchange) = shared.follow(call.what, &request, exchange)?;
@@ -111,12 +158,23 @@ impl Repository {
     }
 
     /// `…/v2/library/nginx/manifests/latest`.
-    fn address(&self, mut root: Url, kind: &str, name: &str) -> Url {
+    fn address(&self, mut root: Url, place: Place<'_>) -> Url {
         if let Ok(mut segments) = root.path_segments_mut() {
-            let path = self.path().split('/');
-            segments.pop_if_empty().push("v2").extend(path).push(kind).push(name);
+            segments.pop_if_empty().push("v2").extend(self.path().split('/'));
+            match place {
+                Place::Repository(kind, name) => drop(segments.push(kind).push(name)),
+                Place::Uploads(_) => drop(segments.push("blobs").push("uploads").push("")),
+                Place::Upload(_) | Place::Elsewhere(_) => {}
+            }
         }
-        root
+        match place {
+            Place::Upload(url) => url.clone(),
+            Place::Uploads(query) if !query.is_empty() => {
+                root.query_pairs_mut().extend_pairs(query);
+                root
+            }
+            _ => root,
+        }
     }
 }
 
@@ -128,10 +186,8 @@ fn judge(
     exchange: Exchange,
 ) -> Result<Answer, Failure> {
     let host = authority(url);
-    let has_range = call.headers.iter().any(|(name, _)| *name == RANGE);
-    let is_for_caller = has_range && exchange.status == StatusCode::RANGE_NOT_SATISFIABLE;
-    if exchange.status.is_success() || is_for_caller {
-        return Ok(Answer { exchange, host });
+    if exchange.status.is_success() || call.accepted.contains(&exchange.status) {
+        return Ok(Answer { exchange, host, url: url.clone() });
     }
     Err(Refusal::read(exchange).failure(Subject { host: &host, ..subject }))
 }
@@ -153,7 +209,7 @@ impl Shared {
         let mut request = request.clone();
         request.headers.retain(|(name, _)| *name != AUTHORIZATION);
         let mut trail = Trail::new(&request.url);
-        while let Some(location) = redirect::location(&exchange) {
+        while let Some(location) = redirect::location(&request.method, &exchange) {
             let next = trail
                 .next(&location, &self.insecure)
                 .map_err(|reason| refused_redirect(what, reason))?;

@@ -6,7 +6,7 @@ use layer_format::Descriptor;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
-use crate::attempt::{Answer, Call, From};
+use crate::attempt::{Answer, Call, Place};
 use crate::error::Error;
 use crate::range::content_range;
 use crate::repository::Repository;
@@ -176,14 +176,17 @@ impl Blob {
 
     fn ask_source(&mut self) -> Result<Open, Failure> {
         let digest = self.descriptor.digest.to_string();
-        let from = match self.source.checked_sub(1) {
-            None => From::Repository("blobs", &digest),
-            Some(n) => From::Elsewhere(&self.descriptor.urls[n]),
+        let place = match self.source.checked_sub(1) {
+            None => Place::Repository("blobs", &digest),
+            Some(n) => Place::Elsewhere(&self.descriptor.urls[n]),
         };
         let is_part = self.offset > 0 && self.ranges == Ranges::Usable;
-        let range = is_part.then(|| (RANGE, format!("bytes={}-", self.offset)));
-        let call = Call { what: &self.what, from, headers: range.into_iter().collect() };
-        let Answer { exchange, host } = self.repository.attempt(&call)?;
+        let mut call = Call::get(&self.what, place);
+        if is_part {
+            call.headers.push((RANGE, format!("bytes={}-", self.offset)));
+            call.accepted = &[StatusCode::RANGE_NOT_SATISFIABLE];
+        }
+        let Answer { exchange, host, .. } = self.repository.attempt(&call)?;
         let start = self.start_of(&exchange)?;
         let promised = self.descriptor.size - start;
         let length = verdict::text_of(&exchange.headers, &CONTENT_LENGTH);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use layer_format::Reference;
 use reqwest::header::{HeaderMap, WARNING};
 
-use crate::auth::Gate;
+use crate::auth::{Access, Gate};
 use crate::endpoint::{Endpoint, Insecure};
 use crate::error::Error;
 use crate::options::Options;
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) insecure: Insecure,
     pub(crate) transport: Transport,
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
-    gates: Mutex<HashMap<String, Arc<Gate>>>,
+    gates: Mutex<HashMap<(String, Access), Arc<Gate>>>,
     warnings: Mutex<Warnings>,
 }
 
@@ -71,8 +71,7 @@ impl Client {
             None => Arc::new(Endpoint::new(registry, &shared.insecure)?),
         };
         let endpoint = share(&shared.endpoints, registry.to_owned(), endpoint);
-        let gate = Arc::new(Gate::new(registry, reference.repository()));
-        let gate = share(&shared.gates, reference.name(), gate);
+        let gate = shared.gate(registry, reference.repository(), Access::Pull);
         Ok(Repository::new(shared.clone(), endpoint, gate, reference))
     }
 
@@ -83,6 +82,12 @@ impl Client {
 }
 
 impl Shared {
+    /// The gate before a repository, for those who want to do this.
+    pub(crate) fn gate(&self, registry: &str, repository: &str, access: Access) -> Arc<Gate> {
+        let key = (format!("{registry}/{repository}"), access.clone());
+        share(&self.gates, key, Arc::new(Gate::new(registry, repository, access)))
+    }
+
     /// Keeps what an answer's headers warn of.
     pub(crate) fn note_warnings(&self, registry: &str, headers: &HeaderMap) {
         for value in headers.get_all(WARNING) {

@@ -118,9 +118,27 @@ impl Endpoint {
         parse(&self.host).is_some_and(|url| is_loopback(url.host_str().unwrap_or_default()))
     }
 
+    /// Whether an address is of this very host, port and scheme, as far as that is known.
+    pub(crate) fn is_at(&self, url: &Url) -> bool {
+        let scheme = self.settled.get().copied().unwrap_or(Scheme::Https);
+        self.root(scheme).is_ok_and(|root| root.origin() == url.origin())
+    }
+
     /// Whether it speaks plain HTTP, as far as is known.
     pub(crate) fn is_plain(&self) -> bool {
         self.settled.get() == Some(&Scheme::Http)
+    }
+
+    /// An address of this host in the scheme that it speaks: registries behind a TLS proxy often don't know of it.
+    pub(crate) fn in_scheme(&self, url: Url) -> Url {
+        let Ok(root) = self.root(self.settled.get().copied().unwrap_or(Scheme::Https)) else {
+            return url;
+        };
+        let mut other = url.clone();
+        let is_ours = url.scheme() == "http"
+            && other.set_scheme("https").is_ok()
+            && other.origin() == root.origin();
+        if is_ours { other } else { url }
     }
 
     /// Sends a request in the scheme that the registry speaks; `build` makes it from the registry's root. Gives back
@@ -136,7 +154,7 @@ impl Endpoint {
         };
         let (first, second) = match (self.settled.get(), self.manner) {
             (Some(&scheme), _) => return send(scheme),
-            (None, Manner::Secure) => return send(Scheme::Https),
+            (None, Manner::Secure) => return self.settle(Scheme::Https, send(Scheme::Https)),
             (None, Manner::Loopback) => (Scheme::Http, Scheme::Https),
             (None, Manner::Insecure) => (Scheme::Https, Scheme::Http),
         };

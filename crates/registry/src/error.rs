@@ -179,6 +179,31 @@ pub enum Error {
         /// The host as it was given.
         text: String,
     },
+    /// What was to be uploaded could not be read.
+    #[error("{what}: reading what is to be sent")]
+    Unreadable {
+        /// The blob.
+        what: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The registry has lost bytes that it had taken, and a stream can't be read a second time.
+    #[error("{what}: the registry lost a part of the upload, and a stream can't be read again")]
+    Rewound {
+        /// The blob.
+        what: String,
+    },
+    /// The registry says that what it got has another digest than promised.
+    #[error("{what}: {host} found another digest{}", after(said))]
+    DigestRefused {
+        /// The blob or manifest.
+        what: String,
+        /// Who says so.
+        host: String,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
     /// This machine could not set up what a connection needs.
     #[error("setting up a connection")]
     SetUp {
@@ -216,9 +241,11 @@ impl Troubled for Error {
             Self::Refused { .. }
             | Self::Connection { .. }
             | Self::Stalled { .. }
-            | Self::Redirect { .. } => Trouble::Network,
+            | Self::Redirect { .. }
+            | Self::Rewound { .. } => Trouble::Network,
             Self::Certificate { .. }
             | Self::DigestMismatch { .. }
+            | Self::DigestRefused { .. }
             | Self::SizeMismatch { .. }
             | Self::TooLarge { .. }
             | Self::NotARegistry { .. }
@@ -229,6 +256,7 @@ impl Troubled for Error {
             | Self::MalformedLogins { .. }
             | Self::MalformedLogin { .. }
             | Self::UnreadableLogins { .. }
+            | Self::Unreadable { .. }
             | Self::SetUp { .. } => Trouble::Failed,
         }
     }

@@ -1,8 +1,9 @@
-//! An image on the network: the distribution spec, as far as reading goes.
+//! An image on the network: the distribution spec.
 //!
 //! A [`Client`] talks to any number of registries over one pool of connections; a [`Repository`] is one name on one of
 //! them and gives manifests, small documents and blobs. A [`Blob`] is a reader that survives the network: connections
-//! that break, end early or stall are taken up again at the very byte where they stopped.
+//! that break, end early or stall are taken up again at the very byte where they stopped. An [`Upload`] is the same in the
+//! other direction: what the registry has got stays there, and the rest follows, in a later process if need be.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +26,8 @@
 //!
 //! | part | holds |
 //! |---|---|
-//! | `client`, `repository`, `blob` | what is public |
+//! | `client`, `repository`, `blob` | what is public: reading |
+//! | `deposit`, `upload` | what is public: writing |
 //! | `attempt`, `retry`, `verdict` | one request with its redirects and its login; when to try again; what an answer means |
 //! | `auth`, `credentials` | challenges and tokens; where logins come from |
 //! | `endpoint`, `redirect` | which host and scheme; which way a redirect may lead |
@@ -35,6 +37,8 @@ mod client;
 mod repository;
 
 mod blob;
+mod deposit;
+mod upload;
 
 mod attempt;
 mod retry;
@@ -58,3 +62,4 @@ pub use credentials::{Credentials, Login, Secret};
 pub use error::{Cause, Error};
 pub use options::{Options, Retries};
 pub use repository::Repository;
+pub use upload::{Content, Upload, Window};

@@ -18,6 +18,9 @@ pub struct Options {
     pub stall: Duration,
     /// When and how often to try again.
     pub retries: Retries,
+    /// How many bytes of a blob one request uploads at most, unless the registry wants more. What was lost with a broken
+    /// connection is never more.
+    pub chunk: u64,
     /// Whether to give up now; asked at least ten times a second while anything waits.
     pub cancelled: fn() -> bool,
     /// The `User-Agent`.
@@ -32,6 +35,7 @@ impl Default for Options {
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
             retries: Retries::default(),
+            chunk: 64 << 20,
             cancelled: || false,
             user_agent: concat!("strata/", env!("CARGO_PKG_VERSION")).to_owned(),
         }

@@ -1,7 +1,7 @@
 //! Where a redirect may lead.
 
 use reqwest::header::LOCATION;
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use crate::endpoint::{Insecure, is_loopback};
 use crate::transport::Exchange;
@@ -56,16 +56,16 @@ fn check_scheme(from: &Url, to: &Url, insecure: &Insecure) -> Result<(), &'stati
 /// The reason that makes a redirect unsafe, not just useless.
 pub(crate) const DOWNGRADE: &str = "redirect from https to plain http refused";
 
-/// The target of an answer that is a redirect. One without a target is an answer like any other.
-pub(crate) fn location(exchange: &Exchange) -> Option<String> {
-    let is_redirect = matches!(
-        exchange.status,
-        StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::SEE_OTHER
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT
-    );
+/// The target of an answer that is a redirect. One without a target is an answer like any other, and so is one that would
+/// turn an upload into a plain question.
+pub(crate) fn location(method: &Method, exchange: &Exchange) -> Option<String> {
+    let is_redirect = match exchange.status {
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
+            method.is_safe()
+        }
+        _ => false,
+    };
     let location = exchange.headers.get(LOCATION).filter(|_| is_redirect)?;
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Document, Hasher, Reference, media_type};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderName};
 
-use crate::attempt::{Answer, Call, From};
+use crate::attempt::{Answer, Call, Place};
 use crate::auth::Gate;
 use crate::blob::Blob;
 use crate::client::Shared;
@@ -16,13 +16,13 @@ use crate::retry::{Attempts, Failure};
 use crate::verdict;
 
 /// What we can read, and the order in which we like it.
-const MANIFEST_TYPES: [&str; 4] = [
+pub(crate) const MANIFEST_TYPES: [&str; 4] = [
     media_type::OCI_INDEX,
     media_type::OCI_MANIFEST,
     media_type::DOCKER_INDEX,
     media_type::DOCKER_MANIFEST,
 ];
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// One repository of one registry; cheap to clone, to be shared by threads.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl Repository {
         Blob::open(self.clone(), descriptor, offset)
     }
 
-    fn pinned(&self, wanted: &str) -> Result<Option<Digest>, Error> {
+    pub(crate) fn pinned(&self, wanted: &str) -> Result<Option<Digest>, Error> {
         if !wanted.contains(':') {
             return Ok(None);
         }
@@ -100,7 +100,7 @@ impl Repository {
     }
 
     /// How errors name a manifest.
-    fn manifest_name(&self, wanted: &str, pinned: Option<&Digest>) -> String {
+    pub(crate) fn manifest_name(&self, wanted: &str, pinned: Option<&Digest>) -> String {
         match pinned {
             Some(digest) => self.name_of(digest),
             None => format!("{}:{}", self.shown, crate::text::one_line(wanted)),
@@ -119,7 +119,7 @@ impl Repository {
         what: &str,
     ) -> Result<Vec<u8>, Error> {
         let headers = vec![(ACCEPT, MANIFEST_TYPES.join(", "))];
-        let call = Call { what, from: From::Repository("manifests", wanted), headers };
+        let call = Call { headers, ..Call::get(what, Place::Repository("manifests", wanted)) };
         let attempts = Attempts::new(&self.shared.options);
         attempts.run(what, || check_manifest(what, pinned, self.attempt(&call)?))
     }
@@ -159,7 +159,7 @@ fn is_manifest(media_type: &str) -> bool {
 
 /// Reads a manifest's bytes and checks them.
 fn check_manifest(what: &str, pinned: Option<&Digest>, answer: Answer) -> Result<Vec<u8>, Failure> {
-    let Answer { mut exchange, host } = answer;
+    let Answer { mut exchange, host, .. } = answer;
     let too_large = || Error::TooLarge { what: what.to_owned(), limit: DOCUMENT_LIMIT };
     let length = verdict::text_of(&exchange.headers, &CONTENT_LENGTH);
     if length.and_then(|text| text.parse().ok()).is_some_and(|length: u64| length > DOCUMENT_LIMIT)
@@ -184,7 +184,7 @@ fn check_manifest(what: &str, pinned: Option<&Digest>, answer: Answer) -> Result
     Ok(raw)
 }
 
-fn check_digest(what: &str, expected: &Digest, content: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_digest(what: &str, expected: &Digest, content: &[u8]) -> Result<(), Error> {
     let mut hasher = Hasher::new(expected.algorithm());
     hasher.update(content);
     let found = hasher.finish();

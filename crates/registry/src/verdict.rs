@@ -17,8 +17,8 @@ const LIMIT: u64 = 64 << 10;
 /// A refusal: the status and the registry's own words.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    status: StatusCode,
-    code: String,
+    pub(crate) status: StatusCode,
+    pub(crate) code: String,
     /// For the eyes of the user: one line, escaped.
     pub(crate) said: String,
     retry_after: Option<Duration>,
@@ -126,6 +126,7 @@ pub(crate) fn fault(fault: Fault, what: &str, host: &str) -> Failure {
         Fault::Certificate(source) => Error::Certificate { what, host, source }.into(),
         Fault::Cancelled => Error::Interrupted { what }.into(),
         Fault::SetUp(source) => Error::SetUp { source }.into(),
+        Fault::Content(source) => Error::Unreadable { what, source }.into(),
     }
 }
 

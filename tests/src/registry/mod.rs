@@ -188,6 +188,16 @@ impl Registry {
         self.requests().iter().filter(|it| it.path.contains(path)).map(|it| it.sent).sum()
     }
 
+    /// The bytes of bodies received by a method: `PATCH`, `PUT`.
+    pub fn bytes_received(&self, method: &str) -> u64 {
+        self.requests().iter().filter(|it| it.method == method).map(|it| it.received).sum()
+    }
+
+    /// Forgets all uploads under way.
+    pub fn forget_uploads(&self) {
+        lock(&self.shared.repositories).uploads.clear();
+    }
+
     /// (path, offset within the content, bytes sent) of every answered GET with a body whose path
     /// contains some text.
     pub fn ranges(&self, path: &str) -> Vec<(String, u64, u64)> {

@@ -12,6 +12,8 @@ use crate::image::index::is_manifest;
 pub(crate) struct Repositories {
     by_name: BTreeMap<String, Repository>,
     pub(crate) uploads: BTreeMap<String, Upload>,
+    /// How many there have been.
+    pub(crate) n_uploads: usize,
 }
 
 /// One repository.

@@ -19,6 +19,14 @@ pub(crate) struct Call<'a> {
     pub(crate) repository: &'a str,
 }
 
+impl Call<'_> {
+    /// Whether less of the body came than was announced.
+    pub(crate) fn is_cut(&self) -> bool {
+        let announced = self.head.header("Content-Length").and_then(|length| length.parse().ok());
+        announced.is_some_and(|length: usize| self.body.len() < length)
+    }
+}
+
 /// The answer to a request, faults applied.
 pub(crate) fn answer(
     shared: &Shared,

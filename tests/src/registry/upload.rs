@@ -1,7 +1,8 @@
 //! Uploads: whole, in chunks, or mounted from another repository.
 //!
 //! Each answer names a new location, whose `state` counts the bytes so far; an older one is
-//! refused, as real registries do. What came before a broken connection is kept.
+//! refused, as real registries do, except when it is only asked how far the upload has come. What
+//! came before a broken connection is kept.
 
 use super::reply::Reply;
 use super::route::Call;
@@ -52,7 +53,8 @@ fn start(call: &Call<'_>) -> Reply {
         drop(repositories);
         return store(call, &wanted, call.body.clone());
     }
-    let id = format!("upload-{}", repositories.uploads.len() + 1);
+    repositories.n_uploads += 1;
+    let id = format!("upload-{}", repositories.n_uploads);
     let upload = Upload { repository: call.repository.to_owned(), bytes: Vec::new() };
     repositories.uploads.insert(id.clone(), upload);
     progress(call, &id, 202, 0)
@@ -72,6 +74,15 @@ fn created(call: &Call<'_>, digest: &str) -> Reply {
         .header("Docker-Content-Digest", digest)
 }
 
+/// Whether the length of a chunk is that of its range.
+fn agrees(call: &Call<'_>) -> bool {
+    let Some(range) = call.head.header("Content-Range") else { return true };
+    let ends = range.split_once('-').map(|(first, last)| (first.parse(), last.parse()));
+    let Some((Ok::<u64, _>(first), Ok::<u64, _>(last))) = ends else { return false };
+    let length = call.head.header("Content-Length").and_then(|length| length.parse().ok());
+    length == (last + 1).checked_sub(first)
+}
+
 /// Adds the request's body to an upload; gives all its bytes so far.
 fn add(call: &Call<'_>, id: &str) -> Result<Vec<u8>, Box<Reply>> {
     let mut repositories = lock(&call.shared.repositories);
@@ -81,6 +92,13 @@ fn add(call: &Call<'_>, id: &str) -> Result<Vec<u8>, Box<Reply>> {
     let state = call.head.query("state").and_then(|state| state.parse().ok());
     let begins = call.head.header("Content-Range").map(|range| range.split('-').next());
     let begins_here = begins.is_none_or(|first| first == Some(length.to_string().as_str()));
+    if !agrees(call) {
+        return Err(Box::new(Reply::error(
+            400,
+            "SIZE_INVALID",
+            "Content-Range and -Length differ",
+        )));
+    }
     if state != Some(length) || !begins_here {
         let refusal = Reply::error(416, "BLOB_UPLOAD_INVALID", "that is not where it goes on");
         let range = format!("0-{}", length.saturating_sub(1));
@@ -102,6 +120,8 @@ fn finish(call: &Call<'_>, id: &str) -> Reply {
         return Reply::error(400, "DIGEST_INVALID", "no digest");
     };
     match add(call, id) {
+        // The rest never came; it can go on where it was cut.
+        Ok(bytes) if call.is_cut() => progress(call, id, 400, bytes.len()),
         Ok(bytes) => {
             lock(&call.shared.repositories).uploads.remove(id);
             store(call, &wanted, bytes)

@@ -1,8 +1,9 @@
 //! Logging in: what a registry challenges us to show.
 //!
-//! There is a [`Gate`] for each repository that is read from, shared by all threads. Nothing is shown before the
+//! There is a [`Gate`] for each repository and what is done there, shared by all threads. Nothing is shown before the
 //! registry has asked for it. While one thread fetches a token, the others wait for that one.
 
+mod access;
 mod challenge;
 mod token;
 
@@ -17,6 +18,7 @@ use crate::credentials::{Found, Login};
 use crate::retry::Failure;
 use crate::transport::Authorization;
 use crate::verdict::Subject;
+pub(crate) use access::Access;
 use challenge::{Challenge, Wicket, challenge};
 use token::{Token, Wanted};
 
@@ -25,6 +27,7 @@ use token::{Token, Wanted};
 pub(crate) struct Gate {
     registry: String,
     repository: String,
+    access: Access,
     state: Mutex<State>,
 }
 
@@ -64,10 +67,10 @@ pub(crate) enum Renewed {
 }
 
 impl Gate {
-    /// The gate before reading from a repository.
-    pub(crate) fn new(registry: &str, repository: &str) -> Self {
+    /// The gate before a repository.
+    pub(crate) fn new(registry: &str, repository: &str, access: Access) -> Self {
         let (registry, repository) = (registry.to_owned(), repository.to_owned());
-        Self { registry, repository, state: Mutex::default() }
+        Self { registry, repository, access, state: Mutex::default() }
     }
 
     /// What to show now: nothing if nothing was ever asked for. A token near its end is renewed first.
@@ -140,7 +143,8 @@ impl Gate {
         let pass = if let Some(Login::RegistryToken(token)) = login {
             Pass::Fixed(Authorization::Bearer(token.clone()))
         } else {
-            let scope = format!("repository:{}:pull", self.repository);
+            let scope = self.access.scope(&self.repository, wicket.scope.as_deref());
+            let wicket = Wicket { scope: Some(scope.clone()), ..wicket };
             let subject = Subject { login: place.as_deref(), ..subject };
             let wanted = Wanted { subject, wicket: &wicket, scope: &scope, login };
             let token = token::fetch(shared, &wanted, &registry)?;

@@ -16,6 +16,7 @@ use reqwest::StatusCode;
 use reqwest::blocking::{Client, Request, Response};
 use reqwest::header::HeaderMap;
 
+use super::payload::Departure;
 use crate::error::Cause;
 use crate::retry::GLANCE;
 
@@ -49,6 +50,8 @@ pub(crate) enum Fault {
     Cancelled,
     /// This machine would not.
     SetUp(Cause),
+    /// What was to be sent could not be read.
+    Content(Cause),
 }
 
 /// The status, headers and body of an answer.
@@ -64,6 +67,24 @@ pub(super) fn exchange(
     client: Client,
     request: Request,
     patience: Patience,
+    departure: &Departure,
+) -> Result<Exchange, Fault> {
+    let outcome = begin(client, request, patience, departure);
+    if outcome.is_err() {
+        departure.abandon();
+    }
+    match departure.failure() {
+        // The client only says that it could not send; why is known here.
+        Some(cause) if outcome.is_err() => Err(Fault::Content(cause)),
+        _ => outcome,
+    }
+}
+
+fn begin(
+    client: Client,
+    request: Request,
+    patience: Patience,
+    departure: &Departure,
 ) -> Result<Exchange, Fault> {
     let (sender, messages) = mpsc::sync_channel(DEPTH);
     let (spent, empty) = mpsc::channel();
@@ -72,7 +93,7 @@ pub(super) fn exchange(
         .spawn(move || pump(&client, request, &sender, &empty))
         .map_err(|error| Fault::SetUp(Cause::of(&error)))?;
     let limit = patience.connect + patience.stall;
-    match wait(&messages, limit, patience.cancelled)? {
+    match wait(&messages, limit, patience.cancelled, &|| departure.taken())? {
         Message::Head(status, headers) => {
             let body =
                 Body { messages, spent, chunk: vec![], rest: 0..0, is_over: false, patience };
@@ -154,7 +175,7 @@ impl Body {
             drop(self.spent.send(std::mem::take(&mut self.chunk)));
         }
         self.rest = 0..0;
-        match wait(&self.messages, self.patience.stall, self.patience.cancelled)? {
+        match wait(&self.messages, self.patience.stall, self.patience.cancelled, &|| 0)? {
             Message::Chunk(chunk, n) => {
                 self.chunk = chunk;
                 self.rest = 0..n;
@@ -182,19 +203,23 @@ impl Body {
     }
 }
 
-/// Waits for a message, in slices, as long as patience lasts.
+/// Waits for a message, in slices, as long as patience lasts. It begins anew whenever `progress` changes.
 fn wait(
     messages: &Receiver<Message>,
     limit: Duration,
     cancelled: fn() -> bool,
+    progress: &dyn Fn() -> u64,
 ) -> Result<Message, Fault> {
     if let Ok(message) = messages.try_recv() {
         return Ok(message);
     }
-    let started = Instant::now();
+    let (mut started, mut before) = (Instant::now(), progress());
     loop {
         if cancelled() {
             return Err(Fault::Cancelled);
+        }
+        if before != progress() {
+            (started, before) = (Instant::now(), progress());
         }
         let left = limit.saturating_sub(started.elapsed());
         match messages.recv_timeout(left.min(GLANCE)) {

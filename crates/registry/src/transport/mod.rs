@@ -1,6 +1,7 @@
 //! HTTP and TLS, a hop at a time: no redirects, no logins of its own accord, no retries.
 
 mod exchange;
+mod payload;
 mod tls;
 
 use std::collections::HashMap;
@@ -9,8 +10,8 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::blocking::Client;
-use reqwest::header::{ACCEPT_ENCODING, HeaderName};
+use reqwest::blocking::{Body as RequestBody, Client};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderName};
 use reqwest::{Method, Url};
 use rustls::pki_types::ServerName;
 
@@ -20,11 +21,17 @@ use crate::error::Cause;
 use crate::options::Options;
 
 pub(crate) use exchange::{Body, Exchange, Fault, Patience};
+use payload::Departure;
+pub(crate) use payload::Payload;
 use tls::Trust;
 
 /// How long a loopback server may take to say whether it speaks TLS.
 const PROBE: Duration = Duration::from_secs(2);
+/// So much longer may a late answer take.
+const LATE: u32 = 10;
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// The client's own limit for a request with a payload, which knows no waits, only the whole.
+const LONGEST_UPLOAD: Duration = Duration::from_hours(24);
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -35,12 +42,33 @@ pub(crate) struct Request {
     pub(crate) authorization: Option<Authorization>,
     /// A form, as `application/x-www-form-urlencoded`.
     pub(crate) form: Option<Secret>,
+    /// A part of a blob, or a manifest.
+    pub(crate) payload: Option<Payload>,
+    /// When the answer may be expected.
+    pub(crate) answer: Answering,
+}
+
+/// When an answer may be expected, once everything was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answering {
+    /// Soon.
+    Soon,
+    /// When the registry has put what it got where it belongs, which takes some of them minutes.
+    Late,
 }
 
 impl Request {
     /// A request without a login.
     pub(crate) fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, headers: vec![], authorization: None, form: None }
+        Self {
+            method: Method::GET,
+            url,
+            headers: vec![],
+            authorization: None,
+            form: None,
+            payload: None,
+            answer: Answering::Soon,
+        }
     }
 }
 
@@ -103,8 +131,24 @@ impl Transport {
             let media_type = "application/x-www-form-urlencoded";
             builder = builder.header("Content-Type", media_type).body(form.expose().to_owned());
         }
+        let mut patience = self.patience;
+        if request.answer == Answering::Late {
+            patience.stall *= LATE;
+        }
+        let departure = Arc::new(Departure::default());
+        if let Some(payload) = &request.payload {
+            let body = payload.open(&departure).map_err(Fault::Content)?;
+            let body = RequestBody::sized(body, payload.length);
+            builder = builder.body(body);
+        } else if request.form.is_none() && !request.method.is_safe() {
+            // Some servers want to be told that there is nothing.
+            builder = builder.header(CONTENT_LENGTH, 0);
+        }
+        if request.payload.is_some() || request.answer == Answering::Late {
+            builder = builder.timeout(LONGEST_UPLOAD);
+        }
         let request = builder.build().map_err(|error| Fault::SetUp(Cause::of(&error)))?;
-        exchange::exchange(client, request, self.patience)
+        exchange::exchange(client, request, patience, &departure)
     }
 
     fn route(&self, url: &Url) -> Route {

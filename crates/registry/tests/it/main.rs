@@ -9,3 +9,4 @@ mod redirect;
 mod script;
 mod support;
 mod tls;
+mod upload;
