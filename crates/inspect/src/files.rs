@@ -11,7 +11,7 @@ use layer_format::listing::{Inode, Item, Tree};
 use serde_json::{Map, Value, json};
 
 use crate::opened::Opened;
-use crate::{Form, time, write_array};
+use crate::{Form, write_array};
 
 /// Takes all layers into one tree: those of the store from their listings, as far as it has them.
 pub(crate) fn read(opened: &mut Opened, progress: &Progress) -> anyhow::Result<Tree> {
@@ -88,7 +88,7 @@ fn line(item: &Item<'_>, first: Option<&EntryPath>) -> String {
         (_, Some(first)) => format!(" link to {first}"),
         _ => String::new(),
     };
-    let (mode, mtime) = (mode_text(kind, *mode), time::to_second(*mtime));
+    let (mode, mtime) = (mode_text(kind, *mode), mtime.to_second());
     format!("{mode} {owner:>9} {size:>10} {mtime} {layer:>3} {}{link}", item.path)
 }
 
@@ -102,7 +102,7 @@ fn json(item: &Item<'_>, first: Option<&EntryPath>, diff_ids: &[DiffId]) -> Valu
     put("mode", format!("{:04o}", inode.mode).into());
     put("uid", inode.uid.into());
     put("gid", inode.gid.into());
-    put("mtime", time::exactly(inode.mtime).into());
+    put("mtime", inode.mtime.to_nanosecond().into());
     put("layer", item.layer.map(|layer| layer + 1).into());
     put("diffId", json!(item.layer.and_then(|layer| diff_ids.get(layer))));
     match &inode.kind {

@@ -6,7 +6,6 @@ mod files;
 mod history;
 mod layers;
 mod opened;
-mod time;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -7,6 +7,11 @@
 //! Programs that unpack layers pass over it, as over the commit that `git archive` writes there. Other words would be a
 //! stranger's comment to older programs, so the text never changes.
 
+use std::io::{self, Cursor, Read};
+
+use super::blocks::BLOCK;
+use super::header::Header;
+use super::pax;
 use crate::digest::Digest;
 use crate::error::Error;
 
@@ -26,9 +31,72 @@ pub fn comment_base(comment: &[u8]) -> Result<Option<Digest>, Error> {
     String::from_utf8_lossy(digest).parse().map(Some)
 }
 
+/// Takes the base off the front of a layer's tar, and gives it with the rest: that is then the same layer whatever it was
+/// taken against. A global header that says anything else besides stays where it is.
+///
+/// # Errors
+/// [`Error::MalformedDigest`] where a base is named by no digest.
+pub fn strip_base<R: Read>(mut layer: R) -> Result<(Option<Digest>, impl Read + use<R>), Error> {
+    let mut start = Vec::with_capacity(2 * BLOCK);
+    read_block(&mut layer, &mut start)?;
+    let n_records = global_size(&start);
+    let base = match n_records {
+        Some(n) => {
+            read_block(&mut layer, &mut start)?;
+            let records = start.get(BLOCK..BLOCK + n).filter(|_| start.len() == 2 * BLOCK);
+            let comment = records.and_then(pax::only_comment);
+            comment.map(comment_base).transpose()?.flatten()
+        }
+        None => None,
+    };
+    if base.is_some() {
+        start.clear();
+    }
+    Ok((base, Cursor::new(start).chain(layer)))
+}
+
+/// The size of a global header's records; `None` for any other member, and for more than the base needs.
+fn global_size(start: &[u8]) -> Option<usize> {
+    let header = Header::parse(start.try_into().ok()?).ok()?;
+    let size = header.size().ok().filter(|_| header.typeflag() == b'g')?;
+    usize::try_from(size).ok().filter(|size| (1..=BLOCK).contains(size))
+}
+
+fn read_block(layer: &mut impl Read, start: &mut Vec<u8>) -> Result<(), Error> {
+    let reading = |source: io::Error| Error::io("reading a layer", source);
+    layer.take(BLOCK as u64).read_to_end(start).map(drop).map_err(reading)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::Writer;
     use super::*;
+
+    fn strip(layer: &[u8]) -> Result<(Option<Digest>, Vec<u8>), Error> {
+        let (base, mut rest) = strip_base(layer)?;
+        let mut bytes = vec![];
+        rest.read_to_end(&mut bytes).unwrap();
+        Ok((base, bytes))
+    }
+
+    fn with_comment(comment: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::new(vec![]);
+        writer.write_comment(comment).unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn only_our_own_comment_is_taken_off() {
+        let manifest = Digest::of(b"manifest");
+        let end = [0; 2 * BLOCK];
+        let ours = with_comment(base_comment(&manifest).as_bytes());
+        assert_eq!(strip(&ours).unwrap(), (Some(manifest), end.to_vec()));
+        let git = with_comment(b"a83f1ed8c1bd");
+        for layer in [&git[..], &end, &ours[..900], &ours[..300], b"", b"garbage"] {
+            assert_eq!(strip(layer).unwrap(), (None, layer.to_vec()));
+        }
+        assert!(strip(&with_comment(b"strata base nginx")).is_err());
+    }
 
     #[test]
     fn a_base_reads_back_as_written() {

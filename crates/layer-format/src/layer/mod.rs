@@ -13,6 +13,7 @@
 
 mod base;
 mod blocks;
+mod date;
 mod entry;
 mod header;
 mod path;
@@ -23,7 +24,7 @@ mod sparse;
 mod whiteout;
 mod writer;
 
-pub use base::{base_comment, comment_base};
+pub use base::{base_comment, comment_base, strip_base};
 pub use entry::{Change, Entry, EntryKind, Timestamp};
 pub use path::{EntryPath, escape};
 pub use reader::Reader;

@@ -94,6 +94,15 @@ pub(super) fn comment(text: &[u8]) -> Result<Option<&[u8]>, Error> {
     Ok(comment)
 }
 
+/// The comment in the content of a `g` member that has nothing else.
+pub(super) fn only_comment(text: &[u8]) -> Option<&[u8]> {
+    let mut records = records(text);
+    match (records.next(), records.next()) {
+        (Some(Ok((b"comment", value))), None) => Some(value),
+        _ => None,
+    }
+}
+
 /// Appends a record. The key has neither `=` nor NUL.
 pub(super) fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;

@@ -92,7 +92,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Whether both blocks of the archive's end were there.
-    pub(crate) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.blocks.is_whole()
     }
 

@@ -1,25 +1,27 @@
-//! Moments as text.
+//! Moments as text, which configs and listings have.
 
-use layer_format::layer::Timestamp;
+use super::entry::Timestamp;
 
 const DAY: i64 = 86_400;
 
-/// RFC 3339 in UTC, to the second.
-pub(crate) fn to_second(time: Timestamp) -> String {
-    let (days, second) = (time.seconds.div_euclid(DAY), time.seconds.rem_euclid(DAY));
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// RFC 3339 in UTC, with as many digits of the second as there are.
-pub(crate) fn exactly(time: Timestamp) -> String {
-    let text = to_second(time);
-    if time.nanos == 0 {
-        return text;
+impl Timestamp {
+    /// RFC 3339 in UTC, to the second.
+    pub fn to_second(self) -> String {
+        let (days, second) = (self.seconds.div_euclid(DAY), self.seconds.rem_euclid(DAY));
+        let (year, month, day) = date(days);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
-    let fraction = format!("{:09}", time.nanos);
-    format!("{}.{}Z", text.trim_end_matches('Z'), fraction.trim_end_matches('0'))
+
+    /// RFC 3339 in UTC, with as many digits of the second as there are.
+    pub fn to_nanosecond(self) -> String {
+        let text = self.to_second();
+        if self.nanos == 0 {
+            return text;
+        }
+        let fraction = format!("{:09}", self.nanos);
+        format!("{}.{}Z", text.trim_end_matches('Z'), fraction.trim_end_matches('0'))
+    }
 }
 
 /// The day of the Gregorian calendar, given the days since 1970: in years that begin in March, a leap day comes last.
@@ -44,7 +46,7 @@ mod tests {
 
     #[track_caller]
     fn check(seconds: i64, nanos: u32, expected: &str) {
-        assert_eq!(exactly(Timestamp { seconds, nanos }), expected);
+        assert_eq!(Timestamp { seconds, nanos }.to_nanosecond(), expected);
     }
 
     #[test]
@@ -56,7 +58,7 @@ mod tests {
         check(4_102_444_800, 0, "2100-01-01T00:00:00Z");
         check(-62_135_596_800, 0, "0001-01-01T00:00:00Z");
         check(253_402_300_800, 0, "10000-01-01T00:00:00Z");
-        to_second(Timestamp { seconds: i64::MAX, nanos: 0 });
-        to_second(Timestamp { seconds: i64::MIN, nanos: 0 });
+        Timestamp { seconds: i64::MAX, nanos: 0 }.to_second();
+        Timestamp { seconds: i64::MIN, nanos: 0 }.to_second();
     }
 }
