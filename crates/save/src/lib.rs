@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::{Failure, Io, NamedOutput, Progress};
-use layer_format::stream::{Half, Heads, Image, Writer};
+use cli::{Io, NamedOutput, Progress};
+use layer_format::stream::{Half, Heads, Writer};
 use layer_format::{Descriptor, Platform, trouble_of};
 use store::Store;
 
@@ -86,7 +86,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut writer = Writer::begin(output, &heads, thin.as_ref(), half)?;
     for image in &chosen.images {
         if half != Some(Half::Docker) {
-            documents(image, &mut writer)?;
+            writer.documents(image)?;
         }
         for blob in image.blobs().filter(|blob| !left_out.contains(&blob.digest)) {
             saving.blob(blob, &mut writer)?;
@@ -112,17 +112,6 @@ fn half(args: &Args) -> anyhow::Result<Option<Half>> {
     }
 }
 
-/// Indexes and manifests.
-fn documents(image: &Image, writer: &mut Writer<NamedOutput<'_>>) -> anyhow::Result<()> {
-    for index in &image.indexes {
-        writer.document(&index.raw, index.descriptor().digest)?;
-    }
-    for manifest in &image.manifests {
-        writer.document(&manifest.raw, manifest.descriptor().digest)?;
-    }
-    Ok(())
-}
-
 /// What goes into the stream, from the store.
 struct Saving<'a> {
     store: &'a Store,
@@ -142,16 +131,11 @@ impl Saving<'_> {
             return Ok(());
         }
         let task = self.progress.task(blob.digest.short(), Some(blob.size));
-        let gone = || Failure::new(cli::Code::NotFound, "has vanished from the store");
-        let short = || format!("blob {}", blob.digest);
-        let file = self.store.blob(&blob.digest)?.ok_or_else(gone).with_context(short)?;
-        if file.metadata().with_context(short)?.len() != blob.size {
-            return Err(gone()).with_context(short);
-        }
+        let file = self.store.whole_blob(blob)?;
         task.state("Saving");
         let sent =
             writer.blob_by(blob, |output| output.send(&file, blob.size, &mut |n| task.advance(n)));
-        sent.with_context(short)?;
+        sent.with_context(|| format!("blob {}", blob.digest))?;
         task.done("Saved");
         self.n_blobs += 1;
         self.bytes += blob.size;

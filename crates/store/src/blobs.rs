@@ -26,6 +26,19 @@ impl Store {
         Ok(metadata.is_file().then_some(file))
     }
 
+    /// Opens a blob that must be there, with the descriptor's size.
+    pub fn whole_blob(&self, blob: &Descriptor) -> Result<File> {
+        let missing = Error::MissingBlob { digest: blob.digest };
+        let file = self.blob(&blob.digest)?.ok_or(missing)?;
+        let metadata = file.metadata();
+        let found = metadata.map_err(Error::io("looking at", &self.blob_path(&blob.digest)))?.len();
+        if found == blob.size {
+            return Ok(file);
+        }
+        let (digest, expected) = (blob.digest, blob.size);
+        Err(layer_format::Error::SizeMismatch { digest, expected, found }.into())
+    }
+
     /// Whether a blob is there, with this size. To rely on it, ask a [`Lease`](crate::Lease).
     pub fn has(&self, digest: &Digest, size: u64) -> bool {
         fs::metadata(self.blob_path(digest)).is_ok_and(|it| it.is_file() && it.len() == size)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
-use super::{END, Heads, OCI_LAYOUT, Thin, USER_NAME};
+use super::{END, Heads, Image, OCI_LAYOUT, Thin, USER_NAME};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -65,6 +65,17 @@ impl<W: Write> Writer<W> {
     /// Writes a document, unless it is in the stream already.
     pub fn document(&mut self, content: &[u8], digest: Digest) -> Result<(), Error> {
         if self.written.insert(digest) { self.member(&digest.blob_path(), content) } else { Ok(()) }
+    }
+
+    /// Writes the documents of an image, those excepted that are in the stream already: its indexes, then its manifests.
+    pub fn documents(&mut self, image: &Image) -> Result<(), Error> {
+        for index in &image.indexes {
+            self.document(&index.raw, index.descriptor().digest)?;
+        }
+        for manifest in &image.manifests {
+            self.document(&manifest.raw, manifest.descriptor().digest)?;
+        }
+        Ok(())
     }
 
     /// Writes a blob as `reader` gives it, unless it is in the stream already, when nothing is read.
