@@ -76,7 +76,7 @@ pub fn error(name: &str, error: &anyhow::Error) -> String {
                 hints.push(hint);
             }
         }
-        let text = clean(&describe(link)).into_owned();
+        let text = shorten(clean(&describe(link)).into_owned());
         let said = failure.is_some_and(Failure::is_mute) || text.is_empty();
         if !said && !texts.last().is_some_and(|last| ends_with_cause(last, &text)) {
             texts.push(text);
@@ -126,6 +126,17 @@ pub(crate) fn hook_panics(name: &str) {
         let text = format!("{name}: internal error: {}", clean(&format!("{what} ({place})")));
         write(&lines(&text, &["this is a mistake in the program, please report it"]));
     }));
+}
+
+/// Leaves out the middle of a text that is longer than anyone reads.
+fn shorten(text: String) -> String {
+    const MOST: usize = 4000;
+    if text.len() <= MOST {
+        return text;
+    }
+    let end = text.floor_char_boundary(MOST / 2);
+    let start = text.ceil_char_boundary(text.len() - MOST / 4);
+    format!("{}…{}", &text[..end], &text[start..])
 }
 
 fn lines(first: &str, hints: &[&str]) -> String {
@@ -244,6 +255,13 @@ mod tests {
         }
         assert!(matches!(clean("usr/bin/su"), Cow::Borrowed(_)));
         check(anyhow!("evil\n\x1b]0;x"), "pull: evil\\n\\x1b]0;x\n");
+    }
+
+    #[test]
+    fn a_name_of_a_megabyte_is_no_line_of_a_megabyte() {
+        let text = error("unpack", &anyhow!("entry {}: not there", "ü".repeat(1 << 19)));
+        assert!(text.len() < 5000 && text.starts_with("unpack: entry üü"), "{}", text.len());
+        assert!(text.contains("ü…ü") && text.ends_with("ü: not there\n"));
     }
 
     #[test]
