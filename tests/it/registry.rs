@@ -346,3 +346,20 @@ fn what_a_registry_says_is_shown_without_what_a_terminal_would_obey() {
     let output = place.sh("pull --no-stream NAME");
     assert_no_control(output.success());
 }
+
+#[test]
+fn an_index_that_lists_another_many_times_is_asked_for_once() {
+    let mut index = kit::Index::new().image(&Image::new());
+    for _ in 0..4 {
+        let below = index;
+        index = (0..10).fold(kit::Index::new(), |index, _| index.nested(&below));
+    }
+    let registry = Registry::start();
+    registry.add("app:1", &index);
+    let sandbox = Sandbox::new();
+    let name = registry.name("app:1");
+    sandbox.command("pull").args(["--no-stream", "--all-platforms", &name]).run().success();
+    let requests = registry.requests();
+    let n_documents = requests.iter().filter(|it| it.path.contains("/manifests/")).count();
+    assert_eq!(n_documents, 6, "{}", registry.log());
+}

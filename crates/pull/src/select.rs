@@ -1,5 +1,7 @@
 //! What belongs to an image: from a name to manifests, configs and layers.
 
+use std::collections::HashSet;
+
 use layer_format::stream::Image;
 use layer_format::{
     Config, Descriptor, Digest, Document, Error, Index, Manifest, Platform, Reference, media_type,
@@ -74,7 +76,10 @@ pub(crate) fn resolve(
     match (document, choice) {
         (Document::Manifest(manifest), _) => image.manifests.push(manifest),
         (Document::Index(index), Choice::All) => {
-            collect(index, repository, &mut image, DEPTH_LIMIT)?;
+            let seen = HashSet::from([digest]);
+            let mut collecting = Collecting { repository, seen, image };
+            collecting.collect(index, DEPTH_LIMIT)?;
+            image = collecting.image;
         }
         (Document::Index(index), Choice::One(platform)) => {
             chosen_from = Some(digest);
@@ -91,28 +96,30 @@ pub(crate) fn resolve(
     Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs })
 }
 
-/// Everything below an index, each document once.
-fn collect(
-    index: Index,
-    repository: &Repository,
-    image: &mut Image,
-    depth: usize,
-) -> anyhow::Result<()> {
-    let entries = index.manifests.clone();
-    image.indexes.push(index);
-    for entry in entries {
-        let is_known =
-            image.manifests.iter().any(|manifest| manifest.descriptor().digest == entry.digest);
-        if is_known {
-            continue;
+/// What is below an index.
+struct Collecting<'a> {
+    repository: &'a Repository,
+    seen: HashSet<Digest>,
+    image: Image,
+}
+
+impl Collecting<'_> {
+    /// Takes in everything below an index, each document once.
+    fn collect(&mut self, index: Index, depth: usize) -> anyhow::Result<()> {
+        let entries = index.manifests.clone();
+        self.image.indexes.push(index);
+        for entry in entries {
+            if !self.seen.insert(entry.digest) {
+                continue;
+            }
+            match child(self.repository, &entry)? {
+                Document::Manifest(manifest) => self.image.manifests.push(manifest),
+                Document::Index(_) if depth == 0 => return Err(too_deep().into()),
+                Document::Index(index) => self.collect(index, depth - 1)?,
+            }
         }
-        match child(repository, &entry)? {
-            Document::Manifest(manifest) => image.manifests.push(manifest),
-            Document::Index(_) if depth == 0 => return Err(too_deep().into()),
-            Document::Index(index) => collect(index, repository, image, depth - 1)?,
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The manifest of an index that fits a platform best.
