@@ -297,3 +297,87 @@ fn names_of_an_archive_are_shown_without_what_a_terminal_would_obey() {
     refused("path", &docker(|list| list[0]["Layers"][0] = json!(evil)), 4);
     refused("config", &docker(|list| list[0]["Config"] = json!(evil)), 4);
 }
+
+/// Refused by `unpack` in both ways, and by `load`, which keeps nothing.
+#[track_caller]
+fn refused_by_all(name: &str, bytes: &[u8]) {
+    refused(name, bytes, 4);
+    let sandbox = place();
+    let output = sandbox.command("load").input(bytes).run();
+    assert_one_line(output.fails_with(4), "load");
+    let images = sandbox.command("images").run();
+    assert_eq!(images.success().stdout.split(|&byte| byte == b'\n').count(), 2, "{name}");
+}
+
+#[test]
+fn archives_of_nothing_but_names_are_refused() {
+    let long = "x".repeat(200);
+    let name = |n: u32| format!("{long}/{long}/{long}/{long}/{long}/{long}/{long}/{n}");
+    let members = (0..21_000).fold(Layer::new(), |layer, n| layer.file(name(n), ""));
+    let links = (0..19_000).fold(Layer::new(), |layer, n| layer.symlink(format!("{n}"), name(n)));
+    for layer in [members, links] {
+        let output = refused("members", &layer.tar(), 4);
+        assert!(output.stderr.contains("the list of the archive's members"), "{}", output.text());
+    }
+}
+
+#[test]
+fn one_large_image_under_hundreds_of_names_is_refused() {
+    let image = small("x").set_manifest("/annotations", json!({ "x": "y".repeat(200_000) }));
+    let named = |name: &str| {
+        let mut entry = image.descriptor();
+        entry["annotations"] = json!({ "io.containerd.image.name": name });
+        entry
+    };
+    let entries: Vec<_> = (0..350).map(|n| named(&format!("docker.io/library/x:{n}"))).collect();
+    let index = json!({ "schemaVersion": 2, "manifests": entries }).to_string();
+    let bytes = with_index(&image, index.as_bytes());
+    let sandbox = place();
+    let output = sandbox.command("load").input(bytes).run();
+    assert_one_line(output.fails_with(4), "load");
+    assert!(output.stderr.contains("describes the archive's images"), "{}", output.text());
+}
+
+#[test]
+fn an_index_that_lists_another_many_times_is_read_once() {
+    let image = small("x");
+    let document = |entries: Vec<Value>| {
+        json!({ "schemaVersion": 2, "manifests": entries }).to_string().into_bytes()
+    };
+    let entry = |raw: &[u8]| {
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        json!({ "mediaType": media_type, "digest": digest(raw), "size": raw.len() })
+    };
+    let inner = document(vec![image.descriptor(); 5000]);
+    let outer = document(vec![entry(&inner); 5000]);
+    let index = document(vec![entry(&outer)]);
+    let mut members: Vec<(String, Vec<u8>)> =
+        vec![("oci-layout".to_owned(), LAYOUT.to_vec()), ("index.json".to_owned(), index)];
+    let path = |digest: &str| format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"));
+    members.extend([&outer, &inner].map(|raw| (path(&digest(raw)), raw.clone())));
+    members.extend(image.blobs().into_iter().map(|blob| (path(&blob.digest), blob.bytes)));
+    let members: Vec<_> = members.iter().map(|(name, raw)| (name.as_str(), &raw[..])).collect();
+    let sandbox = place();
+    sandbox.write("in", archive::archive(&members));
+    pipeline::sh(&sandbox, "cat in | unpack a && unpack b < in && load in").success();
+    assert_eq!(sandbox.read("b/etc/motd"), b"x");
+}
+
+#[test]
+fn documents_of_nothing_but_small_values_are_refused() {
+    let items = format!("[{}]", vec!["0"; 600_000].join(","));
+    let text = json!({ "schemaVersion": 2, "manifests": [small("x").descriptor()] }).to_string();
+    let more = format!("{},\"zz\":{items}}}", text.trim_end_matches('}'));
+    refused_by_all("index.json", &with_index(&small("x"), more.as_bytes()));
+    let list =
+        format!(r#"[{{"Config":"c","Layers":[],"RepoTags":[{}""]}}]"#, "\"\",".repeat(600_000));
+    refused_by_all("manifest.json", &archive::archive(&[("manifest.json", list.as_bytes())]));
+}
+
+#[test]
+fn of_thousands_of_images_the_first_are_shown() {
+    let entry = |n: u32| json!({ "digest": digest(&n.to_be_bytes()), "size": 4 });
+    let index = json!({ "manifests": (0..3000).map(entry).collect::<Vec<_>>() }).to_string();
+    let output = refused("names", &with_index(&small("x"), index.as_bytes()), 2);
+    assert!(output.stderr.len() < 3000 && output.stderr.contains(" and 2980 more"));
+}

@@ -97,6 +97,27 @@ impl Descriptor {
         self.annotations.get(key).map(String::as_str)
     }
 
+    /// Whether this entry of a layout or an archive may be an image, or an index of some: no attestation, no artifact, nor
+    /// whatever else may stand beside images.
+    pub fn is_image(&self) -> bool {
+        const TYPES: [&str; 5] = [
+            "",
+            media_type::OCI_MANIFEST,
+            media_type::OCI_INDEX,
+            media_type::DOCKER_MANIFEST,
+            media_type::DOCKER_INDEX,
+        ];
+        TYPES.contains(&self.media_type.as_str()) && !self.is_attestation() && !self.is_artifact()
+    }
+
+    /// Whether this entry points at something other than an image. Of an image it may say the config's type (image-spec,
+    /// descriptor.md, "artifactType").
+    fn is_artifact(&self) -> bool {
+        const NONE: [&str; 3] = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
+        let artifact_type = self.other.get("artifactType").filter(|value| !value.is_null());
+        artifact_type.is_some_and(|value| value.as_str().is_none_or(|text| !NONE.contains(&text)))
+    }
+
     /// Whether this entry of an index speaks about an image (provenance, SBOM) and is none.
     pub fn is_attestation(&self) -> bool {
         let is_unknown =
@@ -132,6 +153,21 @@ mod tests {
         let descriptor: Descriptor = serde_json::from_str(text).unwrap();
         assert_eq!(descriptor.digest, Digest::of(b""));
         assert!(serde_json::to_string(&descriptor).unwrap().contains(r#""artifactType":"a/b""#));
+    }
+
+    #[test]
+    fn an_entry_of_its_configs_type_is_an_image() {
+        let mut entry = Descriptor::of(media_type::OCI_MANIFEST, b"");
+        for (artifact_type, expected) in [
+            (serde_json::Value::Null, true),
+            ("".into(), true),
+            (media_type::OCI_CONFIG.into(), true),
+            ("application/vnd.example.signature".into(), false),
+            (5.into(), false),
+        ] {
+            entry.other.insert("artifactType".to_owned(), artifact_type);
+            assert_eq!(entry.is_image(), expected, "{:?}", entry.other);
+        }
     }
 
     #[test]

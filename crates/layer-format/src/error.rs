@@ -1,5 +1,6 @@
 //! Everything that can be wrong with the bytes of an image.
 
+use std::collections::HashSet;
 use std::io;
 
 use crate::digest::Digest;
@@ -110,13 +111,13 @@ pub enum Error {
         what: String,
     },
     /// More than one image where one is meant.
-    #[error("several images in this archive: {}", names.join(", "))]
+    #[error("several images in this archive: {}", some(names))]
     Ambiguous {
         /// What there is to choose from.
         names: Vec<String>,
     },
     /// No image for the wanted platform.
-    #[error("no image for platform {wanted}; there is {}", present.join(", "))]
+    #[error("no image for platform {wanted}; there is {}", some(present))]
     NoPlatform {
         /// What was asked for.
         wanted: String,
@@ -144,6 +145,19 @@ impl Error {
     }
 }
 
+/// A list as it is shown: each once, and of very many the first.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut seen = HashSet::new();
+    let names: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| seen.insert(*name)).collect();
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().checked_sub(SHOWN) {
+        None | Some(0) => shown,
+        Some(n) => format!("{shown} and {n} more"),
+    }
+}
+
 impl From<Error> for io::Error {
     /// For readers: the error travels inside the `io::Error` and [`Error::io`] takes it out again.
     fn from(error: Error) -> Self {
@@ -165,5 +179,19 @@ impl Troubled for Error {
             Self::Io { .. } => Trouble::Failed,
             _ => Trouble::Untrusted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_names_the_first_are_shown() {
+        let names = |n: usize| (0..n).map(|n| n.to_string()).collect::<Vec<_>>();
+        assert_eq!(some(&names(3)), "0, 1, 2");
+        assert_eq!(some(&[names(3), names(3)].concat()), "0, 1, 2");
+        assert!(some(&names(20)).ends_with("18, 19"));
+        assert!(some(&names(100_000)).ends_with("18, 19 and 99980 more"));
     }
 }

@@ -18,6 +18,9 @@ use crate::platform::Platform;
 /// The most bytes that a manifest, an index or a config may have. Registries refuse manifests beyond 4 MiB.
 pub const DOCUMENT_LIMIT: u64 = 4 << 20;
 
+/// The most values that a document may hold: a text of two bytes a value takes up to a hundred times that in memory.
+const VALUES_LIMIT: usize = 1 << 19;
+
 /// Reads a document into memory, refusing one beyond `limit` without reading it all.
 pub fn read_document(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
@@ -188,6 +191,9 @@ pub struct Config {
 /// The layers of a config.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct RootFs {
+    /// `layers`; the spec knows no other type.
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
+    pub kind: String,
     /// The layers' uncompressed digests, base first.
     #[serde(default, deserialize_with = "null_is_default")]
     pub diff_ids: Vec<DiffId>,
@@ -217,6 +223,10 @@ impl Config {
     /// Reads a config.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let mut config: Self = from_json("config", &raw)?;
+        if !matches!(config.rootfs.kind.as_str(), "" | "layers") {
+            let reason = "its root file system is of a type that nobody knows";
+            return Err(Error::Malformed { what: "config".to_owned(), reason });
+        }
         config.raw = raw;
         Ok(config)
     }
@@ -240,12 +250,35 @@ fn or_default<'a>(media_type: &'a str, default: &'a str) -> &'a str {
     if media_type.is_empty() { default } else { media_type }
 }
 
-/// Parses JSON; nesting beyond 128 levels is refused by the parser.
+/// Parses JSON; nesting beyond 128 levels is refused by the parser, and more values than [`VALUES_LIMIT`] here.
 pub(crate) fn from_json<'a, T: Deserialize<'a>>(
     what: &'static str,
     raw: &'a [u8],
 ) -> Result<T, Error> {
+    if n_values(raw) > VALUES_LIMIT {
+        let reason = "holds more values than anyone needs";
+        return Err(Error::Malformed { what: what.to_owned(), reason });
+    }
     serde_json::from_slice(raw).map_err(|source| Error::MalformedJson { what, source })
+}
+
+/// How many values a JSON text holds at most: what begins a list or an object, and what a comma precedes.
+fn n_values(raw: &[u8]) -> usize {
+    if raw.len() <= VALUES_LIMIT {
+        return raw.len();
+    }
+    let mut n = 0;
+    let (mut is_text, mut is_escaped) = (false, false);
+    for &byte in raw {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' if !is_text => n += 1,
+            _ => {}
+        }
+    }
+    n
 }
 
 #[cfg(test)]
@@ -291,8 +324,21 @@ mod tests {
         let config = config.unwrap();
         assert!(config.check_layers(0).is_ok() && config.check_layers(1).is_err());
         assert_eq!(config.platform.to_string(), "linux/amd64");
+        assert!(Config::parse(br#"{"rootfs":{"type":"base+layers"}}"#.to_vec()).is_err());
         let config = Config::parse(br#"{"os":null,"architecture":null,"rootfs":null}"#.to_vec());
         assert!(config.unwrap().diff_ids().is_empty());
+    }
+
+    #[test]
+    fn documents_of_nothing_but_values_are_refused() {
+        let layers = |item: &str, n: usize| {
+            let items = vec![item; n].join(",");
+            parse(&format!(r#"{{"config":{DESCRIPTOR},"layers":[],"x":[{items}]}}"#))
+        };
+        assert!(layers("0", 500_000).is_ok());
+        assert!(layers("0", VALUES_LIMIT + 1).is_err());
+        assert!(layers("{}", VALUES_LIMIT / 2 + 1).is_err());
+        assert!(layers(r#""\"[,{[,{[,{\\\"[,{""#, 100_000).is_ok(), "what is in texts is none");
     }
 
     #[test]

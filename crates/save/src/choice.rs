@@ -78,7 +78,8 @@ fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::R
         }
         let all = image.clone();
         image.manifests.retain(|it| it.parts().all(|part| store.has(&part.digest, part.size)));
-        if !image.manifests.iter().any(|manifest| image.is_runnable(manifest)) {
+        let entries = image.entries();
+        if !image.manifests.iter().any(|manifest| entries.is_runnable(manifest)) {
             return Err(incomplete(&all, store));
         }
     }
@@ -99,7 +100,7 @@ fn check_platform(image: &Image, platforms: &[Platform], store: &Store) -> anyho
     let ([manifest], true) = (&image.manifests[..], image.indexes.is_empty()) else {
         return Ok(());
     };
-    if platforms.is_empty() || !image.is_runnable(manifest) {
+    if platforms.is_empty() || !image.entries().is_runnable(manifest) {
         return Ok(());
     }
     let config = Config::parse(document(&manifest.config, store)?)?;

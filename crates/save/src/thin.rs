@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
-use layer_format::stream::{Image, Thin};
+use layer_format::stream::{Entries, Image, Thin};
 use layer_format::{Config, Descriptor, DiffId, Digest, Error, Manifest};
 use store::{FoundBy, Store};
 
@@ -78,19 +78,17 @@ fn digests(reader: impl Read, found: &mut HashSet<Digest>) -> anyhow::Result<()>
 
 impl Thinned {
     /// What stays behind of these images; nothing if all must travel.
-    pub(crate) fn thin<'a>(
-        self,
-        images: &'a [Image],
-        store: &Store,
-    ) -> Result<Option<Thin>, Error> {
+    pub(crate) fn thin(self, images: &[Image], store: &Store) -> Result<Option<Thin>, Error> {
         if self.has.is_empty() {
             return Ok(None);
         }
         let mut left_out = HashSet::new();
-        let all = |image: &'a Image| std::iter::repeat(image).zip(&image.manifests);
-        for (image, manifest) in images.iter().flat_map(all) {
-            let diff_ids = diff_ids(image, manifest, store)?;
-            self.leave_out(manifest, &diff_ids, &mut left_out);
+        for image in images {
+            let entries = image.entries();
+            for manifest in &image.manifests {
+                let diff_ids = diff_ids(&entries, manifest, store)?;
+                self.leave_out(manifest, &diff_ids, &mut left_out);
+            }
         }
         let is_left_out = |digest: &Digest| left_out.contains(digest);
         let mut config = |config: &Descriptor| document(config, store).map(Some);
@@ -113,8 +111,12 @@ impl Thinned {
     }
 }
 
-fn diff_ids(image: &Image, manifest: &Manifest, store: &Store) -> Result<Vec<DiffId>, Error> {
-    if !image.is_runnable(manifest) {
+fn diff_ids(
+    entries: &Entries<'_>,
+    manifest: &Manifest,
+    store: &Store,
+) -> Result<Vec<DiffId>, Error> {
+    if !entries.is_runnable(manifest) {
         return Ok(vec![]);
     }
     Ok(Config::parse(document(&manifest.config, store)?)?.diff_ids().to_vec())

@@ -9,9 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use layer_format::archive::{self, Archive, Choice, Layer, Spool};
-use layer_format::{
-    Config, Descriptor, Document, Manifest, Platform, Verified, media_type, select,
-};
+use layer_format::{Config, Descriptor, Document, Manifest, Platform, Verified, select};
 
 use crate::Result;
 use crate::error::Error;
@@ -226,7 +224,7 @@ fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Vec<String>
         images.retain(|image| image.digest() == found.image.digest());
         return Ok((found.descriptor, names(&images, found.image.name())));
     }
-    images.retain(|image| is_image(&image.descriptor));
+    images.retain(|image| image.descriptor.is_image());
     let first = images.first().ok_or_else(|| Error::NoImage { path: store.path().to_owned() })?;
     if images.iter().all(|image| image.digest() == first.digest()) {
         return Ok((first.descriptor.clone(), names(&images, first.name())));
@@ -243,18 +241,4 @@ fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Vec<String>
 fn names(images: &[crate::Image], first: Option<&str>) -> Vec<String> {
     let others = images.iter().filter_map(crate::Image::name).filter(|name| Some(*name) != first);
     first.into_iter().chain(others).map(str::to_owned).collect()
-}
-
-/// Leaves out attestations, artifacts and whatever else may stand beside images in a layout.
-fn is_image(entry: &Descriptor) -> bool {
-    const TYPES: [&str; 5] = [
-        "",
-        media_type::OCI_MANIFEST,
-        media_type::OCI_INDEX,
-        media_type::DOCKER_MANIFEST,
-        media_type::DOCKER_INDEX,
-    ];
-    TYPES.contains(&entry.media_type.as_str())
-        && !entry.is_attestation()
-        && !entry.other.contains_key("artifactType")
 }

@@ -82,9 +82,14 @@ impl All {
     }
 
     /// Notes what a blob turned out to be.
-    pub fn came(&mut self, incoming: Incoming, digest: Digest, codec: Codec) {
+    ///
+    /// # Errors
+    /// When there are more members than anyone needs.
+    pub fn came(&mut self, incoming: Incoming, digest: Digest, codec: Codec) -> Result<(), Error> {
+        self.archive.shelf.remember(&incoming.path)?;
         let size = incoming.size;
         self.came.insert(incoming.path, Came { digest, size, codec });
+        Ok(())
     }
 
     /// Checks that the archive was whole, and finds out what is in it. With a platform, of each image that one only.

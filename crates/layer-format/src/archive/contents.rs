@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::docker::Listed;
-use super::oci::is_image;
+use super::docker::{self, Listed};
 use crate::descriptor::{Descriptor, annotation};
 use crate::digest::{DiffId, Digest};
 use crate::error::Error;
-use crate::image::{Config, Document, Index, Manifest};
+use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
 use crate::platform::{Platform, select};
 use crate::reference::Reference;
-use crate::stream::{self, Thin};
+use crate::stream::{self, Entries, Thin};
 
 /// The blobs that an archive brought, or that are there already.
 pub trait Blobs {
@@ -19,6 +18,9 @@ pub trait Blobs {
     /// The verified bytes of a manifest, an index or a config, if it is there.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error>;
 }
+
+/// The most bytes that the documents of all images of an archive may have.
+const DOCUMENTS_LIMIT: u64 = 16 * DOCUMENT_LIMIT;
 
 /// What is in an archive.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Contents {
     pub missing: Vec<Descriptor>,
     /// What a thin stream says about itself.
     pub thin: Option<Thin>,
+    /// How many bytes of documents there are, for each name anew.
+    weight: u64,
 }
 
 /// One name of an archive, or an image without a name.
@@ -67,6 +71,16 @@ pub(super) struct Entry {
 }
 
 impl Contents {
+    pub(super) fn new(thin: Option<Thin>) -> Self {
+        Self { images: vec![], missing: vec![], thin, weight: 0 }
+    }
+
+    /// Counts the bytes of documents: a thousand names for one large image must not take a thousand times its memory.
+    pub(super) fn weigh(&mut self, n_bytes: u64) -> Result<(), Error> {
+        self.weight += n_bytes;
+        check_weight(self.weight)
+    }
+
     /// Finds out what the entries of a layout lead to.
     pub fn of_layout(
         manifests: Vec<Descriptor>,
@@ -88,7 +102,7 @@ impl Contents {
         platform: Option<&Platform>,
         blobs: &mut dyn Blobs,
     ) -> Result<Self, Error> {
-        let mut contents = Self { images: vec![], missing: vec![], thin };
+        let mut contents = Self::new(thin);
         let mut other_platforms = None;
         for entry in entries {
             match contents.find(&entry, platform, blobs) {
@@ -125,6 +139,7 @@ impl Contents {
         let mut lookup = |descriptor: &Descriptor| blobs.document(descriptor);
         let gathered = stream::Image::gather(&entry.root, platforms, &mut lookup)?;
         let Some(image) = gathered else { return Ok(None) };
+        self.weigh(image.n_bytes())?;
         let mut found = Found {
             name: entry.name.clone(),
             root: bare(&entry.root, &image),
@@ -156,7 +171,8 @@ impl Found {
         if self.image.indexes.is_empty() {
             return Ok(());
         }
-        let position = self.image.manifests.iter().position(|it| self.image.is_runnable(it));
+        let entries = self.image.entries();
+        let position = self.image.manifests.iter().position(|it| entries.is_runnable(it));
         let manifest = position.map(|position| self.image.manifests.swap_remove(position));
         let what = || self.root.digest.to_string();
         let manifest = manifest.ok_or_else(|| Error::Malformed {
@@ -176,7 +192,8 @@ impl Found {
         blobs: &mut dyn Blobs,
     ) -> Result<Vec<Descriptor>, Error> {
         let manifests = std::mem::take(&mut self.image.manifests);
-        let needs = manifests.into_iter().map(|manifest| self.need(manifest, blobs));
+        let entries = self.image.entries();
+        let needs = manifests.into_iter().map(|manifest| need(manifest, &entries, blobs));
         let needs: Vec<Need> = needs.collect::<Result<_, _>>()?;
         let is_whole = |need: &Need| need.platform.is_some() && need.missing.is_empty();
         let leaves_out = incomplete == Incomplete::LeaveOut && needs.iter().any(is_whole);
@@ -189,29 +206,6 @@ impl Found {
         }
         Ok(missing)
     }
-
-    fn need(&self, manifest: Manifest, blobs: &mut dyn Blobs) -> Result<Need, Error> {
-        let part = |blob: &Descriptor| Part { blob: blob.clone(), diff_id: None };
-        let mut parts: Vec<Part> = manifest.parts().map(part).collect();
-        let mut platform = None;
-        let mut missing = Vec::new();
-        if self.image.is_runnable(&manifest)
-            && let Some(raw) = blobs.document(&manifest.config)?
-        {
-            let config = Config::parse(raw)?;
-            config.check_layers(manifest.layers.len())?;
-            for (part, diff_id) in parts[1..].iter_mut().zip(config.diff_ids()) {
-                part.diff_id = Some(*diff_id);
-            }
-            platform = Some(config.platform);
-        }
-        for part in &parts {
-            if !blobs.has(&part.blob)? {
-                missing.push(part.blob.clone());
-            }
-        }
-        Ok(Need { manifest, platform, parts, missing })
-    }
 }
 
 /// What a manifest needs.
@@ -220,6 +214,38 @@ struct Need {
     platform: Option<Platform>,
     parts: Vec<Part>,
     missing: Vec<Descriptor>,
+}
+
+fn need(manifest: Manifest, entries: &Entries<'_>, blobs: &mut dyn Blobs) -> Result<Need, Error> {
+    let part = |blob: &Descriptor| Part { blob: blob.clone(), diff_id: None };
+    let mut parts: Vec<Part> = manifest.parts().map(part).collect();
+    let mut platform = None;
+    let mut missing = Vec::new();
+    if entries.is_runnable(&manifest)
+        && let Some(raw) = blobs.document(&manifest.config)?
+    {
+        let config = Config::parse(raw)?;
+        config.check_layers(manifest.layers.len())?;
+        for (part, diff_id) in parts[1..].iter_mut().zip(config.diff_ids()) {
+            part.diff_id = Some(*diff_id);
+        }
+        platform = Some(config.platform);
+    }
+    for part in &parts {
+        if !blobs.has(&part.blob)? {
+            missing.push(part.blob.clone());
+        }
+    }
+    Ok(Need { manifest, platform, parts, missing })
+}
+
+/// Refuses more documents than anyone needs.
+pub(super) fn check_weight(n_bytes: u64) -> Result<(), Error> {
+    if n_bytes > DOCUMENTS_LIMIT {
+        let what = "all that describes the archive's images".to_owned();
+        return Err(Error::TooLarge { what, limit: DOCUMENTS_LIMIT });
+    }
+    Ok(())
 }
 
 /// What to do about images of an index that lack something, where others don't.
@@ -247,10 +273,11 @@ pub(super) fn entries(
     blobs: &mut dyn Blobs,
 ) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
-    for root in index.manifests.into_iter().filter(is_image) {
+    let mut names = DockerNames::of(listed.unwrap_or_default());
+    for root in index.manifests.into_iter().filter(Descriptor::is_image) {
         let names = match root.annotation(annotation::IMAGE_NAME) {
             Some(name) => vec![Some(parse_name(name)?)],
-            None => match docker_names(&root, listed.unwrap_or_default(), blobs)? {
+            None => match names.take(&root, blobs)? {
                 names if names.is_empty() => vec![ref_name(&root)?],
                 names => names.into_iter().map(Some).collect(),
             },
@@ -261,20 +288,33 @@ pub(super) fn entries(
     Ok(entries)
 }
 
-/// The name that `manifest.json` has for the image of an entry.
-fn docker_names(
-    root: &Descriptor,
-    listed: &[Listed],
-    blobs: &mut dyn Blobs,
-) -> Result<Vec<Reference>, Error> {
-    if listed.is_empty() {
-        return Ok(vec![]);
+/// The names that `manifest.json` has, by the digests of the configs.
+struct DockerNames<'a> {
+    by_config: HashMap<Digest, Vec<&'a String>>,
+    seen: HashSet<Digest>,
+}
+
+impl<'a> DockerNames<'a> {
+    fn of(listed: &'a [Listed]) -> Self {
+        let mut by_config: HashMap<_, Vec<_>> = HashMap::new();
+        for image in listed {
+            if let Some(config) = docker::config_digest(&image.config) {
+                by_config.entry(config).or_default().extend(&image.repo_tags);
+            }
+        }
+        Self { by_config, seen: HashSet::new() }
     }
-    let Some(raw) = blobs.document(root)? else { return Ok(vec![]) };
-    let Document::Manifest(manifest) = Document::parse(raw)? else { return Ok(vec![]) };
-    let id = manifest.config.digest.hex();
-    let same = listed.iter().filter(|image| image.config.contains(&id));
-    same.flat_map(|image| &image.repo_tags).map(|tag| parse_name(tag)).collect()
+
+    /// The names for the image of an entry; to the first entry of several.
+    fn take(&mut self, root: &Descriptor, blobs: &mut dyn Blobs) -> Result<Vec<Reference>, Error> {
+        if self.by_config.is_empty() || !self.seen.insert(root.digest) {
+            return Ok(vec![]);
+        }
+        let Some(raw) = blobs.document(root)? else { return Ok(vec![]) };
+        let Document::Manifest(manifest) = Document::parse(raw)? else { return Ok(vec![]) };
+        let tags = self.by_config.get(&manifest.config.digest).into_iter().flatten();
+        tags.map(|tag| parse_name(tag)).collect()
+    }
 }
 
 /// What other tools put there may be anything. It is a name for us if it can be pulled and is more than a tag alone.

@@ -11,6 +11,9 @@ use crate::error::Error;
 use crate::image::{Config, from_json};
 use crate::layer::EntryPath;
 
+/// How many images of a list may be one image for several platforms.
+const MAX_PLATFORMS: usize = 100;
+
 /// One image of the list; paths are the archive's members.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -89,7 +92,7 @@ fn candidates<'a>(images: &'a [Listed], choice: &Choice) -> Result<Vec<&'a Liste
         if is_one {
             return Ok(vec![first]);
         }
-        if choice.platform.is_some() && n_named <= 1 {
+        if choice.platform.is_some() && n_named <= 1 && images.len() <= MAX_PLATFORMS {
             return Ok(images.iter().collect());
         }
         return Err(Error::Ambiguous { names: images.iter().map(show).collect() });
@@ -109,11 +112,16 @@ fn show(image: &Listed) -> String {
     crate::layer::escape(image.repo_tags.first().unwrap_or(&image.config).as_bytes())
 }
 
-/// A config whose name is its digest, which it mostly is, must have that digest.
-pub(super) fn check_name(path: &str, raw: &[u8]) -> Result<(), Error> {
+/// The digest that a config's name says it has, which it mostly does.
+pub(super) fn config_digest(path: &str) -> Option<Digest> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let hex = name.trim_start_matches("sha256:").trim_end_matches(".json");
-    let Ok(expected) = format!("sha256:{hex}").parse::<Digest>() else { return Ok(()) };
+    format!("sha256:{hex}").parse().ok()
+}
+
+/// A config whose name is a digest must have that digest.
+pub(super) fn check_name(path: &str, raw: &[u8]) -> Result<(), Error> {
+    let Some(expected) = config_digest(path) else { return Ok(()) };
     let found = Digest::of(raw);
     if found == expected {
         return Ok(());

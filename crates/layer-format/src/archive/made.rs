@@ -32,7 +32,7 @@ pub(super) fn images(
     platform: Option<&Platform>,
     blobs: &mut dyn Blobs,
 ) -> Result<Contents, Error> {
-    let mut contents = Contents { images: vec![], missing: vec![], thin: None };
+    let mut contents = Contents::new(None);
     let mut other_platforms = None;
     for listed in listed {
         let came = |path: &str| -> Result<Came, Error> {
@@ -49,6 +49,7 @@ pub(super) fn images(
             what: crate::layer::escape(listed.config.as_bytes()),
             reason: "is no config",
         })?;
+        contents.weigh(config.size)?;
         check_name(&listed.config, &raw)?;
         let found = Config::parse(raw)?;
         found.check_layers(listed.layers.len())?;
@@ -75,6 +76,7 @@ impl Contents {
         let names: Vec<_> = names.collect::<Result<_, _>>()?;
         let names = if names.is_empty() { vec![None] } else { names };
         for name in names {
+            self.weigh(manifest.raw.len() as u64)?;
             let image = stream::Image { indexes: vec![], manifests: vec![manifest.clone()] };
             let root = manifest.descriptor();
             let (platforms, parts) = (vec![], vec![]);

@@ -299,14 +299,15 @@ impl Archive {
             if let Some(strict) = &mut self.strict {
                 strict::check_header(&path, size, self.members.header())?;
                 strict.see(&path);
+                self.shelf.remember(&path)?;
             }
             match entry.kind {
                 EntryKind::File { .. } => return Ok(Some(Member { path, size })),
                 EntryKind::Symlink { target } => {
-                    self.shelf.link(path, shelf::beside(&entry.path, &target));
+                    self.shelf.link(path, shelf::beside(&entry.path, &target))?;
                 }
                 EntryKind::Hardlink { target } => {
-                    self.shelf.link(path, Some(target.as_bytes().to_vec()));
+                    self.shelf.link(path, Some(target.as_bytes().to_vec()))?;
                 }
                 _ => {}
             }
@@ -321,7 +322,7 @@ impl Archive {
         if self.keeps_all || is_head || is_document || self.wanted.contains_key(&member.path) {
             self.shelf.keep(&member.path, member.size, &mut self.members)?;
             if let Some(strict) = &mut self.strict {
-                strict.note(&member.path, &self.shelf)?;
+                strict.note(&member.path, &mut self.shelf)?;
             }
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Finds an image by `index.json` (image-spec, image-layout.md).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::shelf::Shelf;
 use super::{Choice, Image, Layer, Step, read_plain};
@@ -13,6 +13,9 @@ use crate::reference::Reference;
 
 /// How deep indexes may be nested.
 const DEPTH_LIMIT: usize = 4;
+
+/// How many entries an index may have, with those of the indexes in it.
+const MAX_ENTRIES: usize = 1 << 17;
 
 /// What a look at the shelf came to.
 enum Found<T> {
@@ -74,7 +77,7 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
     let mut groups: Vec<Named> = Vec::new();
     let mut by_name: HashMap<(String, Option<Digest>), usize> = HashMap::new();
     let mut by_digest: HashMap<Digest, usize> = HashMap::new();
-    for entry in entries.into_iter().filter(is_image) {
+    for entry in entries.into_iter().filter(Descriptor::is_image) {
         let name =
             entry.annotation(annotation::IMAGE_NAME).or(entry.annotation(annotation::REF_NAME));
         let own = entry.platform.is_none().then_some(entry.digest);
@@ -99,26 +102,6 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
         }
     }
     groups
-}
-
-/// Leaves out attestations, artifacts and whatever else may stand beside images.
-pub(super) fn is_image(entry: &Descriptor) -> bool {
-    const TYPES: [&str; 4] = [
-        media_type::OCI_MANIFEST,
-        media_type::OCI_INDEX,
-        media_type::DOCKER_MANIFEST,
-        media_type::DOCKER_INDEX,
-    ];
-    let is_known = entry.media_type.is_empty() || TYPES.contains(&entry.media_type.as_str());
-    is_known && !entry.is_attestation() && !is_artifact(entry)
-}
-
-/// Whether an entry points at something other than an image. Of an image it may say the config's type (image-spec,
-/// descriptor.md, "artifactType").
-fn is_artifact(entry: &Descriptor) -> bool {
-    const NONE: [&str; 3] = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
-    let artifact_type = entry.other.get("artifactType").filter(|value| !value.is_null());
-    artifact_type.is_some_and(|value| value.as_str().is_none_or(|text| !NONE.contains(&text)))
 }
 
 fn choose(mut groups: Vec<Named>, choice: &Choice) -> Result<Named, Error> {
@@ -205,14 +188,22 @@ impl Search<'_> {
     /// The entries of an index, with those of the indexes in it that have come.
     fn unfold(&self, index: Index) -> Result<Vec<Descriptor>, Error> {
         let mut entries = Vec::new();
+        let mut seen = HashSet::new();
         for entry in index.manifests {
             let is_index = matches!(
                 entry.media_type.as_str(),
                 media_type::OCI_INDEX | media_type::DOCKER_INDEX
             );
+            if is_index && !seen.insert(entry.digest) {
+                continue;
+            }
             match is_index.then(|| self.document(&entry, "index")).transpose()? {
                 Some(Found::Here(raw)) => entries.extend(Index::parse(raw)?.manifests),
                 _ => entries.push(entry),
+            }
+            if entries.len() > MAX_ENTRIES {
+                let reason = "lists more images than anyone needs";
+                return Err(Error::Malformed { what: "index".to_owned(), reason });
             }
         }
         Ok(entries)
@@ -246,24 +237,4 @@ pub(super) fn read_by_path(
     what: &str,
 ) -> Result<Option<Vec<u8>>, Error> {
     shelf.open(path)?.map(|section| read_plain(section, what, DOCUMENT_LIMIT)).transpose()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_of_its_configs_type_is_an_image() {
-        let mut entry = Descriptor::of(media_type::OCI_MANIFEST, b"");
-        for (artifact_type, expected) in [
-            (serde_json::Value::Null, true),
-            ("".into(), true),
-            (media_type::OCI_CONFIG.into(), true),
-            ("application/vnd.example.signature".into(), false),
-            (5.into(), false),
-        ] {
-            entry.other.insert("artifactType".to_owned(), artifact_type);
-            assert_eq!(is_image(&entry), expected, "{:?}", entry.other);
-        }
-    }
 }

@@ -15,6 +15,10 @@ use crate::layer::{EntryPath, Reader};
 
 /// How many links may lead to one another; docker's archives have one.
 const LINK_LIMIT: usize = 8;
+/// How many bytes the names of members may take that have to be remembered, each with what is known about it.
+const NAMES_LIMIT: u64 = 32 << 20;
+/// What is known about a member, in bytes.
+const MEMBER_COST: u64 = 256;
 /// How many bytes of a stream's small members are kept in memory; manifests and configs of hundreds of images.
 const MEMORY_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
 
@@ -25,6 +29,8 @@ pub(super) struct Shelf {
     spool: Option<Spool>,
     spooled: u64,
     in_memory: u64,
+    /// How many bytes the names take so far.
+    names: u64,
 }
 
 enum Place {
@@ -41,17 +47,15 @@ pub(super) enum Section {
 
 impl Shelf {
     pub(super) fn spooled(spool: Spool) -> Self {
-        Self { places: HashMap::new(), file: None, spool: Some(spool), spooled: 0, in_memory: 0 }
+        Self::new(None, Some(spool))
     }
 
     pub(super) fn in_place(file: File) -> Self {
-        Self {
-            places: HashMap::new(),
-            file: Some(Arc::new(file)),
-            spool: None,
-            spooled: 0,
-            in_memory: 0,
-        }
+        Self::new(Some(Arc::new(file)), None)
+    }
+
+    fn new(file: Option<Arc<File>>, spool: Option<Spool>) -> Self {
+        Self { places: HashMap::new(), file, spool, spooled: 0, in_memory: 0, names: 0 }
     }
 
     pub(super) fn is_in_place(&self) -> bool {
@@ -77,8 +81,7 @@ impl Shelf {
         } else if size <= DOCUMENT_LIMIT.min(MEMORY_LIMIT - self.in_memory) {
             let mut content = Vec::new();
             self.in_memory += copy(members, &mut content)?;
-            self.places.insert(path.to_vec(), Place::Memory(content.into()));
-            return Ok(());
+            return self.place(path.to_vec(), Place::Memory(content.into()));
         } else {
             let offset = self.spooled;
             let mut file = self.spool_file().map_err(keeping)?;
@@ -86,15 +89,32 @@ impl Shelf {
             self.spooled += written;
             offset
         };
-        self.places.insert(path.to_vec(), Place::At { offset, size });
-        Ok(())
+        self.place(path.to_vec(), Place::At { offset, size })
     }
 
     /// Notes that `path` is another name for `target`; a link that leads out of the archive is no name for anything.
-    pub(super) fn link(&mut self, path: Vec<u8>, target: Option<Vec<u8>>) {
-        if let Some(target) = target {
-            self.places.insert(path, Place::Link(target));
+    pub(super) fn link(&mut self, path: Vec<u8>, target: Option<Vec<u8>>) -> Result<(), Error> {
+        let Some(target) = target else { return Ok(()) };
+        self.remember(&target)?;
+        self.place(path, Place::Link(target))
+    }
+
+    /// Counts a name that is remembered, here or elsewhere: an archive of nothing but members must not fill the memory.
+    pub(super) fn remember(&mut self, name: &[u8]) -> Result<(), Error> {
+        self.names += name.len() as u64 + MEMBER_COST;
+        if self.names > NAMES_LIMIT {
+            let what = "the list of the archive's members".to_owned();
+            return Err(Error::TooLarge { what, limit: NAMES_LIMIT });
         }
+        Ok(())
+    }
+
+    fn place(&mut self, path: Vec<u8>, place: Place) -> Result<(), Error> {
+        if !self.has(&path) {
+            self.remember(&path)?;
+        }
+        self.places.insert(path, place);
+        Ok(())
     }
 
     /// Where the links from `path` end, be anything there or not.

@@ -3,12 +3,13 @@
 //! Blobs are covered by their digests. Headers, padding, `index.json` and `manifest.json` aren't; but they follow from
 //! the images and their names, so they are made again and compared. Then no byte is left that could be another one.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::input::Input;
 use super::shelf::Shelf;
-use super::{HEADS_LIMIT, Member};
+use super::{HEADS_LIMIT, Member, contents};
 use crate::descriptor::{Descriptor, annotation};
 use crate::digest::{Digest, Verified};
 use crate::error::Error;
@@ -66,7 +67,7 @@ impl Strict {
     }
 
     /// Learns from a member that was kept which others are documents.
-    pub(super) fn note(&mut self, path: &[u8], shelf: &Shelf) -> Result<(), Error> {
+    pub(super) fn note(&mut self, path: &[u8], shelf: &mut Shelf) -> Result<(), Error> {
         let is_root = path == b"index.json";
         if !is_root && self.documents.get(path) != Some(&Kind::ManifestOrIndex) {
             return Ok(());
@@ -85,8 +86,12 @@ impl Strict {
                 Document::Manifest(_) => return Ok(()),
             }
         };
-        let entries = index.manifests.iter();
-        self.documents.extend(entries.map(|entry| (path_of(entry), Kind::ManifestOrIndex)));
+        for path in index.manifests.iter().map(path_of) {
+            if let Entry::Vacant(place) = self.documents.entry(path) {
+                shelf.remember(place.key())?;
+                place.insert(Kind::ManifestOrIndex);
+            }
+        }
         Ok(())
     }
 
@@ -100,14 +105,21 @@ impl Strict {
         let manifest = head("manifest.json")?.ok_or_else(malformed)?;
         let mut names = Vec::new();
         let mut images = Vec::new();
+        let mut seen = HashSet::new();
+        let mut weight = 0;
         for entry in Index::parse(index.clone())?.manifests {
             let reference = entry
                 .annotation(annotation::IMAGE_NAME)
                 .map(str::parse)
                 .transpose()
                 .map_err(|_| malformed())?;
-            // Of an index, some images may have stayed behind; a root must be there.
-            images.push(Image::gather(&entry, &[], lookup)?.ok_or_else(malformed)?);
+            if seen.insert(entry.digest) {
+                // Of an index, some images may have stayed behind; a root must be there.
+                let image = Image::gather(&entry, &[], lookup)?.ok_or_else(malformed)?;
+                weight += image.n_bytes();
+                contents::check_weight(weight)?;
+                images.push(image);
+            }
             names.push(Name { reference, target: entry });
         }
         let is_sound = head("oci-layout")?.as_deref() == Some(OCI_LAYOUT)

@@ -34,9 +34,11 @@ impl Image {
         Ok((!image.indexes.is_empty() || !image.manifests.is_empty()).then_some(image))
     }
 
-    /// Whether a manifest is a container image's, and not an artifact or something that speaks about another.
-    pub fn is_runnable(&self, manifest: &Manifest) -> bool {
-        super::heads::is_runnable(self, manifest)
+    /// How many bytes its documents have.
+    pub(crate) fn n_bytes(&self) -> u64 {
+        let indexes = self.indexes.iter().map(|index| index.raw.len());
+        indexes.chain(self.manifests.iter().map(|manifest| manifest.raw.len())).sum::<usize>()
+            as u64
     }
 
     /// Every blob below the documents, in stream order, each once: of each manifest the config, then the layers.

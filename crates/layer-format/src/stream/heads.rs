@@ -1,10 +1,11 @@
 //! `index.json` and `manifest.json`: what a stream begins with, derived from the images alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
 use crate::descriptor::{Descriptor, annotation, media_type};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::{Index, Manifest};
 use crate::reference::Reference;
@@ -91,14 +92,16 @@ fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
             .filter(|reference| reference.tag().is_some() && reference.digest().is_none());
         tags.entry(name.target.digest).or_default().extend(tag.map(Reference::full));
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut listed = Vec::new();
     for image in images {
-        let bearer = bearer(image);
+        let entries = image.entries();
+        let bearer = bearer(image, &entries);
+        let index = image.indexes.first().map(|index| index.descriptor().digest);
         for (position, manifest) in image.manifests.iter().enumerate() {
             let digest = manifest.descriptor().digest;
-            let root = image.indexes.first().map_or(digest, |index| index.descriptor().digest);
-            if !is_runnable(image, manifest) || !seen.insert((root, digest)) {
+            let root = index.unwrap_or(digest);
+            if !entries.is_runnable(manifest) || !seen.insert((root, digest)) {
                 continue;
             }
             let repo_tags = if position == bearer {
@@ -117,36 +120,50 @@ fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
     listed
 }
 
-fn bearer(image: &Image) -> usize {
-    let is_amd64 = |manifest: &Manifest| {
-        entry_of(image, manifest)
-            .and_then(|entry| entry.platform.as_ref())
-            .is_some_and(|platform| platform.to_string() == "linux/amd64")
+fn bearer(image: &Image, entries: &Entries<'_>) -> usize {
+    let is_amd64 = |manifest: &&Manifest| {
+        let platform = entries.of(manifest).and_then(|entry| entry.platform.as_ref());
+        platform.is_some_and(|platform| platform.to_string() == "linux/amd64")
     };
-    let position = image
-        .manifests
-        .iter()
-        .position(|manifest| is_runnable(image, manifest) && is_amd64(manifest));
-    position
-        .or_else(|| image.manifests.iter().position(|manifest| is_runnable(image, manifest)))
+    let is_runnable = |manifest: &&Manifest| entries.is_runnable(manifest);
+    let manifests = || image.manifests.iter();
+    manifests()
+        .position(|manifest| is_runnable(&manifest) && is_amd64(&manifest))
+        .or_else(|| manifests().position(|manifest| is_runnable(&manifest)))
         .unwrap_or(0)
 }
 
-fn entry_of<'a>(image: &'a Image, manifest: &Manifest) -> Option<&'a Descriptor> {
-    let digest = manifest.descriptor().digest;
-    image.indexes.iter().flat_map(|index| &index.manifests).find(|entry| entry.digest == digest)
+/// What the indexes of an image say about its manifests.
+#[derive(Debug)]
+pub struct Entries<'a>(HashMap<Digest, &'a Descriptor>);
+
+impl Image {
+    /// What the indexes say about the manifests.
+    pub fn entries(&self) -> Entries<'_> {
+        let mut entries = HashMap::new();
+        for entry in self.indexes.iter().flat_map(|index| &index.manifests) {
+            entries.entry(entry.digest).or_insert(entry);
+        }
+        Entries(entries)
+    }
 }
 
-pub(super) fn is_runnable(image: &Image, manifest: &Manifest) -> bool {
-    let is_config = manifest.config.media_type == media_type::OCI_CONFIG
-        || manifest.config.media_type == media_type::DOCKER_CONFIG;
-    is_config && !entry_of(image, manifest).is_some_and(Descriptor::is_attestation)
+impl Entries<'_> {
+    /// Whether a manifest is a container image's, and not an artifact or something that speaks about another.
+    pub fn is_runnable(&self, manifest: &Manifest) -> bool {
+        let is_config = manifest.config.media_type == media_type::OCI_CONFIG
+            || manifest.config.media_type == media_type::DOCKER_CONFIG;
+        is_config && !self.of(manifest).is_some_and(Descriptor::is_attestation)
+    }
+
+    fn of(&self, manifest: &Manifest) -> Option<&Descriptor> {
+        self.0.get(&manifest.descriptor().digest).copied()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
 
     fn manifest(layers: &[&[u8]]) -> Manifest {
         let layers: Vec<_> =

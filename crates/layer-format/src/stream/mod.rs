@@ -17,7 +17,7 @@ mod thin;
 mod writer;
 
 pub use gather::Lookup;
-pub use heads::{Heads, Image, Name};
+pub use heads::{Entries, Heads, Image, Name};
 pub use thin::{LeftOut, Thin};
 pub(crate) use writer::header;
 pub use writer::{Half, Writer};

@@ -76,27 +76,22 @@ impl Thin {
     ) -> Result<Self, Error> {
         let mut thin = Self { base, left_out: vec![] };
         let mut seen = HashSet::new();
-        for (image, manifest) in images
-            .iter()
-            .flat_map(|image| image.manifests.iter().map(move |manifest| (image, manifest)))
-        {
-            let layers = manifest.layers.iter().enumerate();
-            let left_out: Vec<_> = layers
-                .filter(|(_, layer)| is_left_out(&layer.digest) && seen.insert(layer.digest))
-                .collect();
-            if left_out.is_empty() {
-                continue;
+        for image in images {
+            let entries = image.entries();
+            for manifest in &image.manifests {
+                let layers = manifest.layers.iter().enumerate();
+                let left_out: Vec<_> = layers
+                    .filter(|(_, layer)| is_left_out(&layer.digest) && seen.insert(layer.digest))
+                    .collect();
+                let is_known = !left_out.is_empty() && entries.is_runnable(manifest);
+                let known = is_known.then(|| diff_ids(&manifest.config, config)).transpose()?;
+                let known = known.unwrap_or_default();
+                thin.left_out.extend(left_out.into_iter().map(|(position, layer)| LeftOut {
+                    digest: layer.digest,
+                    size: layer.size,
+                    diff_id: known.get(position).copied(),
+                }));
             }
-            let diff_ids = if image.is_runnable(manifest) {
-                diff_ids(&manifest.config, config)?
-            } else {
-                vec![]
-            };
-            thin.left_out.extend(left_out.into_iter().map(|(position, layer)| LeftOut {
-                digest: layer.digest,
-                size: layer.size,
-                diff_id: diff_ids.get(position).copied(),
-            }));
         }
         Ok(thin)
     }
