@@ -23,6 +23,7 @@
 pub mod archive;
 mod codec;
 mod descriptor;
+pub mod diff;
 mod digest;
 mod error;
 mod image;

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use layer_format::archive::Blobs;
+use layer_format::diff::{self, Diffing};
 use layer_format::relay::{Chunk, Pool};
 use layer_format::{Algorithm, Codec, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Hasher};
 use store::{Lease, Partial};
 
-use crate::diff::{self, Diffing, Diffs};
+use crate::diffs::Diffs;
 
 /// How many blobs may wait for their names, each with an open file. More get them at once.
 const PENDING_LIMIT: usize = 200;
@@ -136,7 +137,8 @@ impl<'a> Intake<'a> {
         };
         let is_known =
             claimed.is_some_and(|digest| self.lease.store().verified_pair(&digest).is_some());
-        let diffing = (codec != Codec::None && !is_known).then(|| diff::begin(Algorithm::Sha256));
+        let diffing =
+            (codec != Codec::None && !is_known).then(|| Diffing::begin(Algorithm::Sha256));
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
         Ok(Sinks { partial, diffing, hasher: Hasher::new(algorithm) })
     }
@@ -244,8 +246,7 @@ impl Sinks {
             None => self.hasher.update(&chunk),
         }
         if let Some(diffing) = &self.diffing {
-            // A decoder that has stopped says why in the end.
-            diffing.feed.send(chunk).ok();
+            diffing.feed(chunk);
         }
         Ok(())
     }

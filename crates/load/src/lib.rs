@@ -1,9 +1,9 @@
 //! The `load` command: every image of a stream, an archive or a layout, into the store.
 //!
-//! One pass, no spool: `intake` writes each blob once, straight into the store under a temporary name, and `diff` looks
-//! at what it decompresses to meanwhile. Names are given when everything was read and found good, to all images or to none.
+//! One pass, no spool: `intake` writes each blob once, straight into the store under a temporary name, while what
+//! it decompresses to is hashed as well. Names are given when everything was read and found good, to all images or to none.
 
-mod diff;
+mod diffs;
 mod intake;
 mod layout;
 #[cfg(test)]
