@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use kit::image::random::Random;
-use kit::{Auth, Codec, Fault, Image, Layer, Output, Registry, Sandbox, check, pipeline};
+use kit::{Auth, Codec, Fault, Image, Index, Layer, Output, Registry, Sandbox, check, pipeline};
 
 use crate::fixtures::{assert_no_control, assert_one_line, names};
 
@@ -323,6 +323,39 @@ fn a_manifest_without_end_is_refused() {
     // Where no length is stated, no more is read than that.
     let place = Place::with(Fault::on("manifests/").lengthen(64 << 20).chunked());
     place.fails(4);
+}
+
+#[test]
+fn what_a_layer_decompresses_to_is_checked_where_nobody_reads_the_stream() {
+    let tar = Layer::new().file("noise", Random::new(1).bytes(NOISE)).tar();
+    let wrong = Image::new().layer_blob(&kit::digest(b"another"), Codec::GZIP.encode(&tar));
+    let both = Index::new().image(&Image::new().layer(tar.clone())).image(&wrong);
+    let registry = Registry::start();
+    registry.add("app:wrong", &wrong);
+    registry.add("app:both", &both);
+    registry.add("app:right", Image::new().layer(tar));
+    let (wrong, both) = (registry.name("app:wrong"), registry.name("app:both"));
+    let sandbox = Sandbox::new();
+    // Anew, with the blob here already, and by its index.
+    for pull in [wrong.clone(), wrong.clone(), format!("--all-platforms {both}")] {
+        let output = pipeline::sh(&sandbox, &format!("pull --no-stream {pull}"));
+        assert_one_line(output.fails_with(4), "pull");
+        assert!(
+            output.stderr.contains(": uncompressed layer: digest mismatch: "),
+            "{}",
+            output.text()
+        );
+        assert!(output.stdout.is_empty());
+    }
+    assert!(check::layout(sandbox.store()).unwrap().names.is_empty());
+    // And where a download goes on: what came before counts as well.
+    let right = registry.name("app:right");
+    registry.fault(Fault::on("/blobs/").times(1).close_after(70_000));
+    for name in [&wrong, &right] {
+        let sandbox = Sandbox::new();
+        let code = if *name == wrong { 4 } else { 0 };
+        assert_eq!(pipeline::sh(&sandbox, &format!("pull --no-stream {name}")).code(), code);
+    }
 }
 
 #[test]

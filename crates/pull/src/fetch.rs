@@ -9,7 +9,10 @@
 //! Workers take blobs in stream order and hash them while they arrive. The follower reads the first blob from the store
 //! while it is still growing, then the next, at the pace of whoever reads the stream; downloads run ahead of it. When
 //! anything fails, everything stops: what the store has of a blob stays for the next time.
+//!
+//! Without a stream, what each blob decompresses to is checked while it comes.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,10 +22,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cli::{Progress, Task};
 use layer_format::stream::Writer;
-use layer_format::{Descriptor, Digest, Verified};
+use layer_format::{Descriptor, DiffId, Digest, Verified};
 use registry::Repository;
 use store::{Claim, Lease, Partial};
 
+use crate::proof;
 use crate::slot::{Follower, Slot, lock};
 
 const BUFFER_SIZE: usize = 256 << 10;
@@ -36,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Blob {
     pub(crate) descriptor: Descriptor,
     pub(crate) repository: Repository,
+    /// What configs say that it decompresses to.
+    pub(crate) diff_ids: BTreeSet<DiffId>,
 }
 
 /// What comes next in a stream.
@@ -60,10 +66,20 @@ pub(crate) struct Fetching<'a> {
     pub(crate) progress: &'a Progress,
 }
 
+/// What is checked of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    /// Its digest; whoever reads the stream checks the rest.
+    Digest,
+    /// What it decompresses to as well.
+    DiffId,
+}
+
 /// What the workers share.
 struct Work<'a> {
     fetching: &'a Fetching<'a>,
     lease: &'a Lease,
+    check: Check,
     slots: Vec<Slot>,
     next: AtomicUsize,
     is_stopped: AtomicBool,
@@ -73,7 +89,7 @@ struct Work<'a> {
 impl Fetching<'_> {
     /// Brings all blobs into the store.
     pub(crate) fn store(&self, lease: &Lease) -> anyhow::Result<()> {
-        self.work(lease, |_| Ok(()))
+        self.work(lease, Check::DiffId, |_| Ok(()))
     }
 
     /// Brings all blobs into the store and down the stream.
@@ -82,7 +98,7 @@ impl Fetching<'_> {
         lease: &Lease,
         writer: &mut Writer<W>,
     ) -> anyhow::Result<()> {
-        self.work(lease, |work| self.follow(work, writer))
+        self.work(lease, Check::Digest, |work| self.follow(work, writer))
     }
 
     fn follow<W: Write>(&self, work: &Work<'_>, writer: &mut Writer<W>) -> anyhow::Result<()> {
@@ -103,7 +119,7 @@ impl Fetching<'_> {
     pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
         let mut blobs = self.blobs.iter();
         for step in &self.order {
-            let Some(Blob { descriptor, repository }) = next(step, &mut blobs, writer)? else {
+            let Some(Blob { descriptor, repository, .. }) = next(step, &mut blobs, writer)? else {
                 continue;
             };
             let task = self.progress.task(descriptor.digest.short(), Some(descriptor.size));
@@ -120,6 +136,7 @@ impl Fetching<'_> {
     fn work(
         &self,
         lease: &Lease,
+        check: Check,
         follow: impl FnOnce(&Work<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let digests: Vec<_> = self.blobs.iter().map(|blob| blob.descriptor.digest).collect();
@@ -127,6 +144,7 @@ impl Fetching<'_> {
         let work = Work {
             fetching: self,
             lease,
+            check,
             slots: self.blobs.iter().map(|_| Slot::default()).collect(),
             next: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
@@ -197,10 +215,10 @@ impl Work<'_> {
     fn bring(&self, position: usize, blob: &Blob) -> anyhow::Result<()> {
         let slot = &self.slots[position];
         let Some(task) = lock(&self.tasks[position]).take() else { return Ok(()) };
-        let brought = match self.bring_once(slot, blob, &task) {
+        let brought = match self.bring_checked(slot, blob, &task) {
             // What an earlier program had left was wrong, and is gone now.
             Err(error) if is_mismatch(&error) && slot.take_back() => {
-                self.bring_once(slot, blob, &task)
+                self.bring_checked(slot, blob, &task)
             }
             brought => brought,
         };
@@ -210,13 +228,39 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Says how it ended; nothing if it was stopped. Looks meanwhile at what the blob decompresses to, where that is asked
+    /// for and was never found out.
+    fn bring_checked(&self, slot: &Slot, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
+        let store = self.lease.store();
+        let claims = match self.check {
+            Check::Digest => vec![],
+            Check::DiffId => proof::unproven(blob, store),
+        };
+        if claims.is_empty() {
+            return self.bring_once(slot, blob, task);
+        }
+        let follower = Follower::checking(slot);
+        let (brought, checked) = thread::scope(|scope| {
+            let checking = scope.spawn(|| proof::check(&claims, || follower.clone()));
+            let brought = self.bring_once(slot, blob, task);
+            if !matches!(brought, Ok(Some(_))) {
+                slot.fail();
+            }
+            (brought, checking.join())
+        });
+        let checked = checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let brought = brought?;
+        if brought.is_none() || (checked.is_err() && self.is_stopped()) {
+            // Another worker has failed, and its error is the one to tell.
+            return Ok(None);
+        }
+        checked?;
+        proof::note(blob, &claims, store);
+        Ok(brought)
+    }
+
     /// Says how it ended; nothing if it was stopped.
-    fn bring_once(
-        &self,
-        slot: &Slot,
-        blob: &Blob,
-        task: &Task,
-    ) -> anyhow::Result<Option<&'static str>> {
+    fn bring_once(&self, slot: &Slot, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
         let claimed = self.claim(&blob.descriptor, task)?;
         if self.is_stopped() {
             return Ok(None);
@@ -323,6 +367,9 @@ impl Work<'_> {
         }
     }
 }
+
+/// How the bringing of a blob ended; `None` if it was stopped.
+type Ended = Option<&'static str>;
 
 /// Whether the bytes of a whole blob were wrong.
 fn is_mismatch(error: &anyhow::Error) -> bool {

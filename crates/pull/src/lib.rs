@@ -3,15 +3,17 @@
 //! `select` finds out what belongs to an image, `fetch` brings it: many blobs in, one ordered stream out.
 
 mod fetch;
+mod proof;
 mod select;
 mod slot;
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
-use layer_format::{Digest, Platform, Reference, trouble_of};
+use layer_format::{DiffId, Digest, Platform, Reference, trouble_of};
 use registry::{Client, Options};
 use store::{Image, Lease, Store};
 
@@ -146,7 +148,11 @@ fn known(
 
 /// Every layer once, and the stream: of each image indexes and manifests, then of each manifest the config and the layers.
 fn plan(images: &[(Pulled, registry::Repository)]) -> (Vec<Blob>, Vec<Step<'_>>) {
-    let mut seen = std::collections::HashSet::new();
+    let mut claims: HashMap<Digest, BTreeSet<DiffId>> = HashMap::new();
+    for (layer, diff_id) in images.iter().flat_map(|(pulled, _)| pulled.diff_ids()) {
+        claims.entry(layer.digest).or_default().insert(diff_id);
+    }
+    let mut seen = HashSet::new();
     let (mut blobs, mut order) = (Vec::new(), Vec::new());
     for (pulled, repository) in images {
         order.extend(pulled.heads().map(|(digest, raw)| Step::Document(digest, raw)));
@@ -155,7 +161,8 @@ fn plan(images: &[(Pulled, registry::Repository)]) -> (Vec<Blob>, Vec<Step<'_>>)
             let new = layers.iter().filter(|layer| seen.insert(layer.digest));
             for descriptor in new.cloned() {
                 order.push(Step::Blob);
-                blobs.push(Blob { descriptor, repository: repository.clone() });
+                let diff_ids = claims.remove(&descriptor.digest).unwrap_or_default();
+                blobs.push(Blob { descriptor, repository: repository.clone(), diff_ids });
             }
         }
     }

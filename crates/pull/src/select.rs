@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use layer_format::stream::Image;
+use layer_format::stream::{Entries, Image};
 use layer_format::{
-    Config, Descriptor, Digest, Document, Error, Index, Manifest, Platform, Reference, media_type,
-    select,
+    Config, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform, Reference,
+    media_type, select,
 };
 use registry::Repository;
 use store::Store;
@@ -14,7 +14,7 @@ use store::Store;
 const DEPTH_LIMIT: usize = 4;
 
 /// Which of an index's images are meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// The one for this platform, or else for this machine.
     One(Option<Platform>),
@@ -35,6 +35,8 @@ pub(crate) struct Pulled {
     pub(crate) chosen_from: Option<Digest>,
     /// The configs, in the order of the manifests.
     configs: Vec<Vec<u8>>,
+    /// Of each manifest what its layers must decompress to; of one that is no container image's, nothing.
+    diff_ids: Vec<Vec<DiffId>>,
 }
 
 impl Pulled {
@@ -60,6 +62,12 @@ impl Pulled {
     pub(crate) fn contents(&self) -> impl Iterator<Item = (Digest, &[u8], &[Descriptor])> {
         let pairs = self.image.manifests.iter().zip(&self.configs);
         pairs.map(|(manifest, config)| (manifest.config.digest, &config[..], &manifest.layers[..]))
+    }
+
+    /// The layers, and what each must decompress to.
+    pub(crate) fn diff_ids(&self) -> impl Iterator<Item = (&Descriptor, DiffId)> {
+        let pairs = self.image.manifests.iter().zip(&self.diff_ids);
+        pairs.flat_map(|(manifest, diff_ids)| manifest.layers.iter().zip(diff_ids.iter().copied()))
     }
 }
 
@@ -87,13 +95,14 @@ pub(crate) fn resolve(
             image.manifests.push(descend(index, repository, &wanted)?);
         }
     }
-    let mut configs = Vec::new();
+    let (mut configs, mut diff_ids) = (Vec::new(), Vec::new());
+    let entries = image.entries();
     for manifest in &image.manifests {
         let raw = config(manifest, repository, store)?;
-        check(manifest, &raw, choice)?;
+        diff_ids.push(check(manifest, &raw, &entries, choice)?);
         configs.push(raw);
     }
-    Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs })
+    Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs, diff_ids })
 }
 
 /// What is below an index.
@@ -166,24 +175,27 @@ fn config(
     }
 }
 
-/// Checks that config and manifest agree, where the config is an image's.
-fn check(manifest: &Manifest, raw: &[u8], choice: &Choice) -> anyhow::Result<()> {
-    let is_image = matches!(
-        manifest.config.media_type.as_str(),
-        media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
-    );
-    let Choice::One(platform) = choice else { return Ok(()) };
-    if !is_image {
+/// Checks that config and manifest agree, where the config is an image's; gives its diff ids.
+fn check(
+    manifest: &Manifest,
+    raw: &[u8],
+    entries: &Entries<'_>,
+    choice: &Choice,
+) -> anyhow::Result<Vec<DiffId>> {
+    if !entries.is_runnable(manifest) {
+        if *choice == Choice::All {
+            return Ok(vec![]);
+        }
         let what = format!("a {:?}", manifest.config.media_type);
         return Err(Error::Malformed { what, reason: "this is no container image" }.into());
     }
     let config = Config::parse(raw.to_vec())?;
     config.check_layers(manifest.layers.len())?;
-    match platform.as_ref().filter(|wanted| wanted.rank(&config.platform).is_none()) {
-        None => Ok(()),
-        Some(wanted) => {
-            let present = vec![config.platform.to_string()];
-            Err(Error::NoPlatform { wanted: wanted.to_string(), present }.into())
-        }
+    if let Choice::One(Some(wanted)) = choice
+        && wanted.rank(&config.platform).is_none()
+    {
+        let present = vec![config.platform.to_string()];
+        return Err(Error::NoPlatform { wanted: wanted.to_string(), present }.into());
     }
+    Ok(config.diff_ids().to_vec())
 }

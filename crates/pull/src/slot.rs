@@ -1,4 +1,4 @@
-//! A blob between the worker that brings it and the follower that sends it.
+//! A blob between the worker that brings it and the follower that sends it, or looks at what it decompresses to.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,6 +26,8 @@ pub(crate) struct SlotState {
     pub(crate) is_whole: bool,
     /// Whether nothing more will come.
     pub(crate) is_stopped: bool,
+    /// How many attempts at bringing it have come to nothing.
+    n_failed: u32,
 }
 
 impl Slot {
@@ -43,28 +45,57 @@ impl Slot {
         let mut state = self.lock();
         let may_go = state.found > 0 && !state.is_sent;
         if may_go {
-            *state = SlotState { is_stopped: state.is_stopped, ..SlotState::default() };
+            let SlotState { is_stopped, n_failed, .. } = *state;
+            *state = SlotState { is_stopped, n_failed, ..SlotState::default() };
         }
         may_go
     }
+
+    /// Ends whoever checks the blob: it doesn't become whole this time.
+    pub(crate) fn fail(&self) {
+        self.update(|state| state.n_failed += 1);
+    }
+}
+
+/// What a blob is read for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    /// To be sent on.
+    Stream,
+    /// To be checked, in the attempt before which so many failed.
+    Check(u32),
 }
 
 /// Reads a blob while it grows. Its end comes only when the blob is whole and verified.
+#[derive(Clone, Debug)]
 pub(crate) struct Follower<'a> {
     slot: &'a Slot,
     position: u64,
+    purpose: Purpose,
 }
 
 impl<'a> Follower<'a> {
     pub(crate) fn new(slot: &'a Slot) -> Self {
-        Self { slot, position: 0 }
+        Self { slot, position: 0, purpose: Purpose::Stream }
+    }
+
+    /// Reads what is never sent, as long as this attempt lasts.
+    pub(crate) fn checking(slot: &'a Slot) -> Self {
+        let purpose = Purpose::Check(slot.lock().n_failed);
+        Self { slot, position: 0, purpose }
+    }
+
+    /// Whether there is nothing to wait for.
+    fn is_over(&self, state: &SlotState) -> bool {
+        let has_failed = matches!(self.purpose, Purpose::Check(n) if n != state.n_failed);
+        state.is_whole || state.is_stopped || has_failed
     }
 }
 
 impl Read for Follower<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.slot.lock();
-        while state.available <= self.position && !state.is_whole && !state.is_stopped {
+        while state.available <= self.position && !self.is_over(&state) {
             state = self.slot.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let left = state.available.saturating_sub(self.position);
@@ -73,7 +104,7 @@ impl Read for Follower<'_> {
         }
         let Some(file) = &state.file else { return Ok(0) };
         let file = file.clone();
-        state.is_sent = true;
+        state.is_sent |= matches!(self.purpose, Purpose::Stream);
         drop(state);
         let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let n = file.read_at(&mut buffer[..most], self.position)?;

@@ -1,0 +1,38 @@
+//! What layers decompress to, compared with what configs say. A pair of blob and diff id that was verified once is true for
+//! ever, and the store remembers it.
+
+use std::io::Read;
+
+use layer_format::{DiffId, Digest, Error, diff};
+use store::Store;
+
+use crate::fetch::Blob;
+
+/// What a layer must decompress to, as far as that was not verified before.
+pub(crate) fn unproven(blob: &Blob, store: &Store) -> Vec<DiffId> {
+    let known = store.verified_pair(&blob.descriptor.digest);
+    blob.diff_ids.iter().copied().filter(|claim| Some(*claim) != known).collect()
+}
+
+/// Checks that a layer decompresses to all that is claimed, which is more than one thing only in two algorithms.
+pub(crate) fn check<R: Read>(claims: &[DiffId], layer: impl Fn() -> R) -> Result<(), Error> {
+    let mut found: Option<Digest> = None;
+    for claim in claims {
+        let algorithm = claim.0.algorithm();
+        let digest = match found.filter(|found| found.algorithm() == algorithm) {
+            Some(digest) => digest,
+            None => diff::of(layer(), algorithm)?,
+        };
+        diff::check(*claim, digest)?;
+        found = Some(digest);
+    }
+    Ok(())
+}
+
+/// Remembers what was verified.
+pub(crate) fn note(blob: &Blob, verified: &[DiffId], store: &Store) {
+    if let [diff_id] = verified {
+        // A cache; the next one that needs it does without.
+        drop(store.note_pair(&blob.descriptor.digest, diff_id));
+    }
+}
