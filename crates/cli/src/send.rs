@@ -2,13 +2,16 @@
 //!
 //! | to | by |
 //! |---|---|
-//! | a regular file | `copy_file_range`, which shares blocks where the file system can |
+//! | a regular file, at a block's beginning | `copy_file_range`, which shares blocks where the file system can |
 //! | a pipe | `splice` |
 //! | a socket and the rest | `sendfile` |
 //! | what none of them suits | `read` and `write` |
+//!
+//! Elsewhere in a regular file no block can be shared, and `read` and `write` cost a fifth less than `copy_file_range`: the
+//! kernel copies a page at a time, each into two (measured on ext4; on tmpfs they cost the same).
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 
@@ -21,6 +24,8 @@ use crate::interrupt;
 /// How much is asked of the kernel at once: signals are looked for, and progress is told, in between.
 const PIECE: u64 = 8 << 20;
 const BUFFER: usize = 256 << 10;
+/// No file system that shares blocks has smaller ones.
+const BLOCK: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -31,9 +36,12 @@ enum Way {
 }
 
 impl Way {
-    const fn to(kind: FileType) -> Self {
+    fn to(mut file: &File, kind: FileType) -> Self {
         match kind {
-            FileType::RegularFile => Self::CopyFileRange,
+            FileType::RegularFile => match file.stream_position() {
+                Ok(position) if position % BLOCK == 0 => Self::CopyFileRange,
+                _ => Self::Copy,
+            },
             FileType::Fifo => Self::Splice,
             _ => Self::Sendfile,
         }
@@ -42,23 +50,35 @@ impl Way {
     /// What to try when the kernel doesn't know this way between these two files.
     const fn otherwise(self) -> Self {
         match self {
-            Self::CopyFileRange | Self::Splice => Self::Sendfile,
-            Self::Sendfile | Self::Copy => Self::Copy,
+            Self::CopyFileRange | Self::Sendfile | Self::Copy => Self::Copy,
+            Self::Splice => Self::Sendfile,
         }
     }
+}
 
+/// One file on its way into another.
+struct Sending<'a> {
+    from: &'a File,
+    to: &'a File,
+    way: Way,
+    /// Empty until something must be copied.
+    buffer: Vec<u8>,
+}
+
+impl Sending<'_> {
     /// Sends up to `n` bytes from `offset` on.
-    fn send(self, from: &File, to: &File, offset: u64, n: u64) -> io::Result<u64> {
+    fn piece(&mut self, offset: u64, n: u64) -> io::Result<u64> {
+        let (from, to) = (self.from, self.to);
         let mut position = offset;
         let n = usize::try_from(n).unwrap_or(usize::MAX);
-        let sent = match self {
-            Self::CopyFileRange => copy_file_range(from, Some(&mut position), to, None, n)?,
-            Self::Splice => splice(from, Some(&mut position), to, None, n, SpliceFlags::empty())?,
-            Self::Sendfile => sendfile(to, from, Some(&mut position), n)?,
-            Self::Copy => {
-                let mut buffer = vec![0; n.min(BUFFER)];
-                let read = from.read_at(&mut buffer, offset)?;
-                (&mut &*to).write(&buffer[..read])?
+        let sent = match self.way {
+            Way::CopyFileRange => copy_file_range(from, Some(&mut position), to, None, n)?,
+            Way::Splice => splice(from, Some(&mut position), to, None, n, SpliceFlags::empty())?,
+            Way::Sendfile => sendfile(to, from, Some(&mut position), n)?,
+            Way::Copy => {
+                self.buffer.resize(BUFFER, 0);
+                let read = from.read_at(&mut self.buffer[..n.min(BUFFER)], offset)?;
+                (&mut &*to).write(&self.buffer[..read])?
             }
         };
         Ok(sent as u64)
@@ -73,13 +93,14 @@ pub(crate) fn send(
     size: u64,
     advance: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
-    let mut way = Way::to(kind);
+    let mut sending = Sending { from, to, way: Way::to(to, kind), buffer: vec![] };
     let mut offset = 0;
     while offset < size {
         interrupt::switch().check()?;
-        match way.send(from, to, offset, (size - offset).min(PIECE)) {
+        let way = sending.way;
+        match sending.piece(offset, (size - offset).min(PIECE)) {
             // Some file systems answer so instead of saying that they don't know the call.
-            Ok(0) if way != Way::Copy => way = way.otherwise(),
+            Ok(0) if way != Way::Copy => sending.way = way.otherwise(),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => {
                 offset += n;
@@ -90,7 +111,9 @@ pub(crate) fn send(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 interrupt::switch().wait_writable(to.as_fd())?;
             }
-            Err(error) if way != Way::Copy && is_unsuitable(&error) => way = way.otherwise(),
+            Err(error) if way != Way::Copy && is_unsuitable(&error) => {
+                sending.way = way.otherwise();
+            }
             Err(error) => return Err(error),
         }
     }
@@ -137,8 +160,10 @@ mod tests {
     #[test]
     fn every_way_brings_the_same_bytes() {
         let content = content();
-        for kind in [FileType::RegularFile, FileType::Fifo, FileType::Socket, FileType::Unknown] {
-            let (from, mut to) = (file(&content), file(b"before"));
+        let kinds = [FileType::RegularFile, FileType::Fifo, FileType::Socket, FileType::Unknown];
+        let befores = [&b"before"[..], &[7; 8192]];
+        for (kind, before) in kinds.into_iter().flat_map(|it| befores.map(|before| (it, before))) {
+            let (from, mut to) = (file(&content), file(before));
             to.seek(io::SeekFrom::End(0)).unwrap();
             let mut told = 0;
             send(&from, &to, kind, content.len() as u64, &mut |n| told += n).unwrap();
@@ -146,7 +171,7 @@ mod tests {
             to.rewind().unwrap();
             let mut found = Vec::new();
             to.read_to_end(&mut found).unwrap();
-            assert!(found == [b"before", &content[..]].concat(), "{kind:?}");
+            assert!(found == [before, &content[..]].concat(), "{kind:?}");
         }
     }
 
