@@ -61,6 +61,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A directory, a layer or the like, where only an image will do.
+    #[error("{}: only an image will do here", what.escape_debug())]
+    NotAnImage {
+        /// What was named.
+        what: String,
+    },
     /// A layout that was to hold an image and holds none.
     #[error("{}: no image in this layout", shown(path))]
     NoImage {
@@ -125,6 +131,7 @@ impl Troubled for Error {
             Self::MalformedJson { .. } | Self::Malformed { .. } => Trouble::Untrusted,
             Self::NotAStore { .. }
             | Self::NotALayout { .. }
+            | Self::NotAnImage { .. }
             | Self::NoPlace
             | Self::Ambiguous { .. } => Trouble::Usage,
             Self::NoSuchFile { .. }

@@ -100,6 +100,37 @@ pub fn add_layer(
     stored: impl Read,
     store: Option<&Store>,
 ) -> Result<(), Error> {
+    let (content, proof) = open(layer, stored, store)?;
+    read(tree, layer, content, store)?;
+    if let (Some(store), Some(blob), Proof::New) = (store, &layer.blob, proof) {
+        // A cache; the next reader does without.
+        store.note_pair(&blob.digest, &layer.diff_id).ok();
+    }
+    Ok(())
+}
+
+/// A layer's uncompressed bytes; at their end they have been checked against the diff id, unless that was done before.
+/// `stored` checks against the blob's digest.
+pub fn uncompressed<'a>(
+    layer: &Layer,
+    stored: impl Read + 'a,
+    store: Option<&Store>,
+) -> Result<Box<dyn Read + 'a>, Error> {
+    Ok(open(layer, stored, store)?.0)
+}
+
+/// Whether what is read shows anything that wasn't known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    New,
+    Known,
+}
+
+fn open<'a>(
+    layer: &Layer,
+    stored: impl Read + 'a,
+    store: Option<&Store>,
+) -> Result<(Box<dyn Read + 'a>, Proof), Error> {
     let opening = |source| Error::io("reading a layer", source);
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(opening)?;
     let blob = layer.blob.as_ref().map(|blob| blob.digest);
@@ -107,15 +138,10 @@ pub fn add_layer(
     // Without compression both digests are of the same bytes.
     let is_same = decoder.codec() == Codec::None && blob == Some(layer.diff_id.0);
     if is_same || pair == Some(layer.diff_id) {
-        return read(tree, layer, decoder, store);
+        return Ok((Box::new(decoder), Proof::Known));
     }
     let verified = Verified::new(decoder, "uncompressed layer", layer.diff_id.0, None);
-    read(tree, layer, verified, store)?;
-    if let (Some(store), Some(blob)) = (store, &blob) {
-        // A cache; the next reader does without.
-        store.note_pair(blob, &layer.diff_id).ok();
-    }
-    Ok(())
+    Ok((Box::new(verified), Proof::New))
 }
 
 fn read(
