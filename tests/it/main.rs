@@ -9,6 +9,7 @@ extern crate tests as kit;
 
 mod damage;
 mod fixtures;
+mod flatten;
 mod hostile;
 mod hostile_archives;
 mod logins;

@@ -13,4 +13,5 @@ pub(crate) const COMMANDS: &[Entry] = &[
     ("load", load::Args::command),
     ("images", images::Args::command),
     ("inspect", inspect::Args::command),
+    ("flatten", flatten::Args::command),
 ];

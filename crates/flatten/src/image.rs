@@ -1,0 +1,89 @@
+//! The files as an image again: one layer, and the config of the image that they come from.
+//!
+//! A stream names a layer before it holds it, so the tar waits in an unlinked file.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write};
+
+use anyhow::Context as _;
+use cli::Output;
+use layer_format::stream::{self, Heads, Name, Writer};
+use layer_format::{
+    Algorithm, Config, Descriptor, DiffId, Digest, Hasher, Manifest, Reference, media_type,
+};
+use serde_json::{Value, json};
+
+use crate::layers::Layers;
+use crate::plan::Plan;
+use crate::tar;
+
+/// What is gathered before it is written to the file.
+const BUFFER: usize = 128 << 10;
+
+/// Writes the image stream.
+pub(crate) fn write(
+    layers: Layers<'_>,
+    plan: &Plan,
+    name: &Reference,
+    output: &mut Output,
+) -> anyhow::Result<()> {
+    let config = layers.image.config.clone();
+    let spool = store::spool(layers.store)().context("making a temporary file")?;
+    let hashing = Hashing { file: spool, hasher: Hasher::new(Algorithm::Sha256) };
+    let (buffered, size) = tar::write(layers, plan, io::BufWriter::with_capacity(BUFFER, hashing))?;
+    // The tar is finished, so nothing is left in the buffer.
+    let Hashing { mut file, hasher } = buffered.into_parts().0;
+    file.rewind().context("keeping the layer")?;
+    let layer = Descriptor::new(media_type::OCI_LAYER, hasher.finish(), size);
+    let config = one_layer(&config, &DiffId(layer.digest))?;
+    let manifest = manifest(&config, &layer)?;
+    let target = manifest.descriptor();
+    let image = stream::Image { indexes: vec![], manifests: vec![manifest] };
+    let names = [Name { reference: Some(name.clone()), target: target.clone() }];
+    let mut stream = Writer::new(output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
+    stream.document(&image.manifests[0].raw, target.digest)?;
+    stream.document(&config, Digest::of(&config))?;
+    stream.blob(&layer, file.take(size))?;
+    stream.finish()?;
+    Ok(())
+}
+
+/// The config with one layer in place of all, and one step of history; everything else stays, known or not.
+fn one_layer(config: &Config, diff_id: &DiffId) -> anyhow::Result<Vec<u8>> {
+    let mut fields: Value = serde_json::from_slice(&config.raw).context("reading the config")?;
+    let mut step = json!({ "created_by": "flatten" });
+    if let Some(created) = &config.created {
+        step["created"] = created.as_str().into();
+    }
+    fields["rootfs"] = json!({ "type": "layers", "diff_ids": [diff_id] });
+    fields["history"] = json!([step]);
+    serde_json::to_vec(&fields).context("writing the config")
+}
+
+fn manifest(config: &[u8], layer: &Descriptor) -> anyhow::Result<Manifest> {
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_MANIFEST,
+        "config": Descriptor::of(media_type::OCI_CONFIG, config),
+        "layers": [layer],
+    });
+    Ok(Manifest::parse(serde_json::to_vec(&manifest).context("writing the manifest")?)?)
+}
+
+/// A file whose content is hashed as it is written.
+struct Hashing {
+    file: File,
+    hasher: Hasher,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

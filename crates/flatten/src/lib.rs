@@ -1,0 +1,124 @@
+//! The `flatten` command: an image in, its files out, as one plain tar.
+//!
+//! Which entries of the layers are left in the end is known before the first byte is written (`plan`); then each layer is
+//! read once, base first, and what is left of it goes out as it comes (`tar`). Every layer is read to its end and its
+//! digests are checked, and only then the tar gets its own end.
+
+mod image;
+mod layers;
+mod plan;
+mod tar;
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use cli::{Failure, Io};
+use layer_format::archive::Choice;
+use layer_format::{Platform, Reference, trouble_of};
+use store::{Location, Opened, Store};
+
+use crate::layers::Layers;
+use crate::plan::Plan;
+
+/// Write the files of an image as one plain tar
+///
+/// The layers are merged: no whiteouts, hard links across layers, every directory before what is in it. The tar is the
+/// same for the same image, wherever it is and however its layers are compressed. It comes in the order of the layers,
+/// so GNU tar needs --delay-directory-restore to give directories their times. Everything is verified before the tar's
+/// end is written. What comes down a pipe waits in an unlinked file, unless the store knows what the layers hold.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("flatten nginx | sqfstar nginx.squashfs", "A root disk, without root"),
+    ("pull alpine | flatten - | docker import - alpine:flat", "One layer, without the image's config"),
+    ("flatten nginx --as-image nginx:flat | load", "One layer, with the image's config"),
+]))]
+pub struct Args {
+    /// The image: - is standard input, a path an archive or an OCI layout, anything else a name in the store
+    #[arg(value_name = "IMAGE")]
+    from: String,
+    /// Write an image stream instead: the image by this name, with its config and one layer
+    #[arg(long, value_name = "NAME")]
+    as_image: Option<Reference>,
+    /// Which image of an archive that holds several: a name or a digest
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// Use no store: what has to wait does so in $TMPDIR
+    #[arg(long)]
+    no_store: bool,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<cli::Code> {
+        let trouble =
+            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(cli::Code::from)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    io.output.binary()?;
+    let store = store(args)?;
+    let opened = open(args, store.as_ref(), io)?;
+    let mut layers = Layers::new(opened, store.as_ref(), &io.progress);
+    let plan = Plan::of(&layers.tree()?);
+    if let Some(name) = &args.as_image {
+        return image::write(layers, &plan, name, &mut io.output);
+    }
+    let size = tar::write(layers, &plan, &mut io.output)?.1;
+    io.say(&format!("flattened {} entries, {}", plan.n_entries(), cli::human_size(size)));
+    Ok(())
+}
+
+/// The store, if there is one.
+fn store(args: &Args) -> anyhow::Result<Option<Store>> {
+    let is_stored = matches!(Location::from(args.from.as_str()), Location::Stored(_));
+    if args.no_store {
+        let message = format!("{}: only a store has images by name", args.from);
+        return if is_stored { Err(cli::usage(message).into()) } else { Ok(None) };
+    }
+    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    match path.and_then(Store::open_existing) {
+        Ok(store) => Ok(store),
+        // It is a help here, not a need.
+        Err(_) if !is_stored => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens what IMAGE means.
+fn open(args: &Args, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<Opened> {
+    let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
+    let location = Location::from(args.from.as_str());
+    if location != Location::Input {
+        return Opened::open(&location, choice, store).map_err(explain);
+    }
+    let input = io.input.take_binary()?;
+    let file = input.as_regular_file().map(File::try_clone).transpose();
+    let file = file.context("opening standard input")?;
+    Opened::from_input(input, file, choice, store).map_err(explain).context("standard input")
+}
+
+/// Says what to do about an image that isn't there, or is one of several.
+fn explain(error: store::Error) -> anyhow::Error {
+    use layer_format::Error::Ambiguous;
+    let hint = match &error {
+        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
+        store::Error::Layer(Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
+        _ => return error.into(),
+    };
+    Failure::from_cause(error).hint(hint).into()
+}

@@ -1,0 +1,148 @@
+//! What the tar will hold, and when: known before the first byte of it is written.
+//!
+//! The tar has the order of the layers: when a change of a layer is one that is left in the end, it is written, under all
+//! names that are left, the first of them in the order of paths with the content and the others as hard links to it.
+//! Directories come before what is in them, so they are written when one of the two is first due, with the attributes
+//! that they have in the end, from whatever layer those are.
+//!
+//! Of most names no more is kept than where they stand and which change they come from: the attributes come with the
+//! layer once more.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use layer_format::Error;
+use layer_format::layer::{EntryKind, EntryPath};
+use layer_format::listing::{Inode, Tree};
+
+/// The order of a tar.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    names: Vec<Name>,
+    /// The last components of all names, one after the other.
+    text: Vec<u8>,
+    /// In the order of names; the first is the root.
+    directories: Vec<Directory>,
+    /// In the order of layers, changes and names.
+    steps: Vec<Step>,
+}
+
+/// A name, by its place in the order of paths.
+pub(crate) type NameId = u32;
+
+#[derive(Debug)]
+struct Name {
+    parent: NameId,
+    /// Where in the text it ends; it begins where the one before ends.
+    end: u32,
+}
+
+/// A directory as it is in the end.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    name: NameId,
+    pub(crate) inode: Arc<Inode>,
+}
+
+/// A name that is written when a change of a layer is read.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    layer: u32,
+    name: NameId,
+    change: u64,
+}
+
+impl Step {
+    fn key(&self) -> (usize, u64, NameId) {
+        (self.layer as usize, self.change, self.name)
+    }
+}
+
+impl Plan {
+    /// Makes the plan of a tree.
+    pub(crate) fn of(tree: &Tree) -> Self {
+        let mut plan = Self { names: vec![], text: vec![], directories: vec![], steps: vec![] };
+        // The directories from the root to the name before.
+        let mut above: Vec<NameId> = vec![];
+        for item in tree.items() {
+            let name = number(plan.names.len());
+            above.truncate(item.path.components().count());
+            plan.text.extend_from_slice(item.path.file_name().unwrap_or_default());
+            let parent = above.last().copied().unwrap_or_default();
+            plan.names.push(Name { parent, end: number(plan.text.len()) });
+            if item.inode.kind == EntryKind::Directory {
+                plan.directories.push(Directory { name, inode: item.inode.clone() });
+                above.push(name);
+            }
+            if let Some(origin) = item.inode.origin {
+                plan.steps.push(Step { layer: number(origin.layer), name, change: origin.change });
+            }
+        }
+        plan.steps.sort_unstable_by_key(Step::key);
+        plan
+    }
+
+    /// How many entries the tar will have.
+    pub(crate) fn n_entries(&self) -> usize {
+        self.names.len()
+    }
+
+    /// How many directories there are.
+    pub(crate) fn n_directories(&self) -> usize {
+        self.directories.len()
+    }
+
+    /// The steps from `at` on that this change is due for.
+    pub(crate) fn due(&self, at: usize, layer: usize, change: u64) -> Range<usize> {
+        let is_due = |step: &&Step| (step.layer as usize, step.change) == (layer, change);
+        at..at + self.steps[at..].iter().take_while(is_due).count()
+    }
+
+    /// Whether all steps of the layer lie before `at`.
+    pub(crate) fn is_through(&self, at: usize, layer: usize) -> bool {
+        self.steps.get(at).is_none_or(|step| step.layer as usize != layer)
+    }
+
+    /// The name that a step writes.
+    pub(crate) fn step(&self, at: usize) -> NameId {
+        self.steps[at].name
+    }
+
+    /// Which of the directories a name is.
+    pub(crate) fn directory(&self, name: NameId) -> Option<usize> {
+        self.directories.binary_search_by_key(&name, |directory| directory.name).ok()
+    }
+
+    /// A directory, by its number among them.
+    pub(crate) fn nth_directory(&self, at: usize) -> (NameId, &Inode) {
+        let Directory { name, inode } = &self.directories[at];
+        (*name, inode)
+    }
+
+    /// The directory that a name is in; the root is in itself.
+    pub(crate) fn parent(&self, name: NameId) -> NameId {
+        self.names[name as usize].parent
+    }
+
+    /// The whole path of a name.
+    pub(crate) fn path(&self, name: NameId) -> Result<EntryPath, Error> {
+        let mut components = vec![];
+        let mut here = name;
+        while here != 0 {
+            components.push(self.text_of(here));
+            here = self.parent(here);
+        }
+        components.reverse();
+        EntryPath::parse(&components.join(&b'/'))
+    }
+
+    fn text_of(&self, name: NameId) -> &[u8] {
+        let at = name as usize;
+        let start = at.checked_sub(1).map_or(0, |before| self.names[before].end);
+        &self.text[start as usize..self.names[at].end as usize]
+    }
+}
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).expect("a tree's limit is below 4 GiB")
+}

@@ -1,0 +1,158 @@
+//! The tar, written while the layers are read.
+
+use std::io::{self, BufRead, Write};
+
+use layer_format::Error;
+use layer_format::layer::{Change, Entry, EntryKind, Reader, Writer};
+
+use crate::layers::Layers;
+use crate::plan::{NameId, Plan};
+
+/// Writes the tar to its end, when everything has been verified; gives the output back, and the tar's size.
+pub(crate) fn write<W: Write>(
+    layers: Layers<'_>,
+    plan: &Plan,
+    output: W,
+) -> anyhow::Result<(W, u64)> {
+    let counting = Counting { inner: output, size: 0 };
+    let written = vec![false; plan.n_directories()];
+    let mut tar = Tar { plan, at: 0, written, writer: Writer::new(counting) };
+    layers.read(|position, layer| tar.layer(position, layer))?;
+    tar.remaining_directories()?;
+    let Counting { inner, size } = tar.writer.finish()?;
+    Ok((inner, size))
+}
+
+/// A tar under way.
+struct Tar<'a, W> {
+    plan: &'a Plan,
+    /// The next step.
+    at: usize,
+    /// Which directories are written.
+    written: Vec<bool>,
+    writer: Writer<W>,
+}
+
+impl<W: Write> Tar<'_, W> {
+    /// Writes what is left of a layer.
+    fn layer(&mut self, position: usize, layer: &mut Reader<impl BufRead>) -> Result<(), Error> {
+        let mut number = 0;
+        while let Some(change) = layer.read_change()? {
+            let due = self.plan.due(self.at, position, number);
+            number += 1;
+            if due.is_empty() {
+                continue;
+            }
+            self.at = due.end;
+            let names: Vec<NameId> = due.map(|step| self.plan.step(step)).collect();
+            match change {
+                Change::Add(entry) => self.entry(entry, &names, layer)?,
+                Change::Remove(_) | Change::Opaque(_) => return Err(otherwise()),
+            }
+        }
+        if self.plan.is_through(self.at, position) { Ok(()) } else { Err(otherwise()) }
+    }
+
+    /// Writes an entry under its names.
+    fn entry(
+        &mut self,
+        mut entry: Entry,
+        names: &[NameId],
+        content: &mut Reader<impl BufRead>,
+    ) -> Result<(), Error> {
+        let [first, others @ ..] = names else { return Err(otherwise()) };
+        if self.plan.directory(*first).is_some() {
+            return self.directory(*first);
+        }
+        self.directory(self.plan.parent(*first))?;
+        entry.path = self.plan.path(*first)?;
+        let size = entry.kind.content_size();
+        let target = entry.path.clone();
+        self.writer.write_change(&Change::Add(entry.clone()))?;
+        copy(content, &mut self.writer, size)?;
+        entry.kind = EntryKind::Hardlink { target };
+        for name in others {
+            self.directory(self.plan.parent(*name))?;
+            entry.path = self.plan.path(*name)?;
+            // Some readers set what a link's header says, so it says the same as its target's.
+            self.writer.write_change(&Change::Add(entry.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a directory and all above it that aren't written.
+    fn directory(&mut self, name: NameId) -> Result<(), Error> {
+        let mut chain = vec![];
+        let mut here = name;
+        while let Some(at) = self.plan.directory(here).filter(|&at| !self.written[at]) {
+            self.written[at] = true;
+            chain.push(at);
+            here = self.plan.parent(here);
+        }
+        for at in chain.into_iter().rev() {
+            let (name, inode) = self.plan.nth_directory(at);
+            let entry = Entry {
+                path: self.plan.path(name)?,
+                kind: EntryKind::Directory,
+                mode: inode.mode,
+                uid: inode.uid,
+                gid: inode.gid,
+                mtime: inode.mtime,
+                xattrs: inode.xattrs.clone(),
+            };
+            self.writer.write_change(&Change::Add(entry))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the directories that nothing is in and that no layer describes.
+    fn remaining_directories(&mut self) -> Result<(), Error> {
+        (0..self.plan.n_directories())
+            .try_for_each(|at| self.directory(self.plan.nth_directory(at).0))
+    }
+}
+
+/// Copies a file's content, of a sparse one the data.
+fn copy(
+    content: &mut Reader<impl BufRead>,
+    writer: &mut Writer<impl Write>,
+    size: u64,
+) -> Result<(), Error> {
+    let mut left = size;
+    while left > 0 {
+        let piece = content.fill_buf().map_err(|source| Error::io("reading a layer", source))?;
+        let n = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if n == 0 {
+            return Err(Error::Truncated { what: "a file".to_owned() });
+        }
+        writer.write_all(&piece[..n]).map_err(|source| Error::io("writing the tar", source))?;
+        content.consume(n);
+        left -= n as u64;
+    }
+    Ok(())
+}
+
+/// The layer isn't what its listing says.
+fn otherwise() -> Error {
+    let what = "a layer's listing".to_owned();
+    Error::Malformed { what, reason: "the layer holds something else" }
+}
+
+/// Counts what is written.
+#[derive(Debug)]
+struct Counting<W> {
+    inner: W,
+    size: u64,
+}
+
+impl<W: Write> Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

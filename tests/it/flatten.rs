@@ -1,0 +1,374 @@
+//! `flatten`: one plain tar of an image's files, the tree that `unpack` makes.
+
+use std::collections::HashSet;
+
+use kit::archive::layout;
+use kit::image::random::{Random, random};
+use kit::tree::{self, Mtime, Show};
+use kit::{Codec, Gzip, Image, Layer, Named, Output, Producer, Sandbox, Zstd, check, pipeline};
+
+use crate::fixtures::{
+    assert_demo, assert_one_line, demo, demo_layers, docker_demo, names, shown, stream_of,
+};
+
+/// What makes a directory `out` of a tar on a pipe.
+const UNTAR: &str = "(mkdir out && tar -C out -xp --numeric-owner --delay-directory-restore --xattrs --xattrs-include='*')";
+
+/// Runs `flatten -` with an image on a pipe.
+fn flatten(image: &Image) -> Output {
+    Sandbox::new().command("flatten").arg("-").input(stream_of(image)).run()
+}
+
+/// The lines of a tar, without times.
+fn lines(tar: &[u8]) -> String {
+    tree::show_tar(tar, Show { mtime: Mtime::Hidden, ..Show::ALL })
+}
+
+/// Checks what every flat tar is: no name twice, nothing before the directory that it is in, no link before its target, no
+/// whiteout, and an end.
+#[track_caller]
+fn assert_plain(tar: &[u8]) {
+    assert!(tar.ends_with(&[0; 1024]) && tar.len().is_multiple_of(512), "no end");
+    let shown = tree::show_tar(
+        tar,
+        Show { owner: false, content: false, xattrs: false, mtime: Mtime::Hidden },
+    );
+    let mut seen = HashSet::new();
+    for line in shown.lines() {
+        let mut words = line.split(' ').skip(1);
+        let path = words.next().unwrap().trim_end_matches('/');
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        assert!(path == "." || seen.contains(parent), "{path} comes before {parent}:\n{shown}");
+        assert!(seen.insert(path.to_owned()), "{path} comes twice:\n{shown}");
+        assert!(!path.contains(".wh."), "{path}");
+        if words.next() == Some("=") {
+            let target = words.next().unwrap();
+            assert!(seen.contains(target), "{path} comes before {target}:\n{shown}");
+        }
+    }
+}
+
+#[track_caller]
+fn check_lines(layers: &[&str], expected: &str) {
+    let image = layers.iter().fold(Image::new(), |image, layer| image.layer(parsed(layer)));
+    let output = flatten(&image);
+    assert_plain(&output.success().stdout);
+    assert_eq!(lines(&output.stdout), expected, "{layers:?}");
+}
+
+/// A layer of lines; those that begin with `-` and a space are whiteouts.
+fn parsed(text: &str) -> Layer {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (markers, entries): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("- "));
+    let layer = Layer::text(&entries.join("\n"));
+    markers.iter().fold(layer, |layer, line| layer.whiteout(&line[2..]))
+}
+
+#[test]
+fn the_tar_becomes_the_tree_of_unpack_wherever_the_image_is() {
+    let sandbox = Sandbox::new();
+    let images = [Named::new("docker.io/library/demo:1", demo())];
+    layout(sandbox.store(), &images);
+    layout(sandbox.path("layout"), &images);
+    sandbox.write("demo.tar", stream_of(&demo()));
+    pipeline::sh(&sandbox, &format!("flatten - < demo.tar | tee flat | {UNTAR}")).success();
+    assert_demo(sandbox.path("out"));
+    let flat = sandbox.read("flat");
+    assert_plain(&flat);
+    for script in [
+        "cat demo.tar | flatten --no-store -",
+        "cat demo.tar | flatten -",
+        // Now the store knows what the layers hold.
+        "cat demo.tar | flatten -",
+        "flatten ./demo.tar",
+        "flatten --no-store ./demo.tar",
+        "flatten --no-store <(cat demo.tar)",
+        "gzip < demo.tar | flatten --no-store -",
+        "gzip < demo.tar > demo.tar.gz; flatten --no-store ./demo.tar.gz",
+        "flatten --no-store layout:layout",
+        "flatten --no-store ./layout",
+        "rm -r \"$STRATA_STORE/strata\"; flatten demo:1",
+        "flatten demo:1",
+        // From wherever standard input is.
+        "(dd of=/dev/null bs=1 count=7 status=none; flatten --no-store -) < shifted",
+    ] {
+        sandbox.write("shifted", [b"before\n", &sandbox.read("demo.tar")[..]].concat());
+        let output = pipeline::sh(&sandbox, script);
+        assert!(output.success().stdout == flat, "{script} differs");
+    }
+    assert_eq!(names(sandbox.root().join("tmp")), [".pipestatus"], "nothing is left behind");
+}
+
+#[test]
+fn every_archive_and_every_codec_gives_the_same_bytes() {
+    let mut expected: Option<Vec<u8>> = None;
+    let mut check = |archive: Vec<u8>, what: &str| {
+        let output = Sandbox::new().command("flatten").arg("-").input(archive.clone()).run();
+        let sandbox = Sandbox::new();
+        sandbox.write("a.tar", archive);
+        let again = sandbox.command("flatten").arg("./a.tar").run();
+        let expected = expected.get_or_insert_with(|| output.success().stdout.clone());
+        assert!(output.success().stdout == *expected, "{what} on a pipe differs");
+        assert!(again.success().stdout == *expected, "{what} in a file differs");
+    };
+    for producer in Producer::ALL {
+        for image in [demo(), docker_demo()] {
+            check(producer.write(&[Named::new("demo:1", image)]), &format!("{producer:?}"));
+        }
+    }
+    let members = Gzip { members: 5, padding: 100, ..Gzip::PLAIN };
+    for codec in [Codec::None, Codec::GZIP, Codec::Gzip(members), Codec::Zstd(Zstd::PLAIN)] {
+        let image = Image::new().codec(codec);
+        check(stream_of(&demo_layers().into_iter().fold(image, Image::layer)), "a codec");
+    }
+}
+
+#[test]
+fn directories_come_first_with_what_they_are_in_the_end() {
+    check_lines(
+        &["drwx------ d/\n-rw-r--r-- d/f \"x\"\ndrwxr-xr-x e/", "drwxr-x--t 1:2 d/ user.a=\"b\""],
+        "drwxr-xr-x 0:0 ./\ndrwxr-x--t 1:2 d/ user.a=\"b\"\n-rw-r--r-- 0:0 d/f 1 \"x\"\ndrwxr-xr-x 0:0 e/\n",
+    );
+    check_lines(
+        &["-rw-r--r-- a/b/f \"x\"", "drwx------ a/b/\n- a/b/f", "drwx--x--x ./"],
+        "drwx--x--x 0:0 ./\ndrwxr-xr-x 0:0 a/\ndrwx------ 0:0 a/b/\n",
+    );
+    // A directory that nothing describes, and that holds nothing any more.
+    check_lines(
+        &["-rw-r--r-- a/b/f \"x\"\n-rw-r--r-- z \"z\"", "- a/b/f"],
+        "drwxr-xr-x 0:0 ./\n-rw-r--r-- 0:0 z 1 \"z\"\ndrwxr-xr-x 0:0 a/\ndrwxr-xr-x 0:0 a/b/\n",
+    );
+}
+
+#[test]
+fn a_directory_without_an_entry_has_the_time_that_unpack_gives() {
+    let output = flatten(&Image::new().layer(Layer::new().file("a/f", "x")));
+    let shown =
+        tree::show_tar(&output.success().stdout, Show { mtime: Mtime::Seconds, ..Show::ALL });
+    assert!(shown.starts_with("drwxr-xr-x 0:0 ./ @0\ndrwxr-xr-x 0:0 a/ @0\n"), "{shown}");
+}
+
+#[test]
+fn only_what_is_left_is_written() {
+    check_lines(
+        &["-rw-r--r-- f \"old\"\n-rw-r--r-- g \"g\"", "-rw------- f \"new\"\n- g"],
+        "drwxr-xr-x 0:0 ./\n-rw------- 0:0 f 3 \"new\"\n",
+    );
+    check_lines(
+        &["-rw-r--r-- f \"1\"\n-rw-r--r-- f \"2\"\ndrwxr-xr-x d/\n-rw-r--r-- d \"3\""],
+        "drwxr-xr-x 0:0 ./\n-rw-r--r-- 0:0 f 1 \"2\"\n-rw-r--r-- 0:0 d 1 \"3\"\n",
+    );
+    check_lines(
+        &["drwxr-xr-x d/\n-rw-r--r-- d/low \"x\"", "- d\ndrwx------ d/\n-rw-r--r-- d/high \"y\""],
+        "drwxr-xr-x 0:0 ./\ndrwx------ 0:0 d/\n-rw-r--r-- 0:0 d/high 1 \"y\"\n",
+    );
+    check_lines(
+        &[
+            "drwxr-xr-x usr/lib/\nlrwxrwxrwx lib -> usr/lib\n-rw-r--r-- lib/a \"a\"",
+            "-rw-r--r-- lib/b \"b\"",
+        ],
+        "drwxr-xr-x 0:0 ./\ndrwxr-xr-x 0:0 usr/\ndrwxr-xr-x 0:0 usr/lib/\n-rw-r--r-- 0:0 usr/lib/a 1 \"a\"\n\
+         drwxr-xr-x 0:0 lib/\n-rw-r--r-- 0:0 lib/b 1 \"b\"\n",
+    );
+}
+
+#[test]
+fn links_span_layers() {
+    // A link of an upper layer to a file of a lower one.
+    check_lines(
+        &["-rw-r----- 1:2 f \"x\" user.a=\"b\"\n-rw-r--r-- g \"g\"", "-rw-r--r-- e = f"],
+        "drwxr-xr-x 0:0 ./\n-rw-r----- 1:2 e 1 \"x\" user.a=\"b\"\n-rw-r----- 1:2 f = e user.a=\"b\"\n\
+         -rw-r--r-- 0:0 g 1 \"g\"\n",
+    );
+    // ... whose first name a third removes.
+    check_lines(
+        &["-rw-r--r-- f \"x\"", "-rw-r--r-- sub/e = f", "- f"],
+        "drwxr-xr-x 0:0 ./\ndrwxr-xr-x 0:0 sub/\n-rw-r--r-- 0:0 sub/e 1 \"x\"\n",
+    );
+    // A group that an upper layer breaks.
+    check_lines(
+        &["-rw-r--r-- a \"x\"\n-rw-r--r-- b = a\n-rw-r--r-- c = a", "-rw-r--r-- a \"new\""],
+        "drwxr-xr-x 0:0 ./\n-rw-r--r-- 0:0 b 1 \"x\"\n-rw-r--r-- 0:0 c = b\n-rw-r--r-- 0:0 a 3 \"new\"\n",
+    );
+    // A link to what a later layer has put there.
+    check_lines(
+        &["-rw-r--r-- a \"1\"", "-rw-r--r-- a \"2\"", "-rw-r--r-- b = a"],
+        "drwxr-xr-x 0:0 ./\n-rw-r--r-- 0:0 a 1 \"2\"\n-rw-r--r-- 0:0 b = a\n",
+    );
+    // Links to what is no file.
+    check_lines(
+        &["lrwxrwxrwx l -> nowhere\nprw-r--r-- p", "-rw-r--r-- k = l\n-rw-r--r-- q = p"],
+        "drwxr-xr-x 0:0 ./\nlrwxrwxrwx 0:0 k -> nowhere\n-rwxrwxrwx 0:0 l = k\nprw-r--r-- 0:0 p\n-rw-r--r-- 0:0 q = p\n",
+    );
+}
+
+#[test]
+fn a_random_image_becomes_the_same_tree() {
+    let image = random(21, 6, 150);
+    let sandbox = Sandbox::new();
+    sandbox.write("image", stream_of(&image));
+    let script = format!("unpack root < image && flatten - < image | tee flat | {UNTAR}");
+    pipeline::sh(&sandbox, &script).success();
+    assert_plain(&sandbox.read("flat"));
+    assert_same_trees(&sandbox);
+}
+
+/// Checks that `out` is `root`. The root itself has no entry: its time is that of the run.
+#[track_caller]
+fn assert_same_trees(sandbox: &Sandbox) {
+    let [ours, theirs] = ["root", "out"].map(|dir| shown(sandbox.path(dir)));
+    tree::assert_same(ours.split_once('\n').unwrap().1, theirs.split_once('\n').unwrap().1);
+}
+
+/// Few names, so that they meet often; three levels of them.
+fn name(random: &mut Random) -> String {
+    let names = (0..=random.below(3)).map(|_| *pick(random, &["a", "b", "c"]));
+    names.collect::<Vec<_>>().join("/")
+}
+
+fn pick<'a, T>(random: &mut Random, from: &'a [T]) -> &'a T {
+    &from[small_number(random, from.len())]
+}
+
+fn small_number(random: &mut Random, below: usize) -> usize {
+    usize::try_from(random.below(below as u64)).unwrap()
+}
+
+fn random_layer(random: &mut Random) -> Layer {
+    let modes = [0o700, 0o755, 0o1777, 0o2750, 0o500];
+    let targets = ["a", "../b", "/c/a", "b/../c", "."];
+    (0..=random.below(7)).fold(Layer::new(), |layer, n| {
+        let path = name(random);
+        let layer = match random.below(16) {
+            0..6 => layer.file(path, n.to_string().repeat(small_number(random, 600))),
+            6..9 => layer.dir(path, *pick(random, &modes)),
+            9 | 10 => layer.symlink(path, pick(random, &targets)),
+            11 => layer.hardlink(path, name(random)),
+            12 => layer.fifo(path),
+            13 | 14 => return layer.whiteout(path),
+            _ => return layer.opaque(path),
+        };
+        layer.mtime(*pick(random, &[0, 1_500_000_000, -7]), *pick(random, &[0, 1, 999_999_999]))
+    })
+}
+
+#[test]
+fn layers_of_any_kind_become_the_same_tree_or_are_refused_alike() {
+    let mut n_good = 0;
+    for seed in 0..50 {
+        let mut random = Random::new(seed);
+        let image = (0..=random.below(3))
+            .fold(Image::new(), |image, _| image.layer(random_layer(&mut random)));
+        let sandbox = Sandbox::new();
+        sandbox.write("image", stream_of(&image));
+        let unpacked = pipeline::sh(&sandbox, "unpack root < image");
+        let flat = pipeline::sh(&sandbox, &format!("flatten - < image | tee flat | {UNTAR}"));
+        let flat_code = flat.pipe[0];
+        assert_eq!(flat_code, unpacked.code(), "seed {seed}: {}{}", unpacked.text(), flat.text());
+        if flat_code == 0 {
+            n_good += 1;
+            assert_plain(&sandbox.read("flat"));
+            assert_same_trees(&sandbox);
+        }
+    }
+    assert!(n_good > 20, "{n_good}");
+}
+
+#[test]
+fn a_bad_layer_leaves_the_tar_without_an_end() {
+    let good = demo();
+    let wrong_diff_id = good.clone().set_config("/rootfs/diff_ids/2", good.diff_ids()[0].as_str());
+    let sandbox = Sandbox::new();
+    for source in ["-", "./image"] {
+        sandbox.write("image", stream_of(&wrong_diff_id));
+        let output = pipeline::sh(&sandbox, &format!("flatten --no-store {source} < image"));
+        assert_one_line(output.fails_with(4), "flatten");
+        assert!(!output.stdout.ends_with(&[0; 1024]), "{source}");
+        let stream = stream_of(&good);
+        for cut in [stream.len() - 1024, stream.len() / 2, 700] {
+            sandbox.write("image", &stream[..cut]);
+            let output =
+                pipeline::sh(&sandbox, &format!("cat image | flatten --no-store {source}"));
+            assert_one_line(output.fails_with(4), "flatten");
+            assert!(!output.stdout.ends_with(&[0; 1024]), "{source} {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_blob_that_changed_after_it_was_listed_is_noticed() {
+    let sandbox = Sandbox::new();
+    layout(sandbox.store(), &[Named::new("docker.io/library/demo:1", demo())]);
+    sandbox.command("flatten").arg("demo:1").run().success();
+    // What the layers hold is known now, and read no more; their contents are.
+    for blob in demo().layer_blobs() {
+        let path = sandbox.store().join("blobs/sha256").join(blob.hex());
+        for at in [blob.bytes.len() / 2, blob.bytes.len() - 1] {
+            let mut bytes = blob.bytes.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let output = sandbox.command("flatten").arg("demo:1").run();
+            assert_one_line(output.fails_with(4), "flatten");
+            assert!(!output.stdout.ends_with(&[0; 1024]));
+        }
+        std::fs::write(&path, &blob.bytes).unwrap();
+    }
+    sandbox.command("flatten").arg("demo:1").run().success();
+}
+
+#[test]
+fn a_flat_image_keeps_the_config() {
+    let image = demo().env(&["A=b"]).cmd(&["/bin/x"]).set_config("/unknown", "kept");
+    let sandbox = Sandbox::new();
+    sandbox.write("image", stream_of(&image));
+    let script = "flatten ./image --as-image flat:1 | tee stream | load && unpack --from flat:1 root && flatten ./image > flat";
+    pipeline::sh(&sandbox, script).success();
+    assert_demo(sandbox.path("root"));
+    let stream = sandbox.read("stream");
+    let report = check::canonical(&stream).unwrap();
+    assert_eq!(report.names, ["docker.io/library/flat:1"]);
+    assert_eq!(report.diff_ids, [kit::digest(&sandbox.read("flat"))]);
+    let output = sandbox.command("inspect").args(["--config", "flat:1"]).run();
+    let config: serde_json::Value = serde_json::from_slice(&output.success().stdout).unwrap();
+    assert_eq!(config["config"]["Env"], serde_json::json!(["A=b"]));
+    assert_eq!(
+        (&config["unknown"], &config["config"]["Cmd"][0]),
+        (&"kept".into(), &"/bin/x".into())
+    );
+    assert_eq!(config["history"].as_array().unwrap().len(), 1);
+    let again = sandbox.command("flatten").args(["./image", "--as-image", "flat:1"]).run();
+    assert!(again.success().stdout == stream);
+    // Flat is flat: once more changes nothing but the order.
+    let output = pipeline::sh(&sandbox, "flatten flat:1 | cmp - flat");
+    output.success();
+}
+
+#[test]
+fn one_image_of_several_and_platforms_are_chosen() {
+    let sandbox = Sandbox::new();
+    let other = Image::new().platform("linux/arm64").layer(Layer::new().file("other", "x"));
+    let images =
+        [Named::new("docker.io/library/a:1", demo()), Named::new("docker.io/library/b:2", other)];
+    sandbox.write("two", Producer::Strata.write(&images));
+    let run = |words: &str| pipeline::sh(&sandbox, &format!("flatten {words} ./two"));
+    assert!(run("").fails_with(2).stderr.contains("hint: choose one with --image NAME"));
+    assert!(lines(&run("--image b:2").success().stdout).contains("other"));
+    run("--image b:2 --platform linux/s390x").fails_with(3);
+    pipeline::sh(&sandbox, "flatten nothing").fails_with(3);
+    pipeline::sh(&sandbox, "flatten --no-store nothing").fails_with(2);
+    pipeline::sh(&sandbox, "flatten dir:/").fails_with(2);
+    pipeline::sh(&sandbox, "flatten ./nothing").fails_with(3);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let sandbox = Sandbox::new();
+    sandbox.write("image", stream_of(&random(5, 2, 400)));
+    let output = pipeline::sh(&sandbox, "flatten ./image | head -c 100000 | wc -c");
+    assert_eq!(output.pipe[0], 141, "{}", output.text());
+    assert!(!output.stderr.contains("flatten:"), "{}", output.stderr);
+    let output = pipeline::sh(&sandbox, "flatten ./image > /dev/full");
+    assert_one_line(output.fails_with(1), "flatten");
+    let output = pipeline::sh(&sandbox, "script -qec 'flatten ./image' /dev/null");
+    assert!(output.fails_with(2).out().starts_with("flatten: standard output is a terminal"));
+}
