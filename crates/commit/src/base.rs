@@ -1,0 +1,109 @@
+//! What the new layer goes on top of: nothing, or an image.
+
+use anyhow::Context as _;
+use cli::{Code, Failure};
+use layer_format::{Config, Digest, Manifest, Platform};
+use store::{FoundBy, Lease, Location};
+
+use crate::document::Kind;
+
+/// The word for a new beginning.
+pub(crate) const SCRATCH: &str = "scratch";
+
+/// What is below the new layer.
+#[derive(Debug)]
+pub(crate) enum Base {
+    /// Nothing.
+    Scratch,
+    /// An image.
+    Image(Box<BaseImage>),
+}
+
+/// An image below a new layer.
+#[derive(Debug)]
+pub(crate) struct BaseImage {
+    pub(crate) manifest: Manifest,
+    pub(crate) config: Config,
+    /// The name that the store has it by, or an archive.
+    pub(crate) name: Option<String>,
+}
+
+impl Base {
+    /// The image of the store that is meant.
+    pub(crate) fn find(
+        text: &str,
+        platform: Option<&Platform>,
+        lease: &Lease,
+    ) -> anyhow::Result<Self> {
+        if text == SCRATCH {
+            return Ok(Self::Scratch);
+        }
+        if !matches!(Location::from(text), Location::Stored(_)) {
+            return Err(cli::usage(format!("{text}: the base is an image of the store"))
+                .hint("load it first, or add --no-store --stream")
+                .into());
+        }
+        let store = lease.store();
+        let found = store.find(text).map_err(|error| match error {
+            store::Error::NotFound { .. } => {
+                let name = cli::report::clean(text);
+                Failure::from_cause(error).hint(format!("pull {name}")).into()
+            }
+            error => anyhow::Error::from(error),
+        })?;
+        lease.protect(&[found.descriptor.digest])?;
+        let name = found.image.name().filter(|_| found.by == FoundBy::Name || is_whole(&found));
+        let image = store.read_image(&found.descriptor, vec![], platform);
+        let image = image.with_context(|| text.to_owned())?;
+        let missing = store::Error::MissingBlob { digest: found.descriptor.digest };
+        let manifest = image.manifest.ok_or(missing)?;
+        Ok(Self::Image(Box::new(BaseImage {
+            manifest,
+            config: image.config,
+            name: name.map(str::to_owned),
+        })))
+    }
+
+    /// The base that is meant, given what the options say and what the layer says it was taken against.
+    pub(crate) fn settle(
+        named: Option<Self>,
+        of_layer: Option<Digest>,
+        find: impl FnOnce(&str) -> anyhow::Result<Self>,
+    ) -> anyhow::Result<Self> {
+        match (named, of_layer) {
+            (Some(base), None) => Ok(base),
+            (Some(base), Some(digest)) if base.digest() == Some(digest) => Ok(base),
+            (Some(base), Some(digest)) => Err(mismatch(&base, &digest).into()),
+            (None, Some(digest)) => find(&digest.to_string()),
+            (None, None) => Err(cli::usage("the layer doesn't say what it was taken against")
+                .hint("name the image below it with --base IMAGE, or --base scratch")
+                .into()),
+        }
+    }
+
+    /// Whose formats it is in.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Image(image) if image.manifest.is_docker() => Kind::Docker,
+            _ => Kind::Oci,
+        }
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Scratch => None,
+            Self::Image(image) => Some(image.manifest.descriptor().digest),
+        }
+    }
+}
+
+/// Whether an entry of the store is what was found, and no index that leads to it.
+fn is_whole(found: &store::Found) -> bool {
+    found.descriptor.digest == *found.image.digest()
+}
+
+fn mismatch(base: &Base, of_layer: &Digest) -> Failure {
+    let base = base.digest().map_or_else(|| SCRATCH.to_owned(), |digest| digest.to_string());
+    Failure::new(Code::Usage, format!("the layer was taken against {of_layer}, not {base}"))
+        .hint("leave --base out, or take the layer against that base: snapshot DIR --base IMAGE")
+}

@@ -1,0 +1,330 @@
+//! The new image's config and manifest: the base's, with what the commit changes and no more.
+
+use anyhow::Context as _;
+use layer_format::{
+    Codec, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Platform, media_type,
+};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::base::Base;
+use crate::instruction::Instruction;
+use crate::object::Object;
+use crate::settings::{Refusal, Settings};
+
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// Whose formats the image is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Oci,
+    Docker,
+}
+
+impl Kind {
+    /// The type of a layer; `None` if there is none for this codec.
+    pub(crate) fn layer(self, codec: Codec) -> Option<&'static str> {
+        match (self, codec) {
+            (Self::Oci, Codec::None) => Some(media_type::OCI_LAYER),
+            (Self::Oci, Codec::Gzip) => Some(media_type::OCI_LAYER_GZIP),
+            (Self::Oci, Codec::Zstd) => Some(media_type::OCI_LAYER_ZSTD),
+            (Self::Docker, Codec::None) => Some(media_type::DOCKER_LAYER),
+            (Self::Docker, Codec::Gzip) => Some(media_type::DOCKER_LAYER_GZIP),
+            (Self::Docker, Codec::Zstd) => None,
+        }
+    }
+
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_MANIFEST,
+            Self::Docker => media_type::DOCKER_MANIFEST,
+        }
+    }
+
+    fn config(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_CONFIG,
+            Self::Docker => media_type::DOCKER_CONFIG,
+        }
+    }
+}
+
+/// What is said about a commit.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    /// When, RFC 3339.
+    pub(crate) created: String,
+    /// How.
+    pub(crate) created_by: String,
+    /// By whom.
+    pub(crate) author: Option<String>,
+    /// Why.
+    pub(crate) message: Option<String>,
+}
+
+impl Statement {
+    /// An entry of a config's history.
+    fn history(&self) -> Value {
+        let mut entry = Map::new();
+        entry.insert("created".to_owned(), self.created.clone().into());
+        entry.insert("created_by".to_owned(), self.created_by.clone().into());
+        if let Some(author) = &self.author {
+            entry.insert("author".to_owned(), author.clone().into());
+        }
+        if let Some(message) = &self.message {
+            entry.insert("comment".to_owned(), message.clone().into());
+        }
+        entry.into()
+    }
+}
+
+/// Makes the config.
+pub(crate) fn config(
+    base: &Base,
+    platform: &Platform,
+    instructions: &[Instruction],
+    statement: &Statement,
+    diff_id: DiffId,
+) -> anyhow::Result<Vec<u8>> {
+    let mut config = match base {
+        Base::Scratch => of_platform(platform)?,
+        Base::Image(image) => Object::parse(&image.config.raw)?,
+    };
+    config.set("created", &statement.created)?;
+    if let Some(author) = &statement.author {
+        config.set("author", author)?;
+    }
+    // Docker's own, and about the base: its history has it too.
+    config.remove("comment");
+    let mut settings = Settings::new(config.read("config")?);
+    for instruction in instructions {
+        settings.apply(instruction).map_err(refused)?;
+    }
+    config.set("config", &settings.into_section())?;
+    let n_below = add_layer(&mut config, diff_id)?;
+    add_history(&mut config, n_below, &statement.history())?;
+    within_limit("config", config.to_vec()?)
+}
+
+fn refused(refusal: Refusal) -> anyhow::Error {
+    match refusal {
+        Refusal::Instruction(reason) => cli::usage(reason).into(),
+        Refusal::Base(error) => error.into(),
+    }
+}
+
+fn of_platform(platform: &Platform) -> Result<Object, Error> {
+    let mut config = Object::default();
+    config.set("architecture", &platform.architecture)?;
+    if let Some(variant) = &platform.variant {
+        config.set("variant", variant)?;
+    }
+    config.set("os", &platform.os)?;
+    Ok(config)
+}
+
+/// Adds the layer on top; says how many there were.
+fn add_layer(config: &mut Object, diff_id: DiffId) -> Result<usize, Error> {
+    let mut root: Object = config.read("rootfs")?;
+    let mut diff_ids: Vec<DiffId> = root.read("diff_ids")?;
+    let n_below = diff_ids.len();
+    diff_ids.push(diff_id);
+    root.set("type", &"layers")?;
+    root.set("diff_ids", &diff_ids)?;
+    config.set("rootfs", &root)?;
+    Ok(n_below)
+}
+
+/// Adds the entry on top. Where the base tells of fewer layers than it has, entries without a word stand for the others:
+/// readers pair entries with layers from the bottom.
+fn add_history(config: &mut Object, n_below: usize, entry: &Value) -> Result<(), Error> {
+    let mut history: Vec<Box<RawValue>> = config.read("history")?;
+    let mut n_told = 0;
+    for entry in &history {
+        let entry: Object = serde_json::from_str(entry.get())
+            .map_err(|source| Error::MalformedJson { what: "history of the base image", source })?;
+        n_told += usize::from(!entry.read::<bool>("empty_layer")?);
+    }
+    let serialised = |source| Error::MalformedJson { what: "history", source };
+    let mut push = |entry: &Value| {
+        history.push(serde_json::value::to_raw_value(entry).map_err(serialised)?);
+        Ok(())
+    };
+    (n_told..n_below).try_for_each(|_| push(&json!({})))?;
+    push(entry)?;
+    config.set("history", &history)
+}
+
+/// Makes the manifest.
+pub(crate) fn manifest(
+    base: &Base,
+    kind: Kind,
+    created: &str,
+    config: &[u8],
+    layer: &Descriptor,
+) -> anyhow::Result<Vec<u8>> {
+    let config = Descriptor::of(kind.config(), config);
+    let mut manifest = match base {
+        Base::Scratch => Object::default(),
+        Base::Image(image) => Object::parse(&image.manifest.raw)?,
+    };
+    manifest.set("schemaVersion", &2)?;
+    manifest.set("mediaType", &kind.manifest())?;
+    manifest.set("config", &config)?;
+    let mut layers: Vec<Object> = manifest.read("layers")?;
+    if kind == Kind::Oci {
+        layers.iter_mut().try_for_each(to_oci)?;
+    }
+    let mut added = Object::default();
+    added.set("mediaType", &layer.media_type)?;
+    added.set("digest", &layer.digest)?;
+    added.set("size", &layer.size)?;
+    layers.push(added);
+    manifest.set("layers", &layers)?;
+    if let (Base::Image(image), Kind::Oci) = (base, kind) {
+        let digest = image.manifest.descriptor().digest;
+        annotate(&mut manifest, &digest, image.name.as_deref(), created)?;
+    }
+    within_limit("manifest", manifest.to_vec()?)
+}
+
+/// Says what the image was made of; what the base says about its own base and its own making goes.
+fn annotate(
+    manifest: &mut Object,
+    base: &Digest,
+    name: Option<&str>,
+    created: &str,
+) -> Result<(), Error> {
+    let mut annotations: Object = manifest.read("annotations")?;
+    if annotations.has(CREATED) {
+        annotations.set(CREATED, &created)?;
+    }
+    annotations.set(BASE_DIGEST, base)?;
+    match name {
+        Some(name) => annotations.set(BASE_NAME, &name)?,
+        None => annotations.remove(BASE_NAME),
+    }
+    manifest.set("annotations", &annotations)
+}
+
+/// Gives a layer of Docker's OCI's name for the same thing.
+fn to_oci(layer: &mut Object) -> Result<(), Error> {
+    const DOCKER: &str = "application/vnd.docker.image.rootfs.";
+    let media_type: String = layer.read("mediaType")?;
+    let Some(rest) = media_type.strip_prefix(DOCKER) else { return Ok(()) };
+    let (foreign, codec) = match rest.strip_prefix("foreign.") {
+        Some(codec) => ("nondistributable.", codec),
+        None => ("", rest),
+    };
+    let codec = match codec {
+        "diff.tar" => "",
+        "diff.tar.gzip" => "+gzip",
+        "diff.tar.zstd" => "+zstd",
+        _ => return Ok(()),
+    };
+    layer.set("mediaType", &format!("application/vnd.oci.image.layer.{foreign}v1.tar{codec}"))
+}
+
+/// Readers refuse more.
+fn within_limit(what: &str, document: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    if document.len() as u64 > DOCUMENT_LIMIT {
+        let error = Error::TooLarge { what: what.to_owned(), limit: DOCUMENT_LIMIT };
+        return Err(error).context("the new image");
+    }
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use layer_format::{Config, Manifest};
+
+    use super::*;
+    use crate::base::BaseImage;
+
+    fn statement() -> Statement {
+        Statement {
+            created: "2020-09-13T12:26:40Z".to_owned(),
+            created_by: "commit".to_owned(),
+            author: Some("me".to_owned()),
+            message: Some("more".to_owned()),
+        }
+    }
+
+    fn base(manifest: &str, config: &str) -> Base {
+        let config = Config::parse(config.as_bytes().to_vec()).unwrap();
+        let blob = Descriptor::of("c", &config.raw);
+        let manifest = manifest.replace("CONFIG", &serde_json::to_string(&blob).unwrap());
+        let manifest = Manifest::parse(manifest.into_bytes()).unwrap();
+        Base::Image(Box::new(BaseImage { manifest, config, name: Some("a/b:c".to_owned()) }))
+    }
+
+    fn made_config(config_of_base: &str) -> String {
+        let base = base(r#"{"config":CONFIG,"layers":[]}"#, config_of_base);
+        let (platform, diff_id) = (Platform::host(), DiffId(Digest::of(b"new")));
+        let made = config(&base, &platform, &[], &statement(), diff_id).unwrap();
+        String::from_utf8(made).unwrap().replace(&Digest::of(b"new").hex(), "NEW")
+    }
+
+    #[test]
+    fn the_base_s_config_is_kept_but_for_what_is_new() {
+        let old = Digest::of(b"old");
+        let base = format!(
+            r#"{{"os":"linux","x":1.50,"author":"you","comment":"old","config":{{"Y":2}},"created":"then","architecture":"amd64","history":[{{"z":1}},{{"empty_layer":true}}],"rootfs":{{"type":"layers","diff_ids":["{old}"]}}}}"#
+        );
+        let made = made_config(&base).replace(&old.hex(), "OLD");
+        let expected = r#"{"os":"linux","x":1.50,"author":"me","config":{"Y":2},"created":"2020-09-13T12:26:40Z","architecture":"amd64","history":[{"z":1},{"empty_layer":true},{"author":"me","comment":"more","created":"2020-09-13T12:26:40Z","created_by":"commit"}],"rootfs":{"type":"layers","diff_ids":["sha256:OLD","sha256:NEW"]}}"#;
+        assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn layers_without_history_get_entries_without_a_word() {
+        let layers = [Digest::of(b"1"), Digest::of(b"2")];
+        let base = format!(
+            r#"{{"os":"linux","architecture":"amd64","history":null,"rootfs":{{"diff_ids":["{}","{}"]}}}}"#,
+            layers[0], layers[1]
+        );
+        let made = Config::parse(made_config(&base).replace("NEW", &layers[0].hex()).into_bytes());
+        let made = made.unwrap();
+        assert_eq!((made.history.len(), made.diff_ids().len()), (3, 3));
+        assert_eq!(made.history[2].comment.as_deref(), Some("more"));
+    }
+
+    #[test]
+    fn a_docker_base_stays_docker_s_unless_oci_s_is_asked_for() {
+        let base = base(
+            r#"{
+              "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "config": CONFIG, "new": 1,
+              "layers": [
+                {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "digest": "d", "size": 1, "u": 2},
+                {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "digest": "f", "size": 1, "urls": ["x"]}]
+            }"#
+            .replace("\"d\"", &format!("\"{}\"", Digest::of(b"d")))
+            .replace("\"f\"", &format!("\"{}\"", Digest::of(b"f")))
+            .as_str(),
+            r#"{"os":"linux","architecture":"amd64"}"#,
+        );
+        let types = |kind: Kind| {
+            let layer = Descriptor::of(kind.layer(Codec::Gzip).unwrap(), b"layer");
+            let made = manifest(&base, kind, "now", b"{}", &layer).unwrap();
+            let value: Value = serde_json::from_slice(&made).unwrap();
+            assert_eq!((&value["new"], &value["layers"][0]["u"]), (&json!(1), &json!(2)));
+            assert_eq!(value["layers"][1]["urls"], json!(["x"]));
+            let manifest = Manifest::parse(made).unwrap();
+            let types = manifest.layers.iter().map(|layer| layer.media_type.clone());
+            let name = manifest.annotations.get(BASE_NAME).cloned();
+            (manifest.media_type.clone(), types.collect::<Vec<_>>(), name)
+        };
+        let gzip = media_type::DOCKER_LAYER_GZIP;
+        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        let (manifest, layers, name) = types(Kind::Docker);
+        assert_eq!((manifest.as_str(), name), (media_type::DOCKER_MANIFEST, None));
+        assert_eq!(layers, [gzip, foreign, gzip]);
+        let gzip = media_type::OCI_LAYER_GZIP;
+        let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+        let (manifest, layers, name) = types(Kind::Oci);
+        assert_eq!((manifest.as_str(), name.as_deref()), (media_type::OCI_MANIFEST, Some("a/b:c")));
+        assert_eq!(layers, [gzip, foreign, gzip]);
+    }
+}

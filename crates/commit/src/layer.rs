@@ -1,0 +1,241 @@
+//! The new layer on its way: checked, hashed, compressed and kept, in one pass.
+//!
+//! ```text
+//!            ┌► hasher: diff id
+//! input ─────┼► layer reader: entries
+//! (plain)    └► encoder ──► kept: digest, size
+//! ```
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context as _;
+use cli::{Code, Failure, Io, Task};
+use layer_format::layer::{Change, Reader, strip_base};
+use layer_format::relay::{Chunk, Pool, Sending, Taking, relay};
+use layer_format::{
+    Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher,
+};
+use store::{Lease, Partial};
+
+/// The size of the pieces that the input is read in.
+const BUFFER: usize = 128 << 10;
+/// How many chunks wait for the hasher.
+const DEPTH: usize = 8;
+
+/// The layer as it comes in, uncompressed.
+pub(crate) struct Incoming {
+    /// The manifest of the image that it says it was taken against.
+    pub(crate) base: Option<Digest>,
+    content: Box<dyn Read>,
+    name: String,
+    task: Task,
+}
+
+/// A layer that was taken in.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) diff_id: DiffId,
+    pub(crate) kept: Kept,
+    pub(crate) n_entries: u64,
+}
+
+/// Where a layer's stored bytes are until it has a name.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// In the store.
+    Store(Box<Partial>),
+    /// In a file without a name.
+    Spool {
+        /// The file.
+        file: File,
+        /// The digest so far.
+        hasher: Box<Hasher>,
+        /// How many bytes it has.
+        size: u64,
+    },
+}
+
+impl Incoming {
+    /// Opens a file, where `-` is standard input, and looks at its beginning.
+    pub(crate) fn open(path: &Path, io: &mut Io<'_>) -> anyhow::Result<Self> {
+        let (input, name): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
+            (Box::new(io.input.take_binary()?), "standard input".to_owned())
+        } else {
+            let name = cli::report::clean(&path.to_string_lossy()).into_owned();
+            let file = File::open(path).map_err(|error| cannot_open(&name, error))?;
+            (Box::new(file), name)
+        };
+        let task = io.progress.task("layer", None);
+        task.state("Committing");
+        let counted = task.read(input);
+        let begin = || {
+            let decoder = Decoder::new(BufReader::with_capacity(BUFFER, counted));
+            strip_base(decoder.map_err(|source| Error::io("reading the layer", source))?)
+        };
+        let (base, content) = begin().with_context(|| name.clone())?;
+        Ok(Self { base, content: Box::new(content), name, task })
+    }
+
+    /// Reads it to its end, and keeps it.
+    pub(crate) fn take(self, kept: Kept, compression: Compression) -> anyhow::Result<Taken> {
+        let Self { content, name, task, .. } = self;
+        let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let encoder = Encoder::new(kept, compression, n_threads).context("compressing")?;
+        let taken = pass(content, encoder).with_context(|| name)?;
+        task.done("Committed");
+        Ok(taken)
+    }
+}
+
+fn cannot_open(name: &str, error: io::Error) -> Failure {
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let code = if is_missing { Code::NotFound } else { Code::Failed };
+    Failure::new(code, name).because(error)
+}
+
+fn pass(content: Box<dyn Read>, encoder: Encoder<Kept>) -> anyhow::Result<Taken> {
+    thread::scope(|scope| {
+        let (feed, plain) = relay(DEPTH);
+        let hasher = scope.spawn(move || hash(plain));
+        let pool = Pool::default();
+        let (current, position, failure) = (None, 0, None);
+        let passing = Passing { content, pool, feed, encoder, current, position, failure };
+        let mut reader = Reader::new(passing);
+        let read = read_all(&mut reader);
+        let Passing { feed, encoder, failure, .. } = reader.into_inner();
+        let keeping = |source| Error::io("keeping the layer", source);
+        let n_entries = failure.map(keeping).map_or(read, |failure| Err(failure.into()))?;
+        // A hasher that is gone has panicked, which its end tells.
+        feed.end().ok();
+        let kept = encoder.finish().map_err(keeping)?;
+        let hashed = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let digest = hashed.map_err(|source| Error::io("hashing the layer", source))?;
+        Ok(Taken { diff_id: DiffId(digest), kept, n_entries })
+    })
+}
+
+fn hash(mut plain: Taking) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    while let Some(chunk) = plain.take_chunk()? {
+        hasher.update(&chunk);
+    }
+    Ok(hasher.finish())
+}
+
+/// Reads every entry, so that nothing is stored that couldn't be unpacked; counts them.
+fn read_all(reader: &mut Reader<impl BufRead>) -> anyhow::Result<u64> {
+    let mut n_entries = 0;
+    while let Some(change) = reader.read_change()? {
+        if n_entries == 0 && is_start_of_stream(&change) {
+            return Err(cli::usage("an image stream, not a layer")
+                .hint("load takes image streams; flatten makes one layer of an image")
+                .into());
+        }
+        n_entries += 1;
+    }
+    // Nothing else can tell: the layer has no digest yet.
+    if !reader.is_whole() {
+        return Err(Error::Truncated { what: "the layer: it has no end".to_owned() }.into());
+    }
+    Ok(n_entries)
+}
+
+fn is_start_of_stream(change: &Change) -> bool {
+    matches!(change, Change::Add(entry) if entry.path.as_bytes() == b"oci-layout")
+}
+
+/// What passes: as the layer reader takes it, the hasher and the encoder get it too.
+struct Passing {
+    content: Box<dyn Read>,
+    pool: Pool,
+    feed: Sending,
+    encoder: Encoder<Kept>,
+    current: Option<Arc<Chunk>>,
+    position: usize,
+    /// What went wrong with the encoder: that isn't the reader's to tell.
+    failure: Option<io::Error>,
+}
+
+impl Read for Passing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.fill_buf()?.read(buffer)?;
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl Passing {
+    /// The next bytes, when the current ones have all been taken.
+    fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
+        cli::interrupt::check().map_err(io::Error::other)?;
+        let Some(chunk) = Chunk::read_from(&self.pool, &mut self.content)? else { return Ok(None) };
+        // A hasher that is gone has panicked, which its end tells.
+        self.feed.send(Arc::clone(&chunk)).ok();
+        if let Err(error) = self.encoder.write_all(&chunk) {
+            self.failure = Some(error);
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(Some(chunk))
+    }
+}
+
+impl BufRead for Passing {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.as_ref().is_none_or(|chunk| self.position == chunk.len()) {
+            self.current = None;
+            self.position = 0;
+            self.current = self.next_chunk()?;
+        }
+        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk[self.position..]))
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.position += n;
+    }
+}
+
+impl Kept {
+    /// In the store of a lease.
+    pub(crate) fn in_store(lease: &Lease) -> anyhow::Result<Self> {
+        Ok(Self::Store(Box::new(lease.incoming(None)?)))
+    }
+
+    /// In a file without a name.
+    pub(crate) fn spool() -> anyhow::Result<Self> {
+        let file = tempfile::tempfile().context("making a temporary file")?;
+        Ok(Self::Spool { file, hasher: Box::new(Hasher::new(Algorithm::Sha256)), size: 0 })
+    }
+
+    /// What it is.
+    pub(crate) fn descriptor(&self, media_type: &str) -> Descriptor {
+        match self {
+            Self::Store(partial) => Descriptor::new(media_type, partial.digest(), partial.offset()),
+            Self::Spool { hasher, size, .. } => {
+                Descriptor::new(media_type, Hasher::clone(hasher).finish(), *size)
+            }
+        }
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Store(partial) => partial.write_all(bytes).map_err(io::Error::other)?,
+            Self::Spool { file, hasher, size } => {
+                file.write_all(bytes)?;
+                hasher.update(bytes);
+                *size += bytes.len() as u64;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

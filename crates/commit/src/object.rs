@@ -1,0 +1,124 @@
+//! A JSON object whose fields stay as they are, in their order, to the last digit, unless they are set.
+
+use std::fmt;
+
+use layer_format::Error;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// What the fields belong to, for errors.
+const WHAT: &str = "document of the base image";
+
+/// An object, of which only what is asked for is ever understood.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Object(Vec<(String, Box<RawValue>)>);
+
+impl Object {
+    /// Reads an object.
+    pub(crate) fn parse(raw: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(raw).map_err(malformed)
+    }
+
+    /// What a field holds; the type's own nothing where there is no such field, or null.
+    pub(crate) fn read<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, Error> {
+        let Some((_, value)) = self.0.iter().rev().find(|(name, _)| name == key) else {
+            return Ok(T::default());
+        };
+        let value: Option<T> = serde_json::from_str(value.get()).map_err(malformed)?;
+        Ok(value.unwrap_or_default())
+    }
+
+    /// Whether there is such a field.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(name, _)| name == key)
+    }
+
+    /// Puts a value in the place of a field, or at the end.
+    pub(crate) fn set(&mut self, key: &str, value: &impl Serialize) -> Result<(), Error> {
+        let value = to_raw_value(value).map_err(malformed)?;
+        let at = self.0.iter().position(|(name, _)| name == key);
+        self.remove(key);
+        let at = at.unwrap_or(self.0.len());
+        self.0.insert(at, (key.to_owned(), value));
+        Ok(())
+    }
+
+    /// Takes a field away.
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.0.retain(|(name, _)| name != key);
+    }
+
+    /// The object as a document.
+    pub(crate) fn to_vec(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(malformed)
+    }
+}
+
+fn malformed(source: serde_json::Error) -> Error {
+    Error::MalformedJson { what: WHAT, source }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut fields = vec![];
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_stays_as_it_was() {
+        let text = r#"{"z":1e400,"b":{"y" : [ ]},"a":123456789012345678901234567890,"c":null}"#;
+        let mut object = Object::parse(text.as_bytes()).unwrap();
+        assert_eq!(object.to_vec().unwrap(), text.as_bytes());
+        object.set("b", &1).unwrap();
+        object.set("n", &"new").unwrap();
+        object.remove("z");
+        assert_eq!(
+            String::from_utf8(object.to_vec().unwrap()).unwrap(),
+            r#"{"b":1,"a":123456789012345678901234567890,"c":null,"n":"new"}"#
+        );
+    }
+
+    #[test]
+    fn fields_are_read_where_they_make_sense() {
+        let object = Object::parse(br#"{"a":["x"],"n":null,"a":["y"]}"#).unwrap();
+        assert_eq!(object.read::<Vec<String>>("a").unwrap(), ["y"]);
+        assert_eq!(object.read::<Vec<String>>("n").unwrap(), [""; 0]);
+        assert_eq!(object.read::<String>("x").unwrap(), "");
+        assert!(object.read::<String>("a").is_err());
+        assert!(Object::parse(b"[]").is_err());
+    }
+}
