@@ -113,6 +113,9 @@ fn explain(error: anyhow::Error, name: &Reference) -> anyhow::Error {
         (Some(registry::Error::Unauthorised { registry, .. }), _) => {
             format!("log in: docker login {registry}")
         }
+        (Some(registry::Error::Certificate { .. }), _) => {
+            "SSL_CERT_FILE names a file of authorities to trust".to_owned()
+        }
         (_, Some(layer_format::Error::NoPlatform { .. })) => {
             "choose one with --platform".to_owned()
         }

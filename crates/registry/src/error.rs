@@ -240,11 +240,11 @@ impl Troubled for Error {
             Self::Unauthorised { .. } => Trouble::Unauthorised,
             Self::Refused { .. }
             | Self::Connection { .. }
+            | Self::Certificate { .. }
             | Self::Stalled { .. }
             | Self::Redirect { .. }
             | Self::Rewound { .. } => Trouble::Network,
-            Self::Certificate { .. }
-            | Self::DigestMismatch { .. }
+            Self::DigestMismatch { .. }
             | Self::DigestRefused { .. }
             | Self::SizeMismatch { .. }
             | Self::TooLarge { .. }

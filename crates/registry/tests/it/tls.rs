@@ -53,7 +53,7 @@ fn a_registry_on_loopback_may_speak_tls() {
         let name = format!("{}/app", script.host);
         let error = open_with(options(), &name).document(&descriptor(b"hi")).unwrap_err();
         assert!(matches!(error, Error::Certificate { .. }), "{error:?}");
-        assert_eq!(error.trouble(), Trouble::Untrusted);
+        assert_eq!(error.trouble(), Trouble::Network);
         let repository = open_with(Options { insecure, ..options() }, &name);
         assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
         assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
