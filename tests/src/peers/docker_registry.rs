@@ -31,7 +31,7 @@ pub enum Login {
 pub enum Transport {
     /// Plain HTTP.
     Plain,
-    /// TLS under a certificate of its own for 127.0.0.1 and localhost.
+    /// TLS for 127.0.0.1 and localhost, with a certificate of an authority of its own.
     Tls,
 }
 
@@ -123,9 +123,9 @@ impl DockerRegistry {
         format!("{scheme}://{}", self.host())
     }
 
-    /// The certificate (PEM) that clients must trust, of a registry with TLS.
-    pub fn certificate(&self) -> PathBuf {
-        self.dir.path().join("tls.crt")
+    /// The private authority (PEM) that clients must trust, of a registry with TLS.
+    pub fn authority(&self) -> PathBuf {
+        self.dir.path().join("ca.crt")
     }
 
     /// Where its data are.
@@ -168,22 +168,28 @@ fn configuration(setup: &Setup, dir: &Path, storage: &Path, port: u16) -> Value 
     config
 }
 
-/// Makes `tls.crt` and `tls.key` with openssl.
+/// Makes an authority (`ca.crt`) and a certificate under it (`tls.crt`, `tls.key`) with openssl.
 fn certificate(dir: &Path) -> Option<()> {
     let Some(openssl) = find("openssl") else {
         skip("no openssl", "certificates are made with it");
         return None;
     };
-    let output = bare(&openssl, dir)
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-        .args(["-days", "3650", "-subj", "/CN=kit", "-keyout", "tls.key", "-out", "tls.crt"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .output()
-        .must("run openssl");
-    if !output.status.success() {
-        skip("openssl makes no certificate", &String::from_utf8_lossy(&output.stderr));
-        return None;
-    }
-    Some(())
+    let make = |name: &str, more: &[&str]| {
+        let output = bare(&openssl, dir)
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(["-nodes", "-days", "3650", "-subj", &format!("/CN=kit {name}")])
+            .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")])
+            .args(more)
+            .output()
+            .must("run openssl");
+        if !output.status.success() {
+            skip("openssl makes no certificate", &String::from_utf8_lossy(&output.stderr));
+        }
+        output.status.success().then_some(())
+    };
+    make("ca", &["-addext", "keyUsage=critical,keyCertSign"])?;
+    let names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
+    let leaf =
+        ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
+    make("tls", &[leaf.as_slice(), &names].concat())
 }
