@@ -2,12 +2,12 @@
 
 use kit::{Sandbox, pipeline};
 
-use crate::{debian, reference};
+use crate::{debian, published};
 
 #[test]
 fn as_root_a_chroot_into_it_runs() {
     let Some(image) = debian::image() else { return };
-    let Some((_registry, name)) = reference::published(image) else { return };
+    let Some((_registry, name)) = published::debian(image) else { return };
     let sandbox = Sandbox::new();
     pipeline::sh(&sandbox, &format!("pull {name} | unpack root")).success();
     let inside = |command: &str| {
@@ -21,7 +21,9 @@ fn as_root_a_chroot_into_it_runs() {
     for name in ["apt", "base-files", "dash", "dpkg", "libc6:amd64"] {
         assert!(packages.contains(&format!("\nii  {name} ")), "{name} is not among\n{packages}");
     }
-    // Every file of every package has the checksum that the package gave it.
+    // Every file of every package is as its package made it, but for what the layers and mmdebstrap's hook remove.
     let verified = inside("dpkg --verify; true").success().out();
-    println!("{verified}");
+    let changed: Vec<&str> =
+        verified.lines().filter(|line| !line.starts_with("missing ")).collect();
+    assert_eq!(changed, [""; 0], "{verified}");
 }

@@ -1,6 +1,6 @@
 //! The layers above Debian: one adds everything a layer can hold, two change and remove it again.
 
-use kit::{Device, Layer};
+use kit::{Device, Image, Layer};
 
 /// `cap_net_bind_service=ep`, as the kernel keeps it.
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -8,6 +8,14 @@ const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 /// All of them, the lowest first.
 pub(crate) fn all() -> Vec<Layer> {
     vec![additions(), changes(), returns()]
+}
+
+/// A small image where Debian is not the point: the same layers above a handful of files.
+pub(crate) fn small(image: Image) -> Image {
+    let dirs = ["./", "etc", "usr", "usr/share", "usr/share/keyrings", "var", "var/log"];
+    let ground = dirs.iter().fold(Layer::new(), |layer, dir| layer.dir(*dir, 0o755));
+    let ground = ground.file("etc/motd", "hello\n").file("var/log/old", "old\n");
+    all().into_iter().fold(image.cmd(&["/bin/none"]).layer(ground), Image::layer)
 }
 
 fn additions() -> Layer {

@@ -1,14 +1,22 @@
 //! The same promises against real peers: other people's registries, engines and tools, as they are installed here.
 //!
-//! What most of them are given is the image of [`debian`]: Debian itself under layers that do all that layers can do.
+//! What most of them are given is the image of [`debian`]: Debian itself under [`layers`] that do all that layers can do;
+//! where Debian isn't the point, a small one of those layers alone.
 //! Where a peer is known to be wrong, the fault stands beside the test that meets it, with its reason and no wider than
 //! it is ([`faults`]).
 
 extern crate tests as kit;
 
+mod archives;
 mod chroot;
 mod debian;
 mod faults;
 mod layers;
+mod loads;
+mod logins;
+mod media;
+mod peculiar;
+mod published;
 mod reference;
+mod store;
 mod trees;

@@ -2,8 +2,7 @@
 
 use std::sync::OnceLock;
 
-use kit::peers::docker_registry::{DockerRegistry, Setup};
-use kit::peers::{peer, prepare, root_peer};
+use kit::peers::root_peer;
 use kit::tree::{self, Show};
 use kit::{Image, Sandbox, pipeline};
 
@@ -16,12 +15,12 @@ pub(crate) fn tree() -> Option<&'static str> {
     root_peer("umoci")?;
     let make = || {
         let image = debian::image()?;
-        let name = format!("{}.tree", image.digest().replace(':', "-"));
-        let tree = debian::kept(&name, |path| {
-            std::fs::write(path, umoci(image, Show::ALL)).expect("the fixture can be made");
+        let dir = debian::kept(&format!("tree-{}", image.manifest_blob().hex()), |dir| {
+            let tree = umoci(image, Show::ALL);
+            std::fs::write(dir.join("tree"), tree).expect("the fixture can be made");
             Some(())
         })?;
-        Some(String::from_utf8(tree).expect("the fixture can be made"))
+        Some(std::fs::read_to_string(dir.join("tree")).expect("the fixture can be made"))
     };
     TREE.get_or_init(make).as_deref()
 }
@@ -33,19 +32,6 @@ pub(crate) fn umoci(image: &Image, show: Show) -> String {
     let umoci = root_peer("umoci").expect("the fixture can be made");
     umoci.program(&sandbox).args(["raw", "unpack", "--image", "in:debian", "root"]).run().success();
     tree::show_with(sandbox.path("root"), show)
-}
-
-/// A real registry with the image in it, pushed by skopeo; and the name it has there.
-pub(crate) fn published(image: &Image) -> Option<(DockerRegistry, String)> {
-    let skopeo = peer("skopeo")?;
-    let registry = DockerRegistry::start(&Setup::PLAIN)?;
-    let sandbox = Sandbox::new();
-    prepare(&sandbox, &[&registry.host()]);
-    debian::layout(&sandbox, image);
-    let name = format!("{}/debian:12", registry.host());
-    let to = format!("docker://{name}");
-    skopeo.program(&sandbox).args(["copy", "oci:in:debian", &to]).run().success();
-    Some((registry, name))
 }
 
 /// Runs a script that makes the directory `root`, and gives its tree; the directory is gone afterwards.

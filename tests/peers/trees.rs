@@ -7,7 +7,7 @@ use kit::tree::{self, Mtime, Show};
 use kit::{Sandbox, pipeline};
 
 use crate::faults::{Fault, added, assert_same_but, replaced, says, time, xattrs};
-use crate::{debian, reference};
+use crate::{debian, published, reference};
 
 const BEFORE_1970: &str = "times before 1970 become 1970";
 const CONTAINER: &str = "docker create sets a container up even when it never runs";
@@ -65,7 +65,7 @@ const CONTAINERD: [Fault; 10] = [
 #[test]
 fn as_root_pull_and_unpack_make_the_tree_that_umoci_makes() {
     let (Some(image), Some(tree)) = (debian::image(), reference::tree()) else { return };
-    let Some((_registry, name)) = reference::published(image) else { return };
+    let Some((_registry, name)) = published::debian(image) else { return };
     let sandbox = Sandbox::new();
     for script in [
         format!("pull --no-store {name} | unpack root"),
@@ -110,7 +110,7 @@ fn as_root_what_the_layers_do_is_in_the_tree() {
 #[test]
 fn as_root_docker_makes_the_same_tree_but_for_its_faults() {
     let Some(image) = debian::image() else { return };
-    let (Some(docker), Some((_registry, name))) = (Docker::start(), reference::published(image))
+    let (Some(docker), Some((_registry, name))) = (Docker::start(), published::debian(image))
     else {
         return;
     };
@@ -129,7 +129,7 @@ fn as_root_docker_makes_the_same_tree_but_for_its_faults() {
 #[test]
 fn as_root_podman_makes_the_same_tree_but_for_its_faults() {
     let Some(image) = debian::image() else { return };
-    let Some((registry, name)) = reference::published(image) else { return };
+    let Some((registry, name)) = published::debian(image) else { return };
     let Some(podman) = Podman::new(&[&registry.host()]) else { return };
     podman.command(&["pull", "--quiet", &name]).run().success();
     // With the vfs driver that is a directory, not a mount.
@@ -143,7 +143,7 @@ fn as_root_podman_makes_the_same_tree_but_for_its_faults() {
 fn as_root_containerd_makes_the_same_tree_but_for_its_faults() {
     let Some(image) = debian::image() else { return };
     let (Some(containerd), Some((_registry, name))) =
-        (Containerd::start(), reference::published(image))
+        (Containerd::start(), published::debian(image))
     else {
         return;
     };
