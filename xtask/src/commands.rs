@@ -9,6 +9,7 @@ pub(crate) type Entry = (&'static str, fn() -> clap::Command);
 pub(crate) const COMMANDS: &[Entry] = &[
     ("pull", pull::Args::command),
     ("unpack", unpack::Args::command),
+    ("snapshot", snapshot::Args::command),
     ("commit", commit::Args::command),
     ("save", save::Args::command),
     ("load", load::Args::command),

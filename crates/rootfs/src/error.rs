@@ -40,6 +40,31 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file's content can't be passed on.
+    #[error("{path}: writing its content")]
+    Writing {
+        /// The file.
+        path: EntryPath,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A tree that doesn't keep still: what was read of it may never have been there at once.
+    #[error("{path}: {how} while it was being read")]
+    Changed {
+        /// What didn't keep still.
+        path: EntryPath,
+        /// `changed` or `vanished`.
+        how: &'static str,
+    },
+    /// Something that a layer can't hold.
+    #[error("{path}: {reason}")]
+    Unfit {
+        /// Where.
+        path: EntryPath,
+        /// What a layer would take it for.
+        reason: &'static str,
+    },
     /// An entry that no file system could hold.
     #[error("entry {path}: {reason}")]
     Impossible {
@@ -76,7 +101,11 @@ impl Troubled for Error {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Trouble::NotFound
             }
-            Self::Open { .. } | Self::Io { .. } => Trouble::Failed,
+            Self::Open { .. }
+            | Self::Io { .. }
+            | Self::Writing { .. }
+            | Self::Changed { .. }
+            | Self::Unfit { .. } => Trouble::Failed,
             Self::Content { source, .. } => source
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<layer_format::Error>())
@@ -98,8 +127,26 @@ impl Failure {
         self.errno
     }
 
+    /// What is there isn't what was there.
+    pub(crate) fn changed() -> Self {
+        Self { operation: CHANGED, errno: Errno::STALE }
+    }
+
+    /// What was there has gone.
+    pub(crate) fn vanished() -> Self {
+        Self { operation: VANISHED, errno: Errno::NOENT }
+    }
+
+    /// Somebody has asked to stop.
+    pub(crate) fn stopped() -> Self {
+        Self { operation: "reading the directory", errno: Errno::INTR }
+    }
+
     /// Names the path. A name that is too long, and an attribute that is nonsense, are the layer's fault.
     pub(crate) fn at(self, path: EntryPath) -> Error {
+        if [CHANGED, VANISHED].contains(&self.operation) {
+            return Error::Changed { path, how: self.operation };
+        }
         match self.errno {
             Errno::NAMETOOLONG => {
                 Error::Impossible { path, reason: "a name is longer than any file system takes" }
@@ -117,6 +164,9 @@ impl Failure {
 
 /// The operation whose failure [`Failure::at`] looks at more closely.
 pub(crate) const SETTING_XATTR: &str = "setting an extended attribute";
+
+const CHANGED: &str = "changed";
+const VANISHED: &str = "vanished";
 
 /// Says what a system call was meant to do.
 pub(crate) trait Doing<T> {

@@ -26,14 +26,24 @@
 //! directory gets them when it is described, and its times and mode again when the work inside it is over.
 
 mod apply;
+mod beneath;
+mod content;
+mod diff;
 mod error;
 mod metadata;
 mod remove;
 mod root;
+mod scan;
 mod xattrs;
 
 pub use apply::{Applier, Options, Report, SymlinkedDirs};
+pub use content::Content;
+pub use diff::{
+    Attribute, Attributes, Candidate, Diff, DiffOptions, Difference, Differences, Finished,
+    Identity, Upper, What,
+};
 pub use error::Error;
 pub use metadata::{Owner, Skipped};
 pub use remove::{clear, remove_tree};
 pub use root::Root;
+pub use scan::{Found, Inode, LeaveOut, Mounts, Scan, ScanOptions};

@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use layer_format::layer::EntryPath;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
-use crate::error::{Doing, Error};
+use crate::beneath;
+use crate::error::{Doing, Error, Failure};
 
 /// A directory that is, or becomes, the root of an image. What it was called when it was opened no longer matters.
 #[derive(Debug)]
@@ -39,6 +40,20 @@ impl Root {
         })
     }
 
+    /// Whether there is something at a path of a lower directory of an overlay: it may also say that there isn't, whatever
+    /// those below it hold. `None` where it says nothing.
+    pub fn has_beneath(&self, path: &EntryPath) -> Option<bool> {
+        match beneath::hold(self.as_fd(), path.as_bytes()) {
+            Ok(held) => {
+                let stat = rustix::fs::fstat(held).ok()?;
+                let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+                Some(!(is_device && stat.st_rdev == 0))
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => Some(false),
+            Err(_) => None,
+        }
+    }
+
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.fd
     }
@@ -65,15 +80,30 @@ pub(crate) fn hold(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 /// Opens a directory of ours that lacks the permission to be read, by giving it that.
 pub(crate) fn open_locked_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(OwnedFd, u32)> {
     let held = hold(parent, name)?;
-    let mode = rustix::fs::fstat(&held)?.st_mode & 0o7777;
-    rustix::fs::chmod(magic_link(held.as_fd()), Mode::from_raw_mode(mode | 0o700)).map_err(
-        |errno| match errno {
-            // Somebody else's directory: what the caller has to hear is that it may not be opened.
-            Errno::PERM => Errno::ACCESS,
-            errno => errno,
-        },
-    )?;
+    let mode = unlock(held.as_fd())?;
     Ok((open_directory(parent, name)?, mode))
+}
+
+/// Gives an inode of ours all permissions for ourselves, and says which mode it had.
+pub(crate) fn unlock(held: BorrowedFd<'_>) -> Result<u32> {
+    let mode = rustix::fs::fstat(held)?.st_mode & 0o7777;
+    match rustix::fs::chmod(magic_link(held), Mode::from_raw_mode(mode | 0o700)) {
+        // Somebody else's: what the caller has to hear is that it may not be read.
+        Err(Errno::PERM) => Err(Errno::ACCESS),
+        changed => changed.map(|()| mode),
+    }
+}
+
+/// Does something with an inode of ours that lacks permissions, by giving it them meanwhile.
+pub(crate) fn unlocked<T>(
+    held: BorrowedFd<'_>,
+    work: impl FnOnce() -> std::result::Result<T, Failure>,
+) -> std::result::Result<T, Failure> {
+    const OPERATION: &str = "changing the mode for a moment";
+    let mode = unlock(held).doing("reading it")?;
+    let result = work();
+    rustix::fs::chmod(magic_link(held), Mode::from_raw_mode(mode)).doing(OPERATION)?;
+    result
 }
 
 /// A path by which the kernel reaches a held inode directly, so that calls without a descriptor form can be used on it.

@@ -1,5 +1,6 @@
 //! Extended attributes of one inode, whether it can be opened or only be held.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::XattrFlags;
@@ -78,6 +79,78 @@ impl<'a> Xattrs<'a> {
     }
 }
 
+/// An extended attribute: its full name and its value.
+pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
+
+pub(crate) const READING: &str = "reading an extended attribute";
+
+/// The attributes of an open inode that an image may carry, sorted.
+pub(crate) fn read_open(fd: BorrowedFd<'_>) -> std::result::Result<Vec<Xattr>, Failure> {
+    read(
+        |list| rustix::fs::flistxattr(fd, list),
+        |name, value| rustix::fs::fgetxattr(fd, name, value),
+    )
+}
+
+/// Those of an inode that is only held.
+pub(crate) fn read_held(held: BorrowedFd<'_>) -> std::result::Result<Vec<Xattr>, Failure> {
+    let path = magic_link(held);
+    read(
+        |list| rustix::fs::listxattr(&path, list),
+        |name, value| rustix::fs::getxattr(&path, name, value),
+    )
+}
+
+/// Those of what is at a path of this process, whose last name isn't followed.
+pub(crate) fn read_path(path: &CStr) -> std::result::Result<Vec<Xattr>, Failure> {
+    read(
+        |list| rustix::fs::llistxattr(path, list),
+        |name, value| rustix::fs::lgetxattr(path, name, value),
+    )
+}
+
+fn read(
+    list: impl Fn(&mut [u8]) -> Result<usize>,
+    get: impl Fn(&[u8], &mut [u8]) -> Result<usize>,
+) -> std::result::Result<Vec<Xattr>, Failure> {
+    let names = match whole(&list, 1024) {
+        Err(Errno::NOTSUP) => return Ok(vec![]),
+        names => names.doing(READING)?,
+    };
+    let mut xattrs = vec![];
+    for name in names.split(|&byte| byte == 0).filter(|name| is_of_images(name)) {
+        match whole(|value| get(name, value), 256) {
+            // It has gone meanwhile.
+            Err(Errno::NODATA) => {}
+            value => xattrs.push((name.to_vec(), value.doing(READING)?)),
+        }
+    }
+    xattrs.sort_unstable();
+    Ok(xattrs)
+}
+
+/// Reads what fits into a small buffer mostly, and else into one of the size that the kernel says.
+fn whole(read: impl Fn(&mut [u8]) -> Result<usize>, guess: usize) -> Result<Vec<u8>> {
+    let mut small = [0; 1024];
+    match read(&mut small[..guess]) {
+        Ok(size) => return Ok(small[..size].to_vec()),
+        Err(Errno::RANGE) => {}
+        Err(errno) => return Err(errno),
+    }
+    loop {
+        let mut buffer = vec![0; read(&mut [])?];
+        match read(&mut buffer) {
+            Ok(size) => {
+                buffer.truncate(size);
+                return Ok(buffer);
+            }
+            // It has grown meanwhile.
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// Whether a directory passes an access control list on to what is made in it.
 pub(crate) fn has_default_acl(dir: BorrowedFd<'_>) -> bool {
     rustix::fs::fgetxattr_query(dir, DEFAULT_ACL).is_ok()
@@ -85,7 +158,8 @@ pub(crate) fn has_default_acl(dir: BorrowedFd<'_>) -> bool {
 
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
-fn is_of_images(name: &[u8]) -> bool {
+/// Whether images carry attributes of this name; others are the system's own.
+pub(crate) fn is_of_images(name: &[u8]) -> bool {
     let exact: [&[u8]; 3] =
         [b"security.capability", b"system.posix_acl_access", DEFAULT_ACL.as_bytes()];
     name.starts_with(b"user.") || name.starts_with(b"trusted.") || exact.contains(&name)

@@ -28,4 +28,5 @@ pub use base::{base_comment, comment_base, strip_base};
 pub use entry::{Change, Entry, EntryKind, Timestamp};
 pub use path::{EntryPath, escape};
 pub use reader::Reader;
+pub use whiteout::is_reserved_name;
 pub use writer::Writer;

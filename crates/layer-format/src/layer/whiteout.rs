@@ -77,7 +77,12 @@ pub(super) const RESERVED: &str = "names that begin with .wh. mean whiteouts in 
 
 /// Whether a layer would take the name, or one above it, for a marker.
 pub(super) fn is_reserved(path: &EntryPath) -> bool {
-    path.components().any(|name| name.starts_with(PREFIX))
+    path.components().any(is_reserved_name)
+}
+
+/// Whether a layer would take a last name for a marker.
+pub fn is_reserved_name(name: &[u8]) -> bool {
+    name.starts_with(PREFIX)
 }
 
 fn is_leftover(name: &[u8]) -> bool {

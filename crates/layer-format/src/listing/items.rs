@@ -18,6 +18,42 @@ pub struct Item<'a> {
     pub inode: &'a Arc<Inode>,
 }
 
+/// A name of a tree, from which others are reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    tree: &'a Tree,
+    node: u32,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn root(tree: &'a Tree) -> Self {
+        Self { tree, node: ROOT }
+    }
+
+    /// What lies there. Hard links of each other have the same one.
+    pub fn inode(&self) -> &'a Arc<Inode> {
+        &self.tree.node(self.node).inode
+    }
+
+    /// The layer that put the name there, or described it last; none for a root that no layer describes.
+    pub fn layer(&self) -> Option<usize> {
+        self.tree.node(self.node).layer
+    }
+
+    /// What is in this directory under that name.
+    pub fn child(&self, name: &[u8]) -> Option<Self> {
+        let node = self.tree.child(self.node, name)?;
+        Some(Self { tree: self.tree, node })
+    }
+
+    /// All that is in this directory, by name.
+    pub fn children(&self) -> impl Iterator<Item = (&'a [u8], Self)> + use<'a> {
+        let tree = self.tree;
+        let children = tree.node(self.node).children.iter();
+        children.map(move |(name, &node)| (&**name, Self { tree, node }))
+    }
+}
+
 type Children<'a> = btree_map::Iter<'a, Box<[u8]>, u32>;
 
 /// The names of a [`Tree`], in order.

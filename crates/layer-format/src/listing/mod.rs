@@ -25,7 +25,7 @@ mod node;
 mod tree;
 mod whiteout;
 
-pub use items::{Item, Items};
+pub use items::{Item, Items, Place};
 pub use kept::{ListingReader, ListingWriter, is_listing};
 pub use node::{Inode, Origin};
 pub use tree::{Tree, WEIGHT_LIMIT};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::Arc;
 
-use super::items::Items;
+use super::items::{Items, Place};
 use super::marks::{Key, Mark, Marks};
 use super::node::{Inode, Node, Origin};
 use crate::error::Error;
@@ -101,6 +101,11 @@ impl Tree {
     /// Everything in it, directories before what is in them and names in the order of their bytes; the root first.
     pub fn items(&self) -> Items<'_> {
         Items::of(self)
+    }
+
+    /// The root, from which every name is reached.
+    pub fn root(&self) -> Place<'_> {
+        Place::root(self)
     }
 
     /// What is at `path`, every symbolic link on the way followed beneath the root, the last one too.

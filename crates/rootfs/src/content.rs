@@ -1,0 +1,147 @@
+//! A file's content, read as it was when it was scanned or not at all.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+use layer_format::layer::EntryPath;
+use rustix::fs::{OFlags, SeekFrom, Stat};
+use rustix::io::Errno;
+
+use crate::beneath;
+use crate::error::{Doing, Error, Failure};
+use crate::root::{self, magic_link};
+use crate::scan::Found;
+
+/// The size of the pieces that are read.
+const BUFFER: usize = 256 << 10;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+const OPENING: &str = "opening it";
+const READING: &str = "reading its content";
+
+/// An open file of a scanned tree.
+#[derive(Debug)]
+pub struct Content {
+    path: EntryPath,
+    fd: OwnedFd,
+    stat: Stat,
+}
+
+impl Content {
+    /// Opens a file that was found at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if it isn't what was found there.
+    pub fn open(path: &EntryPath, found: Found<'_>) -> Result<Self, Error> {
+        let at = |failure: Failure| failure.at(path.clone());
+        let fd = open(path, found).map_err(at)?;
+        let stat = rustix::fs::fstat(&fd).doing(OPENING).map_err(at)?;
+        let is_same = stat.st_ino == found.inode_number()
+            && u64::try_from(stat.st_size).is_ok_and(|size| size == found.size())
+            && modified(&stat) == (found.mtime().seconds, found.mtime().nanos.into());
+        if !is_same {
+            return Err(at(Failure::changed()));
+        }
+        Ok(Self { path: path.clone(), fd, stat })
+    }
+
+    /// How long it is, holes included.
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.stat.st_size).unwrap_or_default()
+    }
+
+    /// Writes all of it, holes as zeros, which aren't read.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if it has changed meanwhile; what was written is worth nothing then.
+    pub fn copy_to(&self, out: &mut dyn Write) -> Result<(), Error> {
+        let size = self.size();
+        let mut at = 0;
+        while at < size {
+            let (data, hole) = self.next_data(at)?;
+            self.write_zeros(data - at, out)?;
+            self.copy(data, hole, out)?;
+            at = hole;
+        }
+        let after = rustix::fs::fstat(&self.fd).doing(READING).map_err(|it| self.at(it))?;
+        let stamp = |stat: &Stat| {
+            (stat.st_size, modified(stat), stat.st_ctime, i128::from(stat.st_ctime_nsec))
+        };
+        if stamp(&after) == stamp(&self.stat) { Ok(()) } else { Err(self.at(Failure::changed())) }
+    }
+
+    /// Where data begins at or after an offset, and where it ends.
+    fn next_data(&self, at: u64) -> Result<(u64, u64), Error> {
+        let size = self.size();
+        if u64::try_from(self.stat.st_blocks).is_ok_and(|blocks| blocks * 512 >= size) {
+            return Ok((at, size));
+        }
+        let data = match rustix::fs::seek(&self.fd, SeekFrom::Data(at)) {
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => return Ok((size, size)),
+            // A file system that doesn't know where holes are.
+            Err(Errno::INVAL) => return Ok((at, size)),
+            data => data.doing(READING).map_err(|it| self.at(it))?,
+        };
+        let hole = rustix::fs::seek(&self.fd, SeekFrom::Hole(data)).doing(READING);
+        let hole = hole.map_err(|it| self.at(it))?;
+        Ok((data.min(size), hole.min(size)))
+    }
+
+    fn copy(&self, from: u64, to: u64, out: &mut dyn Write) -> Result<(), Error> {
+        let mut buffer = vec![0; usize::try_from(to - from).map_or(BUFFER, |n| n.min(BUFFER))];
+        let mut at = from;
+        while at < to {
+            let most = usize::try_from(to - at).map_or(buffer.len(), |n| n.min(buffer.len()));
+            let read = || rustix::io::pread(&self.fd, &mut buffer[..most], at);
+            let n = rustix::io::retry_on_intr(read).doing(READING).map_err(|it| self.at(it))?;
+            if n == 0 {
+                return Err(self.at(Failure::changed()));
+            }
+            self.write(&buffer[..n], out)?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    fn write_zeros(&self, n: u64, out: &mut dyn Write) -> Result<(), Error> {
+        let mut left = n;
+        while left > 0 {
+            let n = usize::try_from(left).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            self.write(&ZEROS[..n], out)?;
+            left -= n as u64;
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
+        out.write_all(bytes).map_err(|source| Error::Writing { path: self.path.clone(), source })
+    }
+
+    fn at(&self, failure: Failure) -> Error {
+        failure.at(self.path.clone())
+    }
+}
+
+/// Opens a file without waiting for anybody; one that its owner, who we are, has locked for himself too.
+fn open(path: &EntryPath, found: Found<'_>) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let root = found.scan().root().as_fd();
+    match beneath::open(root, path.as_bytes(), flags) {
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(Failure::vanished()),
+        Err(Errno::LOOP) => Err(Failure::changed()),
+        Err(Errno::ACCESS) => {
+            let held = beneath::hold(root, path.as_bytes()).doing(OPENING)?;
+            root::unlocked(held.as_fd(), || {
+                let flags = flags | OFlags::CLOEXEC;
+                let mode = rustix::fs::Mode::empty();
+                rustix::fs::open(magic_link(held.as_fd()), flags, mode).doing(OPENING)
+            })
+        }
+        opened => opened.doing(OPENING),
+    }
+}
+
+fn modified(stat: &Stat) -> (i64, i128) {
+    (stat.st_mtime, stat.st_mtime_nsec.into())
+}

@@ -1,0 +1,102 @@
+//! What can be different between two records of one path.
+
+/// One thing about an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Attribute {
+    /// Whether it is a file, a directory, a link…
+    Type = 1,
+    /// Permission bits.
+    Mode = 1 << 1,
+    /// The numeric owner or group.
+    Owner = 1 << 2,
+    /// A file's length.
+    Size = 1 << 3,
+    /// A file's bytes, where they were compared.
+    Content = 1 << 4,
+    /// When the content last changed.
+    Mtime = 1 << 5,
+    /// Where a symbolic link leads.
+    Target = 1 << 6,
+    /// A device's number.
+    Device = 1 << 7,
+    /// Extended attributes.
+    Xattrs = 1 << 8,
+    /// Which other names it has.
+    Links = 1 << 9,
+}
+
+impl Attribute {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Type,
+        Self::Mode,
+        Self::Owner,
+        Self::Size,
+        Self::Content,
+        Self::Mtime,
+        Self::Target,
+        Self::Device,
+        Self::Xattrs,
+        Self::Links,
+    ];
+
+    /// Its name, one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Type => "type",
+            Self::Mode => "mode",
+            Self::Owner => "owner",
+            Self::Size => "size",
+            Self::Content => "content",
+            Self::Mtime => "mtime",
+            Self::Target => "target",
+            Self::Device => "device",
+            Self::Xattrs => "xattrs",
+            Self::Links => "links",
+        }
+    }
+}
+
+/// Several things about an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(u16);
+
+impl Attributes {
+    /// Whether it is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this is among them.
+    pub fn has(self, attribute: Attribute) -> bool {
+        self.0 & attribute as u16 != 0
+    }
+
+    /// Whether one of these is among them.
+    pub fn has_any(self, attributes: &[Attribute]) -> bool {
+        attributes.iter().any(|&attribute| self.has(attribute))
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, attribute: Attribute) {
+        self.0 |= attribute as u16;
+    }
+
+    /// Those that aren't among `others`.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Attribute> {
+        Attribute::ALL.into_iter().filter(move |&attribute| self.has(attribute))
+    }
+}
+
+impl FromIterator<Attribute> for Attributes {
+    fn from_iter<I: IntoIterator<Item = Attribute>>(attributes: I) -> Self {
+        Self(attributes.into_iter().fold(0, |all, attribute| all | attribute as u16))
+    }
+}

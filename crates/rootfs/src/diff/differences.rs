@@ -1,0 +1,151 @@
+//! What has changed, one after the other, in the order of a layer.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use layer_format::layer::{Change, Entry, EntryKind, EntryPath};
+use layer_format::listing::{self, Place};
+
+use super::attributes::Attributes;
+use super::pairs::{Pair, Pairs};
+use super::{Diff, compare};
+use crate::scan::{Found, Inode};
+
+/// Something that belongs into a layer.
+#[derive(Debug)]
+pub struct Difference<'a> {
+    /// What has happened.
+    pub what: What,
+    /// What a layer says about it.
+    pub change: Change,
+    /// Where the content is, if the layer has it.
+    pub content: Option<Found<'a>>,
+}
+
+/// What has happened to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It is new.
+    Added,
+    /// These are different.
+    Changed(Attributes),
+    /// It is gone.
+    Removed,
+    /// Nothing; but something below it has changed.
+    Above,
+}
+
+/// A directory on the way, not yet told of.
+#[derive(Debug)]
+struct Above<'a> {
+    path: EntryPath,
+    base: &'a Arc<listing::Inode>,
+}
+
+/// Iterates over all that has changed.
+pub struct Differences<'d, 'a> {
+    diff: &'d Diff<'a>,
+    pairs: Pairs<'a>,
+    place: usize,
+    above: Vec<Above<'a>>,
+    /// Of files with several names, the first that was told.
+    first: HashMap<Inode, EntryPath>,
+    ready: VecDeque<Difference<'a>>,
+}
+
+impl std::fmt::Debug for Differences<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Differences").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Iterator for Differences<'_, 'a> {
+    type Item = Difference<'a>;
+
+    fn next(&mut self) -> Option<Difference<'a>> {
+        while self.ready.is_empty() {
+            let pair = self.pairs.next()?;
+            self.take(pair);
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl<'d, 'a> Differences<'d, 'a> {
+    pub(super) fn new(diff: &'d Diff<'a>) -> Self {
+        let pairs = diff.pairs();
+        Self { diff, pairs, place: 0, above: vec![], first: HashMap::new(), ready: VecDeque::new() }
+    }
+
+    fn take(&mut self, Pair { path, base, found }: Pair<'a>) {
+        while self.above.last().is_some_and(|above| !path.is_below(&above.path)) {
+            self.above.pop();
+        }
+        let Some(found) = found else { return self.removed(path, base) };
+        let different = self.diff.different[self.place];
+        self.place += 1;
+        match base {
+            None => self.added(path, found),
+            Some(base) if different.is_empty() => {
+                if found.is_directory() && base.layer().is_some() {
+                    self.above.push(Above { path, base: base.inode() });
+                }
+            }
+            Some(base) => self.changed(path, base, found, different),
+        }
+    }
+
+    fn removed(&mut self, path: EntryPath, base: Option<Place<'a>>) {
+        let identity = &self.diff.options.identity;
+        if base.is_some_and(|base| identity.may_be_missing(base.inode())) {
+            return;
+        }
+        self.tell(What::Removed, Change::Remove(path), None);
+    }
+
+    fn added(&mut self, path: EntryPath, found: Found<'a>) {
+        let entry = compare::added(path, found, &self.diff.options);
+        self.tell_entry(What::Added, entry, found);
+    }
+
+    fn changed(
+        &mut self,
+        path: EntryPath,
+        base: Place<'a>,
+        found: Found<'a>,
+        different: Attributes,
+    ) {
+        let options = &self.diff.options;
+        let entry = if different.has(super::Attribute::Type) {
+            compare::added(path, found, options)
+        } else {
+            compare::changed(path, base.inode(), found, different, options)
+        };
+        self.tell_entry(What::Changed(different), entry, found);
+    }
+
+    fn tell_entry(&mut self, what: What, mut entry: Entry, found: Found<'a>) {
+        let first = found.linked_inode().and_then(|inode| {
+            let first = self.first.entry(inode).or_insert_with(|| entry.path.clone());
+            (*first != entry.path).then(|| first.clone())
+        });
+        let content = match first {
+            Some(target) => {
+                // What a link's own header says doesn't count; the attributes are the target's.
+                entry.kind = EntryKind::Hardlink { target };
+                entry.xattrs.clear();
+                None
+            }
+            None => matches!(entry.kind, EntryKind::File { .. }).then_some(found),
+        };
+        self.tell(what, Change::Add(entry), content);
+    }
+
+    fn tell(&mut self, what: What, change: Change, content: Option<Found<'a>>) {
+        for Above { path, base } in self.above.drain(..) {
+            let change = Change::Add(compare::unchanged(path, base));
+            self.ready.push_back(Difference { what: What::Above, change, content: None });
+        }
+        self.ready.push_back(Difference { what, change, content });
+    }
+}

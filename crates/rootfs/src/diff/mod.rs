@@ -1,0 +1,223 @@
+//! An earlier record of a tree and a scan of it: what has changed, as a layer says it.
+//!
+//! | found | in the layer |
+//! |---|---|
+//! | something new | an entry |
+//! | something gone | a whiteout, before all entries of its directory |
+//! | other attributes or content | an entry with all attributes |
+//! | another type | an entry, which takes the place of what was there with all below it |
+//! | hard links that have changed in any way | the first name with the content, and links to it |
+//! | a directory with any of these below it | an entry, changed or not, for programs that unpack each layer apart |
+//!
+//! Attributes that are no different are taken from the earlier record, so that what a file system or a user's rights can't
+//! hold isn't lost.
+
+mod attributes;
+mod clamp;
+mod compare;
+mod differences;
+mod links;
+mod pairs;
+mod upper;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use layer_format::layer::{EntryKind, EntryPath, is_reserved_name};
+use layer_format::listing::{Inode, Place, Tree};
+
+pub use attributes::{Attribute, Attributes};
+pub use differences::{Difference, Differences, What};
+pub use upper::Upper;
+
+use self::clamp::Clamp;
+use self::links::LinkedName;
+use self::pairs::{Pair, Pairs};
+use crate::error::Error;
+use crate::scan::{Found, LeaveOut, Scan};
+use crate::xattrs::is_of_images;
+
+/// What a user decides.
+#[derive(Clone)]
+pub struct DiffOptions<'a> {
+    /// What may be different without being a change.
+    pub ignore: Attributes,
+    /// What the tree could be made to tell.
+    pub identity: Identity,
+    /// Whose new files are.
+    pub default_owner: Option<(u32, u32)>,
+    /// What was left out of the scan.
+    pub leave_out: Option<LeaveOut<'a>>,
+}
+
+impl std::fmt::Debug for DiffOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ignore, identity, default_owner, .. } = self;
+        f.debug_struct("DiffOptions")
+            .field("ignore", ignore)
+            .field("identity", identity)
+            .field("default_owner", default_owner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether owners, devices and privileged attributes are what an image says, or what a plain user could make of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The tree says what it is.
+    Real,
+    /// The tree is a plain user's: what is his may be anybody's, and what he can't make may be missing.
+    Plain {
+        /// The user.
+        uid: u32,
+        /// His groups.
+        gids: Vec<u32>,
+    },
+}
+
+impl Identity {
+    /// What follows from who runs this.
+    pub fn of_process() -> Self {
+        let uid = rustix::process::geteuid();
+        if uid.is_root() {
+            return Self::Real;
+        }
+        // If the groups can't be had, the first of them is what files have anyway.
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        let gids = groups.into_iter().chain([rustix::process::getegid()]);
+        Self::Plain { uid: uid.as_raw(), gids: gids.map(rustix::process::Gid::as_raw).collect() }
+    }
+
+    /// The owner that is meant, given that `earlier` was said before.
+    fn owner(&self, found: (u32, u32), earlier: (u32, u32)) -> (u32, u32) {
+        match self {
+            Self::Real => found,
+            Self::Plain { uid, gids } => (
+                if found.0 == *uid { earlier.0 } else { found.0 },
+                if gids.contains(&found.1) { earlier.1 } else { found.1 },
+            ),
+        }
+    }
+
+    /// Whether the tree tells if this attribute is set.
+    fn tells(&self, name: &[u8]) -> bool {
+        let is_privileged = || name.starts_with(b"trusted.") || name.starts_with(b"security.");
+        is_of_images(name) && (*self == Self::Real || !is_privileged())
+    }
+
+    /// Whether this may be missing without having been removed.
+    fn may_be_missing(&self, inode: &Inode) -> bool {
+        let kind = &inode.kind;
+        let is_device =
+            matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
+        *self != Self::Real && is_device
+    }
+}
+
+/// What has changed between a record and a scan.
+#[derive(Debug)]
+pub struct Diff<'a> {
+    base: Option<&'a Tree>,
+    scan: &'a Scan,
+    options: DiffOptions<'a>,
+    /// Of each entry of the scan, in the order of [`Pairs`], what is different.
+    different: Vec<Attributes>,
+    linked: Vec<LinkedName>,
+}
+
+/// A file whose bytes may be others without anything telling.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    place: usize,
+    /// Where it is.
+    pub path: EntryPath,
+    /// What it was.
+    pub base: &'a Arc<Inode>,
+    /// What it is.
+    pub found: Found<'a>,
+}
+
+impl<'a> Diff<'a> {
+    /// Compares; without a base everything is new.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] for a new name that would be a whiteout in a layer.
+    pub fn new(
+        base: Option<&'a Tree>,
+        scan: &'a Scan,
+        options: DiffOptions<'a>,
+    ) -> Result<Self, Error> {
+        let mut diff = Self { base, scan, options, different: vec![], linked: vec![] };
+        let clamp = Clamp::new(scan.root().as_fd());
+        let mut different = Vec::with_capacity(scan.len());
+        let mut linked = vec![];
+        for Pair { path, base, found } in diff.pairs() {
+            let Some(found) = found else { continue };
+            if is_reserved_name(found.name()) {
+                let reason = "names that begin with .wh. mean whiteouts in a layer";
+                return Err(Error::Unfit { path, reason });
+            }
+            let is_shared = |base: &Place<'_>| Arc::strong_count(base.inode()) > 1;
+            if found.linked_inode().is_some() || base.as_ref().is_some_and(is_shared) {
+                let base = base.map(|base| Arc::as_ptr(base.inode()));
+                linked.push(LinkedName { place: different.len(), inode: found.inode(), base });
+            }
+            different.push(diff.compare(base, found, &clamp));
+        }
+        diff.different = different;
+        diff.linked = linked;
+        Ok(diff)
+    }
+
+    /// The files that have their old size, and nothing to say that they have other bytes.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'a>> {
+        let found = self.pairs().filter_map(|pair| Some((pair.found?, pair.base, pair.path)));
+        found.enumerate().filter_map(|(place, (found, base, path))| {
+            let base = base?.inode();
+            let is_same_size = matches!(base.kind, EntryKind::File { size, .. } if size > 0)
+                && found.kind().as_ref() == Some(&base.kind);
+            is_same_size.then_some(Candidate { place, path, base, found })
+        })
+    }
+
+    /// Notes that a file's bytes are others.
+    pub fn note_content(&mut self, candidate: &Candidate<'_>) {
+        self.different[candidate.place].insert(Attribute::Content);
+    }
+
+    /// All that has changed, in the order of a layer. Nothing can be noted any more.
+    pub fn finish(mut self) -> Finished<'a> {
+        if !self.options.ignore.has(Attribute::Links) {
+            let linked = std::mem::take(&mut self.linked);
+            let added: std::collections::HashSet<_> =
+                linked.iter().filter(|name| name.base.is_none()).map(|name| name.place).collect();
+            links::settle(&linked, &mut self.different, |place| added.contains(&place));
+        }
+        Finished(self)
+    }
+
+    fn pairs(&self) -> Pairs<'a> {
+        Pairs::new(self.base.map(Tree::root), self.scan.top(), self.options.leave_out)
+    }
+
+    fn compare(&self, base: Option<Place<'_>>, found: Found<'_>, clamp: &Clamp<'_>) -> Attributes {
+        let Some(base) = base else { return Attributes::default() };
+        let is_directory = base.inode().kind == EntryKind::Directory;
+        // Nothing says what a root was that no layer describes, or what a mount hides.
+        if base.layer().is_none() || (found.is_passed() && is_directory) {
+            return Attributes::default();
+        }
+        compare::compare(base.inode(), found, &self.options, clamp)
+    }
+}
+
+/// A comparison that is over.
+#[derive(Debug)]
+pub struct Finished<'a>(Diff<'a>);
+
+impl<'a> Finished<'a> {
+    /// All that has changed, in the order of a layer.
+    pub fn differences(&self) -> Differences<'_, 'a> {
+        Differences::new(&self.0)
+    }
+}

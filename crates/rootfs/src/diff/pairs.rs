@@ -1,0 +1,101 @@
+//! Two records of a tree side by side: what is gone from a directory first, then what is there, each followed by what is
+//! below it.
+
+use layer_format::layer::EntryPath;
+use layer_format::listing::Place;
+
+use crate::scan::{Found, LeaveOut};
+
+/// One path in an earlier record, in a scan, or in both.
+#[derive(Debug)]
+pub(super) struct Pair<'a> {
+    pub(super) path: EntryPath,
+    pub(super) base: Option<Place<'a>>,
+    pub(super) found: Option<Found<'a>>,
+}
+
+/// A directory whose names are being gone through.
+struct Level<'a> {
+    path: EntryPath,
+    base: Option<Place<'a>>,
+    found: Found<'a>,
+    earlier: Box<dyn Iterator<Item = (&'a [u8], Place<'a>)> + 'a>,
+    next: usize,
+}
+
+pub(super) struct Pairs<'a> {
+    leave_out: Option<LeaveOut<'a>>,
+    first: Option<(Option<Place<'a>>, Found<'a>)>,
+    way: Vec<Level<'a>>,
+}
+
+impl<'a> Pairs<'a> {
+    pub(super) fn new(
+        base: Option<Place<'a>>,
+        found: Found<'a>,
+        leave_out: Option<LeaveOut<'a>>,
+    ) -> Self {
+        Self { leave_out, first: Some((base, found)), way: vec![] }
+    }
+
+    /// Gives the pair of something that is there, after which what is in it comes.
+    fn enter(&mut self, path: EntryPath, base: Option<Place<'a>>, found: Found<'a>) -> Pair<'a> {
+        if found.is_directory() && !found.is_passed() {
+            let base = base.filter(is_directory);
+            let earlier: Box<dyn Iterator<Item = _>> = match base {
+                Some(base) => Box::new(base.children()),
+                None => Box::new(std::iter::empty()),
+            };
+            self.way.push(Level { path: path.clone(), base, found, earlier, next: 0 });
+        }
+        Pair { path, base, found: Some(found) }
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Pair<'a>;
+
+    fn next(&mut self) -> Option<Pair<'a>> {
+        if let Some((base, found)) = self.first.take() {
+            return Some(self.enter(EntryPath::root(), base, found));
+        }
+        loop {
+            let leave_out = self.leave_out;
+            let level = self.way.last_mut()?;
+            if let Some((name, base)) = level.next_gone(leave_out) {
+                return Some(Pair { path: level.path.join(name), base: Some(base), found: None });
+            }
+            if let Some(found) = level.next_found() {
+                let path = level.path.join(found.name());
+                let base = level.base.and_then(|base| base.child(found.name()));
+                return Some(self.enter(path, base, found));
+            }
+            self.way.pop();
+        }
+    }
+}
+
+impl<'a> Level<'a> {
+    fn next_gone(&mut self, leave_out: Option<LeaveOut<'_>>) -> Option<(&'a [u8], Place<'a>)> {
+        let Self { path, found, earlier, .. } = self;
+        let is_there = |name: &[u8]| found.child(name).is_some_and(|found| !found.is_socket());
+        earlier.find(|(name, base)| {
+            let is_out = |out: LeaveOut<'_>| out(path.join(name).as_bytes(), is_directory(base));
+            !is_there(name) && !leave_out.is_some_and(is_out)
+        })
+    }
+
+    fn next_found(&mut self) -> Option<Found<'a>> {
+        loop {
+            let found = self.found.nth(self.next)?;
+            self.next += 1;
+            if !found.is_socket() {
+                return Some(found);
+            }
+        }
+    }
+}
+
+fn is_directory(place: &Place<'_>) -> bool {
+    place.inode().kind == layer_format::layer::EntryKind::Directory
+}

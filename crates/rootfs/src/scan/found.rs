@@ -1,0 +1,148 @@
+//! One entry of a scan.
+
+use layer_format::layer::{EntryKind, EntryPath, Timestamp};
+use rustix::fs::FileType;
+
+use super::Scan;
+use super::directory::Directory;
+use super::node::{NONE, Node};
+
+/// An entry that a scan has found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    pub(super) scan: &'a Scan,
+    pub(super) node: &'a Node,
+    /// What it is in, and its place there; nothing for the root.
+    pub(super) directory: Option<(&'a Directory, usize)>,
+}
+
+/// Which inode it is: hard links of each other have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inode {
+    device: u16,
+    number: u64,
+}
+
+impl<'a> Found<'a> {
+    /// Its last name; the root has none.
+    pub fn name(&self) -> &'a [u8] {
+        self.directory.map_or(b"", |(directory, place)| directory.name(place))
+    }
+
+    /// What it is, hard links aside. A socket, which no layer can hold, is `None`.
+    pub fn kind(&self) -> Option<EntryKind> {
+        let (major, minor) = self.node.number();
+        Some(match self.node.kind() {
+            FileType::Directory => EntryKind::Directory,
+            FileType::RegularFile => EntryKind::File { size: self.node.size, data: None },
+            FileType::Symlink => EntryKind::Symlink { target: self.target().to_vec() },
+            FileType::CharacterDevice => EntryKind::CharDevice { major, minor },
+            FileType::BlockDevice => EntryKind::BlockDevice { major, minor },
+            FileType::Fifo => EntryKind::Fifo,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.node.kind() == FileType::Directory
+    }
+
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.node.kind() == FileType::Socket
+    }
+
+    /// Whether something is mounted there that wasn't looked at.
+    pub fn is_passed(&self) -> bool {
+        self.is_directory() && self.node.more == NONE
+    }
+
+    /// Permission bits with setuid, setgid and sticky.
+    pub fn mode(&self) -> u32 {
+        self.node.mode & 0o7777
+    }
+
+    /// The numeric owner and group.
+    pub fn owner(&self) -> (u32, u32) {
+        (self.node.uid, self.node.gid)
+    }
+
+    /// When the content last changed.
+    pub fn mtime(&self) -> Timestamp {
+        self.node.mtime()
+    }
+
+    /// The extended attributes that an image may carry, sorted by name.
+    pub fn xattrs(&self) -> &'a [(Vec<u8>, Vec<u8>)] {
+        match self.directory {
+            Some((directory, _)) if self.node.xattrs != NONE => {
+                &directory.xattrs[self.node.xattrs as usize]
+            }
+            None => self.scan.directories.first().map_or(&[], |top| &top.own_xattrs),
+            _ => &[],
+        }
+    }
+
+    /// The inode, where it has several names.
+    pub fn linked_inode(&self) -> Option<Inode> {
+        self.node.is_linked.then_some(self.inode())
+    }
+
+    /// What is in it, by name.
+    pub fn children(&self) -> impl Iterator<Item = Self> + use<'a> {
+        let this = *self;
+        (0..).map_while(move |place| this.nth(place))
+    }
+
+    /// What is in it under this name.
+    pub fn child(&self, name: &[u8]) -> Option<Self> {
+        self.nth(self.contents()?.find(name)?)
+    }
+
+    /// What is at a path below it.
+    pub fn descend(&self, path: &EntryPath) -> Option<Self> {
+        path.components().try_fold(*self, |found, name| found.child(name))
+    }
+
+    /// What is in it at this place, in the order of the names.
+    pub(crate) fn nth(&self, place: usize) -> Option<Self> {
+        let directory = self.contents()?;
+        let node = directory.nodes.get(place)?;
+        Some(Self { scan: self.scan, node, directory: Some((directory, place)) })
+    }
+
+    pub(crate) fn inode(&self) -> Inode {
+        Inode { device: self.node.device, number: self.node.inode }
+    }
+
+    pub(crate) fn inode_number(&self) -> u64 {
+        self.node.inode
+    }
+
+    /// A link's target; nothing for what is no link.
+    pub(crate) fn target(&self) -> &'a [u8] {
+        match self.directory {
+            Some((directory, _)) if self.node.kind() == FileType::Symlink => {
+                &directory.targets[self.node.more as usize]
+            }
+            _ => &[],
+        }
+    }
+
+    /// Of a file its size, of a device its number.
+    pub(crate) fn size(&self) -> u64 {
+        self.node.size
+    }
+
+    pub(crate) fn scan(&self) -> &'a Scan {
+        self.scan
+    }
+
+    fn contents(&self) -> Option<&'a Directory> {
+        if !self.is_directory() {
+            return None;
+        }
+        self.scan.directories.get(self.node.more as usize)
+    }
+}

@@ -1,0 +1,128 @@
+//! A tree of files, taken in without contents: names in the order of their bytes, and what stands behind them.
+//!
+//! Directories are opened by their path beneath the root, never through a link, and read by several threads; nothing else
+//! is opened, so that no fifo blocks. About 60 bytes and the name are kept of an entry.
+
+mod directory;
+mod found;
+mod node;
+mod walk;
+
+use std::os::fd::AsFd;
+
+use layer_format::layer::EntryPath;
+use rustix::fs::Mode;
+
+pub use found::{Found, Inode};
+
+use self::directory::Directory;
+use self::node::Node;
+use crate::beneath;
+use crate::error::Error;
+use crate::root::{Root, magic_link};
+
+/// What a user decides.
+#[derive(Clone, Copy)]
+pub struct ScanOptions<'a> {
+    /// What is left out, with all below it.
+    pub leave_out: Option<LeaveOut<'a>>,
+    /// What to do about other file systems that are mounted in the tree.
+    pub mounts: Mounts,
+    /// Asked now and then; the scan ends with an error once it says so.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Says of a path, and of whether a directory is there, if it is left out.
+pub type LeaveOut<'a> = &'a (dyn Fn(&[u8], bool) -> bool + Sync);
+
+impl std::fmt::Debug for ScanOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScanOptions").field("mounts", &self.mounts).finish_non_exhaustive()
+    }
+}
+
+/// Other file systems in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounts {
+    /// They belong to it.
+    Enter,
+    /// What is mounted isn't looked at; the directory that it hides counts as unchanged.
+    Pass,
+}
+
+/// A scanned tree. As long as it lives, directories that this user had locked for himself are unlocked.
+#[derive(Debug)]
+pub struct Scan {
+    root: Root,
+    top: Node,
+    directories: Vec<Directory>,
+    unlocked: Vec<Unlocked>,
+    n_entries: usize,
+}
+
+/// A directory of this user that lacked the permission to be read, and got it for a while.
+#[derive(Debug)]
+pub(crate) struct Unlocked {
+    pub(crate) path: Vec<u8>,
+    pub(crate) mode: u32,
+}
+
+impl Scan {
+    /// Takes in all that is beneath the root, and the root itself.
+    pub fn read(root: &Root, options: &ScanOptions<'_>) -> Result<Self, Error> {
+        let root = root.try_clone()?;
+        let (top, taken) = walk::walk(&root, options)?;
+        let n_entries = 1 + taken.directories.iter().map(|each| each.nodes.len()).sum::<usize>();
+        let walk::Taken { directories, unlocked, error } = taken;
+        let scan = Self { root, top, directories, unlocked, n_entries };
+        // A failed scan too gives directories their modes back.
+        error.map_or(Ok(scan), Err)
+    }
+
+    /// The root's own entry.
+    pub fn top(&self) -> Found<'_> {
+        Found { scan: self, node: &self.top, directory: None }
+    }
+
+    /// How many entries there are, sockets among them.
+    pub fn len(&self) -> usize {
+        self.n_entries
+    }
+
+    /// Whether there is nothing, which is never so: the root is there.
+    pub fn is_empty(&self) -> bool {
+        self.n_entries == 0
+    }
+
+    /// The paths of the sockets, which no layer can hold.
+    pub fn sockets(&self) -> Vec<EntryPath> {
+        let mut sockets = vec![];
+        let mut todo = vec![(EntryPath::root(), self.top())];
+        while let Some((path, found)) = todo.pop() {
+            if found.is_socket() {
+                sockets.push(path);
+                continue;
+            }
+            todo.extend(found.children().map(|child| (path.join(child.name()), child)));
+        }
+        sockets.sort();
+        sockets
+    }
+
+    /// The tree that was scanned.
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        // The deepest first: its path leads through the others.
+        for Unlocked { path, mode } in self.unlocked.iter().rev() {
+            if let Ok(held) = beneath::hold(self.root.as_fd(), path) {
+                // The tree may have changed meanwhile; there is nobody to tell.
+                rustix::fs::chmod(magic_link(held.as_fd()), Mode::from_raw_mode(*mode)).ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Contents, compared where size and time tell no difference.
+//!
+//! Of an image's files the digests are taken first, a layer after the other, and only of those that are needed.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read, Write};
+
+use anyhow::Context as _;
+use cli::{Io, usage};
+use layer_format::archive::Image;
+use layer_format::layer::{Change, EntryKind, Reader};
+use layer_format::listing::Origin;
+use layer_format::{Algorithm, Decoder, Digest, Error, Hasher};
+use rootfs::{Candidate, Content, Diff, Mounts, Root, Scan, ScanOptions};
+use store::{Location, Source};
+
+use crate::Args;
+use crate::base::{self, Base};
+
+/// The size of the pieces that layers are read in.
+const BUFFER: usize = 128 << 10;
+
+/// The digests of files in an image, by layer and by change.
+type Digests = HashMap<(usize, u64), Digest>;
+
+/// Notes which files have other bytes.
+pub(crate) fn compare(
+    diff: &mut Diff<'_>,
+    base: &Base,
+    args: &Args,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    match base {
+        Base::Scratch => Ok(()),
+        Base::Directory { root, .. } => with_directory(diff, root),
+        Base::Image { place: Location::Input, .. } => {
+            Err(usage("--checksum needs a base that can be read twice").into())
+        }
+        Base::Image { place, store, .. } => {
+            let mut source = base::open(place, store.as_ref(), io)?;
+            let image = base::choose(&mut source, args)?;
+            let digests = digests(diff, &mut source, &image, io)?;
+            with_digests(diff, &digests)
+        }
+    }
+}
+
+fn with_directory(diff: &mut Diff<'_>, root: &Root) -> anyhow::Result<()> {
+    let options =
+        ScanOptions { leave_out: None, mounts: Mounts::Enter, stop: &cli::interrupt::requested };
+    let scan = Scan::read(root, &options)?;
+    let is_other = |candidate: &Candidate<'_>| -> anyhow::Result<bool> {
+        let before = scan.top().descend(&candidate.path);
+        let Some(before) = before.filter(|it| it.kind() == candidate.found.kind()) else {
+            return Ok(true);
+        };
+        let before = digest(&Content::open(&candidate.path, before)?)?;
+        Ok(before != digest(&Content::open(&candidate.path, candidate.found)?)?)
+    };
+    note(diff, is_other)
+}
+
+fn with_digests(diff: &mut Diff<'_>, digests: &Digests) -> anyhow::Result<()> {
+    let is_other = |candidate: &Candidate<'_>| -> anyhow::Result<bool> {
+        let before = candidate.base.origin.and_then(|origin| digests.get(&key(origin)));
+        let now = digest(&Content::open(&candidate.path, candidate.found)?)?;
+        Ok(before != Some(&now))
+    };
+    note(diff, is_other)
+}
+
+fn note(
+    diff: &mut Diff<'_>,
+    is_other: impl Fn(&Candidate<'_>) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let mut others = vec![];
+    for candidate in diff.candidates() {
+        cli::interrupt::check()?;
+        if is_other(&candidate)? {
+            others.push(candidate);
+        }
+    }
+    for candidate in &others {
+        diff.note_content(candidate);
+    }
+    Ok(())
+}
+
+fn digest(content: &Content) -> anyhow::Result<Digest> {
+    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
+    content.copy_to(&mut hashing)?;
+    Ok(hashing.0.finish())
+}
+
+/// Reads the layers that have files to compare.
+fn digests(
+    diff: &Diff<'_>,
+    source: &mut Source,
+    image: &Image,
+    io: &Io<'_>,
+) -> anyhow::Result<Digests> {
+    let mut wanted: Vec<_> =
+        diff.candidates().filter_map(|candidate| candidate.base.origin.map(key)).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut digests = Digests::new();
+    for (position, layer) in image.layers.iter().enumerate() {
+        let wanted: Vec<_> =
+            wanted.iter().filter(|(layer, _)| *layer == position).map(|(_, n)| *n).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let task = io.progress.task(layer.diff_id.0.short(), layer.blob.as_ref().map(|it| it.size));
+        task.state("Comparing");
+        let stored = task.read(source.layer(image, position)?);
+        let name = || format!("layer {} of {}", position + 1, image.layers.len());
+        hash_files(stored, position, &wanted, &mut digests).with_context(name)?;
+        task.done("Compared");
+    }
+    Ok(digests)
+}
+
+/// Takes the digests of some of a layer's files, by their places among its changes.
+fn hash_files(
+    stored: impl Read,
+    position: usize,
+    wanted: &[u64],
+    digests: &mut Digests,
+) -> Result<(), Error> {
+    let reading = |source| Error::io("reading a layer", source);
+    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(reading)?;
+    let mut layer = Reader::new(BufReader::with_capacity(BUFFER, decoder));
+    let mut wanted = wanted.iter().peekable();
+    let mut n_changes = 0;
+    while let Some(change) = layer.read_change()? {
+        if wanted.next_if_eq(&&n_changes).is_some()
+            && let Change::Add(entry) = &change
+            && let EntryKind::File { size, data } = &entry.kind
+        {
+            let pieces = data.clone().unwrap_or_else(|| vec![(0, *size)]);
+            let digest = hash(&mut layer, *size, &pieces).map_err(reading)?;
+            digests.insert((position, n_changes), digest);
+        }
+        n_changes += 1;
+    }
+    Ok(())
+}
+
+fn hash(layer: &mut impl Read, size: u64, pieces: &[(u64, u64)]) -> io::Result<Digest> {
+    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
+    let mut at = 0;
+    for &(offset, length) in pieces {
+        io::copy(&mut io::repeat(0).take(offset.saturating_sub(at)), &mut hashing)?;
+        io::copy(&mut layer.by_ref().take(length), &mut hashing)?;
+        at = offset + length;
+    }
+    io::copy(&mut io::repeat(0).take(size.saturating_sub(at)), &mut hashing)?;
+    Ok(hashing.0.finish())
+}
+
+fn key(origin: Origin) -> (usize, u64) {
+    (origin.layer, origin.change)
+}
+
+struct Hashing(Hasher);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! Patterns of paths, as `.gitignore` writes them.
+//!
+//! A pattern with a slash at its beginning or inside is about a path from the root, any other about a name anywhere. A
+//! slash at its end is about directories only, `!` at its beginning takes matches back, and the last pattern that matches
+//! counts. `*` and `?` stand for anything but a slash, `**` for any number of directories, `[a-z]` for one of these bytes,
+//! `\` takes the next character as it is. What is below something left out is left out too.
+
+use cli::usage;
+
+/// Patterns in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Globs(Vec<Glob>);
+
+#[derive(Debug)]
+struct Glob {
+    /// The names of the path that it is about; one for a name anywhere.
+    names: Vec<Vec<u8>>,
+    is_anywhere: bool,
+    is_for_directories: bool,
+    takes_back: bool,
+}
+
+impl Globs {
+    pub(crate) fn parse(patterns: &[String]) -> anyhow::Result<Self> {
+        let parse = |text: &String| {
+            let glob = Glob::parse(text.as_bytes());
+            glob.ok_or_else(|| {
+                usage(format!("--exclude {}: a pattern of nothing", cli::report::clean(text)))
+            })
+        };
+        Ok(Self(patterns.iter().map(parse).collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the path itself is matched; what is above it was asked for before.
+    pub(crate) fn match_path(&self, path: &[u8], is_directory: bool) -> bool {
+        let last = self.0.iter().rfind(|glob| glob.matches(path, is_directory));
+        last.is_some_and(|glob| !glob.takes_back)
+    }
+}
+
+impl Glob {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (takes_back, text) = match text.strip_prefix(b"!") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (is_for_directories, text) = match text.strip_suffix(b"/") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let is_anywhere = !text.contains(&b'/');
+        let names =
+            text.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+        let names: Vec<_> = names.map(<[u8]>::to_vec).collect();
+        (!names.is_empty()).then_some(Self { names, is_anywhere, is_for_directories, takes_back })
+    }
+
+    fn matches(&self, path: &[u8], is_directory: bool) -> bool {
+        if self.is_for_directories && !is_directory {
+            return false;
+        }
+        let names: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
+        if self.is_anywhere {
+            return names.last().is_some_and(|name| match_name(&self.names[0], name));
+        }
+        match_names(&self.names, &names)
+    }
+}
+
+/// Whether names match patterns of names, some of which stand for any number of names: each time one does, only the last
+/// such pattern is ever tried again, so it takes as many steps as the two are long, multiplied.
+fn match_names(patterns: &[Vec<u8>], names: &[&[u8]]) -> bool {
+    let (mut at_pattern, mut at_name) = (0, 0);
+    let mut again = None;
+    while at_name < names.len() {
+        match patterns.get(at_pattern) {
+            Some(pattern) if pattern == b"**" => {
+                // At the end it stands for what is inside, which is one name at least.
+                again = Some((at_pattern, at_name));
+                at_pattern += 1;
+                if at_pattern == patterns.len() {
+                    return true;
+                }
+            }
+            Some(pattern) if match_name(pattern, names[at_name]) => {
+                at_pattern += 1;
+                at_name += 1;
+            }
+            _ => {
+                let Some((pattern, name)) = again else { return false };
+                again = Some((pattern, name + 1));
+                (at_pattern, at_name) = (pattern + 1, name + 1);
+            }
+        }
+    }
+    at_pattern == patterns.len()
+}
+
+/// The same for the bytes of one name.
+fn match_name(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at_pattern, mut at_name) = (0, 0);
+    let mut again = None;
+    while at_name < name.len() {
+        if pattern.get(at_pattern) == Some(&b'*') {
+            again = Some((at_pattern, at_name));
+            at_pattern += 1;
+        } else if let Some(length) = match_byte(&pattern[at_pattern..], name[at_name]) {
+            at_pattern += length;
+            at_name += 1;
+        } else {
+            let Some((pattern, name)) = again else { return false };
+            again = Some((pattern, name + 1));
+            (at_pattern, at_name) = (pattern + 1, name + 1);
+        }
+    }
+    pattern[at_pattern..].iter().all(|&byte| byte == b'*')
+}
+
+/// How much of the pattern stands for this byte.
+fn match_byte(pattern: &[u8], byte: u8) -> Option<usize> {
+    match *pattern {
+        [b'?', ..] => Some(1),
+        [b'\\', literal, ..] => (literal == byte).then_some(2),
+        [b'[', ref rest @ ..] => match match_class(rest, byte) {
+            Some((length, is_match)) => is_match.then_some(1 + length),
+            None => (byte == b'[').then_some(1),
+        },
+        [literal, ..] => (literal == byte).then_some(1),
+        [] => None,
+    }
+}
+
+/// The length of a class of bytes, its bracket included, and whether the byte is in it; none if it has no end.
+fn match_class(class: &[u8], byte: u8) -> Option<(usize, bool)> {
+    let negated = usize::from(matches!(class.first(), Some(b'!' | b'^')));
+    let mut at = negated;
+    let mut is_in = false;
+    loop {
+        let (first, length) = match *class.get(at..)? {
+            [b']', ..] if at > negated => return Some((at + 1, is_in != (negated == 1))),
+            [b'\\', literal, ..] => (literal, 2),
+            [literal, ..] => (literal, 1),
+            [] => return None,
+        };
+        at += length;
+        let last = match *class.get(at..)? {
+            [b'-', last, ..] if last != b']' => {
+                at += 2;
+                last
+            }
+            _ => first,
+        };
+        is_in |= (first..=last).contains(&byte);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(patterns: &[&str], path: &str, expected: bool) {
+        let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+        let path = path.strip_suffix('/').map_or((path, false), |path| (path, true));
+        let globs = Globs::parse(&patterns).unwrap();
+        assert_eq!(globs.match_path(path.0.as_bytes(), path.1), expected, "{patterns:?} {path:?}");
+    }
+
+    #[test]
+    fn a_name_matches_anywhere_and_a_path_from_the_root() {
+        check(&["*.log"], "var/log/x.log", true);
+        check(&["*.log"], "x.log/", true);
+        check(&["*.log"], "x.log.1", false);
+        check(&["/tmp"], "tmp/", true);
+        check(&["/tmp"], "var/tmp/", false);
+        check(&["var/tmp"], "var/tmp/", true);
+        check(&["var/tmp"], "x/var/tmp/", false);
+        check(&["tmp/"], "var/tmp/", true);
+        check(&["tmp/"], "var/tmp", false);
+        check(&["var/*"], "var/a/b", false);
+    }
+
+    #[test]
+    fn stars_stand_for_names_and_directories() {
+        check(&["a*b*c"], "aXbYbZc", true);
+        check(&["a*b*c"], "aXbYbZ", false);
+        check(&["**/x"], "x", true);
+        check(&["**/x"], "a/b/x", true);
+        check(&["a/**/x"], "a/x", true);
+        check(&["a/**/x"], "a/b/c/x", true);
+        check(&["a/**/x"], "b/x", false);
+        check(&["a/**"], "a/b", true);
+        check(&["a/**"], "a/", false);
+        check(&["/?"], "a", true);
+        check(&["/?"], "ab", false);
+    }
+
+    #[test]
+    fn classes_and_escapes_are_single_bytes() {
+        check(&["[a-c]x"], "bx", true);
+        check(&["[!a-c]x"], "bx", false);
+        check(&["[]]"], "]", true);
+        check(&["[^]]"], "]", false);
+        check(&["[a"], "[a", true);
+        check(&["\\*"], "*", true);
+        check(&["\\*"], "x", false);
+        check(&["[\\]x]"], "]", true);
+    }
+
+    #[test]
+    fn the_last_pattern_that_matches_counts() {
+        check(&["*.log", "!keep.log"], "keep.log", false);
+        check(&["!keep.log", "*.log"], "keep.log", true);
+    }
+
+    #[test]
+    fn a_pattern_of_nothing_is_refused() {
+        for pattern in ["", "/", "!", "//", "./"] {
+            assert!(Globs::parse(&[pattern.to_owned()]).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn many_stars_take_no_time() {
+        check(&[&"*a".repeat(100)], &"a".repeat(5000), true);
+        check(&[&format!("{}b", "*a".repeat(100))], &"a".repeat(5000), false);
+        check(&[&format!("{}b", "**/".repeat(1000))], &"a/".repeat(5000), false);
+    }
+}

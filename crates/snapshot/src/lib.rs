@@ -1,0 +1,191 @@
+//! The `snapshot` command: what has changed in a directory, as a layer.
+//!
+//! `base` finds out what was there before and `rootfs` what is there now; `layer` and `list` write down the difference. Of
+//! an overlay mount only the upper directory is looked at (`overlay`), which holds the changes and nothing else.
+
+mod base;
+mod checksum;
+mod glob;
+mod layer;
+mod list;
+mod overlay;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use cli::{Code, Failure, Io};
+use layer_format::{Platform, trouble_of};
+use rootfs::{
+    Attribute, Attributes, Diff, DiffOptions, Identity, LeaveOut, Mounts, Root, Scan, ScanOptions,
+};
+
+use crate::base::Base;
+use crate::glob::Globs;
+use crate::list::Form;
+
+/// Write what has changed in a directory as a layer
+///
+/// Compares a directory with what it was, an image or another directory, and writes an uncompressed layer to standard
+/// output for `commit`. Without --base it is compared with the image that it was unpacked from. No file is read unless its
+/// type, mode, owner, size, mtime, link target or extended attributes tell that it has changed.
+///
+/// Of a mounted overlay only the upper directory is looked at, which takes time for what has changed and not for the image.
+/// Without root, owners, devices and privileged attributes that unpack could not set are taken from the base.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("snapshot rootfs --base nginx | commit -t mine:1", "What has changed in a directory, as a new image"),
+    ("snapshot --list rootfs", "Only say what has changed since unpack"),
+    ("snapshot rootfs --base scratch | commit -t first --base scratch", "A directory as the first layer of an image"),
+]))]
+#[expect(clippy::struct_excessive_bools, reason = "flags are what a command line has")]
+pub struct Args {
+    /// The directory
+    dir: PathBuf,
+    /// What it was: an image, an archive, a directory, or scratch for nothing
+    #[arg(long, value_name = "BASE")]
+    base: Option<String>,
+    /// DIR is the upper directory of an overlay mount
+    #[arg(long, conflicts_with = "checksum")]
+    upper: bool,
+    /// Compare contents too where size and time are the same
+    #[arg(long)]
+    checksum: bool,
+    /// What may be different without being a change
+    #[arg(long, value_name = "WHAT,…", value_delimiter = ',',
+        value_parser = ["mode", "owner", "mtime", "xattrs", "links"])]
+    ignore: Vec<String>,
+    /// Leave out paths that match a pattern, as .gitignore writes them; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Don't look into other file systems that are mounted in the directory
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+    /// Whose new files are; as a plain user without it root's
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    default_owner: Option<(u32, u32)>,
+    /// Print what has changed instead: A, C or D and the path
+    #[arg(long)]
+    list: bool,
+    /// With --list, print JSON, with the attributes that are different
+    #[arg(long, requires = "list")]
+    json: bool,
+    /// With --list, print paths as they are, each line ended by NUL
+    #[arg(short = '0', long, requires = "list", conflicts_with = "json")]
+    null: bool,
+    /// Which image of an archive that holds several: a name or a digest
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// Platform of a multi-platform base, as linux/arm64/v8; without it this machine's
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<Code> {
+        let trouble = trouble_of::<layer_format::Error>(link)
+            .or_else(|| trouble_of::<rootfs::Error>(link))
+            .or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(Code::from)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    if !args.list {
+        io.output.binary()?;
+    }
+    let root = Root::open(&args.dir)?;
+    if let Some(upper) = overlay::find(args, &root)? {
+        return overlay::snapshot(args, &upper, io);
+    }
+    let globs = Globs::parse(&args.exclude)?;
+    let is_out = |path: &[u8], is_directory| globs.match_path(path, is_directory);
+    let leave_out: Option<LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
+    let base = Base::find(args, &root, io)?;
+    let scan = scan(args, &root, leave_out)?;
+    say_sockets(&scan, io);
+    let options = options(args, leave_out);
+    let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
+    if args.checksum {
+        checksum::compare(&mut diff, &base, args, io)?;
+    }
+    let diff = diff.finish();
+    cli::interrupt::check()?;
+    match form(args) {
+        Some(form) => list::write(diff.differences(), form, io),
+        None => layer::write(diff.differences(), base.manifest(), io),
+    }
+}
+
+/// Takes the directory in.
+fn scan(args: &Args, root: &Root, leave_out: Option<LeaveOut<'_>>) -> anyhow::Result<Scan> {
+    let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
+    let scanned =
+        Scan::read(root, &ScanOptions { leave_out, mounts, stop: &cli::interrupt::requested });
+    cli::interrupt::check()?;
+    scanned.with_context(|| {
+        cli::report::clean_bytes(args.dir.as_os_str().as_encoded_bytes()).into_owned()
+    })
+}
+
+fn options<'a>(args: &Args, leave_out: Option<LeaveOut<'a>>) -> DiffOptions<'a> {
+    DiffOptions {
+        ignore: ignored(&args.ignore),
+        identity: Identity::of_process(),
+        default_owner: args.default_owner,
+        leave_out,
+    }
+}
+
+fn ignored(names: &[String]) -> Attributes {
+    Attribute::ALL
+        .into_iter()
+        .filter(|attribute| names.iter().any(|it| it == attribute.name()))
+        .collect()
+}
+
+fn form(args: &Args) -> Option<Form> {
+    match (args.list, args.json, args.null) {
+        (false, ..) => None,
+        (_, true, _) => Some(Form::Json),
+        (_, _, true) => Some(Form::Null),
+        _ => Some(Form::Text),
+    }
+}
+
+fn say_sockets(scan: &Scan, io: &Io<'_>) {
+    const SHOWN: usize = 3;
+    let sockets = scan.sockets();
+    if sockets.is_empty() {
+        return;
+    }
+    let names: Vec<_> = sockets.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = sockets.len().checked_sub(SHOWN).filter(|&n| n > 0);
+    let more = more.map_or_else(String::new, |n| format!(" and {n} more"));
+    io.say(&format!("left out, for no layer holds a socket: {}{more}", names.join(", ")));
+}
+
+/// Says what to do about something that no layer can hold.
+fn explain(error: rootfs::Error) -> anyhow::Error {
+    match error {
+        rootfs::Error::Unfit { .. } => {
+            Failure::from_cause(error).hint("leave it out with --exclude").into()
+        }
+        error => error.into(),
+    }
+}
+
+fn owner(text: &str) -> Result<(u32, u32), String> {
+    let number = |text: &str| text.parse().ok().filter(|&id| id != u32::MAX);
+    let owner = text.split_once(':').and_then(|(uid, gid)| Some((number(uid)?, number(gid)?)));
+    owner.ok_or_else(|| "two numbers are needed, as 0:0".to_owned())
+}
