@@ -7,6 +7,7 @@
 
 extern crate tests as kit;
 
+mod commit;
 mod damage;
 mod fixtures;
 mod flatten;

@@ -1,0 +1,414 @@
+//! A layer and the image below it become a new image: through real pipes, in a real store.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use kit::pipeline::{Script, sh};
+use kit::{
+    Codec, EPOCH, Image, Index, Layer, Named, Output, Producer, Sandbox, check, digest, tree,
+};
+use serde_json::{Value, json};
+
+use crate::fixtures::{assert_one_line, bare, demo, demo_layers, lacks_root, shown};
+
+const NAME: &str = "docker.io/library/base:1";
+
+/// An image of two layers, with what nobody here knows in it.
+fn base() -> Image {
+    base_of(Image::new())
+}
+
+fn base_of(image: Image) -> Image {
+    image
+        .layer(Layer::new().dir("./", 0o755).dir("etc", 0o755).file("etc/motd", "old\n"))
+        .layer(Layer::new().file("gone", "x"))
+        .env(&["PATH=/bin", "A=1"])
+        .cmd(&["/base"])
+        .set_config("/x.unknown", json!({"b": 1, "a": [2]}))
+        .set_config("/config/Unknown", json!(true))
+        .set_manifest("/x.unknown", json!("kept"))
+        .annotation("note", "kept")
+}
+
+fn top() -> Layer {
+    Layer::new().dir("etc", 0o755).file("etc/motd", "new\n").whiteout("gone").file("app", "1\n")
+}
+
+/// A sandbox whose store holds this image, with the new layer in a file.
+fn sandbox(image: &Image) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let input = Producer::Strata.write(&[Named::new(NAME, image.clone())]);
+    sandbox.command("load").input(input).run().success();
+    sandbox.write("layer.tar", top().tar());
+    sandbox
+}
+
+fn commit(sandbox: &Sandbox, args: &[&str], layer: impl Into<Vec<u8>>) -> Output {
+    sandbox.command("commit").args(["-q", "-t", "new"]).args(args).input(layer).run()
+}
+
+fn json_of(sandbox: &Sandbox, what: &str, image: &str) -> Value {
+    let output = sandbox.command("inspect").args([what, image]).run();
+    serde_json::from_slice(&output.success().stdout).unwrap()
+}
+
+/// Every file of a store but its lock, with its content; partial and temporary ones too.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![dir.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.file_name() != Some("lock".as_ref()) {
+                found.insert(path.display().to_string(), fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_layer_on_a_base_is_what_unpacks() {
+    let sandbox = sandbox(&base());
+    let script =
+        "cat layer.tar | commit -t new --base base:1 | tee digest && unpack --from new root";
+    sh(&sandbox, script).success();
+    assert_eq!(sandbox.read("root/etc/motd"), b"new\n");
+    assert_eq!(sandbox.read("root/app"), b"1\n");
+    assert!(!sandbox.path("root/gone").exists());
+    let report = check::layout(sandbox.store()).unwrap();
+    let said = String::from_utf8(sandbox.read("digest")).unwrap();
+    assert_eq!(report.digests, [base().digest(), said.trim_end().to_owned()]);
+    assert_eq!(report.names, [NAME, "docker.io/library/new:latest"]);
+    let manifest = json_of(&sandbox, "--raw", "new");
+    let digests: Vec<_> = manifest["layers"].as_array().unwrap()[..2].to_vec();
+    let below: Vec<_> = base().layer_blobs().iter().map(kit::Blob::descriptor).collect();
+    assert_eq!(digests, below);
+    assert_eq!(json_of(&sandbox, "--config", "new")["rootfs"]["diff_ids"][2], top().diff_id());
+}
+
+#[test]
+fn the_tree_is_that_of_all_the_layers_at_once() {
+    if lacks_root() {
+        return;
+    }
+    let [one, two, three] = demo_layers().map(|layer| layer.tar());
+    let sandbox = Sandbox::new();
+    for (name, layer) in [("1", one), ("2", two), ("3", three)] {
+        sandbox.write(name, layer);
+    }
+    let script = "commit -t a --base scratch 1 && gzip < 2 | commit -t a --base a --compress zstd \
+                  && zstd -q < 3 | commit -t a --base a --compress none && unpack --from a root";
+    sh(&sandbox, script).success();
+    let stream = Producer::Strata.write(&[Named::new(NAME, demo())]);
+    sandbox.command("unpack").arg("expected").input(stream).run().success();
+    tree::assert_same(&shown(sandbox.path("root")), &shown(sandbox.path("expected")));
+    check::layout(sandbox.store()).unwrap();
+    let types: Vec<_> = json_of(&sandbox, "--raw", "a")["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| layer["mediaType"].as_str().unwrap().to_owned())
+        .collect();
+    let prefix = "application/vnd.oci.image.layer.v1.tar";
+    assert_eq!(types, [format!("{prefix}+gzip"), format!("{prefix}+zstd"), prefix.to_owned()]);
+}
+
+#[test]
+fn config_and_manifest_are_the_base_s_and_what_the_commit_says() {
+    let sandbox = sandbox(&base());
+    let args =
+        ["--base", "base:1", "-m", "why", "-a", "me", "-c", "CMD [\"/app\"]", "-c", "ENV A=2 B=$A"];
+    commit(&sandbox, &args, top().tar()).success();
+    let config = json_of(&sandbox, "--config", "new");
+    assert_eq!(config["x.unknown"], json!({"b": 1, "a": [2]}));
+    assert_eq!(config["config"]["Unknown"], true);
+    assert_eq!(config["config"]["Env"], json!(["PATH=/bin", "A=2", "B=1"]));
+    assert_eq!(config["config"]["Cmd"], json!(["/app"]));
+    assert_eq!(
+        (&config["author"], &config["created"]),
+        (&json!("me"), &json!("2020-09-13T12:26:40Z"))
+    );
+    let history = config["history"].as_array().unwrap();
+    let expected = json!({"created": "2020-09-13T12:26:40Z", "author": "me", "comment": "why",
+        "created_by": "commit -c 'CMD [\"/app\"]' -c 'ENV A=2 B=$A'"});
+    assert_eq!((history.len(), history.last().unwrap()), (3, &expected));
+    let manifest = json_of(&sandbox, "--raw", "new");
+    let annotations = json!({"note": "kept", "org.opencontainers.image.base.digest": base().digest(),
+        "org.opencontainers.image.base.name": NAME});
+    assert_eq!((&manifest["annotations"], &manifest["x.unknown"]), (&annotations, &json!("kept")));
+}
+
+#[test]
+fn every_name_is_given_and_the_digest_alone_is_printed() {
+    let sandbox = sandbox(&base());
+    let output = commit(
+        &sandbox,
+        &["-t", "app:2", "-t", "example.com/app", "--base", "base:1"],
+        top().tar(),
+    );
+    let said = output.success().out();
+    assert!(said.starts_with("sha256:") && said.len() == 72 && said.ends_with('\n'), "{said}");
+    let report = check::layout(sandbox.store()).unwrap();
+    let names = ["app:2", "new:latest"].map(|name| format!("docker.io/library/{name}"));
+    for name in names.iter().map(String::as_str).chain(["example.com/app:latest"]) {
+        assert!(report.names.iter().any(|it| it == name), "{name}: {:?}", report.names);
+    }
+    assert_eq!(report.digests.iter().filter(|digest| **digest == said.trim_end()).count(), 3);
+}
+
+#[test]
+fn the_same_commit_is_the_same_image_and_the_clock_counts_without_an_epoch() {
+    let sandbox = sandbox(&base());
+    let args = ["--base", "base:1"];
+    let first = commit(&sandbox, &args, top().tar()).success().out();
+    assert_eq!(commit(&sandbox, &args, Codec::GZIP.encode(&top().tar())).success().out(), first);
+    let at = |seconds: &str| {
+        let command = sandbox.command("commit").args(["-q", "-t", "new", "--base", "base:1"]);
+        command.env("SOURCE_DATE_EPOCH", seconds).input(top().tar()).run().success().out()
+    };
+    assert_eq!(at(&EPOCH.to_string()), first);
+    assert_ne!(at("0"), first);
+    let command = sandbox.command("commit").args(["-q", "-t", "new", "--base", "base:1"]);
+    command.env_remove("SOURCE_DATE_EPOCH").input(top().tar()).run().success();
+    assert!(json_of(&sandbox, "--config", "new")["created"].as_str().unwrap() > "2026");
+}
+
+#[test]
+fn the_base_is_what_the_layer_says() {
+    let sandbox = sandbox(&base());
+    let comment = |digest: &str| {
+        let comment = format!("strata base {digest}");
+        let layer = Layer::new().global(&[("comment", &comment)]).raw(top().end("").tar());
+        layer.tar()
+    };
+    let other = digest(b"other");
+    let ours = comment(&base().digest());
+    let told = commit(&sandbox, &[], &*ours).success().out();
+    assert_eq!(commit(&sandbox, &["--base", "base:1"], &*ours).success().out(), told);
+    // What the layer was taken against is no part of it.
+    assert_eq!(commit(&sandbox, &["--base", "base:1"], top().tar()).success().out(), told);
+    assert_eq!(json_of(&sandbox, "--config", "new")["rootfs"]["diff_ids"][2], top().diff_id());
+
+    let before = files(&sandbox.store());
+    let check = |args: &[&str], layer: &[u8], code: i32, text: &str| {
+        let output = commit(&sandbox, args, layer);
+        output.fails_with(code);
+        assert!(output.stderr.contains(text), "{}", output.stderr);
+        assert!(files(&sandbox.store()) == before);
+    };
+    check(&["--base", "base:1"], &comment(&other), 2, "hint: leave --base out");
+    check(&["--base", "scratch"], &ours, 2, "not scratch");
+    check(&[], &comment(&other), 3, &format!("hint: pull {other}"));
+    check(&[], &comment("sha256:0"), 4, "malformed digest");
+    check(&[], &top().tar(), 2, "hint: name the image below it with --base IMAGE");
+    check(&["--base", "nope"], &top().tar(), 3, "hint: pull nope");
+    check(&["--base", "./x.tar"], &top().tar(), 2, "hint: load it first");
+}
+
+#[test]
+fn of_an_index_the_platform_s_image_is_the_base() {
+    let image = |platform: &str| {
+        let layer = Layer::new().file("etc/motd", platform).tar();
+        Image::new().platform(platform).layer(layer)
+    };
+    let index = Index::new().image(&image("linux/amd64")).image(&image("linux/arm64"));
+    let sandbox = Sandbox::new();
+    let stream = Producer::Strata.write(&[Named::new(NAME, index)]);
+    sandbox.command("load").input(stream).run().success();
+    for platform in ["linux/arm64", "linux/amd64"] {
+        let layer = Layer::new().file("app", "1").tar();
+        commit(&sandbox, &["--base", "base:1", "--platform", platform], layer).success();
+        let manifest = json_of(&sandbox, "--raw", "new");
+        let expected = &manifest["annotations"]["org.opencontainers.image.base.digest"];
+        assert_eq!(*expected, image(platform).digest());
+        assert_eq!(json_of(&sandbox, "--config", "new")["architecture"], platform[6..]);
+    }
+    let output = commit(&sandbox, &["--base", "base:1", "--platform", "linux/s390x"], top().tar());
+    assert_one_line(output.fails_with(3), "commit");
+}
+
+#[test]
+fn from_scratch_the_platform_is_the_one_that_is_named() {
+    let sandbox = Sandbox::new();
+    commit(&sandbox, &["--base", "scratch", "--platform", "linux/arm/v6"], top().tar()).success();
+    let config = json_of(&sandbox, "--config", "new");
+    let machine = ["os", "architecture", "variant"].map(|key| config[key].clone());
+    assert_eq!(machine, ["linux", "arm", "v6"]);
+    assert!(json_of(&sandbox, "--raw", "new").get("annotations").is_none());
+    check::layout(sandbox.store()).unwrap();
+}
+
+#[test]
+fn docker_s_stay_docker_s_unless_told_otherwise() {
+    let base = base_of(Image::new().docker());
+    let sandbox = sandbox(&base);
+    let types = |args: &[&str]| {
+        commit(&sandbox, args, top().tar()).success();
+        check::layout(sandbox.store()).unwrap();
+        let manifest = json_of(&sandbox, "--raw", "new");
+        let types = manifest["layers"].as_array().unwrap().iter().map(|layer| &layer["mediaType"]);
+        let types: Vec<_> = [&manifest["mediaType"], &manifest["config"]["mediaType"]]
+            .into_iter()
+            .chain(types)
+            .map(|text| text.as_str().unwrap().replace("application/vnd.", ""))
+            .collect();
+        types.join(" ")
+    };
+    let gzip = "docker.image.rootfs.diff.tar.gzip";
+    let docker = "docker.distribution.manifest.v2+json docker.container.image.v1+json";
+    assert_eq!(types(&["--base", "base:1"]), format!("{docker} {gzip} {gzip} {gzip}"));
+    let layer = "oci.image.layer.v1.tar+";
+    let oci = "oci.image.manifest.v1+json oci.image.config.v1+json";
+    let args = ["--base", "base:1", "--oci", "--compress", "zstd"];
+    assert_eq!(types(&args), format!("{oci} {layer}gzip {layer}gzip {layer}zstd"));
+    let output = commit(&sandbox, &["--base", "base:1", "--compress", "zstd"], top().tar());
+    assert!(output.fails_with(2).stderr.contains("hint: add --oci"), "{}", output.stderr);
+}
+
+#[test]
+fn an_empty_layer_is_a_layer_and_no_layer_is_none() {
+    let sandbox = sandbox(&base());
+    commit(&sandbox, &["--base", "base:1"], vec![0; 1024]).success();
+    assert_eq!(json_of(&sandbox, "--raw", "new")["layers"].as_array().unwrap().len(), 3);
+    let output = sh(&sandbox, "false | commit -t nothing --base base:1");
+    assert!(output.fails_with(4).stderr.contains("it has no end"), "{}", output.stderr);
+    assert_eq!(output.pipe, [1, 4]);
+}
+
+#[test]
+fn what_is_no_layer_changes_nothing() {
+    let sandbox = sandbox(&base());
+    let before = files(&sandbox.store());
+    let whole = top().tar();
+    let gzip = Codec::GZIP.encode(&whole);
+    let stream = Producer::Strata.write(&[Named::new(NAME, base())]);
+    let layers: Vec<(&str, Vec<u8>, i32)> = vec![
+        ("nothing", vec![], 4),
+        ("garbage", b"garbage".repeat(1000), 4),
+        ("cut in an entry", whole[..700].to_vec(), 4),
+        ("cut before the end", top().end("").tar(), 4),
+        ("half an end", top().end([0; 512]).tar(), 4),
+        ("cut gzip", gzip[..gzip.len() - 9].to_vec(), 4),
+        ("wrong check sum", [&gzip[..gzip.len() - 8], &[1; 8]].concat(), 4),
+        ("garbage after gzip", [&gzip[..], b"x"].concat(), 4),
+        ("up and out", Layer::new().file("a/../../b", "").tar(), 4),
+        ("a whiteout of nothing", Layer::new().file(".wh.", "").tar(), 4),
+        ("a whiteout of the parent", Layer::new().file(".wh...", "").tar(), 4),
+        ("a whiteout with children", Layer::new().file(".wh.a/b", "").tar(), 4),
+        ("a bad check sum", top().bad_checksum().tar(), 4),
+        ("an image stream", stream, 2),
+    ];
+    for (what, layer, code) in layers {
+        let output = commit(&sandbox, &["--base", "base:1"], layer);
+        assert!(output.code() == code, "{what}: {}", output.text());
+        assert!(output.stdout.is_empty() && output.stderr.starts_with("commit: standard input: "));
+        assert!(files(&sandbox.store()) == before, "{what}");
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_told_before_anything_is_read() {
+    let sandbox = sandbox(&base());
+    let before = files(&sandbox.store());
+    let pinned = format!("x@{}", digest(b""));
+    let cases: &[&[&str]] = &[
+        &["-c", "RUN x"],
+        &["-c", "ENV A"],
+        &["-c", "CMD [1]"],
+        &["-t", &pinned],
+        &["-t", "UPPER"],
+        &["--level", "10"],
+        &["--compress", "none", "--level", "1"],
+        &["--compress", "xz"],
+        &["--no-store"],
+        &["--no-store", "--stream"],
+        &["--no-store", "--stream", "--base", "base:1"],
+        &["--no-store", "--stream", "--base", "-"],
+    ];
+    for args in cases {
+        let output = commit(&sandbox, args, top().tar());
+        assert!(output.code() == 2, "{args:?}: {}", output.text());
+    }
+    let output = commit(&sandbox, &["--base", "base:1", "-c", "EXPOSE x"], top().tar());
+    assert_one_line(output.fails_with(2), "commit");
+    let output = sandbox.command("commit").args(["-t", "x", "--base", "base:1", "no/file"]).run();
+    assert_one_line(output.fails_with(3), "commit");
+    assert!(files(&sandbox.store()) == before);
+}
+
+#[test]
+fn the_image_streams_out_as_save_would_have_it() {
+    let sandbox = sandbox(&base());
+    let script = "commit -t new:2 -t other --base base:1 --stream layer.tar > stream && save new:2 other > saved";
+    let output = sh(&sandbox, script);
+    let stream = sandbox.read("stream");
+    assert!(stream == sandbox.read("saved"));
+    let report = check::canonical(&stream).unwrap();
+    assert!(output.success().stderr.contains(&report.digests[0]), "{}", output.stderr);
+}
+
+#[test]
+fn without_a_store_the_image_only_streams() {
+    let sandbox = sandbox(&base());
+    let script = "save base:1 > base.tar; mkdir layout; load -q --store layout base.tar
+        export STRATA_STORE=nowhere
+        commit -t new --base ./base.tar --no-store --stream layer.tar > file
+        commit -t new --base layout:layout --no-store --stream < layer.tar > layout.stream
+        cat base.tar | commit -t new --base - --no-store --stream layer.tar > pipe
+        commit -t new --base scratch --no-store --stream < layer.tar > scratch";
+    sh(&sandbox, script).success();
+    assert!(!sandbox.path("nowhere").exists());
+    let script = "commit -t new --base base:1 --stream layer.tar";
+    let kept = sh(&sandbox, script).success().stdout.clone();
+    for name in ["file", "layout.stream", "pipe"] {
+        assert!(sandbox.read(name) == kept, "{name}");
+    }
+    assert_eq!(check::canonical(&sandbox.read("scratch")).unwrap().names.len(), 1);
+    sh(&sandbox, "unpack root < scratch").success();
+    assert_eq!(sandbox.read("root/app"), b"1\n");
+}
+
+#[test]
+fn a_damaged_base_ends_the_stream_without_its_end() {
+    let sandbox = sandbox(&base());
+    let mut base = sh(&sandbox, "save base:1").success().stdout.clone();
+    let at = base.windows(2).rposition(|pair| pair == [0x1f, 0x8b]).unwrap();
+    base[at + 20] ^= 1;
+    sandbox.write("base.tar", base);
+    let script = "commit -t new --base ./base.tar --no-store --stream layer.tar | unpack root";
+    let output = sh(&sandbox, script);
+    assert_eq!(output.pipe, [4, 4]);
+    assert!(!sandbox.path("root").exists());
+}
+
+#[test]
+fn a_store_and_its_listing_agree_with_other_programs() {
+    let sandbox = sandbox(&base());
+    let script =
+        "commit -t new --base base:1 -m why layer.tar && images verify && images digests > digests";
+    sh(&sandbox, script).success();
+    let before = check::layout(sandbox.store()).unwrap();
+    sh(&sandbox, "images rm base:1 && images gc && unpack --from new root").success();
+    assert!(bare(sandbox.path("root")).contains("etc/motd"));
+    assert!(before.names.len() == 2);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let sandbox = Sandbox::new();
+    // A gigabyte of zeros in one file, and the layer's end.
+    let header = Layer::new().file("zeros", "").claim_size(1 << 30).end("").tar();
+    sandbox.write("header", header);
+    let content = "{ cat header; head -c 1073742848 /dev/zero; }";
+    for codec in ["gzip", "zstd"] {
+        let commit = format!("commit -t {codec} --base scratch --compress {codec} --level 1");
+        // Less than the content, and enough for the stacks of the threads that many cores have.
+        let script = format!("export MALLOC_ARENA_MAX=1; ulimit -v 800000; {content} | {commit}");
+        let script = Script::new(&sandbox, &script);
+        script.with(|program| program.patience(std::time::Duration::from_mins(5))).run().success();
+    }
+}
