@@ -382,10 +382,10 @@ fn what_a_registry_says_is_shown_without_what_a_terminal_would_obey() {
 
 #[test]
 fn an_index_that_lists_another_many_times_is_asked_for_once() {
-    let mut index = kit::Index::new().image(&Image::new());
+    let mut index = Index::new().image(&Image::new());
     for _ in 0..4 {
         let below = index;
-        index = (0..10).fold(kit::Index::new(), |index, _| index.nested(&below));
+        index = (0..10).fold(Index::new(), |index, _| index.nested(&below));
     }
     let registry = Registry::start();
     registry.add("app:1", &index);
