@@ -41,7 +41,7 @@ pub struct Args {
     /// Only the images for this platform, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
-    /// Print a JSON object for each image, a line each: name, digest, platforms, new and reused bytes
+    /// Print a JSON object for each image, a line each: name, digest, platforms, newBytes, reusedBytes
     #[arg(long)]
     json: bool,
     /// The store, where it isn't the usual one
@@ -64,6 +64,7 @@ impl cli::Command for Args {
 
 /// What is said about an image that was loaded.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Loaded {
     name: Option<String>,
     digest: Digest,
