@@ -9,11 +9,13 @@ extern crate tests as kit;
 
 mod commit;
 mod damage;
+mod disks;
 mod fixtures;
 mod flatten;
 mod hostile;
 mod hostile_archives;
 mod logins;
+mod offline;
 mod options;
 mod pipes;
 mod registry;
@@ -21,3 +23,4 @@ mod resume;
 mod round_trip;
 mod strangers;
 mod target;
+mod turmoil;

@@ -1,4 +1,4 @@
-//! Offline transfer, end to end: `save` and `load` through real pipes, between two stores.
+//! Offline transfer, end to end: registries, `save` and `load`, through real pipes, between several stores.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use kit::archive::layout;
 use kit::check;
 use kit::image::random::random;
 use kit::pipeline::sh;
-use kit::{Image, Index, Layer, Named, Producer, Sandbox, Shape};
+use kit::{Image, Index, Layer, Named, Producer, Registry, Sandbox, Shape};
 
 const NAME: &str = "docker.io/library/app:1";
 
@@ -144,27 +144,98 @@ fn a_thin_stream_needs_its_base_and_says_so() {
 }
 
 #[test]
-fn what_the_receiver_has_by_digest_or_diff_id_stays_behind() {
+fn every_blob_that_is_lacking_is_named() {
+    let many = (0..60).fold(Image::new(), |image, n| {
+        image.layer(Layer::new().file(format!("file {n}"), n.to_string()).tar())
+    });
+    let top = many.clone().layer(Layer::new().file("top", "").tar()).cmd(&["/top"]);
+    let sandbox = sandbox(&[Named::new("docker.io/library/many:1", &many), Named::new(NAME, &top)]);
+    let refused = sh(&sandbox, "save -q app:1 --base many:1 | load -q --store other");
+    let digests: Vec<_> = many.layer_blobs().into_iter().map(|blob| blob.digest).collect();
+    let expected = format!(
+        "load: a thin stream, and the store lacks what it leaves out: {}\n\
+         hint: pull docker.io/library/many:1\n",
+        digests.join(", ")
+    );
+    assert_eq!((refused.pipe, refused.stderr), (vec![0, 3], expected));
+}
+
+#[test]
+fn only_what_is_new_goes_over_the_wire() {
     let big = random(7, 10, 40);
+    let new = Layer::new().file("new", random(8, 1, 40).layer_blobs()[0].bytes.as_slice());
+    let updated = big.clone().layer(new.tar());
+    let sandbox =
+        sandbox(&[Named::new(NAME, &big), Named::new("docker.io/library/app:2", &updated)]);
+    let wire =
+        "images digests --store other | save app:2 --have - | tee wire.tar | load --store other";
+    // The receiver has nothing, so all of it travels.
+    sh(&sandbox, wire).success();
+    sh(&sandbox, "save app:2 | cmp - wire.tar && rm -r other && save app:1 | load --store other")
+        .success();
+    sh(&sandbox, wire).success();
+    let (before, sent) = (big.layer_blobs(), sandbox.read("wire.tar"));
+    let is_new = |blob: &kit::Blob| before.iter().all(|old| old.digest != blob.digest);
+    let new: usize =
+        updated.blobs().iter().filter(|blob| is_new(blob)).map(|blob| blob.bytes.len()).sum();
+    assert!(sent.len() < new + (16 << 10), "{} bytes for {new} new ones", sent.len());
+    assert_eq!(check::canonical(&sent).unwrap().absent.len(), 10);
+    sh(&sandbox, "save --store other app:2 > b.tar; save app:2 | cmp - b.tar").success();
+    // Now it has all of it, and only what describes the image travels.
+    sh(&sandbox, wire).success();
+    assert!(sandbox.read("wire.tar").len() < 16 << 10);
+}
+
+#[test]
+fn what_the_receiver_has_may_be_told_by_diff_ids() {
+    let big = random(7, 10, 4);
     let updated = big.clone().layer(Layer::new().file("new", "n").tar());
     let sandbox =
         sandbox(&[Named::new(NAME, &big), Named::new("docker.io/library/app:2", &updated)]);
     sh(&sandbox, "save app:1 | load --store other").success();
-    let blobs = big.layer_blobs();
-    let digests = blobs.iter().map(|blob| format!("sha256:{}\n", blob.hex()));
-    for have in [digests.collect::<String>(), big.diff_ids().join("\n")] {
-        sandbox.write("have", have);
-        let script = "cat have | save app:2 --have - | tee thin.tar | load --json --store other";
-        let output = sh(&sandbox, script);
-        assert!(output.success().out().contains(r#""name":"docker.io/library/app:2""#));
-        let thin = sandbox.read("thin.tar");
-        assert_eq!(check::canonical(&thin).unwrap().absent.len(), 10);
-        assert!(thin.len() < 16 << 10, "{} bytes", thin.len());
-    }
-    sh(&sandbox, "save app:2 > a.tar; save --store other app:2 | cmp - a.tar").success();
+    sandbox.write("have", big.diff_ids().join("\n"));
+    let script = "save app:2 --have have | tee thin.tar | load --json --store other";
+    let output = sh(&sandbox, script);
+    assert!(output.success().out().contains(r#""name":"docker.io/library/app:2""#));
+    assert_eq!(check::canonical(&sandbox.read("thin.tar")).unwrap().absent.len(), 10);
+    // Those that know layers by diff ids know them as a stack: nothing above a gap stays behind.
+    sandbox.write("have", big.diff_ids()[1..].join("\n"));
+    sh(&sandbox, "save app:2 --have have > thin.tar").success();
+    check::stream(&sandbox.read("thin.tar")).unwrap();
     sandbox.write("have", "sha256:nonsense\n");
     let refused = sh(&sandbox, "save -q app:2 --have have > refused.tar");
     assert_eq!(refused.code(), 4, "{}", refused.text());
+}
+
+#[test]
+fn from_a_registry_through_two_stores_the_digests_stay() {
+    let (sandbox, registry) = (Sandbox::new(), Registry::start());
+    let both =
+        Index::new().image(&app().platform("linux/amd64")).image(&base().platform("linux/arm64"));
+    registry.add("one:1", app());
+    registry.add("old:1", base().docker());
+    registry.add("both:1", &both);
+    let names = ["one:1", "old:1", "both:1"].map(|name| registry.name(name));
+    let script = format!(
+        "pull --no-stream --all-platforms {names} && save {names} | tee a.tar | load --store other
+         save --store other {names} | tee b.tar | load --store third
+         cmp a.tar b.tar && save --store third {names} | cmp - a.tar",
+        names = names.join(" ")
+    );
+    sh(&sandbox, &script).success();
+    let report = check::canonical(&sandbox.read("b.tar")).unwrap();
+    assert_eq!(report.digests, [app().digest(), base().docker().digest(), both.digest()]);
+}
+
+#[test]
+fn a_stream_is_not_for_a_terminal() {
+    let sandbox = sandbox(&[Named::new(NAME, app())]);
+    let output = sh(&sandbox, "script -qec 'save app:1' /dev/null");
+    assert_eq!(output.code(), 2, "{}", output.text());
+    let expected = "save: standard output is a terminal, not for a binary stream\r\nhint: ";
+    assert!(output.out().starts_with(expected), "{}", output.out());
+    // A file is none, wherever the talk goes.
+    sh(&sandbox, "script -qec 'save app:1 -o a.tar' /dev/null; save app:1 | cmp - a.tar").success();
 }
 
 #[test]

@@ -143,23 +143,38 @@ fn blobs_that_are_not_what_they_are_called_are_refused() {
     let right = Layer::new().file("one", "1\n").tar();
     let wrong_diff_id =
         Image::new().layer_blob(&kit::digest(b"other"), kit::Codec::GZIP.encode(&right));
-    let sizes = image().set_manifest("/layers/0/size", 7);
+    let blobs = image().layer_blobs();
+    let swapped = image().set_manifest("/layers/0", blobs[1].descriptor());
+    let swapped = swapped.set_manifest("/layers/1", blobs[0].descriptor());
     let too_few = image().set_config("/rootfs/diff_ids", serde_json::json!([kit::digest(b"")]));
-    let cases =
-        [("wrong diff id", wrong_diff_id), ("wrong size", sizes), ("too few diff ids", too_few)];
+    let cases = [
+        ("wrong diff id", wrong_diff_id),
+        ("swapped layers", swapped),
+        ("larger", image().set_manifest("/layers/0/size", 1_u64 << 40)),
+        ("smaller", image().set_manifest("/layers/0/size", 7)),
+        ("config's size", image().set_manifest("/config/size", 7)),
+        ("too few diff ids", too_few),
+    ];
     for (what, image) in cases {
         for producer in [Producer::Strata, Producer::DockerContainerd] {
             refuses(what, producer.write(&[Named::new(NAME, &image)]));
         }
     }
+    // The bytes of one member under the name of another.
+    let mut swapped = image().blobs();
+    let (one, other) = (swapped[2].bytes.clone(), swapped[3].bytes.clone());
+    (swapped[2].bytes, swapped[3].bytes) = (other, one);
+    refuses("swapped blobs", oci_archive_of(&image().descriptor(), &swapped));
 }
 
 /// A layout in an archive, whatever the documents say.
 fn oci_archive(image: &Image) -> Vec<u8> {
-    let blobs = image.blobs();
+    oci_archive_of(&image.descriptor(), &image.blobs())
+}
+
+fn oci_archive_of(root: &serde_json::Value, blobs: &[kit::Blob]) -> Vec<u8> {
     let paths: Vec<_> = blobs.iter().map(|blob| format!("blobs/sha256/{}", blob.hex())).collect();
-    let index =
-        serde_json::json!({"schemaVersion": 2, "manifests": [image.descriptor()]}).to_string();
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [root]}).to_string();
     let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
     let mut members: Vec<(&str, &[u8])> =
         vec![("oci-layout", layout), ("index.json", index.as_bytes())];
@@ -170,13 +185,61 @@ fn oci_archive(image: &Image) -> Vec<u8> {
 #[test]
 fn odd_layers_and_digests_are_refused() {
     let damaged = Image::new().layer_blob(&kit::digest(b""), b"\x1f\x8bnonsense".to_vec());
-    let spelling = image().set_manifest("/layers/0/digest", "SHA256:ABC");
-    let traversal = image().set_manifest("/layers/0/digest", "sha256:../../../etc/passwd");
-    let absent = image().set_manifest("/layers/0/digest", kit::digest(b"absent"));
-    for (what, image) in
-        [("damaged", damaged), ("spelling", spelling), ("traversal", traversal), ("absent", absent)]
-    {
-        refuses(what, oci_archive(&image));
+    refuses("damaged", oci_archive(&damaged));
+    let right = image().layer_blobs()[0].digest.clone();
+    for digest in [
+        "SHA256:ABC".to_owned(),
+        right.to_uppercase(),
+        right.replace("sha256:", "sha256-"),
+        format!(" {right}"),
+        format!("{right}0"),
+        right[7..].to_owned(),
+        format!("sha512:{}", &right[7..]),
+        "sha256:../../../etc/passwd".to_owned(),
+        format!("sha256:{}", "../".repeat(21) + "x"),
+        "\u{1b}[31m".to_owned(),
+        kit::digest(b"absent"),
+    ] {
+        for place in ["/layers/0/digest", "/config/digest"] {
+            let image = image().set_manifest(place, digest.as_str());
+            refuses(&digest, oci_archive(&image));
+        }
+        let mut root = image().descriptor();
+        root["digest"] = digest.as_str().into();
+        refuses(&digest, oci_archive_of(&root, &image().blobs()));
+        let image = image().set_config("/rootfs/diff_ids/0", digest.as_str());
+        refuses(&digest, oci_archive(&image));
+    }
+}
+
+#[test]
+fn documents_of_a_hundred_megabytes_are_refused() {
+    let long = [&b"{\"schemaVersion\":2,\"layers\":["[..], &b"[".repeat(100 << 20)].concat();
+    let long = kit::Blob::new("application/vnd.oci.image.manifest.v1+json", long);
+    refuses("manifest", oci_archive_of(&long.descriptor(), std::slice::from_ref(&long)));
+    let index = archive::archive(&[
+        ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
+        ("index.json", &long.bytes),
+    ]);
+    refuses("index.json", index);
+    let list = [&b"["[..], &b" ".repeat(100 << 20), b"]"].concat();
+    refuses("manifest.json", archive::archive(&[("manifest.json", &list)]));
+}
+
+#[test]
+fn members_that_lead_elsewhere_lead_nowhere() {
+    let outside = tempfile::tempdir().unwrap();
+    let absolute = outside.path().join("planted");
+    let whole = oci_archive(&image());
+    let paths = [absolute.to_str().unwrap(), "../planted", "blobs/sha256/../../../planted", ".."];
+    for path in paths {
+        let evil = archive::archive(&[(path, b"evil")]);
+        let store = outside.path().join("store");
+        // What comes first has no end of its own then.
+        load(&store, [&evil[..evil.len() - 1024], &whole].concat()).unwrap();
+        let report = kit::check::layout(&store).unwrap();
+        assert_eq!((report.manifests, report.orphans), (vec![image().digest()], vec![]), "{path}");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1, "{path}");
     }
 }
 
@@ -199,6 +262,9 @@ fn hostile_documents_are_refused() {
     refuses("long", index(&" ".repeat(20 << 20)));
     refuses("empty index", index(r#"{"schemaVersion":2,"manifests":[]}"#));
     refuses("escapes", list(r#"[{"Config":"c.json","RepoTags":["a\u001b[31m"],"Layers":[]}]"#));
+    let mut evil = image().descriptor();
+    evil["annotations"]["io.containerd.image.name"] = "evil\u{1b}]0;x\u{7}\n:1".into();
+    refuses("escapes", oci_archive_of(&evil, &image().blobs()));
     refuses("leads out", list(r#"[{"Config":"../../c.json","RepoTags":["a"],"Layers":[]}]"#));
     refuses("absent", list(r#"[{"Config":"c.json","RepoTags":["a"],"Layers":["x"]}]"#));
 }
@@ -214,7 +280,7 @@ fn what_is_loaded_twice_is_reused() {
         run(&args, &mut io).unwrap();
         let line = io.written();
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
-        said.push((line["new_bytes"].as_u64().unwrap(), line["reused_bytes"].as_u64().unwrap()));
+        said.push((line["newBytes"].as_u64().unwrap(), line["reusedBytes"].as_u64().unwrap()));
     }
     assert!(said[0].0 > 0 && said[0].1 == 0, "{said:?}");
     assert_eq!(said[1], (0, said[0].0));

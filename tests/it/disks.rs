@@ -1,0 +1,153 @@
+//! Stores on disks that are full, and on disks that may only be read.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kit::image::random::Random;
+use kit::pipeline::sh;
+use kit::{Codec, Image, Layer, Named, Producer, Registry, Sandbox, check, tree};
+
+use crate::fixtures::{assert_one_line, lacks_root, names};
+
+const SMALL: &str = "docker.io/library/small:1";
+const LARGE: &str = "docker.io/library/large:1";
+
+/// A file system of four megabytes, for as long as this lives.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: PathBuf) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&path);
+        assert!(mount.status().unwrap().success());
+        Self(path)
+    }
+
+    fn remount(&self, option: &str) {
+        let mut mount = Command::new("mount");
+        mount.arg("-o").arg(format!("remount,{option}")).arg(&self.0);
+        assert!(mount.status().unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+fn small() -> Image {
+    Image::new().layer(Layer::new().file("a", "small\n").tar()).cmd(&["/a"])
+}
+
+/// More than the disk has room for.
+fn large() -> Image {
+    let layer = Layer::new().file("noise", Random::new(1).bytes(5 << 20)).tar();
+    small().codec(Codec::None).layer(layer)
+}
+
+fn archive(image: &Image, name: &str) -> Vec<u8> {
+    Producer::Strata.write(&[Named::new(name, image)])
+}
+
+/// All images and blobs; what programs note for themselves aside.
+fn state(store: &Path) -> String {
+    let lines = tree::show(store);
+    let is_image = |line: &&str| !line.contains(" strata/") && !line.contains(" ./ ");
+    lines.lines().filter(is_image).collect::<Vec<_>>().join("\n")
+}
+
+/// A small disk with a small image.
+fn place() -> (Sandbox, Disk) {
+    let sandbox = Sandbox::new();
+    let disk = Disk::mount(sandbox.store());
+    sandbox.write("small.tar", archive(&small(), SMALL));
+    sh(&sandbox, "load small.tar && save small:1 > saved.tar").success();
+    (sandbox, disk)
+}
+
+/// Everything that only reads.
+#[track_caller]
+fn reads(sandbox: &Sandbox) {
+    for line in [
+        "images",
+        "images --json",
+        "images digests",
+        "images verify",
+        "images verify small:1",
+        "inspect small:1",
+        "inspect --layers small:1",
+        "inspect --files small:1",
+        "inspect --cat a small:1",
+        "save small:1 | cmp - saved.tar",
+        "save small:1 -o again.tar && cmp saved.tar again.tar",
+        "unpack --from small:1 root && rm -r root",
+        "load --store other $STRATA_STORE",
+    ] {
+        sh(sandbox, line).success();
+    }
+}
+
+#[test]
+fn as_root_a_full_disk_is_one_line_and_the_store_as_it_was() {
+    if lacks_root() {
+        return;
+    }
+    let (sandbox, _disk) = place();
+    let registry = Registry::start();
+    registry.add("large:1", large());
+    sandbox.write("large.tar", archive(&large(), LARGE));
+    sh(&sandbox, "load --store other large.tar").success();
+    let before = state(&sandbox.store());
+    let pull = format!("pull --no-stream {}", registry.name("large:1"));
+    for script in [
+        "load large.tar",
+        "cat large.tar | load",
+        &pull,
+        "save --store other large:1 -o $STRATA_STORE/out",
+        "save --store other large:1 > $STRATA_STORE/out; code=$?; rm $STRATA_STORE/out; (exit $code)",
+    ] {
+        let output = sh(&sandbox, script);
+        assert_eq!(output.code(), 1, "{}", output.text());
+        let lines = output.stderr.lines().filter(|line| line.contains("no space left on device"));
+        assert_eq!(lines.count(), 1, "{}", output.stderr);
+        assert_eq!(state(&sandbox.store()), before, "{script}");
+        sh(&sandbox, "images verify").success();
+    }
+    check::layout(sandbox.store()).unwrap();
+    assert!(names(sandbox.store().join("strata/temp")).is_empty());
+}
+
+#[test]
+fn as_root_a_disk_without_a_byte_left_is_read_and_loses_no_name() {
+    if lacks_root() {
+        return;
+    }
+    let (sandbox, _disk) = place();
+    let filler = sandbox.store().join("filler");
+    assert!(std::fs::write(&filler, vec![0; 5 << 20]).is_err());
+    reads(&sandbox);
+    let before = state(&sandbox.store());
+    for line in ["images rm small:1", "images tag small:1 other"] {
+        assert_one_line(sh(&sandbox, line).fails_with(1), "images");
+        assert_eq!(state(&sandbox.store()), before, "{line}");
+    }
+    std::fs::remove_file(filler).unwrap();
+    sh(&sandbox, "images rm small:1 && images gc && images verify").success();
+}
+
+#[test]
+fn as_root_a_disk_that_may_only_be_read_is_read() {
+    if lacks_root() {
+        return;
+    }
+    let (sandbox, disk) = place();
+    disk.remount("ro");
+    reads(&sandbox);
+    for line in ["load -q small.tar", "images rm small:1", "images tag small:1 b", "images gc"] {
+        let output = sh(&sandbox, line);
+        assert_one_line(output.fails_with(1), line.split(' ').next().unwrap());
+        assert!(output.stderr.contains("read-only file system"), "{}", output.stderr);
+    }
+}
