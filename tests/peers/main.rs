@@ -11,6 +11,7 @@ mod archives;
 mod chroot;
 mod debian;
 mod faults;
+mod flatten;
 mod layers;
 mod loads;
 mod logins;

@@ -29,7 +29,7 @@ use crate::plan::Plan;
 /// end is written. What comes down a pipe waits in an unlinked file, unless the store knows what the layers hold.
 #[derive(clap::Parser, Debug)]
 #[command(version, after_help = cli::examples(&[
-    ("flatten nginx | sqfstar nginx.squashfs", "A root disk, without root"),
+    ("flatten nginx | tar2sqfs nginx.squashfs", "A root disk, without root"),
     ("pull alpine | flatten - | docker import - alpine:flat", "One layer, without the image's config"),
     ("flatten nginx --as-image nginx:flat | load", "One layer, with the image's config"),
 ]))]

@@ -14,7 +14,7 @@ fn the_help_ends_with_examples() {
     let help = run(&["--help"]).success().out();
     let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
     assert_snapshot!(examples, @"
-      flatten nginx | sqfstar nginx.squashfs
+      flatten nginx | tar2sqfs nginx.squashfs
           A root disk, without root
       pull alpine | flatten - | docker import - alpine:flat
           One layer, without the image's config

@@ -1,0 +1,134 @@
+//! `flatten` makes a tar that every builder of disks and every other tool turns into the tree of `unpack`, which is umoci's.
+
+use kit::peers::docker::Docker;
+use kit::peers::{Peer, root_peer};
+use kit::tree::{self, Mtime, Show};
+use kit::{Named, Producer, Sandbox, pipeline};
+
+use crate::faults::{Fault, added, assert_same_but, replaced, says, time, xattrs};
+use crate::{debian, reference};
+
+const ROOT: &str = "the root gets the time of its making";
+const FRACTION: &str = "the fraction of a time before 1970 is taken off the wrong side";
+const UNSIGNED: &str = "times are 32 bits without a sign";
+const SIGNED: &str = "times are cut to 32 bits";
+const BEFORE_1970: &str = "times before 1970 become 1970";
+const CONTAINER: &str = "docker create sets a container up even when it never runs";
+const XATTRS: &str = "docker export writes security.capability and no other extended attribute";
+
+const NONE: [Fault; 0] = [];
+const BSDTAR: [Fault; 2] = [time("./", ROOT), says("srv/all/old", "@-1.5", "@-2.5", FRACTION)];
+const SQFSTAR: [Fault; 4] = [
+    time("./", ROOT),
+    says("./", "drwxrwxrwx", "drwxr-xr-x", "the root's entry is passed over"),
+    says("srv/all/late", "@410065408", "@9000000000", SIGNED),
+    says("srv/all/old", "@4294967295", "@-2", UNSIGNED),
+];
+const TAR2SQFS: [Fault; 2] = [
+    says("srv/all/late", "@4294967295", "@9000000000", UNSIGNED),
+    says("srv/all/old", "@0", "@-2", UNSIGNED),
+];
+const MKE2FS: [Fault; 3] = [
+    time("./", ROOT),
+    added("lost+found/", "every ext4 has one"),
+    says("srv/all/late", "@410065408", "@9000000000", SIGNED),
+];
+const IMPORT: [Fault; 12] = [
+    added(".dockerenv", CONTAINER),
+    added("etc/hosts", CONTAINER),
+    added("etc/mtab", CONTAINER),
+    replaced("dev/console", CONTAINER),
+    replaced("etc/hostname", CONTAINER),
+    replaced("etc/resolv.conf", CONTAINER),
+    time("./", CONTAINER),
+    time("dev/", CONTAINER),
+    time("etc/", CONTAINER),
+    says("srv/all/old", "@0", "@-2", BEFORE_1970),
+    xattrs("srv/all/noted", XATTRS),
+    xattrs("srv/all/trusted/", XATTRS),
+];
+
+/// All but what lies below a second.
+const SECONDS: Show = Show { mtime: Mtime::Seconds, ..Show::ALL };
+const UNTAR: &str = "(mkdir out && tar -C out -xp --numeric-owner --delay-directory-restore --xattrs --xattrs-include='*')";
+
+/// A tool, a sandbox with the image in a file, and the tree that it must become.
+fn with(tool: &str) -> Option<(Peer, Sandbox, &'static str)> {
+    let tool = root_peer(tool)?;
+    let (image, tree) = (debian::image()?, reference::tree()?);
+    let sandbox = Sandbox::new();
+    sandbox.write("image", Producer::Strata.write(&[Named::new("debian:12", image)]));
+    Some((tool, sandbox, tree))
+}
+
+/// Runs a script in which the tool is `TOOL`, without the variable that makes some set all times.
+fn run(tool: &Peer, sandbox: &Sandbox, script: &str) {
+    let script = script.replace("TOOL", &tool.path().display().to_string());
+    pipeline::sh(sandbox, &format!("unset SOURCE_DATE_EPOCH; {script}")).success();
+}
+
+/// Mounts the file system in the file `disk` and shows what is in it.
+fn mounted(sandbox: &Sandbox) -> String {
+    let run = |words: &str| pipeline::sh(sandbox, &format!("PATH=/usr/sbin:/sbin:$PATH; {words}"));
+    run("mkdir mnt && mount -o ro,loop disk mnt").success();
+    // It has to be unmounted whatever happens to the test.
+    let shown = std::panic::catch_unwind(|| tree::show_with(sandbox.path("mnt"), SECONDS));
+    run("umount mnt").success();
+    shown.expect("the fixture can be made")
+}
+
+/// A tree with whole seconds.
+fn seconds(tree: &str) -> String {
+    let cut = |line: &str| {
+        let point = line.rfind(" @").and_then(|at| Some(at + line[at..].find('.')?));
+        point.map_or_else(|| line.to_owned(), |at| format!("{}{}", &line[..at], &line[at + 10..]))
+    };
+    tree.lines().map(|line| cut(line) + "\n").collect()
+}
+
+#[test]
+fn as_root_gnu_tar_makes_the_same_tree() {
+    let Some((tool, sandbox, tree)) = with("tar") else { return };
+    run(&tool, &sandbox, &format!("flatten ./image | {UNTAR}"));
+    assert_same_but(tree, &tree::show_with(sandbox.path("out"), Show::ALL), &NONE);
+}
+
+#[test]
+fn as_root_bsdtar_makes_the_same_tree() {
+    let Some((tool, sandbox, tree)) = with("bsdtar") else { return };
+    let script = "mkdir out; flatten ./image | TOOL -C out -xp --numeric-owner --xattrs -f -";
+    run(&tool, &sandbox, script);
+    assert_same_but(tree, &tree::show_with(sandbox.path("out"), Show::ALL), &BSDTAR);
+}
+
+#[test]
+fn as_root_sqfstar_makes_a_disk_of_the_same_tree() {
+    let Some((tool, sandbox, tree)) = with("sqfstar") else { return };
+    run(&tool, &sandbox, "flatten ./image | TOOL -quiet -no-progress disk");
+    assert_same_but(&seconds(tree), &mounted(&sandbox), &SQFSTAR);
+}
+
+#[test]
+fn as_root_tar2sqfs_makes_a_disk_of_the_same_tree() {
+    let Some((tool, sandbox, tree)) = with("tar2sqfs") else { return };
+    run(&tool, &sandbox, "flatten ./image | TOOL --quiet disk");
+    assert_same_but(&seconds(tree), &mounted(&sandbox), &TAR2SQFS);
+}
+
+#[test]
+fn as_root_mke2fs_makes_a_disk_of_the_same_tree() {
+    let Some((tool, sandbox, tree)) = with("mke2fs") else { return };
+    run(&tool, &sandbox, &format!("flatten ./image | {UNTAR} && TOOL -q -t ext4 -d out disk 1G"));
+    assert_same_but(&seconds(tree), &mounted(&sandbox), &MKE2FS);
+}
+
+#[test]
+fn as_root_docker_imports_the_same_tree() {
+    let Some((_, sandbox, tree)) = with("docker") else { return };
+    let Some(docker) = Docker::start() else { return };
+    let script = pipeline::Script::new(&sandbox, "flatten ./image | docker import - flat:1");
+    script.with(|program| docker.configure(program)).run().success();
+    sandbox.write("export.tar", docker.export("flat:1"));
+    pipeline::sh(&sandbox, &format!("{UNTAR} < export.tar")).success();
+    assert_same_but(&seconds(tree), &tree::show_with(sandbox.path("out"), SECONDS), &IMPORT);
+}
