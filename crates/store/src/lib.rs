@@ -8,6 +8,8 @@
 //! strata/temp/…          files on their way to another name
 //! strata/pairs/…         which diff id a layer's blob was once found to have: a cache
 //! strata/listing/…       what a layer holds, without contents, by diff id: a cache
+//! strata/repositories/…  which repositories were seen to have a blob, by digest: a cache
+//! strata/uploads/…       where interrupted uploads go on: a cache
 //! strata/targets/…       which image a directory was unpacked from, by inode: a cache
 //! ```
 //!
@@ -60,6 +62,7 @@ mod partial;
 mod reach;
 mod source;
 mod store;
+mod transfers;
 
 pub use error::Error;
 pub use find::{Found, FoundBy};

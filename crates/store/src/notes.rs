@@ -117,7 +117,10 @@ pub(crate) fn prune(store: &Store) -> Result<()> {
         })
     };
     prune_folder(&store.folder(Folder::Listing), |_| false)?;
-    prune_folder(&store.folder(Folder::Pairs), has_blob)?;
+    for folder in [Folder::Pairs, Folder::Repositories] {
+        prune_folder(&store.folder(folder), has_blob)?;
+    }
+    prune_folder(&store.folder(Folder::Uploads), |_| false)?;
     prune_folder(&store.folder(Folder::Targets), has_target)
 }
 
@@ -134,7 +137,7 @@ fn prune_folder(folder: &Path, is_of_use: impl Fn(&Path) -> bool) -> Result<()> 
     Ok(())
 }
 
-fn read(path: &Path) -> Option<String> {
+pub(crate) fn read(path: &Path) -> Option<String> {
     let mut text = String::new();
     File::open(path).ok()?.take(LIMIT).read_to_string(&mut text).ok()?;
     Some(text)

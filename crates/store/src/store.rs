@@ -155,13 +155,23 @@ pub(crate) enum Folder {
     Listing,
     Pairs,
     Partial,
+    Repositories,
     Targets,
     Temp,
+    Uploads,
 }
 
 impl Folder {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Leases, Self::Listing, Self::Pairs, Self::Partial, Self::Targets, Self::Temp];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Leases,
+        Self::Listing,
+        Self::Pairs,
+        Self::Partial,
+        Self::Repositories,
+        Self::Targets,
+        Self::Temp,
+        Self::Uploads,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -169,8 +179,10 @@ impl Folder {
             Self::Listing => "listing",
             Self::Pairs => "pairs",
             Self::Partial => "partial",
+            Self::Repositories => "repositories",
             Self::Targets => "targets",
             Self::Temp => "temp",
+            Self::Uploads => "uploads",
         }
     }
 }
