@@ -36,7 +36,7 @@ pub use crate::interrupt::Interrupted;
 pub use crate::io::{Io, NamedOutput};
 pub use crate::options::{Common, When, examples};
 pub use crate::output::Output;
-pub use crate::progress::{Counted, Progress, Task, human_size};
+pub use crate::progress::{Counted, Meter, Progress, Task, human_size};
 pub use crate::table::Table;
 pub use crate::whole_file::WholeFile;
 

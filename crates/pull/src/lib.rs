@@ -204,7 +204,22 @@ fn keep(images: &[(Pulled, registry::Repository)], lease: &Lease) -> anyhow::Res
             None => entry,
         });
     }
-    Ok(lease.name(&entries)?)
+    lease.name(&entries)?;
+    note_repositories(images, lease.store());
+    Ok(())
+}
+
+/// Remembers where the blobs came from: push can mount them from there.
+fn note_repositories(images: &[(Pulled, registry::Repository)], store: &Store) {
+    for (pulled, _) in images {
+        let repository = pulled.reference.name();
+        for (config, _, layers) in pulled.contents() {
+            for blob in layers.iter().map(|layer| &layer.digest).chain([&config]) {
+                // It is no loss if that fails.
+                store.note_repository(blob, &repository).ok();
+            }
+        }
+    }
 }
 
 fn end(output: &mut cli::Output) -> anyhow::Result<()> {

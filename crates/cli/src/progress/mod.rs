@@ -178,6 +178,23 @@ impl Task {
     pub fn write<W: Write>(&self, writer: W) -> Counted<W> {
         Counted { inner: writer, counter: Arc::clone(&self.counter) }
     }
+
+    /// What counts for this task elsewhere, whether the task still runs or not.
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.counter))
+    }
+}
+
+/// Counts for a [`Task`] that somebody else has.
+#[derive(Clone, Debug)]
+pub struct Meter(Arc<Counter>);
+
+impl Meter {
+    /// A reader of what begins at `position`, which is where the task is from now on.
+    pub fn read_from<R: Read>(&self, position: u64, reader: R) -> Counted<R> {
+        self.0.jump(position);
+        Counted { inner: reader, counter: Arc::clone(&self.0) }
+    }
 }
 
 impl Drop for Task {

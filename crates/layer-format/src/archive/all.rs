@@ -54,6 +54,11 @@ impl All {
         self.archive.strict.is_some()
     }
 
+    /// `index.json`, once it has come; in a stream of ours, before the first blob.
+    pub fn index(&self) -> Result<Option<Index>, Error> {
+        self.head("index.json").map(Index::parse).transpose()
+    }
+
     /// The next blob, or whatever may turn out to be one. `None` at the end.
     pub fn next_blob(&mut self) -> Result<Option<Incoming>, Error> {
         while let Some(member) = self.archive.next_member()? {
