@@ -18,6 +18,7 @@ mod logins;
 mod offline;
 mod options;
 mod pipes;
+mod push;
 mod registry;
 mod resume;
 mod round_trip;

@@ -13,6 +13,7 @@ pub(crate) const COMMANDS: &[Entry] = &[
     ("commit", commit::Args::command),
     ("save", save::Args::command),
     ("load", load::Args::command),
+    ("push", push::Args::command),
     ("images", images::Args::command),
     ("inspect", inspect::Args::command),
     ("flatten", flatten::Args::command),

@@ -1,0 +1,112 @@
+//! The `push` command: an image of the store, or of a stream as it passes, into registries.
+//!
+//! `stored` and `streamed` say which blobs there are, `target` and `route` where they go; `courier` brings one blob to one
+//! repository by the cheapest way (it is there, it is mounted, it is sent), and `publish` puts the documents last.
+
+mod courier;
+mod publish;
+mod route;
+mod stored;
+mod streamed;
+mod tally;
+mod target;
+mod workers;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use cli::{Failure, Io};
+use layer_format::{Platform, Reference, trouble_of};
+use registry::{Client, Options};
+
+/// Push images to registries
+///
+/// Takes an image of the store, or with - an image stream that passes through, whose images all travel whole, and brings it
+/// to registries byte for byte: digests stay what they are. Layers that a registry has are not sent, those that it has in
+/// another repository are mounted from there, and an interrupted upload goes on where it was, also in a later run. Manifests
+/// come last. For each name the digest is printed as NAME@sha256:….
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest", "An image of the store, under two names"),
+    ("pull --all-platforms a.example/app | push - b.example/app", "From registry to registry, without a disk between"),
+    ("push --dry-run mine:1 ghcr.io/me/mine:1", "What would be sent, mounted and skipped, in bytes"),
+]))]
+pub struct Args {
+    /// An image of the store, or - for an image stream on standard input
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// Names to push it to; without any, the image's own
+    #[arg(value_name = "NAME")]
+    names: Vec<Reference>,
+    /// Of an image of the store with several platforms, only the one for this, as linux/arm64/v8
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// Only say what would be sent, mounted and skipped
+    #[arg(long)]
+    dry_run: bool,
+    /// Push layers, too, that are marked as not to be distributed
+    #[arg(long)]
+    non_distributable: bool,
+    /// How many layers to upload at once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<cli::Code> {
+        let trouble = trouble_of::<layer_format::Error>(link)
+            .or_else(|| trouble_of::<registry::Error>(link))
+            .or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(cli::Code::from)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let client = Client::new(options(args))?;
+    let pushed = match &args.image[..] {
+        "-" => streamed::push(args, &client, io),
+        _ => stored::push(args, &client, io),
+    };
+    client.warnings().iter().for_each(|warning| io.warn(warning));
+    let pushed = pushed.map_err(explain)?;
+    for (name, digest) in pushed {
+        writeln!(io.output, "{}", name.at(digest))?;
+    }
+    Ok(io.output.flush()?)
+}
+
+fn options(args: &Args) -> Options {
+    let options = Options { cancelled: cli::interrupt::requested, ..Options::default() };
+    match &args.image[..] {
+        // So much is in memory at a time.
+        "-" => Options { chunk: streamed::WINDOW, ..options },
+        _ => options,
+    }
+}
+
+/// Says what may help, where something does.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    let hint = match error.chain().find_map(|link| link.downcast_ref::<registry::Error>()) {
+        Some(registry::Error::Unauthorised { registry, .. }) => {
+            format!("log in: docker login {registry}")
+        }
+        Some(registry::Error::Rewound { .. }) => {
+            "keep the image on the way: pull NAME, then push NAME".to_owned()
+        }
+        Some(registry::Error::DigestRefused { .. }) => {
+            "images verify tells whether the store is damaged".to_owned()
+        }
+        _ => return error,
+    };
+    Failure::from_cause(error).hint(hint).into()
+}

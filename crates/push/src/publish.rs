@@ -1,0 +1,120 @@
+//! Manifests and indexes: put last, and children before the index that lists them.
+
+use std::collections::{HashMap, HashSet};
+
+use cli::{Code, Failure};
+use layer_format::stream::Image;
+use layer_format::{Descriptor, Digest, Reference};
+
+use crate::target::Target;
+
+/// A manifest or an index, and what it lists.
+struct Listed<'a> {
+    descriptor: Descriptor,
+    raw: &'a [u8],
+    children: &'a [Descriptor],
+}
+
+/// Puts an image's documents into a repository, and the names at its root.
+pub(crate) fn publish(
+    target: &Target,
+    names: &[&Reference],
+    image: &Image,
+    root: &Digest,
+) -> anyhow::Result<()> {
+    let repository = &target.repository;
+    for document in children_first(image, root) {
+        let Descriptor { digest, media_type, .. } = &document.descriptor;
+        let places: Vec<String> = if digest == root {
+            names.iter().map(|name| place(name)).collect()
+        } else {
+            vec![digest.to_string()]
+        };
+        for place in places {
+            cli::interrupt::check()?;
+            repository.put_manifest(&place, media_type, document.raw)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that all that the indexes list is here, or at the registry.
+pub(crate) fn check_whole(image: &Image, target: &Target) -> anyhow::Result<()> {
+    let here: HashSet<_> = documents(image).map(|document| document.descriptor.digest).collect();
+    let listed = image.indexes.iter().flat_map(|index| &index.manifests);
+    for absent in listed.filter(|entry| !here.contains(&entry.digest)) {
+        let wanted = absent.digest.to_string();
+        if target.repository.manifest_digest(&wanted)?.is_none() {
+            let text = format!("not whole: {wanted}, which the index lists, is not here");
+            return Err(Failure::new(Code::NotFound, text)
+                .hint("bring all of it with pull --all-platforms, or push one with --platform")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// Where a name puts the root: at its tag, else at its digest.
+fn place(name: &Reference) -> String {
+    name.tag().map_or_else(|| name.wanted(), str::to_owned)
+}
+
+fn documents(image: &Image) -> impl Iterator<Item = Listed<'_>> {
+    let indexes = image.indexes.iter().map(|index| Listed {
+        descriptor: index.descriptor(),
+        raw: &index.raw,
+        children: &index.manifests,
+    });
+    let manifests = image.manifests.iter().map(|manifest| Listed {
+        descriptor: manifest.descriptor(),
+        raw: &manifest.raw,
+        children: &[],
+    });
+    indexes.chain(manifests)
+}
+
+/// Every document once, each after all that it lists; the root comes last. An image's indexes are not nested deep.
+fn children_first<'a>(image: &'a Image, root: &Digest) -> Vec<Listed<'a>> {
+    let mut left: HashMap<_, _> =
+        documents(image).map(|document| (document.descriptor.digest, document)).collect();
+    let mut order = vec![];
+    visit(root, &mut left, &mut order);
+    order
+}
+
+fn visit<'a>(digest: &Digest, left: &mut HashMap<Digest, Listed<'a>>, order: &mut Vec<Listed<'a>>) {
+    let Some(document) = left.remove(digest) else { return };
+    document.children.iter().for_each(|child| visit(&child.digest, left, order));
+    order.push(document);
+}
+
+#[cfg(test)]
+mod tests {
+    use layer_format::{Index, Manifest, media_type};
+    use serde_json::json;
+
+    use super::*;
+
+    fn index(entries: &[Descriptor]) -> Index {
+        Index::parse(json!({"manifests": entries}).to_string().into_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_two_indexes_list_comes_before_both() {
+        let config = Descriptor::of(media_type::OCI_CONFIG, b"{}");
+        let raw = json!({"config": config, "layers": []}).to_string();
+        let manifest = Manifest::parse(raw.into_bytes()).unwrap();
+        let inner = index(&[manifest.descriptor()]);
+        let other = index(&[inner.descriptor(), manifest.descriptor()]);
+        let root = index(&[inner.descriptor(), other.descriptor()]);
+        let indexes = vec![root.clone(), inner.clone(), other.clone()];
+        let image = Image { indexes, manifests: vec![manifest.clone()] };
+        let order: Vec<_> = children_first(&image, &root.descriptor().digest)
+            .iter()
+            .map(|document| document.descriptor.digest)
+            .collect();
+        let expected =
+            [manifest.descriptor(), inner.descriptor(), other.descriptor(), root.descriptor()];
+        assert_eq!(order, expected.map(|document| document.digest));
+    }
+}

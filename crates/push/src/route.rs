@@ -1,0 +1,141 @@
+//! Which image of a stream goes where, and which blobs with it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use layer_format::archive::Found;
+use layer_format::{Digest, Document, Error, Index, Reference, annotation};
+use registry::Client;
+
+use crate::target::Target;
+
+/// Where everything goes.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) targets: Arc<[Target]>,
+    /// The repositories (`host/path`) that the images come from, as far as the stream says.
+    pub(crate) sources: Vec<String>,
+    /// Where each blob goes; without, everything goes everywhere.
+    owners: Option<HashMap<Digest, BTreeSet<usize>>>,
+    /// The layers that are not to be distributed, as far as is known.
+    foreign: HashSet<Digest>,
+}
+
+/// An image, a repository, and the names that it gets there.
+#[derive(Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) target: usize,
+    pub(crate) names: Vec<&'a Reference>,
+    pub(crate) found: &'a Found,
+}
+
+impl Route {
+    /// Decides by the names that were given, or else by those that the stream begins with.
+    pub(crate) fn plan(
+        names: &[Reference],
+        index: Option<&Index>,
+        client: &Client,
+    ) -> anyhow::Result<Self> {
+        let own = own_names(index)?;
+        let sources = own.iter().map(|(name, _)| name.name()).collect();
+        let foreign = HashSet::new();
+        if !names.is_empty() {
+            refuse_several(own.iter().map(|(name, root)| (Some(name), root)))?;
+            let targets = Target::of(names, client)?.into();
+            return Ok(Self { targets, sources, owners: None, foreign });
+        }
+        let n_images = index.map_or(0, |index| index.manifests.len());
+        if own.is_empty() || own.len() < n_images {
+            return Err(cli::usage("the stream doesn't begin with names: to which NAME?").into());
+        }
+        let names: Vec<_> = own.iter().map(|(name, _)| name.clone()).collect();
+        let targets = Target::of(&names, client)?;
+        let mut owners: HashMap<_, BTreeSet<_>> = HashMap::new();
+        for (name, root) in own {
+            owners.entry(root).or_default().extend(position(&targets, &name));
+        }
+        Ok(Self { targets: targets.into(), sources, owners: Some(owners), foreign })
+    }
+
+    /// Learns from a document what belongs to it.
+    pub(crate) fn learn(&mut self, digest: &Digest, raw: &[u8]) {
+        // What is no manifest is a config, which says nothing about other blobs.
+        let parts: Vec<_> = match Document::parse(raw.to_vec()) {
+            Ok(Document::Index(index)) => index.manifests,
+            Ok(Document::Manifest(manifest)) => manifest.parts().cloned().collect(),
+            Err(_) => return,
+        };
+        self.foreign.extend(parts.iter().filter(|it| it.is_foreign()).map(|it| it.digest));
+        let Some(owners) = &mut self.owners else { return };
+        let own = owners.get(digest).cloned().unwrap_or_default();
+        for part in parts {
+            owners.entry(part.digest).or_default().extend(&own);
+        }
+    }
+
+    /// Where a blob goes.
+    pub(crate) fn targets_of(&self, digest: &Digest) -> Vec<usize> {
+        match &self.owners {
+            None => (0..self.targets.len()).collect(),
+            Some(owners) => owners.get(digest).into_iter().flatten().copied().collect(),
+        }
+    }
+
+    /// Whether a blob is known as a layer that is not to be distributed.
+    pub(crate) fn is_foreign(&self, digest: &Digest) -> bool {
+        self.foreign.contains(digest)
+    }
+
+    /// What goes where, once it is known what there is.
+    pub(crate) fn deliveries<'a>(
+        &'a self,
+        images: &'a [Found],
+    ) -> anyhow::Result<Vec<Delivery<'a>>> {
+        let Some(first) = images.first() else { return Ok(vec![]) };
+        if self.owners.is_none() {
+            refuse_several(images.iter().map(|found| (found.name.as_ref(), &found.root.digest)))?;
+            let to_all = self.targets.iter().enumerate().map(|(target, it)| Delivery {
+                target,
+                names: it.names.iter().collect(),
+                found: first,
+            });
+            return Ok(to_all.collect());
+        }
+        let named = images.iter().filter_map(|found| Some((found, found.name.as_ref()?)));
+        let deliveries = named.filter_map(|(found, name)| {
+            let target = position(&self.targets, name)?;
+            Some(Delivery { target, names: vec![name], found })
+        });
+        Ok(deliveries.collect())
+    }
+}
+
+/// The names that a stream begins with, and what each means.
+fn own_names(index: Option<&Index>) -> Result<Vec<(Reference, Digest)>, Error> {
+    let entries = index.into_iter().flat_map(|index| &index.manifests);
+    let named = entries.filter_map(|entry| {
+        let name = entry.annotation(annotation::IMAGE_NAME)?;
+        Some(name.parse().map(|name| (name, entry.digest)))
+    });
+    named.collect()
+}
+
+fn position(targets: &[Target], name: &Reference) -> Option<usize> {
+    targets.iter().position(|target| target.name == name.name())
+}
+
+/// Two images can't have one name.
+fn refuse_several<'a>(
+    images: impl Iterator<Item = (Option<&'a Reference>, &'a Digest)>,
+) -> Result<(), Error> {
+    let images: Vec<_> = images.collect();
+    let roots: HashSet<_> = images.iter().map(|(_, root)| *root).collect();
+    if roots.len() < 2 {
+        return Ok(());
+    }
+    let shown = |(name, root): &(Option<&Reference>, &Digest)| match name {
+        Some(name) => name.to_string(),
+        None => root.to_string(),
+    };
+    Err(Error::Ambiguous { names: images.iter().map(shown).collect() })
+}

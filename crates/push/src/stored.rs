@@ -1,0 +1,179 @@
+//! Pushes an image of the store.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cli::{Code, Failure, Io, Meter, Task};
+use layer_format::stream::Image;
+use layer_format::{Descriptor, Digest, Error, Platform, Reference};
+use registry::{Client, Content};
+use store::{Found, FoundBy, Store};
+
+use crate::Args;
+use crate::courier::{Courier, Mode};
+use crate::publish;
+use crate::tally::Tally;
+use crate::target::{self, Target};
+use crate::workers::for_each;
+
+/// Pushes the image that was asked for; gives each name and the digest that it has now.
+pub(crate) fn push(
+    args: &Args,
+    client: &Client,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Vec<(Reference, Digest)>> {
+    refuse_paths(&args.image)?;
+    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let store = Store::open_existing(&path)?.ok_or_else(|| not_found(&args.image))?;
+    let found = find(&args.image, &store)?;
+    let names = names(args, &found)?;
+    let _lease = store.hold(&[found.descriptor.digest])?;
+    let (image, root) =
+        gather(&found, args.platform.as_ref(), &store).with_context(|| args.image.clone())?;
+    target::check_pins(&names, &root)?;
+    let blobs: Vec<_> =
+        image.blobs().filter(|blob| args.non_distributable || !blob.is_foreign()).collect();
+    check_whole(&blobs, &store).with_context(|| args.image.clone())?;
+    let targets = Target::of(&names, client)?;
+    let progress = io.progress.clone();
+    let sources = found.image.reference().map(|name| name.name()).into_iter().collect();
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
+    let courier = Courier {
+        store: Some(&store),
+        sources,
+        mode,
+        progress: &progress,
+        tally: Tally::default(),
+    };
+    for target in &targets {
+        publish::check_whole(&image, target)?;
+        for_each(args.jobs.into(), &blobs, |blob| {
+            courier.bring(target, blob, |task| Stored::open(&store, blob, task))
+        })?;
+        if mode == Mode::Send {
+            let names: Vec<_> = target.names.iter().collect();
+            publish::publish(target, &names, &image, &root)?;
+        }
+    }
+    if mode == Mode::DryRun {
+        courier.tally.write(&mut io.output)?;
+        return Ok(vec![]);
+    }
+    progress.say(courier.tally.to_string());
+    Ok(names.into_iter().map(|name| (name, root)).collect())
+}
+
+/// A path is no image of the store.
+fn refuse_paths(text: &str) -> Result<(), Failure> {
+    let kind = text.split_once(':').map_or("", |(kind, _)| kind);
+    if text.starts_with(['/', '.']) || matches!(kind, "archive" | "layout" | "dir" | "layer") {
+        let path = text.trim_start_matches("archive:");
+        return Err(cli::usage(format!("{text}: only images of the store and - can be pushed"))
+            .hint(format!("push - NAME < {path}")));
+    }
+    Ok(())
+}
+
+fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
+    match store.find(text) {
+        Err(store::Error::NotFound { .. }) => Err(not_found(text).into()),
+        found => Ok(found?),
+    }
+}
+
+fn not_found(text: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("{text}: not in the store")).hint(format!("pull {text}"))
+}
+
+/// The names to push to: those that were given, else the one that the image was asked for by.
+fn names(args: &Args, found: &Found) -> anyhow::Result<Vec<Reference>> {
+    if !args.names.is_empty() {
+        return Ok(args.names.clone());
+    }
+    let own = found.image.reference().filter(|_| found.by == FoundBy::Name);
+    let nameless = || cli::usage(format!("{}: to which NAME?", args.image));
+    Ok(vec![own.ok_or_else(nameless)?])
+}
+
+/// The documents of an image, and the digest of its root: the index, or the one manifest of it that is asked for.
+fn gather(
+    found: &Found,
+    platform: Option<&Platform>,
+    store: &Store,
+) -> anyhow::Result<(Image, Digest)> {
+    let root = &found.descriptor;
+    let mut lookup = |descriptor: &Descriptor| match store.document(&descriptor.digest) {
+        Ok(raw) => Ok(Some(raw)),
+        Err(store::Error::MissingBlob { .. }) => Ok(None),
+        Err(store::Error::Layer(error)) => Err(error),
+        Err(error) => Err(Error::io("reading the store", io::Error::other(error))),
+    };
+    let platforms = platform.map_or(&[][..], std::slice::from_ref);
+    let gathered = Image::gather(root, platforms, &mut lookup)?;
+    let mut image = gathered.ok_or(store::Error::MissingBlob { digest: root.digest })?;
+    if platform.is_none() || image.indexes.is_empty() {
+        return Ok((image, root.digest));
+    }
+    let entries = image.entries();
+    let position = image.manifests.iter().position(|manifest| entries.is_runnable(manifest));
+    let position = position.ok_or_else(|| {
+        Failure::new(Code::NotFound, "the store lacks the image for this platform")
+    })?;
+    let manifest = image.manifests.swap_remove(position);
+    let root = manifest.descriptor().digest;
+    Ok((Image { indexes: vec![], manifests: vec![manifest] }, root))
+}
+
+fn check_whole(blobs: &[&Descriptor], store: &Store) -> anyhow::Result<()> {
+    let missing = blobs.iter().filter(|blob| !store.has(&blob.digest, blob.size));
+    let missing: Vec<_> = missing.map(|blob| blob.digest.to_string()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!("not whole: the store has no {}", missing.join(", "));
+    Err(Failure::new(Code::NotFound, text).hint("pull it again").into())
+}
+
+/// A blob of the store, watched by a task.
+#[derive(Debug)]
+struct Stored {
+    file: Arc<File>,
+    size: u64,
+    meter: Meter,
+}
+
+impl Stored {
+    fn open(store: &Store, blob: &Descriptor, task: &Task) -> anyhow::Result<Arc<dyn Content>> {
+        let file = store.blob(&blob.digest)?.context("has vanished from the store")?;
+        Ok(Arc::new(Self { file: Arc::new(file), size: blob.size, meter: task.meter() }))
+    }
+}
+
+impl Content for Stored {
+    fn range(&self) -> Range<u64> {
+        0..self.size
+    }
+
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let section = Section { file: Arc::clone(&self.file), position: offset };
+        Ok(Box::new(self.meter.read_from(offset, section)))
+    }
+}
+
+/// A file from a position on, without a cursor that others move.
+struct Section {
+    file: Arc<File>,
+    position: u64,
+}
+
+impl Read for Section {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.position)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}

@@ -1,0 +1,305 @@
+//! Pushes what comes down a pipe, in one pass and without a disk.
+//!
+//! ```text
+//! stream ──► documents ─── kept, put last ──────────────────────────────────────┐
+//!        ├─► small blobs ──► workers, each with one in memory ──► registries    ├─► manifests
+//!        └─► large blobs ──► window by window, on this thread ──► registries ───┘
+//! ```
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use cli::{Code, Failure, Io};
+use layer_format::archive::{All, Archive, Blobs, Contents, Found, Incoming};
+use layer_format::{Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, Reference, Verified};
+use registry::{Client, Content, Window};
+use store::Store;
+
+use crate::Args;
+use crate::courier::{self, Courier, Mode, label};
+use crate::publish;
+use crate::route::Route;
+use crate::tally::Tally;
+use crate::target;
+use crate::workers::{Small, Stop, Workers, for_each};
+
+/// How much of a large blob is in memory at a time, unless a registry wants larger chunks.
+pub(crate) const WINDOW: u64 = 8 << 20;
+/// No registry's wish for larger chunks goes beyond this.
+const LARGEST_WINDOW: u64 = 64 << 20;
+/// Blobs up to this size are read whole and sent by a worker.
+const SMALL: u64 = DOCUMENT_LIMIT;
+/// More workers would hold more small blobs in memory.
+const MOST_WORKERS: usize = 6;
+/// How many bytes of documents may wait until the stream has ended.
+const DOCUMENTS_LIMIT: usize = 16 << 20;
+
+/// Pushes the images of a stream; gives each name and the digest that it has now.
+pub(crate) fn push(
+    args: &Args,
+    client: &Client,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Vec<(Reference, Digest)>> {
+    if args.platform.is_some() {
+        return Err(cli::usage("--platform is for images of the store").into());
+    }
+    let mut all = open(io)?.all();
+    let first = all.next_blob()?;
+    let route = Route::plan(&args.names, all.index()?.as_ref(), client)?;
+    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    let store = path.ok().and_then(|path| Store::open_existing(path).ok()).flatten();
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
+    let progress = io.progress.clone();
+    let courier = Courier {
+        store: store.as_ref(),
+        sources: route.sources.clone(),
+        mode,
+        progress: &progress,
+        tally: Tally::default(),
+    };
+    let mut intake = Intake {
+        args,
+        route,
+        courier: &courier,
+        came: HashMap::new(),
+        documents: HashMap::new(),
+        n_document_bytes: 0,
+        stop: Stop::default(),
+    };
+    intake.take_all(&mut all, first)?;
+    let contents = all.finish(None, &mut intake)?;
+    check_whole(&contents)?;
+    let pushed = intake.publish(&contents.images)?;
+    if mode == Mode::DryRun {
+        courier.tally.write(&mut io.output)?;
+        return Ok(vec![]);
+    }
+    progress.say(courier.tally.to_string());
+    Ok(pushed)
+}
+
+fn open(io: &mut Io<'_>) -> anyhow::Result<Archive> {
+    let input = io.input.take_binary()?;
+    // Nothing waits: every blob is sent as it comes.
+    let no_spool = || Box::new(|| Err(io::ErrorKind::Unsupported.into()));
+    let archive = match input.as_regular_file() {
+        Some(file) => {
+            let file = file.try_clone().context("opening standard input")?;
+            Archive::from_file(file, no_spool())
+        }
+        None => Archive::from_reader(input, no_spool()),
+    };
+    archive.context("standard input")
+}
+
+/// What comes out of the stream, on its way.
+struct Intake<'a> {
+    args: &'a Args,
+    route: Route,
+    courier: &'a Courier<'a>,
+    /// The blobs that came, with their sizes.
+    came: HashMap<Digest, u64>,
+    /// Manifests, indexes and configs.
+    documents: HashMap<Digest, Vec<u8>>,
+    n_document_bytes: usize,
+    stop: Stop,
+}
+
+impl Intake<'_> {
+    /// Nothing more is of use once a worker has failed; it says why.
+    fn check(&self) -> anyhow::Result<()> {
+        cli::interrupt::check()?;
+        if self.stop.is_set() {
+            anyhow::bail!("the upload stopped");
+        }
+        Ok(())
+    }
+
+    /// Sends blobs as they come, and keeps documents.
+    fn take_all(&mut self, all: &mut All, first: Option<Incoming>) -> anyhow::Result<()> {
+        let (courier, targets) = (self.courier, Arc::clone(&self.route.targets));
+        let (sender, receiver) = sync_channel(0);
+        let workers = Workers {
+            courier,
+            targets: &targets,
+            receiver: Mutex::new(receiver),
+            stop: &self.stop.clone(),
+        };
+        let jobs = usize::from(self.args.jobs).min(MOST_WORKERS);
+        workers.beside(jobs, || {
+            let taken = self.take_each(all, first, &sender);
+            drop(sender);
+            taken
+        })
+    }
+
+    fn take_each(
+        &mut self,
+        all: &mut All,
+        first: Option<Incoming>,
+        workers: &SyncSender<Small>,
+    ) -> anyhow::Result<()> {
+        let mut next = first;
+        while let Some(incoming) = next {
+            self.check()?;
+            let digest = incoming.claimed.ok_or_else(unnamed)?;
+            let blob = Descriptor::new("", digest, incoming.size);
+            let content = Verified::new(all.content(), "blob", digest, Some(blob.size));
+            self.take(&blob, content, workers).with_context(|| label(&blob))?;
+            all.came(incoming, digest, Codec::None);
+            next = all.next_blob()?;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        blob: &Descriptor,
+        mut content: impl Read,
+        workers: &SyncSender<Small>,
+    ) -> anyhow::Result<()> {
+        if self.came.insert(blob.digest, blob.size).is_some() {
+            io::copy(&mut content, &mut io::sink())?;
+            return Ok(());
+        }
+        if blob.size > SMALL {
+            return self.pass(blob, content);
+        }
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes)?;
+        if is_document(&bytes) {
+            return self.keep(blob.digest, bytes);
+        }
+        let targets = self.targets_of(blob);
+        // Nobody takes it any more: a worker has failed and will say why.
+        let gone = |_| io::Error::other("the upload stopped");
+        let small = Small { blob: blob.clone(), bytes: bytes.into(), targets };
+        Ok(workers.send(small).map_err(gone)?)
+    }
+
+    /// Keeps a document, and learns from it where blobs go.
+    fn keep(&mut self, digest: Digest, bytes: Vec<u8>) -> anyhow::Result<()> {
+        self.n_document_bytes += bytes.len();
+        if self.n_document_bytes > DOCUMENTS_LIMIT {
+            let what = "what the stream has of manifests and configs".to_owned();
+            return Err(Error::TooLarge { what, limit: DOCUMENTS_LIMIT as u64 }.into());
+        }
+        self.route.learn(&digest, &bytes);
+        self.documents.insert(digest, bytes);
+        Ok(())
+    }
+
+    /// Sends a large blob window by window, to all registries that lack it at once.
+    fn pass(&mut self, blob: &Descriptor, mut content: impl Read) -> anyhow::Result<()> {
+        let targets = Arc::clone(&self.route.targets);
+        let mut parcels = Vec::new();
+        for at in self.targets_of(blob) {
+            parcels.extend(self.courier.begin(&targets[at], blob)?);
+        }
+        if parcels.is_empty() {
+            io::copy(&mut content, &mut io::sink())?;
+            return Ok(());
+        }
+        let mut start = 0;
+        while start < blob.size {
+            self.check()?;
+            let chunk = parcels.iter().map(courier::Parcel::chunk).max().unwrap_or(WINDOW);
+            let length = chunk.clamp(WINDOW, LARGEST_WINDOW).min(blob.size - start);
+            let mut bytes = Vec::new();
+            content.by_ref().take(length).read_to_end(&mut bytes)?;
+            start += bytes.len() as u64;
+            if start == blob.size {
+                // At its end it turns out whether it is what it should be.
+                io::copy(&mut content, &mut io::sink())?;
+            }
+            let window: Arc<dyn Content> = Arc::new(Window::new(start - bytes.len() as u64, bytes));
+            for parcel in &mut parcels {
+                self.courier.send_window(parcel, &window)?;
+                parcel.task.position(start);
+            }
+        }
+        for parcel in parcels {
+            self.courier.finish(parcel);
+        }
+        Ok(())
+    }
+
+    /// Where a blob goes.
+    fn targets_of(&self, blob: &Descriptor) -> Vec<usize> {
+        if self.route.is_foreign(&blob.digest) && !self.args.non_distributable {
+            return vec![];
+        }
+        self.route.targets_of(&blob.digest)
+    }
+
+    /// Sends the configs, then the manifests.
+    fn publish(&self, images: &[Found]) -> anyhow::Result<Vec<(Reference, Digest)>> {
+        let mut pushed = Vec::new();
+        for delivery in self.route.deliveries(images)? {
+            let (target, found) = (&self.route.targets[delivery.target], delivery.found);
+            let names: Vec<Reference> = delivery.names.iter().map(|&name| name.clone()).collect();
+            target::check_pins(&names, &found.root.digest)?;
+            publish::check_whole(&found.image, target)?;
+            let kept: Vec<_> = found
+                .parts
+                .iter()
+                .filter_map(|part| Some((&part.blob, self.documents.get(&part.blob.digest)?)))
+                .collect();
+            for_each(self.args.jobs.into(), &kept, |(blob, raw)| {
+                let content = Arc::new(Window::new(0, &raw[..]));
+                self.courier.bring(target, blob, |_| Ok(content as Arc<dyn Content>))
+            })?;
+            if self.courier.mode == Mode::Send {
+                publish::publish(target, &delivery.names, &found.image, &found.root.digest)?;
+            }
+            pushed.extend(names.into_iter().map(|name| (name, found.root.digest)));
+        }
+        Ok(pushed)
+    }
+}
+
+/// Whether it looks like a manifest, an index or a config.
+fn is_document(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
+}
+
+fn unnamed() -> Failure {
+    cli::usage("this archive doesn't name its blobs by digest, so they can't be sent as they come")
+        .hint("load it, then push IMAGE NAME")
+}
+
+/// Nothing may be missing, unless the registry has it.
+fn check_whole(contents: &Contents) -> anyhow::Result<()> {
+    let Some(first) = contents.missing.first() else { return Ok(()) };
+    let what = format!("blob {}", first.digest);
+    if contents.thin.is_none() {
+        return Err(Error::Malformed { what, reason: "is missing from the archive" }.into());
+    }
+    let text = format!("a thin stream, and the registry lacks what it leaves out: {what}");
+    Err(Failure::new(Code::NotFound, text).hint("save it again without --base and --have").into())
+}
+
+impl Blobs for Intake<'_> {
+    fn has(&mut self, blob: &Descriptor) -> Result<bool, Error> {
+        if let Some(size) = self.came.get(&blob.digest) {
+            return Ok(*size == blob.size);
+        }
+        if blob.is_foreign() && !self.args.non_distributable {
+            return Ok(true);
+        }
+        let asking = |error| Error::io("asking the registry", io::Error::from(error));
+        for at in self.route.targets_of(&blob.digest) {
+            if !self.route.targets[at].repository.has(blob).map_err(asking)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.documents.get(&descriptor.digest).cloned())
+    }
+}

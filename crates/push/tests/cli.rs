@@ -1,0 +1,77 @@
+//! What only a process shows: help, exit codes, closed output.
+
+use insta::assert_snapshot;
+use kit::{Image, Layer, Output, Registry, Sandbox, pipeline};
+
+fn run(words: &[&str]) -> Output {
+    Sandbox::new().command("push").args(words).run()
+}
+
+#[test]
+fn the_help_ends_with_examples() {
+    let help = run(&["--help"]).success().out();
+    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+    assert_snapshot!(examples, @"
+      push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest
+          An image of the store, under two names
+      pull --all-platforms a.example/app | push - b.example/app
+          From registry to registry, without a disk between
+      push --dry-run mine:1 ghcr.io/me/mine:1
+          What would be sent, mounted and skipped, in bytes
+    ");
+}
+
+#[test]
+fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
+    assert_snapshot!(run(&[]).text(), @"
+    status: 2
+    --- stderr
+    push: the following required arguments were not provided: <IMAGE>
+    hint: push --help
+    ");
+    for words in [
+        &["--no-such-flag", "nginx"][..],
+        &["--jobs", "0", "nginx"],
+        &["nginx", "app/UPPER"],
+        &["-", "--platform", "linux/amd64"],
+    ] {
+        let output = run(words);
+        assert_eq!(output.code(), 2, "{words:?}: {}", output.text());
+        assert!(output.stdout.is_empty() && output.stderr.starts_with("push: "), "{words:?}");
+    }
+}
+
+#[test]
+fn what_is_not_in_the_store_is_status_three_with_a_hint() {
+    assert_snapshot!(run(&["nginx:1", "localhost:1/x"]).text(), @"
+    status: 3
+    --- stderr
+    push: nginx:1: not in the store
+    hint: pull nginx:1
+    ");
+}
+
+#[test]
+fn a_path_is_no_image_of_the_store() {
+    let sandbox = Sandbox::new();
+    sandbox.write("image.tar", "");
+    let output = pipeline::sh(&sandbox, "push ./image.tar localhost:1/x");
+    assert_snapshot!(output.text(), @"
+    status: 2
+    --- stderr
+    push: ./image.tar: only images of the store and - can be pushed
+    hint: push - NAME < ./image.tar
+    ");
+}
+
+#[test]
+fn a_full_disk_behind_the_output_is_told() {
+    let registry = Registry::start();
+    registry.add("app:1", Image::new().layer(Layer::new().file("a", "a")));
+    let (sandbox, name) = (Sandbox::new(), registry.name("app:1"));
+    let script = format!("pull --no-store {name} | push - {} > /dev/full", registry.name("b"));
+    assert_eq!(pipeline::sh(&sandbox, &script).pipe, [0, 1]);
+    let script = format!("pull --no-store {name} | push - {} | true", registry.name("b"));
+    let status = pipeline::sh(&sandbox, &script).pipe;
+    assert!(matches!(status[..], [0, 0 | 141, 0]), "{status:?}");
+}

@@ -1,0 +1,406 @@
+//! `push`: what a registry has afterwards is what the store or the stream had, byte for byte, and nothing was sent twice.
+
+use std::fs;
+use std::time::Duration;
+
+use kit::image::random::{Random, random};
+use kit::{
+    Auth, Codec, Content, Fault, Gzip, Image, Index, Layer, Named, Output, Producer, Registry,
+    Sandbox, pipeline,
+};
+
+use crate::fixtures::{assert_one_line, demo, docker_demo, names, small};
+
+/// Checks that one line says why, and the status what kind of trouble it is.
+#[track_caller]
+fn fails(output: &Output, code: i32) {
+    assert_eq!(output.code(), code, "{}", output.text());
+    assert_one_line(output, "push");
+}
+
+/// Two platforms, which share a layer.
+fn two_platforms() -> Index {
+    let image = |platform: &str| {
+        let image = Image::new().platform(platform).layer(Layer::new().file("both", "both"));
+        image.layer(Layer::new().file("own", platform))
+    };
+    Index::new().image(&image("linux/amd64")).image(&image("linux/arm64"))
+}
+
+/// An image with a layer of `size` bytes that can't be compressed.
+fn large(seed: u64, size: usize) -> Image {
+    let noise = Layer::new().file("noise", Random::new(seed).bytes(size));
+    Image::new().codec(Codec::None).layer(noise)
+}
+
+/// A registry with an image under `app:1`, which the store has too.
+fn stored(content: impl Into<Content>) -> (Registry, Sandbox, String) {
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    registry.add("app:1", content);
+    let name = registry.name("app:1");
+    let script = format!("pull --no-stream --all-platforms {name}");
+    pipeline::sh(&sandbox, &script).success();
+    registry.forget();
+    (registry, sandbox, name)
+}
+
+/// Whether a registry has all of this under a name.
+#[track_caller]
+fn has_all(registry: &Registry, name: &str, content: impl Into<Content>) {
+    let content = content.into();
+    let found = registry.manifest(name).unwrap_or_default();
+    assert_eq!(kit::digest(&found), content.digest(), "{name}");
+    let (repository, _) = name.rsplit_once(':').unwrap();
+    for blob in &content.blobs {
+        let bytes = registry
+            .blob(repository, &blob.digest)
+            .or_else(|| registry.manifest(&format!("{repository}@{}", blob.digest)));
+        assert!(bytes.as_deref() == Some(&blob.bytes[..]), "{} in {name}", blob.digest);
+    }
+}
+
+fn uploaded(registry: &Registry) -> u64 {
+    let blobs = registry.requests().into_iter().filter(|it| it.path.contains("/blobs/uploads/"));
+    blobs.map(|it| it.received).sum()
+}
+
+fn sh(sandbox: &Sandbox, script: &str) -> Output {
+    pipeline::sh(sandbox, script)
+}
+
+/// Runs a script that must succeed.
+#[track_caller]
+fn success(sandbox: &Sandbox, script: &str) -> Output {
+    let output = sh(sandbox, script);
+    output.success();
+    output
+}
+
+#[test]
+fn an_image_of_the_store_arrives_byte_for_byte() {
+    for image in [demo(), docker_demo()] {
+        let (_source, sandbox, name) = stored(&image);
+        let registry = Registry::start();
+        let there = registry.name("ns/mine:2");
+        let output = sh(&sandbox, &format!("push {name} {there}"));
+        let expected = format!("{}@{}\n", registry.name("ns/mine"), image.digest());
+        assert_eq!(output.success().out(), expected);
+        has_all(&registry, "ns/mine:2", &image);
+        assert_eq!(registry.tags("ns/mine"), ["2"]);
+        // And once more: nothing is sent but the manifest.
+        registry.forget();
+        let output = sh(&sandbox, &format!("push {name} {there}"));
+        assert_eq!(output.success().out(), expected);
+        assert_eq!(uploaded(&registry), 0);
+        assert!(output.stderr.contains("Layer already exists"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn an_index_keeps_its_digest_and_comes_last() {
+    let index = two_platforms();
+    let (_source, sandbox, name) = stored(&index);
+    let registry = Registry::start();
+    sh(&sandbox, &format!("push {name} {}", registry.name("x:1"))).success();
+    has_all(&registry, "x:1", &index);
+    let log = registry.requests();
+    let puts = log.iter().filter(|it| it.path.contains("/manifests/") && it.method == "PUT");
+    let by_tag: Vec<_> = puts.map(|it| it.path.ends_with("/manifests/1")).collect();
+    assert_eq!(by_tag, [false, false, true]);
+    let first = log.iter().position(|it| it.method == "PUT" && it.path.contains("/manifests/"));
+    let last = log.iter().rposition(|it| it.path.contains("/uploads/"));
+    assert!(first > last, "{}", registry.log());
+    // Of the index only one platform.
+    let output =
+        sh(&sandbox, &format!("push --platform linux/arm64 {name} {}", registry.name("y:1")));
+    let digest = kit::digest(&registry.manifest("y:1").unwrap());
+    assert!(output.success().out().ends_with(&format!("@{digest}\n")));
+    assert!(String::from_utf8(registry.manifest("x:1").unwrap()).unwrap().contains(&digest));
+}
+
+#[test]
+fn a_stream_goes_from_registry_to_registry_without_a_disk() {
+    for content in
+        [Content::from(two_platforms()), Content::from(demo()), Content::from(random(5, 6, 40))]
+    {
+        let (source, registry, sandbox) = (Registry::start(), Registry::start(), Sandbox::new());
+        source.add("app:1", content.clone());
+        let (from, to) = (source.name("app:1"), registry.name("copy:9"));
+        let script = format!("pull --no-store --all-platforms {from} | push - {to}");
+        let output = success(&sandbox, &script);
+        assert_eq!(output.out(), format!("{}@{}\n", registry.name("copy"), content.digest()));
+        has_all(&registry, "copy:9", content);
+        assert!(!sandbox.store().exists() && names(sandbox.path("")).is_empty());
+        assert!(names(sandbox.root().join("tmp")).iter().all(|name| name == ".pipestatus"));
+    }
+}
+
+#[test]
+fn a_stream_goes_under_its_own_names() {
+    let (source, registry) = (Registry::start(), Registry::start());
+    let (a, b) = (small("a"), large(1, 5 << 20));
+    let sandbox = Sandbox::new();
+    source.add("app/a:1", &a);
+    source.add("app/b:1", &b);
+    let script = format!(
+        "pull --no-stream {0} {1}; images tag {0} {2}; images tag {1} {3}; save {2} {3} | push -",
+        source.name("app/a:1"),
+        source.name("app/b:1"),
+        registry.name("new/a:2"),
+        registry.name("new/b:2"),
+    );
+    let output = success(&sandbox, &script);
+    assert_eq!(output.out().lines().filter(|line| line.contains("@sha256:")).count(), 2);
+    has_all(&registry, "new/a:2", &a);
+    has_all(&registry, "new/b:2", &b);
+    for blob in a.layer_blobs() {
+        assert!(registry.blob("new/b", &blob.digest).is_none(), "each repository gets its own");
+    }
+    // Several images can't have one name.
+    let script = format!("save {} {} | push - x:1", source.name("app/a:1"), source.name("app/b:1"));
+    let output = sh(&sandbox, &script);
+    assert_eq!(output.code(), 2, "{}", output.text());
+}
+
+#[test]
+fn large_layers_pass_in_windows_to_several_registries() {
+    let image = large(3, 21 << 20);
+    let (source, one, two) = (Registry::start(), Registry::start(), Registry::start());
+    let sandbox = Sandbox::new();
+    source.add("app:1", &image);
+    one.fault(Fault::on("uploads").method("PATCH").after(1).times(1).close_reading(100_000));
+    two.fault(Fault::on("uploads").method("PATCH").times(1).status(503).header("Retry-After", "0"));
+    let script = format!(
+        "pull --no-store {} | push - {} {}",
+        source.name("app:1"),
+        one.name("x:1"),
+        two.name("y:1")
+    );
+    sh(&sandbox, &script).success();
+    has_all(&one, "x:1", &image);
+    has_all(&two, "y:1", &image);
+    let size: u64 = image.blobs().iter().map(|blob| blob.bytes.len() as u64).sum();
+    assert!(uploaded(&one) <= size && uploaded(&two) <= size + (8 << 20));
+}
+
+#[test]
+fn other_tools_archives_are_pushed_if_their_blobs_have_names() {
+    let sandbox = Sandbox::new();
+    for producer in Producer::ALL {
+        let registry = Registry::start();
+        let is_named =
+            !matches!(producer, Producer::Docker24 | Producer::SkopeoDocker | Producer::Crane);
+        sandbox.write("in", producer.write(&[Named::new("docker.io/library/demo:1", demo())]));
+        for way in ["push - NAME < in", "cat in | push - NAME"] {
+            let output = sh(&sandbox, &way.replace("NAME", &registry.name("x:1")));
+            assert_eq!(
+                output.code(),
+                if is_named { 0 } else { 2 },
+                "{producer:?}: {}",
+                output.text()
+            );
+            assert_eq!(registry.manifest("x:1").is_some(), is_named);
+        }
+        if producer != Producer::Docker25 && is_named {
+            has_all(&registry, "x:1", demo());
+        }
+    }
+}
+
+#[test]
+fn what_the_registry_has_elsewhere_is_mounted() {
+    let image = random(7, 4, 30);
+    let (registry, sandbox, name) = stored(&image);
+    let output = success(&sandbox, &format!("push {name} {}", registry.name("other:1")));
+    has_all(&registry, "other:1", &image);
+    assert_eq!(uploaded(&registry), 0, "{}", registry.log());
+    assert!(output.stderr.contains("Mounted from app"), "{}", output.stderr);
+    // A stream says itself where it comes from.
+    let script = format!("pull --no-store {name} | push - {}", registry.name("third:1"));
+    sh(&Sandbox::new(), &script).success();
+    has_all(&registry, "third:1", &image);
+    assert_eq!(uploaded(&registry), 0, "{}", registry.log());
+}
+
+#[test]
+fn a_dry_run_tells_everything_and_does_nothing() {
+    let (registry, sandbox, name) = stored(demo());
+    let elsewhere = Registry::start();
+    let digests = demo().layer_blobs().into_iter().map(|blob| (blob.digest, blob.bytes.len()));
+    let check = |command: String, action: &str| {
+        let output = success(&sandbox, &command);
+        for (digest, size) in digests.clone() {
+            let line = output.out().lines().find(|line| line.contains(&digest)).unwrap().to_owned();
+            let words: Vec<_> = line.split_whitespace().collect();
+            assert_eq!(words[..2], [action, &size.to_string()], "{line}");
+        }
+    };
+    let there = elsewhere.name("x:1");
+    check(format!("push --dry-run {name} {there}"), "send");
+    check(format!("save {name} | push --dry-run - {there}"), "send");
+    check(format!("push --dry-run {name} {}", registry.name("other:1")), "mount");
+    check(format!("push --dry-run {name} {name}"), "skip");
+    assert!(elsewhere.requests().iter().chain(&registry.requests()).all(|it| it.method == "HEAD"));
+    assert!(elsewhere.manifest("x:1").is_none());
+}
+
+#[test]
+fn several_names_of_one_image_cost_one_upload() {
+    let image = demo();
+    let (_source, sandbox, name) = stored(&image);
+    let registry = Registry::start();
+    let script = format!(
+        "push {name} {} {} {}",
+        registry.name("a:1"),
+        registry.name("a:2"),
+        registry.name("b:1")
+    );
+    let output = success(&sandbox, &script);
+    assert_eq!(output.out().lines().count(), 3);
+    assert_eq!(registry.tags("a"), ["1", "2"]);
+    has_all(&registry, "b:1", &image);
+    let size: usize = image.layer_blobs().iter().map(|blob| blob.bytes.len()).sum();
+    let config = image.config_blob().bytes.len();
+    assert_eq!(uploaded(&registry), (size + config) as u64);
+}
+
+#[test]
+fn a_killed_push_goes_on_where_it_was() {
+    let image = Image::new().codec(Codec::None).layer(Layer::new().file("big", vec![7; 70 << 20]));
+    let (_source, sandbox, name) = stored(&image);
+    let registry = Registry::start();
+    // The upload stands when the first part is there, and the next one never ends.
+    registry.fault(Fault::on("uploads").method("PATCH").after(1).delay(Duration::from_mins(5)));
+    let there = registry.name("x:1");
+    let running = sandbox.command("push").args([&name, &there]).start();
+    let uploads = sandbox.store().join("strata/uploads");
+    let is_noted = || fs::read_dir(&uploads).is_ok_and(|dir| dir.count() > 0);
+    running.kill_when(is_noted);
+    registry.heal();
+    registry.forget();
+    sh(&sandbox, &format!("push {name} {there}")).success();
+    has_all(&registry, "x:1", &image);
+    assert!(names(&uploads).is_empty());
+}
+
+#[test]
+fn logins_are_used_and_refusals_told() {
+    let (_source, sandbox, name) = stored(small("a"));
+    let registry = Registry::with_auth(Auth::basic("me", "hunter2"));
+    let there = registry.name("x:1");
+    let output = sh(&sandbox, &format!("push {name} {there}"));
+    fails(&output, 6);
+    assert!(output.stderr.contains(&format!("hint: log in: docker login {}", registry.host())));
+    let login = kit::registry::auth::base64(b"me:hunter2");
+    let config = format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, registry.host());
+    fs::create_dir_all(sandbox.root().join("home/.docker")).unwrap();
+    fs::write(sandbox.root().join("home/.docker/config.json"), config).unwrap();
+    sh(&sandbox, &format!("push {name} {there}")).success();
+    has_all(&registry, "x:1", small("a"));
+}
+
+#[test]
+fn failures_exit_as_documented() {
+    let (_source, sandbox, name) = stored(small("a"));
+    let check = |fault: Fault, code: i32| {
+        let registry = Registry::start();
+        registry.fault(fault);
+        let output = sh(&sandbox, &format!("push {name} {}", registry.name("x:1")));
+        fails(&output, code);
+        assert!(output.stdout.is_empty());
+    };
+    check(Fault::on("uploads").method("POST").status(403), 6);
+    check(Fault::on("uploads").method("POST").status(404), 3);
+    check(Fault::on("uploads").method("POST").status(405), 5);
+    check(Fault::on("uploads").method("POST").header("Location", "file:///x"), 4);
+    check(Fault::on("manifests").method("PUT").status(400), 5);
+    check(
+        Fault::on("manifests").method("PUT").header("Docker-Content-Digest", &kit::digest(b"x")),
+        4,
+    );
+    // Nobody there, and a damaged store.
+    fails(&sh(&sandbox, &format!("push {name} 127.0.0.1:1/x")), 5);
+    let registry = Registry::start();
+    let blob = small("a").layer_blobs().remove(0);
+    let path = sandbox.store().join("blobs/sha256").join(blob.hex());
+    fs::write(path, vec![0; blob.bytes.len()]).unwrap();
+    fails(&sh(&sandbox, &format!("push {name} {}", registry.name("x:1"))), 4);
+    assert!(registry.manifest("x:1").is_none());
+}
+
+#[test]
+fn a_stream_that_is_cut_or_wrong_names_nothing() {
+    let (source, registry) = (Registry::start(), Registry::start());
+    source.add("app:1", large(2, 5 << 20));
+    let (sandbox, there) = (Sandbox::new(), registry.name("x:1"));
+    sh(&sandbox, &format!("pull --no-store {} > whole", source.name("app:1"))).success();
+    let whole = sandbox.read("whole");
+    for length in [0, 512, whole.len() / 2, whole.len() - 1024, whole.len() - 1] {
+        sandbox.write("cut", &whole[..length]);
+        let output = sh(&sandbox, &format!("push - {there} < cut"));
+        fails(&output, 4);
+        let output = sh(&sandbox, &format!("cat cut | push - {there}"));
+        fails(&output, 4);
+        assert!(registry.manifest("x:1").is_none(), "{length}");
+    }
+    for position in [whole.len() / 2, whole.len() - 2000] {
+        let mut wrong = whole.clone();
+        wrong[position] ^= 1;
+        sandbox.write("wrong", wrong);
+        let output = sh(&sandbox, &format!("push - {there} < wrong"));
+        fails(&output, 4);
+        assert!(registry.manifest("x:1").is_none(), "{position}");
+    }
+}
+
+#[test]
+fn thin_streams_need_a_registry_that_has_the_rest() {
+    let base = Image::new().layer(Layer::new().file("a", "a"));
+    let image = base.clone().layer(Layer::new().file("b", "b"));
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    registry.add("app:1", &base);
+    registry.add("app:2", &image);
+    let (one, two) = (registry.name("app:1"), registry.name("app:2"));
+    sh(&sandbox, &format!("pull --no-stream {one} {two}; save {two} --base {one} > thin"))
+        .success();
+    sh(&sandbox, &format!("push - {} < thin", registry.name("app:3"))).success();
+    has_all(&registry, "app:3", &image);
+    let other = Registry::start();
+    fails(&sh(&sandbox, &format!("push - {} < thin", other.name("x:1"))), 3);
+    assert!(other.manifest("x:1").is_none());
+}
+
+#[test]
+fn layers_that_are_not_to_be_distributed_stay_behind() {
+    let gzip = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+    let image = Image::new()
+        .codec(Codec::Gzip(Gzip::PLAIN))
+        .layer(Layer::new().file("windows", "base"))
+        .layer(Layer::new().file("own", "own"))
+        .set_manifest("/layers/0/mediaType", gzip)
+        .set_manifest("/layers/0/urls", vec!["https://127.0.0.1:1/x"]);
+    let (_source, sandbox, name) = stored(&image);
+    let foreign = image.layer_blobs().remove(0).digest;
+    for (words, is_sent) in [("", false), ("--non-distributable", true)] {
+        for source in [format!("push {words} {name}"), format!("save {name} | push {words} -")] {
+            let registry = Registry::start();
+            // The kit wants every blob that a manifest names, as few real registries do.
+            let output = sh(&sandbox, &format!("{source} {}", registry.name("x:1")));
+            assert_eq!(registry.blob("x", &foreign).is_some(), is_sent, "{}", output.text());
+            assert_eq!(output.code() == 0, is_sent);
+        }
+    }
+}
+
+#[test]
+fn names_that_are_pinned_must_mean_this_image() {
+    let image = small("a");
+    let (_source, sandbox, name) = stored(&image);
+    let registry = Registry::start();
+    let wrong = format!("push {name} {}@{}", registry.name("x"), kit::digest(b"x"));
+    fails(&sh(&sandbox, &wrong), 2);
+    let right = format!("push {name} {}@{}", registry.name("x"), image.digest());
+    sh(&sandbox, &right).success();
+    assert!(registry.tags("x").is_empty());
+    assert!(registry.manifest(&format!("x@{}", image.digest())).is_some());
+}
