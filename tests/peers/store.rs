@@ -1,17 +1,18 @@
 //! The store is an OCI layout: other tools read it as it stands.
 
+use kit::peers::docker_registry::Setup;
 use kit::peers::{peer, prepare, root_peer};
 use kit::tree::{self, Show};
-use kit::{Sandbox, pipeline};
+use kit::{Image, Sandbox, pipeline};
 use serde_json::Value;
 
-use crate::{debian, published, reference};
+use crate::{debian, layers, published, reference};
 
 #[test]
 fn skopeo_and_umoci_read_the_store_as_it_stands() {
-    let Some(image) = debian::image() else { return };
+    let image = layers::small(Image::new());
     let (Some(skopeo), Some(umoci)) = (peer("skopeo"), peer("umoci")) else { return };
-    let Some((_registry, name)) = published::debian(image) else { return };
+    let Some((_registry, name)) = published::app(&Setup::PLAIN, &image) else { return };
     let sandbox = Sandbox::new();
     prepare(&sandbox, &[]);
     sandbox.command("pull").args(["--no-stream", &name]).run().success();
