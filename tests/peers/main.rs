@@ -16,6 +16,7 @@ mod layers;
 mod loads;
 mod logins;
 mod media;
+mod offline;
 mod peculiar;
 mod published;
 mod reference;
