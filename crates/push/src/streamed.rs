@@ -149,7 +149,7 @@ impl Intake<'_> {
             let blob = Descriptor::new("", digest, incoming.size);
             let content = Verified::new(all.content(), "blob", digest, Some(blob.size));
             self.take(&blob, content, workers).with_context(|| label(&blob))?;
-            all.came(incoming, digest, Codec::None);
+            all.came(incoming, digest, Codec::None)?;
             next = all.next_blob()?;
         }
         Ok(())
