@@ -9,6 +9,7 @@ extern crate tests as kit;
 
 mod archives;
 mod chroot;
+mod commit;
 mod debian;
 mod faults;
 mod flatten;
