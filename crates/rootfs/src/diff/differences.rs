@@ -104,7 +104,12 @@ impl<'d, 'a> Differences<'d, 'a> {
     }
 
     fn added(&mut self, path: EntryPath, found: Found<'a>) {
-        let entry = compare::added(path, found, &self.diff.options);
+        let options = &self.diff.options;
+        let untouched = found.linked_inode().and_then(|inode| self.diff.untouched.get(&inode));
+        let entry = match untouched {
+            Some(base) => compare::changed(path, base, found, Attributes::default(), options),
+            None => compare::added(path, found, options),
+        };
         self.tell_entry(What::Added, entry, found);
     }
 

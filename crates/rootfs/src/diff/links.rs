@@ -1,6 +1,7 @@
 //! Groups of hard links: as they are, or to be written whole.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use layer_format::listing;
 
@@ -9,12 +10,12 @@ use crate::scan::Inode;
 
 /// A name that has, or had, others beside it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LinkedName {
+pub(super) struct LinkedName<'a> {
     /// Its place among all that was found.
     pub(super) place: usize,
     pub(super) inode: Inode,
     /// What the base has there.
-    pub(super) base: Option<*const listing::Inode>,
+    pub(super) base: Option<&'a Arc<listing::Inode>>,
 }
 
 /// Marks the names whose group is another than before.
@@ -23,11 +24,11 @@ pub(super) struct LinkedName {
 /// into, the first stays what it was; the others must be written anew. So must a group that was joined from several, or
 /// that has a new name: a link to a file of a lower layer would be one to nothing for programs that unpack each layer apart.
 pub(super) fn settle(
-    names: &[LinkedName],
+    names: &[LinkedName<'_>],
     different: &mut [Attributes],
     is_added: impl Fn(usize) -> bool,
 ) {
-    let mut groups: HashMap<Inode, Vec<LinkedName>> = HashMap::new();
+    let mut groups: HashMap<Inode, Vec<LinkedName<'_>>> = HashMap::new();
     let mut order = vec![];
     for name in names {
         let group = groups.entry(name.inode).or_default();
@@ -39,10 +40,10 @@ pub(super) fn settle(
     let mut kept = HashSet::new();
     for inode in order {
         let group = &groups[&inode];
-        let base = group[0].base;
-        let is_same = group
-            .iter()
-            .all(|name| name.base == base && base.is_some() && different[name.place].is_empty());
+        let base = group[0].base.map(Arc::as_ptr);
+        let is_same = group.iter().all(|name| {
+            name.base.map(Arc::as_ptr) == base && base.is_some() && different[name.place].is_empty()
+        });
         if is_same && base.is_some_and(|base| kept.insert(base)) {
             continue;
         }
@@ -53,4 +54,14 @@ pub(super) fn settle(
             }
         }
     }
+}
+
+/// Of each inode with several names, what the base has of it under one of them, if nothing but its links has changed.
+pub(super) fn untouched<'a>(
+    names: &[LinkedName<'a>],
+    different: &[Attributes],
+) -> HashMap<Inode, &'a Arc<listing::Inode>> {
+    let is_untouched = |name: &&LinkedName<'_>| different[name.place].is_empty();
+    let known = names.iter().rev().filter(is_untouched);
+    known.filter_map(|name| Some((name.inode, name.base?))).collect()
 }

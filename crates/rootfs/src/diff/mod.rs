@@ -20,6 +20,7 @@ mod links;
 mod pairs;
 mod upper;
 
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ use self::clamp::Clamp;
 use self::links::LinkedName;
 use self::pairs::{Pair, Pairs};
 use crate::error::Error;
-use crate::scan::{Found, LeaveOut, Scan};
+use crate::scan::{self, Found, LeaveOut, Scan};
 use crate::xattrs::is_of_images;
 
 /// What a user decides.
@@ -122,7 +123,9 @@ pub struct Diff<'a> {
     options: DiffOptions<'a>,
     /// Of each entry of the scan, in the order of [`Pairs`], what is different.
     different: Vec<Attributes>,
-    linked: Vec<LinkedName>,
+    linked: Vec<LinkedName<'a>>,
+    /// What a plain user's tree can't tell of an inode whose first name is new.
+    untouched: HashMap<scan::Inode, &'a Arc<Inode>>,
 }
 
 /// A file whose bytes may be others without anything telling.
@@ -147,7 +150,14 @@ impl<'a> Diff<'a> {
         scan: &'a Scan,
         options: DiffOptions<'a>,
     ) -> Result<Self, Error> {
-        let mut diff = Self { base, scan, options, different: vec![], linked: vec![] };
+        let mut diff = Self {
+            base,
+            scan,
+            options,
+            different: vec![],
+            linked: vec![],
+            untouched: HashMap::new(),
+        };
         let clamp = Clamp::new(scan.root().as_fd());
         let mut different = Vec::with_capacity(scan.len());
         let mut linked = vec![];
@@ -159,7 +169,7 @@ impl<'a> Diff<'a> {
             }
             let is_shared = |base: &Place<'_>| Arc::strong_count(base.inode()) > 1;
             if found.linked_inode().is_some() || base.as_ref().is_some_and(is_shared) {
-                let base = base.map(|base| Arc::as_ptr(base.inode()));
+                let base = base.map(|base| base.inode());
                 linked.push(LinkedName { place: different.len(), inode: found.inode(), base });
             }
             different.push(diff.compare(base, found, &clamp));
@@ -187,9 +197,10 @@ impl<'a> Diff<'a> {
 
     /// All that has changed, in the order of a layer. Nothing can be noted any more.
     pub fn finish(mut self) -> Finished<'a> {
+        self.untouched = links::untouched(&self.linked, &self.different);
         if !self.options.ignore.has(Attribute::Links) {
             let linked = std::mem::take(&mut self.linked);
-            let added: std::collections::HashSet<_> =
+            let added: HashSet<_> =
                 linked.iter().filter(|name| name.base.is_none()).map(|name| name.place).collect();
             links::settle(&linked, &mut self.different, |place| added.contains(&place));
         }

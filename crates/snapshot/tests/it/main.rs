@@ -1,0 +1,55 @@
+//! Snapshots of real trees, written and applied again.
+
+#![cfg(test)]
+
+mod cases;
+mod properties;
+mod steps;
+
+use std::fs;
+use std::path::Path;
+
+use clap::Parser as _;
+use kit::tree::{self, Show};
+use layer_format::layer::Reader;
+use rootfs::{Applier, Options, Owner, Root, SymlinkedDirs};
+
+fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0\t")
+}
+
+/// A directory in memory where there is such a thing.
+fn quick_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn try_snapshot(dir: &Path, base: &str, words: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let mut io = cli::Io::memory("");
+    let dir = dir.to_str().unwrap();
+    let args = ["snapshot", dir, "--base", base, "--store", "/nowhere/store"];
+    let args = snapshot::Args::parse_from(args.iter().chain(words));
+    snapshot::run(&args, &mut io)?;
+    Ok(io.written())
+}
+
+fn snapshot(dir: &Path, base: &str, words: &[&str]) -> Vec<u8> {
+    try_snapshot(dir, base, words).unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+fn apply(dir: &Path, layers: &[&[u8]]) {
+    let options = Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace };
+    let mut applier = Applier::new(Root::open(dir).unwrap(), options).unwrap();
+    for layer in layers {
+        applier.begin_layer();
+        let mut reader = Reader::new(*layer);
+        while let Some(change) = reader.read_change().unwrap() {
+            applier.apply(&change, &mut reader).unwrap();
+        }
+        applier.end_layer().unwrap();
+    }
+    applier.finish().unwrap();
+}
+
+fn show(dir: &Path) -> String {
+    tree::show_with(dir, Show::ALL)
+}

@@ -1,0 +1,68 @@
+//! Whatever is done to a tree, the base and a snapshot of it make the same tree again, every attribute.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kit::tree;
+use kit::{Codec, Image, Named, Producer};
+use proptest::prelude::*;
+
+use crate::steps::{Step, perform, step};
+use crate::{apply, quick_dir, show, snapshot};
+
+/// The layers as an archive, for `--base`.
+fn archive(dir: &Path, layers: &[&[u8]]) -> PathBuf {
+    let image =
+        layers.iter().fold(Image::new().codec(Codec::ZSTD), |image, layer| image.layer(*layer));
+    let path = dir.join("base.tar");
+    fs::write(&path, Producer::Strata.write(&[Named::new("localhost/base:1", image)])).unwrap();
+    path
+}
+
+/// Three trees, each made from the one before.
+fn check(steps: &[Vec<Step>; 3]) {
+    let place = quick_dir();
+    let dir = |name: &str| {
+        let dir = place.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        dir
+    };
+    let first = dir("first");
+    steps[0].iter().for_each(|step| perform(&first, step));
+    let first_layer = snapshot(&first, "scratch", &[]);
+    assert_eq!(first_layer, snapshot(&first, "scratch", &[]), "twice the same");
+    let second = dir("second");
+    apply(&second, &[&first_layer]);
+    tree::assert_same(&show(&first), &show(&second));
+    assert_eq!(snapshot(&second, "scratch", &[]), first_layer, "whatever the inodes are");
+
+    let base = format!("dir:{}", first.display());
+    assert_eq!(snapshot(&second, &base, &["--list"]), b"");
+    steps[1].iter().for_each(|step| perform(&second, step));
+    let second_layer = snapshot(&second, &base, &[]);
+    let third = dir("third");
+    apply(&third, &[&first_layer, &second_layer]);
+    tree::assert_same(&show(&second), &show(&third));
+
+    let base = archive(place.path(), &[&first_layer, &second_layer]);
+    let base = base.to_str().unwrap();
+    assert_eq!(snapshot(&third, base, &["--list", "--checksum"]), b"");
+    steps[2].iter().for_each(|step| perform(&third, step));
+    let third_layer = snapshot(&third, base, &[]);
+    let last = dir("last");
+    apply(&last, &[&first_layer, &second_layer, &third_layer]);
+    tree::assert_same(&show(&third), &show(&last));
+}
+
+fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 0..most)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn base_and_snapshot_make_the_tree_again(first in steps(25), second in steps(10), third in steps(10)) {
+        check(&[first, second, third]);
+    }
+}

@@ -1,0 +1,215 @@
+//! Random trees, and random things that are done to them.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, FileTimes, Metadata};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use kit::tree;
+use proptest::prelude::*;
+
+use crate::is_root;
+
+/// Something that is done to a tree. What makes no sense there isn't done.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Make what a line of the kit's says, in the place of what is there.
+    Put {
+        path: String,
+        line: String,
+    },
+    Remove(String),
+    Rename(String, String),
+    Link(String, String),
+    /// Other bytes for a file, under all of its names.
+    Write(String, String),
+    Mode(String, u32),
+    Owner(String, u32),
+    Time(String, i64),
+}
+
+/// Names that meet often, and odd ones.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["a-b", "a\\x20b", "\\xff\\xfe", ".wh", "é", "a\\n"]).prop_map(str::to_owned),
+        1 => Just("n".repeat(200)),
+    ]
+}
+
+fn path() -> impl Strategy<Value = String> {
+    prop::collection::vec(name(), 1..5).prop_map(|names| names.join("/"))
+}
+
+/// The mode, and what follows the path.
+fn kind() -> impl Strategy<Value = (&'static str, String)> {
+    let text = "[a-z]{0,9}".prop_map(|text| format!("\"{text}\""));
+    let numbers = (1..300_u32, 0..300_u32).prop_map(|(major, minor)| format!("{major},{minor}"));
+    let nothing = String::new;
+    let modes = ["-rw-r--r--", "-rwsr-x--x", "----------", "-rw-r-Sr--"];
+    prop_oneof![
+        6 => (prop::sample::select(modes.to_vec()), text),
+        1 => (Just("-rw-------"), (1..100_000_u32).prop_map(|size| size.to_string())),
+        5 => prop::sample::select(vec!["drwxr-xr-x", "drwx------", "drwxrwsrwt"]).prop_map(move |mode| (mode, nothing())),
+        2 => (Just("lrwxrwxrwx"), prop::sample::select(vec!["-> a", "-> ../b/c", "-> /", "-> \\xff"]).prop_map(str::to_owned)),
+        1 => Just(("prw-r-----", nothing())),
+        1 => (Just("crw-rw----"), numbers.clone()),
+        1 => (Just("brw-rw----"), numbers),
+    ]
+}
+
+fn attributes() -> impl Strategy<Value = (String, String)> {
+    let owner = prop::sample::select(vec!["0:0", "0:0", "7:8", "3000000:70000"]);
+    let times = ["", "", " @-5.5", " @4400000000.000000001", " @1000000000.123456789", " @0"];
+    let xattrs = [
+        "",
+        "",
+        "",
+        "",
+        " user.a=\"\"",
+        " trusted.b=\"x y\\x00\"",
+        " user.a=\"1\" user.b=\"\\xff\"",
+    ];
+    let after = (prop::sample::select(times.to_vec()), prop::sample::select(xattrs.to_vec()));
+    (owner.prop_map(str::to_owned), after.prop_map(|(time, xattrs)| format!("{time}{xattrs}")))
+}
+
+fn put() -> impl Strategy<Value = Step> {
+    (path(), kind(), attributes()).prop_map(|(path, (mode, what), (owner, after))| {
+        // No system lets links and special files have attributes of users.
+        let after = match mode.as_bytes()[0] {
+            b'-' | b'd' => after,
+            _ => after.split(" user.").next().unwrap_or_default().to_owned(),
+        };
+        let line = format!("{mode} {owner} {path} {what}{after}");
+        Step::Put { path, line }
+    })
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => put(),
+        3 => path().prop_map(Step::Remove),
+        3 => (path(), path()).prop_map(|(from, to)| Step::Rename(from, to)),
+        3 => (path(), path()).prop_map(|(from, to)| Step::Link(from, to)),
+        2 => (path(), "[a-z]{0,9}").prop_map(|(path, text)| Step::Write(path, text)),
+        1 => (path(), prop::sample::select(vec![0o644, 0o6755, 0o1777, 0])).prop_map(|(path, mode)| Step::Mode(path, mode)),
+        1 => (path(), 0..9_u32).prop_map(|(path, id)| Step::Owner(path, id)),
+        1 => (path(), 0..4_i64).prop_map(|(path, time)| Step::Time(path, time)),
+    ]
+}
+
+/// Undoes the kit's escapes, as far as they are used here.
+fn unescape(path: &str) -> PathBuf {
+    let mut bytes = vec![];
+    let mut rest = path.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, length) = match rest {
+            [b'\\', b'x', high, low, ..] => {
+                let digits = [*high, *low];
+                (u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap(), 4)
+            }
+            [b'\\', b'n', ..] => (b'\n', 2),
+            _ => (first, 1),
+        };
+        bytes.push(byte);
+        rest = if length == 1 { after } else { &rest[length..] };
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+fn remove(path: &Path) {
+    match look(path) {
+        Some(metadata) if metadata.is_dir() => fs::remove_dir_all(path).unwrap(),
+        Some(_) => fs::remove_file(path).unwrap(),
+        None => {}
+    }
+}
+
+fn look(path: &Path) -> Option<Metadata> {
+    fs::symlink_metadata(path).ok()
+}
+
+/// Where a path is, its directories made as far as nothing else is in their place: a link would lead somewhere else.
+fn reach(root: &Path, path: &str) -> Option<PathBuf> {
+    let path = unescape(path);
+    let mut here = root.to_owned();
+    let is_reached = path.parent().unwrap().components().all(|name| {
+        here.push(name);
+        look(&here).map_or_else(|| fs::create_dir(&here).is_ok(), |metadata| metadata.is_dir())
+    });
+    is_reached.then(|| root.join(path))
+}
+
+/// Does something to a tree.
+pub(crate) fn perform(root: &Path, step: &Step) {
+    match step {
+        Step::Put { path, line } => {
+            let Some(path) = reach(root, path) else { return };
+            remove(&path);
+            tree::build(root, &allowed(line));
+        }
+        Step::Remove(path) => {
+            if let Some(path) = reach(root, path) {
+                remove(&path);
+            }
+        }
+        Step::Rename(from, to) => {
+            let (Some(from), Some(to)) = (reach(root, from), reach(root, to)) else { return };
+            if look(&from).is_some() && !to.starts_with(&from) && !from.starts_with(&to) {
+                remove(&to);
+                fs::rename(from, to).unwrap();
+            }
+        }
+        Step::Link(from, to) => {
+            let (Some(from), Some(to)) = (reach(root, from), reach(root, to)) else { return };
+            if look(&from).is_some_and(|it| !it.is_dir()) && !from.starts_with(&to) {
+                remove(&to);
+                fs::hard_link(from, to).unwrap();
+            }
+        }
+        Step::Write(path, _) | Step::Mode(path, _) | Step::Owner(path, _) | Step::Time(path, _) => {
+            let path = reach(root, path).filter(|path| look(path).is_some());
+            if let Some(path) = path {
+                touch(&path, &look(&path).unwrap(), step);
+            }
+        }
+    }
+}
+
+/// Changes something that is there.
+fn touch(path: &Path, metadata: &Metadata, step: &Step) {
+    let is_file_or_directory = metadata.is_file() || metadata.is_dir();
+    match step {
+        Step::Write(_, text) if metadata.is_file() => fs::write(path, text).unwrap(),
+        Step::Mode(_, mode) if is_file_or_directory => {
+            let mode = if is_root() { *mode } else { mode | 0o700 };
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        Step::Owner(_, id) if is_root() => lchown(path, Some(*id), Some(*id)).unwrap(),
+        Step::Time(_, time) if is_file_or_directory => {
+            let time = UNIX_EPOCH + Duration::from_secs(5_000_000_000 * time.cast_unsigned());
+            let times = FileTimes::new().set_modified(time);
+            File::open(path).unwrap().set_times(times).unwrap();
+        }
+        _ => {}
+    }
+}
+
+/// What a plain user can make, and read again, of a line.
+fn allowed(line: &str) -> String {
+    if is_root() {
+        return line.to_owned();
+    }
+    let line = line.replace("----------", "-rwx------");
+    let line = line.split(" trusted.").next().unwrap_or_default().to_owned();
+    match line.as_bytes()[0] {
+        b'c' | b'b' => {
+            let words: Vec<_> = line.split(' ').collect();
+            format!("prw------- {} {}", words[1], words[2])
+        }
+        _ => line,
+    }
+}
