@@ -459,7 +459,8 @@ fn content_that_cannot_be_read_is_not_the_registrys_fault() {
     let error = error.unwrap_err();
     assert_eq!(error.trouble(), Trouble::Failed, "{error:?}");
     assert!(matches!(error, Error::Unreadable { .. }));
-    assert_eq!(registry.requests().iter().filter(|it| it.method == "PUT").count(), 1);
+    // Not tried again; the one that broke off may not even have been read.
+    assert!(registry.requests().iter().filter(|it| it.method == "PUT").count() <= 1);
 }
 
 #[test]
