@@ -198,6 +198,20 @@ fn a_plain_user_gets_all_that_needs_no_privilege_and_one_line_about_the_rest() {
 }
 
 #[test]
+fn a_directory_that_was_there_loses_its_mark_whatever_its_mode() {
+    for mode in ["r-xr-xr-x", "---------", "rw-rw-rw-"] {
+        let layer = Layer::text(&format!("d{mode} 0:0 ./ @1000000000.5\n-rw-r--r-- 0:0 f \"x\""));
+        let sandbox = Sandbox::new();
+        sandbox.write("in", stream_of(&Image::new().layer(layer)));
+        let script = "mkdir root && cat in | unpack root && stat -c %A-%Y root && \
+                      chmod 700 root && ls -A root";
+        let output = as_plain_user(Script::new(&sandbox, script)).run();
+        let said = String::from_utf8_lossy(&output.success().stdout).into_owned();
+        assert_eq!(said, format!("d{mode}-1000000000\nf\n"));
+    }
+}
+
+#[test]
 fn a_plain_user_who_fails_leaves_nothing_that_is_closed() {
     let layer = Layer::text("dr-xr-xr-x 0:0 closed/\n-r-------- 0:0 closed/f \"x\"");
     let bytes = stream_of(&Image::new().layer(layer).layer(demo().layer_blobs()[0].bytes.clone()));

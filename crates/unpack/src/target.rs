@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use layer_format::archive::Image;
 use rootfs::Root;
-use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{AtFlags, FlockOperation, Mode, RenameFlags, fchmod, flock, renameat_with};
+use rustix::io::Errno;
 use store::{Origin, Store};
 
 /// Says of a directory that it isn't whole.
@@ -84,7 +85,9 @@ impl Target {
             Place::Beside(beside) => {
                 rename(beside, &self.path).with_context(|| shown(&self.path))?;
             }
-            Place::Within(mark) => unmark(&self.path, mark).with_context(|| shown(&self.path))?,
+            Place::Within(mark) => {
+                unmark(&self.directory, mark).with_context(|| shown(&self.path))?;
+            }
         }
         self.is_whole = true;
         Ok(())
@@ -205,7 +208,7 @@ fn sweep(parent: &Path, prefix: &OsString) -> anyhow::Result<()> {
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     let here = rustix::fs::CWD;
     match renameat_with(here, from, here, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+        Err(Errno::INVAL | Errno::NOSYS) => {
             // A file system that can't promise it: rename replaces an empty directory at most.
             fs::rename(from, to).context("moving the directory to its place")
         }
@@ -213,27 +216,36 @@ fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Removes the mark, unless a layer has put something else in its place.
-fn unmark(path: &Path, mark: &File) -> anyhow::Result<()> {
+/// Removes the mark, unless a layer has put something else in its place. The directory's mode and times stay.
+fn unmark(directory: &File, mark: &File) -> anyhow::Result<()> {
+    let before = directory.metadata().context("looking at the directory")?;
     let ours = mark.metadata().context("looking for the mark")?;
-    let place = path.join(MARK);
-    match fs::symlink_metadata(&place) {
-        Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-            restore_times(path, || fs::remove_file(&place).context("removing the mark"))
+    let removed = match remove_same(directory, (ours.dev(), ours.ino())) {
+        // A layer may have given it a mode in which nobody can remove anything.
+        Err(Errno::ACCESS) => {
+            let mode = before.mode() & 0o7777;
+            fchmod(directory, Mode::from_raw_mode(mode | 0o700))
+                .and_then(|()| remove_same(directory, (ours.dev(), ours.ino())))
+                .and_then(|()| fchmod(directory, Mode::from_raw_mode(mode)))
         }
-        _ => Ok(()),
-    }
-}
-
-/// Does something in a directory whose times are to stay.
-fn restore_times(path: &Path, action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let directory = File::open(path).context("opening the directory")?;
-    let before = directory.metadata().context("reading the directory's times")?;
-    action()?;
+        removed => removed,
+    };
+    removed.map_err(io::Error::from).context("removing the mark")?;
     let times = fs::FileTimes::new();
     let times = match (before.accessed(), before.modified()) {
         (Ok(accessed), Ok(modified)) => times.set_accessed(accessed).set_modified(modified),
         _ => return Ok(()),
     };
     directory.set_times(times).context("setting the directory's times")
+}
+
+/// Removes what bears the mark's name, if it is this very file.
+fn remove_same(directory: &File, file: (u64, u64)) -> rustix::io::Result<()> {
+    match rustix::fs::statat(directory, MARK, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) if (there.st_dev, there.st_ino) == file => {
+            rustix::fs::unlinkat(directory, MARK, AtFlags::empty())
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
