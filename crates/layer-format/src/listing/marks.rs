@@ -23,14 +23,25 @@ impl Mark {
     pub(super) const LINKED: Self = Self(4);
     /// It holds nothing of the lower layers any more.
     pub(super) const CLEARED: Self = Self(8);
+    /// Something below it is [`LINKED`](Self::LINKED).
+    pub(super) const ABOVE_LINKED: Self = Self(16);
 
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it has one of these.
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
+    pub(super) fn has_all(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
     /// Whether a whiteout of the path has anything to spare.
     pub(super) fn spares(self) -> bool {
-        self.has(Self(Self::WRITTEN.0 | Self::ABOVE.0 | Self::LINKED.0))
+        self.has(Self::WRITTEN.and(Self::ABOVE).and(Self::LINKED))
     }
 }
 

@@ -142,3 +142,19 @@ fn names_go_and_come_in_linear_time() {
     (0..10).for_each(|n| tree.apply(&change(&format!("- d{n}"))).unwrap());
     assert_eq!(shown(&tree), "");
 }
+
+#[test]
+fn a_hard_link_to_what_a_whiteout_removes_is_refused_whatever_came_in_its_place() {
+    for layer in [
+        &["h = d/f", "- d/f"][..],
+        &["h = d/f", "- d"],
+        &["h = d/f", "! d"],
+        &["h = d/f", "! ."],
+        &["h = d/f", "f d", "- d"],
+        &["h = d/f", "f d", "! d"],
+        &["h = d/f", "d > /", "- d/f"],
+    ] {
+        refuse(&[&["d d", "f d/f"], layer], "a whiteout of what a hard link");
+    }
+    check(&[&["d d", "f d/f"], &["h = d/f", "- d/g", "! d/e"]], "d/0 d/f0 h1");
+}

@@ -159,7 +159,7 @@ impl Tree {
         }
         let key = self.node(held).key;
         if !self.marks.of(key).has(Mark::WRITTEN) {
-            self.mark_above(there);
+            self.mark_way(there, Mark::ABOVE.and(Mark::ABOVE_LINKED));
             self.marks.add(key, Mark::LINKED);
         }
         let inode = self.node(held).inode.clone();
@@ -304,10 +304,14 @@ impl Tree {
 
     /// Marks a directory and everything above it as being above an entry.
     fn mark_above(&mut self, directory: u32) {
+        self.mark_way(directory, Mark::ABOVE);
+    }
+
+    fn mark_way(&mut self, directory: u32, marks: Mark) {
         let mut here = directory;
         loop {
-            let before = self.marks.add(self.node(here).key, Mark::ABOVE);
-            if before.has(Mark::ABOVE) || here == ROOT {
+            let before = self.marks.add(self.node(here).key, marks);
+            if before.has_all(marks) || here == ROOT {
                 return;
             }
             here = self.node(here).parent;

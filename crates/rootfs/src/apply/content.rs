@@ -4,8 +4,12 @@ use std::io::{BufRead, ErrorKind};
 use std::os::fd::BorrowedFd;
 
 use layer_format::layer::EntryPath;
+use rustix::io::Errno;
 
 use crate::error::{Doing, Error};
+
+/// What a file that is refused for its size may have before that is the layer's fault: what ext4 takes, 16 TiB.
+const LARGEST: u64 = 16 << 40;
 
 /// Writes `size` bytes, or the pieces of a sparse file of that size, and says how many were written.
 pub(super) fn fill(
@@ -19,7 +23,7 @@ pub(super) fn fill(
         return Ok(size);
     };
     if i64::try_from(size).is_err() {
-        return Err(Error::impossible(path, "it is larger than any file can be"));
+        return Err(too_large(path));
     }
     let mut written = 0;
     for &(offset, length) in pieces {
@@ -29,10 +33,17 @@ pub(super) fn fill(
         copy(fd, path, (offset, length), content)?;
         written += length;
     }
-    rustix::fs::ftruncate(fd, size)
-        .doing("setting the size")
-        .map_err(|failure| failure.at(path.clone()))?;
+    rustix::fs::ftruncate(fd, size).doing("setting the size").map_err(|failure| {
+        match failure.errno() {
+            Errno::FBIG if size > LARGEST => too_large(path),
+            _ => failure.at(path.clone()),
+        }
+    })?;
     Ok(written)
+}
+
+fn too_large(path: &EntryPath) -> Error {
+    Error::impossible(path, "it is larger than any file can be")
 }
 
 fn copy(
@@ -54,7 +65,10 @@ fn copy(
         let piece = &piece[..piece.len().min(usize::try_from(length - done).unwrap_or(usize::MAX))];
         let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, piece, offset + done))
             .doing("writing its content")
-            .map_err(|failure| failure.at(path.clone()))?;
+            .map_err(|failure| match failure.errno() {
+                Errno::FBIG if offset + done > LARGEST => too_large(path),
+                _ => failure.at(path.clone()),
+            })?;
         content.consume(written);
         done += written as u64;
     }

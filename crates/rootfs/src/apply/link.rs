@@ -71,8 +71,7 @@ impl Applier {
         };
         let key = self.own.key(self.walk.path(), name);
         if !self.own.marks(key).has(Marks::WRITTEN) {
-            self.own.mark_above(self.walk.path());
-            self.own.mark(key, Marks::LINKED);
+            self.own.mark_linked(self.walk.path(), name);
         }
         Ok(Some(held))
     }

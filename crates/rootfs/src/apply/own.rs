@@ -23,14 +23,21 @@ impl Marks {
     pub(super) const LINKED: Self = Self(4);
     /// It holds nothing of the lower layers any more.
     pub(super) const CLEARED: Self = Self(8);
+    /// Something below it is [`LINKED`](Self::LINKED).
+    pub(super) const ABOVE_LINKED: Self = Self(16);
 
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it has one of these.
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
     /// Whether a whiteout of the path has anything to spare.
     pub(super) fn spare(self) -> bool {
-        self.has(Self(Self::WRITTEN.0 | Self::ABOVE.0 | Self::LINKED.0))
+        self.has(Self::WRITTEN.and(Self::ABOVE).and(Self::LINKED))
     }
 }
 
@@ -87,13 +94,25 @@ impl OwnPaths {
         if self.last_above.as_deref() == Some(directory) {
             return;
         }
+        self.mark_way(directory, Marks::ABOVE);
+        self.last_above = Some(directory.to_vec());
+    }
+
+    /// Marks what a hard link takes from the lower layers.
+    pub(super) fn mark_linked(&mut self, directory: &[u8], name: &[u8]) {
+        self.mark_way(directory, Marks::ABOVE.and(Marks::ABOVE_LINKED));
+        let key = self.key(directory, name);
+        self.mark(key, Marks::LINKED);
+    }
+
+    /// Marks `directory` and everything above it.
+    fn mark_way(&mut self, directory: &[u8], marks: Marks) {
         let mut hashers = self.hashers();
-        self.mark(key(&hashers), Marks::ABOVE);
+        self.mark(key(&hashers), marks);
         for component in components(directory) {
             feed(&mut hashers, component);
-            self.mark(key(&hashers), Marks::ABOVE);
+            self.mark(key(&hashers), marks);
         }
-        self.last_above = Some(directory.to_vec());
     }
 
     fn hashers(&self) -> [DefaultHasher; 2] {

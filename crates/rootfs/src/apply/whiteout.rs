@@ -9,7 +9,7 @@ use rustix::fs::Dir;
 
 use super::Applier;
 use super::add::split;
-use super::own::Marks;
+use super::own::{Key, Marks};
 use super::walk::Purpose;
 use crate::error::{Doing, Error};
 use crate::metadata::Leftovers;
@@ -35,14 +35,17 @@ impl Applier {
         let Some((parent, name)) = split(path.as_bytes()) else {
             return Err(Error::impossible(path, "a whiteout of the root"));
         };
+        let taken = Marks::LINKED.and(Marks::ABOVE_LINKED);
+        self.refuse_linked(path, self.own.key(parent, name), taken)?;
         if !self.walk.go(parent, Purpose::Whiteout, &self.own)? {
             return Ok(());
         }
-        let marks = self.own.marks(self.own.key(self.walk.path(), name));
+        let key = self.own.key(self.walk.path(), name);
+        let marks = self.own.marks(key);
         if !marks.spare() {
             return self.walk.remove(name).map_err(|failure| failure.at(path.clone()));
         }
-        self.refuse_linked(name, marks)?;
+        self.refuse_linked(path, key, taken)?;
         if !self.walk.enter_directory(name)? {
             return Ok(());
         }
@@ -51,11 +54,12 @@ impl Applier {
 
     /// Removes what the lower layers have below the directory `path`.
     pub(super) fn clear_below(&mut self, path: &EntryPath) -> Result<(), Error> {
-        if self.walk.go(path.as_bytes(), Purpose::Whiteout, &self.own)? {
-            self.clear_here(Attributes::Keep)
-        } else {
-            Ok(())
+        self.refuse_linked(path, self.own.key(path.as_bytes(), b""), Marks::ABOVE_LINKED)?;
+        if !self.walk.go(path.as_bytes(), Purpose::Whiteout, &self.own)? {
+            return Ok(());
         }
+        self.refuse_linked(path, self.own.key(self.walk.path(), b""), Marks::ABOVE_LINKED)?;
+        self.clear_here(Attributes::Keep)
     }
 
     fn clear_here(&mut self, attributes: Attributes) -> Result<(), Error> {
@@ -87,7 +91,6 @@ impl Applier {
                 continue;
             }
             let marks = self.own.marks(self.own.key(path.as_bytes(), name));
-            self.refuse_linked(name, marks)?;
             if !marks.spare() {
                 self.walk.remove(name).map_err(|failure| failure.at(self.walk.path_of(name)))?;
             } else if remove::is_directory(self.walk.fd(), name, entry.file_type()) {
@@ -97,11 +100,12 @@ impl Applier {
         Ok(())
     }
 
-    /// As if the whiteout had come first, a hard link to what it removes is a link to nothing.
-    fn refuse_linked(&self, name: &[u8], marks: Marks) -> Result<(), Error> {
-        if marks.has(Marks::LINKED) {
+    /// As if the whiteout had come first, a hard link to what it removes is a link to nothing: whatever the layer has put
+    /// in the place of that since.
+    fn refuse_linked(&self, path: &EntryPath, key: Key, taken: Marks) -> Result<(), Error> {
+        if self.own.marks(key).has(taken) {
             let reason = "a whiteout of what a hard link of the same layer names";
-            return Err(Error::impossible(&self.walk.path_of(name), reason));
+            return Err(Error::impossible(path, reason));
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ fn hard_links_to_nothing_are_refused() {
     );
     refused(
         &["d/\nd/a = x", "b => d/a\n! d"],
-        "entry d/a: a whiteout of what a hard link of the same layer names",
+        "entry d: a whiteout of what a hard link of the same layer names",
     );
     refused(
         &["d/\nd/a = x", "b => d/a\n- d"],

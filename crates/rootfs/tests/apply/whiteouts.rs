@@ -1,6 +1,6 @@
 //! Whiteouts act on lower layers only, as if they came first.
 
-use crate::tree::{check, lines};
+use crate::tree::{OPTIONS, check, lines, try_apply};
 
 const LOWER: &str = "d/\nd/a = 1\nd/sub/\nd/sub/x = 2\nd/sub/y = 3\nf = 4";
 
@@ -99,4 +99,30 @@ fn the_next_layer_sees_all_as_lower() {
 #[test]
 fn directories_keep_their_times_when_things_go() {
     check(&["[@5] d/\nd/a = 1\n[@6] d/e/\nd/e/b = 2", "- d/a\n- d/e/b"], "[@5] d/\n[@6] d/e/");
+}
+
+#[test]
+fn a_hard_link_to_what_a_whiteout_removes_is_refused_whatever_came_in_its_place() {
+    let reason = "a whiteout of what a hard link of the same layer names";
+    let lower = "d/\nd/f = x\nf = y";
+    for layer in [
+        "h => f\n- f",
+        "h => f\nf = new\n- f",
+        "h => f\n! /",
+        "h => d/f\n- d/f",
+        "h => d/f\n- d",
+        "h => d/f\n! d",
+        "h => d/f\n! /",
+        "h => d/f\nd = a file now\n- d",
+        "h => d/f\nd = a file now\n! d",
+        "h => d/f\nd = a file now\n! /",
+        "h => d/f\nd -> /\n- d/f",
+        "h => d/f\nd -> elsewhere\n- d\nd/",
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let error = try_apply(root.path(), OPTIONS, &[lower, layer]).unwrap_err();
+        assert!(error.to_string().ends_with(reason), "{layer}: {error}");
+    }
+    check(&[lower, "h => d/f\n- d/g\n- f\n! d/e"], "d/\nd/f = x\nh => d/f");
+    check(&["d/\nd/f = x", "- d\nd/\nd/f = new\nh => d/f\n- d\n! /"], "d/\nd/f = new\nh => d/f");
 }
