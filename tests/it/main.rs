@@ -22,6 +22,7 @@ mod push;
 mod registry;
 mod resume;
 mod round_trip;
+mod snapshot;
 mod strangers;
 mod target;
 mod turmoil;

@@ -105,12 +105,12 @@ pub(super) fn read(
     fd: BorrowedFd<'_>,
     path: &[u8],
     options: &ScanOptions<'_>,
-    devices: &Devices,
+    (devices, standing): (&Devices, Standing),
 ) -> Result<Directory, At> {
     let before = look(fd).map_err(at(b""))?;
     let names = names(fd).map_err(at(b""))?;
     let mut directory = Directory::default();
-    let mut place = Place { fd, xattrs: format!("{}/", magic_link(fd)).into_bytes() };
+    let mut place = Place::new(fd, standing).map_err(at(b""))?;
     for name in &names {
         let name_alone = name.strip_suffix(b"\0").unwrap_or(name);
         let node = place.look(name, devices).map_err(at(name_alone))?;
@@ -152,13 +152,30 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, name].join(&b'/') }
 }
 
-/// An open directory, and the path by which the kernel reaches what is in it.
+/// How the attributes of what is in a directory are reached, for which the kernel wants paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// This thread has a working directory of its own and goes there: three times as fast.
+    Inside,
+    /// Through the magic link of the directory's descriptor.
+    Outside,
+}
+
+/// An open directory, and what stands before a name in it in paths.
 struct Place<'a> {
     fd: BorrowedFd<'a>,
     xattrs: Vec<u8>,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    fn new(fd: BorrowedFd<'a>, standing: Standing) -> Result<Self, Failure> {
+        if standing == Standing::Inside {
+            rustix::process::fchdir(fd).doing(OPENING)?;
+            return Ok(Self { fd, xattrs: b"./".to_vec() });
+        }
+        Ok(Self { fd, xattrs: format!("{}/", magic_link(fd)).into_bytes() })
+    }
+
     fn look(&self, name: &[u8], devices: &Devices) -> Result<Node, Failure> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         let stat = rustix::fs::statx(self.fd, c_str(name), flags, StatxFlags::BASIC_STATS);

@@ -6,7 +6,9 @@ use std::thread;
 
 use layer_format::layer::EntryPath;
 
-use super::directory::{self, At, Directory, join};
+use rustix::thread::UnshareFlags;
+
+use super::directory::{self, At, Directory, Standing, join};
 use super::node::Node;
 use super::{ScanOptions, Unlocked};
 use crate::error::{Error, Failure};
@@ -84,10 +86,9 @@ pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Take
     let shared = Shared { root, options, devices, state, change: Condvar::new() };
     let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     thread::scope(|scope| {
-        for _ in 1..n_threads {
+        for _ in 0..n_threads {
             scope.spawn(|| shared.work());
         }
-        shared.work();
     });
     let mut taken = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).taken;
     taken.directories[0].own_xattrs = own_xattrs;
@@ -96,8 +97,9 @@ pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Take
 
 impl Shared<'_> {
     fn work(&self) {
+        let standing = stand_alone();
         while let Some(task) = self.next() {
-            let read = self.read(&task);
+            let read = self.read(&task, standing);
             let mut state = self.lock();
             state.n_working -= 1;
             match read {
@@ -133,14 +135,19 @@ impl Shared<'_> {
         }
     }
 
-    fn read(&self, task: &Task) -> Result<(Directory, Option<Unlocked>), Error> {
+    fn read(
+        &self,
+        task: &Task,
+        standing: Standing,
+    ) -> Result<(Directory, Option<Unlocked>), Error> {
         let path_of = |name: &[u8]| EntryPath::parse(&join(&task.path, name)).unwrap_or_default();
         let at_task = |failure: Failure| failure.at(path_of(b""));
         if (self.options.stop)() {
             return Err(at_task(Failure::stopped()));
         }
         let (fd, unlocked) = directory::open(self.root.as_fd(), &task.path).map_err(at_task)?;
-        let read = directory::read(fd.as_fd(), &task.path, self.options, &self.devices);
+        let with = (&self.devices, standing);
+        let read = directory::read(fd.as_fd(), &task.path, self.options, with);
         match read {
             Ok(directory) => Ok((directory, unlocked)),
             Err(At { name, failure }) => {
@@ -170,4 +177,13 @@ impl State {
         }
         self.taken.directories[task.number] = directory;
     }
+}
+
+/// Gives this thread, which is one of a scan, a working directory of its own.
+fn stand_alone() -> Standing {
+    #[expect(unsafe_code, reason = "the call could also take descriptors from other threads")]
+    // SAFETY: only the working directory and the umask become the thread's own; descriptors stay shared.
+    let own = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) };
+    // A filter of system calls may forbid it.
+    if own.is_ok() { Standing::Inside } else { Standing::Outside }
 }

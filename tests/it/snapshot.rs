@@ -1,0 +1,343 @@
+//! A directory that was unpacked is changed, and becomes a new image: through real pipes.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use kit::pipeline::{Script, sh};
+use kit::tree::{self, Mtime, Show};
+use kit::{Image, Layer, Named, Producer, Sandbox};
+
+use crate::fixtures::{assert_one_line, demo, is_root, lacks_root, names, shown};
+
+const NAME: &str = "docker.io/library/base:1";
+
+/// A sandbox whose store holds the demo image, unpacked to `root`.
+fn unpacked() -> Sandbox {
+    let sandbox = loaded(&demo());
+    sandbox.command("unpack").args(["--from", "base:1", "root"]).run().success();
+    sandbox
+}
+
+fn loaded(image: &Image) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let input = Producer::Strata.write(&[Named::new(NAME, image.clone())]);
+    sandbox.command("load").input(input).run().success();
+    sandbox
+}
+
+fn change(root: &Path) {
+    fs::remove_file(root.join("etc/passwd")).unwrap();
+    fs::write(root.join("etc/shadow"), "new\n").unwrap();
+    fs::hard_link(root.join("usr/bin/su2"), root.join("usr/bin/su3")).unwrap();
+    fs::remove_dir_all(root.join("var/cache")).unwrap();
+    fs::write(root.join("var/cache"), "a file now").unwrap();
+    OpenOptions::new().append(true).open(root.join("var/big")).unwrap().write_all(b"!").unwrap();
+}
+
+const CHANGES: &str = "\
+C etc\nD etc/passwd\nA etc/shadow\nC usr/bin\nC usr/bin/su\nC usr/bin/su2\nA usr/bin/su3\nC var\nC var/big\nC var/cache\n";
+
+fn list(sandbox: &Sandbox, words: &[&str]) -> String {
+    sandbox.command("snapshot").args(["--list", "root"]).args(words).run().success().out()
+}
+
+#[test]
+fn a_changed_directory_becomes_an_image_that_unpacks_to_the_same() {
+    let sandbox = unpacked();
+    let root = sandbox.path("root");
+    assert_eq!(list(&sandbox, &[]), "");
+    change(&root);
+    assert_eq!(list(&sandbox, &[]), CHANGES);
+    for codec in ["gzip", "zstd", "none"] {
+        let script = format!("snapshot root | commit -q -t new:{codec} --compress {codec}");
+        assert_eq!(sh(&sandbox, &script).success().pipe, [0, 0]);
+        let unpack = format!("save new:{codec} | unpack {codec}");
+        sh(&sandbox, &unpack).success();
+        tree::assert_same(&shown(&root), &shown(sandbox.path(codec)));
+    }
+    // The old image is what it was.
+    sh(&sandbox, "save base:1 | unpack old").success();
+    crate::fixtures::assert_demo(sandbox.path("old"));
+}
+
+#[test]
+fn the_layer_names_the_base_that_the_store_remembers() {
+    let sandbox = unpacked();
+    let layer = sandbox.command("snapshot").arg("root").run();
+    assert!(layer.stderr.contains("nothing has changed: the layer is empty"), "{}", layer.stderr);
+    let manifest = demo().digest();
+    let comment = format!("comment=strata base {manifest}\n");
+    let comment = format!("{} {comment}", comment.len() + 3);
+    assert_eq!(layer.success().stdout.len(), 2048);
+    assert!(layer.stdout[512..].starts_with(comment.as_bytes()));
+    // The directory is known wherever it is moved to.
+    fs::rename(sandbox.path("root"), sandbox.path("moved")).unwrap();
+    assert_eq!(sandbox.command("snapshot").arg("moved").run().success().stdout, layer.stdout);
+    let named = sandbox.command("snapshot").args(["moved", "--base", "base:1"]).run();
+    assert_eq!(named.success().stdout, layer.stdout);
+    let input = Producer::Strata.write(&[Named::new(NAME, demo())]);
+    let piped = sandbox.command("snapshot").args(["moved", "--base", "-"]).input(input).run();
+    assert_eq!(piped.success().stdout, layer.stdout);
+}
+
+#[test]
+fn listings_are_kept_and_made_again_when_they_are_gone_or_damaged() {
+    let sandbox = unpacked();
+    change(&sandbox.path("root"));
+    let layer = sandbox.command("snapshot").arg("root").run().success().stdout.clone();
+    let listings = sandbox.store().join("strata/listing");
+    let kept = names(&listings);
+    assert_eq!(kept.len(), 3);
+    for name in &kept {
+        fs::write(listings.join(name), "damaged").unwrap();
+    }
+    assert_eq!(sandbox.command("snapshot").arg("root").run().success().stdout, layer);
+    assert!(
+        names(&listings).iter().all(|name| fs::read(listings.join(name)).unwrap() != b"damaged")
+    );
+    fs::remove_dir_all(&listings).unwrap();
+    assert_eq!(sandbox.command("snapshot").arg("root").run().success().stdout, layer);
+    assert_eq!(names(&listings), kept);
+    // With the listings no layer is read: it may even be gone.
+    fs::remove_dir_all(sandbox.store().join("blobs/sha256")).unwrap();
+    fs::create_dir(sandbox.store().join("blobs/sha256")).unwrap();
+    let input = demo();
+    for blob in input.blobs().iter().filter(|blob| blob.bytes.starts_with(b"{")) {
+        fs::write(sandbox.store().join("blobs/sha256").join(blob.hex()), &blob.bytes).unwrap();
+    }
+    assert_eq!(sandbox.command("snapshot").arg("root").run().success().stdout, layer);
+}
+
+#[test]
+fn without_a_base_it_says_what_to_do() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("root")).unwrap();
+    let output = sandbox.command("snapshot").arg("root").run();
+    assert_one_line(output.fails_with(2), "snapshot");
+    assert!(output.stderr.contains("hint: say so with --base"), "{}", output.stderr);
+    for (words, code) in [
+        (&["root", "--base", "nothing"][..], 3),
+        (&["missing", "--base", "scratch"], 3),
+        (&["root", "--base", "./missing"], 3),
+        (&["root", "--base", "layer:x"], 2),
+        (&["root", "--base", "scratch", "--ignore", "everything"], 2),
+        (&["root", "--base", "scratch", "--default-owner", "me"], 2),
+        (&["root", "--base", "scratch", "--exclude", "/"], 2),
+    ] {
+        let output = sandbox.command("snapshot").args(words).run();
+        assert_one_line(output.fails_with(code), "snapshot");
+        assert_eq!(output.stdout, b"", "{words:?}");
+    }
+    assert!(!sandbox.store().exists());
+}
+
+#[test]
+fn a_layer_is_not_written_to_a_terminal() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("root")).unwrap();
+    let output = sh(&sandbox, "script -qec 'snapshot root --base scratch' /dev/null");
+    let shown = output.fails_with(2).out();
+    assert!(shown.starts_with("snapshot: standard output is a terminal"), "{shown}");
+    let output = sh(&sandbox, "script -qec 'snapshot --list root --base scratch' /dev/null");
+    assert_eq!(output.success().out().trim_end(), "A .");
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly_and_a_full_disk_with_a_line() {
+    let sandbox = Sandbox::new();
+    tree::build(sandbox.path("root"), "-rw-r--r-- 0:0 f 9000000");
+    let output = sh(&sandbox, "snapshot -q root --base scratch | head -c 1 > /dev/null");
+    assert_eq!((output.pipe.clone(), output.stderr.as_str()), (vec![141, 0], ""));
+    let output = sh(&sandbox, "snapshot root --base scratch > /dev/full");
+    assert_one_line(output.fails_with(1), "snapshot");
+    assert!(output.stderr.contains("no space left"), "{}", output.stderr);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_named_and_the_layer_has_no_end() {
+    let sandbox = Sandbox::new();
+    tree::build(sandbox.path("root"), "-rw-r--r-- 0:0 dir/file 30000000");
+    let fifo = sandbox.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let script = format!("exec snapshot root --base scratch > '{}'", fifo.display());
+    let running = Script::new(&sandbox, &script).start();
+    let mut pipe = fs::File::open(&fifo).unwrap();
+    let mut layer = vec![0; 4096];
+    pipe.read_exact(&mut layer).unwrap();
+    let file = sandbox.path("root/dir/file");
+    OpenOptions::new().append(true).open(file).unwrap().write_all(b"more").unwrap();
+    pipe.read_to_end(&mut layer).unwrap();
+    let output = running.wait();
+    assert_one_line(output.fails_with(1), "snapshot");
+    assert!(
+        output.stderr.contains("dir/file: changed while it was being read"),
+        "{}",
+        output.stderr
+    );
+    let commit =
+        sandbox.command("commit").args(["-t", "x", "--base", "scratch"]).input(layer).run();
+    commit.fails_with(4);
+}
+
+/// What only root can make, and what a plain user makes of it.
+fn privileged() -> Image {
+    let text = r#"
+        drwxr-xr-x 0:0 ./
+        crw-rw-rw- 0:0 dev/null 1,3
+        -rwsr-xr-x 0:0 bin/su "su"
+        -rw-r----- 0:42 etc/shadow "secret" @1500000000.123456789
+        drwx------ 7:7 home/seven/
+        -rw-r--r-- 7:7 home/seven/a "seven" trusted.note="x"
+        -rw------- 0:0 home/seven/gone "gone"
+        -rwxr-xr-x 0:0 bin/ping "ping" security.capability="\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    "#;
+    let layer =
+        Layer::text(text).hardlink("dev/zero", "dev/null").hardlink("home/seven/b", "home/seven/a");
+    Image::new().layer(layer)
+}
+
+#[test]
+fn as_root_a_plain_users_tree_is_snapshot_with_the_owners_of_its_base() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = loaded(&privileged());
+    sh(&sandbox, "save base:1 > base.tar").success();
+    let run = |script: &str| Script::new(&sandbox, script).user(1234).run();
+    run("unpack root < base.tar").success();
+    let root = sandbox.path("root");
+    assert_eq!(fs::metadata(root.join("etc/shadow")).unwrap().uid(), 1234);
+    assert_eq!(run("snapshot --list root --base ./base.tar").success().out(), "");
+
+    let script = "echo new > root/new && chmod 4700 root/bin/ping && rm root/home/seven/gone && \
+                  ln root/home/seven/b root/home/a && echo more >> root/bin/su";
+    run(script).success();
+    let layer = run("snapshot root --base ./base.tar > layer.tar && \
+                     snapshot --list root --base ./base.tar --ignore mtime");
+    let expected = "C bin/ping\nC bin/su\nA home/a\nD home/seven/gone\nC home/seven/a\nC home/seven/b\nA new\n";
+    assert_eq!(layer.success().out(), expected);
+    sh(&sandbox, "commit -q -t new --base base:1 layer.tar && save new | unpack again").success();
+    let shown = tree::show_with(sandbox.path("again"), Show { mtime: Mtime::Hidden, ..Show::ALL });
+    let expected = r#"drwxr-xr-x 0:0 ./
+drwxr-xr-x 0:0 bin/
+-rws------ 0:0 bin/ping 4 "ping" security.capability="\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+-rwxr-xr-x 0:0 bin/su 7 "sumore\n"
+drwxr-xr-x 0:0 dev/
+crw-rw-rw- 0:0 dev/null 1,3
+-rw-rw-rw- 0:0 dev/zero = dev/null
+drwxr-xr-x 0:0 etc/
+-rw-r----- 0:42 etc/shadow 6 "secret"
+drwxr-xr-x 0:0 home/
+-rw-r--r-- 7:7 home/a 5 "seven" trusted.note="x"
+drwx------ 7:7 home/seven/
+-rw-r--r-- 7:7 home/seven/a = home/a trusted.note="x"
+-rw-r--r-- 7:7 home/seven/b = home/a trusted.note="x"
+-rw-r--r-- 0:0 new 4 "new\n"
+"#;
+    tree::assert_same(expected, &shown);
+    assert_eq!(fs::metadata(sandbox.path("again/etc/shadow")).unwrap().mtime_nsec(), 123_456_789);
+}
+
+/// Mounts an overlay over the demo's directory, changes it by a script, and runs another beside it.
+fn overlay(sandbox: &Sandbox, options: &str, script: &str) -> Option<kit::Output> {
+    let script = format!(
+        "unshare -m sh -c 'mkdir -p work/upper work/work mnt && mount -t tmpfs none work && \
+         mkdir work/upper work/work && \
+         mount -t overlay overlay -o lowerdir=root,upperdir=$PWD/work/upper,workdir=$PWD/work/work{options} mnt && {{ {script}; }}'"
+    );
+    let output = sh(sandbox, &script);
+    if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
+        println!("skipped: this needs the right to mount an overlay");
+        return None;
+    }
+    Some(output)
+}
+
+#[test]
+fn as_root_of_an_overlay_only_the_upper_directory_is_read() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = unpacked();
+    let script = "rm mnt/etc/passwd; echo new > mnt/etc/shadow; chmod 700 mnt/usr; \
+                  rm -r mnt/var/cache; mkdir mnt/var/cache; echo in > mnt/var/cache/in; \
+                  snapshot mnt > mounted.tar && snapshot --upper work/upper --base base:1 > upper.tar && \
+                  snapshot --list mnt && snapshot mnt --base dir:root > whole.tar && cp -a mnt copy";
+    let Some(output) = overlay(&sandbox, "", script) else { return };
+    let expected = "C etc\nD etc/passwd\nA etc/shadow\nC usr\nC var\nC var/cache\nD var/cache\nA var/cache/in\n";
+    assert_eq!(output.success().out(), expected, "{}", output.text());
+    // The lower directory tells by itself which image it is.
+    assert_eq!(sandbox.read("mounted.tar"), sandbox.read("upper.tar"));
+    sh(&sandbox, "commit -q -t new mounted.tar && save new | unpack again").success();
+    // The upper directory itself was just made: what it is says nothing of the root.
+    let below = |dir: &str| shown(sandbox.path(dir)).split_once('\n').unwrap().1.to_owned();
+    tree::assert_same(&below("copy"), &below("again"));
+    sh(&sandbox, "commit -q -t whole --base base:1 whole.tar && save whole | unpack whole")
+        .success();
+    tree::assert_same(&shown(sandbox.path("copy")), &shown(sandbox.path("whole")));
+}
+
+#[test]
+fn as_root_what_an_overlay_has_moved_is_refused() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = unpacked();
+    let script =
+        "mv mnt/usr mnt/elsewhere; snapshot mnt > layer.tar; echo $?; test -s layer.tar; echo $?";
+    let Some(output) = overlay(&sandbox, ",redirect_dir=on", script) else { return };
+    assert_eq!(output.success().out(), "1\n1\n", "{}", output.text());
+    assert!(output.stderr.contains("elsewhere: overlayfs has moved it here"), "{}", output.stderr);
+}
+
+#[test]
+fn whiteouts_that_are_attributes_count_too() {
+    let sandbox = loaded(&demo());
+    let lines = "-rw-r--r-- 0:0 etc/passwd 0 user.overlay.whiteout=\"y\"\n\
+                 drwxr-xr-x 0:0 etc/ user.overlay.opaque=\"x\"\n\
+                 drwxr-xr-x 0:0 var/ user.overlay.opaque=\"y\" user.kept=\"1\"\n\
+                 -rw-r--r-- 0:0 var/a 1 \"a\" user.overlay.origin=\"x\"";
+    tree::build(sandbox.path("upper"), lines);
+    let output = sandbox.command("snapshot").args(["--upper", "upper", "--base", "base:1"]).run();
+    let show = Show { mtime: Mtime::Hidden, owner: false, ..Show::ALL };
+    let entries = tree::show_tar(&output.success().stdout, show);
+    let expected = "drwxr-xr-x etc/\n---------- etc/.wh.passwd 0\ndrwxr-xr-x var/ user.kept=\"1\"\n\
+                    ---------- var/.wh..wh..opq 0\n-rw-r--r-- var/a 1 \"a\"\n";
+    assert_eq!(entries, expected);
+}
+
+#[test]
+fn another_file_system_in_the_tree_can_be_passed_over() {
+    if !is_root() {
+        return;
+    }
+    let sandbox = unpacked();
+    let script = "unshare -m sh -c 'mount -t tmpfs none root/etc && echo x > root/etc/x && \
+                  snapshot --list -x root && echo . && snapshot --list root --ignore mtime'";
+    let output = sh(&sandbox, script);
+    if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
+        println!("skipped: this needs the right to mount");
+        return;
+    }
+    assert_eq!(output.success().out(), ".\nC etc\nD etc/passwd\nA etc/x\n");
+}
+
+#[test]
+fn a_store_that_may_not_be_written_is_enough() {
+    let sandbox = unpacked();
+    change(&sandbox.path("root"));
+    let listings = sandbox.store().join("strata/listing");
+    fs::remove_dir_all(&listings).unwrap();
+    let lock = |mode| {
+        for path in ["strata/temp", "strata"] {
+            let path = sandbox.store().join(path);
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    lock(0o555);
+    let listed = list(&sandbox, &[]);
+    lock(0o755);
+    assert_eq!(listed, CHANGES);
+}
