@@ -99,7 +99,7 @@ fn hard_links_to_nothing_are_refused() {
     );
     refused(
         &["d/\nd/a = x", "b => d/a\n- d"],
-        "entry d/a: a whiteout of what a hard link of the same layer names",
+        "entry d: a whiteout of what a hard link of the same layer names",
     );
     check(&["a = x\nd/", "b => a\n- d\n- c"], "a = x\nb => a");
     check(&["a = x", "a = y\nb => a\n- a"], "a = y\nb => a");
