@@ -16,6 +16,7 @@ mod attributes;
 mod clamp;
 mod compare;
 mod differences;
+mod entries;
 mod links;
 mod pairs;
 mod upper;
@@ -24,7 +25,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use layer_format::layer::{EntryKind, EntryPath, is_reserved_name};
+use layer_format::layer::{Entry, EntryKind, EntryPath, is_reserved_name};
 use layer_format::listing::{Inode, Place, Tree};
 
 pub use attributes::{Attribute, Attributes};
@@ -230,5 +231,10 @@ impl<'a> Finished<'a> {
     /// All that has changed, in the order of a layer.
     pub fn differences(&self) -> Differences<'_, 'a> {
         Differences::new(&self.0)
+    }
+
+    /// All that is there, changed or not, as a layer would say it that holds the whole tree.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        entries::entries(&self.0)
     }
 }
