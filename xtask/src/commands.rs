@@ -17,4 +17,5 @@ pub(crate) const COMMANDS: &[Entry] = &[
     ("images", images::Args::command),
     ("inspect", inspect::Args::command),
     ("flatten", flatten::Args::command),
+    ("changes", changes::Args::command),
 ];

@@ -1,0 +1,122 @@
+//! What two images' configs say differently: how they run, not how they were made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use layer_format::Config;
+use serde_json::Value;
+
+/// What counts of all that stands beside `config`.
+const OUTSIDE: [&str; 5] = ["architecture", "os", "os.version", "variant", "author"];
+
+/// One thing that is said differently; what isn't said is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// `Cmd`, `Env.PATH`, `Labels.maintainer`, as the config has them.
+    pub(crate) name: String,
+    pub(crate) before: Option<Value>,
+    pub(crate) after: Option<Value>,
+}
+
+/// Compares, in the order of names.
+pub(crate) fn compare(before: &Config, after: &Config) -> anyhow::Result<Vec<Setting>> {
+    let (mut before, mut after) = (settings(before)?, settings(after)?);
+    let names: BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
+    let settings = names.into_iter().map(|name| {
+        let (before, after) = (before.remove(&name), after.remove(&name));
+        Setting { name, before, after }
+    });
+    Ok(settings.filter(|setting| setting.before != setting.after).collect())
+}
+
+/// All that a config says, one thing a name. To say nothing, null or nothing in a list is the same.
+fn settings(config: &Config) -> anyhow::Result<BTreeMap<String, Value>> {
+    let mut fields: Value = serde_json::from_slice(&config.raw).context("reading the config")?;
+    let mut settings = BTreeMap::new();
+    for name in OUTSIDE {
+        settings.insert(name.to_owned(), fields[name].take());
+    }
+    if let Value::Object(inside) = fields["config"].take() {
+        for (name, value) in inside {
+            put(&mut settings, name, value);
+        }
+    }
+    settings.retain(|name, value| name.contains('.') || !is_nothing(value));
+    Ok(settings)
+}
+
+fn put(settings: &mut BTreeMap<String, Value>, name: String, value: Value) {
+    match value {
+        Value::Object(fields) => {
+            settings
+                .extend(fields.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+        }
+        Value::Array(variables) if name == "Env" => {
+            for variable in variables {
+                let text = variable.as_str().unwrap_or_default();
+                let (key, value) = text.split_once('=').unwrap_or((text, ""));
+                settings.insert(format!("Env.{key}"), value.into());
+            }
+        }
+        value => drop(settings.insert(name, value)),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(inside: &Value) -> Config {
+        let rootfs = json!({ "type": "layers", "diff_ids": [] });
+        let fields = json!({ "architecture": "amd64", "os": "linux", "rootfs": rootfs, "config": inside, "created": inside.to_string() });
+        Config::parse(fields.to_string().into_bytes()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(before: &Value, after: &Value, expected: &[(&str, Option<Value>, Option<Value>)]) {
+        let found = compare(&config(before), &config(after)).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|it| (it.name.as_str(), it.before.clone(), it.after.clone()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn variables_and_labels_are_compared_one_by_one() {
+        check(
+            &json!({ "Env": ["A=1", "B=2=3", "C=x"], "Labels": { "l": "m" } }),
+            &json!({ "Env": ["C=x", "A=2", "D"], "Labels": { "l": "m", "n": "" } }),
+            &[
+                ("Env.A", Some("1".into()), Some("2".into())),
+                ("Env.B", Some("2=3".into()), None),
+                ("Env.D", None, Some("".into())),
+                ("Labels.n", None, Some("".into())),
+            ],
+        );
+    }
+
+    #[test]
+    fn lists_are_one_setting_and_nothing_is_nothing() {
+        check(
+            &json!({ "Cmd": ["sh"], "Entrypoint": null, "User": "", "Volumes": {}, "Tty": false }),
+            &json!({ "Cmd": ["sh", "-c"], "Volumes": null, "ExposedPorts": { "80/tcp": {} } }),
+            &[
+                ("Cmd", Some(json!(["sh"])), Some(json!(["sh", "-c"]))),
+                ("ExposedPorts.80/tcp", None, Some(json!({}))),
+            ],
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Contents, compared by their digests where all that the trees say is the same.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
+
+use anyhow::Context as _;
+use cli::Progress;
+use layer_format::layer::{Change, EntryKind, EntryPath, Reader};
+use layer_format::listing::{Inode, Origin};
+use layer_format::{Algorithm, Digest, Error, Hasher};
+use rootfs::{Content, Scan};
+use store::{Opened, Store};
+
+use crate::compare::{Candidate, Comparison};
+use crate::side::{self, BUFFER, Passing, Side, Sides};
+
+/// A change of a layer, and the numbers of the candidates whose content it has.
+type Wanted = HashMap<(usize, u64), Vec<usize>>;
+
+/// The digests of candidates, by number.
+type Digests = HashMap<usize, Digest>;
+
+/// A file whose digest is asked for, by the candidate's number.
+struct Asked<'a> {
+    number: usize,
+    path: &'a EntryPath,
+    inode: &'a Inode,
+}
+
+/// The numbers of the candidates that have other bytes.
+pub(crate) fn others(
+    comparison: &Comparison<'_>,
+    sides: &mut Sides,
+    store: Option<&Store>,
+    progress: &Progress,
+) -> anyhow::Result<HashSet<usize>> {
+    let is_known = same_content(sides);
+    let candidates: Vec<_> = comparison.candidates().enumerate().collect();
+    let (mut before, mut after) = (vec![], vec![]);
+    for (number, candidate) in candidates.iter().filter(|(_, candidate)| !is_known(candidate)) {
+        let (number, path) = (*number, &candidate.path);
+        before.push(Asked { number, path, inode: candidate.before });
+        after.push(Asked { number, path, inode: candidate.after });
+    }
+    let old = digests(&mut sides.before, &before, store, progress)?;
+    let new = digests(&mut sides.after, &after, store, progress)?;
+    let numbers = before.iter().map(|asked| asked.number);
+    Ok(numbers.filter(|number| old.get(number) != new.get(number)).collect())
+}
+
+/// Tells files apart that need not be read: two images may have them from the same change of the same layer.
+fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
+    let diff_ids = |side: &Side| match side {
+        Side::Image(opened) => opened.image().layers.iter().map(|layer| layer.diff_id).collect(),
+        Side::Directory(_) | Side::Layer(..) => vec![],
+    };
+    let (before, after) = (diff_ids(&sides.before), diff_ids(&sides.after));
+    move |candidate| {
+        let (Some(old), Some(new)) = (candidate.before.origin, candidate.after.origin) else {
+            return false;
+        };
+        let layer = before.get(old.layer);
+        layer.is_some() && layer == after.get(new.layer) && old.change == new.change
+    }
+}
+
+fn digests(
+    side: &mut Side,
+    asked: &[Asked<'_>],
+    store: Option<&Store>,
+    progress: &Progress,
+) -> anyhow::Result<Digests> {
+    let mut wanted = Wanted::new();
+    for Asked { number, inode, .. } in asked {
+        if let Some(Origin { layer, change }) = inode.origin {
+            wanted.entry((layer, change)).or_default().push(*number);
+        }
+    }
+    let mut digests = Digests::new();
+    match side {
+        Side::Directory(scan) => {
+            for Asked { number, path, .. } in asked {
+                digests.insert(*number, of_file(scan, path)?);
+            }
+        }
+        Side::Image(opened) => of_image(opened, &wanted, &mut digests, (store, progress))?,
+        Side::Layer(file, start) => {
+            of_layer(&mut side::read_layer(file, *start)?, 0, &wanted, &mut digests)?;
+        }
+    }
+    Ok(digests)
+}
+
+fn of_file(scan: &Scan, path: &EntryPath) -> anyhow::Result<Digest> {
+    cli::interrupt::check()?;
+    let found = scan.top().descend(path).context("a file has vanished")?;
+    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
+    Content::open(path, found)?.copy_to(&mut hashing)?;
+    Ok(hashing.0.finish())
+}
+
+fn of_image(
+    opened: &mut Opened,
+    wanted: &Wanted,
+    digests: &mut Digests,
+    (store, progress): (Option<&Store>, &Progress),
+) -> anyhow::Result<()> {
+    let layers = opened.image().layers.clone();
+    let positions: HashSet<usize> = wanted.keys().map(|(layer, _)| *layer).collect();
+    for (position, layer) in layers.iter().enumerate().filter(|(n, _)| positions.contains(n)) {
+        let name = || format!("layer {} of {}", position + 1, layers.len());
+        let id = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short();
+        let task = progress.task(id, layer.blob.as_ref().map(|blob| blob.size));
+        task.state("Comparing");
+        let stored = Passing { content: opened.stored(position).with_context(name)?, task: &task };
+        let content = store::uncompressed(layer, stored, store).with_context(name)?;
+        let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
+        of_layer(&mut reader, position, wanted, digests).with_context(name)?;
+        drop(reader);
+        task.done("Compared");
+    }
+    Ok(())
+}
+
+fn of_layer(
+    layer: &mut Reader<impl BufRead>,
+    position: usize,
+    wanted: &Wanted,
+    digests: &mut Digests,
+) -> Result<(), Error> {
+    let mut number = 0;
+    while let Some(change) = layer.read_change()? {
+        let numbers = wanted.get(&(position, number));
+        number += 1;
+        let (Some(numbers), Change::Add(entry)) = (numbers, change) else { continue };
+        let EntryKind::File { size, data } = entry.kind else { continue };
+        let pieces = data.unwrap_or_else(|| vec![(0, size)]);
+        let digest = hash(layer, size, &pieces);
+        let digest = digest.map_err(|source| Error::io("reading a layer", source))?;
+        digests.extend(numbers.iter().map(|&n| (n, digest)));
+    }
+    Ok(())
+}
+
+/// The digest of a file, holes taken for zeros.
+fn hash(content: &mut impl BufRead, size: u64, pieces: &[(u64, u64)]) -> io::Result<Digest> {
+    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
+    let mut at = 0;
+    for &(offset, length) in pieces {
+        io::copy(&mut io::repeat(0).take(offset.saturating_sub(at)), &mut hashing)?;
+        io::copy(&mut content.by_ref().take(length), &mut hashing)?;
+        at = offset + length;
+    }
+    io::copy(&mut io::repeat(0).take(size.saturating_sub(at)), &mut hashing)?;
+    Ok(hashing.0.finish())
+}
+
+struct Hashing(Hasher);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! The `changes` command: what is different between two images, directories or layers.
+//!
+//! Whatever the two are, each becomes a tree without contents (`side`), and the trees are gone through side by side
+//! (`compare`). Contents are read for `--checksum` alone, and only where all else is the same (`contents`).
+
+mod compare;
+mod config;
+mod contents;
+mod report;
+mod side;
+mod stat;
+
+use std::path::PathBuf;
+
+use cli::{Code, Io};
+use layer_format::{Platform, trouble_of};
+use rootfs::{Attribute, Attributes};
+use store::Store;
+
+use crate::compare::Comparison;
+use crate::config::Setting;
+use crate::report::{Form, Report};
+use crate::side::{Side, Sides};
+use crate::stat::Stat;
+
+/// Say what is different between two images, directories or layers
+///
+/// Prints what the configs of two images have differently, then a line for each path: A what only B has, D what only A has,
+/// C what both have, with what is different about it. Images are compared by what their layers' headers say, directories
+/// by what the file system says, and no content is read without --checksum. Whiteouts of a layer are told by the names that
+/// they have in it. Exits with 0 if nothing is different, with 1 if anything is, and with 2 or more in case of trouble.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("changes nginx:1.27 nginx:1.28", "What an update brings"),
+    ("pull nginx | changes --stat nginx -", "Where the registry's image has grown, beside the store's"),
+    ("changes --ignore mtime nginx ./rootfs", "What has happened to a directory since it was unpacked"),
+]))]
+pub struct Args {
+    /// What was: an image, - for one on standard input, a directory, or layer:FILE
+    #[arg(value_name = "A")]
+    before: String,
+    /// What is, said in the same way
+    #[arg(value_name = "B")]
+    after: String,
+    /// Compare contents too where all else is the same
+    #[arg(long)]
+    checksum: bool,
+    /// What may be different without being a change
+    #[arg(long, value_name = "WHAT,…", value_delimiter = ',',
+        value_parser = ["config", "mode", "owner", "mtime", "xattrs", "links"])]
+    ignore: Vec<String>,
+    /// Sum up by directory, down to this depth
+    #[arg(long, value_name = "DEPTH", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    stat: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print paths as they are, each line ended by NUL
+    #[arg(short = '0', long, conflicts_with_all = ["json", "stat"])]
+    null: bool,
+    /// Which image of an archive that holds several; given twice, of A and of B
+    #[arg(long, value_name = "NAME")]
+    image: Vec<String>,
+    /// Platform of multi-platform images, without it this machine's; given twice, of A and of B
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Vec<Platform>,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<Code> {
+        let trouble = trouble_of::<layer_format::Error>(link)
+            .or_else(|| trouble_of::<rootfs::Error>(link))
+            .or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(Code::from)
+    }
+
+    /// As with diff(1), 1 says that there are differences.
+    fn status(code: Code) -> u8 {
+        if code == Code::Failed { Code::Usage.status() } else { code.status() }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    check(args)?;
+    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    // It is a help here, not a need, unless an image is in it.
+    let store = path.and_then(Store::open_existing).unwrap_or_default();
+    let mut sides = Sides {
+        before: side::open(args, 0, store.as_ref(), io)?,
+        after: side::open(args, 1, store.as_ref(), io)?,
+    };
+    let mut report = Report::new(form(args), &mut io.output);
+    if !args.ignore.iter().any(|it| it == "config") {
+        for setting in settings(&sides)? {
+            report.setting(&setting)?;
+        }
+    }
+    if !sides.are_same_layers() {
+        files(args, &mut sides, store.as_ref(), &io.progress, &mut report)?;
+    }
+    sides.finish()?;
+    cli::interrupt::check()?;
+    match report.finish()? {
+        0 => Ok(()),
+        _ => Err(cli::silent(1)),
+    }
+}
+
+/// Tells of files.
+fn files(
+    args: &Args,
+    sides: &mut Sides,
+    store: Option<&Store>,
+    progress: &cli::Progress,
+    report: &mut Report<'_>,
+) -> anyhow::Result<()> {
+    let trees = sides.trees(store, progress)?;
+    let mut comparison = Comparison::new(&trees, ignored(&args.ignore));
+    if args.checksum {
+        comparison.others = contents::others(&comparison, sides, store, progress)?;
+    }
+    let Some(depth) = args.stat else {
+        return comparison.differences().try_for_each(|difference| report.difference(&difference));
+    };
+    let mut stat = Stat::new(depth);
+    comparison.differences().for_each(|difference| stat.add(&difference));
+    stat.lines().try_for_each(|line| report.stat(&line))
+}
+
+/// What two images' configs say differently.
+fn settings(sides: &Sides) -> anyhow::Result<Vec<Setting>> {
+    match (&sides.before, &sides.after) {
+        (Side::Image(before), Side::Image(after)) => {
+            config::compare(&before.image().config, &after.image().config)
+        }
+        _ => Ok(vec![]),
+    }
+}
+
+fn check(args: &Args) -> anyhow::Result<()> {
+    let is_input = |text: &str| matches!(text, "-" | "archive:-" | "layer:-");
+    if is_input(&args.before) && is_input(&args.after) {
+        return Err(cli::usage("standard input can be only one of the two").into());
+    }
+    if args.image.len() > 2 || args.platform.len() > 2 {
+        return Err(cli::usage("--image and --platform are for A and for B").into());
+    }
+    Ok(())
+}
+
+fn ignored(names: &[String]) -> Attributes {
+    let is_ignored = |attribute: &Attribute| names.iter().any(|it| it == attribute.name());
+    Attribute::ALL.into_iter().filter(is_ignored).collect()
+}
+
+fn form(args: &Args) -> Form {
+    match (args.json, args.null) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Null,
+        _ => Form::Text,
+    }
+}

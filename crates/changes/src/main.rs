@@ -1,0 +1,5 @@
+//! The `changes` command; everything is in the library beside it.
+
+fn main() -> std::process::ExitCode {
+    cli::main(changes::run)
+}

@@ -1,0 +1,165 @@
+//! The differences, as they are printed.
+
+use std::io::Write as _;
+
+use cli::{Output, Table};
+use layer_format::layer::{EntryKind, EntryPath};
+use layer_format::listing::Inode;
+use serde_json::{Map, Value, json};
+
+use crate::compare::Difference;
+use crate::config::Setting;
+use crate::stat::Line;
+
+/// How differences are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Null,
+    Json,
+}
+
+/// A report under way.
+pub(crate) struct Report<'a> {
+    form: Form,
+    output: &'a mut Output,
+    /// How many differences were told.
+    n_told: u64,
+    /// Sums are told in columns.
+    table: Option<Table>,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(form: Form, output: &'a mut Output) -> Self {
+        Self { form, output, n_told: 0, table: None }
+    }
+
+    /// Tells of a config.
+    pub(crate) fn setting(&mut self, setting: &Setting) -> anyhow::Result<()> {
+        let Setting { name, before, after } = setting;
+        let letter = letter(before.is_some(), after.is_some());
+        if self.form == Form::Json {
+            return self.element(
+                &json!({ "change": letter, "config": name, "before": before, "after": after }),
+            );
+        }
+        let values: Vec<String> = before.iter().chain(after).map(Value::to_string).collect();
+        let line = format!("config {letter} {name}  {}", values.join(" -> "));
+        self.line(cli::report::clean(&line).as_bytes())
+    }
+
+    /// Tells of a path.
+    pub(crate) fn difference(&mut self, difference: &Difference<'_>) -> anyhow::Result<()> {
+        let Difference { path, before, after, attributes, .. } = difference;
+        let letter = letter(before.is_some(), after.is_some());
+        let names: Vec<&str> = attributes.iter().map(rootfs::Attribute::name).collect();
+        match self.form {
+            Form::Json => {
+                let mut fields = Map::new();
+                fields.insert("change".to_owned(), letter.into());
+                put_path(&mut fields, "path", path);
+                if !names.is_empty() {
+                    fields.insert("attributes".to_owned(), names.into());
+                }
+                let sizes = [("sizeBefore", before), ("sizeAfter", after)];
+                let sizes =
+                    sizes.map(|(key, inode)| Some((key.to_owned(), size(inode.as_ref()?)?)));
+                fields.extend(sizes.into_iter().flatten().map(|(key, size)| (key, size.into())));
+                self.element(&fields.into())
+            }
+            Form::Null => self.line(&[letter.as_bytes(), b" ", bytes(path)].concat()),
+            Form::Text if names.is_empty() => self.line(format!("{letter} {path}").as_bytes()),
+            Form::Text => self.line(format!("{letter} {path}  {}", names.join(" ")).as_bytes()),
+        }
+    }
+
+    /// Tells of a directory's sums.
+    pub(crate) fn stat(&mut self, line: &Line) -> anyhow::Result<()> {
+        let Line { directory, sums } = line;
+        if self.form == Form::Json {
+            let mut fields = Map::new();
+            put_path(&mut fields, "directory", directory);
+            fields.insert("added".to_owned(), sums.n_added.into());
+            fields.insert("changed".to_owned(), sums.n_changed.into());
+            fields.insert("removed".to_owned(), sums.n_removed.into());
+            // No file system holds as much as would not fit.
+            fields
+                .insert("growth".to_owned(), i64::try_from(sums.growth).unwrap_or(i64::MAX).into());
+            return self.element(&fields.into());
+        }
+        self.n_told += 1;
+        let table = self.table.get_or_insert_with(|| {
+            Table::new(&["ADDED", "CHANGED", "REMOVED", "GROWTH", "DIRECTORY"])
+        });
+        table.row([
+            sums.n_added.to_string(),
+            sums.n_changed.to_string(),
+            sums.n_removed.to_string(),
+            growth(sums.growth),
+            directory.to_string(),
+        ]);
+        Ok(())
+    }
+
+    /// Ends the report; gives the number of differences.
+    pub(crate) fn finish(self) -> anyhow::Result<u64> {
+        if let Some(table) = &self.table {
+            table.write(self.output)?;
+        }
+        if self.form == Form::Json {
+            let end: &[u8] = if self.n_told == 0 { b"[]\n" } else { b"\n]\n" };
+            self.output.write_all(end)?;
+        }
+        self.output.flush()?;
+        Ok(self.n_told)
+    }
+
+    fn line(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        self.n_told += 1;
+        self.output.write_all(line)?;
+        Ok(self.output.write_all(if self.form == Form::Null { b"\0" } else { b"\n" })?)
+    }
+
+    fn element(&mut self, element: &Value) -> anyhow::Result<()> {
+        let before = if self.n_told == 0 { "[\n" } else { ",\n" };
+        self.n_told += 1;
+        Ok(write!(self.output, "{before}{}", cli::report::clean_json(&element.to_string()))?)
+    }
+}
+
+fn letter(is_before: bool, is_after: bool) -> &'static str {
+    match (is_before, is_after) {
+        (false, _) => "A",
+        (true, true) => "C",
+        (true, false) => "D",
+    }
+}
+
+/// A number of bytes with its sign.
+fn growth(bytes: i128) -> String {
+    let size = cli::human_size(u64::try_from(bytes.unsigned_abs()).unwrap_or(u64::MAX));
+    match bytes {
+        0 => size,
+        ..0 => format!("-{size}"),
+        1.. => format!("+{size}"),
+    }
+}
+
+fn size(inode: &Inode) -> Option<u64> {
+    match inode.kind {
+        EntryKind::File { size, .. } => Some(size),
+        _ => None,
+    }
+}
+
+fn bytes(path: &EntryPath) -> &[u8] {
+    if path.is_root() { b"." } else { path.as_bytes() }
+}
+
+/// A path, and its bytes beside it where it isn't text.
+fn put_path(fields: &mut Map<String, Value>, key: &str, path: &EntryPath) {
+    fields.insert(key.to_owned(), String::from_utf8_lossy(bytes(path)).into());
+    if std::str::from_utf8(bytes(path)).is_err() {
+        fields.insert(format!("{key}Bytes"), bytes(path).into());
+    }
+}

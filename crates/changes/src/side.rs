@@ -1,0 +1,287 @@
+//! One of the two that are compared: an image, a directory or a layer, and the tree that it is.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::path::Path;
+
+use anyhow::Context as _;
+use cli::{Failure, Io, Progress, Task};
+use layer_format::archive::Choice;
+use layer_format::layer::{Change, Entry, EntryKind, Reader, Timestamp};
+use layer_format::listing::Tree;
+use layer_format::{Decoder, Error};
+use rootfs::{Attributes, Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
+use store::{Location, Opened, Store};
+
+use crate::Args;
+
+/// The size of the pieces that layers are read in.
+pub(crate) const BUFFER: usize = 128 << 10;
+
+/// One of the two.
+pub(crate) enum Side {
+    Image(Box<Opened>),
+    Directory(Box<Scan>),
+    /// A tar, compressed or not, that begins somewhere in a file.
+    Layer(File, u64),
+}
+
+/// Both.
+pub(crate) struct Sides {
+    pub(crate) before: Side,
+    pub(crate) after: Side,
+}
+
+/// What both hold.
+pub(crate) struct Trees {
+    pub(crate) before: Tree,
+    pub(crate) after: Tree,
+}
+
+/// Opens A, which is 0, or B.
+pub(crate) fn open(
+    args: &Args,
+    number: usize,
+    store: Option<&Store>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Side> {
+    let text = if number == 0 { &args.before } else { &args.after };
+    // What is given once is for both.
+    let choice = Choice {
+        name: args.image.get(number).or(args.image.last()).cloned(),
+        platform: args.platform.get(number).or(args.platform.last()).cloned(),
+    };
+    match Location::from(text.as_str()) {
+        Location::Input => image_on_input(choice, store, io),
+        Location::Layer(path) => layer(&path, store, io).with_context(|| shown(&path)),
+        Location::Dir(path) => directory(&path),
+        Location::Path(path) if is_plain_directory(&path)? => directory(&path),
+        location => {
+            Ok(Side::Image(Box::new(Opened::open(&location, choice, store).map_err(explain)?)))
+        }
+    }
+}
+
+impl Sides {
+    /// Whether both are images of the same layers, so that no file can be different.
+    pub(crate) fn are_same_layers(&self) -> bool {
+        let (Side::Image(before), Side::Image(after)) = (&self.before, &self.after) else {
+            return false;
+        };
+        let diff_ids = |side: &Opened| {
+            side.image().layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>()
+        };
+        diff_ids(before) == diff_ids(after)
+    }
+
+    /// Reads what both hold. A directory is taken for what the other says wherever nothing tells that it isn't: its file
+    /// system, or the user who unpacked it, may not be able to hold all of an image.
+    pub(crate) fn trees(
+        &mut self,
+        store: Option<&Store>,
+        progress: &Progress,
+    ) -> anyhow::Result<Trees> {
+        let Self { before, after } = self;
+        if let Side::Directory(scan) = before {
+            let after = after.tree(None, store, progress)?;
+            let is_image = !matches!(self.after, Side::Directory(_));
+            let before = directory_tree(scan, is_image.then_some(&after))?;
+            return Ok(Trees { before, after });
+        }
+        let before = before.tree(None, store, progress)?;
+        let after = after.tree(Some(&before), store, progress)?;
+        Ok(Trees { before, after })
+    }
+
+    /// Reads archives to their ends and checks that they are whole.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        for side in [self.before, self.after] {
+            if let Side::Image(opened) = side {
+                opened.finish()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Side {
+    fn tree(
+        &mut self,
+        base: Option<&Tree>,
+        store: Option<&Store>,
+        progress: &Progress,
+    ) -> anyhow::Result<Tree> {
+        match self {
+            Self::Image(opened) => image_tree(opened, store, progress),
+            Self::Directory(scan) => directory_tree(scan, base),
+            Self::Layer(file, start) => layer_tree(file, *start),
+        }
+    }
+}
+
+fn image_tree(
+    opened: &mut Opened,
+    store: Option<&Store>,
+    progress: &Progress,
+) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new();
+    let layers = opened.image().layers.clone();
+    for (position, layer) in layers.iter().enumerate() {
+        if opened.add_listed(&mut tree, position)? {
+            continue;
+        }
+        let name = || format!("layer {} of {}", position + 1, layers.len());
+        let id = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short();
+        let task = progress.task(id, layer.blob.as_ref().map(|blob| blob.size));
+        task.state("Listing");
+        let stored = Passing { content: opened.stored(position).with_context(name)?, task: &task };
+        store::add_layer(&mut tree, layer, stored, store).with_context(name)?;
+        task.done("Listed");
+    }
+    opened.rewind()?;
+    Ok(tree)
+}
+
+fn directory_tree(scan: &Scan, base: Option<&Tree>) -> anyhow::Result<Tree> {
+    let identity = if base.is_some() { Identity::of_process() } else { Identity::Real };
+    let options = DiffOptions {
+        ignore: Attributes::default(),
+        identity,
+        default_owner: None,
+        leave_out: None,
+    };
+    let diff = Diff::new(base, scan, options)?.finish();
+    let mut tree = Tree::new();
+    tree.begin_layer();
+    for entry in diff.entries() {
+        tree.apply(&Change::Add(entry))?;
+    }
+    Ok(tree)
+}
+
+fn layer_tree(file: &File, start: u64) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new();
+    tree.begin_layer();
+    let mut layer = read_layer(file, start)?;
+    while let Some(change) = layer.read_change()? {
+        tree.apply(&Change::Add(as_entry(change)))?;
+    }
+    Ok(tree)
+}
+
+/// A layer's changes, from the beginning.
+pub(crate) fn read_layer(
+    file: &File,
+    start: u64,
+) -> Result<Reader<impl io::BufRead + use<>>, Error> {
+    let reading = |source| Error::io("reading a layer", source);
+    let mut file = file.try_clone().map_err(reading)?;
+    file.seek(SeekFrom::Start(start)).map_err(reading)?;
+    let decoder =
+        Decoder::new(BufReader::with_capacity(BUFFER, Stopping(file))).map_err(reading)?;
+    Ok(Reader::new(BufReader::with_capacity(BUFFER, decoder)))
+}
+
+/// A whiteout as the file that it is in a layer.
+fn as_entry(change: Change) -> Entry {
+    let path = match change {
+        Change::Add(entry) => return entry,
+        Change::Remove(path) => {
+            let name = [b".wh.", path.file_name().unwrap_or_default()].concat();
+            path.parent().unwrap_or_default().join(&name)
+        }
+        Change::Opaque(path) => path.join(b".wh..wh..opq"),
+    };
+    let (kind, mtime) = (EntryKind::File { size: 0, data: None }, Timestamp::default());
+    Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: vec![] }
+}
+
+fn image_on_input(choice: Choice, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<Side> {
+    let input = io.input.take_binary()?;
+    let file = input.as_regular_file().map(File::try_clone).transpose();
+    let file = file.context("opening standard input")?;
+    let opened = Opened::from_input(input, file, choice, store).map_err(explain);
+    Ok(Side::Image(Box::new(opened.context("standard input")?)))
+}
+
+/// What can't be read twice is copied to a file.
+fn layer(path: &Path, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<Side> {
+    if path.as_os_str() != "-" {
+        let file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::new(cli::Code::NotFound, "no such file").into(),
+            _ => anyhow::Error::from(error),
+        })?;
+        return if file.metadata()?.is_file() {
+            Ok(Side::Layer(file, 0))
+        } else {
+            kept(Stopping(file), store)
+        };
+    }
+    let input = io.input.take_binary()?;
+    match input.as_regular_file().map(File::try_clone).transpose()? {
+        Some(mut file) => {
+            let start = file.stream_position()?;
+            Ok(Side::Layer(file, start))
+        }
+        None => kept(input, store),
+    }
+}
+
+fn kept(mut content: impl Read, store: Option<&Store>) -> anyhow::Result<Side> {
+    let mut file = store::spool(store)().context("making a temporary file")?;
+    io::copy(&mut content, &mut file)?;
+    Ok(Side::Layer(file, 0))
+}
+
+fn directory(path: &Path) -> anyhow::Result<Side> {
+    let root = Root::open(path)?;
+    let options =
+        ScanOptions { leave_out: None, mounts: Mounts::Enter, stop: &cli::interrupt::requested };
+    let scanned = Scan::read(&root, &options);
+    cli::interrupt::check()?;
+    Ok(Side::Directory(Box::new(scanned.with_context(|| shown(path))?)))
+}
+
+/// Whether it is a root file system, and no OCI layout.
+fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
+    Ok(path.is_dir() && Store::open_existing(path)?.is_none())
+}
+
+/// Says what to do about an image that isn't there, or is one of several.
+fn explain(error: store::Error) -> anyhow::Error {
+    let hint = match &error {
+        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
+        store::Error::Layer(Error::Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
+        _ => return error.into(),
+    };
+    Failure::from_cause(error).hint(hint).into()
+}
+
+fn shown(path: &Path) -> String {
+    cli::report::clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
+/// Stored bytes on their way: counted, and ended by signals.
+pub(crate) struct Passing<'a, R> {
+    pub(crate) content: R,
+    pub(crate) task: &'a Task,
+}
+
+impl<R: Read> Read for Passing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        cli::interrupt::check().map_err(io::Error::other)?;
+        let n = self.content.read(buffer)?;
+        self.task.advance(n as u64);
+        Ok(n)
+    }
+}
+
+/// A reader that a signal ends.
+struct Stopping<R>(R);
+
+impl<R: Read> Read for Stopping<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        cli::interrupt::check().map_err(io::Error::other)?;
+        self.0.read(buffer)
+    }
+}
