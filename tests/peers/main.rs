@@ -21,5 +21,6 @@ mod offline;
 mod peculiar;
 mod published;
 mod reference;
+mod snapshot;
 mod store;
 mod trees;
