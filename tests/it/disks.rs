@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kit::image::random::Random;
-use kit::pipeline::sh;
+use kit::pipeline::{Script, sh};
 use kit::{Codec, Image, Layer, Named, Producer, Registry, Sandbox, check, tree};
 
 use crate::fixtures::{assert_one_line, lacks_root, names};
@@ -117,6 +117,22 @@ fn as_root_a_full_disk_is_one_line_and_the_store_as_it_was() {
     }
     check::layout(sandbox.store()).unwrap();
     assert!(names(sandbox.store().join("strata/temp")).is_empty());
+}
+
+#[test]
+fn as_root_nothing_is_kept_twice_nor_anywhere_else() {
+    if lacks_root() {
+        return;
+    }
+    let (sandbox, _disk) = place();
+    let layer = Layer::new().file("noise", Random::new(1).bytes(3 << 20)).tar();
+    let image = small().codec(Codec::None).layer(layer);
+    for producer in Producer::ALL {
+        sandbox.write("a.tar", producer.write(&[Named::new(LARGE, &image)]));
+        let script = "rm -r $STRATA_STORE/*; cat a.tar | load && images verify";
+        let script = Script::new(&sandbox, script);
+        script.with(|program| program.env("TMPDIR", "/nowhere")).run().success();
+    }
 }
 
 #[test]
