@@ -1,7 +1,5 @@
 //! Who runs against whom. In every round each one runs once, ours first, and is compared with ours of that round.
 
-use std::time::Instant;
-
 use kit::peers::docker::Docker;
 
 use super::ground::Ground;
@@ -10,7 +8,18 @@ use super::stages::Job;
 use crate::run::say;
 
 /// The contests, as on the command line.
-pub(super) const NAMES: [&str; 5] = ["pull-unpack", "store-unpack", "unpack", "known", "pull"];
+pub(super) const NAMES: [&str; 10] = [
+    "pull-unpack",
+    "store-unpack",
+    "unpack",
+    "known",
+    "pull",
+    "save-pipe",
+    "save-file",
+    "load",
+    "load-known",
+    "verify",
+];
 
 /// Verifies nothing: bytes that are wrong become files that are wrong.
 const NOTHING: &str = "nothing";
@@ -19,8 +28,10 @@ const NOTHING: &str = "nothing";
 #[derive(Debug)]
 pub(super) struct Contest {
     pub(super) name: &'static str,
-    job: Job,
-    runners: Vec<Runner>,
+    pub(super) job: Job,
+    /// Lines that run before, for the others.
+    pub(super) setup: Vec<String>,
+    pub(super) runners: Vec<Runner>,
 }
 
 /// One way of doing the job.
@@ -36,8 +47,8 @@ pub(super) struct Runner {
 #[derive(Clone, Debug)]
 enum Way {
     Line(String),
-    /// `docker pull`, by a daemon of its own.
-    Docker,
+    /// `docker pull`, `save` or `load`, by a daemon of its own.
+    Docker(&'static str),
 }
 
 /// Whether a run counts.
@@ -65,8 +76,12 @@ pub(super) struct Entry {
 }
 
 impl Runner {
-    fn line(title: &str, verifies: &'static str, line: impl Into<String>) -> Self {
+    pub(super) fn line(title: &str, verifies: &'static str, line: impl Into<String>) -> Self {
         Self { title: title.to_owned(), verifies, way: Way::Line(line.into()) }
+    }
+
+    pub(super) fn docker(title: &str, verifies: &'static str, verb: &'static str) -> Self {
+        Self { title: title.to_owned(), verifies, way: Way::Docker(verb) }
     }
 
     fn ours(line: &'static str, verifies: &'static str) -> Self {
@@ -109,8 +124,7 @@ impl Contest {
         );
         let layout = Runner::line("`umoci raw unpack` of a layout", MANIFEST, UMOCI);
         let skopeo = Runner::line("`skopeo copy` to a layout", "manifest, blobs", SKOPEO);
-        let docker =
-            Runner { title: "`docker pull`".to_owned(), verifies: MANIFEST, way: Way::Docker };
+        let docker = Runner::docker("`docker pull`", MANIFEST, "pull");
         let (two, podman) = (two(), Runner::line("`podman pull`", MANIFEST, PODMAN));
         let (tar, piped) = (tar(codec), piped(codec));
         let pull_unpack = ours("pull -q --no-store $R | unpack -q d", ALL);
@@ -125,13 +139,21 @@ impl Contest {
             (Job::Pull, vec![pull, skopeo]),
         ];
         let named = NAMES.into_iter().zip(all);
-        named.map(|(name, (job, runners))| Self { name, job, runners }).collect()
+        let contest = |(name, (job, runners))| Self { name, job, setup: vec![], runners };
+        named.map(contest).chain(super::offline::contests()).collect()
     }
 
     /// Runs all rounds. Another one that can't do it is left out, and why is told.
     pub(super) fn run(self, ground: &Ground, n_rounds: u16) -> anyhow::Result<Outcome> {
-        let docker = self.runners.iter().any(|runner| matches!(runner.way, Way::Docker));
+        let docker = self.runners.iter().any(|runner| matches!(runner.way, Way::Docker(_)));
         let docker = docker.then(Docker::start).flatten();
+        for line in &self.setup {
+            // Whoever needed it says so in its row.
+            ground.line(line).map_err(|error| say(&format!("{error:#}"))).ok();
+        }
+        if let Some(docker) = docker.as_ref().filter(|_| self.name == "save-file") {
+            docker.command(&["load", "-q", "-i"]).arg(ground.archive()).run().success();
+        }
         let mut entries: Vec<Entry> = self
             .runners
             .into_iter()
@@ -170,17 +192,8 @@ impl Runner {
     fn run(&self, ground: &Ground, docker: Option<&Docker>) -> anyhow::Result<Cost> {
         match (&self.way, docker) {
             (Way::Line(line), _) => ground.line(line),
-            (Way::Docker, None) => anyhow::bail!("no dockerd"),
-            (Way::Docker, Some(docker)) => {
-                let name = ground.reference();
-                let start = Instant::now();
-                let output = docker.command(&["pull", "-q", &name]).run();
-                let wall = start.elapsed().as_secs_f64();
-                anyhow::ensure!(output.code() == 0, "docker pull: {}", output.stderr.trim());
-                docker.command(&["rmi", "-f", &name]).run().success();
-                // The daemon does the work, and what it takes isn't counted with the line.
-                Ok(Cost { wall, cpu: None, peaks: Vec::new() })
-            }
+            (Way::Docker(_), None) => anyhow::bail!("no dockerd"),
+            (Way::Docker(verb), Some(docker)) => ground.docker(verb, docker),
         }
     }
 }

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use kit::Sandbox;
+use kit::peers::docker::Docker;
 use kit::peers::docker_registry::{DockerRegistry, Setup};
 use kit::peers::prepare;
 
@@ -72,6 +74,32 @@ impl Ground {
         self.sandbox.path(name)
     }
 
+    /// The image as an archive.
+    pub(super) fn archive(&self) -> PathBuf {
+        self.sandbox.path("image.tar")
+    }
+
+    /// Has a docker of its own do its part, and removes what came of it.
+    pub(super) fn docker(&self, verb: &str, docker: &Docker) -> anyhow::Result<Cost> {
+        let (name, archive, out) = (self.reference(), self.archive(), self.place("docker.tar"));
+        let program = match verb {
+            "save" => docker.command(&["save", &name, "-o"]).arg(&out),
+            "load" => docker.command(&["load", "-q", "-i"]).arg(archive),
+            _ => docker.command(&["pull", "-q", &name]),
+        };
+        let start = Instant::now();
+        let output = program.run();
+        let wall = start.elapsed().as_secs_f64();
+        ensure!(output.code() == 0, "docker {verb}: {}", output.stderr.trim());
+        if verb == "save" {
+            fs::remove_file(out).context("removing what docker saved")?;
+        } else {
+            docker.command(&["rmi", "-f", &name]).run().success();
+        }
+        // The daemon does the work, and what it takes isn't counted with the line.
+        Ok(Cost { wall, cpu: None, peaks: Vec::new() })
+    }
+
     fn shell(&self, dir: &Path) -> Command {
         let mut path = OsString::from(&self.programs);
         path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -81,8 +109,8 @@ impl Ground {
         command.env("HOME", self.sandbox.root().join("home")).env("TMPDIR", dir);
         command.env("STRATA_STORE", dir.join("store"));
         command.env("R", self.reference()).env("N", NAME).env("L", &self.layout);
-        command.env("A", self.sandbox.path("image.tar")).env("LAYERS", &self.layers);
-        command.env("KNOWN", self.sandbox.path("known"));
+        command.env("A", self.archive()).env("LAYERS", &self.layers);
+        command.env("KNOWN", self.place("known")).env("KEPT", self.place("kept"));
         command
     }
 }

@@ -22,8 +22,8 @@ pub(super) struct Cost {
 
 /// Our programs, watched.
 const FUNCTIONS: &str = "set -o pipefail
-pull() { /usr/bin/time -o \"$NOTES.peak\" -a -f 'pull %M' pull \"$@\"; }
-unpack() { /usr/bin/time -o \"$NOTES.peak\" -a -f 'unpack %M' unpack \"$@\"; }
+watch() { /usr/bin/time -o \"$NOTES.peak\" -a -f \"$1 %M\" \"$@\"; }
+for p in pull unpack save load images; do eval \"$p() { watch $p \\\"\\$@\\\"; }\"; done
 TIMEFORMAT='%3R %3U %3S'";
 
 /// Runs a line in the given shell. `notes` is a path for what is found out.

@@ -6,6 +6,7 @@
 //! measure.rs   one run: wall and CPU time of all its processes, peak memory of ours
 //! stages.rs    what the stages cost by themselves, and the floor that follows
 //! contest.rs   who runs against whom, in turns
+//! offline.rs   the same for save, load and images
 //! report.rs    Markdown
 //! ```
 //!
@@ -18,6 +19,7 @@ mod contest;
 mod ground;
 mod image;
 mod measure;
+mod offline;
 mod report;
 mod stages;
 
@@ -29,6 +31,9 @@ use crate::workspace::Workspace;
 use contest::Contest;
 use ground::Ground;
 use image::Kind;
+
+/// Which of our programs run.
+const PROGRAMS: [&str; 5] = ["pull", "unpack", "save", "load", "images"];
 
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]
@@ -53,7 +58,9 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
         !args.write || args.name.is_none(),
         "--write takes the place of a whole table: leave NAME out"
     );
-    run(&["cargo", "build", "--release", "--package", "pull", "--package", "unpack", "--bins"])?;
+    let programs = PROGRAMS.iter().flat_map(|name| ["--package", name]);
+    let build = ["cargo", "build", "--release", "--bins"].into_iter().chain(programs);
+    run(&build.collect::<Vec<_>>())?;
     let stages = stages::build()?;
     let target = Workspace::read()?.target;
     let prepared = image::prepare(args.image, &target.join("bench")).context("making the image")?;

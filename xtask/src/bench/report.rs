@@ -109,8 +109,7 @@ fn floor(
     outcome: &Outcome,
     ours: &Entry,
 ) -> anyhow::Result<()> {
-    let Ok(costs) = &ours.costs else { return Ok(()) };
-    let floor = stages.floor(outcome.job);
+    let (Ok(costs), Some(floor)) = (&ours.costs, stages.floor(outcome.job)) else { return Ok(()) };
     let wall = median(costs.iter().map(|cost| cost.wall)) / floor.wall;
     let cpu = number(cpu(costs).map(|cpu| cpu / floor.cpu));
     let (floor_wall, floor_cpu) = (floor.wall, floor.cpu);

@@ -42,6 +42,12 @@ pub(super) enum Job {
     UnpackKnown,
     /// Blobs from the registry, hashed once.
     Pull,
+    /// Blobs from the store or an archive, everything verified.
+    Load,
+    /// The same, where what they decompress to is known.
+    LoadKnown,
+    /// Bytes that nobody looks at.
+    Copy,
 }
 
 /// The least that a job can take.
@@ -54,11 +60,14 @@ pub(super) struct Floor {
 }
 
 impl Stages {
-    /// The floor of a job.
-    pub(super) fn floor(&self, job: Job) -> Floor {
+    /// The floor of a job; none if no stage is needed.
+    pub(super) fn floor(&self, job: Job) -> Option<Floor> {
         let unpack = [self.hash_blobs, self.decompress, self.create];
         let stages = match job {
+            Job::Copy => return None,
             Job::Pull => vec![self.arrive, self.hash_blobs],
+            Job::Load => vec![self.hash_blobs, self.decompress, self.hash_plain],
+            Job::LoadKnown => vec![self.hash_blobs],
             Job::UnpackKnown => unpack.to_vec(),
             Job::Unpack => [&unpack[..], &[self.hash_plain]].concat(),
             Job::PullUnpack => {
@@ -69,7 +78,7 @@ impl Stages {
         let slowest = stages.iter().copied().fold(0.0, f64::max);
         #[expect(clippy::cast_precision_loss, reason = "a number of cores is small")]
         let shared = cpu / self.n_cores as f64;
-        Floor { wall: slowest.max(shared), cpu }
+        Some(Floor { wall: slowest.max(shared), cpu })
     }
 }
 
@@ -138,7 +147,7 @@ mod tests {
             n_cores: 2,
         };
         let check = |job, wall: f64, cpu: f64| {
-            let floor = stages.floor(job);
+            let floor = stages.floor(job).unwrap();
             assert!(
                 (floor.wall - wall).abs() < 1e-9 && (floor.cpu - cpu).abs() < 1e-9,
                 "{floor:?}"
@@ -148,5 +157,8 @@ mod tests {
         check(Job::PullUnpack, 1.55, 3.1);
         check(Job::UnpackKnown, 1.5, 2.2);
         check(Job::Pull, 0.2, 0.3);
+        check(Job::Load, 1.5, 2.3);
+        check(Job::LoadKnown, 0.2, 0.2);
+        assert!(stages.floor(Job::Copy).is_none());
     }
 }
