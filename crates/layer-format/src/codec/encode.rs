@@ -133,14 +133,26 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Bytes that compress somewhat, no two megabytes of them alike.
+    /// Bytes that compress as files do: pieces of any length that were there before, and others between.
     fn content(size: usize) -> Vec<u8> {
-        let mut state = 1_u32;
-        let words = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            [b"layer", b"image", b"union"][(state >> 30) as usize % 3].iter().copied()
-        });
-        words.flatten().zip(0..size).map(|(byte, at)| byte ^ (at / 1000).to_le_bytes()[0]).collect()
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let mut content: Vec<u8> = b"layer".to_vec();
+        while content.len() < size {
+            let most = 1 << random(9);
+            let length = 3 + random(most);
+            let from = content.len().saturating_sub(1 + random(70_000));
+            content.extend_from_within(from..content.len().min(from + length));
+            content
+                .extend((0..random(12)).map(|_| random(16).to_le_bytes()[0]).collect::<Vec<_>>());
+        }
+        content.truncate(size);
+        content
     }
 
     #[test]

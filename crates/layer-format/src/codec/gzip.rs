@@ -166,12 +166,11 @@ impl Drop for Workers {
 }
 
 fn work(queue: &Mutex<Receiver<Job>>, level: Compression) {
-    let mut deflate = Compress::new(level, false);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { input: Input { mut buffers, n_before }, flush, done }) = job else { return };
         let (before, plain) = buffers.plain.split_at(n_before);
-        let result = pack(&mut deflate, before, plain, flush, &mut buffers.packed);
+        let result = pack(level, before, plain, flush, &mut buffers.packed);
         let mut crc = Crc::new();
         crc.update(plain);
         // Nobody waits for it when the encoder was dropped.
@@ -179,15 +178,16 @@ fn work(queue: &Mutex<Receiver<Job>>, level: Compression) {
     }
 }
 
-/// Compresses a block.
+/// Compresses a block. Each takes a state of its own: one that is used again, reset, remembers enough of the block before to
+/// make other bytes of this one.
 fn pack(
-    deflate: &mut Compress,
+    level: Compression,
     before: &[u8],
     plain: &[u8],
     flush: FlushCompress,
     packed: &mut Vec<u8>,
 ) -> io::Result<()> {
-    deflate.reset();
+    let mut deflate = Compress::new(level, false);
     if !before.is_empty() {
         deflate.set_dictionary(before)?;
     }
