@@ -65,6 +65,30 @@ pub enum Error {
         /// What a layer would take it for.
         reason: &'static str,
     },
+    /// The kernel doesn't mount the union.
+    #[error("mounting{}", said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
+    Mount {
+        /// The kernel's own words, escaped.
+        said: Option<String>,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel doesn't take a union away.
+    #[error("unmounting")]
+    Unmount {
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// More layers than the kernel puts on top of each other.
+    #[error("{n_layers} layers, and the kernel takes {most} at most")]
+    TooManyLayers {
+        /// How many there are.
+        n_layers: usize,
+        /// How many there could be.
+        most: usize,
+    },
     /// An entry that no file system could hold.
     #[error("entry {path}: {reason}")]
     Impossible {
@@ -90,6 +114,10 @@ impl Error {
         Self::Open { path: escape(path.as_os_str().as_encoded_bytes()), source: source.into() }
     }
 
+    pub(crate) fn mount(source: Errno, said: Option<String>) -> Self {
+        Self::Mount { said, source: source.into() }
+    }
+
     pub(crate) fn impossible(path: &EntryPath, reason: &'static str) -> Self {
         Self::Impossible { path: path.clone(), reason }
     }
@@ -105,7 +133,10 @@ impl Troubled for Error {
             | Self::Io { .. }
             | Self::Writing { .. }
             | Self::Changed { .. }
-            | Self::Unfit { .. } => Trouble::Failed,
+            | Self::Unfit { .. }
+            | Self::Mount { .. }
+            | Self::Unmount { .. }
+            | Self::TooManyLayers { .. } => Trouble::Failed,
             Self::Content { source, .. } => source
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<layer_format::Error>())

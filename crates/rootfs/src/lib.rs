@@ -19,6 +19,8 @@
 //! that the umask holds back, attributes of links and special files, and, for a plain user, locked directories and (before
 //! Linux 6.10) hard links.
 //!
+//! [`overlay`] has the other form of layers on a disk: a directory for each, mounted as one.
+//!
 //! # Order of operations
 //!
 //! Each layer, bottom first: [`Applier::begin_layer`], [`Applier::apply`] for each change, [`Applier::end_layer`]; then
@@ -31,6 +33,7 @@ mod content;
 mod diff;
 mod error;
 mod metadata;
+pub mod overlay;
 mod remove;
 mod root;
 mod scan;

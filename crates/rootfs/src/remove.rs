@@ -1,7 +1,8 @@
 //! Removal of a tree: by descriptors, one component at a time, never through a link and never onto another mount.
 //!
 //! Depth costs no descriptors and no long paths: what lies deeper than [`MAX_OPEN`] directories is moved up to the top
-//! of what is being removed, and its turn comes there. Width costs no memory: directories are read piece by piece.
+//! of what is being removed, and its turn comes there. Width costs no memory: directories are read piece by piece. Only in
+//! an overlay, which moves no directory of a lower layer, all directories on the way stay open.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -173,11 +174,16 @@ fn empty(top: Dir) -> Result<(), Failure> {
             Some((directory, name)) if frames.len() < MAX_OPEN => {
                 frames.push(Frame::new(Dir::new(directory).doing(OPERATION)?, name));
             }
-            Some((directory, name)) => {
-                drop(directory);
-                set_aside(&frames, &name, &mut n_aside)?;
-                frames[0].progress = true;
-            }
+            Some((directory, name)) => match set_aside(&frames, &name, &mut n_aside) {
+                // An overlay doesn't move what its lower layers have: there, depth does cost descriptors.
+                Err(failure) if failure.errno() == Errno::XDEV => {
+                    frames.push(Frame::new(Dir::new(directory).doing(OPERATION)?, name));
+                }
+                aside => {
+                    aside?;
+                    frames[0].progress = true;
+                }
+            },
             None if frames.len() == 1 && !frames[0].progress => return Ok(()),
             None if frames.len() == 1 => frames[0].rewind(),
             None => leave(&mut frames)?,

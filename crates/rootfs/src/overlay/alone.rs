@@ -1,0 +1,159 @@
+//! Layers that mean the same over any other layers.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use layer_format::layer::{Change, Entry, EntryKind};
+
+use super::is_mark;
+
+/// Watches a layer go by and says how long it stands alone: every parent directory is in the layer, before what is in
+/// it, and no path comes twice; no hard link leaves the layer; it removes nothing; and nothing in it looks like a mark
+/// of the kernel's.
+///
+/// Paths are kept as keyed hashes, so nobody can choose two that collide.
+#[derive(Debug, Default)]
+pub struct StandsAlone {
+    seeds: [RandomState; 2],
+    seen: HashMap<(u64, u64), Kind>,
+    root: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    Other,
+}
+
+impl StandsAlone {
+    /// Begins a layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the layer's next change. After the first `false` there is no more to ask.
+    pub fn admits(&mut self, change: &Change) -> bool {
+        let Change::Add(entry) = change else { return false };
+        if looks_like_a_mark(entry) {
+            return false;
+        }
+        let path = entry.path.as_bytes();
+        if path.is_empty() {
+            return !std::mem::replace(&mut self.root, true);
+        }
+        let parent = path.iter().rposition(|&byte| byte == b'/').map(|slash| &path[..slash]);
+        if parent.is_some_and(|parent| self.kind_of(parent) != Some(Kind::Directory)) {
+            return false;
+        }
+        let kind = match &entry.kind {
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::Hardlink { target }
+                if self.kind_of(target.as_bytes()) != Some(Kind::Other) =>
+            {
+                return false;
+            }
+            _ => Kind::Other,
+        };
+        let key = self.key(path);
+        self.seen.insert(key, kind).is_none()
+    }
+
+    fn kind_of(&self, path: &[u8]) -> Option<Kind> {
+        self.seen.get(&self.key(path)).copied()
+    }
+
+    fn key(&self, path: &[u8]) -> (u64, u64) {
+        (self.seeds[0].hash_one(path), self.seeds[1].hash_one(path))
+    }
+}
+
+fn looks_like_a_mark(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::CharDevice { major: 0, minor: 0 })
+        || entry.xattrs.iter().any(|(name, _)| is_mark(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use layer_format::layer::{EntryPath, Timestamp};
+
+    use super::*;
+
+    fn path(text: &str) -> EntryPath {
+        EntryPath::parse(text.as_bytes()).unwrap()
+    }
+
+    fn add(text: &str, kind: EntryKind) -> Change {
+        let (mode, uid, gid, mtime, xattrs) = (0o755, 0, 0, Timestamp::default(), vec![]);
+        Change::Add(Entry { path: path(text), kind, mode, uid, gid, mtime, xattrs })
+    }
+
+    fn dir(text: &str) -> Change {
+        add(text, EntryKind::Directory)
+    }
+
+    fn file(text: &str) -> Change {
+        add(text, EntryKind::File { size: 0, data: None })
+    }
+
+    fn link(text: &str, target: &str) -> Change {
+        add(text, EntryKind::Hardlink { target: path(target) })
+    }
+
+    fn symlink(text: &str) -> Change {
+        add(text, EntryKind::Symlink { target: b"a".to_vec() })
+    }
+
+    fn with_xattr(name: &str) -> Change {
+        let Change::Add(entry) = file("a") else { unreachable!() };
+        Change::Add(Entry { xattrs: vec![(name.into(), vec![])], ..entry })
+    }
+
+    /// All changes but the last stand alone.
+    #[track_caller]
+    fn check(changes: &[Change], last_stands_alone: bool) {
+        let mut alone = StandsAlone::new();
+        let (last, before) = changes.split_last().unwrap();
+        assert!(before.iter().all(|change| alone.admits(change)));
+        assert_eq!(alone.admits(last), last_stands_alone);
+    }
+
+    #[test]
+    fn a_layer_with_its_parents_and_links_stands_alone() {
+        check(&[dir(""), file("x"), dir("a"), file("a/b"), link("c", "a/b"), link("d", "c")], true);
+        check(&[with_xattr("user.overlaid")], true);
+        check(&[symlink("a"), link("b", "a")], true);
+    }
+
+    #[test]
+    fn a_parent_must_be_in_the_layer_first_and_be_a_directory() {
+        check(&[file("a/b")], false);
+        check(&[dir("a"), dir("b"), file("a/b/c")], false);
+        check(&[symlink("a"), file("a/b")], false);
+        check(&[dir("a"), file("b"), file("b/c")], false);
+    }
+
+    #[test]
+    fn nothing_comes_twice() {
+        check(&[dir("a"), dir("a")], false);
+        check(&[file("a"), dir("a")], false);
+        check(&[dir(""), dir("")], false);
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        check(&[link("a", "b")], false);
+        check(&[dir("b"), link("a", "b")], false);
+        check(&[file("a"), link("b", "a")], true);
+    }
+
+    #[test]
+    fn what_removes_or_looks_like_a_mark_does_not() {
+        check(&[dir("a"), Change::Remove(path("a/b"))], false);
+        check(&[dir("a"), Change::Opaque(path("a"))], false);
+        check(&[add("a", EntryKind::CharDevice { major: 0, minor: 0 })], false);
+        check(&[add("a", EntryKind::CharDevice { major: 1, minor: 0 })], true);
+        check(&[add("a", EntryKind::BlockDevice { major: 0, minor: 0 })], true);
+        check(&[with_xattr("trusted.overlay.opaque")], false);
+        check(&[with_xattr("user.overlay.whiteout")], false);
+    }
+}

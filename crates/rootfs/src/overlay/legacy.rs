@@ -1,0 +1,132 @@
+//! The mount call of kernels before 6.5, which takes all layers in one line of options.
+//!
+//! It mounts on a path, and nobody is to see a mount that isn't in its place yet. So a thread does it that has a mount
+//! namespace of its own, and a working directory of its own with it, which makes the names in the line short.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, OpenTreeFlags, mount as mount_path, mount_change, open_tree,
+};
+use rustix::thread::UnshareFlags;
+
+use super::mount::{Control, Overlay, PLAIN, path_of};
+use crate::error::Error;
+
+/// The kernel takes a page, with a zero at the end.
+const MAX_OPTIONS: usize = 4095;
+
+/// What the thread is given.
+struct Plan {
+    /// Where the names in the options are relative to.
+    base: PathBuf,
+    /// A directory to mount on.
+    point: PathBuf,
+    source: String,
+    options: CString,
+    flags: MountFlags,
+}
+
+/// Mounts an overlay, nowhere.
+pub(super) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd, Error> {
+    let failed = |errno| Error::mount(errno, None);
+    let plan = plan(overlay).map_err(failed)?;
+    let plan = plan.ok_or(Error::TooManyLayers {
+        n_layers: overlay.lowers.len(),
+        most: overlay.lowers.len() - 1,
+    })?;
+    match std::thread::spawn(move || carry_out(&plan)).join() {
+        Ok(mounted) => mounted.map_err(failed),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Nothing if it doesn't fit into a page.
+fn plan(overlay: &Overlay<'_>) -> rustix::io::Result<Option<Plan>> {
+    let lowers: Vec<_> =
+        overlay.lowers.iter().map(path_of).collect::<rustix::io::Result<Vec<_>>>()?;
+    let base = common(&lowers);
+    let mut options = Vec::new();
+    if overlay.control == Control::User {
+        options.extend_from_slice(b"userxattr,");
+    }
+    for (key, value) in PLAIN {
+        options.extend_from_slice(format!("{key}={value},").as_bytes());
+    }
+    options.extend_from_slice(b"lowerdir=");
+    for (position, lower) in lowers.iter().enumerate() {
+        if position > 0 {
+            options.push(b':');
+        }
+        add_path(&mut options, lower.strip_prefix(&base).unwrap_or(lower));
+    }
+    if let Some(upper) = overlay.upper {
+        for (key, dir) in [("upperdir", upper.dir), ("workdir", upper.work)] {
+            options.extend_from_slice(format!(",{key}=").as_bytes());
+            add_path(&mut options, &path_of(dir)?);
+        }
+    }
+    if options.len() > MAX_OPTIONS {
+        return Ok(None);
+    }
+    let flags = if overlay.upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    let point = lowers.first().cloned().ok_or(Errno::INVAL)?;
+    Ok(Some(Plan { base, point, source: overlay.source.to_owned(), options, flags }))
+}
+
+/// The directory that all of them are in.
+fn common(paths: &[PathBuf]) -> PathBuf {
+    let first = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("/"));
+    let is_above_all =
+        |base: &&Path| paths.iter().all(|path| path.starts_with(base) && path != base);
+    first.ancestors().find(is_above_all).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Adds a path, with a backslash before what ends one.
+fn add_path(options: &mut Vec<u8>, path: &Path) {
+    for &byte in path.as_os_str().as_bytes() {
+        if matches!(byte, b'\\' | b':' | b',') {
+            options.push(b'\\');
+        }
+        options.push(byte);
+    }
+}
+
+fn carry_out(plan: &Plan) -> rustix::io::Result<OwnedFd> {
+    #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
+    rustix::thread::unshare(UnshareFlags::NEWNS)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    rustix::process::chdir(&plan.base)?;
+    mount_path(plan.source.as_str(), &plan.point, "overlay", plan.flags, plan.options.as_c_str())?;
+    open_tree(CWD, &plan.point, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_relative_to_what_all_have_in_common() {
+        let check = |paths: &[&str], expected: &str| {
+            let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
+            assert_eq!(common(&paths), Path::new(expected));
+        };
+        check(&["/a/b/c", "/a/b/d"], "/a/b");
+        check(&["/a/b/c", "/a/bc/d"], "/a");
+        check(&["/a", "/b"], "/");
+        check(&["/a/b", "/a/b/c"], "/a");
+    }
+
+    #[test]
+    fn what_ends_a_path_is_escaped() {
+        let mut options = vec![];
+        add_path(&mut options, Path::new(r"a:b,c\d"));
+        assert_eq!(options, br"a\:b\,c\\d");
+    }
+}
