@@ -6,11 +6,14 @@ mod names;
 mod page;
 mod verify;
 
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use cli::Io;
 use layer_format::{Reference, trouble_of};
-use store::{Store, Sweep};
+use store::{Freed, Store, Sweep};
 
 use crate::page::{Form, Page};
 
@@ -59,7 +62,7 @@ enum Action {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Remove the blobs that no image needs; safe beside running pulls and loads
+    /// Remove the blobs that no image needs and the extracted layers that nobody has mounted; safe beside running programs
     Gc {
         /// Only say what would be freed
         #[arg(long)]
@@ -105,18 +108,34 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         Some(Action::Rm { names }) => names::remove(&store, names, &mut page),
         Some(Action::Gc { dry_run }) => {
             let sweep = if *dry_run { Sweep::DryRun } else { Sweep::Remove };
-            page.freed(&store.gc(sweep)?, sweep)
+            page.freed(&gc(&store, sweep)?, sweep)
         }
         Some(Action::Verify { names }) => verify::verify(&store, names, io, form),
         Some(Action::Digests) => list::digests(&store, &mut page),
     }
 }
 
+/// Removes what nobody needs: blobs, and extracted layers that nobody has mounted.
+fn gc(store: &Store, sweep: Sweep) -> anyhow::Result<Freed> {
+    let mut freed = store.gc(sweep)?;
+    let collected = store.collect_layers(sweep)?;
+    freed.n_layers += collected.n_layers;
+    freed.bytes += collected.bytes;
+    for doomed in &collected.doomed {
+        let (Some(parent), Some(name)) = (doomed.path().parent(), doomed.path().file_name()) else {
+            continue;
+        };
+        let parent = File::open(parent).context("opening the layer cache")?;
+        rootfs::remove_tree(&parent, name.as_bytes()).context("removing an extracted layer")?;
+    }
+    Ok(freed)
+}
+
 /// An empty store is as good as none.
 fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
     let wanted = match &args.action {
         None | Some(Action::Digests) => return page.list(&[]),
-        Some(Action::Gc { .. }) => return page.freed(&store::Freed::default(), Sweep::Remove),
+        Some(Action::Gc { .. }) => return page.freed(&Freed::default(), Sweep::Remove),
         Some(Action::Tag { image, .. }) => Some(image),
         Some(Action::Rm { names } | Action::Verify { names }) => names.first(),
     };

@@ -67,22 +67,27 @@ impl Page<'_> {
 
     /// What a gc has come to.
     pub(crate) fn freed(&mut self, freed: &Freed, sweep: Sweep) -> anyhow::Result<()> {
-        let Freed { n_blobs, n_partials, bytes } = freed;
+        let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
         if self.form == Form::Json {
             let is_dry = sweep == Sweep::DryRun;
-            return self.object(
-                &json!({"bytes": bytes, "blobs": n_blobs, "partials": n_partials, "dryRun": is_dry}),
-            );
+            return self.object(&json!({
+                "bytes": bytes, "blobs": n_blobs, "partials": n_partials, "layers": n_layers, "dryRun": is_dry
+            }));
         }
         let would = if sweep == Sweep::DryRun { "would free" } else { "freed" };
         let blobs = if *n_blobs == 1 { "blob" } else { "blobs" };
-        let partials = match n_partials {
+        let also = |n: u64, what: &str| match n {
             0 => String::new(),
-            1 => ", 1 old download".to_owned(),
-            n => format!(", {n} old downloads"),
+            1 => format!(", 1 {what}"),
+            n => format!(", {n} {what}s"),
         };
+        let partials = also(*n_partials, "old download");
+        let layers = also(*n_layers, "extracted layer");
         let size = cli::human_size(*bytes);
         let end = if self.form == Form::Null { '\0' } else { '\n' };
-        Ok(write!(self.output, "{would} {bytes} bytes ({size}): {n_blobs} {blobs}{partials}{end}")?)
+        Ok(write!(
+            self.output,
+            "{would} {bytes} bytes ({size}): {n_blobs} {blobs}{partials}{layers}{end}"
+        )?)
     }
 }

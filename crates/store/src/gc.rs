@@ -33,7 +33,9 @@ pub struct Freed {
     pub n_blobs: u64,
     /// Old downloads and what killed programs left.
     pub n_partials: u64,
-    /// Bytes of both.
+    /// Extracted layers that nobody has mounted; [`Store::collect_layers`] counts those.
+    pub n_layers: u64,
+    /// Bytes of all.
     pub bytes: u64,
 }
 

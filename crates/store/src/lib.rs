@@ -10,6 +10,7 @@
 //! strata/listing/…       what a layer holds, without contents, by diff id: a cache
 //! strata/repositories/…  which repositories were seen to have a blob, by digest: a cache
 //! strata/uploads/…       where interrupted uploads go on: a cache
+//! strata/layers/…        layers extracted for union mounts: a cache
 //! strata/targets/…       which image a directory was unpacked from, by inode: a cache
 //! ```
 //!
@@ -52,6 +53,7 @@ mod find;
 mod gc;
 mod image;
 mod index;
+mod layers;
 mod layout;
 mod lease;
 mod listing;
@@ -68,6 +70,7 @@ pub use error::Error;
 pub use find::{Found, FoundBy};
 pub use gc::{Freed, Sweep};
 pub use image::{Image, STRATA_INDEX};
+pub use layers::{About, Collected, Doomed, Extracted, LayerDraft, Layers, Turn};
 pub use lease::Lease;
 pub use listing::{ListingDraft, add_layer, uncompressed};
 pub use notes::{Origin, Target};

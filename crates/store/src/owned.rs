@@ -175,11 +175,11 @@ fn options() -> fs::OpenOptions {
 }
 
 /// Random, so that programs in different containers, whose ids may be alike, don't meet.
-fn unused_name() -> String {
+pub(crate) fn unused_name() -> String {
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
-fn leads_to(path: &Path, file: &File) -> Result<bool> {
+pub(crate) fn leads_to(path: &Path, file: &File) -> Result<bool> {
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         found => found.map_err(Error::io("looking at", path))?,

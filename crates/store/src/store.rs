@@ -151,6 +151,7 @@ impl Store {
 /// The folders below `strata/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Folder {
+    Layers,
     Leases,
     Listing,
     Pairs,
@@ -162,7 +163,8 @@ pub(crate) enum Folder {
 }
 
 impl Folder {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Layers,
         Self::Leases,
         Self::Listing,
         Self::Pairs,
@@ -175,6 +177,7 @@ impl Folder {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Layers => "layers",
             Self::Leases => "leases",
             Self::Listing => "listing",
             Self::Pairs => "pairs",
