@@ -32,6 +32,7 @@ pub mod listing;
 mod platform;
 mod reference;
 pub mod relay;
+mod run;
 pub mod stream;
 mod trouble;
 
@@ -44,4 +45,5 @@ pub use image::{
 };
 pub use platform::{Platform, select};
 pub use reference::Reference;
+pub use run::Run;
 pub use trouble::{Trouble, Troubled, trouble_of};
