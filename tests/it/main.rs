@@ -27,3 +27,4 @@ mod snapshot;
 mod strangers;
 mod target;
 mod turmoil;
+mod union;

@@ -18,4 +18,5 @@ pub(crate) const COMMANDS: &[Entry] = &[
     ("inspect", inspect::Args::command),
     ("flatten", flatten::Args::command),
     ("changes", changes::Args::command),
+    ("union", union::Args::command),
 ];

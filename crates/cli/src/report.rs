@@ -107,6 +107,11 @@ pub(crate) fn usage(name: &str, error: &clap::Error) -> String {
     lines(&format!("{name}: {}", clean(&message.join(" "))), &hints)
 }
 
+/// Reports an error where nobody else will: before a run, or when its exit status is somebody else's.
+pub fn tell(name: &str, error: &anyhow::Error) {
+    write(&self::error(name, error));
+}
+
 /// Writes to standard error in one piece; nobody is left to hear of a failure to do so.
 pub(crate) fn write(text: &str) {
     drop(standard_error().and_then(|mut file| file.write_all(text.as_bytes())));

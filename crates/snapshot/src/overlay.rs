@@ -1,16 +1,13 @@
 //! Of an overlay mount only the upper directory: it holds what has changed, and nothing else.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use cli::{Failure, Io, usage};
 use layer_format::Digest;
 use layer_format::layer::{Change, Entry, EntryPath};
+use rootfs::overlay::{Mounted, mounted_on};
 use rootfs::{Attributes, Difference, Root, Upper, What};
-use store::Location;
+use store::{Location, Store};
 
 use crate::base;
 use crate::glob::Globs;
@@ -20,34 +17,28 @@ use crate::{Args, form, layer, list, options, say_sockets, scan};
 #[derive(Debug)]
 pub(crate) struct UpperDir {
     root: Root,
+    /// The root of the mount, if it is mounted.
+    mount: Option<Root>,
     /// The highest first; none where only the upper directory was named.
     lower: Vec<Root>,
-}
-
-/// What `/proc/self/mountinfo` says of an overlay.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Mount {
-    upper: Option<PathBuf>,
-    lower: Vec<PathBuf>,
 }
 
 /// The upper directory that is meant: named as such, or that of the overlay mounted at the directory.
 pub(crate) fn find(args: &Args, dir: &Root) -> anyhow::Result<Option<UpperDir>> {
     if args.upper {
-        return Ok(Some(UpperDir { root: dir.try_clone()?, lower: vec![] }));
+        return Ok(Some(UpperDir { root: dir.try_clone()?, mount: None, lower: vec![] }));
     }
     if args.checksum || !is_about_image(args)? {
         return Ok(None);
     }
     let Ok(path) = fs::canonicalize(&args.dir) else { return Ok(None) };
-    let mountinfo = fs::read("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    let Some(Mount { upper: Some(upper), lower }) = mounted(&mountinfo, &path) else {
-        return Ok(None);
-    };
+    let Some(Mounted { upper, lowers, .. }) = mounted_on(&path)? else { return Ok(None) };
+    let Some(upper) = upper.filter(|path| path.is_absolute()) else { return Ok(None) };
     match Root::open(&upper) {
         Ok(root) => {
-            let lower = lower.iter().map(|path| Root::open(path)).collect::<Result<_, _>>();
-            Ok(Some(UpperDir { root, lower: lower.unwrap_or_default() }))
+            let lower = lowers.iter().map(|path| Root::open(path)).collect::<Result<_, _>>();
+            let (mount, lower) = (Some(dir.try_clone()?), lower.unwrap_or_default());
+            Ok(Some(UpperDir { root, mount, lower }))
         }
         // Inside a container its upper directory can't be seen; comparing all with a base still can be done.
         Err(_) if args.base.is_some() => Ok(None),
@@ -96,17 +87,16 @@ fn explain(error: rootfs::Error) -> anyhow::Error {
     }
 }
 
-/// The manifest of the image below: the one that was named, or the only lower directory's own.
+/// The manifest of the image below: the one that was named, or noted of the mount or its only lower directory.
 fn manifest(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option<Digest>> {
     let store = base::open_store(args)?;
-    let place = match (args.base.as_deref(), &upper.lower[..]) {
-        (Some("scratch"), _) => return Ok(None),
-        (Some(text), _) => Location::from(text),
-        (None, [lower]) => match base::noted(lower, store.as_ref()) {
+    let place = match args.base.as_deref() {
+        Some("scratch") => return Ok(None),
+        Some(text) => Location::from(text),
+        None => match upper.noted(store.as_ref()) {
             Some(place) => place,
             None => return Ok(None),
         },
-        (None, _) => return Ok(None),
     };
     if matches!(place, Location::Dir(_) | Location::Layer(_)) {
         return Err(usage("the base of an upper directory is an image").into());
@@ -118,6 +108,15 @@ fn manifest(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Op
 }
 
 impl UpperDir {
+    /// The image that is mounted, or that was unpacked to the only lower directory, as the store remembers it.
+    fn noted(&self, store: Option<&Store>) -> Option<Location> {
+        let of_mount = self.mount.as_ref().and_then(|mount| base::noted(mount, store));
+        of_mount.or_else(|| match &self.lower[..] {
+            [lower] => base::noted(lower, store),
+            _ => None,
+        })
+    }
+
     /// Tells what was there before from what is new, as far as that is known.
     fn judge<'a>(&self, mut difference: Difference<'a>) -> Difference<'a> {
         if let Change::Add(Entry { path, .. }) = &difference.change
@@ -131,83 +130,5 @@ impl UpperDir {
     fn was_there(&self, path: &EntryPath) -> bool {
         let seen = self.lower.iter().find_map(|lower| lower.has_beneath(path));
         seen.unwrap_or(false)
-    }
-}
-
-/// The overlay that is mounted at `path`; of several on top of each other the last.
-fn mounted(mountinfo: &[u8], path: &Path) -> Option<Mount> {
-    let lines = mountinfo.split(|&byte| byte == b'\n');
-    // 36 35 98:0 /root /mount/point options optional-fields… - type source options
-    let mut overlay = lines.filter_map(|line| {
-        let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
-        let rest = words.iter().position(|&word| word == b"-")?;
-        let is_it = unescape(words.get(4)?) == path.as_os_str().as_bytes();
-        is_it.then(|| (words.get(rest + 1).copied(), words.get(rest + 3).copied()))
-    });
-    match overlay.next_back()? {
-        (Some(b"overlay"), Some(options)) => Some(parse(options)),
-        _ => None,
-    }
-}
-
-/// `rw,lowerdir=A:B,upperdir=C,workdir=D`; newer kernels write a `lowerdir+=` for each.
-fn parse(options: &[u8]) -> Mount {
-    let mut mount = Mount::default();
-    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(&unescape(bytes)));
-    for option in options.split(|&byte| byte == b',') {
-        if let Some(upper) = option.strip_prefix(b"upperdir=") {
-            mount.upper = Some(path(upper)).filter(|path| path.is_absolute());
-        } else if let Some(lower) = option.strip_prefix(b"lowerdir+=") {
-            mount.lower.push(path(lower));
-        } else if let Some(lower) = option.strip_prefix(b"lowerdir=") {
-            mount.lower.extend(lower.split(|&byte| byte == b':').map(path));
-        }
-    }
-    mount
-}
-
-/// Undoes the kernel's `\040` for a blank, and the like.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![];
-    let mut rest = text;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = after
-            .get(..3)
-            .filter(|_| first == b'\\')
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(octal.unwrap_or(first));
-        rest = if octal.is_some() { &after[3..] } else { after };
-    }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MOUNTINFO: &[u8] = b"\
-22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-40 22 0:35 / /mnt/a\\040b rw,relatime - overlay overlay rw,lowerdir=/l1:/l2,upperdir=/u\\054p,workdir=/w
-41 22 0:36 / /ro rw - overlay none ro,lowerdir+=/l1,lowerdir+=/l2
-42 22 0:37 / /mnt/tmp rw - overlay none rw,lowerdir=/l,upperdir=/u,workdir=/w
-43 42 0:38 / /mnt/tmp rw - tmpfs tmpfs rw
-";
-
-    #[track_caller]
-    fn check(path: &str, expected: Option<(Option<&str>, &[&str])>) {
-        let expected = expected.map(|(upper, lower)| Mount {
-            upper: upper.map(PathBuf::from),
-            lower: lower.iter().map(PathBuf::from).collect(),
-        });
-        assert_eq!(mounted(MOUNTINFO, Path::new(path)), expected, "{path}");
-    }
-
-    #[test]
-    fn an_overlay_is_found_by_where_it_is_mounted() {
-        check("/mnt/a b", Some((Some("/u,p"), &["/l1", "/l2"])));
-        check("/ro", Some((None, &["/l1", "/l2"])));
-        check("/mnt/tmp", None);
-        check("/", None);
-        check("/mnt", None);
     }
 }

@@ -9,7 +9,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("layer-format", &[COMMANDS, "registry", "rootfs", "store", "cli"]),
     ("store", &[COMMANDS]),
     ("registry", &["pull", "push"]),
-    ("rootfs", &["unpack", "snapshot", "union", "changes"]),
+    ("rootfs", &["unpack", "snapshot", "union", "changes", "images"]),
     ("cli", &[COMMANDS]),
 ];
 
@@ -27,7 +27,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("rcgen", TESTS_ONLY),
     ("reqwest", &["registry"]),
     ("ring", &["layer-format"]),
-    ("rustix", &["rootfs", "store", "cli", "unpack", "tests"]),
+    ("rustix", &["rootfs", "store", "cli", "union", "unpack", "tests"]),
     ("rustls", &["registry"]),
     ("rustls-native-certs", &["registry"]),
     ("serde", &["layer-format", "store", "registry", COMMANDS]),

@@ -87,7 +87,7 @@ impl Progress {
     }
 
     /// Takes the bars away and leaves the last lines.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         self.stop_pulse();
         self.board().finish();
     }

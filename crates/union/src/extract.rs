@@ -1,0 +1,157 @@
+//! One layer, from its blob to a directory of its own, verified to the last byte.
+
+use std::io::{BufReader, Read};
+
+use cli::Task;
+use layer_format::archive::Layer;
+use layer_format::layer::{Change, Reader};
+use layer_format::{Codec, Decoder, Error, Verified};
+use rootfs::overlay::{Control, Overlay, StandsAlone, Upper};
+use rootfs::{Applier, Options, Owner, Root, Skipped, SymlinkedDirs};
+use store::{About, Extracted, Layers, ListingDraft, Store};
+
+use crate::cache::{Draft, Floor, Keys, open};
+use crate::scaffold;
+
+/// The size of the pieces that layers are read in.
+const BUFFER: usize = 128 << 10;
+
+/// As unpack does, unless it is told otherwise.
+pub(crate) const OPTIONS: Options =
+    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace };
+
+/// What all layers have in common.
+#[derive(Debug)]
+pub(crate) struct Job<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) cache: &'a Layers,
+    pub(crate) control: Control,
+}
+
+/// Extracts a layer: by itself as far as it stands alone, and otherwise anew, on top of those `below`, base first.
+pub(crate) fn layer(
+    job: &Job<'_>,
+    (layer, keys): (&Layer, Keys),
+    below: &[Extracted],
+    task: &Task,
+    skipped: &mut Skipped,
+) -> anyhow::Result<Extracted> {
+    let draft = Draft::begin(job.cache)?;
+    let alone = Applier::new(draft.root()?, OPTIONS)?;
+    let applied = apply(job, layer, alone, Some(StandsAlone::new()), task)?;
+    if let Some(applied) = applied {
+        add(skipped, applied.skipped);
+        return draft.finish(applied.about(keys, true));
+    }
+    rootfs::clear(&draft.root()?)?;
+    task.position(0);
+    let applied = over(job, layer, &draft, below, task)?;
+    add(skipped, applied.skipped);
+    draft.finish(applied.about(keys, false))
+}
+
+/// What has been applied.
+struct Applied {
+    describes_root: bool,
+    bytes: u64,
+    skipped: Skipped,
+}
+
+impl Applied {
+    fn about(&self, keys: Keys, stands_alone: bool) -> About {
+        let key = if stands_alone { keys.diff } else { keys.chain };
+        About { key, stands_alone, describes_root: self.describes_root, bytes: self.bytes }
+    }
+}
+
+fn add(skipped: &mut Skipped, more: Skipped) {
+    skipped.owners += more.owners;
+    skipped.devices += more.devices;
+    skipped.xattrs += more.xattrs;
+}
+
+/// Applies a layer to a mount of those below it, which writes what it changes into the draft.
+fn over(
+    job: &Job<'_>,
+    layer: &Layer,
+    draft: &Draft,
+    below: &[Extracted],
+    task: &Task,
+) -> anyhow::Result<Applied> {
+    let work = directory(draft, "work")?;
+    let mut lowers = open(below)?;
+    lowers.reverse();
+    if lowers.is_empty() {
+        let floor = directory(draft, "floor")?;
+        scaffold::fill(&floor, Floor::Bare)?;
+        lowers.push(floor);
+    }
+    let upper = draft.root()?;
+    let upper = Some(Upper { dir: &upper, work: &work });
+    let overlay = Overlay { source: "strata", lowers: &lowers, upper, control: job.control };
+    let mount = overlay.mount()?;
+    let applied = apply(job, layer, Applier::new(mount.root()?, OPTIONS)?, None, task)?;
+    drop(mount);
+    for name in ["work", "floor"] {
+        crate::cache::remove(&draft.path().join(name))?;
+    }
+    Ok(applied.expect("it need not stand alone"))
+}
+
+fn directory(draft: &Draft, name: &str) -> anyhow::Result<Root> {
+    use anyhow::Context as _;
+    let path = draft.path().join(name);
+    std::fs::create_dir(&path).context("making a directory in the layer cache")?;
+    Ok(Root::open(&path)?)
+}
+
+/// Applies a layer; nothing comes of it if it doesn't stand `alone` where it should.
+fn apply(
+    job: &Job<'_>,
+    layer: &Layer,
+    mut applier: Applier,
+    mut alone: Option<StandsAlone>,
+    task: &Task,
+) -> anyhow::Result<Option<Applied>> {
+    let mut listing = ListingDraft::if_missing(job.store, &layer.diff_id);
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content(job, layer, task)?));
+    let mut describes_root = false;
+    applier.begin_layer();
+    while let Some(change) = reader.read_change()? {
+        cli::interrupt::check()?;
+        if alone.as_mut().is_some_and(|alone| !alone.admits(&change)) {
+            return Ok(None);
+        }
+        if let Some(listing) = &mut listing {
+            listing.add(&change);
+        }
+        describes_root |= matches!(&change, Change::Add(entry) if entry.path.is_root());
+        applier.apply(&change, &mut reader)?;
+    }
+    applier.end_layer()?;
+    if let Some(listing) = listing {
+        listing.keep(&layer.diff_id);
+    }
+    if let Some(blob) = &layer.blob {
+        // A cache; the next reader does without.
+        job.store.note_pair(&blob.digest, &layer.diff_id).ok();
+    }
+    let report = applier.finish()?;
+    Ok(Some(Applied { describes_root, bytes: report.bytes, skipped: report.skipped }))
+}
+
+/// A layer's bytes, which at their end have been checked against the digest of the blob, and against the diff id unless
+/// that follows.
+fn content<'a>(job: &Job<'_>, layer: &Layer, task: &'a Task) -> Result<Box<dyn Read + 'a>, Error> {
+    let stored = task.read(job.store.layer(layer)?);
+    let opening = |source| Error::Io { operation: "reading a layer", source };
+    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(opening)?;
+    let blob = layer.blob.as_ref().map(|blob| blob.digest);
+    let pair = blob.as_ref().and_then(|blob| job.store.verified_pair(blob));
+    // Without compression both digests are of the same bytes.
+    let is_same = decoder.codec() == Codec::None && blob == Some(layer.diff_id.0);
+    if is_same || pair == Some(layer.diff_id) {
+        return Ok(Box::new(decoder));
+    }
+    Ok(Box::new(Verified::new(decoder, "uncompressed layer", layer.diff_id.0, None)))
+}

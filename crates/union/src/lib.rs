@@ -1,0 +1,165 @@
+//! The `union` command: an image's layers, mounted as one tree.
+//!
+//! The layers are extracted once into the store's cache (`cache`, `extract`), shared by all images that have them, and put
+//! on top of each other by the kernel's overlayfs. The mount is made nowhere first, and then either attached to a directory
+//! (`mounting`) or given to a command in a mount namespace of its own (`inside`), with which it goes.
+//!
+//! A plain user may mount in a user namespace only, so for a command the program begins by starting itself over in one
+//! (`namespace`); the rest of it sees no difference.
+
+mod cache;
+mod extract;
+mod inside;
+mod kind;
+mod list;
+mod mounting;
+mod namespace;
+mod scaffold;
+mod upper;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use cli::Io;
+use layer_format::archive::{Choice, Image};
+use layer_format::{Platform, trouble_of};
+use rootfs::Skipped;
+use store::{Location, Source, Store};
+
+pub use namespace::enter;
+
+use crate::cache::{Floor, Stack};
+use crate::inside::Plan;
+use crate::upper::Upper;
+
+/// Mount an image's layers as one tree
+///
+/// The layers are extracted once into the store, where all images share them, and mounted on top of each other:
+/// read-only, or with a writable layer of your own that takes every change. With a command, the union is mounted for that
+/// command alone and is gone when it ends: as its root directory or, if a directory is named, there. Mounting for all to
+/// see takes root; for a command, any user can.
+#[derive(clap::Parser, Debug)]
+#[command(version, override_usage = "union [OPTIONS] IMAGE DIR
+       union [OPTIONS] IMAGE [DIR] -- COMMAND…
+       union --umount DIR
+       union --list",
+    after_help = cli::examples(&[
+    ("union nginx /mnt", "Look into an image, and take it away again with union --umount /mnt"),
+    ("union debian --upper changes -- apt-get install -y vim", "Run a command in it, and keep what it changes"),
+    ("union vim:1 m --upper changes -- sh -c 'snapshot m | commit -t vim:2'", "What docker commit does"),
+]))]
+pub struct Args {
+    /// Image in the store: a name, a digest, or the first digits of one
+    #[arg(required_unless_present_any = ["umount", "list"])]
+    image: Option<String>,
+    /// Directory to mount on; made if missing
+    dir: Option<PathBuf>,
+    /// Directory for the writable layer; made if missing. The kernel's working directory stands beside it
+    #[arg(long, value_name = "DIR")]
+    upper: Option<PathBuf>,
+    /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// Unmount what union has mounted on this directory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "dir", "upper", "platform", "command"])]
+    umount: Option<PathBuf>,
+    /// List what union has mounted
+    #[arg(long, conflicts_with_all = ["umount", "image", "dir", "upper", "platform", "command"])]
+    list: bool,
+    /// Command to run, with its arguments
+    #[arg(last = true)]
+    command: Vec<OsString>,
+    /// The store, where it isn't the usual one
+    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
+}
+
+impl cli::Command for Args {
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+
+    fn code(link: &cli::Link) -> Option<cli::Code> {
+        let trouble = trouble_of::<layer_format::Error>(link)
+            .or_else(|| trouble_of::<rootfs::Error>(link))
+            .or_else(|| trouble_of::<store::Error>(link));
+        trouble.map(cli::Code::from)
+    }
+
+    fn status(code: cli::Code) -> u8 {
+        if namespace::is_for_a_command() { inside::OURS } else { code.status() }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    if args.list {
+        return list::list(&mut io.output);
+    }
+    if let Some(dir) = &args.umount {
+        return mounting::unmount(dir);
+    }
+    let text = args.image.as_deref().unwrap_or_default();
+    let point = args.dir.as_deref();
+    mounting::check(point, &args.command)?;
+    let store = open(args, text)?;
+    let choice = Choice { name: None, platform: args.platform.clone() };
+    let image = Source::stored(store.clone(), text.to_owned()).image(&choice).map_err(explain)?;
+    let floor = if point.is_none() { Floor::Scaffold } else { Floor::Bare };
+    let stack = Stack::of(&store, &image, floor, io)?;
+    warn(&stack.skipped, io);
+    let upper = args.upper.as_deref().map(|upper| Upper::prepare(upper, &stack)).transpose()?;
+    let name = image_name(&image, text);
+    let mount = mounting::mount(&name, &stack, upper.as_ref())?;
+    match point {
+        Some(point) if args.command.is_empty() => {
+            mounting::attach(mount, point, &store, &image)?;
+            io.say(&format!("mounted {name} on {}", upper::shown(point)));
+            Ok(())
+        }
+        _ => {
+            let (command, upper) = (args.command.as_slice(), upper.as_ref());
+            let plan = Plan { command, image: &image, store: &store, point, upper };
+            inside::run(&plan, &stack, mount, io)
+        }
+    }
+}
+
+fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
+    if !matches!(Location::from(text), Location::Stored(_)) {
+        let message = format!("{text}: only an image in the store can be mounted");
+        return Err(cli::usage(message)
+            .hint("load < FILE brings an archive into the store")
+            .into());
+    }
+    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let missing = || store::Error::NotFound { text: text.to_owned() };
+    Store::open_existing(path)?.ok_or_else(|| explain(missing()))
+}
+
+/// Says what to do about an image that isn't there.
+fn explain(error: store::Error) -> anyhow::Error {
+    match &error {
+        store::Error::NotFound { text } => {
+            let hint = format!("pull {}", cli::report::clean(text));
+            cli::Failure::from_cause(error).hint(hint).into()
+        }
+        _ => error.into(),
+    }
+}
+
+fn image_name(image: &Image, text: &str) -> String {
+    let name = image.names.first().map_or(text, String::as_str);
+    cli::report::clean(name).into_owned()
+}
+
+fn warn(skipped: &Skipped, io: &Io<'_>) {
+    let Skipped { owners, devices, xattrs } = skipped;
+    if owners + devices + xattrs > 0 {
+        io.warn(&format!(
+            "not set on the new layers, for lack of privilege: {owners} owners, {devices} devices, {xattrs} extended attributes"
+        ));
+    }
+}

@@ -1,0 +1,122 @@
+//! The union in its place, and taken away again.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use anyhow::Context as _;
+use cli::{Code, Explain as _, Failure};
+use layer_format::archive::Image;
+use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};
+use store::{Extracted, Origin, Store, Target};
+
+use crate::cache::{self, Stack};
+use crate::upper::{Upper, is_work, shown};
+
+/// Checks, before anything is done, that there is something to mount for, and that one may.
+pub(crate) fn check(point: Option<&Path>, command: &[std::ffi::OsString]) -> anyhow::Result<()> {
+    let Some(point) = point else {
+        return match command {
+            [] => Err(cli::usage("a directory or a command is missing")
+                .hint("union IMAGE DIR, or union IMAGE -- COMMAND")
+                .into()),
+            _ => Ok(()),
+        };
+    };
+    if command.is_empty() && !rustix::process::geteuid().is_root() {
+        let message = "only root can mount for all to see";
+        return Err(Failure::new(Code::Failed, message)
+            .hint("union IMAGE DIR -- COMMAND mounts it for one command")
+            .into());
+    }
+    match fs::metadata(point) {
+        Ok(metadata) if metadata.is_dir() => refuse_second(point),
+        Ok(_) => Err(cli::usage(format!("{}: not a directory", shown(point))).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(point).with_context(|| shown(point))
+        }
+        Err(error) => Err(error).with_context(|| shown(point)),
+    }
+}
+
+/// A second union on the same directory would hide the first.
+fn refuse_second(point: &Path) -> anyhow::Result<()> {
+    let place = fs::canonicalize(point).with_context(|| shown(point))?;
+    if union_on(&place)?.is_none() {
+        return Ok(());
+    }
+    let message = format!("{}: a union is mounted there already", shown(point));
+    Err(Failure::new(Code::Failed, message).hint(format!("union --umount {}", shown(point))).into())
+}
+
+/// Mounts the layers, nowhere yet.
+pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyhow::Result<Mount> {
+    let lowers = stack.open()?;
+    let upper = upper.map(|upper| overlay::Upper { dir: &upper.dir, work: &upper.work });
+    Overlay { source, lowers: &lowers, upper, control: stack.control }.mount().map_err(explain)
+}
+
+/// Says what to do about a kernel that refuses.
+fn explain(error: rootfs::Error) -> anyhow::Error {
+    let kind = match &error {
+        rootfs::Error::Mount { source, .. } => source.raw_os_error(),
+        _ => None,
+    };
+    let is = |errno: rustix::io::Errno| kind == Some(errno.raw_os_error());
+    let hint = if is(rustix::io::Errno::NODEV) {
+        "this kernel has no overlayfs: modprobe overlay"
+    } else if is(rustix::io::Errno::PERM) {
+        "mounting takes root (CAP_SYS_ADMIN), or a user namespace on Linux 5.11 or later"
+    } else {
+        return error.into();
+    };
+    Failure::from_cause(error).hint(hint).into()
+}
+
+/// Puts the union on a directory, and notes which image it is for a snapshot of it.
+pub(crate) fn attach(
+    mount: Mount,
+    point: &Path,
+    store: &Store,
+    image: &Image,
+) -> anyhow::Result<()> {
+    mount.attach(point).map_err(explain).with_context(|| shown(point))?;
+    let Some(manifest) = &image.manifest else { return Ok(()) };
+    let origin = Origin {
+        manifest: manifest.descriptor().digest,
+        name: image.names.first().cloned(),
+        path: std::path::absolute(point).unwrap_or_else(|_| point.to_owned()),
+    };
+    if let Ok(target) = File::open(point).map_err(drop).and_then(|it| Target::of(it).map_err(drop))
+    {
+        // A help, no need: a snapshot can be told.
+        store.note_origin(&target, &origin).ok();
+    }
+    Ok(())
+}
+
+/// Takes away the union on a directory, and the kernel's working directory with it.
+pub(crate) fn unmount(point: &Path) -> anyhow::Result<()> {
+    let place = fs::canonicalize(point).with_context(|| shown(point))?;
+    let mounted = union_on(&place)?.ok_or_else(|| {
+        let message = format!("{}: no union is mounted there", shown(point));
+        Failure::new(Code::NotFound, message).hint("union --list")
+    })?;
+    overlay::unmount(&place)
+        .with_context(|| shown(point))
+        .with_hint(|| format!("a program is still in it: fuser -vm {}", shown(point)))?;
+    mounted.work.filter(|work| is_work(work)).map_or(Ok(()), |work| cache::remove(&work))
+}
+
+/// The unions among all overlays.
+pub(crate) fn unions() -> anyhow::Result<Vec<Mounted>> {
+    Ok(mounts()?.into_iter().filter(is_union).collect())
+}
+
+fn union_on(place: &Path) -> anyhow::Result<Option<Mounted>> {
+    Ok(mounted_on(place)?.filter(is_union))
+}
+
+fn is_union(mounted: &Mounted) -> bool {
+    mounted.lowers.iter().any(|lower| Extracted::is_one(lower))
+}

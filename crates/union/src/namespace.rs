@@ -1,0 +1,55 @@
+//! A user namespace, in which a plain user may mount.
+//!
+//! The process starts itself over in it, so that all that follows has one namespace and may have threads. It is root
+//! there, alone: every other id of the image belongs to nobody.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::Context as _;
+use cli::Explain as _;
+use rustix::process::{getegid, geteuid};
+use rustix::thread::UnshareFlags;
+use store::Store;
+
+use crate::inside;
+
+/// Starts the program over in a user namespace, if it needs one; then it doesn't return. Otherwise gives nothing or,
+/// after telling what is wrong, the status to exit with.
+pub fn enter() -> Option<u8> {
+    if geteuid().is_root() || !is_for_a_command() {
+        return None;
+    }
+    let error = start_over().err()?;
+    cli::report::tell("union", &error);
+    Some(inside::OURS)
+}
+
+/// Whether the union is mounted for a command.
+pub(crate) fn is_for_a_command() -> bool {
+    std::env::args_os().any(|argument| argument == "--")
+}
+
+fn start_over() -> anyhow::Result<std::convert::Infallible> {
+    // Root's usual store is another; the flag still comes first.
+    let store = Store::default_path()?;
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
+    rustix::thread::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)
+        .context("making a user namespace")
+        .hint("run as root, or allow user namespaces: sysctl user.max_user_namespaces")?;
+    let write = |name: &str, text: String| {
+        let path = format!("/proc/self/{name}");
+        fs::write(&path, text).with_context(|| format!("writing {path}"))
+    };
+    write("setgroups", "deny".to_owned())?;
+    write("uid_map", format!("0 {uid} 1"))?;
+    write("gid_map", format!("0 {gid} 1"))?;
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| OsString::from("union"));
+    let error =
+        Command::new("/proc/self/exe").arg0(name).args(arguments).env("STRATA_STORE", store).exec();
+    Err(error).context("starting over in a user namespace")
+}

@@ -1,0 +1,87 @@
+//! The writable layer: a directory of the user's, and the kernel's working directory beside it.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use cli::{Code, Explain as _, Failure};
+use rootfs::Root;
+use rootfs::overlay::{copy_attributes, mounts};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::FdFlags;
+
+use crate::cache::Stack;
+
+/// A writable layer, ready to be mounted.
+#[derive(Debug)]
+pub(crate) struct Upper {
+    pub(crate) dir: Root,
+    pub(crate) work: Root,
+    /// Held locked: two unions must not share it.
+    lock: File,
+}
+
+impl Upper {
+    /// Makes what is missing. A layer that is empty gets the attributes of the image's root, which it covers.
+    pub(crate) fn prepare(path: &Path, stack: &Stack) -> anyhow::Result<Self> {
+        let shown = || shown(path);
+        let made = make(path).with_context(shown)?;
+        let path = fs::canonicalize(path).with_context(shown)?;
+        let dir = Root::open(&path)?;
+        let is_empty = made || fs::read_dir(&path).with_context(shown)?.next().is_none();
+        let work = work(&path).context("a writable layer can't be the root directory")?;
+        make(&work).with_context(|| self::shown(&work))?;
+        let lock = File::open(&work).context("opening the working directory")?;
+        let is_mounted = mounts()?.iter().any(|it| it.upper.as_deref() == Some(path.as_path()));
+        if is_mounted || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let message = format!("{}: another union writes to it", shown());
+            return Err(Failure::new(Code::Failed, message).into());
+        }
+        if is_empty && let Some(root) = stack.layers.first() {
+            copy_attributes(&Root::open(&root.tree())?, &dir)?;
+        }
+        Ok(Self { dir, work: Root::open(&work)?, lock })
+    }
+
+    /// Leaves the lock to the command that this process becomes.
+    pub(crate) fn hand_down(&self) -> anyhow::Result<()> {
+        rustix::io::fcntl_setfd(&self.lock, FdFlags::empty())
+            .map_err(io::Error::from)
+            .context("handing down the lock of the writable layer")
+    }
+}
+
+/// Makes a directory; says whether it was missing.
+fn make(path: &Path) -> anyhow::Result<bool> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::metadata(path)?.is_dir() {
+                return Ok(false);
+            }
+            Err(cli::usage("exists and is no directory").into())
+        }
+        Err(error) => Err(error).code(Code::Failed),
+    }
+}
+
+const WORK: &str = ".strata-work";
+
+/// Whether a directory is named as working directories of ours are.
+pub(crate) fn is_work(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(WORK.as_bytes()))
+}
+
+/// The working directory, on the same file system: beside the layer, out of the way of its name.
+fn work(upper: &Path) -> Option<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(upper.file_name()?);
+    name.push(WORK);
+    Some(upper.with_file_name(name))
+}
+
+pub(crate) fn shown(path: &Path) -> String {
+    cli::report::clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
+}

@@ -1,0 +1,84 @@
+//! What only a process shows: help, exit codes, one line for each error.
+
+use insta::assert_snapshot;
+use kit::{Image, Layer, Named, Output, Producer, Sandbox};
+
+fn run(words: &[&str]) -> Output {
+    Sandbox::new().command("union").args(words).run()
+}
+
+/// A sandbox whose store has `app:1`, of one layer.
+fn with_image() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let image = Image::new().layer(Layer::new().file("f", "x"));
+    let stream = Producer::Strata.write(&[Named::new("docker.io/library/app:1", image)]);
+    sandbox.command("load").input(stream).run().success();
+    sandbox
+}
+
+#[test]
+fn the_help_ends_with_examples() {
+    let help = run(&["--help"]).success().out();
+    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+    assert_snapshot!(examples, @"
+      union nginx /mnt
+          Look into an image, and take it away again with union --umount /mnt
+      union debian --upper changes -- apt-get install -y vim
+          Run a command in it, and keep what it changes
+      union vim:1 m --upper changes -- sh -c 'snapshot m | commit -t vim:2'
+          What docker commit does
+    ");
+}
+
+#[test]
+fn wrong_usage_is_status_two_with_one_line() {
+    for words in [
+        &[][..],
+        &["app:1"],
+        &["-", "m"],
+        &["./image.tar", "m"],
+        &["layout:x", "m"],
+        &["app:1", "m", "n"],
+        &["--list", "app:1"],
+        &["--umount", "m", "app:1"],
+    ] {
+        let output = run(words);
+        assert_eq!(output.code(), 2, "{words:?}: {}", output.text());
+        assert!(output.stdout.is_empty() && output.stderr.starts_with("union: "), "{words:?}");
+    }
+}
+
+#[test]
+fn before_a_command_has_begun_the_status_is_125() {
+    for words in [&["nosuch:1", "--", "true"][..], &["--list", "--", "true"]] {
+        let output = run(words);
+        assert_eq!(output.code(), 125, "{words:?}: {}", output.text());
+    }
+}
+
+#[test]
+fn what_is_not_there_is_status_three_with_a_hint() {
+    let sandbox = with_image();
+    sandbox.write("m/.keep", "");
+    let union = |words: &[&str]| sandbox.command("union").args(words).run();
+    let output = union(&["nosuch:1", "m"]);
+    // A plain user hears first that it takes root.
+    if output.code() != 1 {
+        assert_snapshot!(output.fails_with(3).stderr, @"
+        union: nosuch:1: not in the store
+        hint: pull nosuch:1
+        ");
+    }
+    assert_snapshot!(union(&["--umount", "m"]).fails_with(3).stderr, @"
+    union: m: no union is mounted there
+    hint: union --list
+    ");
+}
+
+#[test]
+fn a_file_is_no_place_to_mount_on() {
+    let sandbox = with_image();
+    sandbox.write("file", "");
+    let output = sandbox.command("union").args(["app:1", "file"]).run();
+    assert!([1, 2].contains(&output.code()), "{}", output.text());
+}

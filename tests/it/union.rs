@@ -1,0 +1,377 @@
+//! A mounted union is the tree that `unpack` makes, its layers are there once, and nothing half-made counts.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use kit::image::random::random;
+use kit::pipeline::Script;
+use kit::tree::{self, Show};
+use kit::{Device, Image, Layer, Named, Output, Producer, Program, Sandbox, pipeline};
+use rustix::mount::UnmountFlags;
+
+use crate::fixtures::{assert_one_line, demo, is_root, lacks_root, names};
+
+/// A sandbox whose store has these images.
+fn with_images(images: &[(&str, &Image)]) -> Sandbox {
+    let sandbox = Sandbox::new();
+    load(&sandbox, images);
+    sandbox
+}
+
+fn load(sandbox: &Sandbox, images: &[(&str, &Image)]) {
+    let named: Vec<_> = images
+        .iter()
+        .map(|(name, image)| Named::new(&format!("docker.io/library/{name}"), (*image).clone()))
+        .collect();
+    sandbox.command("load").input(Producer::Strata.write(&named)).run().success();
+}
+
+/// Unmounts what is there when the test ends, however it does.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // A test that unmounts by itself leaves nothing here.
+        rustix::mount::unmount(&self.0, UnmountFlags::DETACH).ok();
+    }
+}
+
+fn union(sandbox: &Sandbox, words: &[&str]) -> Program {
+    sandbox.command("union").args(["--progress", "none"]).args(words)
+}
+
+fn mount(sandbox: &Sandbox, image: &str, dir: &str) -> Mounted {
+    let mounted = Mounted(sandbox.path(dir));
+    union(sandbox, &[image, dir]).run().success();
+    mounted
+}
+
+/// A tree in all detail. Where no layer says what the root is like, its time is anybody's.
+fn shown(dir: &Path) -> String {
+    let text = tree::show_with(dir, Show::ALL);
+    let (root, rest) = text.split_once('\n').unwrap();
+    let root: Vec<_> = root.split(' ').filter(|word| !word.starts_with('@')).collect();
+    format!("{}\n{rest}", root.join(" "))
+}
+
+/// The image's mount and what `unpack` makes of it are the same.
+#[track_caller]
+fn assert_union_is_unpack(image: &Image) {
+    let sandbox = with_images(&[("app:1", image)]);
+    let mounted = mount(&sandbox, "app:1", "m");
+    sandbox.command("unpack").args(["--from", "app:1", "root"]).run().success();
+    tree::assert_same(&shown(&mounted.0), &shown(&sandbox.path("root")));
+}
+
+/// The directories of extracted layers.
+fn extracted(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let kinds = sandbox.store().join("strata/layers");
+    let Ok(kinds) = fs::read_dir(kinds) else { return vec![] };
+    let entries = kinds.flat_map(|kind| fs::read_dir(kind.unwrap().path()).unwrap());
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn is_whole(path: &Path) -> bool {
+    !path.file_name().unwrap().to_string_lossy().starts_with('.')
+}
+
+#[test]
+fn as_root_a_mount_is_the_tree_that_unpack_makes() {
+    if lacks_root() {
+        return;
+    }
+    assert_union_is_unpack(&demo());
+    for seed in 1..=6 {
+        assert_union_is_unpack(&random(seed, 5, 60));
+    }
+    assert_union_is_unpack(&Image::new());
+}
+
+#[test]
+fn as_root_whiteouts_links_and_implied_directories_are_unpacks() {
+    if lacks_root() {
+        return;
+    }
+    let base = Layer::text(
+        "
+        drwx------ 7:8 d/ @5
+        -rw-r--r-- 0:0 d/a \"a\" @1
+        -rw-r--r-- 0:0 d/b \"b\" @1
+        drwxr-xr-x 0:0 d/e/ @6
+        -rw-r--r-- 0:0 d/e/x \"x\" @1
+        drwxr-xr-x 0:0 usr/ @7
+        drwxr-xr-x 0:0 usr/lib/ @7
+        lrwxrwxrwx 0:0 lib -> usr/lib @7
+        -rw-r--r-- 0:0 f \"f\" @1
+        ",
+    );
+    let over = |layer: Layer| Image::new().layer(base.clone()).layer(layer);
+    for layer in [
+        Layer::new().file("d/new", "n"),
+        Layer::new().whiteout("d/a").whiteout("d/nothing").whiteout("nowhere/at/all"),
+        Layer::new().whiteout("d"),
+        Layer::new().whiteout("d").file("d/c", "c"),
+        Layer::new().dir("d", 0o755).file("d/c", "c").whiteout("d"),
+        Layer::new().file("d/e/c", "c").opaque("d"),
+        Layer::new().opaque("").file("g", "g"),
+        Layer::new().hardlink("g", "f").hardlink("d/h", "f"),
+        Layer::new().file("d", "no directory"),
+        Layer::new().file("d", "x").dir("d", 0o700).file("d/y", "y"),
+        Layer::new().dir("d/e", 0o711).dir("d", 0o722).dir("./", 0o750).owner(3, 4),
+        Layer::new().dir("lib", 0o755).file("lib/x", "x"),
+        Layer::new().file("lib/x", "x"),
+        Layer::new().symlink("l", "d/e").file("l/z", "z"),
+        Layer::new().whiteout("f").dir("f", 0o755).file("f/f", "f"),
+        Layer::new(),
+    ] {
+        assert_union_is_unpack(&over(layer));
+    }
+}
+
+#[test]
+fn as_root_a_directory_deeper_than_descriptors_go_can_be_removed() {
+    if lacks_root() {
+        return;
+    }
+    let deep = (0..100).fold((Layer::new(), String::new()), |(layer, path), n| {
+        let path = format!("{path}d{n}/");
+        (layer.dir(&path, 0o755), path)
+    });
+    assert_union_is_unpack(&Image::new().layer(deep.0).layer(Layer::new().whiteout("d0")));
+}
+
+#[test]
+fn as_root_attributes_of_an_image_are_no_marks_for_the_kernel() {
+    if lacks_root() {
+        return;
+    }
+    let base = Layer::new().dir("d", 0o755).file("d/a", "a").file("b", "b");
+    for name in ["trusted.overlay.opaque", "user.overlay.opaque", "trusted.overlay.redirect"] {
+        let hostile = Layer::new().dir("d", 0o755).xattr(name, "y").file("d/c", "c");
+        assert_union_is_unpack(&Image::new().layer(base.clone()).layer(hostile));
+    }
+    // To the kernel that is a whiteout; it is left out, as is every device that can't be made.
+    let hostile = Layer::new().device("b", Device::Char, 0, 0).device("d/n", Device::Char, 0, 0);
+    let image = Image::new().layer(base).layer(hostile);
+    let sandbox = with_images(&[("app:1", &image)]);
+    let mounted = Mounted(sandbox.path("m"));
+    let output = union(&sandbox, &["app:1", "m"]).run();
+    assert!(output.success().stderr.contains("2 devices"), "{}", output.text());
+    assert_eq!(names(&mounted.0), ["d"]);
+    assert_eq!(names(mounted.0.join("d")), ["a"]);
+}
+
+#[test]
+fn as_root_images_share_the_layers_that_they_have_in_common() {
+    if lacks_root() {
+        return;
+    }
+    let base = Layer::new().dir("usr", 0o755).file("usr/big", "b".repeat(100_000));
+    let [one, two] = ["one", "two"].map(|name| {
+        let top = Layer::new().dir("usr", 0o755).file(format!("usr/{name}"), name);
+        Image::new().layer(base.clone()).layer(top)
+    });
+    // Not on the same base, and yet the same layer.
+    let other = Image::new().layer(Layer::new().file("f", "f")).layer(base.clone());
+    let sandbox = with_images(&[("one:1", &one), ("two:1", &two), ("other:1", &other)]);
+    let mounts = ["one", "two", "other"].map(|name| mount(&sandbox, &format!("{name}:1"), name));
+    let inodes = mounts.each_ref().map(|it| fs::metadata(it.0.join("usr/big")).unwrap().ino());
+    assert_eq!(BTreeSet::from(inodes).len(), 1, "{inodes:?}");
+    // Four layers, and the root directory's attributes, which none of them says.
+    assert_eq!(extracted(&sandbox).len(), 5);
+}
+
+#[test]
+fn as_root_twenty_unions_of_an_image_at_once_extract_it_once() {
+    if lacks_root() {
+        return;
+    }
+    let image = random(9, 4, 40);
+    let sandbox = with_images(&[("app:1", &image)]);
+    let dirs: Vec<_> = (0..20).map(|n| format!("m{n}")).collect();
+    let mounts: Vec<_> = dirs.iter().map(|dir| Mounted(sandbox.path(dir))).collect();
+    let running: Vec<_> = dirs.iter().map(|dir| union(&sandbox, &["app:1", dir]).start()).collect();
+    for it in running {
+        it.wait().success();
+    }
+    sandbox.command("unpack").args(["--from", "app:1", "root"]).run().success();
+    let expected = shown(&sandbox.path("root"));
+    for mounted in &mounts {
+        tree::assert_same(&shown(&mounted.0), &expected);
+    }
+    let layers = extracted(&sandbox);
+    assert!(layers.iter().all(|path| is_whole(path)), "{layers:?}");
+    assert_eq!(layers.len(), 5);
+}
+
+#[test]
+fn as_root_a_layer_that_a_killed_union_began_is_not_taken_for_whole() {
+    if lacks_root() {
+        return;
+    }
+    let layer = (0..3000)
+        .fold(Layer::new().dir("d", 0o755), |layer, n| layer.file(format!("d/{n}"), "x".repeat(n)));
+    let image = Image::new().layer(layer).layer(Layer::new().whiteout("d/7"));
+    let sandbox = with_images(&[("app:1", &image)]);
+    let begun = || extracted(&sandbox).iter().any(|it| it.join("tree/d/100").exists());
+    union(&sandbox, &["app:1", "m"]).start().kill_when(begun);
+    assert!(!extracted(&sandbox).is_empty());
+    sandbox.command("unpack").args(["--from", "app:1", "root"]).run().success();
+    let mounted = mount(&sandbox, "app:1", "m");
+    tree::assert_same(&shown(&mounted.0), &shown(&sandbox.path("root")));
+    let layers = extracted(&sandbox);
+    assert!(layers.iter().all(|path| is_whole(path)), "{layers:?}");
+}
+
+#[test]
+fn as_root_a_damaged_layer_leaves_nothing() {
+    if lacks_root() {
+        return;
+    }
+    let good = Image::new().layer(Layer::new().file("a", "a"));
+    let wrong = good.clone().layer_blob(&kit::digest(b"other"), Layer::new().file("b", "b").tar());
+    let sandbox = Sandbox::new();
+    let layout = sandbox.store();
+    kit::archive::layout(&layout, &[Named::new("docker.io/library/app:1", wrong)]);
+    let output = union(&sandbox, &["app:1", "m"]).run();
+    assert_one_line(output.fails_with(4), "union");
+    let layers = extracted(&sandbox);
+    assert_eq!(layers.len(), 1, "{layers:?}");
+    assert!(names(sandbox.path("m")).is_empty());
+}
+
+#[test]
+fn as_root_more_layers_than_a_page_of_options_holds() {
+    if lacks_root() {
+        return;
+    }
+    let layer = |n: usize| match n % 50 {
+        49 => Layer::new().whiteout(format!("f{}", n - 1)),
+        _ => Layer::new().file(format!("f{n}"), format!("{n}")),
+    };
+    let image = (0..230).fold(Image::new(), |image, n| image.layer(layer(n)));
+    assert_union_is_unpack(&image);
+    let image = (0..500).fold(Image::new(), |image, n| image.layer(layer(n)));
+    let sandbox = with_images(&[("app:1", &image)]);
+    let output = union(&sandbox, &["app:1", "m"]).run();
+    assert!(output.fails_with(1).stderr.contains("hint: "), "{}", output.text());
+}
+
+#[test]
+fn as_root_gc_leaves_what_is_mounted() {
+    if lacks_root() {
+        return;
+    }
+    let image = Image::new().layer(Layer::new().file("a", "aaa")).layer(Layer::new().whiteout("a"));
+    let sandbox = with_images(&[("app:1", &image)]);
+    let gc = |words: &[&str]| sandbox.command("images").arg("gc").args(words).run();
+    let mounted = mount(&sandbox, "app:1", "m");
+    gc(&[]).success();
+    assert_eq!(extracted(&sandbox).len(), 3);
+    union(&sandbox, &["--umount", "m"]).run().success();
+    assert!(names(&mounted.0).is_empty());
+    assert_eq!(
+        gc(&["--dry-run"]).success().out(),
+        "would free 3 bytes (3B): 0 blobs, 3 extracted layers\n"
+    );
+    assert_eq!(extracted(&sandbox).len(), 3);
+    assert!(gc(&[]).success().out().ends_with(", 3 extracted layers\n"));
+    assert!(extracted(&sandbox).is_empty());
+    // In the mount namespace of a command it is just as safe.
+    let script = "union -q app:1 m2 -- sh -c 'images gc >&2; ls m2 && echo kept'";
+    assert_eq!(pipeline::sh(&sandbox, script).success().out(), "kept\n");
+}
+
+#[test]
+fn as_root_unions_are_listed_and_taken_away() {
+    if lacks_root() {
+        return;
+    }
+    let image = Image::new().layer(Layer::new().file("a", "a"));
+    let sandbox = with_images(&[("app:1", &image)]);
+    let mounted = Mounted(sandbox.path("m"));
+    union(&sandbox, &["app:1", "m", "--upper", "up"]).run().success();
+    let listed = || {
+        let text = union(&sandbox, &["--list"]).run().success().out();
+        let root = sandbox.root().to_str().unwrap();
+        let lines = text.lines().filter(|line| line.contains(root));
+        lines
+            .map(|line| line.replace(root, "").split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed(), ["/work/m docker.io/library/app:1 /work/up"]);
+    for again in [&["app:1", "m"][..], &["app:1", "m2", "--upper", "up"]] {
+        assert_one_line(union(&sandbox, again).run().fails_with(1), "union");
+    }
+    fs::write(mounted.0.join("b"), "b").unwrap();
+    union(&sandbox, &["--umount", "m"]).run().success();
+    assert!(listed().is_empty());
+    assert_eq!(names(sandbox.path("up")), ["b"]);
+    // The kernel's working directory is gone as well.
+    assert_eq!(names(sandbox.path("")), ["m", "m2", "up"]);
+    assert_one_line(union(&sandbox, &["--umount", "m"]).run().fails_with(3), "union");
+}
+
+#[test]
+fn as_root_a_changed_union_is_committed_as_docker_commits_a_container() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_images(&[("app:1", &demo())]);
+    let mounted = Mounted(sandbox.path("m"));
+    let script = "
+        union -q app:1 m --upper up
+        echo new > m/etc/new && rm m/usr/bin/su && rm -r m/var/cache && mkdir m/var/cache
+        snapshot m | commit -t app:2
+        unpack -q --from app:2 root
+    ";
+    pipeline::sh(&sandbox, script).success();
+    assert!(!mounted.0.join("usr/bin/su").exists());
+    tree::assert_same(&shown(&mounted.0), &shown(&sandbox.path("root")));
+}
+
+/// Runs as a plain user in any case.
+fn as_plain_user(script: Script) -> Output {
+    if is_root() { script.user(65534).run() } else { script.run() }
+}
+
+#[test]
+fn a_plain_user_mounts_for_a_command() {
+    let layer = Layer::new().whiteout("usr/bin").opaque("etc").file("etc/mine", "mine\n");
+    let image = demo().layer(layer);
+    let sandbox = with_images(&[("app:1", &image)]);
+    let list = "find . -printf '%P %y %m %s %l %T@\\n' | sort | tail -n +2";
+    let script = format!(
+        "unpack -q --from app:1 root 2> said
+        (cd root && {list}) > expected
+        union -q app:1 m --upper up -- sh -c \"(cd m && {list}) > found; rm m/lib; echo x > m/etc/new; id -u\"
+        snapshot --list --upper --base app:1 up
+        grep -c $PWD/m /proc/self/mountinfo || diff expected found && ls -A m"
+    );
+    let output = as_plain_user(Script::new(&sandbox, &script));
+    assert_eq!(output.success().out(), "0\nD lib\nA etc\nA etc/new\n0\n", "{}", output.text());
+}
+
+#[test]
+fn a_command_has_its_own_status_and_ours_are_those_of_env() {
+    let image = Image::new().layer(Layer::new().file("text", "x")).env(&["PATH=/"]);
+    let sandbox = with_images(&[("app:1", &image)]);
+    for (command, status) in [
+        ("app:1 m -- sh -c 'exit 7'", 7),
+        ("app:1 m -- sh -c 'kill -TERM $$'", 143),
+        ("app:1 m -- no-such-command", 127),
+        ("app:1 m -- ./m/text", 126),
+        ("app:1 -- no-such-command", 127),
+        ("app:1 -- text", 126),
+        ("none:1 -- text", 125),
+        ("app:1 m --no-such-flag -- text", 125),
+    ] {
+        let output = as_plain_user(Script::new(&sandbox, &format!("union -q {command}")));
+        assert_eq!(output.code(), status, "{command}: {}", output.text());
+    }
+    let output = as_plain_user(Script::new(&sandbox, "union app:1 m"));
+    assert_eq!(output.code(), 1, "{}", output.text());
+    assert!(output.stderr.contains("hint: union IMAGE DIR -- COMMAND"), "{}", output.text());
+}
