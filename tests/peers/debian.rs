@@ -27,12 +27,15 @@ fn make() -> Option<Image> {
         // Refused only where something has asked for a temporary directory already; then that stays where it is.
         tempfile::env::override_temp_dir(Path::new(MEMORY)).ok();
     }
+    Some(layers::all().into_iter().fold(minimal()?, Image::layer))
+}
+
+/// Debian alone, in one layer; nothing, with a line that says why, where it cannot be made.
+pub(crate) fn minimal() -> Option<Image> {
+    root_peer("mmdebstrap")?;
     let (diff_id, blob) = base()?;
-    let image = Image::new()
-        .cmd(&["/bin/sh"])
-        .env(&["PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
-        .layer_blob(&diff_id, blob);
-    Some(layers::all().into_iter().fold(image, Image::layer))
+    let image = Image::new().cmd(&["/bin/sh"]).env(&["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    Some(image.layer_blob(&diff_id, blob))
 }
 
 /// A file system in memory, on most machines. Where it will do, trees are made there: ext4 takes its time to fill anew what

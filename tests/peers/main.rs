@@ -24,3 +24,4 @@ mod reference;
 mod snapshot;
 mod store;
 mod trees;
+mod vim;
