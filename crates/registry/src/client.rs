@@ -9,12 +9,13 @@ use layer_format::Reference;
 use reqwest::header::{HeaderMap, WARNING};
 
 use crate::auth::{Access, Gate};
+use crate::credentials::Wanted;
 use crate::endpoint::{Endpoint, Insecure};
 use crate::error::Error;
 use crate::options::Options;
 use crate::repository::Repository;
 use crate::text::one_line;
-use crate::transport::Transport;
+use crate::transport::{Transport, proxy};
 
 /// More warnings than anybody reads.
 const MAX_WARNINGS: usize = 32;
@@ -75,7 +76,24 @@ impl Client {
         Ok(Repository::new(shared.clone(), endpoint, gate, reference))
     }
 
-    /// The warnings (`Warning: 299`) that registries have sent since the last call, each once.
+    /// What would be done to get at an image, and who would be asked for a login: a line each, without secrets. Nothing is
+    /// asked of any registry; helpers that keep logins are.
+    pub fn explain(&self, reference: &Reference) -> Result<Vec<String>, Error> {
+        let options = &self.shared.options;
+        let repository = self.repository(reference)?;
+        let registry = format!("registry: {}", repository.endpoint().describe());
+        let (registry_name, repository) = (reference.registry(), reference.repository());
+        let cancelled = options.cancelled;
+        let wanted = Wanted { registry: registry_name, repository, cancelled };
+        let logins = options.credentials.explain(&wanted);
+        let logins = logins.into_iter().map(|line| format!("login: {line}"));
+        let proxy = proxy::describe(&mut |name| std::env::var(name).ok());
+        let proxy = format!("proxy: {proxy}");
+        Ok([registry, proxy].into_iter().chain(logins).collect())
+    }
+
+    /// The warnings (`Warning: 299`) that registries have sent since the last call, each once, and what went wrong with
+    /// helpers that keep logins.
     pub fn warnings(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.shared.warnings).fresh)
     }
@@ -93,8 +111,13 @@ impl Shared {
         for value in headers.get_all(WARNING) {
             let text = String::from_utf8_lossy(value.as_bytes());
             let Some(text) = warning(&text) else { continue };
-            lock(&self.warnings).add(format!("{registry}: {text}"));
+            self.warn(format!("{registry}: {text}"));
         }
+    }
+
+    /// Keeps a warning.
+    pub(crate) fn warn(&self, text: String) {
+        lock(&self.warnings).add(text);
     }
 }
 

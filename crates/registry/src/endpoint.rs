@@ -113,6 +113,16 @@ impl Endpoint {
         &self.host
     }
 
+    /// The host, and how it is spoken to.
+    pub(crate) fn describe(&self) -> String {
+        let how = match self.manner {
+            Manner::Secure => "HTTPS",
+            Manner::Loopback => "plain HTTP or HTTPS, this machine itself",
+            Manner::Insecure => "HTTPS with any certificate, or plain HTTP",
+        };
+        format!("{} ({how})", self.host)
+    }
+
     /// Whether it is this machine itself.
     pub(crate) fn is_local(&self) -> bool {
         parse(&self.host).is_some_and(|url| is_loopback(url.host_str().unwrap_or_default()))

@@ -173,6 +173,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A login without a name that says which registry it is for.
+    #[error("a login is for one registry, and the names lie in {n}")]
+    SeveralRegistries {
+        /// How many registries there are.
+        n: usize,
+    },
     /// A host that can't be one.
     #[error("malformed registry host {text:?}")]
     MalformedHost {
@@ -251,7 +257,7 @@ impl Troubled for Error {
             | Self::NotARegistry { .. }
             | Self::Malformed { .. }
             | Self::Protocol { .. } => Trouble::Untrusted,
-            Self::MalformedHost { .. } => Trouble::Usage,
+            Self::MalformedHost { .. } | Self::SeveralRegistries { .. } => Trouble::Usage,
             Self::Interrupted { .. }
             | Self::MalformedLogins { .. }
             | Self::MalformedLogin { .. }

@@ -14,7 +14,8 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 
 use crate::client::Shared;
-use crate::credentials::{Found, Login};
+use crate::credentials::{Found, Login, Wanted as Sought};
+use crate::options::Options;
 use crate::retry::Failure;
 use crate::transport::Authorization;
 use crate::verdict::Subject;
@@ -159,7 +160,14 @@ impl Gate {
     }
 
     fn find(&self, shared: &Shared) -> Result<Option<Found>, Failure> {
-        Ok(shared.options.credentials.find(&self.registry, &self.repository)?)
+        let Options { credentials, cancelled, .. } = &shared.options;
+        let (registry, repository) = (&self.registry, &self.repository);
+        let (found, troubles) =
+            credentials.find(&Sought { registry, repository, cancelled: *cancelled })?;
+        for trouble in troubles {
+            shared.warn(trouble);
+        }
+        Ok(found)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

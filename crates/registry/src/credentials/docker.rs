@@ -14,6 +14,9 @@ use crate::error::Error;
 const HUB: &str = "docker.io";
 const HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
+/// By this user docker and its helpers say that the password is an identity token.
+const TOKEN_USER: &str = "<token>";
+
 #[derive(Deserialize)]
 struct File {
     #[serde(default, deserialize_with = "null_is_default")]
@@ -44,12 +47,7 @@ pub(super) fn find(
     if json.trim_ascii().is_empty() {
         return Ok(None);
     }
-    // The parser's own words may quote the file, so only the position is told.
-    let file: File = serde_json::from_slice(json).map_err(|error| Error::MalformedLogins {
-        place: place.to_owned(),
-        line: error.line(),
-        column: error.column(),
-    })?;
+    let file: File = parse(json, place)?;
     let wanted = format!("{}/{repository}", canonical(registry));
     let mut fitting: Vec<(usize, &Entry)> = file
         .auths
@@ -71,8 +69,17 @@ pub(super) fn find(
     Ok(None)
 }
 
+/// Reads docker's JSON. The parser's own words may quote the file, so only the position is told.
+pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], place: &str) -> Result<T, Error> {
+    serde_json::from_slice(json).map_err(|error| Error::MalformedLogins {
+        place: place.to_owned(),
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
 /// How much of `wanted` a key stands for, if it stands for it at all.
-fn fit(key: &str, wanted: &str) -> Option<usize> {
+pub(super) fn fit(key: &str, wanted: &str) -> Option<usize> {
     let key = normalised(key);
     let rest = wanted.strip_prefix(key.as_str())?;
     (rest.is_empty() || rest.starts_with('/')).then_some(key.len())
@@ -94,7 +101,7 @@ fn normalised(key: &str) -> String {
     }
 }
 
-fn canonical(host: &str) -> String {
+pub(super) fn canonical(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     if HUB_ALIASES.contains(&host.as_str()) { HUB.to_owned() } else { host }
 }
@@ -108,20 +115,28 @@ fn login(entry: &Entry) -> Result<Option<Login>, &'static str> {
         before.clone_into(&mut user);
         after.trim_matches('\0').clone_into(&mut password);
     }
-    // Docker's helpers say by this user that the password is an identity token.
-    let is_token = user == "<token>";
-    if is_token && !password.is_empty() {
-        return Ok(Some(Login::IdentityToken(Secret::new(password))));
+    // Docker's tokens stand beside this user, or as its password.
+    let by_token = login_of(user, password);
+    if matches!(by_token, Some(Login::IdentityToken(_))) {
+        return Ok(by_token);
     }
     Ok(if !entry.registrytoken.is_empty() {
         Some(Login::RegistryToken(Secret::new(&entry.registrytoken)))
     } else if !entry.identitytoken.is_empty() {
         Some(Login::IdentityToken(Secret::new(&entry.identitytoken)))
-    } else if !user.is_empty() && !is_token {
-        Some(Login::Password { user, password: Secret::new(password) })
     } else {
-        None
+        by_token
     })
+}
+
+/// What a user and a password are; without a user, nothing.
+pub(super) fn login_of(user: String, password: String) -> Option<Login> {
+    match &user[..] {
+        "" => None,
+        TOKEN_USER if password.is_empty() => None,
+        TOKEN_USER => Some(Login::IdentityToken(Secret::new(password))),
+        _ => Some(Login::Password { user, password: Secret::new(password) }),
+    }
 }
 
 /// Decodes base64 of either alphabet, padded or not.
@@ -147,7 +162,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     (n_bits < 6).then_some(bytes)
 }
 
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Default + Deserialize<'de>,

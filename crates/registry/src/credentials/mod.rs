@@ -1,12 +1,18 @@
 //! Logins: what they are, and the places where they are looked for.
 //!
-//! Every place is asked, in order, for each registry until one answers. Places are read when a registry first asks for
-//! a login, each time anew: a login made meanwhile is found by a long-running pull.
+//! Every place is asked, in order, for each registry until one answers: docker's files don't hide podman's. Places are read
+//! when a registry first asks for a login, each time anew: a login made meanwhile is found by a long-running pull. A helper
+//! that fails is told as a warning, and the search goes on.
 
 mod docker;
+mod helper;
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+
+use layer_format::Reference;
 
 use crate::error::Error;
 
@@ -55,6 +61,17 @@ pub(crate) struct Found {
     pub(crate) place: String,
 }
 
+/// Whose login is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The registry, as it stands in names.
+    pub(crate) registry: &'a str,
+    /// The path of the repository there.
+    pub(crate) repository: &'a str,
+    /// Whether to give up now.
+    pub(crate) cancelled: fn() -> bool,
+}
+
 /// The places where logins are looked for, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
@@ -77,24 +94,55 @@ impl Credentials {
         Self::default()
     }
 
-    /// Docker's: `DOCKER_AUTH_CONFIG`, then `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
+    /// Everybody's: `DOCKER_AUTH_CONFIG`, podman's files (`REGISTRY_AUTH_FILE`, `containers/auth.json` of the runtime and of
+    /// the configuration directory), then docker's.
     pub fn from_environment() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let mut places = vec![];
-        if let Some(json) = variable("DOCKER_AUTH_CONFIG") {
-            let json = Secret::new(json.to_string_lossy());
-            places.push(Place::Text { name: "DOCKER_AUTH_CONFIG", json });
-        }
-        let home = || variable("HOME").map(|home| PathBuf::from(home).join(".docker"));
-        if let Some(dir) = variable("DOCKER_CONFIG").map(PathBuf::from).or_else(home) {
-            places.push(Place::File(dir.join("config.json")));
-        }
-        Self { places }
+        let uid = std::fs::metadata("/proc/self").map(|own| own.uid()).ok();
+        Self::from_variables(|name| std::env::var_os(name).filter(|value| !value.is_empty()), uid)
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>, uid: Option<u32>) -> Self {
+        let dir = |name: &str| variable(name).map(PathBuf::from);
+        let home = |path: &str| dir("HOME").map(|home| home.join(path));
+        let text = variable("DOCKER_AUTH_CONFIG").map(|json| Place::Text {
+            name: "DOCKER_AUTH_CONFIG",
+            json: Secret::new(json.to_string_lossy()),
+        });
+        let of_user = || uid.map(|uid| PathBuf::from(format!("/run/containers/{uid}/auth.json")));
+        let files = [
+            dir("REGISTRY_AUTH_FILE"),
+            dir("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")).or_else(of_user),
+            dir("XDG_CONFIG_HOME")
+                .or_else(|| home(".config"))
+                .map(|it| it.join("containers/auth.json")),
+            dir("DOCKER_CONFIG").or_else(|| home(".docker")).map(|it| it.join("config.json")),
+        ];
+        let files = files.into_iter().flatten().map(Place::File);
+        Self { places: text.into_iter().chain(files).collect() }
     }
 
     /// The logins of one file in docker's form.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self { places: vec![Place::File(path.into())] }
+    }
+
+    /// Puts a user and a password before everything else, for the one registry that all these names lie in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SeveralRegistries`] where it isn't clear for whom the password is.
+    pub fn with_password(
+        self,
+        names: &[Reference],
+        user: String,
+        password: Secret,
+    ) -> Result<Self, Error> {
+        let mut registries: Vec<_> = names.iter().map(Reference::registry).collect();
+        registries.dedup();
+        match registries[..] {
+            [registry] => Ok(self.with(registry, Login::Password { user, password })),
+            _ => Err(Error::SeveralRegistries { n: registries.len() }),
+        }
     }
 
     /// Puts a login for one registry before everything else.
@@ -104,32 +152,89 @@ impl Credentials {
         self
     }
 
-    /// The login for a repository of a registry, as both stand in names.
-    pub(crate) fn find(&self, registry: &str, repository: &str) -> Result<Option<Found>, Error> {
+    /// The login that is wanted, from the first place that has it, and what went wrong with others.
+    pub(crate) fn find(&self, wanted: &Wanted<'_>) -> Result<(Option<Found>, Vec<String>), Error> {
+        let mut troubles = vec![];
         for place in &self.places {
-            if let Some(login) = place.find(registry, repository)? {
-                return Ok(Some(Found { login, place: place.name() }));
+            if let Some(found) = place.find(wanted, &mut troubles)? {
+                return Ok((Some(found), troubles));
             }
         }
-        Ok(None)
+        Ok((None, troubles))
+    }
+
+    /// Where the login for a repository comes from and what it is, without its secret: a line for each place that is asked.
+    pub(crate) fn explain(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        let mut lines = vec![];
+        for place in &self.places {
+            let mut troubles = vec![];
+            let found = place.find(wanted, &mut troubles);
+            lines.append(&mut troubles);
+            match found {
+                Ok(Some(Found { login, place })) => {
+                    lines.push(format!("{place}: {}", login.kind()));
+                    return lines;
+                }
+                Ok(None) => lines.push(format!("{}: nothing", place.name())),
+                Err(error) => lines.push(error.to_string()),
+            }
+        }
+        lines
+    }
+}
+
+impl Login {
+    /// What it is, without the secret.
+    fn kind(&self) -> String {
+        match self {
+            Self::Password { user, .. } => format!("user {}", crate::text::one_line(user)),
+            Self::IdentityToken(_) => "an identity token".to_owned(),
+            Self::RegistryToken(_) => "a token of the registry".to_owned(),
+        }
     }
 }
 
 impl Place {
-    fn find(&self, registry: &str, repository: &str) -> Result<Option<Login>, Error> {
+    fn find(
+        &self,
+        wanted: &Wanted<'_>,
+        troubles: &mut Vec<String>,
+    ) -> Result<Option<Found>, Error> {
         match self {
-            Self::Given { registry: whose, login } => {
-                Ok((whose == registry).then(|| login.clone()))
-            }
-            Self::Text { json, .. } => {
-                docker::find(json.expose().as_bytes(), &self.name(), registry, repository)
-            }
+            Self::Given { registry, login } => Ok((registry == wanted.registry)
+                .then(|| Found { login: login.clone(), place: self.name() })),
+            Self::Text { json, .. } => self.look_into(json.expose().as_bytes(), wanted, troubles),
             Self::File(path) => match std::fs::read(path) {
-                Ok(json) => docker::find(&json, &self.name(), registry, repository),
+                Ok(json) => self.look_into(&json, wanted, troubles),
                 Err(error) if is_missing(&error) => Ok(None),
                 Err(source) => Err(Error::UnreadableLogins { place: self.name(), source }),
             },
         }
+    }
+
+    /// Docker's JSON: its helpers come first, for they have what `docker login` was told last.
+    fn look_into(
+        &self,
+        json: &[u8],
+        wanted: &Wanted<'_>,
+        troubles: &mut Vec<String>,
+    ) -> Result<Option<Found>, Error> {
+        let place = self.name();
+        if json.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        for question in helper::questions(json, &place, wanted)? {
+            match question.ask(wanted.cancelled) {
+                Ok(Some(login)) => {
+                    let place = format!("{} of {place}", question.program);
+                    return Ok(Some(Found { login, place }));
+                }
+                Ok(None) => {}
+                Err(reason) => troubles.push(format!("{place}: {} {reason}", question.program)),
+            }
+        }
+        let login = docker::find(json, &place, wanted.registry, wanted.repository)?;
+        Ok(login.map(|login| Found { login, place }))
     }
 
     fn name(&self) -> String {
@@ -149,21 +254,73 @@ fn is_missing(error: &std::io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn wanted(registry: &str) -> Wanted<'_> {
+        Wanted { registry, repository: "a/b", cancelled: || false }
+    }
+
+    #[test]
+    fn the_places_are_those_of_podman_and_docker() {
+        let places = |variables: &[(&str, &str)]| {
+            let value = |name: &str| {
+                let found = variables.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| OsString::from(value))
+            };
+            let credentials = Credentials::from_variables(value, Some(7));
+            credentials.places.iter().map(Place::name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            places(&[("HOME", "/h")]),
+            [
+                "/run/containers/7/auth.json",
+                "/h/.config/containers/auth.json",
+                "/h/.docker/config.json"
+            ]
+        );
+        let all = [
+            ("HOME", "/h"),
+            ("DOCKER_AUTH_CONFIG", "{}"),
+            ("DOCKER_CONFIG", "/d"),
+            ("REGISTRY_AUTH_FILE", "/a.json"),
+            ("XDG_RUNTIME_DIR", "/r"),
+            ("XDG_CONFIG_HOME", "/c"),
+        ];
+        let expected = [
+            "DOCKER_AUTH_CONFIG",
+            "/a.json",
+            "/r/containers/auth.json",
+            "/c/containers/auth.json",
+            "/d/config.json",
+        ];
+        assert_eq!(places(&all), expected);
+    }
+
     #[test]
     fn a_secret_shows_itself_nowhere() {
         let login = Login::Password { user: "me".to_owned(), password: Secret::new("hunter2") };
         let credentials = Credentials::none().with("r.test", login);
         assert!(!format!("{credentials:?}").contains("hunter2"));
-        let found = credentials.find("r.test", "a/b").unwrap().unwrap();
+        let found = credentials.find(&wanted("r.test")).unwrap().0.unwrap();
         assert!(!format!("{found:?}").contains("hunter2"));
-        assert!(credentials.find("s.test", "a/b").unwrap().is_none());
+        assert_eq!(credentials.explain(&wanted("r.test")), ["the command line: user me"]);
+        assert!(credentials.find(&wanted("s.test")).unwrap().0.is_none());
+    }
+
+    #[test]
+    fn a_password_is_for_one_registry() {
+        let with = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+            Credentials::none().with_password(&names, "me".to_owned(), Secret::new("hunter2"))
+        };
+        let credentials = with(&["r.test/a", "r.test/b:1"]).unwrap();
+        assert!(credentials.find(&wanted("r.test")).unwrap().0.is_some());
+        assert!(with(&["r.test/a", "s.test/b"]).is_err() && with(&[]).is_err());
     }
 
     #[test]
     fn a_missing_file_holds_no_logins_and_another_trouble_is_told() {
         let none = Credentials::from_file("/nonexistent/config.json");
-        assert!(none.find("r.test", "a").unwrap().is_none());
-        let error = Credentials::from_file("/").find("r.test", "a").unwrap_err();
+        assert!(none.find(&wanted("r.test")).unwrap().0.is_none());
+        let error = Credentials::from_file("/").find(&wanted("r.test")).unwrap_err();
         assert_eq!(error.to_string(), "/: reading logins");
     }
 }

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod payload;
+pub(crate) mod proxy;
 mod tls;
 
 use std::collections::HashMap;

@@ -1,0 +1,189 @@
+//! Programs that keep logins: `docker-credential-NAME get` takes a server's name on its input and answers in JSON.
+//!
+//! Which one is asked stands in docker's `config.json` and podman's `auth.json`: `credHelpers` for single hosts, `credsStore`
+//! for all. What a helper says is never shown, for it may be a secret; only how it failed is.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::docker::{canonical, fit, login_of, null_is_default, parse};
+use super::{Login, Wanted};
+use crate::error::Error;
+use crate::retry::GLANCE;
+
+/// The key of Docker's own registry, under which everybody keeps its login.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+const HUB: &str = "docker.io";
+/// A helper may ask its user for a password, but nobody waits for ever.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// No answer is longer.
+const LIMIT: u64 = 64 << 10;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    #[serde(default, deserialize_with = "null_is_default")]
+    creds_store: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    cred_helpers: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    auths: BTreeMap<String, Option<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    secret: String,
+}
+
+/// A helper, and the name under which it should know the registry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// `docker-credential-…`.
+    pub(super) program: String,
+    server: String,
+}
+
+/// Which helpers docker's JSON names for a registry, the one that is most its own first.
+pub(super) fn questions(
+    json: &[u8],
+    place: &str,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Question>, Error> {
+    let File { creds_store, cred_helpers, auths } = parse(json, place)?;
+    let whole = format!("{}/{}", canonical(wanted.registry), wanted.repository);
+    let fits = |key: &&String| fit(key, &whole).is_some();
+    let mut own: Vec<&String> = cred_helpers.keys().filter(fits).collect();
+    own.sort_by_key(|key| std::cmp::Reverse(fit(key, &whole)));
+    let question = |suffix: &str, server: &str| Question {
+        program: format!("docker-credential-{suffix}"),
+        server: server.to_owned(),
+    };
+    let mut questions: Vec<_> = own.iter().map(|key| question(&cred_helpers[*key], key)).collect();
+    if !creds_store.is_empty() {
+        let usual = if canonical(wanted.registry) == HUB { HUB_KEY } else { wanted.registry };
+        // `docker login` leaves an empty entry under the very name that it gave to the helper.
+        let mut servers: Vec<&str> = auths.keys().filter(fits).map(String::as_str).collect();
+        servers.retain(|server| *server != usual);
+        servers.insert(0, usual);
+        questions.extend(servers.iter().map(|server| question(&creds_store, server)));
+    }
+    questions.dedup();
+    Ok(questions)
+}
+
+impl Question {
+    /// Asks the helper. `None` if it knows no login; the error says how it failed.
+    pub(super) fn ask(&self, cancelled: fn() -> bool) -> Result<Option<Login>, &'static str> {
+        if self.program.contains(['/', '\0']) {
+            return Err("is no name of a helper");
+        }
+        let started = Command::new(&self.program)
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = started.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "is not there",
+            _ => "can't be started",
+        })?;
+        let answered = self.talk(&mut child, cancelled);
+        if answered.is_err() {
+            // It may have ended by itself.
+            child.kill().ok();
+        }
+        let status = child.wait().map_err(|_| "failed")?;
+        let text = answered?;
+        if !status.success() {
+            let is_unknown = String::from_utf8_lossy(&text).contains("credentials not found");
+            return if is_unknown { Ok(None) } else { Err("failed") };
+        }
+        let Answer { username, secret } =
+            serde_json::from_slice(&text).map_err(|_| "gave no login")?;
+        Ok(login_of(username, secret))
+    }
+
+    /// Writes the question and reads all that is answered.
+    fn talk(&self, child: &mut Child, cancelled: fn() -> bool) -> Result<Vec<u8>, &'static str> {
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("can't be talked to");
+        };
+        // A helper that doesn't listen says what is wrong by its status.
+        writeln!(input, "{}", self.server).ok();
+        drop(input);
+        let (sender, answers) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = vec![];
+            let read = output.take(LIMIT).read_to_end(&mut text).map(|_| text);
+            sender.send(read).ok();
+        });
+        let started = Instant::now();
+        loop {
+            match answers.recv_timeout(GLANCE) {
+                Ok(read) => return read.map_err(|_| "can't be read from"),
+                Err(RecvTimeoutError::Disconnected) => return Err("can't be read from"),
+                Err(RecvTimeoutError::Timeout) if cancelled() => return Err("was interrupted"),
+                Err(RecvTimeoutError::Timeout) if started.elapsed() > PATIENCE => {
+                    return Err("doesn't answer");
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, registry: &str, repository: &str, expected: &[(&str, &str)]) {
+        let wanted = Wanted { registry, repository, cancelled: || false };
+        let questions = questions(json.as_bytes(), "config.json", &wanted).unwrap();
+        let found: Vec<_> =
+            questions.iter().map(|it| (&it.program[18..], it.server.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn helpers_of_single_hosts_come_before_the_one_for_all() {
+        let json = r#"{"credsStore":"all","credHelpers":{"r.test":"own","r.test/a":"longer","s.test":"x"}}"#;
+        check(
+            json,
+            "r.test",
+            "a/b",
+            &[("longer", "r.test/a"), ("own", "r.test"), ("all", "r.test")],
+        );
+        check(json, "t.test", "a", &[("all", "t.test")]);
+        check("{}", "r.test", "a", &[]);
+        check(r#"{"credsStore":null,"credHelpers":null,"auths":null}"#, "r.test", "a", &[]);
+    }
+
+    #[test]
+    fn a_helper_is_asked_by_the_name_that_the_login_has() {
+        let hub = [("all", "https://index.docker.io/v1/")];
+        check(r#"{"credsStore":"all"}"#, "docker.io", "library/x", &hub);
+        let json = r#"{"credsStore":"all","auths":{"https://r.test/v2/":{},"other":{}}}"#;
+        check(json, "r.test", "a", &[("all", "r.test"), ("all", "https://r.test/v2/")]);
+    }
+
+    #[test]
+    fn a_helper_that_is_not_there_is_told() {
+        let question =
+            |program: &str| Question { program: program.to_owned(), server: String::new() };
+        let ask = |program: &str| question(program).ask(|| false);
+        assert_eq!(ask("docker-credential-no-such-helper"), Err("is not there"));
+        assert_eq!(ask("docker-credential-/bin/sh"), Err("is no name of a helper"));
+    }
+}
