@@ -176,3 +176,125 @@ fn a_config_that_is_no_json_is_named_and_not_shown() {
     assert!(!output.stderr.contains(SECRET), "{}", output.stderr);
     assert_ne!(output.pipe[0], 0);
 }
+
+/// Pulls with `words`, in an environment with a helper `docker-credential-kit` that knows `me`.
+fn pull_with(registry: &Registry, sandbox: &Sandbox, words: &str) -> Output {
+    let helper = format!(
+        "#!/bin/sh\nread server\necho \"$1 $server\" >> {0}/asked\n\
+         case $server in {1}) echo '{{\"ServerURL\":\"{1}\",\"Username\":\"me\",\"Secret\":\"{SECRET}\"}}';;\n\
+         *) echo credentials not found in native keychain; exit 1;; esac\n",
+        sandbox.path("").display(),
+        registry.host()
+    );
+    let path = sandbox.write("bin/docker-credential-kit", helper);
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!("PATH={}:$PATH; pull {words}", sandbox.path("bin").display());
+    pipeline::sh(sandbox, &script)
+}
+
+/// A registry that wants `me`, and the name of its image.
+fn wants_me() -> (Registry, Sandbox, String) {
+    let registry = Registry::with_auth(Auth::basic("me", SECRET));
+    registry.add("ns/app:1", demo());
+    let name = registry.name("ns/app:1");
+    (registry, Sandbox::new(), name)
+}
+
+#[test]
+fn podmans_files_are_read_beside_dockers() {
+    let entry = login("me", SECRET);
+    for (path, key) in [
+        ("home/.config/containers/auth.json", ""),
+        ("home/.config/containers/auth.json", "/ns"),
+        ("home/.docker/config.json", ""),
+    ] {
+        let (registry, sandbox, name) = wants_me();
+        // Docker's file is there and knows nothing: it hides nobody.
+        for (file, auths) in [
+            ("home/.docker/config.json", json!({})),
+            (path, json!({ format!("{}{key}", registry.host()): entry })),
+        ] {
+            let file = sandbox.root().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, json!({ "auths": auths }).to_string()).unwrap();
+        }
+        pipeline::sh(&sandbox, &format!("pull --no-stream {name}")).success();
+    }
+}
+
+#[test]
+fn a_file_of_logins_can_be_named() {
+    let (registry, sandbox, name) = wants_me();
+    let config = json!({ "auths": { registry.host(): login("me", SECRET) } });
+    sandbox.write("auth.json", config.to_string());
+    pipeline::sh(&sandbox, &format!("pull --no-stream {name} --authfile auth.json")).success();
+    let script = format!("REGISTRY_AUTH_FILE=auth.json pull --no-stream --store other {name}");
+    pipeline::sh(&sandbox, &script).success();
+    let output = pipeline::sh(&sandbox, &format!("pull --no-stream {name} --authfile none.json"));
+    assert_one_line(output.fails_with(3), "pull");
+}
+
+#[test]
+fn a_login_on_standard_input_is_for_one_registry() {
+    let (registry, sandbox, name) = wants_me();
+    let give = |words: &str| {
+        pipeline::sh(&sandbox, &format!("echo me:{SECRET} | pull --creds-stdin {words}"))
+    };
+    give(&format!("--no-stream {name}")).success();
+    let output = give(&format!("--no-stream {name} localhost:1/other"));
+    assert_one_line(output.fails_with(2), "pull");
+    assert!(!output.stderr.contains(SECRET));
+    let output =
+        pipeline::sh(&sandbox, &format!("echo {SECRET} | pull --creds-stdin {name} | cat"));
+    assert!(!output.stderr.contains(SECRET), "{}", output.stderr);
+    let there = registry.name("ns/copy:1");
+    pipeline::sh(&sandbox, &format!("echo me:{SECRET} | push --creds-stdin {name} {there}"))
+        .success();
+    let output = pipeline::sh(&sandbox, &format!("push --creds-stdin - {there} < /dev/null"));
+    assert_one_line(output.fails_with(2), "push");
+}
+
+#[test]
+fn helpers_are_asked() {
+    for config in [
+        |_: &str| json!({ "credsStore": "kit" }),
+        |host: &str| json!({ "credHelpers": { host: "kit" }, "auths": { host: {} } }),
+    ] {
+        let (registry, sandbox, name) = wants_me();
+        let path = sandbox.root().join("home/.docker");
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("config.json"), config(&registry.host()).to_string()).unwrap();
+        pull_with(&registry, &sandbox, &format!("--no-stream {name}")).success();
+        let asked = format!("get {}\n", registry.host());
+        assert_eq!(String::from_utf8(sandbox.read("asked")).unwrap(), asked);
+    }
+}
+
+#[test]
+fn a_helper_that_fails_is_told_and_the_next_source_asked() {
+    let (registry, sandbox, name) = wants_me();
+    let auths = json!({ registry.host(): login("me", SECRET) });
+    let config = json!({ "credsStore": "missing", "auths": auths });
+    let path = sandbox.root().join("home/.docker");
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::write(path.join("config.json"), config.to_string()).unwrap();
+    let output = pipeline::sh(&sandbox, &format!("pull --no-stream {name}"));
+    output.success();
+    assert!(output.stderr.contains("docker-credential-missing is not there"), "{}", output.stderr);
+}
+
+#[test]
+fn where_a_login_comes_from_is_explained_without_it() {
+    let (registry, sandbox, name) = wants_me();
+    let path = sandbox.root().join("home/.docker");
+    std::fs::create_dir_all(&path).unwrap();
+    let config = json!({ "credsStore": "kit" });
+    std::fs::write(path.join("config.json"), config.to_string()).unwrap();
+    let output = pull_with(&registry, &sandbox, &format!("--explain-auth {name}"));
+    let text = output.success().out();
+    let (_, rest) = text.split_once("login: ").unwrap();
+    assert!(rest.contains("docker-credential-kit of "), "{text}");
+    assert!(text.ends_with("config.json: user me\n") && text.contains("proxy: none"), "{text}");
+    assert!(!output.text().contains(SECRET), "{}", output.text());
+    assert!(registry.requests().is_empty());
+}

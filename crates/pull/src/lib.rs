@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
 use layer_format::{DiffId, Digest, Platform, Reference, trouble_of};
-use registry::{Client, Options};
+use registry::{Client, Credentials, Options, Secret};
 use store::{Image, Lease, Store};
 
 use crate::fetch::{Blob, Fetching, Step};
@@ -32,6 +32,7 @@ use crate::select::{Choice, Pulled};
     ("pull --no-stream nginx:1.27 ghcr.io/a/b", "Into the store"),
     ("pull --no-store nginx > nginx.tar", "To an archive that docker, podman and ctr load; nothing else is written"),
 ]))]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// Image names, as nginx, ghcr.io/a/b:c or name@sha256:…
     #[arg(required = true, value_name = "NAME")]
@@ -55,6 +56,11 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
     store: Option<PathBuf>,
     #[command(flatten)]
+    network: cli::Network,
+    /// Only say where a login would come from and how the registry would be reached; secrets are not shown
+    #[arg(long)]
+    explain_auth: bool,
+    #[command(flatten)]
     common: cli::Common,
 }
 
@@ -73,14 +79,52 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let client = Client::new(options(args, io)?)?;
+    if args.explain_auth {
+        return explain_auth(args, &client, io);
+    }
+    let pulled = pull(args, &client, io);
+    client.warnings().iter().for_each(|warning| io.warn(warning));
+    report(&pulled?, &io.progress);
+    Ok(())
+}
+
+fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
+    let network = &args.network;
+    let credentials = match (network.authfile()?, network.creds(&mut io.input)?) {
+        (Some(path), _) => Credentials::from_file(path),
+        (None, Some((user, password))) => Credentials::from_environment().with_password(
+            &args.names,
+            user,
+            Secret::new(password),
+        )?,
+        (None, None) => Credentials::from_environment(),
+    };
+    let insecure = network.insecure.clone();
+    let cancelled = cli::interrupt::requested;
+    Ok(Options { credentials, insecure, cancelled, ..Options::default() })
+}
+
+fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {
+    for name in &args.names {
+        writeln!(io.output, "{}", name.full())?;
+        for line in client.explain(name)? {
+            writeln!(io.output, "  {}", cli::report::clean(&line))?;
+        }
+    }
+    Ok(io.output.flush()?)
+}
+
+/// What was pulled, and whether the store had it already.
+type Known = (Pulled, bool);
+
+fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Known>> {
     let is_streamed = !args.no_stream && (args.no_store || !io.output.is_char_device());
     if is_streamed {
         io.output.binary()?;
     }
     let lease = if args.no_store { None } else { Some(open_store(args)?) };
     let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
-    let client =
-        Client::new(Options { cancelled: cli::interrupt::requested, ..Options::default() })?;
     let mut images = Vec::new();
     for name in &args.names {
         let repository = client.repository(name)?;
@@ -102,9 +146,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     } else {
         print_digests(&images, io)?;
     }
-    client.warnings().iter().for_each(|warning| io.warn(warning));
-    report(&images, &known, &io.progress);
-    Ok(())
+    Ok(images.into_iter().map(|(pulled, _)| pulled).zip(known).collect())
 }
 
 /// Says what may help, where something does.
@@ -235,8 +277,8 @@ fn print_digests(images: &[(Pulled, registry::Repository)], io: &mut Io<'_>) -> 
 }
 
 /// The last lines, as people know them from Docker.
-fn report(images: &[(Pulled, registry::Repository)], known: &[bool], progress: &Progress) {
-    for ((pulled, _), is_known) in images.iter().zip(known) {
+fn report(images: &[Known], progress: &Progress) {
+    for (pulled, is_known) in images {
         let digest: Digest = pulled.digest;
         progress.line(format!("Digest: {digest}"));
         let status =

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use cli::{Failure, Io};
 use layer_format::{Platform, Reference, trouble_of};
-use registry::{Client, Options};
+use registry::{Client, Credentials, Options, Secret};
 
 /// Push images to registries
 ///
@@ -54,6 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
     store: Option<PathBuf>,
     #[command(flatten)]
+    network: cli::Network,
+    #[command(flatten)]
     common: cli::Common,
 }
 
@@ -72,7 +74,7 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let client = Client::new(options(args))?;
+    let client = Client::new(options(args, io)?)?;
     let pushed = match &args.image[..] {
         "-" => streamed::push(args, &client, io),
         _ => stored::push(args, &client, io),
@@ -85,13 +87,28 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     Ok(io.output.flush()?)
 }
 
-fn options(args: &Args) -> Options {
-    let options = Options { cancelled: cli::interrupt::requested, ..Options::default() };
-    match &args.image[..] {
+fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
+    let network = &args.network;
+    if network.creds_stdin && args.image == "-" {
+        return Err(cli::usage("standard input can't be the image and hold a login").into());
+    }
+    let credentials = match (network.authfile()?, network.creds(&mut io.input)?) {
+        (Some(path), _) => Credentials::from_file(path),
+        (None, Some((user, password))) => Credentials::from_environment().with_password(
+            &args.names,
+            user,
+            Secret::new(password),
+        )?,
+        (None, None) => Credentials::from_environment(),
+    };
+    let insecure = network.insecure.clone();
+    let cancelled = cli::interrupt::requested;
+    let options = Options { credentials, insecure, cancelled, ..Options::default() };
+    Ok(match &args.image[..] {
         // So much is in memory at a time.
         "-" => Options { chunk: streamed::WINDOW, ..options },
         _ => options,
-    }
+    })
 }
 
 /// Says what may help, where something does.

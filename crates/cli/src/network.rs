@@ -1,0 +1,95 @@
+//! The flags of commands that use the network.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::{Code, Failure, Input, usage};
+
+/// No line with a login is longer.
+const LIMIT: u64 = 64 << 10;
+
+/// Flags of the commands that use the network, to be flattened into their arguments.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Registries")]
+pub struct Network {
+    /// Logins in the form of docker's config.json or podman's auth.json, instead of all the usual places
+    #[arg(long, value_name = "FILE", conflicts_with = "creds_stdin")]
+    pub authfile: Option<PathBuf>,
+
+    /// Read a login, as USER:PASSWORD, from the first line of standard input
+    #[arg(long)]
+    pub creds_stdin: bool,
+
+    /// A registry, as HOST or HOST:PORT, that may show any certificate or speak plain HTTP; may be given several times
+    #[arg(long, value_name = "HOST")]
+    pub insecure: Vec<String>,
+}
+
+impl Network {
+    /// The file with logins, if one was named; it must be there.
+    pub fn authfile(&self) -> Result<Option<&PathBuf>, Failure> {
+        let Some(path) = &self.authfile else { return Ok(None) };
+        match std::fs::metadata(path) {
+            Ok(_) => Ok(Some(path)),
+            Err(error) => {
+                let shown = crate::report::clean(&path.to_string_lossy()).into_owned();
+                Err(Failure::new(Code::NotFound, shown).because(error))
+            }
+        }
+    }
+
+    /// The user and the password on standard input, if they are to be read there.
+    pub fn creds(&self, input: &mut Input) -> anyhow::Result<Option<(String, String)>> {
+        if !self.creds_stdin {
+            return Ok(None);
+        }
+        if input.is_terminal() {
+            let text = "--creds-stdin reads from a pipe or a file, where nobody looks on";
+            return Err(usage(text).into());
+        }
+        let mut line = String::new();
+        let reading = "reading a login from standard input";
+        BufReader::new(input.take().take(LIMIT)).read_line(&mut line).context(reading)?;
+        // What is wrong with it is told without it.
+        let login = line.trim_end_matches(['\r', '\n']).split_once(':');
+        let malformed = || usage("the first line of standard input is not USER:PASSWORD");
+        let (user, password) = login.filter(|(user, _)| !user.is_empty()).ok_or_else(malformed)?;
+        Ok(Some((user.to_owned(), password.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn creds(input: &str) -> anyhow::Result<Option<(String, String)>> {
+        let network = Network { creds_stdin: true, ..Network::default() };
+        network.creds(&mut Input::memory(input))
+    }
+
+    #[test]
+    fn a_login_is_the_first_line() {
+        let is = |input: &str, user: &str, password: &str| {
+            let expected = (user.to_owned(), password.to_owned());
+            assert_eq!(creds(input).unwrap(), Some(expected), "{input:?}");
+        };
+        is("me:pass:word\n", "me", "pass:word");
+        is("me: \r\nmore\n", "me", " ");
+        is("me:", "me", "");
+        for input in ["", "\n", "hunter2", ":hunter2\n"] {
+            let error = creds(input).unwrap_err();
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+        let none = Network::default().creds(&mut Input::memory("me:x")).unwrap();
+        assert!(none.is_none());
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let network = |path: &str| Network { authfile: Some(path.into()), ..Network::default() };
+        assert!(network("/").authfile().is_ok());
+        assert!(network("/nonexistent/auth.json").authfile().is_err());
+    }
+}
