@@ -381,3 +381,27 @@ fn of_thousands_of_images_the_first_are_shown() {
     let output = refused("names", &with_index(&small("x"), index.as_bytes()), 2);
     assert!(output.stderr.len() < 3000 && output.stderr.contains(" and 2980 more"));
 }
+
+#[test]
+fn an_artifact_without_layers_is_no_empty_image() {
+    let empty = "application/vnd.oci.empty.v1+json";
+    let artifact = Image::new().set_manifest("/config/mediaType", empty);
+    let index = json!({ "schemaVersion": 2, "manifests": [artifact.descriptor()] }).to_string();
+    let output = refused("artifact", &with_index(&artifact, index.as_bytes()), 4);
+    assert!(output.stderr.contains("this is no container image"), "{}", output.text());
+}
+
+#[test]
+fn an_index_of_nothing_that_is_there_is_refused() {
+    let absent = small("absent").descriptor();
+    let inner = json!({ "schemaVersion": 2, "manifests": [absent] }).to_string();
+    let entry = json!({
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "digest": digest(inner.as_bytes()),
+        "size": inner.len(),
+    });
+    let index = json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
+    let path = format!("blobs/sha256/{}", &digest(inner.as_bytes())[7..]);
+    let members = [("index.json", index.as_bytes()), (&path, inner.as_bytes())];
+    refused_by_all("absent", &archive::archive(&members));
+}

@@ -21,6 +21,9 @@ pub const DOCUMENT_LIMIT: u64 = 4 << 20;
 /// The most values that a document may hold: a text of two bytes a value takes up to a hundred times that in memory.
 const VALUES_LIMIT: usize = 1 << 19;
 
+/// How deep the values of a document may be nested.
+const DEPTH_LIMIT: usize = 100;
+
 /// Reads a document into memory, refusing one beyond `limit` without reading it all.
 pub fn read_document(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
@@ -128,6 +131,16 @@ impl Manifest {
     /// The blobs that it names: the config, then the layers, base first.
     pub fn parts(&self) -> impl Iterator<Item = &Descriptor> {
         std::iter::once(&self.config).chain(&self.layers)
+    }
+
+    /// Refuses what is plainly no container image: an artifact may have no layers, and a config of any type.
+    pub fn check_image(&self) -> Result<(), Error> {
+        let types = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
+        if !self.layers.is_empty() || types.contains(&self.config.media_type.as_str()) {
+            return Ok(());
+        }
+        let what = format!("a {:?}", self.config.media_type);
+        Err(Error::Malformed { what, reason: "this is no container image" })
     }
 
     /// Whether it is Docker's, not OCI's.
@@ -250,35 +263,42 @@ fn or_default<'a>(media_type: &'a str, default: &'a str) -> &'a str {
     if media_type.is_empty() { default } else { media_type }
 }
 
-/// Parses JSON; nesting beyond 128 levels is refused by the parser, and more values than [`VALUES_LIMIT`] here.
+/// Parses JSON; more values than [`VALUES_LIMIT`] are refused, and nesting deeper than [`DEPTH_LIMIT`], wherever it is.
 pub(crate) fn from_json<'a, T: Deserialize<'a>>(
     what: &'static str,
     raw: &'a [u8],
 ) -> Result<T, Error> {
-    if n_values(raw) > VALUES_LIMIT {
-        let reason = "holds more values than anyone needs";
+    let (n_values, depth) = measure(raw);
+    let reason = match () {
+        () if n_values > VALUES_LIMIT => Some("holds more values than anyone needs"),
+        () if depth > DEPTH_LIMIT => Some("is nested too deep"),
+        () => None,
+    };
+    if let Some(reason) = reason {
         return Err(Error::Malformed { what: what.to_owned(), reason });
     }
     serde_json::from_slice(raw).map_err(|source| Error::MalformedJson { what, source })
 }
 
-/// How many values a JSON text holds at most: what begins a list or an object, and what a comma precedes.
-fn n_values(raw: &[u8]) -> usize {
-    if raw.len() <= VALUES_LIMIT {
-        return raw.len();
-    }
-    let mut n = 0;
+/// How many values a JSON text holds at most, by what begins a list or an object and what a comma precedes; and how deep
+/// they are nested.
+fn measure(raw: &[u8]) -> (usize, usize) {
+    let (mut n_values, mut depth, mut deepest) = (0, 0_usize, 0);
     let (mut is_text, mut is_escaped) = (false, false);
     for &byte in raw {
         match byte {
             _ if is_escaped => is_escaped = false,
             b'\\' => is_escaped = is_text,
             b'"' => is_text = !is_text,
-            b',' | b'[' | b'{' if !is_text => n += 1,
+            _ if is_text => {}
+            b',' => n_values += 1,
+            b'[' | b'{' => (n_values, depth) = (n_values + 1, depth + 1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        deepest = deepest.max(depth);
     }
-    n
+    (n_values, deepest)
 }
 
 #[cfg(test)]
@@ -339,6 +359,17 @@ mod tests {
         assert!(layers("0", VALUES_LIMIT + 1).is_err());
         assert!(layers("{}", VALUES_LIMIT / 2 + 1).is_err());
         assert!(layers(r#""\"[,{[,{[,{\\\"[,{""#, 100_000).is_ok(), "what is in texts is none");
+    }
+
+    #[test]
+    fn nesting_has_an_end_in_fields_that_nobody_knows_too() {
+        let nested = |n: usize| {
+            let (open, close) = ("[".repeat(n), "]".repeat(n));
+            parse(&format!(r#"{{"manifests":[{DESCRIPTOR}],"x":"{open}","y":{open}{close}}}"#))
+        };
+        assert!(nested(90).is_ok());
+        assert!(nested(110).is_err());
+        assert!(nested(100_000).is_err());
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl Store {
         platform: Option<&Platform>,
     ) -> Result<archive::Image> {
         let manifest = self.manifest(root, platform)?;
+        manifest.check_image()?;
         let config = Config::parse(self.document(&manifest.config.digest)?)?;
         config.check_layers(manifest.layers.len())?;
         if let Some(wanted) = platform.filter(|wanted| wanted.rank(&config.platform).is_none()) {

@@ -140,6 +140,10 @@ impl Contents {
         let gathered = stream::Image::gather(&entry.root, platforms, &mut lookup)?;
         let Some(image) = gathered else { return Ok(None) };
         self.weigh(image.n_bytes())?;
+        if image.manifests.is_empty() {
+            let reason = "lists no image that is in the archive";
+            return Err(Error::Malformed { what: entry.root.digest.to_string(), reason });
+        }
         let mut found = Found {
             name: entry.name.clone(),
             root: bare(&entry.root, &image),

@@ -43,6 +43,7 @@ pub(super) fn resolve(
         Found::Here(manifest) => manifest,
         Found::NotYet(path) => return Ok(Step::Need(path)),
     };
+    manifest.check_image()?;
     let config = match search.document(&manifest.config, "config")? {
         Found::Here(raw) => Config::parse(raw)?,
         Found::NotYet(path) => {
