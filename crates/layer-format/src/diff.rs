@@ -4,19 +4,34 @@
 //! whoever has the blob ──stored bytes──► decoder ──plain──► hasher
 //! ```
 //!
-//! A thread a stage, as measured for unpack (docs/performance.md). Decompressed bytes are kept nowhere.
+//! A thread a stage, as measured for unpack (docs/performance.md). Decompressed bytes are kept nowhere; who wants to know
+//! what a layer holds watches its changes go by.
 
-use std::io::Read;
+use std::fmt;
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crate::codec::Decoder;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::error::Error;
+use crate::layer::{Change, Reader};
 use crate::relay::{Chunk, Pool, Sending, Taking, relay};
 
 /// How many chunks wait between two stages.
 const DEPTH: usize = 8;
+
+/// Whoever watches what goes by.
+pub type Watcher = Box<dyn FnMut(Seen<'_>) + Send>;
+
+/// What a watcher is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// A change of the layer.
+    Change(&'a Change),
+    /// All of the layer's changes were shown, and this is the digest of its bytes. It doesn't come for what is no layer.
+    End(&'a Digest),
+}
 
 /// A blob whose stored bytes go through.
 #[derive(Debug)]
@@ -32,8 +47,17 @@ pub struct Ending(JoinHandle<Result<Digest, Error>>);
 impl Diffing {
     /// Begins to hash what a blob decompresses to.
     pub fn begin(algorithm: Algorithm) -> Self {
+        Self::start(algorithm, None)
+    }
+
+    /// The same, and shows the layer's changes as they go by.
+    pub fn begin_watched(algorithm: Algorithm, watcher: Watcher) -> Self {
+        Self::start(algorithm, Some(watcher))
+    }
+
+    fn start(algorithm: Algorithm, watcher: Option<Watcher>) -> Self {
         let (feed, raw) = relay(DEPTH);
-        Self { feed, outcome: thread::spawn(move || digest(raw, algorithm)) }
+        Self { feed, outcome: thread::spawn(move || digest(raw, algorithm, watcher)) }
     }
 
     /// The next of the stored bytes.
@@ -74,24 +98,90 @@ pub fn check(expected: DiffId, found: Digest) -> Result<(), Error> {
     Err(Error::DigestMismatch { what, expected: expected.0.into(), found: found.into() })
 }
 
-fn digest(raw: Taking, algorithm: Algorithm) -> Result<Digest, Error> {
+fn digest(raw: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> Result<Digest, Error> {
     let decoding = |source| Error::io("decompressing a layer", source);
     let mut decoder = Decoder::new(raw).map_err(decoding)?;
     let (sending, plain) = relay(DEPTH);
     thread::scope(|scope| {
-        let hasher = scope.spawn(move || hash(plain, algorithm));
+        let hasher = scope.spawn(move || hash(plain, algorithm, watcher));
         sending.send_all(&Pool::default(), &mut decoder).ok();
         drop(sending);
         hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(decoding)
     })
 }
 
-fn hash(mut plain: Taking, algorithm: Algorithm) -> std::io::Result<Digest> {
-    let mut hasher = Hasher::new(algorithm);
-    while let Some(chunk) = plain.take_chunk()? {
-        hasher.update(&chunk);
+fn hash(plain: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> io::Result<Digest> {
+    let mut hashing = Hashing { plain, hasher: Hasher::new(algorithm), failure: None };
+    let watcher = watcher.and_then(|watcher| watch(&mut hashing, watcher));
+    if let Some(failure) = hashing.failure {
+        return Err(failure);
     }
-    Ok(hasher.finish())
+    let Hashing { mut plain, mut hasher, .. } = hashing;
+    loop {
+        let bytes = plain.fill_buf()?;
+        if bytes.is_empty() {
+            break;
+        }
+        hasher.update(bytes);
+        let n = bytes.len();
+        plain.consume(n);
+    }
+    let digest = hasher.finish();
+    if let Some(mut watcher) = watcher {
+        watcher(Seen::End(&digest));
+    }
+    Ok(digest)
+}
+
+/// Shows all changes; gives the watcher back if this was a layer, to its end.
+fn watch(content: &mut Hashing, mut watcher: Watcher) -> Option<Watcher> {
+    let mut layer = Reader::new(content);
+    // What is no layer is only hashed: whether it should have been one is for others to say.
+    while let Some(change) = layer.read_change().ok()? {
+        watcher(Seen::Change(&change));
+    }
+    Some(watcher)
+}
+
+/// Bytes that are hashed as they are taken.
+struct Hashing {
+    plain: Taking,
+    hasher: Hasher,
+    /// Why they ended early.
+    failure: Option<io::Error>,
+}
+
+impl fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hashing").finish_non_exhaustive()
+    }
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.fill_buf()?.read(buffer)?;
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Hashing {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if let Err(failure) = self.plain.fill_buf() {
+            let kind = failure.kind();
+            self.failure = Some(failure);
+            return Err(kind.into());
+        }
+        self.plain.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        // What is taken was seen before, so it is there.
+        if let Ok(bytes) = self.plain.fill_buf() {
+            self.hasher.update(&bytes[..n]);
+        }
+        self.plain.consume(n);
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +214,51 @@ mod tests {
         }
     }
 
+    /// The paths that are shown of a blob, and the digest at their end.
+    fn watched(stored: &[u8]) -> (Vec<String>, Option<Digest>, Result<Digest, Error>) {
+        let seen = Arc::new(std::sync::Mutex::new((vec![], None)));
+        let noting = seen.clone();
+        let watcher = move |it: Seen<'_>| {
+            let mut seen = noting.lock().unwrap();
+            match it {
+                Seen::Change(Change::Add(entry)) => seen.0.push(entry.path.to_string()),
+                Seen::Change(other) => seen.0.push(format!("{other:?}")),
+                Seen::End(digest) => seen.1 = Some(*digest),
+            }
+        };
+        let diffing = Diffing::begin_watched(Algorithm::Sha256, Box::new(watcher));
+        let pool = Pool::default();
+        let mut stored = stored;
+        while let Some(chunk) = Chunk::read_from(&pool, &mut stored).unwrap() {
+            diffing.feed(chunk);
+        }
+        let found = diffing.end().digest();
+        let seen = seen.lock().unwrap().clone();
+        (seen.0, seen.1, found)
+    }
+
+    #[test]
+    fn a_layers_changes_are_shown_and_its_digest_is_that_of_all_bytes() {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1_000_000);
+        let mut tar = tar::Builder::new(vec![]);
+        tar.append_data(&mut header, "big", &vec![5; 1_000_000][..]).unwrap();
+        header.set_size(0);
+        tar.append_data(&mut header, "empty", &[][..]).unwrap();
+        let layer = [tar.into_inner().unwrap(), b"what follows".to_vec()].concat();
+        let digest = Digest::of(&layer);
+        let (paths, end, found) = watched(&gzip(&layer));
+        assert_eq!((paths, end), (vec!["big".to_owned(), "empty".to_owned()], Some(digest)));
+        assert_eq!(found.unwrap(), digest);
+
+        let no_layer = [&layer[..512], &vec![1; 2_000_000]].concat();
+        let (_, end, found) = watched(&gzip(&no_layer));
+        assert_eq!((end, found.unwrap()), (None, Digest::of(&no_layer)));
+        let stored = gzip(&layer);
+        let (_, end, found) = watched(&stored[..stored.len() / 2]);
+        assert!(end.is_none() && found.is_err());
+    }
+
     #[test]
     fn damage_is_told_and_nobody_waits() {
         let mut stored = gzip(&vec![7; 9_000_000]);
@@ -139,8 +274,8 @@ mod tests {
     fn what_cannot_be_read_is_told() {
         struct Broken;
         impl Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-                Err(std::io::Error::other("the disk is gone"))
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is gone"))
             }
         }
         let error = of(Broken, Algorithm::Sha256).unwrap_err();

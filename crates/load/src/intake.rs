@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use layer_format::archive::Blobs;
-use layer_format::diff::{self, Diffing};
+use layer_format::diff::{self, Diffing, Seen};
 use layer_format::relay::{Chunk, Pool};
 use layer_format::{Algorithm, Codec, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Hasher};
-use store::{Lease, Partial};
+use store::{Lease, ListingDraft, Partial, Store};
 
 use crate::diffs::Diffs;
 
@@ -138,7 +138,7 @@ impl<'a> Intake<'a> {
         let is_known =
             claimed.is_some_and(|digest| self.lease.store().verified_pair(&digest).is_some());
         let diffing =
-            (codec != Codec::None && !is_known).then(|| Diffing::begin(Algorithm::Sha256));
+            (codec != Codec::None && !is_known).then(|| begin_diffing(self.lease.store()));
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
         Ok(Sinks { partial, diffing, hasher: Hasher::new(algorithm) })
     }
@@ -237,6 +237,16 @@ impl<'a> Intake<'a> {
             _ => 0,
         }
     }
+}
+
+/// Begins to find out what a blob decompresses to, and leaves a listing behind if it is a layer.
+fn begin_diffing(store: &Store) -> Diffing {
+    let mut draft = Some(ListingDraft::new(store));
+    let watcher = move |seen: Seen<'_>| match seen {
+        Seen::Change(change) => draft.iter_mut().for_each(|draft| draft.add(change)),
+        Seen::End(digest) => draft.take().into_iter().for_each(|it| it.keep(&DiffId(*digest))),
+    };
+    Diffing::begin_watched(Algorithm::Sha256, Box::new(watcher))
 }
 
 impl Sinks {

@@ -160,7 +160,7 @@ impl<'a> Diff<'a> {
             untouched: HashMap::new(),
         };
         let clamp = Clamp::new(scan.root().as_fd());
-        let mut different = Vec::with_capacity(scan.len());
+        let mut different = Vec::with_capacity(scan.n_entries());
         let mut linked = vec![];
         for Pair { path, base, found } in diff.pairs() {
             let Some(found) = found else { continue };

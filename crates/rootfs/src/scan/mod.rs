@@ -85,13 +85,8 @@ impl Scan {
     }
 
     /// How many entries there are, sockets among them.
-    pub fn len(&self) -> usize {
+    pub fn n_entries(&self) -> usize {
         self.n_entries
-    }
-
-    /// Whether there is nothing, which is never so: the root is there.
-    pub fn is_empty(&self) -> bool {
-        self.n_entries == 0
     }
 
     /// The paths of the sockets, which no layer can hold.
