@@ -107,7 +107,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         Some(Action::Tag { image, name }) => names::tag(&store, image, name, &mut page),
         Some(Action::Rm { names }) => names::remove(&store, names, &mut page),
         Some(Action::Gc { dry_run }) => {
-            let sweep = if *dry_run { Sweep::DryRun } else { Sweep::Remove };
+            let sweep = sweep(*dry_run);
             page.freed(&gc(&store, sweep)?, sweep)
         }
         Some(Action::Verify { names }) => verify::verify(&store, names, io, form),
@@ -135,12 +135,18 @@ fn gc(store: &Store, sweep: Sweep) -> anyhow::Result<Freed> {
 fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
     let wanted = match &args.action {
         None | Some(Action::Digests) => return page.list(&[]),
-        Some(Action::Gc { .. }) => return page.freed(&Freed::default(), Sweep::Remove),
+        Some(Action::Gc { dry_run }) => {
+            return page.freed(&Freed::default(), sweep(*dry_run));
+        }
         Some(Action::Tag { image, .. }) => Some(image),
         Some(Action::Rm { names } | Action::Verify { names }) => names.first(),
     };
     match wanted {
         Some(text) => Err(names::explain(store::Error::NotFound { text: text.clone() })),
-        None => Ok(()),
+        None => verify::nothing(page),
     }
+}
+
+fn sweep(is_dry: bool) -> Sweep {
+    if is_dry { Sweep::DryRun } else { Sweep::Remove }
 }

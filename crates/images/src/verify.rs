@@ -74,6 +74,12 @@ pub(crate) fn verify(
     }
 }
 
+/// What there is to say about a store that isn't there.
+pub(crate) fn nothing(page: &mut Page<'_>) -> anyhow::Result<()> {
+    let (jobs, problems) = (BTreeMap::new(), Problems::new());
+    Verdict { images: &[], jobs, problems, orphans: vec![] }.report(page)
+}
+
 fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<Image>> {
     if names.is_empty() {
         return Ok(store.images()?);

@@ -62,6 +62,10 @@ fn a_store_that_is_not_there_is_empty_and_is_not_made() {
     images(&sandbox, "verify").success();
     assert_eq!(images(&sandbox, "--json").success().out(), "[]\n");
     assert_eq!(images(&sandbox, "gc").success().out(), "freed 0 bytes (0B): 0 blobs\n");
+    let dry = images(&sandbox, "gc --dry-run").success().out();
+    assert_eq!(dry, "would free 0 bytes (0B): 0 blobs\n");
+    let verdict = images(&sandbox, "verify --json").success().out();
+    assert_eq!(verdict, "{\"blobs\":0,\"bytes\":0,\"images\":0,\"orphans\":[],\"problems\":[]}\n");
     let output = images(&sandbox, "rm app");
     assert_eq!(output.fails_with(3).stderr.lines().next(), Some("images: app: not in the store"));
     assert!(!sandbox.store().exists());
