@@ -22,7 +22,7 @@ pub const DOCUMENT_LIMIT: u64 = 4 << 20;
 const VALUES_LIMIT: usize = 1 << 19;
 
 /// How deep the values of a document may be nested.
-const DEPTH_LIMIT: usize = 100;
+const DEPTH_LIMIT: usize = 128;
 
 /// Reads a document into memory, refusing one beyond `limit` without reading it all.
 pub fn read_document(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
@@ -367,8 +367,8 @@ mod tests {
             let (open, close) = ("[".repeat(n), "]".repeat(n));
             parse(&format!(r#"{{"manifests":[{DESCRIPTOR}],"x":"{open}","y":{open}{close}}}"#))
         };
-        assert!(nested(90).is_ok());
-        assert!(nested(110).is_err());
+        assert!(nested(120).is_ok());
+        assert!(nested(140).is_err());
         assert!(nested(100_000).is_err());
     }
 
