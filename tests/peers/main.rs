@@ -20,6 +20,7 @@ mod media;
 mod offline;
 mod peculiar;
 mod published;
+mod push;
 mod reference;
 mod snapshot;
 mod store;

@@ -80,16 +80,13 @@ impl Courier<'_> {
         blob: &Descriptor,
         open: impl FnOnce(&Task) -> anyhow::Result<Arc<dyn Content>>,
     ) -> anyhow::Result<()> {
-        let brought = || -> anyhow::Result<()> {
-            let Some(mut parcel) = self.begin(target, blob)? else { return Ok(()) };
-            let content = open(&parcel.task)?;
-            while !parcel.upload.is_done() {
-                self.send(&mut parcel, &content)?;
-            }
-            self.finish(parcel);
-            Ok(())
-        };
-        brought().with_context(|| label(blob))
+        let Some(mut parcel) = self.begin(target, blob)? else { return Ok(()) };
+        let content = open(&parcel.task).with_context(|| label(blob))?;
+        while !parcel.upload.is_done() {
+            self.send(&mut parcel, &content)?;
+        }
+        self.finish(parcel);
+        Ok(())
     }
 
     /// Sends all of a window; of the last one the upload's end too.
@@ -157,7 +154,7 @@ impl Parcel<'_> {
     }
 }
 
-/// How errors name a blob.
+/// How errors of reading name a blob; a registry's errors do so by themselves.
 pub(crate) fn label(blob: &Descriptor) -> String {
     format!("blob {}:{}", blob.digest.algorithm().name(), blob.digest.short())
 }

@@ -148,7 +148,7 @@ impl Intake<'_> {
             let digest = incoming.claimed.ok_or_else(unnamed)?;
             let blob = Descriptor::new("", digest, incoming.size);
             let content = Verified::new(all.content(), "blob", digest, Some(blob.size));
-            self.take(&blob, content, workers).with_context(|| label(&blob))?;
+            self.take(&blob, content, workers)?;
             all.came(incoming, digest, Codec::None)?;
             next = all.next_blob()?;
         }
@@ -162,14 +162,13 @@ impl Intake<'_> {
         workers: &SyncSender<Small>,
     ) -> anyhow::Result<()> {
         if self.came.insert(blob.digest, blob.size).is_some() {
-            io::copy(&mut content, &mut io::sink())?;
-            return Ok(());
+            return drain(blob, content);
         }
         if blob.size > SMALL {
             return self.pass(blob, content);
         }
         let mut bytes = Vec::new();
-        content.read_to_end(&mut bytes)?;
+        content.read_to_end(&mut bytes).with_context(|| label(blob))?;
         if is_document(&bytes) {
             return self.keep(blob.digest, bytes);
         }
@@ -200,8 +199,7 @@ impl Intake<'_> {
             parcels.extend(self.courier.begin(&targets[at], blob)?);
         }
         if parcels.is_empty() {
-            io::copy(&mut content, &mut io::sink())?;
-            return Ok(());
+            return drain(blob, content);
         }
         let mut start = 0;
         while start < blob.size {
@@ -209,11 +207,11 @@ impl Intake<'_> {
             let chunk = parcels.iter().map(courier::Parcel::chunk).max().unwrap_or(WINDOW);
             let length = chunk.clamp(WINDOW, LARGEST_WINDOW).min(blob.size - start);
             let mut bytes = Vec::new();
-            content.by_ref().take(length).read_to_end(&mut bytes)?;
+            let window = content.by_ref().take(length).read_to_end(&mut bytes);
+            window.with_context(|| label(blob))?;
             start += bytes.len() as u64;
             if start == blob.size {
-                // At its end it turns out whether it is what it should be.
-                io::copy(&mut content, &mut io::sink())?;
+                drain(blob, &mut content)?;
             }
             let window: Arc<dyn Content> = Arc::new(Window::new(start - bytes.len() as u64, bytes));
             for parcel in &mut parcels {
@@ -259,6 +257,11 @@ impl Intake<'_> {
         }
         Ok(pushed)
     }
+}
+
+/// Reads to the end, where it turns out whether a blob is what it should be.
+fn drain(blob: &Descriptor, mut content: impl Read) -> anyhow::Result<()> {
+    io::copy(&mut content, &mut io::sink()).map(drop).with_context(|| label(blob))
 }
 
 /// Whether it looks like a manifest, an index or a config.

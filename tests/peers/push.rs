@@ -1,0 +1,185 @@
+//! What we push to the real registry is what everybody pulls from there, with the digests that it had here.
+
+use kit::peers::docker::Docker;
+use kit::peers::docker_registry::{
+    Access, DockerRegistry, Login, PASSWORD, Setup, Transport, USER,
+};
+use kit::peers::podman::Podman;
+use kit::peers::{peer, prepare};
+use kit::registry::auth::base64;
+use kit::{Content, Image, Index, Layer, Named, Output, Producer, Sandbox, pipeline};
+use serde_json::json;
+
+use crate::layers::small;
+
+const OPEN: Setup = Setup::PLAIN;
+
+/// A registry, and a sandbox whose store has an image as `app:1`.
+struct Place {
+    registry: DockerRegistry,
+    sandbox: Sandbox,
+}
+
+impl Place {
+    fn with(setup: &Setup, content: impl Into<Content>) -> Option<Self> {
+        let place = Self { registry: DockerRegistry::start(setup)?, sandbox: Sandbox::new() };
+        let name = "docker.io/library/app:1";
+        place.sandbox.write("in", Producer::Strata.write(&[Named::new(name, content)]));
+        place.sh("load < in").success();
+        Some(place)
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}/{name}", self.registry.host())
+    }
+
+    /// Runs a script that trusts the registry's authority and knows its password.
+    fn sh(&self, script: &str) -> Output {
+        let auth = base64(format!("{USER}:{PASSWORD}").as_bytes());
+        let config = json!({ "auths": { self.registry.host(): { "auth": auth } } });
+        self.sandbox.write("../home/.docker/config.json", config.to_string());
+        let authority = self.registry.authority();
+        let script = pipeline::Script::new(&self.sandbox, script);
+        script.with(|program| program.env("SSL_CERT_FILE", authority)).run()
+    }
+
+    /// What was said, whatever the port.
+    fn text(&self, output: &Output) -> String {
+        output.text_without(&[(&self.registry.host(), "[REGISTRY]")])
+    }
+
+    /// The digest that skopeo finds for the bytes behind a name.
+    fn skopeo(&self, name: &str) -> Option<String> {
+        let skopeo = peer("skopeo")?;
+        let sandbox = Sandbox::new();
+        prepare(&sandbox, &[&self.registry.host()]);
+        let inspect = skopeo.program(&sandbox).args(["inspect", "--raw", "--tls-verify=false"]);
+        let inspect = inspect.arg(format!("--creds={USER}:{PASSWORD}"));
+        let output = inspect.arg(format!("docker://{}", self.name(name))).run();
+        Some(kit::digest(&output.success().stdout))
+    }
+}
+
+fn two_platforms() -> Index {
+    let (own, other) = (small(Image::new()), Image::new().platform("linux/s390x"));
+    let other = other.layer(Layer::new().file("other", "other"));
+    Index::new().image(&own).image(&other).attestation(&own)
+}
+
+#[test]
+fn every_kind_of_registry_gets_the_image() {
+    let image = small(Image::new());
+    for setup in [
+        OPEN,
+        Setup { login: Login::Htpasswd, ..OPEN },
+        Setup { transport: Transport::Tls, ..OPEN },
+        Setup { login: Login::Htpasswd, transport: Transport::Tls, ..OPEN },
+    ] {
+        let Some(place) = Place::with(&setup, &image) else { return };
+        let output = place.sh(&format!("push app:1 {}", place.name("ns/mine:1")));
+        let expected = format!("{}@{}\n", place.name("ns/mine"), image.digest());
+        assert_eq!(output.success().out(), expected, "{setup:?}");
+        let Some(digest) = place.skopeo("ns/mine:1") else { return };
+        assert_eq!(digest, image.digest());
+        // A second name in another repository costs no upload.
+        let output = place.sh(&format!("push app:1 {}", place.name("other:2")));
+        assert!(output.success().stderr.contains("Mounted from ns/mine"), "{}", output.stderr);
+        assert!(!output.stderr.contains("Pushed"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn an_index_goes_from_registry_to_registry_with_all_that_belongs_to_it() {
+    let index = two_platforms();
+    let Some(place) = Place::with(&OPEN, &index) else { return };
+    let Some(to) = DockerRegistry::start(&OPEN) else { return };
+    let (from, there) = (place.name("app:1"), format!("{}/copy:1", to.host()));
+    place.sh(&format!("push app:1 {from}")).success();
+    let script = format!("pull --no-store --all-platforms {from} | push - {there}");
+    let output = place.sh(&script);
+    assert_eq!(output.success().out(), format!("{}/copy@{}\n", to.host(), index.digest()));
+    // What was copied is whole: all of it can be copied on by somebody else.
+    let Some(skopeo) = peer("skopeo") else { return };
+    let sandbox = Sandbox::new();
+    prepare(&sandbox, &[&to.host()]);
+    let copy = skopeo.program(&sandbox).args(["copy", "--quiet", "--all"]);
+    copy.args([&format!("docker://{there}"), "oci:out:app"]).run().success();
+    let layout = std::fs::read_to_string(sandbox.path("out/index.json")).unwrap();
+    assert!(layout.contains(&index.digest()), "{layout}");
+}
+
+#[test]
+fn as_root_docker_and_podman_pull_what_was_pushed() {
+    let index = two_platforms();
+    for content in [Content::from(&index), Content::from(small(Image::new().docker()))] {
+        let digest = content.digest().to_owned();
+        let Some(place) = Place::with(&OPEN, content) else { return };
+        let name = place.name("app:1");
+        place.sh(&format!("push app:1 {name}")).success();
+        let (Some(docker), Some(podman)) =
+            (Docker::start(), Podman::new(&[&place.registry.host()]))
+        else {
+            return;
+        };
+        let pulled = docker.command(&["pull", &name]).run();
+        assert!(pulled.success().out().contains(&format!("Digest: {digest}")), "{}", pulled.text());
+        podman.command(&["pull", "--quiet", &name]).run().success();
+        let inspected = podman.command(&["inspect", "--format={{.RepoDigests}}", &name]).run();
+        assert!(inspected.success().out().contains(&digest), "{}", inspected.text());
+    }
+}
+
+#[test]
+fn a_registry_that_only_gives_says_so() {
+    let image = small(Image::new());
+    let Some(place) = Place::with(&Setup { access: Access::ReadOnly, ..OPEN }, &image) else {
+        return;
+    };
+    let output = place.sh(&format!("push -q app:1 {}", place.name("app:1")));
+    assert_eq!(output.code(), 5, "{}", output.text());
+    assert!(output.stdout.is_empty() && output.stderr.lines().count() == 1, "{}", output.text());
+    assert!(output.stderr.contains("answered 405"), "{}", output.text());
+}
+
+#[test]
+fn a_mirror_hands_on_what_was_pushed_to_its_origin() {
+    let image = small(Image::new());
+    let Some(place) = Place::with(&OPEN, &image) else { return };
+    place.sh(&format!("push app:1 {}", place.name("app:1"))).success();
+    let proxy = Some(place.registry.url());
+    let Some(mirror) = DockerRegistry::start(&Setup { proxy, ..OPEN }) else { return };
+    let script = format!("pull --no-stream --store other {}/app:1", mirror.host());
+    assert_eq!(place.sh(&script).success().out().trim_end(), image.digest());
+    let output = place.sh(&format!("push -q app:1 {}/other:1", mirror.host()));
+    assert_eq!(output.code(), 5, "{}", output.text());
+}
+
+#[test]
+fn a_wrong_password_is_told() {
+    let setup = Setup { login: Login::Htpasswd, ..OPEN };
+    let Some(place) = Place::with(&setup, small(Image::new())) else { return };
+    let script = format!("echo me:wrong | push -q --creds-stdin app:1 {}", place.name("app:1"));
+    let output = place.sh(&script);
+    assert!(!output.text().contains("wrong"), "{}", output.text());
+    assert_eq!(output.code(), 6, "{}", output.text());
+    let said = place.text(&output);
+    let [error, hint] = said.lines().skip(2).collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert!(
+        error.starts_with("push: [REGISTRY]/app@sha256:") && error.ends_with(": not authorised")
+    );
+    assert_eq!(hint, "hint: log in: docker login [REGISTRY]");
+}
+
+#[test]
+fn a_killed_push_is_finished_by_the_next() {
+    let big = Layer::new().file("big", vec![7; 80 << 20]);
+    let image = Image::new().codec(kit::Codec::None).layer(big);
+    let Some(place) = Place::with(&OPEN, &image) else { return };
+    let name = place.name("app:1");
+    let running = place.sandbox.command("push").args(["app:1", &name]).start();
+    let uploads = place.registry.storage().join("docker/registry/v2/repositories/app/_uploads");
+    running.kill_when(|| uploads.exists());
+    place.sh(&format!("push app:1 {name}")).success();
+    let Some(digest) = place.skopeo("app:1") else { return };
+    assert_eq!(digest, image.digest());
+}
