@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read as _, Write};
 use anyhow::Context as _;
 use cli::Progress;
 use layer_format::layer::{Change, EntryKind, EntryPath, Reader};
-use layer_format::listing::{Inode, Origin};
+use layer_format::listing::Inode;
 use layer_format::{Algorithm, Digest, Error, Hasher};
 use rootfs::{Content, Scan};
 use store::{Opened, Store};
@@ -59,8 +59,8 @@ fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
         let (Some(old), Some(new)) = (candidate.before.origin, candidate.after.origin) else {
             return false;
         };
-        let layer = before.get(old.layer);
-        layer.is_some() && layer == after.get(new.layer) && old.change == new.change
+        let layer = before.get(old.layer());
+        layer.is_some() && layer == after.get(new.layer()) && old.change() == new.change()
     }
 }
 
@@ -72,8 +72,8 @@ fn digests(
 ) -> anyhow::Result<Digests> {
     let mut wanted = Wanted::new();
     for Asked { number, inode, .. } in asked {
-        if let Some(Origin { layer, change }) = inode.origin {
-            wanted.entry((layer, change)).or_default().push(*number);
+        if let Some(origin) = inode.origin {
+            wanted.entry((origin.layer(), origin.change())).or_default().push(*number);
         }
     }
     let mut digests = Digests::new();

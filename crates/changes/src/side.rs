@@ -156,6 +156,7 @@ fn directory_tree(scan: &Scan, base: Option<&Tree>) -> anyhow::Result<Tree> {
     for entry in diff.entries() {
         tree.apply(&Change::Add(entry))?;
     }
+    tree.end_layer();
     Ok(tree)
 }
 
@@ -166,6 +167,7 @@ fn layer_tree(file: &File, start: u64) -> anyhow::Result<Tree> {
     while let Some(change) = layer.read_change()? {
         tree.apply(&Change::Add(as_entry(change)))?;
     }
+    tree.end_layer();
     Ok(tree)
 }
 

@@ -8,12 +8,11 @@
 //! Of most names no more is kept than where they stand and which change they come from: the attributes come with the
 //! layer once more.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use layer_format::Error;
 use layer_format::layer::{EntryKind, EntryPath};
-use layer_format::listing::{Inode, Tree};
+use layer_format::listing::{Inode, Origin, Tree};
 
 /// The order of a tar.
 #[derive(Debug)]
@@ -23,8 +22,8 @@ pub(crate) struct Plan {
     text: Vec<u8>,
     /// In the order of names; the first is the root.
     directories: Vec<Directory>,
-    /// In the order of layers, changes and names.
-    steps: Vec<Step>,
+    /// The names that come from changes, in the order of those; names of one change in their own.
+    steps: Vec<NameId>,
 }
 
 /// A name, by its place in the order of paths.
@@ -35,6 +34,8 @@ struct Name {
     parent: NameId,
     /// Where in the text it ends; it begins where the one before ends.
     end: u32,
+    /// The change that it is written with; none for a directory that no layer describes.
+    origin: Option<Origin>,
 }
 
 /// A directory as it is in the end.
@@ -44,24 +45,11 @@ pub(crate) struct Directory {
     pub(crate) inode: Arc<Inode>,
 }
 
-/// A name that is written when a change of a layer is read.
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    layer: u32,
-    name: NameId,
-    change: u64,
-}
-
-impl Step {
-    fn key(&self) -> (usize, u64, NameId) {
-        (self.layer as usize, self.change, self.name)
-    }
-}
-
 impl Plan {
     /// Makes the plan of a tree.
     pub(crate) fn of(tree: &Tree) -> Self {
-        let mut plan = Self { names: vec![], text: vec![], directories: vec![], steps: vec![] };
+        let names = Vec::with_capacity(tree.n_names());
+        let mut plan = Self { names, text: vec![], directories: vec![], steps: vec![] };
         // The directories from the root to the name before.
         let mut above: Vec<NameId> = vec![];
         for item in tree.items() {
@@ -69,16 +57,16 @@ impl Plan {
             above.truncate(item.path.components().count());
             plan.text.extend_from_slice(item.path.file_name().unwrap_or_default());
             let parent = above.last().copied().unwrap_or_default();
-            plan.names.push(Name { parent, end: number(plan.text.len()) });
+            let (end, origin) = (number(plan.text.len()), item.inode.origin);
+            plan.names.push(Name { parent, end, origin });
             if item.inode.kind == EntryKind::Directory {
                 plan.directories.push(Directory { name, inode: item.inode.clone() });
                 above.push(name);
             }
-            if let Some(origin) = item.inode.origin {
-                plan.steps.push(Step { layer: number(origin.layer), name, change: origin.change });
-            }
         }
-        plan.steps.sort_unstable_by_key(Step::key);
+        let origin = |name: NameId| plan.names[name as usize].origin;
+        plan.steps = (0..number(plan.names.len())).filter(|&it| origin(it).is_some()).collect();
+        plan.steps.sort_unstable_by_key(|&name| (origin(name), name));
         plan
     }
 
@@ -92,20 +80,19 @@ impl Plan {
         self.directories.len()
     }
 
-    /// The steps from `at` on that this change is due for.
-    pub(crate) fn due(&self, at: usize, layer: usize, change: u64) -> Range<usize> {
-        let is_due = |step: &&Step| (step.layer as usize, step.change) == (layer, change);
-        at..at + self.steps[at..].iter().take_while(is_due).count()
+    /// The names from the step `at` on that this change is written under.
+    pub(crate) fn due(&self, at: usize, layer: usize, change: u64) -> &[NameId] {
+        let steps = &self.steps[at..];
+        let is_due = |&&name: &&NameId| {
+            self.origin(name).is_some_and(|it| (it.layer(), it.change()) == (layer, change))
+        };
+        &steps[..steps.iter().take_while(is_due).count()]
     }
 
     /// Whether all steps of the layer lie before `at`.
     pub(crate) fn is_through(&self, at: usize, layer: usize) -> bool {
-        self.steps.get(at).is_none_or(|step| step.layer as usize != layer)
-    }
-
-    /// The name that a step writes.
-    pub(crate) fn step(&self, at: usize) -> NameId {
-        self.steps[at].name
+        let next = self.steps.get(at).and_then(|&name| self.origin(name));
+        next.is_none_or(|origin| origin.layer() != layer)
     }
 
     /// Which of the directories a name is.
@@ -134,6 +121,10 @@ impl Plan {
         }
         components.reverse();
         EntryPath::parse(&components.join(&b'/'))
+    }
+
+    fn origin(&self, name: NameId) -> Option<Origin> {
+        self.names[name as usize].origin
     }
 
     fn text_of(&self, name: NameId) -> &[u8] {

@@ -43,10 +43,9 @@ impl<W: Write> Tar<'_, W> {
             if due.is_empty() {
                 continue;
             }
-            self.at = due.end;
-            let names: Vec<NameId> = due.map(|step| self.plan.step(step)).collect();
+            self.at += due.len();
             match change {
-                Change::Add(entry) => self.entry(entry, &names, layer)?,
+                Change::Add(entry) => self.entry(entry, due, layer)?,
                 Change::Remove(_) | Change::Opaque(_) => return Err(otherwise()),
             }
         }
@@ -98,7 +97,7 @@ impl<W: Write> Tar<'_, W> {
                 uid: inode.uid,
                 gid: inode.gid,
                 mtime: inode.mtime,
-                xattrs: inode.xattrs.clone(),
+                xattrs: inode.xattrs.to_vec(),
             };
             self.writer.write_change(&Change::Add(entry))?;
         }

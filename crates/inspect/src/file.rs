@@ -39,15 +39,15 @@ pub(crate) fn cat(mut opened: Opened, path: &Path, io: &mut Io<'_>) -> anyhow::R
     drop(tree);
     if let Some(kept) = opened.kept.take() {
         opened.finish()?;
-        let begin = origin.layer.checked_sub(1).map_or(0, |below| sections[below]);
-        let section = section(kept, begin, sections[origin.layer]).context("reading a layer")?;
+        let begin = origin.layer().checked_sub(1).map_or(0, |below| sections[below]);
+        let section = section(kept, begin, sections[origin.layer()]).context("reading a layer")?;
         let decoder = Decoder::new(BufReader::new(section)).context("reading a layer")?;
         return Ok(write(&mut Reader::new(BufReader::new(decoder)), origin, &mut io.output)?);
     }
     let mut again = opened.reopened()?;
     opened.finish()?;
     // What is written has been verified once; the rest of the layer needn't be read again.
-    let mut stored = again.stored_layer(origin.layer)?;
+    let mut stored = again.stored_layer(origin.layer())?;
     let decoder = Decoder::new(BufReader::new(&mut stored)).context("reading a layer")?;
     Ok(write(&mut Reader::new(BufReader::new(decoder)), origin, &mut io.output)?)
 }
@@ -80,7 +80,7 @@ fn write(
 ) -> Result<(), Error> {
     let changed = || Error::Truncated { what: "a layer that was whole before".to_owned() };
     let mut change = layer.read_change()?;
-    for _ in 0..origin.change {
+    for _ in 0..origin.change() {
         change = layer.read_change()?;
     }
     let Some(Change::Add(entry)) = change else { return Err(changed()) };

@@ -159,7 +159,7 @@ fn hash(layer: &mut impl Read, size: u64, pieces: &[(u64, u64)]) -> io::Result<D
 }
 
 fn key(origin: Origin) -> (usize, u64) {
-    (origin.layer, origin.change)
+    (origin.layer(), origin.change())
 }
 
 struct Hashing(Hasher);

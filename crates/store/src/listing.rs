@@ -74,6 +74,7 @@ impl Store {
         while let Some(change) = listing.read_change()? {
             tree.apply(&change)?;
         }
+        tree.end_layer();
         Ok(true)
     }
 
@@ -159,6 +160,7 @@ fn read(
             draft.add(&change);
         }
     }
+    tree.end_layer();
     if let Some(draft) = draft {
         draft.keep(&layer.diff_id);
     }

@@ -3,7 +3,7 @@
 use std::collections::btree_map;
 use std::sync::Arc;
 
-use super::node::{Inode, Node};
+use super::node::Inode;
 use super::tree::{ROOT, Tree};
 use crate::layer::EntryPath;
 
@@ -37,7 +37,7 @@ impl<'a> Place<'a> {
 
     /// The layer that put the name there, or described it last; none for a root that no layer describes.
     pub fn layer(&self) -> Option<usize> {
-        self.tree.node(self.node).layer
+        self.tree.node(self.node).layer()
     }
 
     /// What is in this directory under that name.
@@ -49,7 +49,7 @@ impl<'a> Place<'a> {
     /// All that is in this directory, by name.
     pub fn children(&self) -> impl Iterator<Item = (&'a [u8], Self)> + use<'a> {
         let tree = self.tree;
-        let children = tree.node(self.node).children.iter();
+        let children = tree.node(self.node).children().iter();
         children.map(move |(name, &node)| (&**name, Self { tree, node }))
     }
 }
@@ -89,10 +89,10 @@ impl<'a> Items<'a> {
     }
 
     fn enter(&mut self, node: u32, path: EntryPath) -> Item<'a> {
-        let Node { layer, inode, children, .. } = self.tree.node(node);
-        if !children.is_empty() {
-            self.stack.push((path.clone(), children.iter()));
+        let node = self.tree.node(node);
+        if !node.children().is_empty() {
+            self.stack.push((path.clone(), node.children().iter()));
         }
-        Item { path, layer: *layer, inode }
+        Item { path, layer: node.layer(), inode: &node.inode }
     }
 }

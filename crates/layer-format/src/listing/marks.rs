@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Names a path: made from that of the directory and the last name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Key(u64, u64);
+pub(super) struct Key([u32; 3]);
 
 /// What the layer has to do with a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,8 +59,12 @@ impl Marks {
     }
 
     pub(super) fn key(&self, directory: Key, name: &[u8]) -> Key {
-        let [first, second] = &self.seeds;
-        Key(first.hash_one((directory.0, name)), second.hash_one((directory.1, name)))
+        let halves = self.seeds.each_ref().map(|seed| seed.hash_one((directory, name)));
+        let [first, second] = halves.map(u64::to_le_bytes);
+        let word = |from: &[u8; 8], at: usize| {
+            u32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]])
+        };
+        Key([word(&first, 0), word(&first, 4), word(&second, 0)])
     }
 
     pub(super) fn of(&self, key: Key) -> Mark {

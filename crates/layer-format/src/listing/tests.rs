@@ -92,7 +92,7 @@ fn links_of_the_same_layer_are_followed_and_others_give_way() {
 fn hard_links_are_names_of_one_thing() {
     let tree = tree(&[&["f a"], &["b = a"], &["f a"]]).unwrap();
     assert_eq!(shown(&tree), "a2 b1");
-    assert_eq!(tree.find(b"b").unwrap().origin, Some(Origin { layer: 0, change: 0 }));
+    assert_eq!(tree.find(b"b").unwrap().origin, Origin::new(0, 0));
     check(&[&["f a", "b = a", "b = a", "a = a"]], "a0 b0");
     refuse(&[&["b = a"]], "isn't there");
     refuse(&[&["d a", "b = a"]], "to a directory");

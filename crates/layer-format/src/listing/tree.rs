@@ -1,6 +1,5 @@
 //! The merged tree: entries over entries.
 
-use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::Arc;
 
@@ -43,7 +42,7 @@ pub struct Tree {
     /// Nodes that nothing leads to any more.
     free: Vec<u32>,
     pub(super) marks: Marks,
-    n_layers: usize,
+    n_layers: u32,
     n_changes: u64,
     weight: u64,
 }
@@ -60,9 +59,9 @@ impl Tree {
         let root = Node {
             parent: ROOT,
             key: Key::default(),
-            layer: None,
+            n_layers: 0,
             inode: Arc::new(Inode::implied()),
-            children: BTreeMap::new(),
+            children: None,
         };
         let (free, marks) = (vec![], Marks::default());
         Self { nodes: vec![root], free, marks, n_layers: 0, n_changes: 0, weight: 0 }
@@ -74,6 +73,7 @@ impl Tree {
         while let Some(change) = layer.read_change()? {
             self.apply(&change)?;
         }
+        self.end_layer();
         Ok(())
     }
 
@@ -82,6 +82,11 @@ impl Tree {
         self.marks.forget();
         self.n_layers += 1;
         self.n_changes = 0;
+    }
+
+    /// Ends the layer: what had to be known to judge its whiteouts is let go.
+    pub fn end_layer(&mut self) {
+        self.marks.forget();
     }
 
     /// Takes in one change of the layer begun last.
@@ -96,6 +101,11 @@ impl Tree {
         }
         self.n_changes += 1;
         Ok(())
+    }
+
+    /// How many names there are, the root among them.
+    pub fn n_names(&self) -> usize {
+        self.nodes.len() - self.free.len()
     }
 
     /// Everything in it, directories before what is in them and names in the order of their bytes; the root first.
@@ -120,14 +130,14 @@ impl Tree {
                 return Err(refuse(&entry.path, "the root can only be a directory"));
             }
             self.marks.add(Key::default(), Mark::ABOVE);
-            return self.describe(ROOT, Inode::of(entry, self.origin()));
+            return self.describe(ROOT, Inode::of(entry, self.origin()?));
         };
         let Some(here) = self.walk(parent, Purpose::Write)? else { return Ok(()) };
         if let EntryKind::Hardlink { target } = &entry.kind {
             return self.add_link(here, name, &entry.path, target);
         }
         self.mark(here, name);
-        let inode = Inode::of(entry, self.origin());
+        let inode = Inode::of(entry, self.origin()?);
         match self.child(here, name) {
             Some(child) if inode.is_directory() && self.is_directory(child) => {
                 self.describe(child, inode)
@@ -234,7 +244,7 @@ impl Tree {
     }
 
     pub(super) fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
-        self.node(directory).children.get(name).copied()
+        self.node(directory).children().get(name).copied()
     }
 
     pub(super) fn is_directory(&self, node: u32) -> bool {
@@ -243,18 +253,19 @@ impl Tree {
 
     /// Gives a directory other attributes.
     pub(super) fn describe(&mut self, node: u32, inode: Inode) -> Result<(), Error> {
-        let layer = self.layer();
+        let n_layers = self.n_layers;
         let slot = &mut self.nodes[node as usize];
         let before = slot.weight();
         slot.inode = Arc::new(inode);
-        slot.layer = layer;
+        slot.n_layers = n_layers;
         let after = slot.weight();
         self.weigh(before, after)
     }
 
     /// Takes out a name with all below it.
     pub(super) fn remove(&mut self, directory: u32, name: &[u8]) {
-        let Some(first) = self.nodes[directory as usize].children.remove(name) else { return };
+        let children = self.nodes[directory as usize].children.as_mut();
+        let Some(first) = children.and_then(|children| children.remove(name)) else { return };
         self.weight = self.weight.saturating_sub(name.len() as u64);
         let mut gone = vec![first];
         while let Some(node) = gone.pop() {
@@ -262,7 +273,7 @@ impl Tree {
             self.weight = self.weight.saturating_sub(slot.weight());
             // It may be the last hold on the inode.
             slot.inode = Arc::new(Inode::implied());
-            for (name, child) in std::mem::take(&mut slot.children) {
+            for (name, child) in slot.children.take().into_iter().flat_map(|it| *it) {
                 self.weight = self.weight.saturating_sub(name.len() as u64);
                 gone.push(child);
             }
@@ -272,8 +283,8 @@ impl Tree {
 
     fn insert(&mut self, directory: u32, name: &[u8], inode: Arc<Inode>) -> Result<u32, Error> {
         let key = self.marks.key(self.node(directory).key, name);
-        let children = BTreeMap::new();
-        let node = Node { parent: directory, key, layer: self.layer(), inode, children };
+        let n_layers = self.n_layers;
+        let node = Node { parent: directory, key, n_layers, inode, children: None };
         self.weigh(0, node.weight() + name.len() as u64)?;
         let place = if let Some(place) = self.free.pop() {
             self.nodes[place as usize] = node;
@@ -282,15 +293,15 @@ impl Tree {
             self.nodes.push(node);
             u32::try_from(self.nodes.len() - 1).expect("the limit allows fewer nodes")
         };
-        self.nodes[directory as usize].children.insert(name.into(), place);
+        let children = &mut self.nodes[directory as usize].children;
+        children.get_or_insert_default().insert(name.into(), place);
         Ok(place)
     }
 
     fn weigh(&mut self, before: u64, after: u64) -> Result<(), Error> {
         self.weight = self.weight.saturating_sub(before) + after;
         if self.weight > WEIGHT_LIMIT {
-            let what = "the list of an image's files".to_owned();
-            return Err(Error::TooLarge { what, limit: WEIGHT_LIMIT });
+            return Err(too_large());
         }
         Ok(())
     }
@@ -318,13 +329,15 @@ impl Tree {
         }
     }
 
-    fn layer(&self) -> Option<usize> {
-        self.n_layers.checked_sub(1)
+    fn origin(&self) -> Result<Origin, Error> {
+        let layer = self.n_layers.saturating_sub(1) as usize;
+        Origin::new(layer, self.n_changes).ok_or_else(too_large)
     }
+}
 
-    fn origin(&self) -> Origin {
-        Origin { layer: self.layer().unwrap_or_default(), change: self.n_changes }
-    }
+fn too_large() -> Error {
+    let what = "the list of an image's files".to_owned();
+    Error::TooLarge { what, limit: WEIGHT_LIMIT }
 }
 
 /// Refuses what no system can have.

@@ -69,7 +69,7 @@ impl Tree {
     /// The names in a directory that go, and into `todo` the directories in it that this layer has written to.
     fn sort_out(&self, directory: u32, todo: &mut Vec<(u32, Attributes)>) -> Vec<Box<[u8]>> {
         let mut gone = vec![];
-        for (name, &child) in &self.node(directory).children {
+        for (name, &child) in self.node(directory).children() {
             let mark = self.marks.of(self.node(child).key);
             match mark.spares() {
                 false => gone.push(name.clone()),

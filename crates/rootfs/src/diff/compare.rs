@@ -96,7 +96,7 @@ pub(super) fn changed(
 /// What a layer says of a directory that only stands above something.
 pub(super) fn unchanged(path: EntryPath, base: &Inode) -> Entry {
     let Inode { kind, mode, uid, gid, mtime, xattrs, .. } = base.clone();
-    Entry { path, kind, mode, uid, gid, mtime, xattrs }
+    Entry { path, kind, mode, uid, gid, mtime, xattrs: xattrs.into_vec() }
 }
 
 /// Attributes that can't be seen here are those of the base, unless the file's bytes are others.
@@ -107,7 +107,7 @@ fn xattrs(
     options: &DiffOptions<'_>,
 ) -> Vec<Xattr> {
     if options.ignore.has(Attribute::Xattrs) {
-        return base.xattrs.clone();
+        return base.xattrs.to_vec();
     }
     let is_untouched = !different.has_any(&OF_CONTENT) || found.is_directory();
     let is_seen = |xattr: &&Xattr| options.identity.tells(&xattr.0);
