@@ -1,10 +1,11 @@
 //! The root: an open directory, beneath which everything happens.
 
+use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use layer_format::layer::EntryPath;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 
 use crate::beneath;
@@ -52,6 +53,27 @@ impl Root {
             Err(Errno::NOTDIR | Errno::LOOP) => Some(false),
             Err(_) => None,
         }
+    }
+
+    /// Reads the regular file at `path`, links followed as if the root were `/`; nothing where there is no such file. Beyond
+    /// `limit` it isn't read.
+    pub fn read_beneath(&self, path: &str, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+        // Opening neither waits for a fifo's writer nor makes a device do anything.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let held = OFlags::PATH | OFlags::CLOEXEC;
+        let held = match rustix::fs::openat2(&self.fd, path, held, Mode::empty(), resolve) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => return Ok(None),
+            held => held?,
+        };
+        let mode = rustix::fs::fstat(&held)?.st_mode;
+        if FileType::from_raw_mode(mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        let file = rustix::fs::openat(CWD, magic_link(held.as_fd()), flags, Mode::empty())?;
+        let mut content = vec![];
+        std::fs::File::from(file).take(limit).read_to_end(&mut content)?;
+        Ok(Some(content))
     }
 
     pub(crate) fn into_fd(self) -> OwnedFd {

@@ -3,6 +3,7 @@
 //! Three promises: the directory appears whole or not at all (`target`), every byte in it is covered by a digest that
 //! was checked (`pipeline`), and nothing outside it is touched (the `rootfs` crate).
 
+mod bundle;
 mod pipeline;
 mod target;
 
@@ -47,6 +48,9 @@ pub struct Args {
     /// Follow a lower layer's symbolic link to a directory, inside the root, where an upper layer writes through it
     #[arg(long)]
     keep_symlinked_dirs: bool,
+    /// Make an OCI runtime bundle: the files in DIR/rootfs, and DIR/config.json, by which runc and crun run them
+    #[arg(long)]
+    bundle: bool,
     /// The store, where it isn't the usual one
     #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
     store: Option<PathBuf>,
@@ -77,11 +81,16 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let image = source.image(&choice).map_err(explain)?;
     let store = store.ok();
     let target = Target::prepare(&args.dir)?;
-    let applier = Applier::new(target.root()?, options(args)).context("opening the directory")?;
+    let root = if args.bundle { bundle::rootfs(&target.root()?)? } else { target.root()? };
+    let applier =
+        Applier::new(root.try_clone()?, options(args)).context("opening the directory")?;
     let report = pipeline::unpack(source, &image, applier, store.as_ref(), &io.progress)?;
     cli::interrupt::check()?;
+    if args.bundle {
+        bundle::write(&target.root()?, &root, &image, io)?;
+    }
     if let Some(store) = &store {
-        target.note(store, &image);
+        target.note(&root, args.bundle.then_some(bundle::ROOTFS), store, &image);
     }
     target.finish()?;
     say(&report, image.layers.len(), io);

@@ -65,16 +65,18 @@ impl Target {
         Ok(Root::from_fd(directory.into()))
     }
 
-    /// Notes in the store what the directory was made from, so that a snapshot of it needs no telling. No loss if not.
-    pub(crate) fn note(&self, store: &Store, image: &Image) {
+    /// Notes in the store what `root`, which is the directory or `within` it, was made from, so that a snapshot of it
+    /// needs no telling. No loss if not.
+    pub(crate) fn note(&self, root: &Root, within: Option<&str>, store: &Store, image: &Image) {
         let Some(manifest) = &image.manifest else { return };
-        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let path = within.map_or_else(|| self.path.clone(), |name| self.path.join(name));
+        let path = std::path::absolute(&path).unwrap_or(path);
         let origin = Origin {
             manifest: manifest.descriptor().digest,
             name: image.names.first().cloned(),
             path,
         };
-        if let Ok(target) = store::Target::of(&self.directory) {
+        if let Ok(target) = store::Target::of(root) {
             drop(store.note_origin(&target, &origin));
         }
     }

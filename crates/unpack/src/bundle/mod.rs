@@ -1,0 +1,57 @@
+//! An OCI runtime bundle (runtime-spec, bundle.md): the files in `rootfs`, and a `config.json` that says how to run them.
+
+mod settings;
+mod user;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsFd;
+
+use anyhow::Context as _;
+use cli::Io;
+use layer_format::archive::Image;
+use rootfs::Root;
+use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
+use rustix::process::{getegid, geteuid};
+
+use self::settings::Runner;
+use self::user::User;
+
+/// Where the files of a bundle are.
+pub(crate) const ROOTFS: &str = "rootfs";
+const CONFIG: &str = "config.json";
+
+/// Makes the directory for the files.
+pub(crate) fn rootfs(bundle: &Root) -> anyhow::Result<Root> {
+    let make = || {
+        mkdirat(bundle, ROOTFS, Mode::from_raw_mode(0o755))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = openat(bundle, ROOTFS, flags, Mode::empty())?;
+        // Whatever the umask.
+        fchmod(&directory, Mode::from_raw_mode(0o755))?;
+        Ok::<_, rustix::io::Errno>(directory)
+    };
+    Ok(Root::from_fd(make().context("making the bundle's rootfs")?))
+}
+
+/// Writes the settings, once the files are there.
+pub(crate) fn write(
+    bundle: &Root,
+    rootfs: &Root,
+    image: &Image,
+    io: &Io<'_>,
+) -> anyhow::Result<()> {
+    let run = image.config.run()?;
+    let mut user = User::find(&run.user, rootfs)?;
+    let runner = Runner::new(geteuid().as_raw(), getegid().as_raw());
+    if runner.maps_one_id() && user.uid != 0 {
+        io.warn(&format!("the image's user {} is root in a bundle of a plain user", run.user));
+        user = User::root();
+    }
+    let settings = settings::of(image, &run, &user, &runner);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(bundle.as_fd(), CONFIG, flags, Mode::from_raw_mode(0o644));
+    let mut file = File::from(file.context("making config.json")?);
+    let text = serde_json::to_string_pretty(&settings).context("making config.json")?;
+    writeln!(file, "{text}").context("writing config.json")
+}

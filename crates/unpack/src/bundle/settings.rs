@@ -1,0 +1,283 @@
+//! `config.json`: what the image says, by the rules of image-spec's conversion.md, in the surroundings that containers are
+//! used to.
+//!
+//! | the image's config | `config.json` |
+//! |---|---|
+//! | `Entrypoint`, then `Cmd` | `process.args` |
+//! | `Env`, `WorkingDir` | `process.env`, `process.cwd` |
+//! | `User` | `process.user`, names looked up in the image's own files |
+//! | `Volumes` | `mounts`, each an empty tmpfs |
+//! | `os`, `architecture`, `author`, `created`, `StopSignal`, `ExposedPorts` | `annotations`, `org.opencontainers.image.…` |
+//! | `Labels` | `annotations`; they win |
+//!
+//! It depends on the image and on who unpacks it, and on nothing else of this machine.
+
+use std::collections::BTreeMap;
+
+use layer_format::Run;
+use layer_format::archive::Image;
+use serde_json::{Value, json};
+
+use super::ROOTFS;
+use super::user::User;
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What is run where the image doesn't say.
+const SHELL: &str = "/bin/sh";
+
+/// What containers may do as root, as docker has it.
+const CAPABILITIES: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// Files of the kernel that tell or do too much.
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Whoever will run the bundle: who unpacked it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runner {
+    /// All ids are what they are.
+    Root,
+    /// In a user namespace that knows one id.
+    Plain { uid: u32, gid: u32 },
+}
+
+impl Runner {
+    pub(super) fn new(uid: u32, gid: u32) -> Self {
+        if uid == 0 { Self::Root } else { Self::Plain { uid, gid } }
+    }
+
+    pub(super) fn maps_one_id(self) -> bool {
+        self != Self::Root
+    }
+}
+
+/// All of `config.json`.
+pub(super) fn of(image: &Image, run: &Run, user: &User, runner: &Runner) -> Value {
+    json!({
+        "ociVersion": "1.0.2",
+        "process": process(run, user),
+        "root": { "path": ROOTFS, "readonly": false },
+        "hostname": hostname(image),
+        "mounts": mounts(run, *runner),
+        "annotations": annotations(image, run),
+        "linux": linux(*runner),
+    })
+}
+
+fn process(run: &Run, user: &User) -> Value {
+    let mut args: Vec<&str> = run.entrypoint.iter().chain(&run.cmd).map(String::as_str).collect();
+    if args.is_empty() {
+        args.push(SHELL);
+    }
+    let mut env: Vec<&str> = run.env.iter().map(String::as_str).collect();
+    if !env.iter().any(|variable| variable.starts_with("PATH=")) {
+        env.push(PATH);
+    }
+    let home = format!("HOME={}", user.home);
+    if !env.iter().any(|variable| variable.starts_with("HOME=")) {
+        env.push(&home);
+    }
+    json!({
+        // Pipes work without one; `runc run` refuses to have one where there is none.
+        "terminal": false,
+        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
+        "args": args,
+        "env": env,
+        "cwd": absolute(&run.working_dir),
+        "capabilities": {
+            "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
+        },
+        "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
+        "noNewPrivileges": true,
+    })
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// The image's short name, as far as hosts can be called that.
+fn hostname(image: &Image) -> String {
+    let name = image.names.first().map_or("", String::as_str);
+    let short = name.split('@').next().and_then(|name| name.rsplit('/').next()).unwrap_or("");
+    let short = short.split(':').next().unwrap_or("");
+    let host: String =
+        short.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(63).collect();
+    if host.trim_matches('-').is_empty() { "container".to_owned() } else { host }
+}
+
+fn mounts(run: &Run, runner: Runner) -> Vec<Value> {
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
+    let quiet = ["nosuid", "noexec", "nodev"];
+    let with = |more: &[&'static str]| [&quiet, more].concat();
+    let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    let (terminals, sys) = match runner {
+        Runner::Root => (&terminals[..], mount("/sys", "sysfs", "sysfs", &with(&["ro"]))),
+        // A group that isn't mapped, and a file system that belongs to the network namespace, can't be had.
+        Runner::Plain { .. } => {
+            (&terminals[..5], mount("/sys", "none", "/sys", &with(&["rbind", "ro"])))
+        }
+    };
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &quiet),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", terminals),
+        mount("/dev/shm", "tmpfs", "shm", &with(&["mode=1777", "size=65536k"])),
+        mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
+        sys,
+    ];
+    if runner == Runner::Root {
+        mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", "ro"])));
+    }
+    let volumes = run.volumes.iter().filter(|path| !path.is_empty());
+    mounts
+        .extend(volumes.map(|path| mount(&absolute(path), "tmpfs", "tmpfs", &["nosuid", "nodev"])));
+    mounts
+}
+
+fn annotations(image: &Image, run: &Run) -> BTreeMap<String, String> {
+    let platform = &image.config.platform;
+    let ports = run.exposed_ports.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let implied = [
+        ("os", Some(platform.os.as_str())),
+        ("architecture", Some(platform.architecture.as_str())),
+        ("variant", platform.variant.as_deref()),
+        ("os.version", platform.os_version.as_deref()),
+        ("author", run.author.as_deref()),
+        ("created", image.config.created.as_deref()),
+        ("stopSignal", Some(run.stop_signal.as_str())),
+        ("exposedPorts", Some(ports.as_str())),
+    ];
+    let implied = implied.into_iter().filter_map(|(name, value)| {
+        let value = value.filter(|value| !value.is_empty())?;
+        Some((format!("org.opencontainers.image.{name}"), value.to_owned()))
+    });
+    let mut annotations: BTreeMap<_, _> = implied.collect();
+    let labels = run.labels.iter().filter(|(name, _)| !name.is_empty());
+    annotations.extend(labels.map(|(name, value)| (name.clone(), value.clone())));
+    annotations
+}
+
+fn linux(runner: Runner) -> Value {
+    let namespaces =
+        |kinds: &[&str]| kinds.iter().map(|kind| json!({ "type": kind })).collect::<Vec<_>>();
+    match runner {
+        Runner::Root => json!({
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "namespaces": namespaces(&["pid", "network", "ipc", "uts", "mount"]),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+        }),
+        Runner::Plain { uid, gid } => json!({
+            "uidMappings": [{ "containerID": 0, "hostID": uid, "size": 1 }],
+            "gidMappings": [{ "containerID": 0, "hostID": gid, "size": 1 }],
+            "namespaces": namespaces(&["pid", "ipc", "uts", "mount", "user"]),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use layer_format::Config;
+
+    use super::*;
+
+    fn image(name: &str, config: &str) -> Image {
+        let config = Config::parse(config.as_bytes().to_vec()).unwrap();
+        Image { names: vec![name.to_owned()], manifest: None, config, layers: vec![] }
+    }
+
+    fn settings(config: &str, runner: Runner) -> Value {
+        let image = image("docker.io/library/app:1", config);
+        of(&image, &image.config.run().unwrap(), &User::root(), &runner)
+    }
+
+    #[test]
+    fn an_image_that_says_nothing_runs_a_shell() {
+        let settings = settings("{}", Runner::Root);
+        assert_eq!(settings["process"]["args"], json!(["/bin/sh"]));
+        assert_eq!(settings["process"]["env"], json!([PATH, "HOME=/root"]));
+        assert_eq!(settings["process"]["cwd"], "/");
+        assert_eq!(settings["annotations"], json!({}));
+    }
+
+    #[test]
+    fn what_the_image_says_is_converted() {
+        let settings = settings(
+            r#"{"os":"linux","architecture":"arm64","variant":"v8","author":"me","created":"2020-01-01T00:00:00Z",
+            "config":{"Entrypoint":["/a"],"Cmd":["b","c"],"Env":["PATH=/x","HOME=/h"],"WorkingDir":"w","StopSignal":"SIGINT",
+            "ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/data":{},"":{}},
+            "Labels":{"k":"v","org.opencontainers.image.author":"you"}}}"#,
+            Runner::Root,
+        );
+        let process = &settings["process"];
+        assert_eq!(process["args"], json!(["/a", "b", "c"]));
+        assert_eq!(
+            (&process["env"], &process["cwd"]),
+            (&json!(["PATH=/x", "HOME=/h"]), &json!("/w"))
+        );
+        let name = |name: &str| format!("org.opencontainers.image.{name}");
+        let expected = json!({
+            name("os"): "linux", name("architecture"): "arm64", name("variant"): "v8",
+            name("author"): "you", name("created"): "2020-01-01T00:00:00Z", name("stopSignal"): "SIGINT",
+            name("exposedPorts"): "53/udp,80/tcp", "k": "v",
+        });
+        assert_eq!(settings["annotations"], expected);
+        let last = settings["mounts"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["destination"], &last["type"]), (&json!("/data"), &json!("tmpfs")));
+    }
+
+    #[test]
+    fn a_plain_user_maps_one_id() {
+        let settings = settings("{}", Runner::Plain { uid: 1000, gid: 100 });
+        assert_eq!(settings["linux"]["uidMappings"][0]["hostID"], 1000);
+        assert_eq!(settings["linux"]["gidMappings"][0]["hostID"], 100);
+        let text = settings.to_string();
+        assert!(
+            !text.contains("gid=5") && !text.contains("\"network\"") && !text.contains("cgroup")
+        );
+    }
+
+    #[test]
+    fn hosts_are_called_as_hosts_can_be() {
+        for (name, expected) in [
+            ("docker.io/library/nginx:latest", "nginx"),
+            ("ghcr.io/a/b_c.d@sha256:00", "bcd"),
+            ("localhost:5000/x", "x"),
+            ("-:1", "container"),
+            ("", "container"),
+        ] {
+            assert_eq!(hostname(&image(name, "{}")), expected, "{name}");
+        }
+    }
+}
