@@ -7,6 +7,7 @@
 
 extern crate tests as kit;
 
+mod bundle;
 mod changes;
 mod commit;
 mod damage;
