@@ -109,7 +109,11 @@ fn carry_out(plan: &Plan) -> rustix::io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{AtFlags, Mode};
+
     use super::*;
+    use crate::overlay::Upper;
+    use crate::root::Root;
 
     #[test]
     fn names_are_relative_to_what_all_have_in_common() {
@@ -128,5 +132,36 @@ mod tests {
         let mut options = vec![];
         add_path(&mut options, Path::new(r"a:b,c\d"));
         assert_eq!(options, br"a\:b\,c\\d");
+    }
+
+    #[test]
+    fn as_root_the_old_call_mounts_what_the_new_one_does() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let root = |name: &str| {
+            let path = dir.path().join(name);
+            rustix::fs::mkdirat(CWD, &path, Mode::RWXU).unwrap();
+            Root::open(&path).unwrap()
+        };
+        let (top, bottom, upper, work) = (root("a:b"), root("c,d"), root("up"), root("work"));
+        for (layer, name) in [(&top, "top"), (&bottom, "bottom")] {
+            rustix::fs::mkdirat(layer, name, Mode::RWXU).unwrap();
+        }
+        let lowers = [top, bottom];
+        let writable = Upper { dir: &upper, work: &work };
+        let mut overlay =
+            Overlay { source: "test", lowers: &lowers, upper: None, control: Control::Trusted };
+        let make = |overlay: &Overlay<'_>| {
+            let mounted = mount(overlay).unwrap();
+            let has = |name: &str| rustix::fs::statat(&mounted, name, AtFlags::empty()).is_ok();
+            assert!(has("top") && has("bottom"));
+            rustix::fs::mkdirat(&mounted, "new", Mode::RWXU)
+        };
+        assert_eq!(make(&overlay), Err(Errno::ROFS));
+        overlay.upper = Some(writable);
+        assert_eq!(make(&overlay), Ok(()));
+        assert!(rustix::fs::statat(&upper, "new", AtFlags::empty()).is_ok());
     }
 }

@@ -12,5 +12,6 @@ mod properties;
 mod removal;
 mod replacing;
 mod scale;
+mod stacked;
 mod tree;
 mod whiteouts;

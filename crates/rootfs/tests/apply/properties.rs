@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::tree::{OPTIONS, quick_dir, show, try_apply};
+use crate::stacked::stacked;
+use crate::tree::{OPTIONS, is_root, quick_dir, show, try_apply};
 
 /// A tree: what each path is. Directories end in nothing, and are made when something is put below them.
 #[derive(Clone, Debug, Default)]
@@ -127,5 +128,17 @@ proptest! {
         let texts: Vec<_> = layers.iter().map(|layer| text(layer)).collect();
         try_apply(root.path(), OPTIONS, &texts.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         prop_assert_eq!(show(root.path()), model.show());
+    }
+
+    #[test]
+    fn as_root_layers_mounted_on_each_other_do_so_too(layers in proptest::collection::vec(proptest::collection::vec(a_line(), 0..8), 1..4)) {
+        if is_root() {
+            let mut model = Model::default();
+            for layer in &layers {
+                model.apply(layer);
+            }
+            let texts: Vec<_> = layers.iter().map(|layer| text(layer)).collect();
+            prop_assert_eq!(stacked(&texts.iter().map(String::as_str).collect::<Vec<_>>()), model.show());
+        }
     }
 }
