@@ -274,9 +274,11 @@ fn an_empty_layer_is_a_layer_and_no_layer_is_none() {
     let sandbox = sandbox(&base());
     commit(&sandbox, &["--base", "base:1"], vec![0; 1024]).success();
     assert_eq!(json_of(&sandbox, "--raw", "new")["layers"].as_array().unwrap().len(), 3);
-    let output = sh(&sandbox, "false | commit -t nothing --base base:1");
-    assert!(output.fails_with(4).stderr.contains("it has no end"), "{}", output.stderr);
-    assert_eq!(output.pipe, [1, 4]);
+    for args in ["", "--base base:1"] {
+        let output = sh(&sandbox, &format!("false | commit -t nothing {args}"));
+        assert!(output.fails_with(4).stderr.contains("it has no end"), "{}", output.stderr);
+        assert_eq!(output.pipe, [1, 4]);
+    }
 }
 
 #[test]
@@ -311,6 +313,17 @@ fn what_is_no_layer_changes_nothing() {
 }
 
 #[test]
+fn a_commit_that_is_told_to_stop_changes_nothing() {
+    let sandbox = sandbox(&base());
+    let before = files(&sandbox.store());
+    let script = "{ cat layer.tar; sleep 2; } | commit -t new --base base:1 &
+        until compgen -G \"$STRATA_STORE/strata/temp/*\" > /dev/null; do sleep 0.01; done
+        kill -TERM $!; wait $!";
+    assert_eq!(sh(&sandbox, script).code(), 143);
+    assert!(files(&sandbox.store()) == before);
+}
+
+#[test]
 fn arguments_that_make_no_sense_are_told_before_anything_is_read() {
     let sandbox = sandbox(&base());
     let before = files(&sandbox.store());
@@ -321,6 +334,7 @@ fn arguments_that_make_no_sense_are_told_before_anything_is_read() {
         &["-c", "CMD [1]"],
         &["-t", &pinned],
         &["-t", "UPPER"],
+        &["--timestamp", "253402300800"],
         &["--level", "10"],
         &["--compress", "none", "--level", "1"],
         &["--compress", "xz"],

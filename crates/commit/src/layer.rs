@@ -81,6 +81,14 @@ impl Incoming {
         Ok(Self { base, content: Box::new(content), name, task })
     }
 
+    /// What went wrong, given that it can't be used: it is empty, where the program that should have written it failed.
+    pub(crate) fn blame(mut self, error: anyhow::Error) -> anyhow::Error {
+        if matches!(self.content.read(&mut [0]), Ok(0)) {
+            return anyhow::Error::from(no_end()).context(self.name);
+        }
+        error
+    }
+
     /// Reads it to its end, and keeps it.
     pub(crate) fn take(self, kept: Kept, compression: Compression) -> anyhow::Result<Taken> {
         let Self { content, name, task, .. } = self;
@@ -140,9 +148,13 @@ fn read_all(reader: &mut Reader<impl BufRead>) -> anyhow::Result<u64> {
     }
     // Nothing else can tell: the layer has no digest yet.
     if !reader.is_whole() {
-        return Err(Error::Truncated { what: "the layer: it has no end".to_owned() }.into());
+        return Err(no_end().into());
     }
     Ok(n_entries)
+}
+
+fn no_end() -> Error {
+    Error::Truncated { what: "the layer: it has no end".to_owned() }
 }
 
 fn is_start_of_stream(change: &Change) -> bool {

@@ -76,7 +76,8 @@ pub struct Args {
     #[arg(long)]
     oci: bool,
     /// Moment of the commit, in seconds since 1970, instead of now
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i64).range(plan::TIMES))]
     timestamp: Option<i64>,
     /// Write the whole image to standard output as well; its digest goes to standard error
     #[arg(long)]
@@ -119,7 +120,10 @@ fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
     let find = |text: &str| Base::find(text, args.platform.as_ref(), &lease);
     let named = args.base.as_deref().map(find).transpose()?;
     let incoming = Incoming::open(&args.file, io)?;
-    let base = Base::settle(named, incoming.base, find)?;
+    let base = match Base::settle(named, incoming.base, find) {
+        Err(error) => return Err(incoming.blame(error)),
+        settled => settled?,
+    };
     let media_type = plan.layer_type(&base)?;
     let taken = incoming.take(Kept::in_store(&lease)?, plan.compression)?;
     let layer = taken.kept.descriptor(media_type);

@@ -10,6 +10,9 @@ use crate::base::Base;
 use crate::document::{self, Kind, Statement};
 use crate::instruction::{self, Instruction};
 
+/// The times that RFC 3339 has years for: from 0000 to 9999.
+pub(crate) const TIMES: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
+
 /// Everything about the new image but its layers.
 #[derive(Debug)]
 pub(crate) struct Plan {
