@@ -8,6 +8,7 @@
 extern crate tests as kit;
 
 mod archives;
+mod changes;
 mod chroot;
 mod commit;
 mod debian;

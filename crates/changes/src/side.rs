@@ -150,7 +150,7 @@ fn directory_tree(scan: &Scan, base: Option<&Tree>) -> anyhow::Result<Tree> {
         default_owner: None,
         leave_out: None,
     };
-    let diff = Diff::new(base, scan, options)?.finish();
+    let diff = Diff::with_any_names(base, scan, options).finish();
     let mut tree = Tree::new();
     tree.begin_layer();
     for entry in diff.entries() {

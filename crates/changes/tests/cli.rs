@@ -155,6 +155,11 @@ fn whiteouts_of_layers_are_told_by_their_names() {
     sandbox.write("b", Layer::new().dir("d", 0o755).opaque("d").tar());
     let output = changes(&sandbox, "layer:a layer:b");
     assert_eq!(output.fails_with(1).out(), "A d/.wh..wh..opq\nD d/.wh.x\n");
+    // In a directory they are names like any other.
+    tree::build(sandbox.path("one"), "-rw-r--r-- .wh.x \"x\"\n");
+    tree::build(sandbox.path("two"), "-rw-r--r-- .wh.x \"xy\"\n");
+    let output = changes(&sandbox, "--ignore mtime ./one ./two");
+    assert_eq!(output.fails_with(1).out(), "C .wh.x  size\n");
 }
 
 #[test]

@@ -151,6 +151,30 @@ impl<'a> Diff<'a> {
         scan: &'a Scan,
         options: DiffOptions<'a>,
     ) -> Result<Self, Error> {
+        match Self::compared(base, scan, options) {
+            (diff, None) => Ok(diff),
+            (_, Some(path)) => {
+                let reason = "names that begin with .wh. mean whiteouts in a layer";
+                Err(Error::Unfit { path, reason })
+            }
+        }
+    }
+
+    /// Compares for another purpose than a layer, so that a name may be any.
+    pub fn with_any_names(
+        base: Option<&'a Tree>,
+        scan: &'a Scan,
+        options: DiffOptions<'a>,
+    ) -> Self {
+        Self::compared(base, scan, options).0
+    }
+
+    /// The comparison, and the first name that would be a whiteout in a layer.
+    fn compared(
+        base: Option<&'a Tree>,
+        scan: &'a Scan,
+        options: DiffOptions<'a>,
+    ) -> (Self, Option<EntryPath>) {
         let mut diff = Self {
             base,
             scan,
@@ -161,12 +185,11 @@ impl<'a> Diff<'a> {
         };
         let clamp = Clamp::new(scan.root().as_fd());
         let mut different = Vec::with_capacity(scan.n_entries());
-        let mut linked = vec![];
+        let (mut linked, mut reserved) = (vec![], None);
         for Pair { path, base, found } in diff.pairs() {
             let Some(found) = found else { continue };
             if is_reserved_name(found.name()) {
-                let reason = "names that begin with .wh. mean whiteouts in a layer";
-                return Err(Error::Unfit { path, reason });
+                reserved.get_or_insert(path);
             }
             let is_shared = |base: &Place<'_>| Arc::strong_count(base.inode()) > 1;
             if found.linked_inode().is_some() || base.as_ref().is_some_and(is_shared) {
@@ -177,7 +200,7 @@ impl<'a> Diff<'a> {
         }
         diff.different = different;
         diff.linked = linked;
-        Ok(diff)
+        (diff, reserved)
     }
 
     /// The files that have their old size, and nothing to say that they have other bytes.
