@@ -8,7 +8,7 @@ use super::stages::Job;
 use crate::run::say;
 
 /// The contests, as on the command line.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 12] = [
     "pull-unpack",
     "store-unpack",
     "unpack",
@@ -19,6 +19,8 @@ pub(super) const NAMES: [&str; 10] = [
     "load",
     "load-known",
     "verify",
+    "commit-gzip",
+    "commit-zstd",
 ];
 
 /// Verifies nothing: bytes that are wrong become files that are wrong.
@@ -140,7 +142,8 @@ impl Contest {
         ];
         let named = NAMES.into_iter().zip(all);
         let contest = |(name, (job, runners))| Self { name, job, setup: vec![], runners };
-        named.map(contest).chain(super::offline::contests()).collect()
+        let others = super::offline::contests().into_iter().chain(super::compress::contests(codec));
+        named.map(contest).chain(others).collect()
     }
 
     /// Runs all rounds. Another one that can't do it is left out, and why is told.

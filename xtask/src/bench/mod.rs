@@ -7,6 +7,7 @@
 //! stages.rs    what the stages cost by themselves, and the floor that follows
 //! contest.rs   who runs against whom, in turns
 //! offline.rs   the same for save, load and images
+//! compress.rs  the same for commit
 //! report.rs    Markdown
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! seen, and memory that a virtual machine touches for the first time, which costs more than any program, is touched in
 //! the first round, which doesn't count.
 
+mod compress;
 mod contest;
 mod ground;
 mod image;
@@ -33,7 +35,7 @@ use ground::Ground;
 use image::Kind;
 
 /// Which of our programs run.
-const PROGRAMS: [&str; 5] = ["pull", "unpack", "save", "load", "images"];
+const PROGRAMS: [&str; 6] = ["pull", "unpack", "commit", "save", "load", "images"];
 
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]

@@ -48,6 +48,8 @@ pub(super) enum Job {
     LoadKnown,
     /// Bytes that nobody looks at.
     Copy,
+    /// A layer compressed, to other bytes by everyone.
+    Commit,
 }
 
 /// The least that a job can take.
@@ -64,7 +66,7 @@ impl Stages {
     pub(super) fn floor(&self, job: Job) -> Option<Floor> {
         let unpack = [self.hash_blobs, self.decompress, self.create];
         let stages = match job {
-            Job::Copy => return None,
+            Job::Copy | Job::Commit => return None,
             Job::Pull => vec![self.arrive, self.hash_blobs],
             Job::Load => vec![self.hash_blobs, self.decompress, self.hash_plain],
             Job::LoadKnown => vec![self.hash_blobs],
