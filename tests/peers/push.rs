@@ -171,6 +171,23 @@ fn a_wrong_password_is_told() {
 }
 
 #[test]
+fn a_private_authority_may_stand_where_podman_looks() {
+    let setup = Setup { transport: Transport::Tls, ..OPEN };
+    let Some(place) = Place::with(&setup, small(Image::new())) else { return };
+    let push = || place.sandbox.command("push").args(["-q", "app:1", &place.name("app:1")]).run();
+    let output = push();
+    assert_eq!(output.code(), 5, "{}", output.text());
+    assert!(output.stderr.contains("hint: put its authority into "), "{}", output.text());
+    let authority = std::fs::read(place.registry.authority()).unwrap();
+    let dir = format!("../home/.config/containers/certs.d/{}", place.registry.host());
+    place.sandbox.write(&format!("{dir}/ca.crt"), authority);
+    push().success();
+    let script = format!("pull --explain-auth {}", place.name("app:1"));
+    let output = place.sandbox.program("/bin/sh").args(["-c", &script]).run();
+    assert!(output.success().out().contains("/ca.crt"), "{}", output.text());
+}
+
+#[test]
 fn a_killed_push_is_finished_by_the_next() {
     let big = Layer::new().file("big", vec![7; 80 << 20]);
     let image = Image::new().codec(kit::Codec::None).layer(big);

@@ -117,6 +117,11 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
         Some(registry::Error::Unauthorised { registry, .. }) => {
             format!("log in: docker login {registry}")
         }
+        Some(registry::Error::Certificate { host, .. }) => {
+            format!(
+                "put its authority into /etc/containers/certs.d/{host}/ca.crt, or --insecure {host}"
+            )
+        }
         Some(registry::Error::Rewound { .. }) => {
             "keep the image on the way: pull NAME, then push NAME".to_owned()
         }

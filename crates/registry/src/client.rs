@@ -79,9 +79,16 @@ impl Client {
     /// What would be done to get at an image, and who would be asked for a login: a line each, without secrets. Nothing is
     /// asked of any registry; helpers that keep logins are.
     pub fn explain(&self, reference: &Reference) -> Result<Vec<String>, Error> {
-        let options = &self.shared.options;
+        let shared = &self.shared;
+        let options = &shared.options;
         let repository = self.repository(reference)?;
         let registry = format!("registry: {}", repository.endpoint().describe());
+        let certificates = match shared.transport.own(&repository.endpoint().secure_root()?) {
+            Ok(None) => "those of this machine".to_owned(),
+            Ok(Some(own)) => format!("those of this machine, {own}"),
+            Err(cause) => cause.to_string(),
+        };
+        let certificates = format!("certificates: {certificates}");
         let (registry_name, repository) = (reference.registry(), reference.repository());
         let cancelled = options.cancelled;
         let wanted = Wanted { registry: registry_name, repository, cancelled };
@@ -89,7 +96,7 @@ impl Client {
         let logins = logins.into_iter().map(|line| format!("login: {line}"));
         let proxy = proxy::describe(&mut |name| std::env::var(name).ok());
         let proxy = format!("proxy: {proxy}");
-        Ok([registry, proxy].into_iter().chain(logins).collect())
+        Ok([registry, certificates, proxy].into_iter().chain(logins).collect())
     }
 
     /// The warnings (`Warning: 299`) that registries have sent since the last call, each once, and what went wrong with

@@ -123,6 +123,11 @@ impl Endpoint {
         format!("{} ({how})", self.host)
     }
 
+    /// Its address by HTTPS.
+    pub(crate) fn secure_root(&self) -> Result<Url, Error> {
+        parse(&self.host).ok_or_else(|| Error::MalformedHost { text: self.host.clone() })
+    }
+
     /// Whether it is this machine itself.
     pub(crate) fn is_local(&self) -> bool {
         parse(&self.host).is_some_and(|url| is_loopback(url.host_str().unwrap_or_default()))

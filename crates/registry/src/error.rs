@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use layer_format::{Digest, Trouble, Troubled};
 
@@ -282,6 +283,12 @@ impl Cause {
             innermost = source;
         }
         Self(one_line(&innermost.to_string()))
+    }
+
+    /// The same, with the file that it is about.
+    pub(crate) fn about(path: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
+        let Self(cause) = Self::of(error);
+        Self(format!("{}: {cause}", one_line(&path.display().to_string())))
     }
 }
 

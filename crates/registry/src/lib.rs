@@ -22,7 +22,7 @@
 //!   target on another origin, never over a less secure scheme, and never into an error, a log or a `Debug`.
 //! - Nothing waits for ever, and every wait ends within a tenth of a second when [`Options::cancelled`] says so.
 //!
-//! The crate knows no terminal and no disk; what it reads is configuration: docker's and podman's files with logins.
+//! The crate knows no terminal and no disk; what it reads is configuration: docker's and podman's files with logins and certificates.
 //!
 //! | part | holds |
 //! |---|---|

@@ -1,5 +1,7 @@
 //! What a client may be told.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::credentials::Credentials;
@@ -11,6 +13,8 @@ pub struct Options {
     pub insecure: Vec<String>,
     /// Where logins come from.
     pub credentials: Credentials,
+    /// Directories with certificates for single registries, each in a directory `HOST[:PORT]`.
+    pub certificates: Vec<PathBuf>,
     /// How long a connection may take to be made, its TLS handshake included.
     pub connect: Duration,
     /// How long a registry may be silent, before its answer or in it, until the connection is given up as stalled. Only
@@ -32,6 +36,7 @@ impl Default for Options {
         Self {
             insecure: vec![],
             credentials: Credentials::from_environment(),
+            certificates: certificates(|name| std::env::var_os(name)),
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
             retries: Retries::default(),
@@ -40,6 +45,15 @@ impl Default for Options {
             user_agent: concat!("strata/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
+}
+
+/// Where podman and docker look for certificates of registries.
+fn certificates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let dir = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let of_user = dir("XDG_CONFIG_HOME").or_else(|| dir("HOME").map(|home| home.join(".config")));
+    let of_user = of_user.map(|config| config.join("containers/certs.d"));
+    let of_machine = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    of_user.into_iter().chain(of_machine).collect()
 }
 
 /// When and how often to try again.

@@ -1,5 +1,6 @@
 //! HTTP and TLS, a hop at a time: no redirects, no logins of its own accord, no retries.
 
+mod certs;
 mod exchange;
 mod payload;
 pub(crate) mod proxy;
@@ -8,6 +9,7 @@ mod tls;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::endpoint::{Insecure, is_loopback};
 use crate::error::Cause;
 use crate::options::Options;
 
+use certs::Own;
 pub(crate) use exchange::{Body, Exchange, Fault, Patience};
 use payload::Departure;
 pub(crate) use payload::Payload;
@@ -88,14 +91,19 @@ pub(crate) struct Transport {
     user_agent: String,
     insecure: Insecure,
     patience: Patience,
+    /// Where registries have certificates of their own, and what they have.
+    certificates: Vec<PathBuf>,
+    own: Mutex<HashMap<String, Option<Arc<Own>>>>,
     clients: Mutex<HashMap<Route, Client>>,
 }
 
 /// What connections differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Route {
     proxy: Proxy,
     trust: Trust,
+    /// The registry, if it has certificates of its own.
+    own: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,14 +116,21 @@ enum Proxy {
 
 impl Transport {
     pub(crate) fn new(options: &Options, insecure: Insecure) -> Self {
-        let Options { connect, stall, cancelled, user_agent, .. } = options;
+        let Options { connect, stall, cancelled, .. } = options;
         let patience = Patience { connect: *connect, stall: *stall, cancelled: *cancelled };
-        Self { user_agent: user_agent.clone(), insecure, patience, clients: Mutex::default() }
+        Self {
+            user_agent: options.user_agent.clone(),
+            insecure,
+            patience,
+            certificates: options.certificates.clone(),
+            own: Mutex::default(),
+            clients: Mutex::default(),
+        }
     }
 
     /// Sends a request and waits for the head of its answer.
     pub(crate) fn send(&self, request: &Request) -> Result<Exchange, Fault> {
-        let client = self.client(self.route(&request.url)).map_err(Fault::SetUp)?;
+        let client = self.client(&request.url).map_err(Fault::SetUp)?;
         let mut builder = client.request(request.method.clone(), request.url.clone());
         builder = builder.header(ACCEPT_ENCODING, "identity");
         for (name, value) in &request.headers {
@@ -152,26 +167,40 @@ impl Transport {
         exchange::exchange(client, request, patience, &departure)
     }
 
-    fn route(&self, url: &Url) -> Route {
-        let is_local = is_loopback(url.host_str().unwrap_or_default());
-        Route {
-            proxy: if is_local { Proxy::None } else { Proxy::Environment },
-            trust: if self.insecure.lists(url) { Trust::Skip } else { Trust::Verify },
+    /// The certificates that a registry has of its own, if any.
+    pub(crate) fn own(&self, url: &Url) -> Result<Option<Arc<Own>>, Cause> {
+        if url.scheme() != "https" {
+            return Ok(None);
         }
+        let mut known = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let authority = url.authority().to_owned();
+        if let Some(own) = known.get(&authority) {
+            return Ok(own.clone());
+        }
+        let own = Own::find(&self.certificates, url)?.map(Arc::new);
+        known.insert(authority, own.clone());
+        Ok(own)
     }
 
-    fn client(&self, route: Route) -> Result<Client, Cause> {
+    fn client(&self, url: &Url) -> Result<Client, Cause> {
+        let own = self.own(url)?;
+        let is_local = is_loopback(url.host_str().unwrap_or_default());
+        let route = Route {
+            proxy: if is_local { Proxy::None } else { Proxy::Environment },
+            trust: if self.insecure.lists(url) { Trust::Skip } else { Trust::Verify },
+            own: own.as_ref().map(|_| url.authority().to_owned()),
+        };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&route) {
             return Ok(client.clone());
         }
-        let client = self.build(route)?;
+        let client = self.build(&route, own.as_deref())?;
         clients.insert(route, client.clone());
         Ok(client)
     }
 
-    fn build(&self, route: Route) -> Result<Client, Cause> {
-        let config = tls::config(route.trust).map_err(|error| Cause::of(&error))?;
+    fn build(&self, route: &Route, own: Option<&Own>) -> Result<Client, Cause> {
+        let config = tls::config(route.trust, own).map_err(|error| Cause::of(&error))?;
         // The limit is for each wait, not for the whole (reqwest's blocking client has it so). The reader's own clock
         // is faster; this one ends threads that nobody reads from any more.
         let limit = self.patience.connect + self.patience.stall + Duration::from_secs(1);
@@ -199,7 +228,7 @@ pub(crate) fn speaks_tls(url: &Url) -> bool {
 /// The first byte that a server answers to a TLS greeting, at whichever of its addresses it listens.
 fn probe(url: &Url) -> Option<u8> {
     let host = url.host_str()?.trim_matches(['[', ']']);
-    let config = Arc::new(tls::config(Trust::Skip).ok()?);
+    let config = Arc::new(tls::config(Trust::Skip, None).ok()?);
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let mut connection = rustls::ClientConnection::new(config, name).ok()?;
     let mut greeting = Vec::new();

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::certs::{Identity, Own};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -23,25 +24,34 @@ pub(crate) enum Trust {
     Skip,
 }
 
-/// A configuration with ring, HTTP/1.1 and a [`Trust`].
-pub(super) fn config(trust: Trust) -> Result<ClientConfig, Error> {
+/// A configuration with ring, HTTP/1.1, a [`Trust`], and what a registry has of its own.
+pub(super) fn config(trust: Trust, own: Option<&Own>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
+    let more = own.map(|own| own.authorities.clone()).unwrap_or_default();
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Verify => Arc::new(Machine { provider: provider.clone(), roots: OnceLock::new() }),
+        Trust::Verify => {
+            Arc::new(Machine { provider: provider.clone(), more, roots: OnceLock::new() })
+        }
         Trust::Skip => Arc::new(Anyone { provider: provider.clone() }),
     };
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config =
-        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match own.and_then(|own| own.identity.as_ref()) {
+        Some(Identity { chain, key }) => {
+            builder.with_client_auth_cert(chain.clone(), key.clone_key())?
+        }
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// Believes what this machine believes (`SSL_CERT_FILE` and `SSL_CERT_DIR` included).
+/// Believes what this machine believes (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), and some more.
 #[derive(Debug)]
 struct Machine {
     provider: Arc<CryptoProvider>,
+    more: Vec<CertificateDer<'static>>,
     roots: OnceLock<Result<Roots, String>>,
 }
 
@@ -53,14 +63,18 @@ struct Roots {
 
 impl Machine {
     fn roots(&self) -> Result<&Roots, Error> {
-        let roots = self.roots.get_or_init(|| Roots::load(&self.provider));
+        let roots = self.roots.get_or_init(|| Roots::load(&self.more, &self.provider));
         roots.as_ref().map_err(|reason| Error::General(reason.clone()))
     }
 }
 
 impl Roots {
-    fn load(provider: &Arc<CryptoProvider>) -> Result<Self, String> {
-        let found = rustls_native_certs::load_native_certs();
+    fn load(
+        more: &[CertificateDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, String> {
+        let mut found = rustls_native_certs::load_native_certs();
+        found.certs.extend_from_slice(more);
         let reason = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
         let none = || format!("no root certificates on this machine{reason}");
         Self::of(found.certs, provider)?.ok_or_else(none)
@@ -209,7 +223,8 @@ mod tests {
         let certificate = pinned();
         let provider = Arc::new(ring::default_provider());
         let roots = Roots::of(vec![certificate.clone()], &provider).unwrap();
-        let machine = Machine { provider, roots: OnceLock::from(roots.ok_or_else(String::new)) };
+        let roots = OnceLock::from(roots.ok_or_else(String::new));
+        let machine = Machine { provider, more: vec![], roots };
         let now = UnixTime::since_unix_epoch(Duration::from_hours(24 * days_since_1970));
         machine.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now)
     }

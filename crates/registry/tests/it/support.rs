@@ -11,6 +11,7 @@ use registry::{Blob, Client, Credentials, Error, Options, Repository, Retries};
 pub(crate) fn options() -> Options {
     Options {
         credentials: Credentials::none(),
+        certificates: vec![],
         connect: Duration::from_secs(5),
         stall: Duration::from_secs(20),
         retries: Retries { first: Duration::from_millis(1), ..Retries::default() },

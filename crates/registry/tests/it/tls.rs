@@ -3,14 +3,18 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use kit::Sandbox;
+use kit::registry::auth::base64;
 use layer_format::{Trouble, Troubled as _};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use registry::{Error, Options};
 use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, Stream};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
 
 use crate::script::{ReadWrite, Script, answer};
-use crate::support::{descriptor, open_with, options};
+use crate::support::{chain, descriptor, impatient, open_with, options};
 
 /// For localhost and 127.0.0.1, signed by itself.
 fn config() -> Arc<ServerConfig> {
@@ -25,7 +29,10 @@ fn config() -> Arc<ServerConfig> {
 
 /// A server that speaks TLS, and to whoever doesn't says `to_plain`.
 fn secure(to_plain: &'static [u8], answers: Vec<Vec<u8>>) -> Script {
-    let config = config();
+    serve(config(), to_plain, answers)
+}
+
+fn serve(config: Arc<ServerConfig>, to_plain: &'static [u8], answers: Vec<Vec<u8>>) -> Script {
     Script::start(
         answers,
         move |mut socket: &TcpStream, talk: &mut dyn FnMut(&mut dyn ReadWrite)| {
@@ -75,4 +82,69 @@ fn a_plain_registry_that_refuses_a_request_stays_plain() {
     let error = open_with(options(), &format!("{}/app", script.host)).document(&descriptor(b"hi"));
     let error = error.unwrap_err();
     assert!(matches!(error, Error::Refused { status: 400, .. }), "{error:?}");
+}
+
+/// An authority, and what it has signed for 127.0.0.1.
+struct Authority {
+    certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::new([]).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap().der().clone();
+        Self { certificate, issuer: Issuer::new(parameters, key) }
+    }
+
+    fn sign(&self) -> (CertificateDer<'static>, Vec<u8>) {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        (parameters.signed_by(&key, &self.issuer).unwrap().der().clone(), key.serialize_der())
+    }
+
+    /// A server with a certificate of this authority, which wants one of `clients`.
+    fn server(&self, clients: &Self) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(clients.certificate.clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let builder = ServerConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_client_cert_verifier(verifier.build().unwrap());
+        let (certificate, key) = self.sign();
+        let key = PrivateKeyDer::try_from(key).unwrap();
+        Arc::new(builder.with_single_cert(vec![certificate], key).unwrap())
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der))
+}
+
+#[test]
+fn certificates_are_found_in_the_registrys_directory() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let answers = vec![answer(200, "", b"hi"); 3];
+    let script = serve(servers.server(&clients), AS_GO, answers);
+    let (sandbox, (certificate, key)) = (Sandbox::new(), clients.sign());
+    let put = |name: &str, label: &str, der: &[u8]| {
+        drop(sandbox.write(&format!("certs/{}/{name}", script.host), pem(label, der)));
+    };
+    let ask = || {
+        let certificates = vec![sandbox.path("none"), sandbox.path("certs")];
+        let options = Options { certificates, ..impatient() };
+        let repository = open_with(options, &format!("{}/app", script.host));
+        repository.document(&descriptor(b"hi"))
+    };
+    assert!(matches!(ask().unwrap_err(), Error::Certificate { .. }));
+    put("ca.crt", "CERTIFICATE", &servers.certificate);
+    assert!(ask().is_err(), "the server wants to see a certificate");
+    put("me.cert", "CERTIFICATE", &certificate);
+    let error = ask().unwrap_err();
+    assert!(chain(&error).contains("me.key: "), "{}", chain(&error));
+    put("me.key", "PRIVATE KEY", &key);
+    assert_eq!(ask().unwrap(), b"hi");
 }
