@@ -84,7 +84,7 @@ pub(crate) fn noted(dir: &Root, store: Option<&Store>) -> Option<Location> {
 }
 
 /// Whether it is a root file system, and no OCI layout.
-pub(crate) fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
+fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
     Ok(path.is_dir() && Store::open_existing(path)?.is_none())
 }
 

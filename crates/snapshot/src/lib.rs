@@ -29,8 +29,8 @@ use crate::list::Form;
 /// output for `commit`. Without --base it is compared with the image that it was unpacked from. No file is read unless its
 /// type, mode, owner, size, mtime, link target or extended attributes tell that it has changed.
 ///
-/// Of a mounted overlay only the upper directory is looked at, which takes time for what has changed and not for the image.
-/// Without root, owners, devices and privileged attributes that unpack could not set are taken from the base.
+/// Of a mounted overlay, if no base is named, only the upper directory is looked at, which takes time for what has changed
+/// and not for the image. Without root, owners, devices and privileged attributes that unpack could not set are taken from the base.
 #[derive(clap::Parser, Debug)]
 #[command(version, after_help = cli::examples(&[
     ("snapshot rootfs --base nginx | commit -t mine:1", "What has changed in a directory, as a new image"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cli::{Failure, Io, usage};
+use cli::{Explain as _, Failure, Io, usage};
 use layer_format::Digest;
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
@@ -28,35 +28,19 @@ pub(crate) fn find(args: &Args, dir: &Root) -> anyhow::Result<Option<UpperDir>> 
     if args.upper {
         return Ok(Some(UpperDir { root: dir.try_clone()?, mount: None, lower: vec![] }));
     }
-    if args.checksum || !is_about_image(args)? {
+    // A base that was named need not be what is below the mount: then all is compared.
+    if args.checksum || args.base.is_some() {
         return Ok(None);
     }
     let Ok(path) = fs::canonicalize(&args.dir) else { return Ok(None) };
-    let Some(Mounted { upper, lowers, .. }) = mounted_on(&path)? else { return Ok(None) };
+    // Without /proc nothing is known of mounts, and nothing needs to be.
+    let Ok(Some(Mounted { upper, lowers, .. })) = mounted_on(&path) else { return Ok(None) };
     let Some(upper) = upper.filter(|path| path.is_absolute()) else { return Ok(None) };
-    match Root::open(&upper) {
-        Ok(root) => {
-            let lower = lowers.iter().map(|path| Root::open(path)).collect::<Result<_, _>>();
-            let (mount, lower) = (Some(dir.try_clone()?), lower.unwrap_or_default());
-            Ok(Some(UpperDir { root, mount, lower }))
-        }
-        // Inside a container its upper directory can't be seen; comparing all with a base still can be done.
-        Err(_) if args.base.is_some() => Ok(None),
-        Err(error) => Err(Failure::from_cause(error).hint("say what it was with --base").into()),
-    }
-}
-
-/// Whether the base is an image, or unsaid: only then the upper directory tells the difference from it.
-fn is_about_image(args: &Args) -> anyhow::Result<bool> {
-    Ok(match args.base.as_deref() {
-        None => true,
-        Some("scratch") => false,
-        Some(text) => match Location::from(text) {
-            Location::Dir(_) => false,
-            Location::Path(path) => !base::is_plain_directory(&path)?,
-            _ => true,
-        },
-    })
+    // Inside a container its upper directory can't be seen.
+    let root = Root::open(&upper).hint("say what it was with --base, and all is compared")?;
+    let lower = lowers.iter().map(|path| Root::open(path)).collect::<Result<_, _>>();
+    let (mount, lower) = (Some(dir.try_clone()?), lower.unwrap_or_default());
+    Ok(Some(UpperDir { root, mount, lower }))
 }
 
 /// Writes or lists what the upper directory holds.

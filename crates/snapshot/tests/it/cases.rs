@@ -137,6 +137,14 @@ fn a_group_of_hard_links_is_written_whole() {
 }
 
 #[test]
+fn files_that_become_one_are_a_group_though_nothing_else_tells() {
+    let trees = Trees::new("-rw-r--r-- 0:0 a 1 \"x\"\n-rw-r--r-- 0:0 b 1 \"x\"");
+    fs::remove_file(trees.path("now/b")).unwrap();
+    fs::hard_link(trees.path("now/a"), trees.path("now/b")).unwrap();
+    trees.check("C a\nC b\n");
+}
+
+#[test]
 fn a_link_to_a_file_of_the_base_brings_its_content() {
     let trees = Trees::new("-rw-r--r-- 0:0 z 4 \"base\"");
     fs::hard_link(trees.path("now/z"), trees.path("now/a")).unwrap();
