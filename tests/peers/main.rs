@@ -8,6 +8,7 @@
 extern crate tests as kit;
 
 mod archives;
+mod bundles;
 mod changes;
 mod chroot;
 mod commit;
@@ -26,4 +27,5 @@ mod reference;
 mod snapshot;
 mod store;
 mod trees;
+mod union;
 mod vim;
