@@ -21,7 +21,9 @@ fn make(layers: &Layers, text: &str) -> Extracted {
 }
 
 fn remove(doomed: &[Doomed]) {
-    doomed.iter().for_each(|it| fs::remove_dir_all(it.path()).unwrap());
+    for it in doomed {
+        fs::remove_dir_all(it.path()).unwrap();
+    }
 }
 
 #[test]
