@@ -132,3 +132,19 @@ fn as_root_docker_imports_the_same_tree() {
     pipeline::sh(&sandbox, &format!("{UNTAR} < export.tar")).success();
     assert_same_but(&seconds(tree), &tree::show_with(sandbox.path("out"), SECONDS), &IMPORT);
 }
+
+#[test]
+fn as_root_docker_loads_a_flat_image_with_its_config() {
+    let Some((_, sandbox, tree)) = with("docker") else { return };
+    let Some(docker) = Docker::start() else { return };
+    let script = "flatten ./image --as-image flat:1 | docker load";
+    let script = pipeline::Script::new(&sandbox, script).with(|program| docker.configure(program));
+    assert!(script.run().success().out().contains("flat:1"));
+    let format = "{{json .Config.Cmd}} {{json .Config.Env}} {{len .RootFS.Layers}}";
+    let output = docker.command(&["inspect", "--format", format, "flat:1"]).run();
+    let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(output.success().out(), format!("[\"/bin/sh\"] [\"{path}\"] 1\n"));
+    sandbox.write("export.tar", docker.export("flat:1"));
+    pipeline::sh(&sandbox, &format!("{UNTAR} < export.tar")).success();
+    assert_same_but(&seconds(tree), &tree::show_with(sandbox.path("out"), SECONDS), &IMPORT);
+}

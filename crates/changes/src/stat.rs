@@ -68,3 +68,47 @@ impl Sums {
         self.growth += difference.growth;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use layer_format::layer::{Change, Entry, Timestamp};
+    use layer_format::listing::{Inode, Tree};
+    use rootfs::Attributes;
+
+    use super::*;
+
+    fn inode(kind: EntryKind) -> Arc<Inode> {
+        let (path, mtime) = (EntryPath::parse(b"x").unwrap(), Timestamp::default());
+        let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: vec![] };
+        let mut tree = Tree::new();
+        tree.begin_layer();
+        tree.apply(&Change::Add(entry)).unwrap();
+        tree.find(b"x").unwrap().clone()
+    }
+
+    #[test]
+    fn a_difference_counts_for_all_directories_above_it_down_to_the_depth() {
+        let file = inode(EntryKind::File { size: 0, data: None });
+        let directory = inode(EntryKind::Directory);
+        let mut stat = Stat::new(2);
+        for (path, is_before, is_after, inode, growth) in [
+            ("a/b/c/d", false, true, &file, 10),
+            ("a/b", true, true, &directory, 0),
+            ("a/f", true, false, &file, -3),
+            ("top", true, true, &file, 1),
+        ] {
+            let path = EntryPath::parse(path.as_bytes()).unwrap();
+            let (before, after) = (is_before.then_some(inode), is_after.then_some(inode));
+            let attributes = Attributes::default();
+            stat.add(&Difference { path, before, after, attributes, growth });
+        }
+        let line = |Line { directory, sums }: Line| {
+            let Sums { n_added, n_changed, n_removed, growth } = sums;
+            format!("{directory} {n_added} {n_changed} {n_removed} {growth}")
+        };
+        let lines: Vec<_> = stat.lines().map(line).collect();
+        assert_eq!(lines, [". 1 2 1 8", "a 1 1 1 7", "a/b 1 1 0 10"]);
+    }
+}

@@ -137,3 +137,84 @@ impl Plan {
 fn number(n: usize) -> u32 {
     u32::try_from(n).expect("a tree's limit is below 4 GiB")
 }
+
+#[cfg(test)]
+mod tests {
+    use layer_format::layer::{Change, Entry, Timestamp};
+
+    use super::*;
+
+    fn path(text: &str) -> EntryPath {
+        EntryPath::parse(text.as_bytes()).unwrap()
+    }
+
+    fn add(text: &str, kind: EntryKind) -> Change {
+        let (mtime, xattrs) = (Timestamp::default(), vec![]);
+        Change::Add(Entry { path: path(text), kind, mode: 0o700, uid: 0, gid: 0, mtime, xattrs })
+    }
+
+    fn file(text: &str) -> Change {
+        add(text, EntryKind::File { size: 1, data: None })
+    }
+
+    fn link(text: &str, target: &str) -> Change {
+        add(text, EntryKind::Hardlink { target: path(target) })
+    }
+
+    fn plan(layers: &[&[Change]]) -> Plan {
+        let mut tree = Tree::new();
+        for layer in layers {
+            tree.begin_layer();
+            layer.iter().for_each(|change| tree.apply(change).unwrap());
+            tree.end_layer();
+        }
+        Plan::of(&tree)
+    }
+
+    /// The paths that each change of the layers is written under.
+    fn shown(plan: &Plan, layers: &[&[Change]]) -> Vec<String> {
+        let mut at = 0;
+        let mut shown = vec![];
+        for (layer, changes) in layers.iter().enumerate() {
+            for change in 0..changes.len() {
+                let due = plan.due(at, layer, change as u64);
+                at += due.len();
+                let paths = due.iter().map(|&name| plan.path(name).unwrap().to_string());
+                shown.push(paths.collect::<Vec<_>>().join(" "));
+            }
+            assert!(plan.is_through(at, layer));
+        }
+        shown
+    }
+
+    #[test]
+    fn each_change_is_due_under_all_names_that_are_left() {
+        let layers: [&[Change]; 3] = [
+            &[file("b/x"), file("gone"), link("a/y", "b/x"), file("z")],
+            &[link("c", "b/x"), file("gone"), file("z")],
+            &[Change::Remove(path("gone")), Change::Remove(path("a/y"))],
+        ];
+        let plan = plan(&layers);
+        assert_eq!(shown(&plan, &layers), ["b/x c", "", "", "", "", "", "z", "", ""]);
+        assert_eq!(plan.n_entries(), 6);
+    }
+
+    #[test]
+    fn directories_are_those_of_the_end_each_in_its_parent() {
+        let directory = |text: &str| add(text, EntryKind::Directory);
+        let layers: [&[Change]; 2] = [&[file("a/b/c/d"), directory("e")], &[directory("a/b")]];
+        let plan = plan(&layers);
+        let directories: Vec<_> = (0..plan.n_directories())
+            .map(|at| {
+                let (name, inode) = plan.nth_directory(at);
+                assert_eq!(plan.directory(name), Some(at));
+                let parent = plan.path(plan.parent(name)).unwrap();
+                format!("{} in {parent} {}", plan.path(name).unwrap(), inode.origin.is_some())
+            })
+            .collect();
+        let expected =
+            [". in . false", "a in . false", "a/b in a true", "a/b/c in a/b false", "e in . true"];
+        assert_eq!(directories, expected);
+        assert_eq!(shown(&plan, &layers), ["a/b/c/d", "e", "a/b"]);
+    }
+}
