@@ -251,6 +251,24 @@ drwx------ 7:7 home/seven/
     assert_eq!(fs::metadata(sandbox.path("again/etc/shadow")).unwrap().mtime_nsec(), 123_456_789);
 }
 
+#[test]
+fn as_root_of_a_namespace_owners_that_it_does_not_know_are_those_of_the_base() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = loaded(&privileged());
+    let script = "save base:1 > base.tar; \
+                  unshare --user --map-root-user sh -c 'unpack -q root < base.tar; \
+                  snapshot -q --list root --base ./base.tar && echo x > root/new && \
+                  snapshot -q --list root --base ./base.tar --ignore mtime'";
+    let output = sh(&sandbox, script);
+    if output.stderr.contains("unshare:") {
+        println!("skipped: this needs the right to make a user namespace");
+        return;
+    }
+    assert_eq!(output.success().out(), "A new\n");
+}
+
 /// Mounts an overlay over the demo's directory, changes it by a script, and runs another beside it.
 fn overlay(sandbox: &Sandbox, options: &str, script: &str) -> Option<kit::Output> {
     let script = format!(

@@ -60,11 +60,11 @@ fn different_kind(base: &EntryKind, found: Found<'_>) -> Option<Attribute> {
 pub(super) fn added(path: EntryPath, found: Found<'_>, options: &DiffOptions<'_>) -> Entry {
     let default = options.default_owner;
     let (uid, gid) = match (&options.identity, default) {
-        (Identity::Real, Some(owner)) => owner,
-        (Identity::Real, None) => found.owner(),
         (Identity::Plain { .. }, _) => {
             options.identity.owner(found.owner(), default.unwrap_or_default())
         }
+        (_, Some(owner)) => owner,
+        (_, None) => found.owner(),
     };
     let kind = kind(found);
     let mode = mode_of(&kind, found);

@@ -17,6 +17,7 @@ mod clamp;
 mod compare;
 mod differences;
 mod entries;
+mod identity;
 mod links;
 mod pairs;
 mod upper;
@@ -30,6 +31,7 @@ use layer_format::listing::{Inode, Place, Tree};
 
 pub use attributes::{Attribute, Attributes};
 pub use differences::{Difference, Differences, What};
+pub use identity::Identity;
 pub use upper::Upper;
 
 use self::clamp::Clamp;
@@ -37,7 +39,6 @@ use self::links::LinkedName;
 use self::pairs::{Pair, Pairs};
 use crate::error::Error;
 use crate::scan::{self, Found, LeaveOut, Scan};
-use crate::xattrs::is_of_images;
 
 /// What a user decides.
 #[derive(Clone)]
@@ -60,59 +61,6 @@ impl std::fmt::Debug for DiffOptions<'_> {
             .field("identity", identity)
             .field("default_owner", default_owner)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether owners, devices and privileged attributes are what an image says, or what a plain user could make of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// The tree says what it is.
-    Real,
-    /// The tree is a plain user's: what is his may be anybody's, and what he can't make may be missing.
-    Plain {
-        /// The user.
-        uid: u32,
-        /// His groups.
-        gids: Vec<u32>,
-    },
-}
-
-impl Identity {
-    /// What follows from who runs this.
-    pub fn of_process() -> Self {
-        let uid = rustix::process::geteuid();
-        if uid.is_root() {
-            return Self::Real;
-        }
-        // If the groups can't be had, the first of them is what files have anyway.
-        let groups = rustix::process::getgroups().unwrap_or_default();
-        let gids = groups.into_iter().chain([rustix::process::getegid()]);
-        Self::Plain { uid: uid.as_raw(), gids: gids.map(rustix::process::Gid::as_raw).collect() }
-    }
-
-    /// The owner that is meant, given that `earlier` was said before.
-    fn owner(&self, found: (u32, u32), earlier: (u32, u32)) -> (u32, u32) {
-        match self {
-            Self::Real => found,
-            Self::Plain { uid, gids } => (
-                if found.0 == *uid { earlier.0 } else { found.0 },
-                if gids.contains(&found.1) { earlier.1 } else { found.1 },
-            ),
-        }
-    }
-
-    /// Whether the tree tells if this attribute is set.
-    fn tells(&self, name: &[u8]) -> bool {
-        let is_privileged = || name.starts_with(b"trusted.") || name.starts_with(b"security.");
-        is_of_images(name) && (*self == Self::Real || !is_privileged())
-    }
-
-    /// Whether this may be missing without having been removed.
-    fn may_be_missing(&self, inode: &Inode) -> bool {
-        let kind = &inode.kind;
-        let is_device =
-            matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
-        *self != Self::Real && is_device
     }
 }
 
