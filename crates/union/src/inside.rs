@@ -80,7 +80,7 @@ pub(crate) fn run(
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
     };
-    let program = crate::upper::shown(Path::new(program));
+    let program = crate::fresh::shown(Path::new(program));
     cli::report::tell(io.name(), &anyhow::Error::new(error).context(program));
     Err(cli::silent(status))
 }

@@ -9,6 +9,7 @@
 
 mod cache;
 mod extract;
+mod fresh;
 mod inside;
 mod kind;
 mod list;
@@ -29,6 +30,7 @@ use store::{Location, Source, Store};
 pub use namespace::enter;
 
 use crate::cache::{Floor, Stack};
+use crate::fresh::Fresh;
 use crate::inside::Plan;
 use crate::upper::Upper;
 
@@ -103,20 +105,22 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let text = args.image.as_deref().unwrap_or_default();
     let point = args.dir.as_deref();
-    mounting::check(point, &args.command)?;
+    let mut fresh = mounting::check(point, &args.command)?;
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };
     let image = Source::stored(store.clone(), text.to_owned()).image(&choice).map_err(explain)?;
     let floor = if point.is_none() { Floor::Scaffold } else { Floor::Bare };
     let stack = Stack::of(&store, &image, floor, io)?;
     warn(&stack.skipped, io);
-    let upper = args.upper.as_deref().map(|upper| Upper::prepare(upper, &stack)).transpose()?;
+    let mut upper = args.upper.as_deref().map(|it| Upper::prepare(it, &stack)).transpose()?;
     let name = image_name(&image, text);
     let mount = mounting::mount(&name, &stack, upper.as_ref())?;
+    upper.iter_mut().for_each(Upper::keep);
+    fresh.iter_mut().for_each(Fresh::keep);
     match point {
         Some(point) if args.command.is_empty() => {
             mounting::attach(mount, point, &store, &image)?;
-            io.say(&format!("mounted {name} on {}", upper::shown(point)));
+            io.say(&format!("mounted {name} on {}", fresh::shown(point)));
             Ok(())
         }
         _ => {

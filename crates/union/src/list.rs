@@ -2,8 +2,8 @@
 
 use cli::{Output, Table};
 
+use crate::fresh::shown;
 use crate::mounting;
-use crate::upper::shown;
 
 /// Lists it: where, which image, and the writable layer.
 pub(crate) fn list(output: &mut Output) -> anyhow::Result<()> {

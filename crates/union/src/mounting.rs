@@ -1,26 +1,28 @@
 //! The union in its place, and taken away again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 
 use anyhow::Context as _;
-use cli::{Code, Explain as _, Failure};
+use cli::{Code, Failure};
 use layer_format::archive::Image;
 use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};
+use rustix::io::Errno;
 use store::{Extracted, Origin, Store, Target};
 
 use crate::cache::{self, Stack};
-use crate::upper::{Upper, is_work, shown};
+use crate::fresh::{Fresh, shown};
+use crate::upper::{Upper, is_work};
 
 /// Checks, before anything is done, that there is something to mount for, and that one may.
-pub(crate) fn check(point: Option<&Path>, command: &[std::ffi::OsString]) -> anyhow::Result<()> {
+pub(crate) fn check(point: Option<&Path>, command: &[OsString]) -> anyhow::Result<Option<Fresh>> {
     let Some(point) = point else {
         return match command {
             [] => Err(cli::usage("a directory or a command is missing")
                 .hint("union IMAGE DIR, or union IMAGE -- COMMAND")
                 .into()),
-            _ => Ok(()),
+            _ => Ok(None),
         };
     };
     if command.is_empty() && !rustix::process::geteuid().is_root() {
@@ -29,14 +31,11 @@ pub(crate) fn check(point: Option<&Path>, command: &[std::ffi::OsString]) -> any
             .hint("union IMAGE DIR -- COMMAND mounts it for one command")
             .into());
     }
-    match fs::metadata(point) {
-        Ok(metadata) if metadata.is_dir() => refuse_second(point),
-        Ok(_) => Err(cli::usage(format!("{}: not a directory", shown(point))).into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir(point).with_context(|| shown(point))
-        }
-        Err(error) => Err(error).with_context(|| shown(point)),
+    let fresh = Fresh::make(point)?;
+    if !fresh.is_new() {
+        refuse_second(point)?;
     }
+    Ok(Some(fresh))
 }
 
 /// A second union on the same directory would hide the first.
@@ -58,17 +57,14 @@ pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyho
 
 /// Says what to do about a kernel that refuses.
 fn explain(error: rootfs::Error) -> anyhow::Error {
-    let kind = match &error {
-        rootfs::Error::Mount { source, .. } => source.raw_os_error(),
-        _ => None,
-    };
-    let is = |errno: rustix::io::Errno| kind == Some(errno.raw_os_error());
-    let hint = if is(rustix::io::Errno::NODEV) {
-        "this kernel has no overlayfs: modprobe overlay"
-    } else if is(rustix::io::Errno::PERM) {
-        "mounting takes root (CAP_SYS_ADMIN), or a user namespace on Linux 5.11 or later"
-    } else {
+    let (rootfs::Error::Mount { source, .. } | rootfs::Error::Unmount { source }) = &error else {
         return error.into();
+    };
+    let hint = match Errno::from_io_error(source) {
+        Some(Errno::NODEV) => "this kernel has no overlayfs: modprobe overlay",
+        Some(Errno::PERM) => "that takes root, or a user namespace on Linux 5.11 or later",
+        Some(Errno::BUSY) => "a program is still in it: fuser -vm DIR tells which",
+        _ => return error.into(),
     };
     Failure::from_cause(error).hint(hint).into()
 }
@@ -102,9 +98,7 @@ pub(crate) fn unmount(point: &Path) -> anyhow::Result<()> {
         let message = format!("{}: no union is mounted there", shown(point));
         Failure::new(Code::NotFound, message).hint("union --list")
     })?;
-    overlay::unmount(&place)
-        .with_context(|| shown(point))
-        .with_hint(|| format!("a program is still in it: fuser -vm {}", shown(point)))?;
+    overlay::unmount(&place).map_err(explain).with_context(|| shown(point))?;
     mounted.work.filter(|work| is_work(work)).map_or(Ok(()), |work| cache::remove(&work))
 }
 

@@ -6,13 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use cli::{Code, Explain as _, Failure};
+use cli::{Code, Failure};
 use rootfs::Root;
 use rootfs::overlay::{copy_attributes, mounts};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::FdFlags;
 
 use crate::cache::Stack;
+use crate::fresh::{Fresh, shown};
 
 /// A writable layer, ready to be mounted.
 #[derive(Debug)]
@@ -21,18 +22,19 @@ pub(crate) struct Upper {
     pub(crate) work: Root,
     /// Held locked: two unions must not share it.
     lock: File,
+    fresh: [Fresh; 2],
 }
 
 impl Upper {
     /// Makes what is missing. A layer that is empty gets the attributes of the image's root, which it covers.
     pub(crate) fn prepare(path: &Path, stack: &Stack) -> anyhow::Result<Self> {
         let shown = || shown(path);
-        let made = make(path).with_context(shown)?;
+        let upper = Fresh::make(path)?;
         let path = fs::canonicalize(path).with_context(shown)?;
         let dir = Root::open(&path)?;
-        let is_empty = made || fs::read_dir(&path).with_context(shown)?.next().is_none();
+        let is_empty = upper.is_new() || fs::read_dir(&path).with_context(shown)?.next().is_none();
         let work = work(&path).context("a writable layer can't be the root directory")?;
-        make(&work).with_context(|| self::shown(&work))?;
+        let fresh = [upper, Fresh::make(&work)?];
         let lock = File::open(&work).context("opening the working directory")?;
         let is_mounted = mounts()?.iter().any(|it| it.upper.as_deref() == Some(path.as_path()));
         if is_mounted || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -42,7 +44,12 @@ impl Upper {
         if is_empty && let Some(root) = stack.layers.first() {
             copy_attributes(&Root::open(&root.tree())?, &dir)?;
         }
-        Ok(Self { dir, work: Root::open(&work)?, lock })
+        Ok(Self { dir, work: Root::open(&work)?, lock, fresh })
+    }
+
+    /// It is mounted, and stays.
+    pub(crate) fn keep(&mut self) {
+        self.fresh.iter_mut().for_each(Fresh::keep);
     }
 
     /// Leaves the lock to the command that this process becomes.
@@ -50,20 +57,6 @@ impl Upper {
         rustix::io::fcntl_setfd(&self.lock, FdFlags::empty())
             .map_err(io::Error::from)
             .context("handing down the lock of the writable layer")
-    }
-}
-
-/// Makes a directory; says whether it was missing.
-fn make(path: &Path) -> anyhow::Result<bool> {
-    match fs::create_dir(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if fs::metadata(path)?.is_dir() {
-                return Ok(false);
-            }
-            Err(cli::usage("exists and is no directory").into())
-        }
-        Err(error) => Err(error).code(Code::Failed),
     }
 }
 
@@ -80,8 +73,4 @@ fn work(upper: &Path) -> Option<PathBuf> {
     name.push(upper.file_name()?);
     name.push(WORK);
     Some(upper.with_file_name(name))
-}
-
-pub(crate) fn shown(path: &Path) -> String {
-    cli::report::clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
 }

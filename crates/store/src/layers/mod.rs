@@ -14,7 +14,8 @@
 //!
 //! Like a blob, a key is first entered in a [`Lease`](crate::Lease), then looked for; gc holds the lock and removes what
 //! no lease has and no process has mounted. A mount shows its layers' names in `/proc/*/mountinfo`, so the lease isn't
-//! needed any longer. What other PID namespaces have mounted is out of sight: they need a store of their own.
+//! needed any longer. A name counts wherever its store is: paths mean different things in different mount namespaces. What
+//! other PID namespaces have mounted is out of sight: they need a store of their own.
 
 mod collect;
 
