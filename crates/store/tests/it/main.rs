@@ -7,5 +7,6 @@ mod full_disk;
 mod gc;
 mod index;
 mod kit;
+mod opened;
 mod partial;
 mod turmoil;

@@ -1,0 +1,103 @@
+//! An image whose layers are read twice, wherever it is.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read as _};
+use std::path::Path;
+
+use layer_format::Manifest;
+use layer_format::archive::Choice;
+use layer_format::stream::{Heads, Image, Name, Writer};
+use store::{Location, Opened};
+
+use crate::kit::{Fixture, image, store};
+
+const LAYERS: [&str; 4] = ["base", "second", "base", "top"];
+
+/// The image as a stream of ours.
+fn stream(fixture: &Fixture) -> Vec<u8> {
+    let manifest = Manifest::parse(fixture.manifest.clone()).unwrap();
+    let name = Name { reference: "a:1".parse().ok(), target: manifest.descriptor() };
+    let images = [Image { indexes: vec![], manifests: vec![manifest.clone()] }];
+    let mut writer = Writer::new(vec![], &Heads::of(&[name], &images).unwrap()).unwrap();
+    writer.document(&manifest.raw, manifest.descriptor().digest).unwrap();
+    for (part, content) in
+        manifest.parts().zip([&fixture.config].into_iter().chain(&fixture.layers))
+    {
+        writer.document(content, part.digest).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn read(opened: &mut Opened, position: usize) -> String {
+    let mut text = String::new();
+    opened.stored(position).unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Reads some of the layers, then all of them.
+#[track_caller]
+fn check(open: impl Fn() -> Opened) {
+    for first in 0..1_usize << LAYERS.len() {
+        let mut opened = open();
+        for position in (0..LAYERS.len()).filter(|position| first >> position & 1 == 1) {
+            assert_eq!(read(&mut opened, position), LAYERS[position]);
+        }
+        opened.rewind().unwrap();
+        for (position, layer) in LAYERS.iter().enumerate() {
+            assert_eq!(read(&mut opened, position), *layer, "layer {position}, first {first:b}");
+        }
+        opened.finish().unwrap();
+    }
+}
+
+fn at(path: &Path) -> Opened {
+    Opened::open(&Location::Path(path.to_owned()), Choice::default(), None).unwrap()
+}
+
+#[test]
+fn layers_come_twice_from_everywhere() {
+    let (dir, store) = store();
+    let fixture = image(&LAYERS);
+    fixture.store(&store, "a:1");
+    let stream = stream(&fixture);
+    let path = dir.path().join("archive");
+    fs::write(&path, &stream).unwrap();
+    let choice = Choice::default;
+    let name = || Location::Stored("a:1".to_owned());
+    check(|| Opened::open(&name(), choice(), Some(&store)).unwrap());
+    check(|| at(&path));
+    check(|| {
+        Opened::from_input(Cursor::new(stream.clone()), None, choice(), Some(&store)).unwrap()
+    });
+    check(|| {
+        let file = File::open(&path).unwrap();
+        let input = file.try_clone().unwrap();
+        Opened::from_input(input, Some(file), choice(), None).unwrap()
+    });
+    assert!(Opened::open(&name(), choice(), None).is_err());
+    assert!(Opened::open(&Location::Dir(path), choice(), None).is_err());
+}
+
+#[test]
+fn a_file_that_is_another_the_second_time_is_refused() {
+    let (dir, _store) = store();
+    let path = dir.path().join("archive");
+    fs::write(&path, stream(&image(&LAYERS))).unwrap();
+    let mut opened = at(&path);
+    read(&mut opened, 0);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, stream(&image(&["base", "another", "base", "top"]))).unwrap();
+    let error = opened.rewind().unwrap_err().to_string();
+    assert!(error.contains("changed while it was read"), "{error}");
+}
+
+#[test]
+fn a_pipe_that_is_cut_is_noticed_before_the_second_round() {
+    let stream = stream(&image(&LAYERS));
+    for cut in [stream.len() - 1024, stream.len() - 2000] {
+        let input = Cursor::new(stream[..cut].to_vec());
+        let mut opened = Opened::from_input(input, None, Choice::default(), None).unwrap();
+        read(&mut opened, 0);
+        assert!(opened.rewind().is_err(), "{cut}");
+    }
+}
