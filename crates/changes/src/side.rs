@@ -254,6 +254,9 @@ fn explain(error: store::Error) -> anyhow::Error {
     let hint = match &error {
         store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
         store::Error::Layer(Error::Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
+        store::Error::Layer(Error::Malformed { what, .. }) if what == "the image archive" => {
+            "a layer is named with layer:FILE".to_owned()
+        }
         _ => return error.into(),
     };
     Failure::from_cause(error).hint(hint).into()

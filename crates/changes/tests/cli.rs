@@ -256,6 +256,7 @@ fn trouble_is_never_taken_for_a_difference() {
     sandbox.write("cut.tar", &sandbox.read("old.tar")[..700]);
     said("./cut.tar old:1", 4);
     said("- old:1 < <(cat cut.tar)", 4);
+    assert!(said("./old.layer old:1", 4).contains("hint: a layer is named with layer:FILE"));
     sandbox.write("bad.layer", vec![b'x'; 2048]);
     said("layer:bad.layer old:1", 4);
     let output = pipeline::sh(&sandbox, "script -qec 'changes - old:1' /dev/null");
