@@ -17,6 +17,7 @@ mod flatten;
 mod hostile;
 mod hostile_archives;
 mod logins;
+mod mirrors;
 mod offline;
 mod options;
 mod pipes;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
 use layer_format::{DiffId, Digest, Platform, Reference, trouble_of};
-use registry::{Client, Credentials, Options, Secret};
+use registry::{Client, Credentials, Mirrors, Options, Secret};
 use store::{Image, Lease, Store};
 
 use crate::fetch::{Blob, Fetching, Step};
@@ -101,8 +101,9 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
         (None, None) => Credentials::from_environment(),
     };
     let insecure = network.insecure.clone();
+    let mirrors = Mirrors::from_environment()?;
     let cancelled = cli::interrupt::requested;
-    Ok(Options { credentials, insecure, cancelled, ..Options::default() })
+    Ok(Options { credentials, insecure, mirrors, cancelled, ..Options::default() })
 }
 
 fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use cli::{Failure, Io};
 use layer_format::{Platform, Reference, trouble_of};
-use registry::{Client, Credentials, Options, Secret};
+use registry::{Client, Credentials, Mirrors, Options, Secret};
 
 /// Push images to registries
 ///
@@ -102,8 +102,9 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
         (None, None) => Credentials::from_environment(),
     };
     let insecure = network.insecure.clone();
+    let mirrors = Mirrors::from_environment()?;
     let cancelled = cli::interrupt::requested;
-    let options = Options { credentials, insecure, cancelled, ..Options::default() };
+    let options = Options { credentials, insecure, mirrors, cancelled, ..Options::default() };
     Ok(match &args.image[..] {
         // So much is in memory at a time.
         "-" => Options { chunk: streamed::WINDOW, ..options },

@@ -31,7 +31,7 @@ pub struct Blob {
     offset: u64,
     attempts: Attempts,
     ranges: Ranges,
-    /// 0 is the registry; then come the addresses of a foreign layer.
+    /// First the mirrors, then the registry, then the addresses of a foreign layer.
     source: usize,
     body: Option<Open>,
 }
@@ -116,11 +116,32 @@ impl Blob {
                 Ok(()) => {}
                 Err(failure) => {
                     self.body = None;
-                    self.attempts.after(failure, &self.what)?;
+                    self.go_on_after(failure)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Leaves a mirror behind, or waits before the registry is asked again.
+    fn go_on_after(&mut self, failure: Failure) -> Result<(), Error> {
+        match self.mirror() {
+            Some(mirror) => {
+                mirror.leave(failure).map_err(|failure| *failure.error)?;
+                self.source += 1;
+                Ok(())
+            }
+            None => self.attempts.after(failure, &self.what),
+        }
+    }
+
+    /// The mirror that is asked now.
+    fn mirror(&self) -> Option<Repository> {
+        self.repository.mirrors_by_digest().nth(self.source).cloned()
+    }
+
+    fn n_mirrors(&self) -> usize {
+        self.repository.mirrors_by_digest().count()
     }
 
     /// Waits for the next bytes of the body, which is opened if need be.
@@ -160,6 +181,9 @@ impl Blob {
 
     /// Asks for the rest, where it is to be had.
     fn ask(&mut self) -> Result<Open, Failure> {
+        while self.mirror().is_some_and(|mirror| mirror.endpoint().is_given_up()) {
+            self.source += 1;
+        }
         loop {
             let outcome = self.ask_source();
             let is_missing = |failure: &Failure| matches!(*failure.error, Error::NotFound { .. });
@@ -171,12 +195,14 @@ impl Blob {
     }
 
     fn has_another_source(&self) -> bool {
-        self.descriptor.is_foreign() && self.source < self.descriptor.urls.len()
+        let n_asked = self.source.checked_sub(self.n_mirrors());
+        self.descriptor.is_foreign() && n_asked.is_some_and(|n| n < self.descriptor.urls.len())
     }
 
     fn ask_source(&mut self) -> Result<Open, Failure> {
         let digest = self.descriptor.digest.to_string();
-        let place = match self.source.checked_sub(1) {
+        let mirror = self.mirror();
+        let place = match self.source.checked_sub(self.n_mirrors() + 1) {
             None => Place::Repository("blobs", &digest),
             Some(n) => Place::Elsewhere(&self.descriptor.urls[n]),
         };
@@ -186,7 +212,8 @@ impl Blob {
             call.headers.push((RANGE, format!("bytes={}-", self.offset)));
             call.accepted = &[StatusCode::RANGE_NOT_SATISFIABLE];
         }
-        let Answer { exchange, host, .. } = self.repository.attempt(&call)?;
+        let Answer { exchange, host, .. } =
+            mirror.as_ref().unwrap_or(&self.repository).attempt(&call)?;
         let start = self.start_of(&exchange)?;
         let promised = self.descriptor.size - start;
         let length = verdict::text_of(&exchange.headers, &CONTENT_LENGTH);

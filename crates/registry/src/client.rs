@@ -12,6 +12,7 @@ use crate::auth::{Access, Gate};
 use crate::credentials::Wanted;
 use crate::endpoint::{Endpoint, Insecure};
 use crate::error::Error;
+use crate::mirrors::{Plan, Site};
 use crate::options::Options;
 use crate::repository::Repository;
 use crate::text::one_line;
@@ -46,7 +47,9 @@ struct Warnings {
 impl Client {
     /// A client; nothing is connected, read or looked up before it is needed.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let insecure = Insecure::new(&options.insecure)?;
+        let insecure: Vec<_> =
+            options.insecure.iter().cloned().chain(options.mirrors.insecure()).collect();
+        let insecure = Insecure::new(&insecure)?;
         let transport = Transport::new(&options, insecure.clone());
         let shared = Shared {
             options,
@@ -63,40 +66,50 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Only if the name's registry can't be a host.
+    /// If the name's registry can't be a host, or is blocked.
     pub fn repository(&self, reference: &Reference) -> Result<Repository, Error> {
+        let Plan { mirrors, origin } = self.shared.options.mirrors.plan(reference)?;
+        let mirrors = mirrors.iter().map(|(site, by)| Ok((self.at(site)?, *by)));
+        let mirrors: Vec<_> = mirrors.collect::<Result<_, Error>>()?;
+        Ok(self.at(&origin)?.shown_as(reference).with_mirrors(mirrors))
+    }
+
+    fn at(&self, site: &Site) -> Result<Repository, Error> {
         let shared = &self.shared;
-        let registry = reference.registry();
-        let endpoint = match lock(&shared.endpoints).get(registry) {
+        let endpoint = match lock(&shared.endpoints).get(&site.host) {
             Some(endpoint) => endpoint.clone(),
-            None => Arc::new(Endpoint::new(registry, &shared.insecure)?),
+            None => Arc::new(Endpoint::new(&site.host, &shared.insecure)?),
         };
-        let endpoint = share(&shared.endpoints, registry.to_owned(), endpoint);
-        let gate = shared.gate(registry, reference.repository(), Access::Pull);
-        Ok(Repository::new(shared.clone(), endpoint, gate, reference))
+        let endpoint = share(&shared.endpoints, site.host.clone(), endpoint);
+        let gate = shared.gate(&site.host, &site.path, Access::Pull);
+        Ok(Repository::new(shared.clone(), endpoint, gate, site))
     }
 
     /// What would be done to get at an image, and who would be asked for a login: a line each, without secrets. Nothing is
     /// asked of any registry; helpers that keep logins are.
     pub fn explain(&self, reference: &Reference) -> Result<Vec<String>, Error> {
-        let shared = &self.shared;
-        let options = &shared.options;
+        let Shared { options, transport, .. } = &*self.shared;
         let repository = self.repository(reference)?;
-        let registry = format!("registry: {}", repository.endpoint().describe());
-        let certificates = match shared.transport.own(&repository.endpoint().secure_root()?) {
+        let endpoint = repository.endpoint();
+        let certificates = match transport.own(&endpoint.secure_root()?) {
             Ok(None) => "those of this machine".to_owned(),
             Ok(Some(own)) => format!("those of this machine, {own}"),
             Err(cause) => cause.to_string(),
         };
-        let certificates = format!("certificates: {certificates}");
-        let (registry_name, repository) = (reference.registry(), reference.repository());
-        let cancelled = options.cancelled;
-        let wanted = Wanted { registry: registry_name, repository, cancelled };
+        let mirrors = repository.mirrors();
+        let mut lines: Vec<_> =
+            mirrors.map(|mirror| format!("mirror: {}", mirror.endpoint().describe())).collect();
+        lines.push(format!("registry: {}", endpoint.describe()));
+        lines.push(format!("certificates: {certificates}"));
+        lines.push(format!("proxy: {}", proxy::describe(&mut |name| std::env::var(name).ok())));
+        let wanted = Wanted {
+            registry: reference.registry(),
+            repository: reference.repository(),
+            cancelled: options.cancelled,
+        };
         let logins = options.credentials.explain(&wanted);
-        let logins = logins.into_iter().map(|line| format!("login: {line}"));
-        let proxy = proxy::describe(&mut |name| std::env::var(name).ok());
-        let proxy = format!("proxy: {proxy}");
-        Ok([registry, certificates, proxy].into_iter().chain(logins).collect())
+        lines.extend(logins.into_iter().map(|line| format!("login: {line}")));
+        Ok(lines)
     }
 
     /// The warnings (`Warning: 299`) that registries have sent since the last call, each once, and what went wrong with

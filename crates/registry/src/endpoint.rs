@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, Url};
@@ -83,6 +84,8 @@ pub(crate) struct Endpoint {
     host: String,
     manner: Manner,
     settled: OnceLock<Scheme>,
+    /// Whether it was given up, as a mirror.
+    is_given_up: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +108,21 @@ impl Endpoint {
         } else {
             Manner::Secure
         };
-        Ok(Self { host: host.to_owned(), manner, settled: OnceLock::new() })
+        Ok(Self {
+            host: host.to_owned(),
+            manner,
+            settled: OnceLock::new(),
+            is_given_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Nobody shall wait for it a second time.
+    pub(crate) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
     }
 
     /// The host on the network, with its port if one was given.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use layer_format::{Digest, Trouble, Troubled};
 
@@ -174,6 +174,30 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file with settings that makes no sense.
+    #[error("{}: malformed", one_line(&path.display().to_string()))]
+    MalformedSettings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Cause,
+    },
+    /// A file with settings could not be read.
+    #[error("{}: reading settings", one_line(&path.display().to_string()))]
+    UnreadableSettings {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A repository that nobody here may use.
+    #[error("{name}: blocked by registries.conf")]
+    Blocked {
+        /// The repository.
+        name: String,
+    },
     /// A login without a name that says which registry it is for.
     #[error("a login is for one registry, and the names lie in {n}")]
     SeveralRegistries {
@@ -263,6 +287,9 @@ impl Troubled for Error {
             | Self::MalformedLogins { .. }
             | Self::MalformedLogin { .. }
             | Self::UnreadableLogins { .. }
+            | Self::MalformedSettings { .. }
+            | Self::UnreadableSettings { .. }
+            | Self::Blocked { .. }
             | Self::Unreadable { .. }
             | Self::SetUp { .. } => Trouble::Failed,
         }

@@ -22,7 +22,7 @@
 //!   target on another origin, never over a less secure scheme, and never into an error, a log or a `Debug`.
 //! - Nothing waits for ever, and every wait ends within a tenth of a second when [`Options::cancelled`] says so.
 //!
-//! The crate knows no terminal and no disk; what it reads is configuration: docker's and podman's files with logins and certificates.
+//! The crate knows no terminal and no disk; what it reads is configuration: docker's and podman's files with logins, certificates and mirrors.
 //!
 //! | part | holds |
 //! |---|---|
@@ -30,7 +30,7 @@
 //! | `deposit`, `upload` | what is public: writing |
 //! | `attempt`, `retry`, `verdict` | one request with its redirects and its login; when to try again; what an answer means |
 //! | `auth`, `credentials` | challenges and tokens; where logins come from |
-//! | `endpoint`, `redirect` | which host and scheme; which way a redirect may lead |
+//! | `endpoint`, `mirrors`, `redirect` | which host and scheme; where else; which way a redirect may lead |
 //! | `transport` | one HTTP exchange; TLS |
 
 mod client;
@@ -48,6 +48,7 @@ mod auth;
 mod credentials;
 
 mod endpoint;
+mod mirrors;
 mod range;
 mod redirect;
 mod text;
@@ -60,6 +61,7 @@ pub use blob::Blob;
 pub use client::Client;
 pub use credentials::{Credentials, Login, Secret};
 pub use error::{Cause, Error};
+pub use mirrors::Mirrors;
 pub use options::{Options, Retries};
 pub use repository::Repository;
 pub use upload::{Content, Upload, Window};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::credentials::Credentials;
+use crate::mirrors::Mirrors;
 
 /// How a [`Client`](crate::Client) behaves; the default is what a person means who says nothing.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// Directories with certificates for single registries, each in a directory `HOST[:PORT]`.
     pub certificates: Vec<PathBuf>,
+    /// Where else images are to be had.
+    pub mirrors: Mirrors,
     /// How long a connection may take to be made, its TLS handshake included.
     pub connect: Duration,
     /// How long a registry may be silent, before its answer or in it, until the connection is given up as stalled. Only
@@ -37,6 +40,7 @@ impl Default for Options {
             insecure: vec![],
             credentials: Credentials::from_environment(),
             certificates: certificates(|name| std::env::var_os(name)),
+            mirrors: Mirrors::none(),
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
             retries: Retries::default(),

@@ -12,6 +12,7 @@ use crate::blob::Blob;
 use crate::client::Shared;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::mirrors::{By, Site};
 use crate::retry::{Attempts, Failure};
 use crate::verdict;
 
@@ -34,6 +35,8 @@ pub struct Repository {
     path: String,
     /// Its name as people write it.
     shown: String,
+    /// Other repositories with the same content, to be asked first.
+    mirrors: Arc<[(Self, By)]>,
 }
 
 impl Repository {
@@ -41,13 +44,44 @@ impl Repository {
         shared: Arc<Shared>,
         endpoint: Arc<Endpoint>,
         gate: Arc<Gate>,
-        reference: &Reference,
+        site: &Site,
     ) -> Self {
+        let (registry, path) = (site.host.clone(), site.path.clone());
+        let shown = format!("{registry}/{path}");
+        Self { shared, endpoint, gate, registry, path, shown, mirrors: Arc::default() }
+    }
+
+    /// The same, shown as people write its name.
+    pub(crate) fn shown_as(self, reference: &Reference) -> Self {
         let pinned = reference.at(Digest::of(b"")).to_string();
         let shown = pinned.split('@').next().unwrap_or_default().to_owned();
-        let (registry, repository) = (reference.registry(), reference.repository());
-        let (registry, path) = (registry.to_owned(), repository.to_owned());
-        Self { shared, endpoint, gate, registry, path, shown }
+        Self { shown, ..self }
+    }
+
+    pub(crate) fn with_mirrors(self, mirrors: Vec<(Self, By)>) -> Self {
+        Self { mirrors: mirrors.into(), ..self }
+    }
+
+    /// All mirrors.
+    pub(crate) fn mirrors(&self) -> impl Iterator<Item = &Self> {
+        self.mirrors.iter().map(|(mirror, _)| mirror)
+    }
+
+    /// The mirrors that have content by digest.
+    pub(crate) fn mirrors_by_digest(&self) -> impl Iterator<Item = &Self> {
+        self.mirrors.iter().filter(|(_, by)| *by != By::Tag).map(|(mirror, _)| mirror)
+    }
+
+    /// Notes that something was not to be had from this mirror; gives the error back if that is no reason to go on.
+    pub(crate) fn leave(&self, failure: Failure) -> Result<(), Failure> {
+        match &*failure.error {
+            Error::Interrupted { .. } => return Err(failure),
+            Error::Connection { .. } | Error::Stalled { .. } | Error::Certificate { .. } => {
+                self.endpoint.give_up();
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The manifest or index of this tag or digest, and the digest of its bytes.
@@ -120,6 +154,15 @@ impl Repository {
     ) -> Result<Vec<u8>, Error> {
         let headers = vec![(ACCEPT, MANIFEST_TYPES.join(", "))];
         let call = Call { headers, ..Call::get(what, Place::Repository("manifests", wanted)) };
+        let unwanted = if pinned.is_some() { By::Tag } else { By::Digest };
+        let mirrors = self.mirrors.iter().filter(|(_, by)| *by != unwanted);
+        for (mirror, _) in mirrors.filter(|(mirror, _)| !mirror.endpoint.is_given_up()) {
+            let asked = mirror.attempt(&call).and_then(|it| check_manifest(what, pinned, it));
+            match asked {
+                Ok(raw) => return Ok(raw),
+                Err(failure) => mirror.leave(failure).map_err(|failure| *failure.error)?,
+            }
+        }
         let attempts = Attempts::new(&self.shared.options);
         attempts.run(what, || check_manifest(what, pinned, self.attempt(&call)?))
     }

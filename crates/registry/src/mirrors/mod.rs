@@ -1,0 +1,264 @@
+//! Mirrors: where else a registry's images are to be had, and which registries stand for others.
+//!
+//! They are for pulls. Whatever comes from a mirror is checked against the digest that was asked for; where a tag was, the
+//! mirror is believed as podman believes it. A mirror that fails is left behind, and the next one is asked, the registry
+//! itself last.
+
+mod conf;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use layer_format::Reference;
+
+use crate::error::Error;
+
+/// The mirrors of all registries.
+#[derive(Clone, Debug, Default)]
+pub struct Mirrors {
+    registries: Vec<Registry>,
+}
+
+/// What is said about a registry, or about all repositories that begin in the same way.
+#[derive(Clone, Debug)]
+struct Registry {
+    /// `host`, `host/path` or `*.domain`.
+    prefix: String,
+    /// What stands in the prefix's place; nothing changes if it is empty.
+    location: String,
+    insecure: bool,
+    blocked: bool,
+    mirrors: Vec<Mirror>,
+}
+
+#[derive(Clone, Debug)]
+struct Mirror {
+    location: String,
+    insecure: bool,
+    by: By,
+}
+
+/// What a mirror is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    All,
+    Digest,
+    Tag,
+}
+
+/// A repository on some host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Site {
+    pub(crate) host: String,
+    pub(crate) path: String,
+}
+
+/// Where a repository's images are to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// To be asked first, in this order.
+    pub(crate) mirrors: Vec<(Site, By)>,
+    pub(crate) origin: Site,
+}
+
+impl Mirrors {
+    /// No mirrors at all.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Podman's: the file that `CONTAINERS_REGISTRIES_CONF` names, else the user's, else the machine's `registries.conf`;
+    /// and what is in the directories `registries.conf.d` of both.
+    pub fn from_environment() -> Result<Self, Error> {
+        let set = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+        let dir = |name: &str| set(name).map(PathBuf::from);
+        let machine = PathBuf::from("/etc/containers");
+        let user = dir("XDG_CONFIG_HOME").or_else(|| dir("HOME").map(|home| home.join(".config")));
+        let user = user.map(|config| config.join("containers"));
+        if let Some(file) = dir("CONTAINERS_REGISTRIES_CONF") {
+            return Self::read(&[file], &[]);
+        }
+        let dirs: Vec<_> = user.into_iter().chain([machine]).collect();
+        let files: Vec<_> = dirs.iter().map(|dir| dir.join("registries.conf")).collect();
+        let more: Vec<_> = dirs.iter().rev().map(|dir| dir.join("registries.conf.d")).collect();
+        Self::read(&files, &more)
+    }
+
+    /// Reads the first of `files` that is there, and all files of `dirs`.
+    fn read(files: &[PathBuf], dirs: &[PathBuf]) -> Result<Self, Error> {
+        let mut mirrors = Self::default();
+        for file in files {
+            if mirrors.add(file)? {
+                break;
+            }
+        }
+        for dir in dirs {
+            let Ok(entries) = std::fs::read_dir(dir) else { continue };
+            let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+            paths.retain(|path| path.extension().is_some_and(|it| it == "conf"));
+            paths.sort();
+            for path in paths {
+                mirrors.add(&path)?;
+            }
+        }
+        Ok(mirrors)
+    }
+
+    /// Adds what a file says; a later word about the same prefix takes the place of an earlier one.
+    fn add(&mut self, path: &Path) -> Result<bool, Error> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(false),
+            Err(source) => {
+                return Err(Error::UnreadableSettings { path: path.to_owned(), source });
+            }
+            Ok(text) => text,
+        };
+        for registry in conf::parse(&text, path)? {
+            self.registries.retain(|known| known.prefix != registry.prefix);
+            self.registries.push(registry);
+        }
+        Ok(true)
+    }
+
+    /// The hosts that may be insecure.
+    pub(crate) fn insecure(&self) -> impl Iterator<Item = String> {
+        let own = self.registries.iter().filter(|it| it.insecure).map(|it| &it.location);
+        let mirrors = self.registries.iter().flat_map(|it| &it.mirrors);
+        let mirrors = mirrors.filter(|it| it.insecure).map(|it| &it.location);
+        own.chain(mirrors).filter_map(|location| Some(location.split('/').next()?.to_owned()))
+    }
+
+    /// Where a repository's images are to be had.
+    pub(crate) fn plan(&self, reference: &Reference) -> Result<Plan, Error> {
+        let (host, path) = (reference.registry().to_owned(), reference.repository().to_owned());
+        let name = format!("{host}/{path}");
+        let fitting = self.registries.iter().filter_map(|it| Some((it, it.rest(&name)?)));
+        let Some((registry, rest)) = fitting.max_by_key(|(registry, _)| registry.prefix.len())
+        else {
+            return Ok(Plan { mirrors: vec![], origin: Site { host, path } });
+        };
+        if registry.blocked {
+            return Err(Error::Blocked { name });
+        }
+        let site = |location: &str| {
+            let (host, path) = location.split_once('/')?;
+            Some(Site { host: host.to_owned(), path: path.to_owned() })
+        };
+        let mirrors = registry
+            .mirrors
+            .iter()
+            .filter_map(|mirror| Some((site(&format!("{}{rest}", mirror.location))?, mirror.by)));
+        let origin = site(&format!("{}{rest}", registry.location));
+        let is_moved = !registry.location.is_empty() && registry.location != registry.prefix;
+        let origin = origin.filter(|_| is_moved).unwrap_or(Site { host, path });
+        Ok(Plan { mirrors: mirrors.collect(), origin })
+    }
+}
+
+impl Registry {
+    /// What follows the prefix in a repository's name, if it begins with it.
+    fn rest<'a>(&self, name: &'a str) -> Option<&'a str> {
+        if let Some(domain) = self.prefix.strip_prefix('*') {
+            let end = name.find('/')?;
+            return name[..end].ends_with(domain).then(|| &name[end..]);
+        }
+        let rest = name.strip_prefix(&self.prefix)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONF: &str = r#"
+        unqualified-search-registries = ["docker.io"]
+        [[registry]]
+        prefix = "docker.io"
+        location = "docker.io"
+        [[registry.mirror]]
+        location = "mirror.test:5000/hub"
+        insecure = true
+        [[registry.mirror]]
+        location = "second.test"
+        pull-from-mirror = "digest-only"
+        [[registry]]
+        prefix = "docker.io/library"
+        location = "inner.test/lib"
+        insecure = true
+        [[registry]]
+        location = "bad.test"
+        blocked = true
+        [[registry]]
+        prefix = "*.corp.test"
+        mirror-by-digest-only = true
+        [[registry.mirror]]
+        location = "cache.test/corp"
+    "#;
+
+    fn mirrors() -> Mirrors {
+        Mirrors { registries: conf::parse(CONF, Path::new("registries.conf")).unwrap() }
+    }
+
+    #[track_caller]
+    fn check(name: &str, origin: &str, expected: &[(&str, By)]) {
+        let shown = |site: &Site| format!("{}/{}", site.host, site.path);
+        let plan = mirrors().plan(&name.parse().unwrap()).unwrap();
+        assert_eq!(shown(&plan.origin), origin);
+        let found: Vec<_> = plan.mirrors.iter().map(|(site, by)| (shown(site), *by)).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(name, by)| ((*name).to_owned(), *by)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let hub = [("mirror.test:5000/hub/me/app", By::All), ("second.test/me/app", By::Digest)];
+        check("me/app", "docker.io/me/app", &hub);
+        check("nginx", "inner.test/lib/nginx", &[]);
+        check(
+            "docker.io/libraryx/app",
+            "docker.io/libraryx/app",
+            &[
+                ("mirror.test:5000/hub/libraryx/app", By::All),
+                ("second.test/libraryx/app", By::Digest),
+            ],
+        );
+        check("other.test/a", "other.test/a", &[]);
+        check("a.corp.test/x", "a.corp.test/x", &[("cache.test/corp/x", By::Digest)]);
+        check("corp.test/x", "corp.test/x", &[]);
+        assert!(mirrors().plan(&"bad.test/a".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn insecure_hosts_are_listed_without_paths() {
+        assert_eq!(mirrors().insecure().collect::<Vec<_>>(), ["inner.test", "mirror.test:5000"]);
+    }
+
+    #[test]
+    fn a_malformed_file_is_named() {
+        for text in ["x", "[[registry]]", "[[registry]]\nlocation = 7"] {
+            let error = conf::parse(text, Path::new("/etc/r.conf")).unwrap_err();
+            assert!(error.to_string().starts_with("/etc/r.conf"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_users_file_hides_the_machines_and_directories_add_to_it() {
+        let dir = std::env::temp_dir().join(format!("strata-mirrors-{}", std::process::id()));
+        let more = dir.join("registries.conf.d");
+        std::fs::create_dir_all(&more).unwrap();
+        let registry = |location: &str| format!("[[registry]]\nlocation = \"{location}\"\n");
+        std::fs::write(dir.join("user"), registry("a.test")).unwrap();
+        std::fs::write(dir.join("machine"), registry("b.test")).unwrap();
+        std::fs::write(more.join("1.conf"), registry("c.test")).unwrap();
+        std::fs::write(more.join("2.txt"), registry("d.test")).unwrap();
+        let files = ["none", "user", "machine"].map(|name| dir.join(name));
+        let found = Mirrors::read(&files, &[more]).unwrap().registries;
+        let prefixes: Vec<_> = found.iter().map(|registry| registry.prefix.as_str()).collect();
+        assert_eq!(prefixes, ["a.test", "c.test"]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
