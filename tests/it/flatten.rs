@@ -12,7 +12,7 @@ use crate::fixtures::{
 };
 
 /// What makes a directory `out` of a tar on a pipe.
-const UNTAR: &str = "(mkdir out && tar -C out -xp --numeric-owner --delay-directory-restore --xattrs --xattrs-include='*')";
+pub(crate) const UNTAR: &str = "(mkdir out && tar -C out -xp --numeric-owner --delay-directory-restore --xattrs --xattrs-include='*')";
 
 /// Runs `flatten -` with an image on a pipe.
 fn flatten(image: &Image) -> Output {

@@ -4,9 +4,10 @@
 //! The `rootfs` crate has the long table; these rows show that nothing between it and the pipe opens a way round.
 
 use kit::tree::{self, Show};
-use kit::{Image, Layer, Output, Sandbox, digest};
+use kit::{Image, Layer, Output, Sandbox, digest, pipeline};
 
 use crate::fixtures::{assert_no_control, assert_one_line, bare, names, stream_of, unpack};
+use crate::flatten;
 
 /// The tree outside, which must stay as it is.
 const OUTSIDE: &str = r#"
@@ -164,7 +165,26 @@ impl Place {
         let expected: &[&str] =
             if output.code() == 0 { &["outside", "root"] } else { &["outside"] };
         assert_eq!(names(self.sandbox.path("")), expected, "{name}: {}", output.text());
+        self.flatten(name, image, output.code());
         output
+    }
+
+    /// Flattens what was unpacked, and checks that it comes to the same.
+    #[track_caller]
+    fn flatten(&self, name: &str, image: &Image, code: i32) {
+        let output = self.sandbox.command("flatten").arg("-").input(stream_of(image)).run();
+        assert_eq!(output.code(), code, "{name}: {}", output.text());
+        assert_no_control(&output);
+        if code != 0 {
+            assert_one_line(&output, "flatten");
+            assert!(!output.stdout.ends_with(&[0; 1024]), "{name}");
+            return;
+        }
+        let untar = pipeline::Script::new(&self.sandbox, flatten::UNTAR).input(output.stdout);
+        untar.run().success();
+        assert_eq!(bare(self.sandbox.path("out")), bare(self.sandbox.path("root")), "{name}");
+        let after = tree::show_with(self.sandbox.path("outside"), Show::ALL);
+        assert_eq!(self.before, after, "{name}");
     }
 
     /// The tree that was unpacked, with `OUT` for the directory outside.
@@ -281,9 +301,14 @@ fn a_wrong_digest_is_refused_before_the_directory_appears() {
             assert_eq!(output.code(), 4, "{name} {producer:?}: {}", output.text());
             assert_one_line(&output, "unpack");
             place.sandbox.write("in", bytes);
-            let output = kit::pipeline::sh(&place.sandbox, "unpack root < in");
+            let output = pipeline::sh(&place.sandbox, "unpack root < in");
             assert_eq!(output.code(), 4, "{name} {producer:?}: {}", output.text());
             assert_eq!(names(place.sandbox.path("")), ["in", "outside"], "{name}");
+            for image in ["- < in", "./in"] {
+                let output = pipeline::sh(&place.sandbox, &format!("flatten {image}"));
+                assert_one_line(output.fails_with(4), "flatten");
+                assert!(!output.stdout.ends_with(&[0; 1024]), "{name} {producer:?}");
+            }
         }
     }
 }
