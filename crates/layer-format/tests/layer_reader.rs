@@ -248,9 +248,10 @@ fn xattrs_are_sorted_and_may_be_empty() {
         ("LIBARCHIVE.xattr.user.c", b"eA=="),
     ];
     let entry = entry(Tar::default().pax(&records).file("a", ""));
-    let expected: [(Vec<u8>, Vec<u8>); 2] = [
+    let expected: [(Vec<u8>, Vec<u8>); 3] = [
         (b"security.capability".to_vec(), b"\x01\0\0\x02\n".to_vec()),
         (b"user.b".to_vec(), Vec::new()),
+        (b"user.c".to_vec(), b"x".to_vec()),
     ];
     assert_eq!(entry.xattrs, expected);
 }

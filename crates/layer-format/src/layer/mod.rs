@@ -16,6 +16,7 @@ mod blocks;
 mod date;
 mod entry;
 mod header;
+mod libarchive;
 mod path;
 mod pax;
 mod reader;

@@ -7,6 +7,7 @@
 use std::str::FromStr;
 
 use super::entry::Timestamp;
+use super::libarchive;
 use super::sparse::Records;
 use crate::error::Error;
 
@@ -18,6 +19,7 @@ pub(super) const LIMIT: u64 = 4 << 20;
 pub(super) const NAME_LIMIT: u64 = 1 << 20;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
+const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// What the records before an entry say about it.
@@ -38,10 +40,16 @@ impl Extended {
     /// Reads the content of an `x` member.
     pub(super) fn parse(text: &[u8]) -> Result<Self, Error> {
         let mut extended = Self::default();
+        // In libarchive's own form, which stands back.
+        let mut others = vec![];
         for record in records(text) {
             let (key, value) = record?;
-            extended.take(key, value)?;
+            match key.strip_prefix(LIBARCHIVE_XATTR) {
+                Some(name) => others.push(libarchive_xattr(name, value)?),
+                None => extended.take(key, value)?,
+            }
         }
+        extended.xattrs.splice(..0, others);
         // The sort is stable, so of equal names the last one came last.
         extended.xattrs.sort_by(|(a, _), (b, _)| a.cmp(b));
         extended.xattrs.dedup_by(|later, kept| {
@@ -78,6 +86,11 @@ impl Extended {
         }
         Ok(())
     }
+}
+
+fn libarchive_xattr(name: &[u8], value: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let reason = "a LIBARCHIVE.xattr that is not what libarchive writes";
+    libarchive::xattr(name, value).ok_or(Error::MalformedHeader { reason })
 }
 
 /// The `comment` in the content of a `g` member: `None` if it has no such record, an empty one if it takes it away.
@@ -301,6 +314,19 @@ mod tests {
     }
 
     #[test]
+    fn libarchives_xattrs_stand_back() {
+        let records: [(&str, &[u8]); 5] = [
+            ("SCHILY.xattr.user.a", b""),
+            ("LIBARCHIVE.xattr.user.a", b"eA"),
+            ("LIBARCHIVE.xattr.user.%62", b"eA"),
+            ("LIBARCHIVE.xattr.user.b", b"eQ"),
+            ("LIBARCHIVE.creationtime", b"1"),
+        ];
+        let xattrs = [(b"user.a".to_vec(), b"".to_vec()), (b"user.b".to_vec(), b"y".to_vec())];
+        assert_eq!(parse(&text(&records)).unwrap().xattrs, xattrs);
+    }
+
+    #[test]
     fn values_are_any_bytes_and_unknown_keys_do_not_matter() {
         let records: [(&str, &[u8]); 4] = [
             ("path", b"a=b\n\xff"),
@@ -340,7 +366,7 @@ mod tests {
 
     #[test]
     fn malformed_values_are_refused() {
-        let records: [(&str, &[u8]); 9] = [
+        let records: [(&str, &[u8]); 11] = [
             ("size", b"x"),
             ("size", b"-1"),
             ("size", b"9223372036854775808"),
@@ -350,6 +376,8 @@ mod tests {
             ("SCHILY.xattr.", b""),
             ("SCHILY.xattr.", b"a"),
             ("SCHILY.xattr.a\0b", b"c"),
+            ("LIBARCHIVE.xattr.user.a", b"e"),
+            ("LIBARCHIVE.xattr.user.%4", b"eA"),
         ];
         for record in records {
             assert!(parse(&text(&[record])).is_err(), "{record:?}");

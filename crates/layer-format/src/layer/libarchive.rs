@@ -1,0 +1,88 @@
+//! Extended attributes as libarchive alone writes them: `LIBARCHIVE.xattr.NAME=VALUE`, the name with `%` and two hex
+//! digits for what isn't plain ASCII, the value in base64. bsdtar writes them beside `SCHILY.xattr` records.
+
+/// A name and a value, from what is left of the key after its prefix, and the record's value.
+pub(super) fn xattr(name: &[u8], value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let name = percent_decoded(name)?;
+    let is_name = !name.is_empty() && !name.contains(&0);
+    is_name.then_some((name, base64_decoded(value)?))
+}
+
+fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.iter();
+    while let Some(&byte) = rest.next() {
+        decoded.push(match byte {
+            b'%' => hex_digit(*rest.next()?)? << 4 | hex_digit(*rest.next()?)?,
+            byte => byte,
+        });
+    }
+    Some(decoded)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Padded or not: libarchive doesn't.
+fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let digits = &text[..text.len() - padding];
+    if digits.len() % 4 == 1 || (padding > 0 && (padding > 2 || !text.len().is_multiple_of(4))) {
+        return None;
+    }
+    let mut decoded = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    for group in digits.chunks(4) {
+        let mut bits = 0;
+        for &digit in group {
+            bits = bits << 6 | base64_digit(digit)?;
+        }
+        let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
+        decoded.extend_from_slice(&bytes[1..group.len()]);
+    }
+    Some(decoded)
+}
+
+fn base64_digit(byte: u8) -> Option<u32> {
+    let digit = match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(u32::from(digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, value: &str, expected: Option<(&[u8], &[u8])>) {
+        let found = xattr(name.as_bytes(), value.as_bytes());
+        let found = found.as_ref().map(|(name, value)| (&name[..], &value[..]));
+        assert_eq!(found, expected, "{name} {value}");
+    }
+
+    #[test]
+    fn names_and_values_are_decoded() {
+        check("user.a", "", Some((b"user.a", b"")));
+        check("user.%3D%25%c3%b6", "AP/+", Some((b"user.=%\xc3\xb6", b"\0\xff\xfe")));
+        for (value, expected) in [("eA", "x"), ("eA==", "x"), ("eHk", "xy"), ("eHk=", "xy")] {
+            check("a", value, Some((b"a", expected.as_bytes())));
+        }
+        check("a", "eHl6eA", Some((b"a", b"xyzx")));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for name in ["", "%00", "a%", "a%4", "a%4g", "a%+4", "%"] {
+            check(name, "eA", None);
+        }
+        for value in ["e", "eA=", "eA===", "=", "====", "eHk==", "e A=", "eA\n", "-_", "eA==eA=="] {
+            check("a", value, None);
+        }
+    }
+}
