@@ -26,6 +26,10 @@ struct Waiting {
 impl Waiting {
     /// Starts `unpack` with these arguments, reading a fifo, and sends it all but the last 2 KiB.
     fn start(sandbox: &Sandbox, arguments: &str) -> Self {
+        Self::start_with(sandbox, arguments, &demo())
+    }
+
+    fn start_with(sandbox: &Sandbox, arguments: &str, image: &Image) -> Self {
         let fifo = format!("fifo.{}", names(sandbox.root()).len());
         let fifo = sandbox.root().join(fifo);
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
@@ -33,7 +37,7 @@ impl Waiting {
         let running = Script::new(sandbox, &script).start();
         let mut feed = OpenOptions::new().write(true).open(&fifo).unwrap();
         fs::remove_file(&fifo).unwrap();
-        let bytes = stream_of(&demo());
+        let bytes = stream_of(image);
         let sent = bytes.len() - 2048;
         feed.write_all(&bytes[..sent]).unwrap();
         Self { running, feed, bytes, sent }
@@ -302,7 +306,8 @@ fn odd_names_of_the_directory_work() {
 }
 
 #[test]
-fn a_layer_may_hold_our_own_mark() {
+fn a_layer_that_holds_our_own_mark_is_refused() {
+    // Such a directory would look half-made: the next unpack would empty it.
     let image =
         Image::new().layer(Layer::new().file(".strata-incomplete", "theirs").file("f", "x"));
     for exists in [false, true] {
@@ -310,16 +315,26 @@ fn a_layer_may_hold_our_own_mark() {
         if exists {
             fs::create_dir(sandbox.path("root")).unwrap();
         }
-        unpack(&sandbox, stream_of(&image)).success();
-        assert_eq!(sandbox.read("root/.strata-incomplete"), b"theirs");
-        assert_eq!(sandbox.read("root/f"), b"x");
+        let output = unpack(&sandbox, stream_of(&image));
+        assert_one_line(output.fails_with(4), "unpack");
+        assert_eq!(names(sandbox.path("")), if exists { &["root"][..] } else { &[] });
+        assert!(!exists || names(sandbox.path("root")).is_empty());
     }
-    // Or take it away: the directory is whole all the same.
+}
+
+#[test]
+fn a_layer_cannot_take_the_mark_away_before_the_directory_is_whole() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("root")).unwrap();
-    let image = image.layer(Layer::new().whiteout(".strata-incomplete"));
-    unpack(&sandbox, stream_of(&image)).success();
-    assert_eq!(names(sandbox.path("root")), ["f"]);
+    let removing = Layer::new().file("etc/passwd", "x").opaque("").whiteout(".strata-incomplete");
+    let image = Image::new().layer(removing).layer(Layer::new().file("rest", [0; 4096]));
+    let waiting = Waiting::start_with(&sandbox, "root", &image);
+    until_marked(&sandbox);
+    waiting.kill();
+    assert!(sandbox.path("root/.strata-incomplete").exists());
+    let removing = Layer::new().opaque("").whiteout(".strata-incomplete");
+    unpack(&sandbox, stream_of(&Image::new().layer(removing))).success();
+    assert!(names(sandbox.path("root")).is_empty());
 }
 
 #[test]

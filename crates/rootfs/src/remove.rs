@@ -26,11 +26,11 @@ pub fn remove_tree(parent: impl AsFd, name: &[u8]) -> Result<(), Error> {
         .map_err(|failure| failure.at(EntryPath::parse(name).unwrap_or_default()))
 }
 
-/// Removes all that is in the root; the root itself stays.
-pub fn clear(root: &Root) -> Result<(), Error> {
+/// Removes all that is in the root, `spared` excepted; the root itself stays.
+pub fn clear(root: &Root, spared: Option<&'static str>) -> Result<(), Error> {
     Dir::read_from(root)
         .doing(OPERATION)
-        .and_then(empty)
+        .and_then(|top| empty(top, spared))
         .map_err(|failure| failure.at(EntryPath::root()))
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Removed, Fai
         Ok(Unlinked::Missing) => Ok(Removed::Nothing),
         Ok(Unlinked::Directory) => {
             let directory = open(parent, name).doing(OPERATION)?;
-            empty(Dir::new(directory).doing(OPERATION)?)?;
+            empty(Dir::new(directory).doing(OPERATION)?, None)?;
             rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).doing(OPERATION)?;
             Ok(Removed::Something)
         }
@@ -103,13 +103,15 @@ struct Frame {
     entries: Dir,
     /// What its parent calls it; nothing for the top.
     name: Vec<u8>,
+    /// What stays in it.
+    spared: Option<&'static str>,
     /// Whether anything went since it was last read from the start.
     progress: bool,
 }
 
 impl Frame {
     fn new(entries: Dir, name: Vec<u8>) -> Self {
-        Self { entries, name, progress: false }
+        Self { entries, name, spared: None, progress: false }
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>, Failure> {
@@ -121,7 +123,8 @@ impl Frame {
         while let Some(entry) = self.entries.read() {
             let entry = entry.doing(OPERATION)?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
+            let is_spared = self.spared.is_some_and(|spared| spared.as_bytes() == name);
+            if name == b"." || name == b".." || is_spared {
                 continue;
             }
             self.progress = true;
@@ -166,8 +169,8 @@ impl Frame {
     }
 }
 
-fn empty(top: Dir) -> Result<(), Failure> {
-    let mut frames = vec![Frame::new(top, Vec::new())];
+fn empty(top: Dir, spared: Option<&'static str>) -> Result<(), Failure> {
+    let mut frames = vec![Frame { spared, ..Frame::new(top, Vec::new()) }];
     let mut n_aside = 0;
     while let Some(frame) = frames.last_mut() {
         match frame.next_directory()? {

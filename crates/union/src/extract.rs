@@ -18,7 +18,7 @@ const BUFFER: usize = 128 << 10;
 
 /// As unpack does, unless it is told otherwise.
 pub(crate) const OPTIONS: Options =
-    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace };
+    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace, reserved: None };
 
 /// What all layers have in common.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) fn layer(
         add(skipped, applied.skipped);
         return draft.finish(applied.about(keys, true));
     }
-    rootfs::clear(&draft.root()?)?;
+    rootfs::clear(&draft.root()?, None)?;
     task.position(0);
     let applied = over(job, layer, &draft, below, task)?;
     add(skipped, applied.skipped);

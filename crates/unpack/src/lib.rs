@@ -141,7 +141,7 @@ fn options(args: &Args) -> Options {
     let owner = if args.owner == "ignore" { Owner::Ignore } else { Owner::Keep };
     let symlinked_dirs =
         if args.keep_symlinked_dirs { SymlinkedDirs::Follow } else { SymlinkedDirs::Replace };
-    Options { owner, symlinked_dirs }
+    Options { owner, symlinked_dirs, reserved: Some(target::MARK) }
 }
 
 fn say(report: &Report, n_layers: usize, io: &Io<'_>) {

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use store::{Origin, Store};
 
 /// Says of a directory that it isn't whole.
-const MARK: &str = ".strata-incomplete";
+pub(crate) const MARK: &str = ".strata-incomplete";
 /// What a fresh file system may have in its root.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -38,8 +38,8 @@ pub(crate) struct Target {
 enum Place {
     /// Built under another name, in the same parent.
     Beside(PathBuf),
-    /// Filled where it is; the mark is this file.
-    Within(File),
+    /// Filled where it is, with a mark in it.
+    Within,
 }
 
 impl Target {
@@ -87,9 +87,7 @@ impl Target {
             Place::Beside(beside) => {
                 rename(beside, &self.path).with_context(|| shown(&self.path))?;
             }
-            Place::Within(mark) => {
-                unmark(&self.directory, mark).with_context(|| shown(&self.path))?;
-            }
+            Place::Within => unmark(&self.directory).with_context(|| shown(&self.path))?,
         }
         self.is_whole = true;
         Ok(())
@@ -146,8 +144,8 @@ impl Target {
                 .hint("give a new one, or empty it")
                 .into());
         }
-        let mark = File::create_new(path.join(MARK)).context("marking the directory")?;
-        Ok(Self { path: path.to_owned(), place: Place::Within(mark), directory, is_whole: false })
+        File::create_new(path.join(MARK)).context("marking the directory")?;
+        Ok(Self { path: path.to_owned(), place: Place::Within, directory, is_whole: false })
     }
 }
 
@@ -160,7 +158,7 @@ impl Drop for Target {
         let hold = cli::interrupt::hold();
         match &self.place {
             Place::Beside(beside) => drop(remove(beside)),
-            Place::Within(_) => drop(empty(&self.directory)),
+            Place::Within => drop(empty(&self.directory)),
         }
         drop(hold);
     }
@@ -175,10 +173,11 @@ fn names(path: &Path) -> anyhow::Result<Vec<OsString>> {
     entries.map(|entry| Ok(entry.context("reading the directory")?.file_name())).collect()
 }
 
-/// Empties a directory; `lost+found` goes too, as the layers may have put anything into it, and is no loss.
+/// Empties a directory, the mark last; `lost+found` goes too, as the layers may have put anything into it, and is no loss.
 fn empty(directory: &File) -> anyhow::Result<()> {
     let root = Root::from_fd(directory.try_clone().context("opening the directory")?.into());
-    Ok(rootfs::clear(&root)?)
+    rootfs::clear(&root, Some(MARK))?;
+    Ok(rootfs::remove_tree(directory, MARK.as_bytes())?)
 }
 
 /// Removes a tree by descriptors, following no link.
@@ -218,16 +217,16 @@ fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Removes the mark, unless a layer has put something else in its place. The directory's mode and times stay.
-fn unmark(directory: &File, mark: &File) -> anyhow::Result<()> {
+/// Removes the mark. The directory's mode and times stay.
+fn unmark(directory: &File) -> anyhow::Result<()> {
     let before = directory.metadata().context("looking at the directory")?;
-    let ours = mark.metadata().context("looking for the mark")?;
-    let removed = match remove_same(directory, (ours.dev(), ours.ino())) {
+    let remove = || rustix::fs::unlinkat(directory, MARK, AtFlags::empty());
+    let removed = match remove() {
         // A layer may have given it a mode in which nobody can remove anything.
         Err(Errno::ACCESS) => {
             let mode = before.mode() & 0o7777;
             fchmod(directory, Mode::from_raw_mode(mode | 0o700))
-                .and_then(|()| remove_same(directory, (ours.dev(), ours.ino())))
+                .and_then(|()| remove())
                 .and_then(|()| fchmod(directory, Mode::from_raw_mode(mode)))
         }
         removed => removed,
@@ -239,15 +238,4 @@ fn unmark(directory: &File, mark: &File) -> anyhow::Result<()> {
         _ => return Ok(()),
     };
     directory.set_times(times).context("setting the directory's times")
-}
-
-/// Removes what bears the mark's name, if it is this very file.
-fn remove_same(directory: &File, file: (u64, u64)) -> rustix::io::Result<()> {
-    match rustix::fs::statat(directory, MARK, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(there) if (there.st_dev, there.st_ino) == file => {
-            rustix::fs::unlinkat(directory, MARK, AtFlags::empty())
-        }
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno),
-    }
 }

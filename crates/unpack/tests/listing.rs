@@ -57,7 +57,8 @@ fn change() -> impl Strategy<Value = Change> {
 /// The tree that is unpacked, or nothing where that is refused.
 fn unpacked(layers: &[Vec<Change>], dir: &Path) -> Option<Listed> {
     let root = Root::from_fd(fs::File::open(dir).unwrap().into());
-    let options = Options { owner: Owner::Ignore, symlinked_dirs: SymlinkedDirs::Replace };
+    let symlinked_dirs = SymlinkedDirs::Replace;
+    let options = Options { owner: Owner::Ignore, symlinked_dirs, reserved: None };
     let mut applier = Applier::new(root, options).unwrap();
     for layer in layers {
         applier.begin_layer();

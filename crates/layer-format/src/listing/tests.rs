@@ -97,7 +97,11 @@ fn hard_links_are_names_of_one_thing() {
     refuse(&[&["b = a"]], "isn't there");
     refuse(&[&["d a", "b = a"]], "to a directory");
     refuse(&[&["f a/b", "a = a/b"]], "makes way");
-    check(&[&["f a/b", "c = a/b", "a = a/b"]], "a0 c0");
+    refuse(&[&["f a/b", "c = a/b", "a = a/b"]], "makes way");
+    refuse(&[&["f a/b", "c = a/b"], &["l > .", "l/a = l/a/b"]], "makes way");
+    refuse(&[&["f d/a/b/c"], &["d/a = d/a/b/c"]], "makes way");
+    check(&[&["f a/b", "c = a/b", "a = c"]], "a0 c0");
+    check(&[&["f ab/c", "d a"], &["a = ab/c"]], "a1 ab/*0 ab/c0");
     refuse(&[&["f a"], &["b = a", "- a"]], "a whiteout of what a hard link");
     refuse(&[&["f d/a"], &["b = d/a", "! d"]], "a whiteout of what a hard link");
 }

@@ -167,6 +167,9 @@ impl Tree {
         if self.is_directory(held) {
             return Err(refuse(path, "a hard link to a directory"));
         }
+        if self.child(here, name).is_some_and(|child| self.is_at_or_below(there, child)) {
+            return Err(refuse(path, "a hard link to what makes way for it"));
+        }
         let key = self.node(held).key;
         if !self.marks.of(key).has(Mark::WRITTEN) {
             self.mark_way(there, Mark::ABOVE.and(Mark::ABOVE_LINKED));
@@ -175,10 +178,6 @@ impl Tree {
         let inode = self.node(held).inode.clone();
         self.mark(here, name);
         self.remove(here, name);
-        // Our own hold doesn't count: without another name it was below what the link replaces, unless it was that.
-        if Arc::strong_count(&inode) == 1 && (here, name) != (there, target_name) {
-            return Err(refuse(path, "a hard link to what makes way for it"));
-        }
         self.insert(here, name, inode).map(|_| ())
     }
 
@@ -249,6 +248,15 @@ impl Tree {
 
     pub(super) fn is_directory(&self, node: u32) -> bool {
         self.node(node).inode.is_directory()
+    }
+
+    /// Whether `node` is `top`, or below it.
+    fn is_at_or_below(&self, node: u32, top: u32) -> bool {
+        let mut here = node;
+        while here != top && here != ROOT {
+            here = self.node(here).parent;
+        }
+        here == top
     }
 
     /// Gives a directory other attributes.

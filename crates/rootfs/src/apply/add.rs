@@ -34,6 +34,7 @@ impl Applier {
             return self.describe_root(entry);
         };
         self.walk.go(parent, Purpose::Write, &self.own)?;
+        self.walk.check_reserved(name)?;
         match &entry.kind {
             EntryKind::Directory => self.add_directory(name, entry),
             EntryKind::File { size, data } => {

@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result as SysResult};
 
 use super::Applier;
 use super::add::split;
-use super::own::Marks;
+use super::own::{Marks, components};
 use super::walk::Purpose;
 use crate::error::{Doing, Error, Failure};
 use crate::root;
@@ -31,6 +31,7 @@ impl Applier {
         let at = |failure: Failure| failure.at(path.clone());
         let held = self.hold_target(target_parent, target_name, path)?;
         let absent = self.absent_devices.contains(&self.own.key(self.walk.path(), target_name));
+        let makes_way = is_at_or_below(self.walk.path(), &here, name);
         if let Some(held) = &held {
             let stat = rustix::fs::fstat(held).doing(OPERATION).map_err(at)?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
@@ -39,6 +40,9 @@ impl Applier {
         } else if !absent {
             return Err(refuse("it isn't there"));
         }
+        if makes_way {
+            return Err(refuse("it makes way for the link"));
+        }
         self.walk.go_back(&here)?;
         self.mark(name);
         let Some(held) = held else {
@@ -46,13 +50,7 @@ impl Applier {
             self.skip_device(name);
             return Ok(());
         };
-        match self.link_held(&held, name) {
-            // It was below what the link replaces.
-            Err(failure) if failure.errno() == Errno::NOENT => {
-                Err(refuse("it makes way for the link"))
-            }
-            result => result.map_err(at),
-        }
+        self.link_held(&held, name).map_err(at)
     }
 
     /// Takes hold of a link's target, a symbolic link itself included, if it is there.
@@ -62,7 +60,7 @@ impl Applier {
         name: &[u8],
         path: &EntryPath,
     ) -> Result<Option<OwnedFd>, Error> {
-        if !self.walk.go(parent, Purpose::LinkTarget, &self.own)? {
+        if !self.walk.go(parent, Purpose::LinkTarget, &self.own)? || self.walk.is_reserved(name) {
             return Ok(None);
         }
         let held = match root::hold(self.walk.fd(), name) {
@@ -93,6 +91,13 @@ impl Applier {
         let other = rustix::fs::statat(self.walk.fd(), name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
     }
+}
+
+/// Whether `path` is that of `name` in `directory`, or of something below it.
+fn is_at_or_below(path: &[u8], directory: &[u8], name: &[u8]) -> bool {
+    let mut names = components(path);
+    let mut others = components(directory).chain([name]);
+    others.all(|other| names.next() == Some(other))
 }
 
 /// Links what is held: by the descriptor, or by its magic link where the kernel keeps that to the privileged.

@@ -26,7 +26,7 @@ use layer_format::layer::Change;
 use self::own::{Key, OwnPaths};
 use self::walk::Walk;
 use crate::error::Error;
-use crate::metadata::{Owner, Setter, Skipped};
+use crate::metadata::{Owner, Skipped};
 use crate::root::Root;
 
 /// What a user decides.
@@ -36,6 +36,8 @@ pub struct Options {
     pub owner: Owner,
     /// What happens to a lower layer's link to a directory when an entry takes it for one.
     pub symlinked_dirs: SymlinkedDirs,
+    /// A name in the root that is not the layers': whiteouts leave it alone, and entries that would touch it are refused.
+    pub reserved: Option<&'static str>,
 }
 
 /// What an entry does whose parent, in a lower layer, is a link to a directory (`lib` to `usr/lib`).
@@ -78,7 +80,7 @@ pub struct Applier {
 impl Applier {
     /// Starts beneath `root`, whose own attributes stay as they are unless an entry describes it.
     pub fn new(root: Root, options: Options) -> Result<Self, Error> {
-        let walk = Walk::new(root, options.symlinked_dirs, Setter::new(options.owner))?;
+        let walk = Walk::new(root, options)?;
         Ok(Self {
             walk,
             own: OwnPaths::new(),

@@ -11,9 +11,9 @@ use layer_format::layer::EntryPath;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::SymlinkedDirs;
 use super::directory::Directory;
 use super::own::{Marks, OwnPaths, components};
+use super::{Options, SymlinkedDirs};
 use crate::error::{Doing, Error, Failure};
 use crate::metadata::{self, Attributes, Inode, Leftovers, Setter};
 use crate::remove::{self, Removed};
@@ -52,24 +52,23 @@ pub(super) struct Walk {
     /// The path of the last one, free of links.
     path: Vec<u8>,
     symlinked_dirs: SymlinkedDirs,
+    reserved: Option<&'static str>,
     /// Who we are.
     uid: u32,
     pub(super) setter: Setter,
 }
 
 impl Walk {
-    pub(super) fn new(
-        root: Root,
-        symlinked_dirs: SymlinkedDirs,
-        setter: Setter,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(root: Root, options: Options) -> Result<Self, Error> {
         let uid = rustix::process::geteuid().as_raw();
         let directory = Directory::new(root.into_fd(), 0, None).and_then(|mut directory| {
             directory.unlock(uid)?;
             Ok(directory)
         });
         let root = directory.map_err(|failure| failure.at(EntryPath::root()))?;
-        Ok(Self { way: vec![root], path: Vec::new(), symlinked_dirs, uid, setter })
+        let Options { owner, symlinked_dirs, reserved } = options;
+        let (path, setter) = (Vec::new(), Setter::new(owner));
+        Ok(Self { way: vec![root], path, symlinked_dirs, reserved, uid, setter })
     }
 
     /// The directory worked in.
@@ -144,8 +143,25 @@ impl Walk {
         })
     }
 
+    /// Whether `name`, in the directory worked in, is none of the layers' business.
+    pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
+        self.path.is_empty() && self.reserved.is_some_and(|reserved| reserved.as_bytes() == name)
+    }
+
+    /// Refuses to write to a name that is none of the layers' business.
+    pub(super) fn check_reserved(&self, name: &[u8]) -> Result<(), Error> {
+        if self.is_reserved(name) {
+            let reason = "a name that is kept for marking the directory while it is filled";
+            return Err(Error::impossible(&self.path_of(name), reason));
+        }
+        Ok(())
+    }
+
     /// Goes one name further.
     fn enter(&mut self, name: &[u8], purpose: Purpose, own: &OwnPaths) -> Result<bool, Error> {
+        if purpose == Purpose::Write {
+            self.check_reserved(name)?;
+        }
         match self.open(name).map_err(|failure| failure.at(self.path_of(name)))? {
             Child::Directory(directory) => self.push(name, directory)?,
             Child::Other if self.may_follow(name, purpose, own) && self.follow(name)? => {}
@@ -192,9 +208,9 @@ impl Walk {
         Ok(())
     }
 
-    /// Removes `name`, whatever it is, from the directory worked in.
+    /// Removes `name`, whatever it is, from the directory worked in; a reserved name stays.
     pub(super) fn remove(&mut self, name: &[u8]) -> Result<(), Failure> {
-        if remove::remove(self.fd(), name)? == Removed::Something {
+        if !self.is_reserved(name) && remove::remove(self.fd(), name)? == Removed::Something {
             self.here().change();
         }
         Ok(())

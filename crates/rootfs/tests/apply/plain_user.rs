@@ -126,6 +126,6 @@ fn what_nobody_may_read_can_be_removed() {
     assert_eq!(show(root.path()), "");
     let deep: Vec<_> = (1..100).map(|n| format!("[0] {}", "d/".repeat(n))).collect();
     try_apply(root.path(), OPTIONS, &[locked, &deep.join("\n")]).unwrap();
-    clear(&rootfs::Root::open(root.path()).unwrap()).unwrap();
+    clear(&rootfs::Root::open(root.path()).unwrap(), None).unwrap();
     assert_eq!(show(root.path()), "");
 }

@@ -27,7 +27,7 @@ fn removal_follows_nothing() {
         remove_tree(&parent, name.as_bytes()).unwrap();
     }
     assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
-    clear(&Root::open(&root).unwrap()).unwrap();
+    clear(&Root::open(&root).unwrap(), None).unwrap();
     assert_eq!(show(&root), "");
     place.assert_outside_is_unchanged("removal");
 }
@@ -62,7 +62,7 @@ fn as_root_removal_stops_at_a_mount() {
     let root = Path::new(&mounted);
     let error = remove_tree(Root::open(root).unwrap(), b"d").unwrap_err();
     assert_eq!((error.to_string().as_str(), error.trouble()), ("d: removing", Trouble::Failed));
-    assert!(clear(&Root::open(root).unwrap()).is_err());
+    assert!(clear(&Root::open(root).unwrap(), None).is_err());
     assert!(root.join("d/m/kept").exists());
 }
 
@@ -74,7 +74,7 @@ fn depth_is_no_obstacle() {
     let twin = format!("{}/x", vec!["m"; 3000].join("/"));
     let layer = format!("{deep}/f = x\n{twin} = y\n.removing-0/f = z\n.removing-1 = file");
     try_apply(root.path(), OPTIONS, &[&layer]).unwrap();
-    clear(&Root::open(root.path()).unwrap()).unwrap();
+    clear(&Root::open(root.path()).unwrap(), None).unwrap();
     assert_eq!(show(root.path()), "");
     try_apply(
         root.path(),

@@ -1,7 +1,8 @@
 //! What an entry does to what is there already.
 
-use crate::tree::{FOLLOW, OPTIONS, check, check_with, file, path, try_apply};
+use crate::tree::{FOLLOW, OPTIONS, check, check_with, file, path, show, try_apply};
 use layer_format::{Trouble, Troubled};
+use rootfs::Options;
 
 #[test]
 fn a_layer_becomes_a_tree() {
@@ -86,7 +87,16 @@ fn hard_links_to_nothing_are_refused() {
     refused(&["b => d/a"], "entry b: hard link to d/a: it isn't there");
     refused(&["d/\nb => d"], "entry b: hard link to d: it is a directory");
     refused(&["b => /"], "entry b: hard link to .: it is the root");
-    refused(&["d/f = x\nd => d/f"], "entry d: hard link to d/f: it makes way for the link");
+    let makes_way = "entry d: hard link to d/f: it makes way for the link";
+    refused(&["d/f = x\nd => d/f"], makes_way);
+    refused(&["d/f = x\ng => d/f\nd => d/f"], makes_way);
+    refused(&["d/f = x\ng => d/f", "d => d/f"], makes_way);
+    refused(
+        &["d/e/f = x\ng => d/e/f", "l -> .\nl/d => l/d/e/f"],
+        "entry l/d: hard link to l/d/e/f: it makes way for the link",
+    );
+    check(&["d/f = x\ng => d/f", "d => g"], "d = x\ng => d");
+    check(&["df/f = x", "d => df/f"], "d = x\n[@0] df/\ndf/f => d");
     refused(&["a = x\na/b => a"], "entry a/b: hard link to a: it is a directory");
     refused(&["a = x", "- a\nb => a"], "entry b: hard link to a: it isn't there");
     refused(
@@ -200,4 +210,40 @@ fn a_link_of_the_same_layer_is_followed_beneath_the_root() {
     check(&["lib -> usr\nlib/a = x"], "[@0] lib/\nlib/a = x");
     // Its own whiteout sees the lower layers, where there is nothing below it.
     check(&["usr/\nusr/a = x", "lib -> usr\n- lib/a\n! lib"], "lib -> usr\nusr/\nusr/a = x");
+}
+
+#[test]
+fn a_reserved_name_in_the_root_is_not_the_layers() {
+    let options = Options { reserved: Some("mark"), ..OPTIONS };
+    let apply = |layers: &[&str]| {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("mark"), "ours").unwrap();
+        let result = try_apply(root.path(), options, layers);
+        assert_eq!(std::fs::read(root.path().join("mark")).unwrap(), b"ours");
+        (result, root)
+    };
+    for layer in ["f = x\n! .", "! .\nf = x", "- mark\nf = x", "f = x\n! .\n- mark/x\n! mark"] {
+        let (result, root) = apply(&["g = y", "- g", layer]);
+        result.unwrap();
+        std::fs::remove_file(root.path().join("mark")).unwrap();
+        assert_eq!(show(root.path()), "f = x\n", "{layer}");
+    }
+    for layer in [
+        "mark = x",
+        "mark/",
+        "mark -> x",
+        "mark |",
+        "f = x\nmark => f",
+        "mark/x = x",
+        "f => mark",
+        "l -> .\nl/mark = x",
+        "d/\nl -> d/..\nl/mark/x/",
+        "l -> .\nf => l/mark",
+    ] {
+        let error = apply(&[layer]).0.unwrap_err();
+        assert_eq!(error.trouble(), Trouble::Untrusted, "{layer}");
+    }
+    for layer in ["d/mark = x", "mark2 = x", "l -> mark"] {
+        apply(&[layer]).0.unwrap();
+    }
 }

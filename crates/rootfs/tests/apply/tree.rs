@@ -21,9 +21,9 @@ use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
 use rootfs::{Applier, Error, Options, Owner, Report, Root, SymlinkedDirs};
 
 pub(crate) const OPTIONS: Options =
-    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace };
+    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace, reserved: None };
 pub(crate) const FOLLOW: Options =
-    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Follow };
+    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Follow, reserved: None };
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()

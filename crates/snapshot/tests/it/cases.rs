@@ -244,7 +244,7 @@ fn paths_may_be_longer_than_the_kernel_takes() {
     tree::assert_same(&show(&first), &show(&second));
     assert_eq!(std::env::current_dir().unwrap(), before);
     for dir in [first, second] {
-        rootfs::clear(&rootfs::Root::open(&dir).unwrap()).unwrap();
+        rootfs::clear(&rootfs::Root::open(&dir).unwrap(), None).unwrap();
     }
 }
 

@@ -37,7 +37,8 @@ fn snapshot(dir: &Path, base: &str, words: &[&str]) -> Vec<u8> {
 }
 
 fn apply(dir: &Path, layers: &[&[u8]]) {
-    let options = Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace };
+    let options =
+        Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace, reserved: None };
     let mut applier = Applier::new(Root::open(dir).unwrap(), options).unwrap();
     for layer in layers {
         applier.begin_layer();
