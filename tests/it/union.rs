@@ -414,6 +414,22 @@ fn a_plain_user_mounts_for_a_command() {
 }
 
 #[test]
+fn a_plain_user_commits_what_a_command_has_changed() {
+    let sandbox = with_images(&[("app:1", &demo())]);
+    let script = "
+        union -q app:1 m --upper up -- \\
+            sh -c 'echo new > m/etc/new; rm m/usr/bin/su; snapshot m | commit -t app:2'
+        unpack -q --from app:1 one 2> said && unpack -q --from app:2 two 2> said
+        diff <(cd one && find . | sort) <(cd two && find . | sort) | grep '^[<>]'
+    ";
+    let output = as_plain_user(Script::new(&sandbox, script));
+    // The two differ, says diff.
+    let said = output.fails_with(1).out();
+    let said: Vec<_> = said.lines().filter(|line| !line.starts_with("sha256:")).collect();
+    assert_eq!(said, ["> ./etc/new", "< ./usr/bin/su"], "{}", output.text());
+}
+
+#[test]
 fn a_command_has_its_own_status_and_ours_are_those_of_env() {
     let image = Image::new().layer(Layer::new().file("text", "x")).env(&["PATH=/"]);
     let sandbox = with_images(&[("app:1", &image)]);
