@@ -42,6 +42,18 @@ fn what_a_mirror_has_comes_from_it() {
 }
 
 #[test]
+fn containerds_files_name_mirrors_too() {
+    let (mirror, sandbox, image) = (Registry::start(), Sandbox::new(), small("a"));
+    mirror.add("cache/app:1", &image);
+    let dir = sandbox.root().join("home/.config/containerd/certs.d").join(ORIGIN);
+    std::fs::create_dir_all(&dir).unwrap();
+    let text = format!("[host.\"http://{}/v2/cache\"]\noverride_path = true\n", mirror.host());
+    std::fs::write(dir.join("hosts.toml"), text).unwrap();
+    let output = pull(&sandbox, "", &format!("{ORIGIN}/app:1"));
+    assert_eq!(output.success().out().trim_end(), image.digest());
+}
+
+#[test]
 fn what_mirrors_lack_or_break_off_comes_from_the_next() {
     let (lacking, breaking, origin) = (Registry::start(), Registry::start(), Registry::start());
     let (sandbox, image) = (Sandbox::new(), large());

@@ -5,6 +5,7 @@
 //! itself last.
 
 mod conf;
+mod hosts;
 
 use std::ffi::OsString;
 use std::io;
@@ -68,28 +69,42 @@ impl Mirrors {
         Self::default()
     }
 
-    /// Podman's: the file that `CONTAINERS_REGISTRIES_CONF` names, else the user's, else the machine's `registries.conf`;
-    /// and what is in the directories `registries.conf.d` of both.
+    /// Containerd's `certs.d/HOST/hosts.toml`; then podman's: the file that `CONTAINERS_REGISTRIES_CONF` names, else the user's,
+    /// else the machine's `registries.conf`, and what is in the directories `registries.conf.d` of both.
     pub fn from_environment() -> Result<Self, Error> {
         let set = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
         let dir = |name: &str| set(name).map(PathBuf::from);
-        let machine = PathBuf::from("/etc/containers");
         let user = dir("XDG_CONFIG_HOME").or_else(|| dir("HOME").map(|home| home.join(".config")));
-        let user = user.map(|config| config.join("containers"));
-        if let Some(file) = dir("CONTAINERS_REGISTRIES_CONF") {
-            return Self::read(&[file], &[]);
+        let configs: Vec<_> = user.into_iter().chain([PathBuf::from("/etc")]).collect();
+        let mut mirrors = Self::default();
+        // What is more important comes later.
+        for config in configs.iter().rev() {
+            mirrors.add_hosts(&config.join("containerd/certs.d"))?;
         }
-        let dirs: Vec<_> = user.into_iter().chain([machine]).collect();
-        let files: Vec<_> = dirs.iter().map(|dir| dir.join("registries.conf")).collect();
-        let more: Vec<_> = dirs.iter().rev().map(|dir| dir.join("registries.conf.d")).collect();
-        Self::read(&files, &more)
+        if let Some(file) = dir("CONTAINERS_REGISTRIES_CONF") {
+            mirrors.read(&[file], &[])?;
+            return Ok(mirrors);
+        }
+        let containers = configs.iter().map(|config| config.join("containers"));
+        let files: Vec<_> = containers.clone().map(|dir| dir.join("registries.conf")).collect();
+        let more: Vec<_> = containers.rev().map(|dir| dir.join("registries.conf.d")).collect();
+        mirrors.read(&files, &more)?;
+        Ok(mirrors)
+    }
+
+    /// Reads containerd's files.
+    fn add_hosts(&mut self, dir: &Path) -> Result<(), Error> {
+        for (host, path) in hosts::files(dir) {
+            let Some(text) = read(&path)? else { continue };
+            self.put(hosts::parse(&host, &text, &path)?);
+        }
+        Ok(())
     }
 
     /// Reads the first of `files` that is there, and all files of `dirs`.
-    fn read(files: &[PathBuf], dirs: &[PathBuf]) -> Result<Self, Error> {
-        let mut mirrors = Self::default();
+    fn read(&mut self, files: &[PathBuf], dirs: &[PathBuf]) -> Result<(), Error> {
         for file in files {
-            if mirrors.add(file)? {
+            if self.add(file)? {
                 break;
             }
         }
@@ -99,27 +114,25 @@ impl Mirrors {
             paths.retain(|path| path.extension().is_some_and(|it| it == "conf"));
             paths.sort();
             for path in paths {
-                mirrors.add(&path)?;
+                self.add(&path)?;
             }
         }
-        Ok(mirrors)
+        Ok(())
     }
 
-    /// Adds what a file says; a later word about the same prefix takes the place of an earlier one.
+    /// Adds what a file says; tells whether it is there.
     fn add(&mut self, path: &Path) -> Result<bool, Error> {
-        use io::ErrorKind::{NotADirectory, NotFound};
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(false),
-            Err(source) => {
-                return Err(Error::UnreadableSettings { path: path.to_owned(), source });
-            }
-            Ok(text) => text,
-        };
+        let Some(text) = read(path)? else { return Ok(false) };
         for registry in conf::parse(&text, path)? {
-            self.registries.retain(|known| known.prefix != registry.prefix);
-            self.registries.push(registry);
+            self.put(registry);
         }
         Ok(true)
+    }
+
+    /// A later word about a prefix takes the place of an earlier one.
+    fn put(&mut self, registry: Registry) {
+        self.registries.retain(|known| known.prefix != registry.prefix);
+        self.registries.push(registry);
     }
 
     /// The hosts that may be insecure.
@@ -166,6 +179,16 @@ impl Registry {
         }
         let rest = name.strip_prefix(&self.prefix)?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
+}
+
+/// A file's text, if it is there.
+fn read(path: &Path) -> Result<Option<String>, Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(source) => Err(Error::UnreadableSettings { path: path.to_owned(), source }),
     }
 }
 
@@ -256,8 +279,10 @@ mod tests {
         std::fs::write(more.join("1.conf"), registry("c.test")).unwrap();
         std::fs::write(more.join("2.txt"), registry("d.test")).unwrap();
         let files = ["none", "user", "machine"].map(|name| dir.join(name));
-        let found = Mirrors::read(&files, &[more]).unwrap().registries;
-        let prefixes: Vec<_> = found.iter().map(|registry| registry.prefix.as_str()).collect();
+        let mut found = Mirrors::none();
+        found.read(&files, &[more]).unwrap();
+        let prefixes: Vec<_> =
+            found.registries.iter().map(|registry| registry.prefix.as_str()).collect();
         assert_eq!(prefixes, ["a.test", "c.test"]);
         std::fs::remove_dir_all(&dir).unwrap();
     }
