@@ -104,7 +104,7 @@ impl Layers {
 
     /// Waits until nobody else makes the layer of this key. Then look again whether it is there.
     pub fn turn(&self, key: &Digest) -> Result<Turn> {
-        layout::create_dir(&self.folder)?;
+        self.make_folder()?;
         let path = self.folder.join(format!(".build-{}", name(key)));
         loop {
             match Owned::take(path.clone(), IfMissing::Create)? {
@@ -120,7 +120,7 @@ impl Layers {
 
     /// Begins a layer: an empty directory with an empty [`LayerDraft::tree`] in it.
     pub fn draft(&self) -> Result<LayerDraft> {
-        layout::create_dir(&self.folder)?;
+        self.make_folder()?;
         loop {
             let path = self.folder.join(format!("{DRAFT}{}", unused_name()));
             let made = DirBuilder::new().mode(0o755).create(&path);
@@ -131,6 +131,12 @@ impl Layers {
             layout::create_dir(&draft.tree())?;
             return Ok(draft);
         }
+    }
+
+    /// Nobody else may go there: an image's setuid programs are for those who mount it, not for everybody on the machine.
+    fn make_folder(&self) -> Result<()> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(Error::io("making directory", &self.folder))
     }
 
     /// What killed programs left here, for the caller to remove.

@@ -43,6 +43,16 @@ fn a_layer_is_found_once_it_is_finished() {
 }
 
 #[test]
+fn nobody_else_may_go_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_dir, store) = store();
+    let layers = store.layers("kind");
+    make(&layers, "a");
+    let mode = fs::metadata(&layers.folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+#[test]
 fn of_two_that_make_one_layer_the_first_counts() {
     let (_dir, store) = store();
     let layers = store.layers("kind");
