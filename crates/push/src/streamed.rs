@@ -33,7 +33,7 @@ const LARGEST_WINDOW: u64 = 64 << 20;
 /// Blobs up to this size are read whole and sent by a worker.
 const SMALL: u64 = DOCUMENT_LIMIT;
 /// More workers would hold more small blobs in memory.
-const MOST_WORKERS: usize = 6;
+const MOST_WORKERS: usize = 4;
 /// How many bytes of documents may wait until the stream has ended.
 const DOCUMENTS_LIMIT: usize = 16 << 20;
 
@@ -206,7 +206,7 @@ impl Intake<'_> {
             self.check()?;
             let chunk = parcels.iter().map(courier::Parcel::chunk).max().unwrap_or(WINDOW);
             let length = chunk.clamp(WINDOW, LARGEST_WINDOW).min(blob.size - start);
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(to_capacity(length));
             let window = content.by_ref().take(length).read_to_end(&mut bytes);
             window.with_context(|| label(blob))?;
             start += bytes.len() as u64;
@@ -257,6 +257,11 @@ impl Intake<'_> {
         }
         Ok(pushed)
     }
+}
+
+/// Room for a window, so that it isn't moved while it grows; no more than we would take by ourselves.
+fn to_capacity(length: u64) -> usize {
+    usize::try_from(length.min(WINDOW)).unwrap_or_default()
 }
 
 /// Reads to the end, where it turns out whether a blob is what it should be.

@@ -12,6 +12,7 @@ use crate::auth::{Access, Gate};
 use crate::credentials::Wanted;
 use crate::endpoint::{Endpoint, Insecure};
 use crate::error::Error;
+use crate::limits;
 use crate::mirrors::{Plan, Site};
 use crate::options::Options;
 use crate::repository::Repository;
@@ -128,6 +129,9 @@ impl Shared {
 
     /// Keeps what an answer's headers warn of.
     pub(crate) fn note_warnings(&self, registry: &str, headers: &HeaderMap) {
+        if let Some(text) = limits::warning(headers) {
+            self.warn(format!("{registry}: {text}"));
+        }
         for value in headers.get_all(WARNING) {
             let text = String::from_utf8_lossy(value.as_bytes());
             let Some(text) = warning(&text) else { continue };

@@ -48,6 +48,7 @@ mod auth;
 mod credentials;
 
 mod endpoint;
+mod limits;
 mod mirrors;
 mod range;
 mod redirect;
