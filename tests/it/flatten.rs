@@ -338,6 +338,16 @@ fn a_flat_image_keeps_the_config() {
     assert_eq!(config["history"].as_array().unwrap().len(), 1);
     let again = sandbox.command("flatten").args(["./image", "--as-image", "flat:1"]).run();
     assert!(again.success().stdout == stream);
+    for (codec, kind) in [("none", "tar"), ("zstd --level 19", "tar+zstd"), ("gzip", "tar+gzip")] {
+        let script =
+            format!("flatten ./image --as-image flat:1 --compress {codec} | tee stream | load");
+        pipeline::sh(&sandbox, &script).success();
+        let report = check::canonical(&sandbox.read("stream")).unwrap();
+        assert_eq!(report.diff_ids, [kit::digest(&sandbox.read("flat"))]);
+        let manifest = sandbox.command("inspect").args(["--raw", "flat:1"]).run().success().out();
+        assert!(manifest.contains(&format!("layer.v1.{kind}\"")), "{codec}: {manifest}");
+    }
+    pipeline::sh(&sandbox, "flatten ./image --as-image a --compress none --level 1").fails_with(2);
     // Flat is flat: once more changes nothing but the order.
     let output = pipeline::sh(&sandbox, "flatten flat:1 | cmp - flat");
     output.success();

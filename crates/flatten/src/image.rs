@@ -2,14 +2,16 @@
 //!
 //! A stream names a layer before it holds it, so the tar waits in an unlinked file.
 
-use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write};
+use std::num::NonZeroUsize;
+use std::thread;
 
 use anyhow::Context as _;
 use cli::Output;
 use layer_format::stream::{self, Heads, Name, Writer};
 use layer_format::{
-    Algorithm, Config, Descriptor, DiffId, Digest, Hasher, Manifest, Reference, media_type,
+    Algorithm, Codec, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hasher, Manifest,
+    Reference, media_type,
 };
 use serde_json::{Value, json};
 
@@ -24,18 +26,22 @@ const BUFFER: usize = 128 << 10;
 pub(crate) fn write(
     layers: Layers<'_>,
     plan: &Plan,
-    name: &Reference,
+    (name, compression): (&Reference, Compression),
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let config = layers.image.config.clone();
     let spool = store::spool(layers.store)().context("making a temporary file")?;
-    let hashing = Hashing { file: spool, hasher: Hasher::new(Algorithm::Sha256) };
-    let (buffered, size) = tar::write(layers, plan, io::BufWriter::with_capacity(BUFFER, hashing))?;
+    let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let encoder =
+        Encoder::new(Hashing::new(spool), compression, n_threads).context("compressing")?;
+    let plain = io::BufWriter::with_capacity(BUFFER, Hashing::new(encoder));
     // The tar is finished, so nothing is left in the buffer.
-    let Hashing { mut file, hasher } = buffered.into_parts().0;
+    let plain = tar::write(layers, plan, plain)?.0.into_parts().0;
+    let stored = plain.inner.finish().context("keeping the layer")?;
+    let mut file = stored.inner;
     file.rewind().context("keeping the layer")?;
-    let layer = Descriptor::new(media_type::OCI_LAYER, hasher.finish(), size);
-    let config = one_layer(&config, &DiffId(layer.digest))?;
+    let layer = Descriptor::new(type_of(compression), stored.hasher.finish(), stored.size);
+    let config = one_layer(&config, &DiffId(plain.hasher.finish()))?;
     let manifest = manifest(&config, &layer)?;
     let target = manifest.descriptor();
     let image = stream::Image { indexes: vec![], manifests: vec![manifest] };
@@ -43,7 +49,7 @@ pub(crate) fn write(
     let mut stream = Writer::new(output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
     stream.document(&image.manifests[0].raw, target.digest)?;
     stream.document(&config, Digest::of(&config))?;
-    stream.blob(&layer, file.take(size))?;
+    stream.blob(&layer, file.take(layer.size))?;
     stream.finish()?;
     Ok(())
 }
@@ -70,20 +76,36 @@ fn manifest(config: &[u8], layer: &Descriptor) -> anyhow::Result<Manifest> {
     Ok(Manifest::parse(serde_json::to_vec(&manifest).context("writing the manifest")?)?)
 }
 
-/// A file whose content is hashed as it is written.
-struct Hashing {
-    file: File,
-    hasher: Hasher,
+fn type_of(compression: Compression) -> &'static str {
+    match compression.codec() {
+        Codec::None => media_type::OCI_LAYER,
+        Codec::Gzip => media_type::OCI_LAYER_GZIP,
+        Codec::Zstd => media_type::OCI_LAYER_ZSTD,
+    }
 }
 
-impl Write for Hashing {
+/// Hashes and counts what is written.
+struct Hashing<W> {
+    inner: W,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<W> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::new(Algorithm::Sha256), size: 0 }
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
+        let n = self.inner.write(bytes)?;
         self.hasher.update(&bytes[..n]);
+        self.size += n as u64;
         Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.inner.flush()
     }
 }

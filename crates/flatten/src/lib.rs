@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::{Failure, Io};
 use layer_format::archive::Choice;
-use layer_format::{Platform, Reference, trouble_of};
+use layer_format::{Codec, Compression, Platform, Reference, trouble_of};
 use store::{Location, Opened, Store};
 
 use crate::layers::Layers;
@@ -40,6 +40,13 @@ pub struct Args {
     /// Write an image stream instead: the image by this name, with its config and one layer
     #[arg(long, value_name = "NAME")]
     as_image: Option<Reference>,
+    /// How the layer of --as-image is stored
+    #[arg(long, value_name = "CODEC", requires = "as_image",
+        default_value = "gzip", value_parser = ["gzip", "zstd", "none"])]
+    compress: String,
+    /// How hard to compress: 1 to 9 for gzip, 1 to 19 for zstd
+    #[arg(long, value_name = "N", requires = "as_image")]
+    level: Option<u8>,
     /// Which image of an archive that holds several: a name or a digest
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
@@ -71,16 +78,29 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     io.output.binary()?;
+    let compression = compression(args)?;
     let store = store(args)?;
     let opened = open(args, store.as_ref(), io)?;
     let mut layers = Layers::new(opened, store.as_ref(), &io.progress);
     let plan = Plan::of(&layers.tree()?);
     if let Some(name) = &args.as_image {
-        return image::write(layers, &plan, name, &mut io.output);
+        return image::write(layers, &plan, (name, compression), &mut io.output);
     }
     let size = tar::write(layers, &plan, &mut io.output)?.1;
     io.say(&format!("flattened {} entries, {}", plan.n_entries(), cli::human_size(size)));
     Ok(())
+}
+
+fn compression(args: &Args) -> anyhow::Result<Compression> {
+    let codec = match args.compress.as_str() {
+        "none" => Codec::None,
+        "zstd" => Codec::Zstd,
+        _ => Codec::Gzip,
+    };
+    Ok(Compression::new(codec, args.level).ok_or_else(|| {
+        let level = args.level.unwrap_or_default();
+        cli::usage(format!("--compress {} has no level {level}", args.compress))
+    })?)
 }
 
 /// The store, if there is one.

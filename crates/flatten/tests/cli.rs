@@ -31,7 +31,12 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
     flatten: the following required arguments were not provided: <IMAGE>
     hint: flatten --help
     ");
-    for words in [&["a", "b"][..], &["--as-image", "A B", "a"], &["--platform", "x", "a"]] {
+    for words in [
+        &["a", "b"][..],
+        &["--as-image", "A B", "a"],
+        &["--platform", "x", "a"],
+        &["--compress", "zstd", "a"],
+    ] {
         assert_eq!(run(words).code(), 2, "{words:?}");
     }
 }
