@@ -129,7 +129,9 @@ fn image_layers(
         let digest = blob.map_or(layer.diff_id.0, |blob| blob.digest);
         let task = io.progress.task(digest.short(), blob.map(|blob| blob.size));
         task.state("Extracting");
-        let turn = job.cache.turn(&keys.chain)?;
+        let turn = job.cache.turn(&keys.chain).hint(
+            "extracting takes a store that you may write to: save IMAGE | load --store DIR",
+        )?;
         let there = match find(job.cache, keys)? {
             Some(there) => there,
             None => extract::layer(job, (layer, *keys), &layers, &task, &mut skipped)

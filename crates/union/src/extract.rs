@@ -11,7 +11,7 @@ use rootfs::{Applier, Options, Owner, Root, Skipped, SymlinkedDirs};
 use store::{About, Extracted, Layers, ListingDraft, Store};
 
 use crate::cache::{Draft, Floor, Keys, open};
-use crate::scaffold;
+use crate::{mounting, scaffold};
 
 /// The size of the pieces that layers are read in.
 const BUFFER: usize = 128 << 10;
@@ -89,7 +89,7 @@ fn over(
     let upper = draft.root()?;
     let upper = Some(Upper { dir: &upper, work: &work });
     let overlay = Overlay { source: "strata", lowers: &lowers, upper, control: job.control };
-    let mount = overlay.mount()?;
+    let mount = overlay.mount().map_err(mounting::explain)?;
     let applied = apply(job, layer, Applier::new(mount.root()?, OPTIONS)?, None, task)?;
     drop(mount);
     for name in ["work", "floor"] {

@@ -56,7 +56,7 @@ pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyho
 }
 
 /// Says what to do about a kernel that refuses.
-fn explain(error: rootfs::Error) -> anyhow::Error {
+pub(crate) fn explain(error: rootfs::Error) -> anyhow::Error {
     let (rootfs::Error::Mount { source, .. } | rootfs::Error::Unmount { source }) = &error else {
         return error.into();
     };
