@@ -9,6 +9,8 @@ use kit::{
     Sandbox, pipeline,
 };
 
+use rustix::process::Signal;
+
 use crate::fixtures::{assert_one_line, demo, docker_demo, names, small};
 
 /// Checks that one line says why, and the status what kind of trouble it is.
@@ -284,6 +286,25 @@ fn a_killed_push_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_signal_ends_a_push_in_the_middle() {
+    let (_source, sandbox, name) = stored(large(5, 1 << 20));
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let registry = Registry::start();
+        registry.fault(Fault::on("uploads").method("PUT").delay(Duration::from_mins(5)));
+        let there = registry.name("x:1");
+        let running = sandbox.command("push").args([&name, &there]).start();
+        while !registry.requests().iter().any(|it| it.method == "PUT") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running.signal(signal);
+        let output = running.wait();
+        assert_eq!(output.code(), 128 + signal.as_raw(), "{}", output.text());
+        assert_eq!(output.status.code(), None, "it dies by the signal");
+        assert!(registry.manifest("x:1").is_none());
+    }
+}
+
+#[test]
 fn logins_are_used_and_refusals_told() {
     let (_source, sandbox, name) = stored(small("a"));
     let registry = Registry::with_auth(Auth::basic("me", "hunter2"));
@@ -341,6 +362,8 @@ fn a_stream_that_is_cut_or_wrong_names_nothing() {
         fails(&output, 4);
         let output = sh(&sandbox, &format!("cat cut | push - {there}"));
         fails(&output, 4);
+        // Without a name too, it is the stream that is wrong.
+        fails(&sh(&sandbox, "cat cut | push -"), 4);
         assert!(registry.manifest("x:1").is_none(), "{length}");
     }
     for position in [whole.len() / 2, whole.len() - 2000] {

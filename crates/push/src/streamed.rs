@@ -48,7 +48,12 @@ pub(crate) fn push(
     }
     let mut all = open(io)?.all();
     let first = all.next_blob()?;
-    let route = Route::plan(&args.names, all.index()?.as_ref(), client)?;
+    let index = all.index()?;
+    if first.is_none() && index.is_none() {
+        let what = "the image archive".to_owned();
+        return Err(Error::Malformed { what, reason: "is empty, or cut short" }.into());
+    }
+    let route = Route::plan(&args.names, index.as_ref(), client)?;
     let path = args.store.clone().map_or_else(Store::default_path, Ok);
     let store = path.ok().and_then(|path| Store::open_existing(path).ok()).flatten();
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
