@@ -33,16 +33,17 @@ pub enum Seen<'a> {
     End(&'a Digest),
 }
 
-/// A blob whose stored bytes go through.
+/// A blob whose stored bytes go through. Given up, it waits until its watcher is gone, and what that holds with it.
 #[derive(Debug)]
 pub struct Diffing {
+    /// Goes first: the other waits for the threads, which see the end of their input then.
     feed: Sending,
-    outcome: JoinHandle<Result<Digest, Error>>,
+    ending: Ending,
 }
 
 /// A blob whose stored bytes have all gone through, and whose diff id may still be on its way.
 #[derive(Debug)]
-pub struct Ending(JoinHandle<Result<Digest, Error>>);
+pub struct Ending(Option<JoinHandle<Result<Digest, Error>>>);
 
 impl Diffing {
     /// Begins to hash what a blob decompresses to.
@@ -57,7 +58,8 @@ impl Diffing {
 
     fn start(algorithm: Algorithm, watcher: Option<Watcher>) -> Self {
         let (feed, raw) = relay(DEPTH);
-        Self { feed, outcome: thread::spawn(move || digest(raw, algorithm, watcher)) }
+        let outcome = thread::spawn(move || digest(raw, algorithm, watcher));
+        Self { feed, ending: Ending(Some(outcome)) }
     }
 
     /// The next of the stored bytes.
@@ -69,24 +71,34 @@ impl Diffing {
     /// There is no more.
     pub fn end(self) -> Ending {
         self.feed.end().ok();
-        Ending(self.outcome)
+        self.ending
     }
 }
 
 impl Ending {
     /// Waits for what the blob decompresses to.
-    pub fn digest(self) -> Result<Digest, Error> {
-        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    pub fn digest(mut self) -> Result<Digest, Error> {
+        let outcome = self.0.take().map(JoinHandle::join);
+        let stopped = || Error::Truncated { what: "the layer".to_owned() };
+        let outcome = outcome.ok_or_else(stopped)?;
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nobody asks any more how it went.
+        self.0.take().map(JoinHandle::join);
     }
 }
 
 /// The digest of what a blob decompresses to.
 pub fn of(mut content: impl Read, algorithm: Algorithm) -> Result<Digest, Error> {
-    let Diffing { feed, outcome } = Diffing::begin(algorithm);
+    let Diffing { feed, ending } = Diffing::begin(algorithm);
     // Should the decoder stop early, it says why; it also tells what could not be read.
     feed.send_all(&Pool::default(), &mut content).ok();
     drop(feed);
-    Ending(outcome).digest()
+    ending.digest()
 }
 
 /// Compares a diff id with what was found.
@@ -211,6 +223,25 @@ mod tests {
         for stored in [content.clone(), gzip(&content)] {
             assert_eq!(in_pieces(&stored).unwrap(), Digest::of(&content));
             assert_eq!(of(&stored[..], Algorithm::Sha256).unwrap(), Digest::of(&content));
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_no_watcher_behind() {
+        let stored = gzip(&vec![7; 3_000_000]);
+        for is_whole in [false, true] {
+            let held = Arc::new(());
+            let holding = held.clone();
+            let watcher = Box::new(move |_: Seen<'_>| assert_eq!(*holding, ()));
+            let diffing = Diffing::begin_watched(Algorithm::Sha256, watcher);
+            let chunk = Chunk::read_from(&Pool::default(), &mut &stored[..]).unwrap();
+            diffing.feed(chunk.unwrap());
+            if is_whole {
+                drop(diffing.end());
+            } else {
+                drop(diffing);
+            }
+            assert_eq!(Arc::strong_count(&held), 1);
         }
     }
 
