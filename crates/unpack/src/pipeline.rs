@@ -231,6 +231,8 @@ fn apply(
     let mut layer = Reader::new(&mut stages.plain);
     applier.begin_layer();
     while let Some(change) = layer.read_change()? {
+        // What is on its way already may be a lot of small files.
+        cli::interrupt::check()?;
         if let Some(listing) = &mut listing {
             listing.add(&change);
         }
