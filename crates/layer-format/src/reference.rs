@@ -128,6 +128,9 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     if is_image_id(text) {
         return Err("64 hex digits are an image's ID, not a name");
     }
+    if is_digest(path.strip_prefix("library/").unwrap_or(path), tag.as_deref()) {
+        return Err("a digest, not a name");
+    }
     let repository = if is_short { format!("library/{path}") } else { path.to_owned() };
     let tag = tag.or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned()));
     Ok(Reference { registry: registry.to_owned(), repository, tag, digest })
@@ -204,6 +207,11 @@ fn check_tag(tag: &str) -> Result<String, &'static str> {
 
 fn is_image_id(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a name would be taken for a digest, and so could pass for another image.
+fn is_digest(path: &str, tag: Option<&str>) -> bool {
+    tag.is_some_and(|tag| format!("{path}:{tag}").parse::<Digest>().is_ok())
 }
 
 #[cfg(test)]
@@ -287,6 +295,12 @@ mod tests {
             &tag,
             "[::1/x",
         ];
+        let digest = format!("sha256:{HEX}");
+        for name in [&digest, &format!("library/{digest}"), &format!("docker.io/library/{digest}")]
+        {
+            assert!(name.parse::<Reference>().is_err(), "{name}");
+        }
+        assert!("sha256:1".parse::<Reference>().is_ok());
         for name in names {
             assert!(name.parse::<Reference>().is_err(), "{name}");
         }

@@ -34,19 +34,21 @@ pub enum FoundBy {
 
 impl Store {
     /// Finds an image by its name; else by a digest of an index, a manifest or a config; else by at least six first digits
-    /// of one.
+    /// of one. No name can pass for a whole digest.
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Ambiguous`] where several images match.
     pub fn find(&self, text: &str) -> Result<Found> {
         let images = self.images()?;
+        if let Ok(digest) = text.parse() {
+            return self.by_digest(text, &digest, &images);
+        }
         let reference = text.parse::<Reference>().ok();
         if let Some(found) = by_name(text, reference.as_ref(), &images)? {
             return Ok(found);
         }
-        let pinned = reference.as_ref().and_then(|reference| reference.digest().copied());
-        if let Some(digest) = text.parse().ok().or(pinned) {
-            return self.by_digest(text, &digest, &images);
+        if let Some(digest) = reference.as_ref().and_then(Reference::digest) {
+            return self.by_digest(text, digest, &images);
         }
         let mut matches = Matches::default();
         if let Some(prefix) = Prefix::parse(text) {

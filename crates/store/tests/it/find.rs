@@ -9,7 +9,7 @@ use crate::kit::{self, Fixture, image, named};
 
 /// `a` twice, `b` chosen from an index that isn't here, `multi` with one of two platforms, one without a name.
 struct Scene {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     store: Store,
     a: Fixture,
     b: Fixture,
@@ -33,7 +33,7 @@ fn scene() -> Scene {
     let multi = Descriptor::of("index", &index);
     lease.name(&[chosen, named("multi", multi.clone())]).unwrap();
     let unnamed = image(&["unnamed"]).store(&store, "");
-    Scene { _dir: dir, store, a, b, child, multi, unnamed }
+    Scene { dir, store, a, b, child, multi, unnamed }
 }
 
 impl Scene {
@@ -164,4 +164,16 @@ fn a_name_pinned_by_a_digest_is_an_unnamed_entry() {
     lease.name(&[Image::new(Some(&name), descriptor.clone())]).unwrap();
     assert_eq!(store.images().unwrap()[0].name(), None);
     assert_eq!(store.find(&name.to_string()).unwrap().descriptor.digest, descriptor.digest);
+}
+
+#[test]
+fn no_name_passes_for_a_digest() {
+    let scene = scene();
+    let b = scene.b.descriptor();
+    // As another tool, or an archive of somebody who means harm, may call an image.
+    let path = scene.dir.path().join("index.json");
+    let index = fs::read_to_string(&path).unwrap();
+    fs::write(&path, index.replace("docker.io/library/a:latest", &b.digest.to_string())).unwrap();
+    let text = b.digest.to_string();
+    scene.check(&text, FoundBy::Digest, Some("docker.io/library/b:latest"), &b);
 }
