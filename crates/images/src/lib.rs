@@ -142,7 +142,10 @@ fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
         Some(Action::Rm { names } | Action::Verify { names }) => names.first(),
     };
     match wanted {
-        Some(text) => Err(names::explain(store::Error::NotFound { text: text.clone() })),
+        Some(text) => {
+            names::check(text)?;
+            Err(names::explain(store::Error::NotFound { text: text.clone() }))
+        }
         None => verify::nothing(page),
     }
 }

@@ -3,7 +3,7 @@
 use cli::Failure;
 use layer_format::Reference;
 use serde_json::json;
-use store::{FoundBy, Image, Store};
+use store::{Found, FoundBy, Image, Location, Store};
 
 use crate::page::{Line, Page};
 
@@ -18,7 +18,7 @@ pub(crate) fn tag(
         return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
     }
     let lease = store.lease()?;
-    let found = store.find(image).map_err(explain)?;
+    let found = find(store, image)?;
     lease.protect(&[found.descriptor.digest])?;
     // The entry says more than an index says of one of its images.
     let is_entry = found.descriptor.digest == *found.image.digest();
@@ -42,7 +42,7 @@ pub(crate) fn remove(store: &Store, names: &[String], page: &mut Page<'_>) -> an
 
 /// The entries that a name, or a digest, stands for.
 fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<Image>> {
-    let found = store.find(text).map_err(explain)?;
+    let found = find(store, text)?;
     if found.descriptor.digest != *found.image.digest() {
         let (part, whole) = (found.descriptor.digest, shown(&found.image));
         return Err(cli::usage(format!("{part}: is a part of {whole}"))
@@ -55,6 +55,20 @@ fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<Image>> {
     let mut images = store.images()?;
     images.retain(|image| *image.digest() == found.descriptor.digest);
     Ok(images)
+}
+
+/// Finds an image of the store; a path or a stream is none.
+pub(crate) fn find(store: &Store, text: &str) -> anyhow::Result<Found> {
+    check(text)?;
+    store.find(text).map_err(explain)
+}
+
+/// Refuses what can't be meant for an image of the store.
+pub(crate) fn check(text: &str) -> anyhow::Result<()> {
+    match Location::from(text) {
+        Location::Stored(_) => Ok(()),
+        _ => Err(cli::usage(format!("{text}: only images of the store are meant here")).into()),
+    }
 }
 
 fn line(image: &Image) -> Line {

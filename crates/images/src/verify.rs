@@ -12,7 +12,7 @@ use serde_json::json;
 use store::{Image, Store};
 
 use crate::graph::{Graph, MISSING, said};
-use crate::names::{explain, shown};
+use crate::names::{find, shown};
 use crate::page::{Form, Line, Page};
 
 /// More threads than this wait for the disk.
@@ -86,7 +86,7 @@ fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<Image>> {
     }
     let mut images: Vec<Image> = vec![];
     for name in names {
-        let found = store.find(name).map_err(explain)?.image;
+        let found = find(store, name)?.image;
         if !images.contains(&found) {
             images.push(found);
         }

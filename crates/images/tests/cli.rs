@@ -77,6 +77,10 @@ fn names_come_and_go_and_gc_frees_what_is_left() {
     images(&sandbox, "tag app:1 mine").success();
     images(&sandbox, "tag nothing mine").fails_with(3);
     images(&sandbox, "tag app:1 Not/A/Name").fails_with(2);
+    images(&sandbox, &format!("tag app:1 {}", other().digest())).fails_with(2);
+    for line in ["tag - mine", "tag ./app mine", "rm -", "rm /app", "rm archive:a", "verify -"] {
+        images(&sandbox, line).fails_with(2);
+    }
     assert_eq!(images(&sandbox, "-0").stdout, b"app:1\0mine:latest\0ghcr.io/a/other:2\0");
     // All or nothing.
     images(&sandbox, "rm app:1 nothing").fails_with(3);
