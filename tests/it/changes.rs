@@ -64,7 +64,8 @@ fn a_plain_user_sees_no_difference_that_his_rights_make() {
                 .owner(7, 8)
                 .mode(0o4755)
                 .xattr("trusted.x", "y")
-                .device("null", kit::Device::Char, 1, 3),
+                .device("null", kit::Device::Char, 1, 3)
+                .hardlink("zero", "null"),
         ),
     );
     let script =
