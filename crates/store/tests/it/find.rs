@@ -171,7 +171,7 @@ fn no_name_passes_for_a_digest() {
     let scene = scene();
     let b = scene.b.descriptor();
     // As another tool, or an archive of somebody who means harm, may call an image.
-    let path = scene.dir.path().join("index.json");
+    let path = scene.dir.path().join("store/index.json");
     let index = fs::read_to_string(&path).unwrap();
     fs::write(&path, index.replace("docker.io/library/a:latest", &b.digest.to_string())).unwrap();
     let text = b.digest.to_string();
