@@ -1,27 +1,16 @@
-//! Who runs against whom. In every round each one runs once, ours first, and is compared with ours of that round.
+//! Who runs against whom. In every round each one runs once, ours first, and is compared with ours of that round;
+//! those who take long run in fewer rounds.
 
 use kit::peers::docker::Docker;
 
 use super::ground::Ground;
 use super::measure::{Cost, median};
 use super::stages::Job;
+use super::{compress, offline};
 use crate::run::say;
 
-/// The contests, as on the command line.
-pub(super) const NAMES: [&str; 12] = [
-    "pull-unpack",
-    "store-unpack",
-    "unpack",
-    "known",
-    "pull",
-    "save-pipe",
-    "save-file",
-    "load",
-    "load-known",
-    "verify",
-    "commit-gzip",
-    "commit-zstd",
-];
+/// Another one that has taken so many seconds sits out the rounds that are left, once it has a figure.
+pub(super) const PATIENCE: f64 = 20.0;
 
 /// Verifies nothing: bytes that are wrong become files that are wrong.
 const NOTHING: &str = "nothing";
@@ -75,6 +64,8 @@ pub(super) struct Entry {
     pub(super) runner: Runner,
     /// In the order of the rounds; or why there are none.
     pub(super) costs: Result<Vec<Cost>, String>,
+    /// Seconds after which it need not run again.
+    patience: f64,
 }
 
 impl Runner {
@@ -116,6 +107,11 @@ fn piped(codec: &str) -> Runner {
 }
 
 impl Contest {
+    /// Their names, as on the command line.
+    pub(super) fn names() -> Vec<&'static str> {
+        Self::all("gzip").into_iter().map(|contest| contest.name).collect()
+    }
+
     /// All of them, for layers in this codec.
     pub(super) fn all(codec: &'static str) -> Vec<Self> {
         let ours = Runner::ours;
@@ -134,16 +130,19 @@ impl Contest {
         let unpack = ours("cat $A | unpack -q d", ALL);
         let pull = ours("pull -q --no-stream $R >/dev/null", "manifest, blobs");
         let all = [
-            (Job::PullUnpack, vec![pull_unpack, two.clone(), podman.clone(), docker, tar.clone()]),
-            (Job::PullUnpack, vec![store_unpack, two, podman, tar.clone()]),
-            (Job::Unpack, vec![unpack, layout, tar.clone(), piped.clone()]),
-            (Job::UnpackKnown, vec![known, tar, piped]),
-            (Job::Pull, vec![pull, skopeo]),
+            (
+                "pull-unpack",
+                Job::PullUnpack,
+                vec![pull_unpack, two.clone(), podman, docker, tar.clone()],
+            ),
+            ("store-unpack", Job::PullUnpack, vec![store_unpack, two]),
+            ("unpack", Job::Unpack, vec![unpack, layout, tar.clone(), piped.clone()]),
+            ("known", Job::UnpackKnown, vec![known, tar, piped]),
+            ("pull", Job::Pull, vec![pull, skopeo]),
         ];
-        let named = NAMES.into_iter().zip(all);
-        let contest = |(name, (job, runners))| Self { name, job, setup: vec![], runners };
-        let others = super::offline::contests().into_iter().chain(super::compress::contests(codec));
-        named.map(contest).chain(others).collect()
+        let contest = |(name, job, runners)| Self { name, job, setup: vec![], runners };
+        let others = [offline::contests(), compress::contests(codec)];
+        all.map(contest).into_iter().chain(others.into_iter().flatten()).collect()
     }
 
     /// Runs all rounds. Another one that can't do it is left out, and why is told.
@@ -160,8 +159,11 @@ impl Contest {
         let mut entries: Vec<Entry> = self
             .runners
             .into_iter()
-            .map(|runner| Entry { runner, costs: Ok(Vec::new()) })
+            .map(|runner| Entry { runner, costs: Ok(Vec::new()), patience: PATIENCE })
             .collect();
+        if let Some(ours) = entries.first_mut() {
+            ours.patience = f64::INFINITY;
+        }
         for round in 0..=n_rounds {
             let moment = if round == 0 { Moment::WarmUp } else { Moment::Measured };
             for entry in &mut entries {
@@ -171,6 +173,7 @@ impl Contest {
                 anyhow::bail!("{why}");
             }
         }
+        ground.clear()?;
         let outcome = Outcome { name: self.name, job: self.job, entries };
         outcome.say();
         Ok(outcome)
@@ -180,7 +183,12 @@ impl Contest {
 impl Entry {
     fn run(&mut self, ground: &Ground, docker: Option<&Docker>, moment: Moment) {
         let Ok(costs) = &mut self.costs else { return };
-        match self.runner.run(ground, docker) {
+        if self.patience < 0.0 && !costs.is_empty() {
+            return;
+        }
+        let cost = self.runner.run(ground, docker);
+        self.patience -= cost.as_ref().map_or(0.0, |cost| cost.wall);
+        match cost {
             Ok(_) if moment == Moment::WarmUp => {}
             Ok(cost) => costs.push(cost),
             Err(error) => {

@@ -69,6 +69,11 @@ impl Ground {
         cost
     }
 
+    /// Removes what a contest has kept. Of overlays, podman leaves its own directory mounted.
+    pub(super) fn clear(&self) -> anyhow::Result<()> {
+        self.line("umount -q $KEPT/*/overlay; rm -rf $KEPT").map(drop)
+    }
+
     /// A place that stays until the end.
     pub(super) fn place(&self, name: &str) -> PathBuf {
         self.sandbox.path(name)

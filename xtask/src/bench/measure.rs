@@ -9,6 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+use super::PROGRAMS;
+
 /// What a run took.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cost {
@@ -20,10 +22,10 @@ pub(super) struct Cost {
     pub(super) peaks: Vec<(String, u64)>,
 }
 
-/// Our programs, watched.
+/// Our programs, $PROGRAMS, watched.
 const FUNCTIONS: &str = "set -o pipefail
 watch() { /usr/bin/time -o \"$NOTES.peak\" -a -f \"$1 %M\" \"$@\"; }
-for p in pull unpack save load images; do eval \"$p() { watch $p \\\"\\$@\\\"; }\"; done
+for p in $PROGRAMS; do eval \"$p() { watch $p \\\"\\$@\\\"; }\"; done
 TIMEFORMAT='%3R %3U %3S'";
 
 /// Runs a line in the given shell. `notes` is a path for what is found out.
@@ -35,6 +37,7 @@ pub(super) fn measure(mut shell: Command, line: &str, notes: &Path) -> anyhow::R
     let output = shell
         .args(["--noprofile", "--norc", "-c", &script])
         .env("NOTES", notes)
+        .env("PROGRAMS", PROGRAMS.join(" "))
         .output()
         .context("starting bash")?;
     if !output.status.success() {
@@ -83,6 +86,22 @@ mod tests {
         let error = measure(shell(), "echo why >&2; false | true", &dir.path().join("notes"));
         let error = error.unwrap_err().to_string();
         assert_eq!(error, "`echo why >&2; false | true`: exit status: 1: why");
+    }
+
+    #[test]
+    fn each_of_our_programs_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in PROGRAMS {
+            std::os::unix::fs::symlink("/bin/true", dir.path().join(name)).unwrap();
+        }
+        let mut shell = Command::new("bash");
+        shell.env("PATH", format!("{}:/usr/bin:/bin", dir.path().display()));
+        let cost = measure(shell, &PROGRAMS.join(" | "), &dir.path().join("notes")).unwrap();
+        let mut watched: Vec<_> = cost.peaks.iter().map(|(name, _)| name.as_str()).collect();
+        watched.sort_unstable();
+        let mut all = PROGRAMS;
+        all.sort_unstable();
+        assert_eq!(watched, all);
     }
 
     #[test]

@@ -90,6 +90,11 @@ fn row(text: &mut String, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()
             return Ok(writeln!(text, "| {title} | can't: {why} | | | | | |")?);
         }
     };
+    let n_rounds = outcome.entries[0].costs.as_ref().map_or(0, Vec::len);
+    let title = match costs.len() {
+        n if n < n_rounds => format!("{title}, {n} of {n_rounds} rounds"),
+        _ => title,
+    };
     let wall = median(costs.iter().map(|cost| cost.wall));
     let cpu = number(cpu(costs));
     let peaks = peaks(costs);

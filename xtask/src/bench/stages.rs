@@ -46,10 +46,8 @@ pub(super) enum Job {
     Load,
     /// The same, where what they decompress to is known.
     LoadKnown,
-    /// Bytes that nobody looks at.
-    Copy,
-    /// A layer compressed, to other bytes by everyone.
-    Commit,
+    /// Something that is made of other stages.
+    Other,
 }
 
 /// The least that a job can take.
@@ -66,7 +64,7 @@ impl Stages {
     pub(super) fn floor(&self, job: Job) -> Option<Floor> {
         let unpack = [self.hash_blobs, self.decompress, self.create];
         let stages = match job {
-            Job::Copy | Job::Commit => return None,
+            Job::Other => return None,
             Job::Pull => vec![self.arrive, self.hash_blobs],
             Job::Load => vec![self.hash_blobs, self.decompress, self.hash_plain],
             Job::LoadKnown => vec![self.hash_blobs],
@@ -161,6 +159,6 @@ mod tests {
         check(Job::Pull, 0.2, 0.3);
         check(Job::Load, 1.5, 2.3);
         check(Job::LoadKnown, 0.2, 0.2);
-        assert!(stages.floor(Job::Copy).is_none());
+        assert!(stages.floor(Job::Other).is_none());
     }
 }
