@@ -8,6 +8,7 @@
 //! contest.rs   who runs against whom, in turns
 //! offline.rs   the same for save, load and images
 //! compress.rs  the same for commit
+//! snapshot.rs  the same for snapshot
 //! report.rs    Markdown
 //! ```
 //!
@@ -23,6 +24,7 @@ mod image;
 mod measure;
 mod offline;
 mod report;
+mod snapshot;
 mod stages;
 
 use anyhow::{Context as _, ensure};
@@ -35,7 +37,7 @@ use ground::Ground;
 use image::Kind;
 
 /// Which of our programs run.
-const PROGRAMS: [&str; 6] = ["pull", "unpack", "commit", "save", "load", "images"];
+const PROGRAMS: [&str; 7] = ["pull", "unpack", "snapshot", "commit", "save", "load", "images"];
 
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]
