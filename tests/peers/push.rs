@@ -1,5 +1,7 @@
 //! What we push to the real registry is what everybody pulls from there, with the digests that it had here.
 
+use std::path::Path;
+
 use kit::peers::docker::Docker;
 use kit::peers::docker_registry::{
     Access, DockerRegistry, Login, PASSWORD, Setup, Transport, USER,
@@ -185,6 +187,36 @@ fn a_private_authority_may_stand_where_podman_looks() {
     let script = format!("pull --explain-auth {}", place.name("app:1"));
     let output = place.sandbox.program("/bin/sh").args(["-c", &script]).run();
     assert!(output.success().out().contains("/ca.crt"), "{}", output.text());
+}
+
+#[test]
+fn a_client_certificate_is_found_and_without_it_nobody_comes_in() {
+    let setup = Setup { transport: Transport::ClientCertificates, ..OPEN };
+    let Some(place) = Place::with(&setup, small(Image::new())) else { return };
+    let name = place.name("app:1");
+    let push = format!("push -q app:1 {name}");
+    let pull = format!("pull --no-stream --store other {name}");
+    let dir = format!("../home/.config/containers/certs.d/{}", place.registry.host());
+    let show = |name: &str, from: &Path| {
+        place.sandbox.write(&format!("{dir}/{name}"), std::fs::read(from).unwrap());
+    };
+    show("ca.crt", &place.registry.authority());
+    for script in [&push, &pull] {
+        let output = place.sandbox.program("/bin/sh").args(["-c", script]).run();
+        assert_eq!(output.code(), 5, "{}", output.text());
+        // Which alert it is depends on the registry's TLS: BadCertificate, or CertificateRequired.
+        assert!(output.stderr.contains(": received fatal alert: "), "{}", output.text());
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.text());
+    }
+    let (certificate, key) = place.registry.client();
+    show("client.cert", &certificate);
+    show("client.key", &key);
+    for script in [&push, &pull] {
+        place.sandbox.program("/bin/sh").args(["-c", script]).run().success();
+    }
+    let script = format!("pull --explain-auth {name}");
+    let output = place.sandbox.program("/bin/sh").args(["-c", &script]).run();
+    assert!(output.success().out().contains("/client.cert"), "{}", output.text());
 }
 
 #[test]

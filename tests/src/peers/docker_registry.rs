@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::daemon::{Daemon, Start, bare, free_port};
-use super::{find, peer, skip};
+use super::{certificates, peer, skip};
 use crate::must::Must as _;
 
 /// The user of a registry with a login.
@@ -33,6 +33,8 @@ pub enum Transport {
     Plain,
     /// TLS for 127.0.0.1 and localhost, with a certificate of an authority of its own.
     Tls,
+    /// TLS, only for those who show a certificate of the same authority.
+    ClientCertificates,
 }
 
 /// What may be done.
@@ -85,8 +87,8 @@ impl DockerRegistry {
     pub fn start(setup: &Setup) -> Option<Self> {
         let program = peer("docker-registry")?;
         let dir = tempfile::tempdir().must("make a directory for a registry");
-        if setup.transport == Transport::Tls {
-            certificate(dir.path())?;
+        if setup.transport != Transport::Plain {
+            certificates::make(dir.path())?;
         }
         std::fs::write(dir.path().join("htpasswd"), HTPASSWD).must("write htpasswd");
         let storage = setup.storage.clone().unwrap_or_else(|| dir.path().join("data"));
@@ -119,13 +121,18 @@ impl DockerRegistry {
 
     /// `http://127.0.0.1:PORT`, or `https:`.
     pub fn url(&self) -> String {
-        let scheme = if self.transport == Transport::Tls { "https" } else { "http" };
+        let scheme = if self.transport == Transport::Plain { "http" } else { "https" };
         format!("{scheme}://{}", self.host())
     }
 
     /// The private authority (PEM) that clients must trust, of a registry with TLS.
     pub fn authority(&self) -> PathBuf {
         self.dir.path().join("ca.crt")
+    }
+
+    /// The certificate and the key (PEM) of a client that a registry with [`Transport::ClientCertificates`] takes.
+    pub fn client(&self) -> (PathBuf, PathBuf) {
+        (self.dir.path().join("client.crt"), self.dir.path().join("client.key"))
     }
 
     /// Where its data are.
@@ -155,9 +162,12 @@ fn configuration(setup: &Setup, dir: &Path, storage: &Path, port: u16) -> Value 
         },
         "http": { "addr": format!("127.0.0.1:{port}"), "secret": "kit" },
     });
-    if setup.transport == Transport::Tls {
+    if setup.transport != Transport::Plain {
         config["http"]["tls"] =
             json!({ "certificate": dir.join("tls.crt"), "key": dir.join("tls.key") });
+    }
+    if setup.transport == Transport::ClientCertificates {
+        config["http"]["tls"]["clientcas"] = json!([dir.join("ca.crt")]);
     }
     if setup.login == Login::Htpasswd {
         config["auth"] = json!({ "htpasswd": { "realm": "kit", "path": dir.join("htpasswd") } });
@@ -166,30 +176,4 @@ fn configuration(setup: &Setup, dir: &Path, storage: &Path, port: u16) -> Value 
         config["proxy"] = json!({ "remoteurl": url });
     }
     config
-}
-
-/// Makes an authority (`ca.crt`) and a certificate under it (`tls.crt`, `tls.key`) with openssl.
-fn certificate(dir: &Path) -> Option<()> {
-    let Some(openssl) = find("openssl") else {
-        skip("no openssl", "certificates are made with it");
-        return None;
-    };
-    let make = |name: &str, more: &[&str]| {
-        let output = bare(&openssl, dir)
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-            .args(["-nodes", "-days", "3650", "-subj", &format!("/CN=kit {name}")])
-            .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")])
-            .args(more)
-            .output()
-            .must("run openssl");
-        if !output.status.success() {
-            skip("openssl makes no certificate", &String::from_utf8_lossy(&output.stderr));
-        }
-        output.status.success().then_some(())
-    };
-    make("ca", &["-addext", "keyUsage=critical,keyCertSign"])?;
-    let names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
-    let leaf =
-        ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
-    make("tls", &[leaf.as_slice(), &names].concat())
 }

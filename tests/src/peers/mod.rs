@@ -12,6 +12,7 @@ pub mod docker;
 pub mod docker_registry;
 pub mod podman;
 
+mod certificates;
 mod daemon;
 
 use std::path::{Path, PathBuf};
