@@ -6,7 +6,7 @@ use kit::peers::docker::Docker;
 use super::ground::Ground;
 use super::measure::{Cost, median};
 use super::stages::Job;
-use super::{compress, offline, snapshot};
+use super::{compress, offline, snapshot, union};
 use crate::run::say;
 
 /// Another one that has taken so many seconds sits out the rounds that are left, once it has a figure.
@@ -141,7 +141,12 @@ impl Contest {
             ("pull", Job::Pull, vec![pull, skopeo]),
         ];
         let contest = |(name, job, runners)| Self { name, job, setup: vec![], runners };
-        let others = [offline::contests(), snapshot::contests(), compress::contests(codec)];
+        let others = [
+            offline::contests(),
+            snapshot::contests(),
+            union::contests(),
+            compress::contests(codec),
+        ];
         all.map(contest).into_iter().chain(others.into_iter().flatten()).collect()
     }
 

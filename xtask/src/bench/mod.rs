@@ -9,6 +9,7 @@
 //! offline.rs   the same for save, load and images
 //! compress.rs  the same for commit
 //! snapshot.rs  the same for snapshot
+//! union.rs     the same for union and flatten
 //! report.rs    Markdown
 //! ```
 //!
@@ -26,6 +27,7 @@ mod offline;
 mod report;
 mod snapshot;
 mod stages;
+mod union;
 
 use anyhow::{Context as _, ensure};
 
@@ -37,7 +39,8 @@ use ground::Ground;
 use image::Kind;
 
 /// Which of our programs run.
-const PROGRAMS: [&str; 7] = ["pull", "unpack", "snapshot", "commit", "save", "load", "images"];
+const PROGRAMS: [&str; 9] =
+    ["pull", "unpack", "snapshot", "commit", "save", "load", "images", "union", "flatten"];
 
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]
