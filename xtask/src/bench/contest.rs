@@ -38,6 +38,8 @@ pub(super) struct Runner {
 #[derive(Clone, Debug)]
 enum Way {
     Line(String),
+    /// A line that brings something to an empty registry, $TO.
+    Push(&'static str),
     /// `docker pull`, `save` or `load`, by a daemon of its own.
     Docker(&'static str),
 }
@@ -73,6 +75,10 @@ impl Runner {
         Self { title: title.to_owned(), verifies, way: Way::Line(line.into()) }
     }
 
+    pub(super) fn push(title: &str, verifies: &'static str, line: &'static str) -> Self {
+        Self { title: title.to_owned(), verifies, way: Way::Push(line) }
+    }
+
     pub(super) fn docker(title: &str, verifies: &'static str, verb: &'static str) -> Self {
         Self { title: title.to_owned(), verifies, way: Way::Docker(verb) }
     }
@@ -88,11 +94,21 @@ const SKOPEO: &str = "skopeo copy -q docker://$R oci:o:1";
 const PODMAN: &str = "podman --root $PWD/p --runroot $PWD/r --storage-driver overlay pull -q --tls-verify=false $R; s=$?; \
                       umount p/overlay 2>/dev/null; (exit $s)";
 const MANIFEST: &str = "manifest, config, blobs, diff ids";
+const BLOBS: &str = "manifest, blobs";
 const ALL: &str = "archive, manifest, config, blobs, diff ids";
 
 fn two() -> Runner {
     let line = format!("{SKOPEO} && umoci raw unpack --image o:1 d");
     Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, line)
+}
+
+fn push() -> Vec<Runner> {
+    let ours = "STRATA_STORE=$KNOWN; push -q --insecure ${TO%%/*} $R $TO";
+    let skopeo = "skopeo copy -q --dest-tls-verify=false oci:$L:$N docker://$TO";
+    vec![
+        Runner::push("push NAME", BLOBS, ours),
+        Runner::push("`skopeo copy` from a layout", BLOBS, skopeo),
+    ]
 }
 
 fn tar(codec: &str) -> Runner {
@@ -139,6 +155,7 @@ impl Contest {
             ("unpack", Job::Unpack, vec![unpack, layout, tar.clone(), piped.clone()]),
             ("known", Job::UnpackKnown, vec![known, tar, piped]),
             ("pull", Job::Pull, vec![pull, skopeo]),
+            ("push", Job::Other, push()),
         ];
         let contest = |(name, job, runners)| Self { name, job, setup: vec![], runners };
         let others = [
@@ -208,6 +225,7 @@ impl Runner {
     fn run(&self, ground: &Ground, docker: Option<&Docker>) -> anyhow::Result<Cost> {
         match (&self.way, docker) {
             (Way::Line(line), _) => ground.line(line),
+            (Way::Push(line), _) => ground.push(line),
             (Way::Docker(_), None) => anyhow::bail!("no dockerd"),
             (Way::Docker(verb), Some(docker)) => ground.docker(verb, docker),
         }

@@ -61,9 +61,23 @@ impl Ground {
 
     /// Runs a line in a directory of its own, which goes afterwards.
     pub(super) fn line(&self, line: &str) -> anyhow::Result<Cost> {
+        self.measure(line, &[])
+    }
+
+    /// Runs a line that pushes the image to $TO, in a registry that nobody has seen before: what is known to be in a
+    /// registry isn't sent.
+    pub(super) fn push(&self, line: &str) -> anyhow::Result<Cost> {
+        let registry = DockerRegistry::start(&Setup::PLAIN);
+        let registry = registry.context("docker-registry can't be started")?;
+        self.measure(line, &[("TO", format!("{}/{NAME}", registry.host()))])
+    }
+
+    fn measure(&self, line: &str, variables: &[(&str, String)]) -> anyhow::Result<Cost> {
         let dir = self.sandbox.path("run");
         fs::create_dir(&dir).context("making a run's directory")?;
-        let cost = measure::measure(self.shell(&dir), line, &self.sandbox.path("notes"));
+        let mut shell = self.shell(&dir);
+        shell.envs(variables.iter().map(|(name, value)| (name, value)));
+        let cost = measure::measure(shell, line, &self.sandbox.path("notes"));
         // Overlays that a tool has left mounted would keep it.
         fs::remove_dir_all(&dir).context("removing a run's directory")?;
         cost

@@ -39,8 +39,8 @@ use ground::Ground;
 use image::Kind;
 
 /// Which of our programs run.
-const PROGRAMS: [&str; 9] =
-    ["pull", "unpack", "snapshot", "commit", "save", "load", "images", "union", "flatten"];
+const PROGRAMS: [&str; 10] =
+    ["pull", "push", "unpack", "snapshot", "commit", "save", "load", "images", "union", "flatten"];
 
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]
