@@ -26,6 +26,7 @@ mod push;
 mod reference;
 mod snapshot;
 mod store;
+mod tokens;
 mod trees;
 mod union;
 mod vim;

@@ -17,13 +17,13 @@ use crate::layers::small;
 const OPEN: Setup = Setup::PLAIN;
 
 /// A registry, and a sandbox whose store has an image as `app:1`.
-struct Place {
-    registry: DockerRegistry,
-    sandbox: Sandbox,
+pub(crate) struct Place {
+    pub(crate) registry: DockerRegistry,
+    pub(crate) sandbox: Sandbox,
 }
 
 impl Place {
-    fn with(setup: &Setup, content: impl Into<Content>) -> Option<Self> {
+    pub(crate) fn with(setup: &Setup, content: impl Into<Content>) -> Option<Self> {
         let place = Self { registry: DockerRegistry::start(setup)?, sandbox: Sandbox::new() };
         let name = "docker.io/library/app:1";
         place.sandbox.write("in", Producer::Strata.write(&[Named::new(name, content)]));
@@ -31,12 +31,12 @@ impl Place {
         Some(place)
     }
 
-    fn name(&self, name: &str) -> String {
+    pub(crate) fn name(&self, name: &str) -> String {
         format!("{}/{name}", self.registry.host())
     }
 
     /// Runs a script that trusts the registry's authority and knows its password.
-    fn sh(&self, script: &str) -> Output {
+    pub(crate) fn sh(&self, script: &str) -> Output {
         let auth = base64(format!("{USER}:{PASSWORD}").as_bytes());
         let config = json!({ "auths": { self.registry.host(): { "auth": auth } } });
         self.sandbox.write("../home/.docker/config.json", config.to_string());
@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// What was said, whatever the port.
-    fn text(&self, output: &Output) -> String {
+    pub(crate) fn text(&self, output: &Output) -> String {
         output.text_without(&[(&self.registry.host(), "[REGISTRY]")])
     }
 

@@ -20,6 +20,14 @@ pub(super) fn make(dir: &Path) -> Option<()> {
     certificate(dir, "client", &[LEAF.as_slice(), &client].concat())
 }
 
+/// Makes a key (`tokens.key`, RSA) and its certificate (`tokens.crt`), which signs itself.
+pub(super) fn signer(dir: &Path) -> Option<()> {
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"];
+    let out = ["-subj", "/CN=kit tokens", "-keyout", "tokens.key", "-out", "tokens.crt"];
+    openssl(dir, &[request.as_slice(), &out].concat())?;
+    Some(())
+}
+
 fn certificate(dir: &Path, name: &str, more: &[&str]) -> Option<()> {
     let key = format!("{name}.key");
     let subject = format!("/CN=kit {name}");

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::daemon::{Daemon, Start, bare, free_port};
+use super::tokens::TokenServer;
 use super::{certificates, peer, skip};
 use crate::must::Must as _;
 
@@ -24,6 +25,8 @@ pub enum Login {
     Nobody,
     /// [`USER`] with [`PASSWORD`], by Basic.
     Htpasswd,
+    /// Who has a token of [`DockerRegistry::tokens`], which gives them to [`USER`] with [`PASSWORD`].
+    Token,
 }
 
 /// How a registry is spoken to.
@@ -80,6 +83,7 @@ pub struct DockerRegistry {
     port: u16,
     transport: Transport,
     storage: PathBuf,
+    tokens: Option<TokenServer>,
 }
 
 impl DockerRegistry {
@@ -91,21 +95,28 @@ impl DockerRegistry {
             certificates::make(dir.path())?;
         }
         std::fs::write(dir.path().join("htpasswd"), HTPASSWD).must("write htpasswd");
+        let tokens = match setup.login {
+            Login::Token => Some(TokenServer::start(dir.path())?),
+            Login::Nobody | Login::Htpasswd => None,
+        };
         let storage = setup.storage.clone().unwrap_or_else(|| dir.path().join("data"));
         let mut last_words = String::new();
         // Between asking for a port and using it somebody else may take it.
         for _ in 0..3 {
             let port = free_port();
             let config = dir.path().join("config.yml");
-            let text = configuration(setup, dir.path(), &storage, port).to_string();
-            std::fs::write(&config, text).must("write config.yml");
+            let mut text = configuration(setup, dir.path(), &storage, port);
+            if let Some(tokens) = &tokens {
+                text["auth"] = json!({ "token": tokens.configuration() });
+            }
+            std::fs::write(&config, text.to_string()).must("write config.yml");
             let mut command = bare(program.path(), dir.path());
             command.arg("serve").arg(&config);
             let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();
             match Daemon::start(&mut command, &dir.path().join("log"), ready) {
                 Start::Up(daemon) => {
                     let transport = setup.transport;
-                    return Some(Self { daemon, dir, port, transport, storage });
+                    return Some(Self { daemon, dir, port, transport, storage, tokens });
                 }
                 Start::Down(words) => last_words = words,
             }
@@ -133,6 +144,11 @@ impl DockerRegistry {
     /// The certificate and the key (PEM) of a client that a registry with [`Transport::ClientCertificates`] takes.
     pub fn client(&self) -> (PathBuf, PathBuf) {
         (self.dir.path().join("client.crt"), self.dir.path().join("client.key"))
+    }
+
+    /// The token server of a registry with [`Login::Token`].
+    pub fn tokens(&self) -> Option<&TokenServer> {
+        self.tokens.as_ref()
     }
 
     /// Where its data are.

@@ -11,6 +11,7 @@ pub mod containerd;
 pub mod docker;
 pub mod docker_registry;
 pub mod podman;
+pub mod tokens;
 
 mod certificates;
 mod daemon;

@@ -10,7 +10,7 @@ pub mod auth;
 pub mod fault;
 pub mod log;
 
-mod http;
+pub(crate) mod http;
 mod reply;
 mod repository;
 mod route;
