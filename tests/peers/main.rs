@@ -15,6 +15,7 @@ mod commit;
 mod debian;
 mod faults;
 mod flatten;
+mod full;
 mod layers;
 mod loads;
 mod logins;
