@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use cli::Io;
 use layer_format::archive::{Choice, Image};
-use layer_format::{Platform, trouble_of};
+use layer_format::{Platform, Reference, trouble_of};
 use rootfs::Skipped;
 use store::{Location, Source, Store};
 
@@ -154,9 +154,11 @@ fn explain(error: store::Error) -> anyhow::Error {
     }
 }
 
+/// The image's name in its short form, or what was typed.
 fn image_name(image: &Image, text: &str) -> String {
     let name = image.names.first().map_or(text, String::as_str);
-    cli::report::clean(name).into_owned()
+    let short = name.parse().map_or_else(|_| name.to_owned(), |name: Reference| name.to_string());
+    cli::report::clean(&short).into_owned()
 }
 
 fn warn(skipped: &Skipped, io: &Io<'_>) {

@@ -75,11 +75,11 @@ impl cli::Command for Args {
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = args.store.clone().map_or_else(Store::default_path, Ok);
     // The store is a help here, not a need, unless the image is in it: it remembers what was verified before.
-    let store = path.and_then(Store::open);
+    let opened = path.and_then(Store::open);
+    let store = opened.as_ref().ok().cloned();
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
-    let mut source = open(&args.from, store.as_ref(), io)?;
+    let mut source = open(&args.from, opened, io)?;
     let image = source.image(&choice).map_err(explain)?;
-    let store = store.ok();
     let target = Target::prepare(&args.dir)?;
     let root = if args.bundle { bundle::rootfs(&target.root()?)? } else { target.root()? };
     let applier =
@@ -100,29 +100,24 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 /// Opens what IMAGE means.
 fn open(
     text: &str,
-    store: Result<&Store, &store::Error>,
+    opened: Result<Store, store::Error>,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Source> {
+    let store = opened.as_ref().ok();
     match Location::from(text) {
         Location::Input => {
             let input = io.input.take_binary()?;
             let file = input.as_regular_file().map(File::try_clone).transpose();
             let file = file.context("opening standard input")?;
-            Source::from_input(input, file, store.ok()).context("standard input")
+            Source::from_input(input, file, store).context("standard input")
         }
-        Location::Path(path) => Ok(Source::at(&path, store.ok())?),
-        Location::Archive(path) => Ok(Source::archive(&path, store.ok())?),
+        Location::Path(path) => Ok(Source::at(&path, store)?),
+        Location::Archive(path) => Ok(Source::archive(&path, store)?),
         Location::Layout(path) => Ok(Source::layout(&path)?),
         Location::Dir(_) | Location::Layer(_) => {
             Err(cli::usage(format!("{text}: only an image can be unpacked")).into())
         }
-        Location::Stored(name) => match store {
-            Ok(store) => Ok(Source::stored(store.clone(), name)),
-            Err(error) => {
-                let message = format!("opening the store: {error}");
-                Err(cli::Failure::new(cli::Code::Failed, message).into())
-            }
-        },
+        Location::Stored(name) => Ok(Source::stored(opened.context("opening the store")?, name)),
     }
 }
 

@@ -84,3 +84,16 @@ fn nobody_has_to_listen() {
         assert_eq!(fs::read(sandbox.path("root/f")).unwrap(), b"x", "{end}");
     }
 }
+
+#[test]
+fn a_store_that_cannot_be_opened_says_why() {
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "");
+    let output =
+        sandbox.command("unpack").args(["--from", "app:1", "--store", "file", "root"]).run();
+    assert_snapshot!(output.text(), @"
+    status: 1
+    --- stderr
+    unpack: opening the store: opening [SANDBOX]/work/file/oci-layout: not a directory
+    ");
+}
