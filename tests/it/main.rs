@@ -22,6 +22,7 @@ mod offline;
 mod options;
 mod pipes;
 mod push;
+mod referrers;
 mod registry;
 mod resume;
 mod round_trip;

@@ -9,7 +9,7 @@ use kit::peers::docker_registry::{
 use kit::peers::podman::Podman;
 use kit::peers::{peer, prepare};
 use kit::registry::auth::base64;
-use kit::{Content, Image, Index, Layer, Named, Output, Producer, Sandbox, pipeline};
+use kit::{Codec, Content, Image, Index, Layer, Named, Output, Producer, Sandbox, pipeline};
 use serde_json::json;
 
 use crate::layers::small;
@@ -222,7 +222,7 @@ fn a_client_certificate_is_found_and_without_it_nobody_comes_in() {
 #[test]
 fn a_killed_push_is_finished_by_the_next() {
     let big = Layer::new().file("big", vec![7; 80 << 20]);
-    let image = Image::new().codec(kit::Codec::None).layer(big);
+    let image = Image::new().codec(Codec::None).layer(big);
     let Some(place) = Place::with(&OPEN, &image) else { return };
     let name = place.name("app:1");
     let running = place.sandbox.command("push").args(["app:1", &name]).start();
@@ -231,4 +231,44 @@ fn a_killed_push_is_finished_by_the_next() {
     place.sh(&format!("push app:1 {name}")).success();
     let Some(digest) = place.skopeo("app:1") else { return };
     assert_eq!(digest, image.digest());
+}
+
+#[test]
+fn what_refers_to_an_image_goes_where_its_tag_says() {
+    let image = small(Image::new());
+    let subject = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": image.digest(),
+        "size": image.manifest_blob().bytes.len(),
+    });
+    let about = |text: &str| {
+        let about = Image::new().codec(Codec::None).layer(text);
+        about
+            .set_manifest("/subject", subject.clone())
+            .set_manifest("/layers/0/mediaType", "text/plain")
+    };
+    let (sbom, scan) = (about("sbom"), about("scan"));
+    let tag = image.digest().replace(':', "-");
+    let Some(place) = Place::with(&OPEN, &image) else { return };
+    let named =
+        |tag: &str, content: Content| Named::new(&format!("docker.io/library/app:{tag}"), content);
+    let list = Index::new().image(&sbom).image(&scan);
+    let signature = named(&format!("{tag}.sig"), (&about("signature")).into());
+    let list = Producer::Strata.write(&[named(&tag, (&list).into()), signature]);
+    place.sandbox.write("list", list);
+    place.sh("load < list").success();
+    let (first, second) = (place.name("first:1"), place.name("second:1"));
+    place.sh(&format!("push --referrers app:1 {first}")).success();
+    // This registry has no referrers API: the tag holds the list.
+    place.sh(&format!("pull --no-store --referrers {first} | push - {second}")).success();
+    for repository in ["first", "second"] {
+        let Some(digest) = place.skopeo(&format!("{repository}:{tag}.sig")) else { return };
+        assert_eq!(digest, about("signature").digest());
+        for it in [&image, &sbom, &scan] {
+            let digest = it.digest();
+            assert_eq!(place.skopeo(&format!("{repository}@{digest}")), Some(digest));
+        }
+    }
+    let lists = ["first", "second"].map(|repository| place.skopeo(&format!("{repository}:{tag}")));
+    assert!(lists[0].is_some() && lists[0] == lists[1], "{lists:?}");
 }

@@ -175,6 +175,16 @@ impl Index {
         Ok(index)
     }
 
+    /// A new OCI index of these; the same entries give the same bytes.
+    pub fn listing(manifests: &[Descriptor]) -> Result<Self, Error> {
+        let index = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_INDEX,
+            "manifests": manifests,
+        });
+        Self::parse(index.to_string().into_bytes())
+    }
+
     /// A descriptor of it.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::of(or_default(&self.media_type, media_type::OCI_INDEX), &self.raw)

@@ -44,6 +44,6 @@ pub use image::{
     Config, DOCUMENT_LIMIT, Document, History, Index, Manifest, RootFs, read_document,
 };
 pub use platform::{Platform, select};
-pub use reference::Reference;
+pub use reference::{COSIGN_KINDS, Reference};
 pub use run::Run;
 pub use trouble::{Trouble, Troubled, trouble_of};

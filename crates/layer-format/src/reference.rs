@@ -15,6 +15,9 @@ const DEFAULT_TAG: &str = "latest";
 const NAME_LIMIT: usize = 255;
 const TAG_LIMIT: usize = 128;
 
+/// What cosign puts behind an image's digest to make the tags of its signatures, attestations and SBOMs.
+pub const COSIGN_KINDS: [&str; 3] = ["sig", "att", "sbom"];
+
 /// A normalised image name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
@@ -67,6 +70,20 @@ impl Reference {
     #[must_use]
     pub fn at(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
+    /// The same repository under another tag.
+    pub fn tagged(&self, tag: &str) -> Result<Self, Error> {
+        format!("{}:{tag}", self.name()).parse()
+    }
+
+    /// What this name speaks about, where its tag is one for what refers to an image: the distribution-spec's `sha256-…`,
+    /// or cosign's `sha256-….sig`, `.att` and `.sbom`.
+    pub fn subject(&self) -> Option<Digest> {
+        let (algorithm, rest) = self.tag()?.split_once('-')?;
+        let (hex, kind) = rest.split_once('.').unwrap_or((rest, ""));
+        let is_known = kind.is_empty() || COSIGN_KINDS.contains(&kind);
+        format!("{algorithm}:{hex}").parse().ok().filter(|_| is_known)
     }
 
     fn suffix(&self) -> String {

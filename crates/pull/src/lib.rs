@@ -4,6 +4,7 @@
 
 mod fetch;
 mod proof;
+mod referrers;
 mod select;
 mod slot;
 
@@ -43,6 +44,9 @@ pub struct Args {
     /// All platforms, and the index that lists them
     #[arg(long)]
     all_platforms: bool,
+    /// Also what refers to the image: signatures, SBOMs, attestations
+    #[arg(long)]
+    referrers: bool,
     /// Only store the image, whatever standard output is, and print its digest
     #[arg(long, conflicts_with = "no_store")]
     no_stream: bool,
@@ -129,8 +133,22 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Kno
     let mut images = Vec::new();
     for name in &args.names {
         let repository = client.repository(name)?;
-        let pulled = select::resolve(name, &repository, &choice, lease.as_ref().map(Lease::store));
-        images.push((pulled.map_err(|error| explain(error, name))?, repository));
+        let store = lease.as_ref().map(Lease::store);
+        let pulled = select::resolve(name, &repository, &choice, store);
+        let pulled = pulled.map_err(|error| explain(error, name))?;
+        let referrers = if args.referrers {
+            referrers::of(&pulled, &repository, store).map_err(|error| explain(error, name))?
+        } else {
+            vec![]
+        };
+        for pulled in std::iter::once(pulled).chain(referrers) {
+            // Two names of one image have the same referrers.
+            let is_asked = pulled.reference == *name;
+            let is_new = |(it, _): &(Pulled, _)| it.reference != pulled.reference;
+            if is_asked || images.iter().all(is_new) {
+                images.push((pulled, repository.clone()));
+            }
+        }
     }
     let known = known(&images, lease.as_ref())?;
     let (blobs, order) = plan(&images);
@@ -142,12 +160,14 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Kno
     if let Some(lease) = &lease {
         keep(&images, lease)?;
     }
+    let is_asked = |pulled: &Pulled| args.names.contains(&pulled.reference);
     if is_streamed {
         end(&mut io.output)?;
     } else {
-        print_digests(&images, io)?;
+        print_digests(images.iter().map(|(pulled, _)| pulled).filter(|it| is_asked(it)), io)?;
     }
-    Ok(images.into_iter().map(|(pulled, _)| pulled).zip(known).collect())
+    let pulled = images.into_iter().map(|(pulled, _)| pulled).zip(known);
+    Ok(pulled.filter(|(pulled, _)| is_asked(pulled)).collect())
 }
 
 /// Says what may help, where something does.
@@ -270,8 +290,11 @@ fn end(output: &mut cli::Output) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-fn print_digests(images: &[(Pulled, registry::Repository)], io: &mut Io<'_>) -> anyhow::Result<()> {
-    for (pulled, _) in images {
+fn print_digests<'a>(
+    images: impl Iterator<Item = &'a Pulled>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    for pulled in images {
         writeln!(io.output, "{}", pulled.root().digest)?;
     }
     Ok(io.output.flush()?)

@@ -4,14 +4,16 @@ use std::collections::HashSet;
 
 use layer_format::stream::{Entries, Image};
 use layer_format::{
-    Config, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform, Reference,
-    media_type, select,
+    Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
+    Reference, media_type, select,
 };
 use registry::Repository;
 use store::Store;
 
 /// How deep indexes may be nested.
 const DEPTH_LIMIT: usize = 4;
+/// The most bytes that the documents of one name may have.
+const DOCUMENTS_LIMIT: u64 = 16 * DOCUMENT_LIMIT;
 
 /// Which of an index's images are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +36,9 @@ pub(crate) struct Pulled {
     /// The index that the one manifest was chosen from.
     pub(crate) chosen_from: Option<Digest>,
     /// The configs, in the order of the manifests.
-    configs: Vec<Vec<u8>>,
+    pub(crate) configs: Vec<Vec<u8>>,
     /// Of each manifest what its layers must decompress to; of one that is no container image's, nothing.
-    diff_ids: Vec<Vec<DiffId>>,
+    pub(crate) diff_ids: Vec<Vec<DiffId>>,
 }
 
 impl Pulled {
@@ -84,10 +86,7 @@ pub(crate) fn resolve(
     match (document, choice) {
         (Document::Manifest(manifest), _) => image.manifests.push(manifest),
         (Document::Index(index), Choice::All) => {
-            let seen = HashSet::from([digest]);
-            let mut collecting = Collecting { repository, seen, image };
-            collecting.collect(index, DEPTH_LIMIT)?;
-            image = collecting.image;
+            image = collect(index, repository, &mut Budget::default())?;
         }
         (Document::Index(index), Choice::One(platform)) => {
             chosen_from = Some(digest);
@@ -105,9 +104,44 @@ pub(crate) fn resolve(
     Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs, diff_ids })
 }
 
+/// How many bytes of documents may still be brought for one name: all are in memory.
+#[derive(Debug)]
+pub(crate) struct Budget(u64);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(DOCUMENTS_LIMIT)
+    }
+}
+
+impl Budget {
+    /// Takes note of a document before it is asked for.
+    pub(crate) fn take(&mut self, n_bytes: u64) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(n_bytes).ok_or_else(|| {
+            let what = "all that describes the image".to_owned();
+            Error::TooLarge { what, limit: DOCUMENTS_LIMIT }
+        })?;
+        Ok(())
+    }
+}
+
+/// An index and everything below it.
+pub(crate) fn collect(
+    index: Index,
+    repository: &Repository,
+    budget: &mut Budget,
+) -> anyhow::Result<Image> {
+    let seen = HashSet::from([index.descriptor().digest]);
+    let image = Image { indexes: vec![], manifests: vec![] };
+    let mut collecting = Collecting { repository, budget, seen, image };
+    collecting.collect(index, DEPTH_LIMIT)?;
+    Ok(collecting.image)
+}
+
 /// What is below an index.
 struct Collecting<'a> {
     repository: &'a Repository,
+    budget: &'a mut Budget,
     seen: HashSet<Digest>,
     image: Image,
 }
@@ -121,6 +155,7 @@ impl Collecting<'_> {
             if !self.seen.insert(entry.digest) {
                 continue;
             }
+            self.budget.take(entry.size)?;
             match child(self.repository, &entry)? {
                 Document::Manifest(manifest) => self.image.manifests.push(manifest),
                 Document::Index(_) if depth == 0 => return Err(too_deep().into()),
@@ -160,7 +195,8 @@ fn too_deep() -> Error {
     Error::Malformed { what: "index".to_owned(), reason: "nested too deep" }
 }
 
-fn config(
+/// The bytes of a config, out of the store if it is there.
+pub(crate) fn config(
     manifest: &Manifest,
     repository: &Repository,
     store: Option<&Store>,

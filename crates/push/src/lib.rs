@@ -3,6 +3,7 @@
 //! `stored` and `streamed` say which blobs there are, `target` and `route` where they go; `courier` brings one blob to one
 //! repository by the cheapest way (it is there, it is mounted, it is sent), and `publish` puts the documents last.
 
+mod attach;
 mod courier;
 mod publish;
 mod route;
@@ -41,6 +42,9 @@ pub struct Args {
     /// Of an image of the store with several platforms, only the one for this, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// Also what the store has that refers to the image: signatures, SBOMs, attestations. Those of a stream always go along
+    #[arg(long)]
+    referrers: bool,
     /// Only say what would be sent, mounted and skipped
     #[arg(long)]
     dry_run: bool,

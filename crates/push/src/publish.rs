@@ -9,9 +9,9 @@ use layer_format::{Descriptor, Digest, Reference};
 use crate::target::Target;
 
 /// A manifest or an index, and what it lists.
-struct Listed<'a> {
-    descriptor: Descriptor,
-    raw: &'a [u8],
+pub(crate) struct Listed<'a> {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) raw: &'a [u8],
     children: &'a [Descriptor],
 }
 
@@ -74,7 +74,7 @@ fn documents(image: &Image) -> impl Iterator<Item = Listed<'_>> {
 }
 
 /// Every document once, each after all that it lists; the root comes last. An image's indexes are not nested deep.
-fn children_first<'a>(image: &'a Image, root: &Digest) -> Vec<Listed<'a>> {
+pub(crate) fn children_first<'a>(image: &'a Image, root: &Digest) -> Vec<Listed<'a>> {
     let mut left: HashMap<_, _> =
         documents(image).map(|document| (document.descriptor.digest, document)).collect();
     let mut order = vec![];

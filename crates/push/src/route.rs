@@ -26,6 +26,8 @@ pub(crate) struct Route {
 pub(crate) struct Delivery<'a> {
     pub(crate) target: usize,
     pub(crate) names: Vec<&'a Reference>,
+    /// The name that it has in the stream, if it refers to another image: it gets no other.
+    pub(crate) about: Option<&'a Reference>,
     pub(crate) found: &'a Found,
 }
 
@@ -40,7 +42,11 @@ impl Route {
         let sources = own.iter().map(|(name, _)| name.name()).collect();
         let foreign = HashSet::new();
         if !names.is_empty() {
-            refuse_several(own.iter().map(|(name, root)| (Some(name), root)))?;
+            refuse_several(
+                own.iter()
+                    .filter(|(name, _)| name.subject().is_none())
+                    .map(|(name, root)| (Some(name), root)),
+            )?;
             let targets = Target::of(names, client)?.into();
             return Ok(Self { targets, sources, owners: None, foreign });
         }
@@ -91,22 +97,41 @@ impl Route {
         &'a self,
         images: &'a [Found],
     ) -> anyhow::Result<Vec<Delivery<'a>>> {
-        let Some(first) = images.first() else { return Ok(vec![]) };
         if self.owners.is_none() {
-            refuse_several(images.iter().map(|found| (found.name.as_ref(), &found.root.digest)))?;
-            let to_all = self.targets.iter().enumerate().map(|(target, it)| Delivery {
-                target,
-                names: it.names.iter().collect(),
-                found: first,
-            });
-            return Ok(to_all.collect());
+            return self.to_all(images);
         }
         let named = images.iter().filter_map(|found| Some((found, found.name.as_ref()?)));
         let deliveries = named.filter_map(|(found, name)| {
             let target = position(&self.targets, name)?;
-            Some(Delivery { target, names: vec![name], found })
+            Some(match name.subject() {
+                Some(_) => Delivery { target, names: vec![], about: Some(name), found },
+                None => Delivery { target, names: vec![name], about: None, found },
+            })
         });
         Ok(deliveries.collect())
+    }
+
+    /// The one image, under the names that were given, and what refers to it.
+    fn to_all<'a>(&'a self, images: &'a [Found]) -> anyhow::Result<Vec<Delivery<'a>>> {
+        let is_about = |found: &&Found| about(found).is_some();
+        let (mut referrers, mut own): (Vec<_>, Vec<_>) = images.iter().partition(is_about);
+        if own.is_empty() {
+            std::mem::swap(&mut own, &mut referrers);
+        }
+        refuse_several(own.iter().map(|found| (found.name.as_ref(), &found.root.digest)))?;
+        let mut deliveries = vec![];
+        for (target, it) in self.targets.iter().enumerate() {
+            let names = it.names.iter().collect();
+            let first = own.first().map(|found| Delivery { target, names, about: None, found });
+            deliveries.extend(first);
+            deliveries.extend(referrers.iter().map(|found| Delivery {
+                target,
+                names: vec![],
+                about: about(found),
+                found,
+            }));
+        }
+        Ok(deliveries)
     }
 }
 
@@ -118,6 +143,11 @@ fn own_names(index: Option<&Index>) -> Result<Vec<(Reference, Digest)>, Error> {
         Some(name.parse().map(|name| (name, entry.digest)))
     });
     named.collect()
+}
+
+/// The name of what refers to another image.
+fn about(found: &Found) -> Option<&Reference> {
+    found.name.as_ref().filter(|name| name.subject().is_some())
 }
 
 fn position(targets: &[Target], name: &Reference) -> Option<usize> {

@@ -15,10 +15,10 @@ use store::{Found, FoundBy, Store};
 
 use crate::Args;
 use crate::courier::{Courier, Mode};
-use crate::publish;
 use crate::tally::Tally;
 use crate::target::{self, Target};
 use crate::workers::for_each;
+use crate::{attach, publish};
 
 /// Pushes the image that was asked for; gives each name and the digest that it has now.
 pub(crate) fn push(
@@ -31,12 +31,20 @@ pub(crate) fn push(
     let store = Store::open_existing(&path)?.ok_or_else(|| not_found(&args.image))?;
     let found = find(&args.image, &store)?;
     let names = names(args, &found)?;
-    let _lease = store.hold(&[found.descriptor.digest])?;
+    let referrers = if args.referrers { store.referrers(&found.image)? } else { vec![] };
+    let held = std::iter::once(found.descriptor.digest);
+    let held: Vec<_> = held.chain(referrers.iter().map(|it| *it.digest())).collect();
+    let _lease = store.hold(&held)?;
     let (image, root) =
         gather(&found, args.platform.as_ref(), &store).with_context(|| args.image.clone())?;
     target::check_pins(&names, &root)?;
-    let blobs: Vec<_> =
-        image.blobs().filter(|blob| args.non_distributable || !blob.is_foreign()).collect();
+    let attached = referrers.iter().map(|it| Attached::gather(it, &store));
+    let attached = attached.collect::<anyhow::Result<Vec<_>>>()?;
+    let all = std::iter::once(&image).chain(attached.iter().map(|it| &it.image));
+    let blobs: Vec<_> = all
+        .flat_map(Image::blobs)
+        .filter(|blob| args.non_distributable || !blob.is_foreign())
+        .collect();
     check_whole(&blobs, &store).with_context(|| args.image.clone())?;
     let targets = Target::of(&names, client)?;
     let progress = io.progress.clone();
@@ -57,6 +65,9 @@ pub(crate) fn push(
         if mode == Mode::Send {
             let names: Vec<_> = target.names.iter().collect();
             publish::publish(target, &names, &image, &root)?;
+            for Attached { name, image, root } in &attached {
+                attach::attach(target, name, image, root)?;
+            }
         }
     }
     if mode == Mode::DryRun {
@@ -65,6 +76,21 @@ pub(crate) fn push(
     }
     progress.say(courier.tally.to_string());
     Ok(names.into_iter().map(|name| (name, root)).collect())
+}
+
+/// Something that refers to the image.
+struct Attached {
+    name: Reference,
+    image: Image,
+    root: Digest,
+}
+
+impl Attached {
+    fn gather(entry: &store::Image, store: &Store) -> anyhow::Result<Self> {
+        let name = entry.reference().context("a list of referrers without a name")?;
+        let image = documents(&entry.descriptor, &[], store).with_context(|| name.to_string())?;
+        Ok(Self { name, image, root: *entry.digest() })
+    }
 }
 
 /// A path is no image of the store.
@@ -106,15 +132,7 @@ fn gather(
     store: &Store,
 ) -> anyhow::Result<(Image, Digest)> {
     let root = &found.descriptor;
-    let mut lookup = |descriptor: &Descriptor| match store.document(&descriptor.digest) {
-        Ok(raw) => Ok(Some(raw)),
-        Err(store::Error::MissingBlob { .. }) => Ok(None),
-        Err(store::Error::Layer(error)) => Err(error),
-        Err(error) => Err(Error::io("reading the store", io::Error::other(error))),
-    };
-    let platforms = platform.map_or(&[][..], std::slice::from_ref);
-    let gathered = Image::gather(root, platforms, &mut lookup)?;
-    let mut image = gathered.ok_or(store::Error::MissingBlob { digest: root.digest })?;
+    let mut image = documents(root, platform.map_or(&[][..], std::slice::from_ref), store)?;
     if platform.is_none() || image.indexes.is_empty() {
         return Ok((image, root.digest));
     }
@@ -126,6 +144,18 @@ fn gather(
     let manifest = image.manifests.swap_remove(position);
     let root = manifest.descriptor().digest;
     Ok((Image { indexes: vec![], manifests: vec![manifest] }, root))
+}
+
+/// What a root leads to, as far as it is here.
+fn documents(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Image> {
+    let mut lookup = |descriptor: &Descriptor| match store.document(&descriptor.digest) {
+        Ok(raw) => Ok(Some(raw)),
+        Err(store::Error::MissingBlob { .. }) => Ok(None),
+        Err(store::Error::Layer(error)) => Err(error),
+        Err(error) => Err(Error::io("reading the store", io::Error::other(error))),
+    };
+    let gathered = Image::gather(root, platforms, &mut lookup)?;
+    Ok(gathered.ok_or(store::Error::MissingBlob { digest: root.digest })?)
 }
 
 fn check_whole(blobs: &[&Descriptor], store: &Store) -> anyhow::Result<()> {

@@ -20,11 +20,11 @@ use store::Store;
 
 use crate::Args;
 use crate::courier::{self, Courier, Mode, label};
-use crate::publish;
 use crate::route::Route;
 use crate::tally::Tally;
 use crate::target;
 use crate::workers::{Small, Stop, Workers, for_each};
+use crate::{attach, publish};
 
 /// How much of a large blob is in memory at a time, unless a registry wants larger chunks.
 pub(crate) const WINDOW: u64 = 8 << 20;
@@ -255,8 +255,11 @@ impl Intake<'_> {
                 let content = Arc::new(Window::new(0, &raw[..]));
                 self.courier.bring(target, blob, |_| Ok(content as Arc<dyn Content>))
             })?;
-            if self.courier.mode == Mode::Send {
-                publish::publish(target, &delivery.names, &found.image, &found.root.digest)?;
+            let (image, root) = (&found.image, &found.root.digest);
+            match delivery.about {
+                _ if self.courier.mode == Mode::DryRun => {}
+                Some(name) => attach::attach(target, name, image, root)?,
+                None => publish::publish(target, &delivery.names, image, root)?,
             }
             pushed.extend(names.into_iter().map(|name| (name, found.root.digest)));
         }

@@ -37,8 +37,8 @@ pub(crate) enum Place<'a> {
     Repository(&'static str, &'a str),
     /// To where uploads begin, with a query.
     Uploads(&'a [(&'a str, &'a str)]),
-    /// To an upload's address; shown a login if that is the registry's own.
-    Upload(&'a Url),
+    /// To an address that the registry gave, an upload's or the next page's; shown a login if that is the registry's own.
+    Given(&'a Url),
     /// To anywhere else, without a login.
     Elsewhere(&'a str),
 }
@@ -100,7 +100,7 @@ impl Repository {
                 let malformed = |_| call.protocol("malformed address of a layer").into();
                 address.parse().map_err(malformed).and_then(|url| self.ask_elsewhere(call, &url))
             }
-            Place::Upload(url) if !self.endpoint().is_at(url) => self.ask_elsewhere(call, url),
+            Place::Given(url) if !self.endpoint().is_at(url) => self.ask_elsewhere(call, url),
             _ => self.ask_registry(gate, call),
         }
     }
@@ -164,11 +164,11 @@ impl Repository {
             match place {
                 Place::Repository(kind, name) => drop(segments.push(kind).push(name)),
                 Place::Uploads(_) => drop(segments.push("blobs").push("uploads").push("")),
-                Place::Upload(_) | Place::Elsewhere(_) => {}
+                Place::Given(_) | Place::Elsewhere(_) => {}
             }
         }
         match place {
-            Place::Upload(url) => url.clone(),
+            Place::Given(url) => url.clone(),
             Place::Uploads(query) if !query.is_empty() => {
                 root.query_pairs_mut().extend_pairs(query);
                 root

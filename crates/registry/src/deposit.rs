@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use layer_format::{Descriptor, Digest};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use reqwest::{Method, StatusCode};
 
 use crate::attempt::{Answer, Call, Place};
@@ -14,6 +14,8 @@ use crate::retry::{Attempts, Failure};
 use crate::transport::{Answering, Payload};
 use crate::upload::{Upload, Window};
 use crate::verdict::text_of;
+
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 impl Repository {
     /// Whether the repository has a blob.
@@ -60,7 +62,9 @@ impl Repository {
     }
 
     /// Puts a manifest or an index under a tag or its digest, byte for byte. All that it names must be there before.
-    pub fn put_manifest(&self, name: &str, media_type: &str, raw: &[u8]) -> Result<(), Error> {
+    ///
+    /// Says whether the registry lists it by itself among what refers to its `subject`.
+    pub fn put_manifest(&self, name: &str, media_type: &str, raw: &[u8]) -> Result<bool, Error> {
         let pinned = self.pinned(name)?;
         let what = self.manifest_name(name, pinned.as_ref());
         let (content, length) = (Arc::new(Window::new(0, raw)), raw.len() as u64);
@@ -71,10 +75,10 @@ impl Repository {
         call.answer = Answering::Late;
         let attempts = Attempts::new(&self.shared().options);
         let answer = attempts.run(&what, || self.attempt_for(&Access::Push, &call))?;
-        match content_digest(&answer) {
-            Some(digest) => crate::repository::check_digest(&what, &digest, raw),
-            None => Ok(()),
+        if let Some(digest) = content_digest(&answer) {
+            crate::repository::check_digest(&what, &digest, raw)?;
         }
+        Ok(text_of(&answer.exchange.headers, &SUBJECT).is_some())
     }
 }
 

@@ -38,6 +38,7 @@ mod repository;
 
 mod blob;
 mod deposit;
+mod referrers;
 mod upload;
 
 mod attempt;

@@ -21,10 +21,16 @@ impl Chosen {
     pub(crate) fn find(
         images: &[String],
         platforms: &[Platform],
+        with_referrers: bool,
         store: &Store,
     ) -> anyhow::Result<(Self, Option<Lease>)> {
         let found = images.iter().map(|text| find(text, store)).collect::<Result<Vec<_>, _>>()?;
-        let roots: Vec<_> = found.iter().map(|found| found.descriptor.digest).collect();
+        let mut referrers = vec![];
+        for found in found.iter().filter(|_| with_referrers) {
+            referrers.extend(store.referrers(&found.image)?);
+        }
+        let images_found = found.iter().map(|found| found.descriptor.digest);
+        let roots: Vec<_> = images_found.chain(referrers.iter().map(|it| *it.digest())).collect();
         let lease = store.hold(&roots)?;
         let mut chosen = Self { names: vec![], images: vec![] };
         let mut seen = HashSet::new();
@@ -34,6 +40,14 @@ impl Chosen {
                 let image =
                     gather(&found.descriptor, platforms, store).with_context(|| text.clone())?;
                 chosen.names.push(Name { reference, target: root(&found.descriptor, &image) });
+                chosen.images.push(image);
+            }
+        }
+        for referrer in referrers {
+            let (reference, descriptor) = (referrer.reference(), &referrer.descriptor);
+            if seen.insert((reference.clone(), descriptor.digest)) {
+                let image = gather(descriptor, &[], store)?;
+                chosen.names.push(Name { reference, target: root(descriptor, &image) });
                 chosen.images.push(image);
             }
         }

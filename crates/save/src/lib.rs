@@ -44,6 +44,9 @@ pub struct Args {
     /// Only the images for this platform, as linux/arm64/v8; may be given several times
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Vec<Platform>,
+    /// Also what refers to the images: signatures, SBOMs, attestations
+    #[arg(long)]
+    referrers: bool,
     /// Only one half of the stream, for readers that choke on the other
     #[arg(long, value_name = "FORMAT", value_parser = ["docker", "oci"])]
     format: Option<String>,
@@ -75,7 +78,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
     let store = Store::open_existing(&path)?.ok_or_else(|| choice::not_found(&args.images[0]))?;
     let thinned = thin::read(args, &store, io)?;
-    let (chosen, lease) = Chosen::find(&args.images, &args.platform, &store)?;
+    let (chosen, lease) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
     let thin = thinned.thin(&chosen.images, &store)?;
     let left_out: HashSet<_> =
         thin.iter().flat_map(|thin| &thin.left_out).map(|blob| blob.digest).collect();

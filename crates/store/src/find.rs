@@ -114,7 +114,7 @@ impl Store {
     }
 
     /// `None` for what isn't here (an index leads to images that were never pulled) and what is damaged.
-    fn look_into(&self, digest: &Digest) -> Result<Option<Document>> {
+    pub(crate) fn look_into(&self, digest: &Digest) -> Result<Option<Document>> {
         match self.document(digest) {
             Err(Error::MissingBlob { .. } | Error::Layer(_)) => Ok(None),
             read => Ok(Document::parse(read?).ok()),
@@ -129,7 +129,7 @@ fn config_of(document: &Document) -> Option<Digest> {
     }
 }
 
-fn children_of(document: Document) -> Vec<Descriptor> {
+pub(crate) fn children_of(document: Document) -> Vec<Descriptor> {
     match document {
         Document::Manifest(_) => vec![],
         Document::Index(index) => index.manifests,

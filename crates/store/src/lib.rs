@@ -62,6 +62,7 @@ mod opened;
 mod owned;
 mod partial;
 mod reach;
+mod referrers;
 mod source;
 mod store;
 mod transfers;

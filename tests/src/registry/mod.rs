@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) repositories: Mutex<Repositories>,
     pub(crate) faults: Mutex<Vec<Fault>>,
     pub(crate) log: Log,
+    /// Whether it has the referrers API.
+    pub(crate) knows_referrers: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
     stopping: AtomicBool,
     /// True once stalled replies may go on; see [`Registry::release`].
@@ -83,6 +85,7 @@ impl Registry {
             repositories: Mutex::default(),
             faults: Mutex::default(),
             log: Log::default(),
+            knows_referrers: AtomicBool::new(false),
             connections: Mutex::default(),
             stopping: AtomicBool::new(false),
             released: (Mutex::new(false), Condvar::new()),
@@ -90,6 +93,13 @@ impl Registry {
         let for_thread = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &for_thread));
         Self { shared, acceptor: Some(acceptor) }
+    }
+
+    /// A registry for anybody that has the referrers API, two to a page.
+    pub fn with_referrers() -> Self {
+        let registry = Self::start();
+        registry.shared.knows_referrers.store(true, Ordering::SeqCst);
+        registry
     }
 
     /// `127.0.0.1:PORT`, as it stands in image names.

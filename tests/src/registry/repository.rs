@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use super::upload::Upload;
 use crate::image::Blob;
 use crate::image::index::is_manifest;
@@ -77,6 +79,21 @@ impl Repository {
         let digest = self.tags.get(reference).map_or(reference, String::as_str);
         let (media_type, bytes) = self.manifests.get(digest)?;
         Some((digest.to_owned(), media_type.clone(), Arc::clone(bytes)))
+    }
+
+    /// Descriptors of the manifests that have this one as their `subject`.
+    pub(crate) fn referrers(&self, subject: &str) -> Vec<Value> {
+        let referring = self.manifests.iter().filter_map(|(digest, (media_type, bytes))| {
+            let json: Value = serde_json::from_slice(bytes).ok()?;
+            let artifact_type = json.get("artifactType").unwrap_or(&json["config"]["mediaType"]);
+            (json["subject"]["digest"] == subject).then(|| {
+                json!({
+                    "mediaType": media_type, "digest": digest, "size": bytes.len(),
+                    "artifactType": artifact_type,
+                })
+            })
+        });
+        referring.collect()
     }
 
     /// Whether a manifest or a blob is here.

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Result};
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
@@ -80,7 +81,7 @@ fn route(shared: &Shared, head: &Head, body: Vec<u8>) -> Reply {
         ("/blobs/uploads/", _) => upload::answer(&call, reference),
         ("/blobs/", "GET" | "HEAD") => blob(&call, reference),
         ("/tags/list", "GET") => tags(&call),
-        ("/referrers/", "GET") => Reply::error(404, "NOT_FOUND", "no referrers here"),
+        ("/referrers/", "GET") => referrers(&call, reference),
         _ => Reply::error(405, "UNSUPPORTED", "not with this method"),
     }
 }
@@ -130,9 +131,38 @@ fn put_manifest(call: &Call<'_>, reference: &str) -> Reply {
     if !reference.contains(':') {
         repository.tag(reference, &real);
     }
-    Reply::empty(201)
+    let reply = Reply::empty(201)
         .header("Location", &format!("/v2/{}/manifests/{real}", call.repository))
-        .header("Docker-Content-Digest", &real)
+        .header("Docker-Content-Digest", &real);
+    match json["subject"]["digest"].as_str() {
+        Some(subject) if knows_referrers(call) => reply.header("OCI-Subject", subject),
+        _ => reply,
+    }
+}
+
+fn knows_referrers(call: &Call<'_>) -> bool {
+    call.shared.knows_referrers.load(Ordering::SeqCst)
+}
+
+/// What refers to a manifest, two to a page, with a `Link` to the next page.
+fn referrers(call: &Call<'_>, subject: &str) -> Reply {
+    const PAGE: usize = 2;
+    if !knows_referrers(call) {
+        return Reply::error(404, "NOT_FOUND", "no referrers here");
+    }
+    let repositories = lock(&call.shared.repositories);
+    let all = repositories.get(call.repository).map(|it| it.referrers(subject)).unwrap_or_default();
+    let start = call.head.query("start").and_then(|start| start.parse().ok()).unwrap_or(0);
+    let page: Vec<_> = all.iter().skip(start).take(PAGE).collect();
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let body = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": page });
+    let reply = Reply::new(200, media_type, body.to_string());
+    let next = start + PAGE;
+    if next >= all.len() {
+        return reply;
+    }
+    let address = format!("/v2/{}/referrers/{subject}?start={next}", call.repository);
+    reply.header("Link", &format!("<{address}>; rel=\"next\""))
 }
 
 fn blob(call: &Call<'_>, digest: &str) -> Reply {

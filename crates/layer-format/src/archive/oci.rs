@@ -105,8 +105,17 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
     groups
 }
 
+/// Whether these are signatures or the like, by all their names.
+fn is_about_another(group: &Named) -> bool {
+    let is_about = |name: &String| name.parse().is_ok_and(|it: Reference| it.subject().is_some());
+    !group.names.is_empty() && group.names.iter().all(is_about)
+}
+
 fn choose(mut groups: Vec<Named>, choice: &Choice) -> Result<Named, Error> {
     let Some(wanted) = &choice.name else {
+        if groups.iter().any(|group| !is_about_another(group)) {
+            groups.retain(|group| !is_about_another(group));
+        }
         if groups.len() > 1 {
             return Err(Error::Ambiguous { names: shown(&groups) });
         }

@@ -81,7 +81,7 @@ fn entry(name: &Name) -> Descriptor {
     entry
 }
 
-/// Docker's list: every image that has layers of a file system. Of an index, the one for linux/amd64 bears the names, or
+/// Docker's list: every image that has layers of a file system, and nothing that speaks about another. Of an index, the one for linux/amd64 bears the names, or
 /// else the first: Docker's older stores know one image a name, and a stream must not depend on the machine that writes it.
 fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
     let mut tags: BTreeMap<_, Vec<String>> = BTreeMap::new();
@@ -92,6 +92,8 @@ fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
             .filter(|reference| reference.tag().is_some() && reference.digest().is_none());
         tags.entry(name.target.digest).or_default().extend(tag.map(Reference::full));
     }
+    let about = names.iter().filter(|name| is_about_another(name));
+    let about: HashSet<_> = about.map(|name| name.target.digest).collect();
     let mut seen = HashSet::new();
     let mut listed = Vec::new();
     for image in images {
@@ -101,7 +103,8 @@ fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
         for (position, manifest) in image.manifests.iter().enumerate() {
             let digest = manifest.descriptor().digest;
             let root = index.unwrap_or(digest);
-            if !entries.is_runnable(manifest) || !seen.insert((root, digest)) {
+            let is_image = entries.is_runnable(manifest) && !about.contains(&root);
+            if !is_image || !seen.insert((root, digest)) {
                 continue;
             }
             let repo_tags = if position == bearer {
@@ -118,6 +121,11 @@ fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
         }
     }
     listed
+}
+
+/// Whether it is a signature or the like: cosign's have the config of an image, and yet no files.
+fn is_about_another(name: &Name) -> bool {
+    name.reference.as_ref().is_some_and(|reference| reference.subject().is_some())
 }
 
 fn bearer(image: &Image, entries: &Entries<'_>) -> usize {

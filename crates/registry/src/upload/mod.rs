@@ -229,7 +229,7 @@ impl Upload {
         let Some(place) = self.place.clone().filter(|_| self.manner == Manner::Chunks) else {
             return self.begin_anew();
         };
-        let call = Call { accepted: &TELLING, ..Call::get(&self.what, Place::Upload(&place)) };
+        let call = Call { accepted: &TELLING, ..Call::get(&self.what, Place::Given(&place)) };
         let Answer { exchange, url, .. } = self.repository.attempt_for(&Access::Push, &call)?;
         let received = place::received(&exchange.headers);
         match received.filter(|&n| n <= self.descriptor.size && exchange.status.is_success()) {
@@ -257,7 +257,7 @@ impl Upload {
         let Some(place) = self.place.clone() else { return Ok(Step::Again) };
         self.knowledge = Knowledge::Unsure;
         let range = format!("{}-{}", self.offset, self.offset + length - 1);
-        let mut call = self.call(Method::PATCH, Place::Upload(&place));
+        let mut call = self.call(Method::PATCH, Place::Given(&place));
         call.headers.push((CONTENT_RANGE, range));
         call.payload = Some(self.payload(content, self.offset, length)?);
         let Answer { exchange, host, url } = self.repository.attempt_for(&Access::Push, &call)?;
@@ -284,7 +284,7 @@ impl Upload {
         let Some(place) = &self.place else { return Ok(Step::Again) };
         let place = place::finished(place, &self.descriptor.digest.to_string());
         self.knowledge = Knowledge::MayBeDone;
-        let mut call = self.call(Method::PUT, Place::Upload(&place));
+        let mut call = self.call(Method::PUT, Place::Given(&place));
         call.answer = Answering::Late;
         call.payload = match whole {
             Some(content) => Some(self.payload(content, 0, self.descriptor.size)?),

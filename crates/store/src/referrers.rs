@@ -1,0 +1,51 @@
+//! What refers to an image: signatures, SBOMs and attestations, which have names made of its digest.
+
+use std::collections::HashSet;
+
+use layer_format::{Descriptor, Digest};
+
+use crate::Result;
+use crate::find::children_of;
+use crate::image::Image;
+use crate::store::Store;
+
+impl Store {
+    /// What refers to an image by a name in its repository, and what refers to that in turn. An image without a name takes
+    /// them from all repositories.
+    pub fn referrers(&self, image: &Image) -> Result<Vec<Image>> {
+        let repository = image.reference().map(|reference| reference.name());
+        let subject = |entry: &Image| {
+            let reference = entry.reference()?;
+            let is_here = repository.as_ref().is_none_or(|name| *name == reference.name());
+            reference.subject().filter(|_| is_here)
+        };
+        let mut left: Vec<_> =
+            self.images()?.into_iter().filter_map(|it| Some((subject(&it)?, it))).collect();
+        let mut seen: HashSet<_> = image.index().into_iter().collect();
+        self.descend(&image.descriptor, &mut seen)?;
+        let mut found: Vec<Image> = vec![];
+        loop {
+            let (new, others): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(subject, _)| seen.contains(subject));
+            left = others;
+            for (_, entry) in &new {
+                self.descend(&entry.descriptor, &mut seen)?;
+            }
+            if new.is_empty() {
+                return Ok(found);
+            }
+            found.extend(new.into_iter().map(|(_, entry)| entry));
+        }
+    }
+
+    /// Adds the digests of all manifests and indexes below one.
+    fn descend(&self, root: &Descriptor, seen: &mut HashSet<Digest>) -> Result<()> {
+        let mut queue = vec![root.clone()];
+        while let Some(descriptor) = queue.pop() {
+            let is_new = seen.insert(descriptor.digest);
+            let document = if is_new { self.look_into(&descriptor.digest)? } else { None };
+            queue.extend(document.into_iter().flat_map(children_of));
+        }
+        Ok(())
+    }
+}
