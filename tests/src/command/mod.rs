@@ -4,6 +4,7 @@
 //! in it see no other environment. Everything a program says comes back as one [`Output`](output::Output).
 
 pub mod output;
+pub mod plain_user;
 pub mod program;
 
 use std::ffi::{OsStr, OsString};

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kit::command::plain_user::run_as_plain_user;
 use kit::tree;
 use kit::{Codec, Image, Named, Producer};
 use proptest::prelude::*;
 
 use crate::steps::{Step, perform, step};
-use crate::{apply, quick_dir, show, snapshot};
+use crate::{apply, is_root, quick_dir, show, snapshot};
 
 /// The layers as an archive, for `--base`.
 fn archive(dir: &Path, layers: &[&[u8]]) -> PathBuf {
@@ -65,4 +66,13 @@ proptest! {
     fn base_and_snapshot_make_the_tree_again(first in steps(25), second in steps(10), third in steps(10)) {
         check(&[first, second, third]);
     }
+}
+
+#[test]
+fn as_root_it_is_no_different_for_a_plain_user() {
+    if !is_root() {
+        // It has run as one already.
+        return println!("skipped: needs root");
+    }
+    run_as_plain_user("properties::base_and_snapshot_make_the_tree_again", &[]);
 }
