@@ -13,6 +13,10 @@ const NOBODY: u32 = 65534;
 
 /// Runs one test of this executable again as a plain user, with a temporary directory of its own; takes root. `before` is
 /// what to start it with, as `["unshare", "-r"]`.
+///
+/// # Panics
+///
+/// If the test fails, or can't be started.
 pub fn run_as_plain_user(test: &str, before: &[&str]) {
     let dir = tempfile::tempdir().must("making a directory");
     let everyone = fs::Permissions::from_mode(0o755);
