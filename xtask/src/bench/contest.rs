@@ -144,7 +144,7 @@ impl Contest {
         let pull_unpack = ours("pull -q --no-store $R | unpack -q d", ALL);
         let store_unpack = ours("pull -q $R | unpack -q d", ALL);
         let unpack = ours("cat $A | unpack -q d", ALL);
-        let pull = ours("pull -q --no-stream $R >/dev/null", "manifest, blobs");
+        let pull = ours("pull -q --no-stream $R >/dev/null", MANIFEST);
         let all = [
             (
                 "pull-unpack",

@@ -40,7 +40,7 @@ pub(super) enum Job {
     Unpack,
     /// The blobs' digests verified, from which the rest follows.
     UnpackKnown,
-    /// Blobs from the registry, hashed once.
+    /// Blobs from the registry, everything verified.
     Pull,
     /// Blobs from the store or an archive, everything verified.
     Load,
@@ -65,7 +65,9 @@ impl Stages {
         let unpack = [self.hash_blobs, self.decompress, self.create];
         let stages = match job {
             Job::Other => return None,
-            Job::Pull => vec![self.arrive, self.hash_blobs],
+            Job::Pull => {
+                vec![self.arrive, self.hash_blobs, self.decompress, self.hash_plain]
+            }
             Job::Load => vec![self.hash_blobs, self.decompress, self.hash_plain],
             Job::LoadKnown => vec![self.hash_blobs],
             Job::UnpackKnown => unpack.to_vec(),
@@ -156,7 +158,7 @@ mod tests {
         check(Job::Unpack, 1.5, 2.8);
         check(Job::PullUnpack, 1.55, 3.1);
         check(Job::UnpackKnown, 1.5, 2.2);
-        check(Job::Pull, 0.2, 0.3);
+        check(Job::Pull, 1.5, 2.4);
         check(Job::Load, 1.5, 2.3);
         check(Job::LoadKnown, 0.2, 0.2);
         assert!(stages.floor(Job::Other).is_none());
