@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
 use layer_format::{DiffId, Digest, Platform, Reference, trouble_of};
-use registry::{Client, Credentials, Mirrors, Options, Secret};
+use registry::{Client, Credentials, Mirrors, Options};
 use store::{Image, Lease, Store};
 
 use crate::fetch::{Blob, Fetching, Step};
@@ -95,15 +95,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 
 fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
     let network = &args.network;
-    let credentials = match (network.authfile()?, network.creds(&mut io.input)?) {
-        (Some(path), _) => Credentials::from_file(path),
-        (None, Some((user, password))) => Credentials::from_environment().with_password(
-            &args.names,
-            user,
-            Secret::new(password),
-        )?,
-        (None, None) => Credentials::from_environment(),
-    };
+    let (file, login) = (network.authfile()?, network.creds(&mut io.input)?);
+    let credentials = Credentials::given(file, login, &args.names)?;
     let insecure = network.insecure.clone();
     let mirrors = Mirrors::from_environment()?;
     let cancelled = cli::interrupt::requested;

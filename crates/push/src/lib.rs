@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use cli::{Failure, Io};
 use layer_format::{Platform, Reference, trouble_of};
-use registry::{Client, Credentials, Mirrors, Options, Secret};
+use registry::{Client, Credentials, Mirrors, Options};
 
 /// Push images to registries
 ///
@@ -96,15 +96,8 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
     if network.creds_stdin && args.image == "-" {
         return Err(cli::usage("standard input can't be the image and hold a login").into());
     }
-    let credentials = match (network.authfile()?, network.creds(&mut io.input)?) {
-        (Some(path), _) => Credentials::from_file(path),
-        (None, Some((user, password))) => Credentials::from_environment().with_password(
-            &args.names,
-            user,
-            Secret::new(password),
-        )?,
-        (None, None) => Credentials::from_environment(),
-    };
+    let (file, login) = (network.authfile()?, network.creds(&mut io.input)?);
+    let credentials = Credentials::given(file, login, &args.names)?;
     let insecure = network.insecure.clone();
     let mirrors = Mirrors::from_environment()?;
     let cancelled = cli::interrupt::requested;

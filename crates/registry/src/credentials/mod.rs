@@ -126,12 +126,27 @@ impl Credentials {
         Self { places: vec![Place::File(path.into())] }
     }
 
-    /// Puts a user and a password before everything else, for the one registry that all these names lie in.
+    /// What the program was told: the logins of one file only, or a user and a password before [everybody's
+    /// places](Self::from_environment), for the one registry that all these names lie in, or just those places.
     ///
     /// # Errors
     ///
     /// [`Error::SeveralRegistries`] where it isn't clear for whom the password is.
-    pub fn with_password(
+    pub fn given(
+        file: Option<&PathBuf>,
+        login: Option<(String, String)>,
+        names: &[Reference],
+    ) -> Result<Self, Error> {
+        match (file, login) {
+            (Some(path), _) => Ok(Self::from_file(path)),
+            (None, Some((user, password))) => {
+                Self::from_environment().with_password(names, user, Secret::new(password))
+            }
+            (None, None) => Ok(Self::from_environment()),
+        }
+    }
+
+    fn with_password(
         self,
         names: &[Reference],
         user: String,
@@ -314,6 +329,19 @@ mod tests {
         let credentials = with(&["r.test/a", "r.test/b:1"]).unwrap();
         assert!(credentials.find(&wanted("r.test")).unwrap().0.is_some());
         assert!(with(&["r.test/a", "s.test/b"]).is_err() && with(&[]).is_err());
+    }
+
+    #[test]
+    fn a_file_hides_all_other_places_and_a_password_only_comes_first() {
+        let given = |file: Option<&PathBuf>, login: Option<(&str, &str)>| {
+            let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+            let credentials = Credentials::given(file, login, &["r.test/a".parse().unwrap()]);
+            credentials.unwrap().places.iter().map(Place::name).collect::<Vec<_>>()
+        };
+        let usual = given(None, None);
+        assert_eq!(given(Some(&"/a.json".into()), None), ["/a.json"]);
+        let first = [vec!["the command line".to_owned()], usual].concat();
+        assert_eq!(given(None, Some(("me", "hunter2"))), first);
     }
 
     #[test]
