@@ -1,11 +1,11 @@
 //! Contents, compared by their digests where all that the trees say is the same.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::io::{self, BufRead, BufReader};
 
 use anyhow::Context as _;
 use cli::Progress;
-use layer_format::layer::{Change, EntryKind, EntryPath, Reader};
+use layer_format::layer::{Change, EntryKind, EntryPath, Filled, Reader};
 use layer_format::listing::Inode;
 use layer_format::{Algorithm, Digest, Error, Hasher};
 use rootfs::{Content, Scan};
@@ -94,9 +94,9 @@ fn digests(
 fn of_file(scan: &Scan, path: &EntryPath) -> anyhow::Result<Digest> {
     cli::interrupt::check()?;
     let found = scan.top().descend(path).context("a file has vanished")?;
-    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
-    Content::open(path, found)?.copy_to(&mut hashing)?;
-    Ok(hashing.0.finish())
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    Content::open(path, found)?.copy_to(&mut hasher)?;
+    Ok(hasher.finish())
 }
 
 fn of_image(
@@ -133,37 +133,14 @@ fn of_layer(
         let numbers = wanted.get(&(position, number));
         number += 1;
         let (Some(numbers), Change::Add(entry)) = (numbers, change) else { continue };
-        let EntryKind::File { size, data } = entry.kind else { continue };
-        let pieces = data.unwrap_or_else(|| vec![(0, size)]);
-        let digest = hash(layer, size, &pieces);
-        let digest = digest.map_err(|source| Error::io("reading a layer", source))?;
+        if !matches!(entry.kind, EntryKind::File { .. }) {
+            continue;
+        }
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        io::copy(&mut Filled::new(&mut *layer, entry.kind), &mut hasher)
+            .map_err(|source| Error::io("reading a layer", source))?;
+        let digest = hasher.finish();
         digests.extend(numbers.iter().map(|&n| (n, digest)));
     }
     Ok(())
-}
-
-/// The digest of a file, holes taken for zeros.
-fn hash(content: &mut impl BufRead, size: u64, pieces: &[(u64, u64)]) -> io::Result<Digest> {
-    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
-    let mut at = 0;
-    for &(offset, length) in pieces {
-        io::copy(&mut io::repeat(0).take(offset.saturating_sub(at)), &mut hashing)?;
-        io::copy(&mut content.by_ref().take(length), &mut hashing)?;
-        at = offset + length;
-    }
-    io::copy(&mut io::repeat(0).take(size.saturating_sub(at)), &mut hashing)?;
-    Ok(hashing.0.finish())
-}
-
-struct Hashing(Hasher);
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

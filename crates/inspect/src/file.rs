@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use cli::{Code, Failure, Io, Output};
-use layer_format::layer::{Change, EntryKind, Reader};
+use layer_format::layer::{Change, EntryKind, Filled, Reader};
 use layer_format::listing::{Origin, Tree};
 use layer_format::{Decoder, Error};
 use store::Location;
@@ -20,6 +20,9 @@ use crate::opened::Opened;
 
 /// Longer lines are written in pieces.
 const LINE: usize = 64 << 10;
+
+/// The size of the pieces that are written.
+const BUFFER: usize = 64 << 10;
 
 /// Writes the file's content.
 pub(crate) fn cat(mut opened: Opened, path: &Path, io: &mut Io<'_>) -> anyhow::Result<()> {
@@ -84,42 +87,18 @@ fn write(
         change = layer.read_change()?;
     }
     let Some(Change::Add(entry)) = change else { return Err(changed()) };
-    let EntryKind::File { size, data } = entry.kind else { return Err(changed()) };
-    let pieces = data.unwrap_or_else(|| vec![(0, size)]);
+    let EntryKind::File { .. } = entry.kind else { return Err(changed()) };
     let mut output = Shown { is_terminal: output.is_terminal(), output, line: vec![] };
-    let mut at = 0;
-    for (offset, length) in pieces {
-        zeros(&mut output, offset.saturating_sub(at))?;
-        copy(layer, &mut output, length)?;
-        at = offset + length;
-    }
-    zeros(&mut output, size.saturating_sub(at))?;
-    output.end().map_err(writing)
-}
-
-fn copy(
-    layer: &mut Reader<impl io::BufRead>,
-    output: &mut impl Write,
-    length: u64,
-) -> Result<(), Error> {
-    let mut left = length;
-    while left > 0 {
-        let piece = layer.fill_buf().map_err(|source| Error::io("reading a layer", source))?;
-        if piece.is_empty() {
-            return Err(Error::Truncated { what: "the file".to_owned() });
+    let mut content = BufReader::with_capacity(BUFFER, Filled::new(layer, entry.kind));
+    loop {
+        let bytes = content.fill_buf().map_err(|source| Error::io("reading a layer", source))?;
+        if bytes.is_empty() {
+            return output.end().map_err(writing);
         }
-        let n = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        output.write_all(&piece[..n]).map_err(writing)?;
-        layer.consume(n);
-        left -= n as u64;
+        output.write_all(bytes).map_err(writing)?;
+        let n = bytes.len();
+        content.consume(n);
     }
-    Ok(())
-}
-
-/// Holes are read as zeros.
-fn zeros(output: &mut impl Write, length: u64) -> Result<(), Error> {
-    let copied = io::copy(&mut io::repeat(0).take(length), output);
-    copied.map(drop).map_err(writing)
 }
 
 fn writing(source: io::Error) -> Error {

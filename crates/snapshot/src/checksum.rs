@@ -3,12 +3,12 @@
 //! Of an image's files the digests are taken first, a layer after the other, and only of those that are needed.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 
 use anyhow::Context as _;
 use cli::{Io, usage};
 use layer_format::archive::Image;
-use layer_format::layer::{Change, EntryKind, Reader};
+use layer_format::layer::{Change, EntryKind, Filled, Reader};
 use layer_format::listing::Origin;
 use layer_format::{Algorithm, Decoder, Digest, Error, Hasher};
 use rootfs::{Candidate, Content, Diff, Mounts, Root, Scan, ScanOptions};
@@ -87,9 +87,9 @@ fn note(
 }
 
 fn digest(content: &Content) -> anyhow::Result<Digest> {
-    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
-    content.copy_to(&mut hashing)?;
-    Ok(hashing.0.finish())
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    content.copy_to(&mut hasher)?;
+    Ok(hasher.finish())
 }
 
 /// Reads the layers that have files to compare.
@@ -134,43 +134,18 @@ fn hash_files(
     let mut n_changes = 0;
     while let Some(change) = layer.read_change()? {
         if wanted.next_if_eq(&&n_changes).is_some()
-            && let Change::Add(entry) = &change
-            && let EntryKind::File { size, data } = &entry.kind
+            && let Change::Add(entry) = change
+            && let EntryKind::File { .. } = entry.kind
         {
-            let pieces = data.clone().unwrap_or_else(|| vec![(0, *size)]);
-            let digest = hash(&mut layer, *size, &pieces).map_err(reading)?;
-            digests.insert((position, n_changes), digest);
+            let mut hasher = Hasher::new(Algorithm::Sha256);
+            io::copy(&mut Filled::new(&mut layer, entry.kind), &mut hasher).map_err(reading)?;
+            digests.insert((position, n_changes), hasher.finish());
         }
         n_changes += 1;
     }
     Ok(())
 }
 
-fn hash(layer: &mut impl Read, size: u64, pieces: &[(u64, u64)]) -> io::Result<Digest> {
-    let mut hashing = Hashing(Hasher::new(Algorithm::Sha256));
-    let mut at = 0;
-    for &(offset, length) in pieces {
-        io::copy(&mut io::repeat(0).take(offset.saturating_sub(at)), &mut hashing)?;
-        io::copy(&mut layer.by_ref().take(length), &mut hashing)?;
-        at = offset + length;
-    }
-    io::copy(&mut io::repeat(0).take(size.saturating_sub(at)), &mut hashing)?;
-    Ok(hashing.0.finish())
-}
-
 fn key(origin: Origin) -> (usize, u64) {
     (origin.layer(), origin.change())
-}
-
-struct Hashing(Hasher);
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

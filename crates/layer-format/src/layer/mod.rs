@@ -15,6 +15,7 @@ mod base;
 mod blocks;
 mod date;
 mod entry;
+mod filled;
 mod header;
 mod libarchive;
 mod path;
@@ -27,6 +28,7 @@ mod writer;
 
 pub use base::{base_comment, comment_base, strip_base};
 pub use entry::{Change, Entry, EntryKind, Timestamp};
+pub use filled::Filled;
 pub use path::{EntryPath, escape};
 pub use reader::Reader;
 pub use whiteout::is_reserved_name;
