@@ -1,5 +1,7 @@
 //! Mirrors: what they have comes from them, what they lack or break off from the next, and nothing wrong from any.
 
+use std::time::{Duration, Instant};
+
 use kit::image::random::Random;
 use kit::{Codec, Fault, Image, Layer, Output, Registry, Sandbox, check, pipeline};
 
@@ -14,11 +16,15 @@ fn conf(origin: &str, mirrors: &[&str]) -> String {
     format!("[[registry]]\nlocation = \"{origin}\"\n{}", mirrors.collect::<String>())
 }
 
-/// Pulls under a `registries.conf`.
-fn pull(sandbox: &Sandbox, conf: &str, words: &str) -> Output {
+fn write_conf(sandbox: &Sandbox, conf: &str) {
     let home = sandbox.root().join("home/.config/containers");
     std::fs::create_dir_all(&home).unwrap();
     std::fs::write(home.join("registries.conf"), conf).unwrap();
+}
+
+/// Pulls under a `registries.conf`.
+fn pull(sandbox: &Sandbox, conf: &str, words: &str) -> Output {
+    write_conf(sandbox, conf);
     pipeline::sh(sandbox, &format!("pull --no-stream {words}"))
 }
 
@@ -71,21 +77,173 @@ fn what_mirrors_lack_or_break_off_comes_from_the_next() {
     assert_eq!(sent, rest, "only what was missing is asked for:\n{}", origin.log());
 }
 
-#[test]
-fn what_a_mirror_makes_up_is_refused() {
-    let (mirror, origin, sandbox) = (Registry::start(), Registry::start(), Sandbox::new());
-    for registry in [&mirror, &origin] {
-        registry.add("app:1", small("a"));
+/// A mirror and the registry behind it, which both have an image as `app:1`.
+struct Pair {
+    mirror: Registry,
+    origin: Registry,
+    sandbox: Sandbox,
+    image: Image,
+}
+
+impl Pair {
+    fn new(image: Image) -> Self {
+        let (mirror, origin) = (Registry::start(), Registry::start());
+        for registry in [&mirror, &origin] {
+            registry.add("app:1", &image);
+        }
+        Self { mirror, origin, sandbox: Sandbox::new(), image }
     }
-    let digest = small("a").layer_blobs()[0].digest.clone();
-    mirror.fault(Fault::on(&digest).flip(20));
-    let output = pull(&sandbox, &conf(&origin.host(), &[&mirror.host()]), &origin.name("app:1"));
-    assert_one_line(output.fails_with(4), "pull");
-    // A manifest of another digest than was asked for is as good as none.
-    mirror.heal();
-    mirror.fault(Fault::on("/manifests/").flip(20));
-    let name = format!("{}@{}", origin.name("app"), small("a").digest());
-    pull(&sandbox, &conf(&origin.host(), &[&mirror.host()]), &name).success();
+
+    fn pull(&self, name: &str) -> Output {
+        pull(&self.sandbox, &conf(&self.origin.host(), &[&self.mirror.host()]), name)
+    }
+
+    /// Pulls, although the mirror has what is wrong; the warning says so.
+    #[track_caller]
+    fn pulls_with_warning(&self, name: &str, warning: &str) {
+        let output = self.pull(name);
+        assert_eq!(output.success().out().trim_end(), self.image.digest());
+        check::layout(self.sandbox.store()).unwrap();
+        self.warns(&output, warning);
+    }
+
+    #[track_caller]
+    fn warns(&self, output: &Output, warning: &str) {
+        let start =
+            format!("pull: warning: mirror {}: {}/app", self.mirror.host(), self.origin.host());
+        let lines = output.stderr.lines().filter(|line| line.starts_with(&start));
+        let lines: Vec<_> = lines.collect();
+        assert!(matches!(lines[..], [line] if line.contains(warning)), "{}", output.text());
+    }
+}
+
+/// An image whose layers are too large to be held back.
+fn huge(n_layers: u32) -> Image {
+    let noise = |n| Layer::new().file("noise", Random::new(n).bytes(1_500_000));
+    (0..n_layers).fold(Image::new().codec(Codec::None), |image, n| image.layer(noise(n.into())))
+}
+
+#[test]
+fn what_a_mirror_makes_up_comes_from_the_next() {
+    for image in [small("a"), huge(1)] {
+        let pair = Pair::new(image);
+        let layer = pair.image.layer_blobs()[0].digest.clone();
+        pair.mirror.fault(Fault::on(&layer).flip(20));
+        let name = pair.origin.name("app:1");
+        pair.pulls_with_warning(&name, "wrong bytes; it is not asked any more");
+        assert!(pair.origin.bytes_sent(&layer) > 0, "{}", pair.origin.log());
+    }
+}
+
+#[test]
+fn a_config_that_a_mirror_makes_up_comes_from_the_next() {
+    let pair = Pair::new(small("a"));
+    pair.mirror.fault(Fault::on("/blobs/").flip(20));
+    pair.pulls_with_warning(&pair.origin.name("app:1"), "wrong bytes");
+    let asked = pair.mirror.requests().iter().filter(|it| it.path.contains("/blobs/")).count();
+    assert_eq!(asked, 1, "it is left alone then: {}", pair.mirror.log());
+}
+
+#[test]
+fn a_manifest_that_a_mirror_makes_up_comes_from_the_next() {
+    let pair = Pair::new(small("a"));
+    pair.mirror.fault(Fault::on("/manifests/").flip(20));
+    let name = format!("{}@{}", pair.origin.name("app"), pair.image.digest());
+    pair.pulls_with_warning(&name, "digest mismatch");
+    // What a tag means has no digest, but must be a manifest.
+    let pair = Pair::new(small("a"));
+    let nonsense = Fault::on("/manifests/1").body("application/json", "nonsense");
+    pair.mirror.fault(nonsense.header("Docker-Content-Digest", ""));
+    pair.pulls_with_warning(&pair.origin.name("app:1"), "app:1");
+}
+
+#[test]
+fn what_a_mirror_cuts_off_or_adds_comes_from_the_next() {
+    let pair = Pair::new(huge(1));
+    let layer = pair.image.layer_blobs()[0].clone();
+    pair.mirror.fault(Fault::on(&layer.digest).shorten(1_000_000));
+    pair.pulls_with_warning(&pair.origin.name("app:1"), "size mismatch");
+    let sent = pair.origin.bytes_sent(&layer.digest);
+    assert_eq!(sent, layer.bytes.len() as u64 - 1_000_000, "{}", pair.origin.log());
+    for image in [small("a"), huge(1)] {
+        let pair = Pair::new(image);
+        let layer = pair.image.layer_blobs()[0].digest.clone();
+        pair.mirror.fault(Fault::on(&layer).lengthen(7));
+        pair.pulls_with_warning(&pair.origin.name("app:1"), "size mismatch");
+    }
+}
+
+#[test]
+fn what_the_registry_itself_makes_up_is_refused() {
+    for image in [small("a"), huge(1)] {
+        let pair = Pair::new(image);
+        let layer = pair.image.layer_blobs()[0].digest.clone();
+        for registry in [&pair.mirror, &pair.origin] {
+            registry.fault(Fault::on(&layer).flip(20));
+        }
+        let output = pair.pull(&pair.origin.name("app:1"));
+        pair.warns(output.fails_with(4), "wrong bytes");
+        pair.origin.heal();
+        pair.mirror.remove("app", &layer);
+        pair.pull(&pair.origin.name("app:1")).success();
+    }
+}
+
+#[test]
+fn what_an_earlier_pull_left_and_a_mirror_makes_up_comes_from_the_next() {
+    let pair = Pair::new(huge(1));
+    let layer = pair.image.layer_blobs()[0].digest.clone();
+    pair.mirror.fault(Fault::on(&layer).close_after(700_000));
+    pair.origin.fault(Fault::on(&layer).status(404));
+    pair.pull(&pair.origin.name("app:1")).fails_with(3);
+    pair.mirror.heal();
+    pair.origin.heal();
+    pair.mirror.fault(Fault::on(&layer).flip(1_000_000));
+    pair.pulls_with_warning(&pair.origin.name("app:1"), "wrong bytes");
+}
+
+#[test]
+fn wrong_bytes_that_are_on_their_way_end_the_stream() {
+    let pair = Pair::new(huge(1));
+    let layer = pair.image.layer_blobs()[0].digest.clone();
+    pair.mirror.fault(Fault::on(&layer).flip(20));
+    let output = pull_to(&pair, "--no-store");
+    pair.warns(output.fails_with(4), "wrong bytes");
+    assert!(check::stream(&pair.sandbox.read("out")).is_err(), "it has no end");
+    // What is small is held back until it is known to be right.
+    let pair = Pair::new(small("a"));
+    let layer = pair.image.layer_blobs()[0].digest.clone();
+    pair.mirror.fault(Fault::on(&layer).flip(20));
+    let output = pull_to(&pair, "--no-store");
+    pair.warns(output.success(), "wrong bytes");
+    check::canonical(&pair.sandbox.read("out")).unwrap();
+}
+
+#[test]
+fn wrong_bytes_that_wait_in_the_store_never_go_down_the_pipe() {
+    let pair = Pair::new(huge(2));
+    let [first, second] = [0, 1].map(|n| pair.image.layer_blobs()[n].digest.clone());
+    pair.mirror.fault(Fault::on(&first).stall_after(1000, None));
+    pair.mirror.fault(Fault::on(&second).flip(20));
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let end = Instant::now() + Duration::from_mins(1);
+            while pair.origin.bytes_sent(&second) == 0 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            pair.mirror.release();
+        });
+        pull_to(&pair, "")
+    });
+    pair.warns(output.success(), "wrong bytes");
+    check::canonical(&pair.sandbox.read("out")).unwrap();
+}
+
+/// Streams `app:1` into the file `out`.
+fn pull_to(pair: &Pair, options: &str) -> Output {
+    write_conf(&pair.sandbox, &conf(&pair.origin.host(), &[&pair.mirror.host()]));
+    let script = format!("pull {options} {} > out", pair.origin.name("app:1"));
+    pipeline::sh(&pair.sandbox, &script)
 }
 
 #[test]

@@ -124,9 +124,15 @@ impl Fetching<'_> {
             };
             let task = self.progress.task(descriptor.digest.short(), Some(descriptor.size));
             task.state("Downloading");
-            let content = task.read(repository.blob(descriptor, 0)?);
-            let content = Verified::new(content, "blob", descriptor.digest, Some(descriptor.size));
-            writer.blob(descriptor, content).with_context(|| short(descriptor))?;
+            let mut content = repository.blob(descriptor, 0)?;
+            let read = task.read(&mut content);
+            let read = Verified::new(read, "blob", descriptor.digest, Some(descriptor.size));
+            let sent = writer.blob(descriptor, read);
+            if matches!(sent, Err(layer_format::Error::DigestMismatch { .. })) {
+                // Too late for another mirror, but whose it was is told.
+                content.distrust();
+            }
+            sent.with_context(|| short(descriptor))?;
             task.done("Pull complete");
         }
         Ok(())
@@ -215,14 +221,14 @@ impl Work<'_> {
     fn bring(&self, position: usize, blob: &Blob) -> anyhow::Result<()> {
         let slot = &self.slots[position];
         let Some(task) = lock(&self.tasks[position]).take() else { return Ok(()) };
-        let brought = match self.bring_checked(slot, blob, &task) {
-            // What an earlier program had left was wrong, and is gone now.
-            Err(error) if is_mismatch(&error) && slot.take_back() => {
-                self.bring_checked(slot, blob, &task)
+        let brought = loop {
+            match self.bring_checked(slot, blob, &task) {
+                // What an earlier program had left or a mirror sent was wrong, and is gone now.
+                Err(error) if is_mismatch(&error) && slot.take_back() => {}
+                brought => break brought?,
             }
-            brought => brought,
         };
-        if let Some(end) = brought? {
+        if let Some(end) = brought {
             task.done(end);
         }
         Ok(())
@@ -321,25 +327,27 @@ impl Work<'_> {
         task.state("Downloading");
         slot.update(|state| {
             state.file = Some(Arc::new(file));
-            (state.found, state.available) = (start, start);
+            (state.n_doubtful, state.available) = (start, start);
         });
-        let is_complete =
-            start == blob.descriptor.size || self.copy(&mut partial, blob, slot, task)?;
-        if is_complete {
-            partial.commit()?;
+        let mut content = blob.repository.blob(&blob.descriptor, start)?;
+        if !self.copy(&mut content, &mut partial, slot, task)? {
+            return Ok(false);
         }
-        Ok(is_complete)
+        let kept = partial.commit().map_err(anyhow::Error::from);
+        if start == 0 && kept.as_ref().is_err_and(is_mismatch) && content.distrust() {
+            slot.update(|state| state.n_doubtful = state.available);
+        }
+        kept.map(|_| true)
     }
 
     /// Copies what is missing; `false` if it was stopped.
     fn copy(
         &self,
+        content: &mut registry::Blob,
         partial: &mut Partial,
-        blob: &Blob,
         slot: &Slot,
         task: &Task,
     ) -> anyhow::Result<bool> {
-        let mut content = blob.repository.blob(&blob.descriptor, partial.offset())?;
         let mut buffer = vec![0; BUFFER_SIZE];
         loop {
             let n = content.read(&mut buffer)?;

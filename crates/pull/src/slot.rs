@@ -16,8 +16,9 @@ pub(crate) struct Slot {
 pub(crate) struct SlotState {
     /// The growing file, once there is one.
     pub(crate) file: Option<Arc<File>>,
-    /// How many of its bytes an earlier program had left.
-    pub(crate) found: u64,
+    /// How many of its bytes may be wrong without being so the next time: an earlier program had left them, or they came
+    /// from mirrors that nobody asks any more.
+    pub(crate) n_doubtful: u64,
     /// How many of its bytes are there.
     pub(crate) available: u64,
     /// Whether the follower has read any of them.
@@ -40,10 +41,10 @@ impl Slot {
         self.changed.notify_all();
     }
 
-    /// Forgets what an earlier program had left. Says whether it did: what was sent is never taken back.
+    /// Forgets what was there if it may be right the next time. Says whether it did: what was sent is never taken back.
     pub(crate) fn take_back(&self) -> bool {
         let mut state = self.lock();
-        let may_go = state.found > 0 && !state.is_sent;
+        let may_go = state.n_doubtful > 0 && !state.is_sent;
         if may_go {
             let SlotState { is_stopped, n_failed, .. } = *state;
             *state = SlotState { is_stopped, n_failed, ..SlotState::default() };

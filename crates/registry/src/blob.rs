@@ -1,5 +1,6 @@
 //! A blob's bytes, whatever happens to the connection that brings them.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
 
 use layer_format::Descriptor;
@@ -9,16 +10,20 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use crate::attempt::{Answer, Call, Place};
 use crate::error::Error;
 use crate::range::content_range;
-use crate::repository::Repository;
+use crate::repository::{Repository, check_digest};
 use crate::retry::{Attempts, Failure};
 use crate::transport::{Body, Exchange};
 use crate::verdict;
+
+/// A blob of at most so many bytes is verified before any of them is given out, where mirrors are asked.
+const HELD_BACK: u64 = 1 << 20;
 
 /// A reader of a blob's bytes, from an offset to the end.
 ///
 /// Where a connection breaks, ends early or stalls, it asks again from the very byte that it has reached, after a pause.
 /// It never gives more bytes than the descriptor promises, and never fewer without an error. Errors travel inside the
-/// `io::Error`; [`Error::inside`] takes them out. The bytes are not hashed here.
+/// `io::Error`; [`Error::inside`] takes them out. The bytes are not hashed here, except those of a small blob that a mirror
+/// may have: where they are wrong, the next mirror is asked before anybody sees them.
 ///
 /// It is a [`BufRead`] too, which spares whoever only looks at the bytes a copy.
 #[derive(Debug)]
@@ -34,6 +39,10 @@ pub struct Blob {
     /// First the mirrors, then the registry, then the addresses of a foreign layer.
     source: usize,
     body: Option<Open>,
+    /// The mirrors that some of the bytes came from.
+    givers: BTreeSet<usize>,
+    /// All bytes of a small blob, verified.
+    held: Option<Vec<u8>>,
 }
 
 /// Whether the server can be asked for a part.
@@ -62,17 +71,45 @@ impl Blob {
         descriptor: &Descriptor,
         offset: u64,
     ) -> Result<Self, Error> {
+        let mut blob = Self::unopened(repository, descriptor, offset)?;
+        if offset == 0 && descriptor.size <= HELD_BACK && blob.n_mirrors() > 0 {
+            blob.held = Some(blob.read_verified()?);
+            blob.offset = 0;
+        }
+        blob.fill()?;
+        Ok(blob)
+    }
+
+    /// All bytes of a blob, verified.
+    pub(crate) fn whole(repository: Repository, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+        Self::unopened(repository, blob, 0)?.read_verified()
+    }
+
+    fn unopened(
+        repository: Repository,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Self, Error> {
         let what = repository.name_of(&descriptor.digest);
         if offset > descriptor.size {
             return Err(Error::SizeMismatch { what, expected: descriptor.size, found: offset });
         }
         let attempts = Attempts::new(&repository.shared().options);
         let descriptor = descriptor.clone();
-        let (ranges, source) = (Ranges::Usable, 0);
-        let mut blob =
-            Self { repository, descriptor, what, offset, attempts, ranges, source, body: None };
-        blob.fill()?;
-        Ok(blob)
+        let (ranges, source, body) = (Ranges::Usable, 0, None);
+        let (givers, held) = (BTreeSet::new(), None);
+        Ok(Self {
+            repository,
+            descriptor,
+            what,
+            offset,
+            attempts,
+            ranges,
+            source,
+            body,
+            givers,
+            held,
+        })
     }
 
     /// The offset of the next byte.
@@ -80,8 +117,34 @@ impl Blob {
         self.offset
     }
 
+    /// Notes that the bytes that were read are not those of the digest.
+    ///
+    /// Says whether reading the blob anew may give others, because mirrors had a part in these; those are not asked for
+    /// anything any more, and a warning names them.
+    pub fn distrust(&self) -> bool {
+        for mirror in self.givers.iter().filter_map(|&n| self.repository.mirrors_by_digest().nth(n))
+        {
+            mirror.distrust(&format!("{}: wrong bytes", self.what));
+        }
+        !self.givers.is_empty()
+    }
+
+    /// Reads everything and checks its digest. What mirrors had a part in is read anew without them if it is wrong.
+    fn read_verified(&mut self) -> Result<Vec<u8>, Error> {
+        loop {
+            let content = self.read_whole()?;
+            match check_digest(&self.what, &self.descriptor.digest, &content) {
+                Err(_) if self.distrust() => {
+                    (self.offset, self.source, self.body) = (0, 0, None);
+                    self.givers.clear();
+                }
+                checked => return checked.map(|()| content),
+            }
+        }
+    }
+
     /// Reads everything from here to the end.
-    pub(crate) fn read_whole(mut self) -> Result<Vec<u8>, Error> {
+    fn read_whole(&mut self) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
         loop {
             self.fill()?;
@@ -100,12 +163,15 @@ impl Blob {
     }
 
     fn at_hand(&self) -> &[u8] {
-        self.body.as_ref().map_or(&[], |open| open.body.at_hand())
+        match &self.held {
+            Some(content) => usize::try_from(self.offset).map_or(&[], |offset| &content[offset..]),
+            None => self.body.as_ref().map_or(&[], |open| open.body.at_hand()),
+        }
     }
 
     /// Waits until bytes are at hand, or there are no more.
     fn fill(&mut self) -> Result<(), Error> {
-        while self.at_hand().is_empty() {
+        while self.held.is_none() && self.at_hand().is_empty() {
             let step = if self.left() == 0 {
                 self.check_end().map_err(Failure::from)
             } else {
@@ -270,8 +336,11 @@ impl BufRead for Blob {
 
     fn consume(&mut self, n: usize) {
         let n = n.min(self.at_hand().len());
-        if let Some(open) = &mut self.body {
+        if let Some(open) = self.body.as_mut().filter(|_| self.held.is_none()) {
             open.body.consume(n);
+            if n > 0 && self.source < self.n_mirrors() {
+                self.givers.insert(self.source);
+            }
         }
         self.offset += n as u64;
     }

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Document, Hasher, Reference, media_type};
+use layer_format::{
+    DOCUMENT_LIMIT, Descriptor, Digest, Document, Hasher, Reference, Trouble, Troubled as _,
+    media_type,
+};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderName};
 
 use crate::attempt::{Answer, Call, Place};
@@ -79,9 +82,21 @@ impl Repository {
             Error::Connection { .. } | Error::Stalled { .. } | Error::Certificate { .. } => {
                 self.endpoint.give_up();
             }
+            error @ Error::DigestMismatch { .. } => self.distrust(&error.to_string()),
+            error if error.trouble() == Trouble::Untrusted => self.warn(&error.to_string()),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes that this mirror sent something wrong: it is not asked any more.
+    pub(crate) fn distrust(&self, reason: &str) {
+        self.endpoint.give_up();
+        self.warn(&format!("{reason}; it is not asked any more"));
+    }
+
+    fn warn(&self, reason: &str) {
+        self.shared.warn(format!("mirror {}: {reason}", self.endpoint.host()));
     }
 
     /// The manifest or index of this tag or digest, and the digest of its bytes.
@@ -90,10 +105,11 @@ impl Repository {
     pub fn manifest(&self, wanted: &str) -> Result<(Document, Digest), Error> {
         let pinned = self.pinned(wanted)?;
         let what = self.manifest_name(wanted, pinned.as_ref());
-        let raw = self.raw_manifest(wanted, pinned.as_ref(), &what)?;
-        let digest = pinned.unwrap_or_else(|| Digest::of(&raw));
-        let document = Document::parse(raw).map_err(|source| Error::Malformed { what, source })?;
-        Ok((document, digest))
+        self.ask_for_manifest(wanted, pinned.as_ref(), &what, |raw| {
+            let digest = pinned.unwrap_or_else(|| Digest::of(&raw));
+            let malformed = |source| Error::Malformed { what: what.clone(), source };
+            Ok((Document::parse(raw).map_err(malformed)?, digest))
+        })
     }
 
     /// The bytes of a config, or of a manifest that an index names, checked against size and digest.
@@ -104,11 +120,9 @@ impl Repository {
             return Err(Error::TooLarge { what, limit: DOCUMENT_LIMIT });
         }
         let raw = if is_manifest(&descriptor.media_type) {
-            self.raw_manifest(&digest.to_string(), Some(&digest), &what)?
+            self.ask_for_manifest(&digest.to_string(), Some(&digest), &what, Ok)?
         } else {
-            let raw = self.blob(descriptor, 0)?.read_whole()?;
-            check_digest(&what, &digest, &raw)?;
-            raw
+            Blob::whole(self.clone(), descriptor)?
         };
         if raw.len() as u64 != expected {
             return Err(Error::SizeMismatch { what, expected, found: raw.len() as u64 });
@@ -146,25 +160,29 @@ impl Repository {
         format!("{}@{}:{}", self.shown, digest.algorithm().name(), digest.short())
     }
 
-    fn raw_manifest(
+    /// Asks mirrors and the registry for a manifest, until one gives bytes that `read` understands.
+    fn ask_for_manifest<T>(
         &self,
         wanted: &str,
         pinned: Option<&Digest>,
         what: &str,
-    ) -> Result<Vec<u8>, Error> {
+        read: impl Fn(Vec<u8>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let headers = vec![(ACCEPT, MANIFEST_TYPES.join(", "))];
         let call = Call { headers, ..Call::get(what, Place::Repository("manifests", wanted)) };
+        let ask = |repository: &Self| {
+            let raw = check_manifest(what, pinned, repository.attempt(&call)?)?;
+            Ok(read(raw)?)
+        };
         let unwanted = if pinned.is_some() { By::Tag } else { By::Digest };
         let mirrors = self.mirrors.iter().filter(|(_, by)| *by != unwanted);
         for (mirror, _) in mirrors.filter(|(mirror, _)| !mirror.endpoint.is_given_up()) {
-            let asked = mirror.attempt(&call).and_then(|it| check_manifest(what, pinned, it));
-            match asked {
-                Ok(raw) => return Ok(raw),
+            match ask(mirror) {
+                Ok(read) => return Ok(read),
                 Err(failure) => mirror.leave(failure).map_err(|failure| *failure.error)?,
             }
         }
-        let attempts = Attempts::new(&self.shared.options);
-        attempts.run(what, || check_manifest(what, pinned, self.attempt(&call)?))
+        Attempts::new(&self.shared.options).run(what, || ask(self))
     }
 
     pub(crate) fn shared(&self) -> &Shared {
