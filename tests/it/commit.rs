@@ -38,8 +38,7 @@ fn top() -> Layer {
 /// A sandbox whose store holds this image, with the new layer in a file.
 fn sandbox(image: &Image) -> Sandbox {
     let sandbox = Sandbox::new();
-    let input = Producer::Strata.write(&[Named::new(NAME, image.clone())]);
-    sandbox.command("load").input(input).run().success();
+    sandbox.load(&[Named::new(NAME, image.clone())]);
     sandbox.write("layer.tar", top().tar());
     sandbox
 }
@@ -217,8 +216,7 @@ fn of_an_index_the_platform_s_image_is_the_base() {
     };
     let index = Index::new().image(&image("linux/amd64")).image(&image("linux/arm64"));
     let sandbox = Sandbox::new();
-    let stream = Producer::Strata.write(&[Named::new(NAME, index)]);
-    sandbox.command("load").input(stream).run().success();
+    sandbox.load(&[Named::new(NAME, index)]);
     for platform in ["linux/arm64", "linux/amd64"] {
         let layer = Layer::new().file("app", "1").tar();
         commit(&sandbox, &["--base", "base:1", "--platform", platform], layer).success();

@@ -23,8 +23,7 @@ fn app() -> Image {
 /// A sandbox whose usual store holds these images.
 fn sandbox(images: &[Named]) -> Sandbox {
     let sandbox = Sandbox::new();
-    let input = Producer::Strata.write(images);
-    sandbox.command("load").input(input).run().success();
+    sandbox.load(images);
     sandbox
 }
 

@@ -22,8 +22,7 @@ fn unpacked() -> Sandbox {
 
 fn loaded(image: &Image) -> Sandbox {
     let sandbox = Sandbox::new();
-    let input = Producer::Strata.write(&[Named::new(NAME, image.clone())]);
-    sandbox.command("load").input(input).run().success();
+    sandbox.load(&[Named::new(NAME, image.clone())]);
     sandbox
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kit::image::random::random;
 use kit::pipeline::Script;
 use kit::tree::{self, Show};
-use kit::{Device, Image, Layer, Named, Output, Producer, Program, Sandbox, pipeline};
+use kit::{Device, Image, Layer, Named, Output, Program, Sandbox, pipeline};
 use rustix::mount::UnmountFlags;
 
 use crate::fixtures::{assert_one_line, demo, demo_layers, is_root, lacks_root, names};
@@ -25,7 +25,7 @@ fn load(sandbox: &Sandbox, images: &[(&str, &Image)]) {
         .iter()
         .map(|(name, image)| Named::new(&format!("docker.io/library/{name}"), (*image).clone()))
         .collect();
-    sandbox.command("load").input(Producer::Strata.write(&named)).run().success();
+    sandbox.load(&named);
 }
 
 /// Unmounts what is there when the test ends, however it does.
@@ -384,7 +384,7 @@ fn as_root_the_platform_that_is_asked_for_is_mounted() {
     let index = kit::Index::new().image(&image("linux/amd64")).image(&image("linux/arm64/v8"));
     let sandbox = Sandbox::new();
     let named = [Named::new("docker.io/library/app:1", index)];
-    sandbox.command("load").input(Producer::Strata.write(&named)).run().success();
+    sandbox.load(&named);
     let mounted = Mounted(sandbox.path("m"));
     union(&sandbox, &["--platform", "linux/arm64", "app:1", "m"]).run().success();
     assert_eq!(fs::read_to_string(mounted.0.join("arch")).unwrap(), "linux/arm64/v8");

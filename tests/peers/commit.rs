@@ -207,8 +207,7 @@ fn as_root_instructions_mean_what_they_mean_to_docker() {
 /// A sandbox with an image `new` in its store, of two layers.
 fn committed(args: &str) -> Sandbox {
     let sandbox = Sandbox::new();
-    let stream = Producer::Strata.write(&[Named::new(BASE, base())]);
-    sandbox.command("load").input(stream).run().success();
+    sandbox.load(&[Named::new(BASE, base())]);
     let layer = Layer::new()
         .dir("etc", 0o750)
         .file("etc/motd", "new\n")

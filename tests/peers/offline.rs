@@ -5,7 +5,7 @@ use kit::peers::docker::Docker;
 use kit::peers::podman::Podman;
 use kit::peers::{peer, prepare};
 use kit::pipeline::{Script, sh};
-use kit::{Image, Index, Layer, Named, Producer, Program, Sandbox, check};
+use kit::{Image, Index, Layer, Named, Program, Sandbox, check};
 
 const BASE: &str = "docker.io/library/base:1";
 const APP: &str = "docker.io/library/app:1";
@@ -28,7 +28,7 @@ fn both() -> Index {
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     let images = [Named::new(BASE, base()), Named::new(APP, app()), Named::new(BOTH, both())];
-    sandbox.command("load").input(Producer::Strata.write(&images)).run().success();
+    sandbox.load(&images);
     prepare(&sandbox, &[]);
     sandbox
 }
@@ -68,8 +68,7 @@ impl Tool<'_> {
             "both layers of the base"
         );
         let other = app().layer(Layer::new().file("other", "")).cmd(&["/other"]);
-        let archive = Producer::Strata.write(&[Named::new("docker.io/library/other:1", &other)]);
-        sandbox.command("load").input(archive).run().success();
+        sandbox.load(&[Named::new("docker.io/library/other:1", &other)]);
         sandbox.write("have", app().diff_ids().join("\n"));
         let script = "save other:1 --have have | LOAD";
         self.loads(&sandbox, script, "docker.io/library/other:1", &digest(&other));

@@ -9,7 +9,7 @@ use kit::peers::podman::Podman;
 use kit::peers::{root_peer, skip};
 use kit::pipeline::Script;
 use kit::tree::{self, Mtime, Show};
-use kit::{Image, Layer, Named, Producer, Sandbox, pipeline};
+use kit::{Image, Layer, Named, Sandbox, pipeline};
 use serde_json::Value;
 
 use crate::debian;
@@ -69,8 +69,7 @@ fn committed() -> Sandbox {
         .hardlink("group-3", "group-1")
         .hardlink("other-2", "other-1");
     let image = Image::new().cmd(&["/none"]).layer(layer);
-    let stream = Producer::Strata.write(&[Named::new("docker.io/library/base:1", image)]);
-    sandbox.command("load").input(stream).run().success();
+    sandbox.load(&[Named::new("docker.io/library/base:1", image)]);
     pipeline::sh(&sandbox, "unpack --from base:1 root").success();
     change(&sandbox.path("root"));
     let script = "snapshot root | commit -q -t new";
@@ -146,8 +145,7 @@ fn as_root_podman_makes_the_same_tree_of_a_snapshot() {
 fn as_root_an_editor_is_added_to_debian() {
     let Some(image) = debian::minimal() else { return };
     let sandbox = Sandbox::new();
-    let stream = Producer::Strata.write(&[debian::named(&image)]);
-    sandbox.command("load").input(stream).run().success();
+    sandbox.load(&[debian::named(&image)]);
     pipeline::sh(&sandbox, "unpack -q --from debian:12 root").success();
     let install = "export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin; \
                    cp /etc/resolv.conf root/etc && chroot root apt-get -qq update && \

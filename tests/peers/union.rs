@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use kit::pipeline::Script;
 use kit::tree::{self, Show};
-use kit::{Image, Named, Producer, Sandbox, pipeline};
+use kit::{Image, Named, Sandbox, pipeline};
 use rustix::mount::UnmountFlags;
 
 use crate::{debian, reference};
 
 fn with(image: &Image) -> Sandbox {
     let sandbox = Sandbox::new();
-    let stream = Producer::Strata.write(&[Named::new(debian::NAME, image)]);
-    sandbox.command("load").input(stream).run().success();
+    sandbox.load(&[Named::new(debian::NAME, image)]);
     sandbox
 }
 

@@ -15,6 +15,7 @@
 //! | a registry, with faults to order | [`Registry`], [`Fault`] |
 //! | a directory or a layer as text, and back | [`tree`] |
 //! | one of our programs | [`Sandbox`] |
+//! | what it makes of a command line | [`usage`] |
 //! | several of them, piped | [`pipeline::sh`] |
 //! | other people's tools | [`peers`] |
 //!
@@ -49,6 +50,7 @@ pub use archive::{Named, Producer, Shape};
 pub use command::Sandbox;
 pub use command::output::Output;
 pub use command::program::{Program, Running};
+pub use command::usage;
 pub use image::codec::{Codec, Gzip, Zstd};
 pub use image::index::Index;
 pub use image::layer::{Device, Layer};

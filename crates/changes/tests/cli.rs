@@ -4,7 +4,7 @@
 
 use insta::assert_snapshot;
 use kit::archive::layout;
-use kit::{Image, Layer, Named, Output, Producer, Sandbox, pipeline, tree};
+use kit::{Image, Layer, Named, Output, Producer, Sandbox, pipeline, tree, usage};
 use serde_json::Value;
 
 const OLD: &str = r#"
@@ -274,9 +274,7 @@ fn looking_changes_no_directory() {
 
 #[test]
 fn the_help_ends_with_examples() {
-    let help = changes(&Sandbox::new(), "--help").success().out();
-    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
-    assert_snapshot!(examples, @"
+    assert_snapshot!(usage::examples("changes"), @"
       changes nginx:1.27 nginx:1.28
           What an update brings
       pull nginx | changes --stat nginx -

@@ -1,17 +1,11 @@
 //! What only a process shows: help, exit codes, closed and full output, the refusal of a terminal.
 
 use insta::assert_snapshot;
-use kit::{Image, Layer, Output, Registry, Sandbox, pipeline};
-
-fn run(words: &[&str]) -> Output {
-    Sandbox::new().command("pull").args(words).run()
-}
+use kit::{Image, Layer, Registry, Sandbox, pipeline, usage};
 
 #[test]
 fn the_help_ends_with_examples() {
-    let help = run(&["--help"]).success().out();
-    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
-    assert_snapshot!(examples, @"
+    assert_snapshot!(usage::examples("pull"), @"
       pull alpine | unpack rootfs
           From a registry to a root file system, in one pass
       pull --no-stream nginx:1.27 ghcr.io/a/b
@@ -23,27 +17,26 @@ fn the_help_ends_with_examples() {
 
 #[test]
 fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
-    assert_snapshot!(run(&[]).text(), @"
+    assert_snapshot!(usage::run("pull", &[]).text(), @"
     status: 2
     --- stderr
     pull: the following required arguments were not provided: <NAME>...
     hint: pull --help
     ");
-    for words in [
-        &["--no-such-flag", "nginx"][..],
-        &["--no-stream", "--no-store", "nginx"],
-        &["--platform", "linux/amd64", "--all-platforms", "nginx"],
-        &["--platform", "linux", "nginx"],
-        &["--jobs", "0", "nginx"],
-        &["app/UPPER"],
-        &["nginx@sha256:12"],
-        &["-"],
-        &["./file.tar"],
-    ] {
-        let output = run(words);
-        assert_eq!(output.code(), 2, "{words:?}: {}", output.text());
-        assert!(output.stdout.is_empty() && output.stderr.starts_with("pull: "), "{words:?}");
-    }
+    usage::refuses(
+        "pull",
+        &[
+            &["--no-such-flag", "nginx"],
+            &["--no-stream", "--no-store", "nginx"],
+            &["--platform", "linux/amd64", "--all-platforms", "nginx"],
+            &["--platform", "linux", "nginx"],
+            &["--jobs", "0", "nginx"],
+            &["app/UPPER"],
+            &["nginx@sha256:12"],
+            &["-"],
+            &["./file.tar"],
+        ],
+    );
 }
 
 #[test]

@@ -1,17 +1,11 @@
 //! What only a process shows: help, exit codes, closed output.
 
 use insta::assert_snapshot;
-use kit::{Image, Layer, Output, Registry, Sandbox, pipeline};
-
-fn run(words: &[&str]) -> Output {
-    Sandbox::new().command("push").args(words).run()
-}
+use kit::{Image, Layer, Registry, Sandbox, pipeline, usage};
 
 #[test]
 fn the_help_ends_with_examples() {
-    let help = run(&["--help"]).success().out();
-    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
-    assert_snapshot!(examples, @"
+    assert_snapshot!(usage::examples("push"), @"
       push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest
           An image of the store, under two names
       pull --all-platforms a.example/app | push - b.example/app
@@ -23,27 +17,26 @@ fn the_help_ends_with_examples() {
 
 #[test]
 fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
-    assert_snapshot!(run(&[]).text(), @"
+    assert_snapshot!(usage::run("push", &[]).text(), @"
     status: 2
     --- stderr
     push: the following required arguments were not provided: <IMAGE>
     hint: push --help
     ");
-    for words in [
-        &["--no-such-flag", "nginx"][..],
-        &["--jobs", "0", "nginx"],
-        &["nginx", "app/UPPER"],
-        &["-", "--platform", "linux/amd64"],
-    ] {
-        let output = run(words);
-        assert_eq!(output.code(), 2, "{words:?}: {}", output.text());
-        assert!(output.stdout.is_empty() && output.stderr.starts_with("push: "), "{words:?}");
-    }
+    usage::refuses(
+        "push",
+        &[
+            &["--no-such-flag", "nginx"],
+            &["--jobs", "0", "nginx"],
+            &["nginx", "app/UPPER"],
+            &["-", "--platform", "linux/amd64"],
+        ],
+    );
 }
 
 #[test]
 fn what_is_not_in_the_store_is_status_three_with_a_hint() {
-    assert_snapshot!(run(&["nginx:1", "localhost:1/x"]).text(), @"
+    assert_snapshot!(usage::run("push", &["nginx:1", "localhost:1/x"]).text(), @"
     status: 3
     --- stderr
     push: nginx:1: not in the store

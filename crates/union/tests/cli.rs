@@ -1,26 +1,19 @@
 //! What only a process shows: help, exit codes, one line for each error.
 
 use insta::assert_snapshot;
-use kit::{Image, Layer, Named, Output, Producer, Sandbox};
-
-fn run(words: &[&str]) -> Output {
-    Sandbox::new().command("union").args(words).run()
-}
+use kit::{Image, Layer, Named, Sandbox, usage};
 
 /// A sandbox whose store has `app:1`, of one layer.
 fn with_image() -> Sandbox {
     let sandbox = Sandbox::new();
     let image = Image::new().layer(Layer::new().file("f", "x"));
-    let stream = Producer::Strata.write(&[Named::new("docker.io/library/app:1", image)]);
-    sandbox.command("load").input(stream).run().success();
+    sandbox.load(&[Named::new("docker.io/library/app:1", image)]);
     sandbox
 }
 
 #[test]
 fn the_help_ends_with_examples() {
-    let help = run(&["--help"]).success().out();
-    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
-    assert_snapshot!(examples, @"
+    assert_snapshot!(usage::examples("union"), @"
       union nginx /mnt
           Look into an image, and take it away again with union --umount /mnt
       union debian --upper changes -- apt-get install -y vim
@@ -32,26 +25,25 @@ fn the_help_ends_with_examples() {
 
 #[test]
 fn wrong_usage_is_status_two_with_one_line() {
-    for words in [
-        &[][..],
-        &["app:1"],
-        &["-", "m"],
-        &["./image.tar", "m"],
-        &["layout:x", "m"],
-        &["app:1", "m", "n"],
-        &["--list", "app:1"],
-        &["--umount", "m", "app:1"],
-    ] {
-        let output = run(words);
-        assert_eq!(output.code(), 2, "{words:?}: {}", output.text());
-        assert!(output.stdout.is_empty() && output.stderr.starts_with("union: "), "{words:?}");
-    }
+    usage::refuses(
+        "union",
+        &[
+            &[],
+            &["app:1"],
+            &["-", "m"],
+            &["./image.tar", "m"],
+            &["layout:x", "m"],
+            &["app:1", "m", "n"],
+            &["--list", "app:1"],
+            &["--umount", "m", "app:1"],
+        ],
+    );
 }
 
 #[test]
 fn before_a_command_has_begun_the_status_is_125() {
     for words in [&["nosuch:1", "--", "true"][..], &["--list", "--", "true"]] {
-        let output = run(words);
+        let output = usage::run("union", words);
         assert_eq!(output.code(), 125, "{words:?}: {}", output.text());
     }
 }

@@ -3,22 +3,16 @@
 use std::fs;
 
 use insta::assert_snapshot;
-use kit::{Image, Layer, Named, Output, Producer, Sandbox, pipeline};
+use kit::{Image, Layer, Named, Producer, Sandbox, pipeline, usage};
 
 fn archive() -> Vec<u8> {
     let image = Image::new().layer(Layer::new().file("f", "x"));
     Producer::Strata.write(&[Named::new("docker.io/library/app:1", image)])
 }
 
-fn run(words: &[&str]) -> Output {
-    Sandbox::new().command("unpack").args(words).run()
-}
-
 #[test]
 fn the_help_ends_with_examples() {
-    let help = run(&["--help"]).success().out();
-    let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
-    assert_snapshot!(examples, @"
+    assert_snapshot!(usage::examples("unpack"), @"
       pull alpine | unpack rootfs
           From a registry to a root file system
       docker save nginx | unpack rootfs
@@ -30,23 +24,22 @@ fn the_help_ends_with_examples() {
 
 #[test]
 fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
-    assert_snapshot!(run(&[]).text(), @"
+    assert_snapshot!(usage::run("unpack", &[]).text(), @"
     status: 2
     --- stderr
     unpack: the following required arguments were not provided: <DIR>
     hint: unpack --help
     ");
-    for words in [
-        &["--no-such-flag", "root"][..],
-        &["one", "two"],
-        &["--platform", "linux", "root"],
-        &["--owner", "me", "root"],
-        &["--from", "dir:x", "root"],
-    ] {
-        let output = run(words);
-        assert_eq!(output.code(), 2, "{words:?}: {}", output.text());
-        assert!(output.stdout.is_empty() && output.stderr.starts_with("unpack: "), "{words:?}");
-    }
+    usage::refuses(
+        "unpack",
+        &[
+            &["--no-such-flag", "root"],
+            &["one", "two"],
+            &["--platform", "linux", "root"],
+            &["--owner", "me", "root"],
+            &["--from", "dir:x", "root"],
+        ],
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 pub mod output;
 pub mod plain_user;
 pub mod program;
+pub mod usage;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::archive::{Named, Producer};
 use crate::must::Must as _;
 use program::Program;
 
@@ -71,6 +73,12 @@ impl Sandbox {
     pub fn read(&self, name: &str) -> Vec<u8> {
         let path = self.path(name);
         std::fs::read(&path).must(format!("read {}", path.display()))
+    }
+
+    /// Puts images into the store.
+    #[track_caller]
+    pub fn load(&self, images: &[Named]) {
+        self.command("load").input(Producer::Strata.write(images)).run().success();
     }
 
     /// One of our programs.
