@@ -135,7 +135,8 @@ pub(super) fn push_xattr(records: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     push(records, &[XATTR, name].concat(), value);
 }
 
-/// A time as PAX writes it: decimal seconds, with a fraction if there is one.
+/// A time as PAX writes it: decimal seconds, with a fraction if there is one. All its nine digits are written: mkfs.erofs
+/// takes what follows the point for a number of nanoseconds.
 pub(super) fn format_time(time: Timestamp) -> String {
     let (sign, seconds, nanos) = if time.seconds < 0 && time.nanos > 0 {
         ("-", (time.seconds + 1).unsigned_abs(), 1_000_000_000 - time.nanos)
@@ -147,7 +148,7 @@ pub(super) fn format_time(time: Timestamp) -> String {
     if nanos == 0 {
         return format!("{sign}{seconds}");
     }
-    format!("{sign}{seconds}.{}", format!("{nanos:09}").trim_end_matches('0'))
+    format!("{sign}{seconds}.{nanos:09}")
 }
 
 /// A record that holds a size, which an empty value takes away.
@@ -278,7 +279,7 @@ mod tests {
         ] {
             check_time(&format_time(Timestamp { seconds, nanos }), Some((seconds, nanos)));
         }
-        assert_eq!(format_time(Timestamp { seconds: -1, nanos: 500_000_000 }), "-0.5");
+        assert_eq!(format_time(Timestamp { seconds: -1, nanos: 500_000_000 }), "-0.500000000");
     }
 
     #[test]

@@ -374,7 +374,7 @@ mod tests {
         assert_eq!((link.0, path.0), ("linkpath", "path"));
         assert_eq!(
             [gid, mtime, uid],
-            [&("gid", &b"4294967295"[..]), &("mtime", b"-1.5"), &("uid", b"2097152")]
+            [&("gid", &b"4294967295"[..]), &("mtime", b"-1.500000000"), &("uid", b"2097152")]
         );
         assert_eq!([a, b], [&("SCHILY.xattr.user.a", &b"\0="[..]), &("SCHILY.xattr.user.b", b"")]);
     }
