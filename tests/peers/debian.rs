@@ -97,20 +97,28 @@ pub(crate) fn kept(name: &str, fill: impl FnOnce(&Path) -> Option<()>) -> Option
 const WITHOUT: &str = "cd \"$1\" && rm -rf usr/lib/*/gconv usr/lib/*/perl* usr/share/perl* \
                        usr/share/doc/* usr/share/locale/* usr/share/man/* usr/share/zoneinfo/*";
 
+/// Extracts a package of some Debian, and all that it needs, into a directory; nothing is configured.
+pub(crate) fn extract(suite: &str, package: &str, dir: &Path) -> Option<()> {
+    let include = format!("--include={package}");
+    mmdebstrap(&Sandbox::new(), &["--variant=extract", &include, suite], dir)
+}
+
 /// Debian's files as a tar by mmdebstrap, from wherever this machine's apt gets its packages.
 fn bootstrap() -> Option<Vec<u8>> {
     let sandbox = Sandbox::new();
-    let output = root_peer("mmdebstrap")?
-        .program(&sandbox)
-        // The files keep their times.
-        .env_remove("SOURCE_DATE_EPOCH")
-        .args(["--variant=minbase", &format!("--customize-hook={WITHOUT}")])
-        .args(["bookworm", "base.tar"])
-        .patience(Duration::from_mins(5))
-        .run();
+    let hook = format!("--customize-hook={WITHOUT}");
+    mmdebstrap(&sandbox, &["--variant=minbase", &hook, "bookworm"], Path::new("base.tar"))?;
+    Some(sandbox.read("base.tar"))
+}
+
+fn mmdebstrap(sandbox: &Sandbox, args: &[&str], target: &Path) -> Option<()> {
+    let program = root_peer("mmdebstrap")?.program(sandbox);
+    // The files keep their times.
+    let program = program.env_remove("SOURCE_DATE_EPOCH").args(args).arg(target);
+    let output = program.patience(Duration::from_mins(5)).run();
     if output.code() != 0 {
         skip("mmdebstrap makes no Debian", output.stderr.trim_end());
         return None;
     }
-    Some(sandbox.read("base.tar"))
+    Some(())
 }
