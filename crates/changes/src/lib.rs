@@ -13,7 +13,7 @@ mod stat;
 use std::path::PathBuf;
 
 use cli::{Code, Io};
-use layer_format::{Platform, trouble_of};
+use layer_format::Platform;
 use rootfs::{Attribute, Attributes};
 use store::Store;
 
@@ -72,15 +72,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<Code> {
-        let trouble = trouble_of::<layer_format::Error>(link)
-            .or_else(|| trouble_of::<rootfs::Error>(link))
-            .or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(Code::from)
     }
 
     /// As with diff(1), 1 says that there are differences.

@@ -29,6 +29,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
+use layer_format::Errors;
 
 pub use crate::exit::Code;
 pub use crate::failure::{Explain, Failure, silent, usage};
@@ -47,13 +48,16 @@ pub type Link = dyn std::error::Error + 'static;
 
 /// The arguments of a command, and what the command knows about its errors.
 pub trait Command: Parser {
+    /// The errors of the libraries it uses.
+    type Errors: Errors;
+
     /// The flags that every command has.
     fn common(&self) -> &Common;
 
-    /// The exit code that a link of the error chain stands for, if it knows it.
-    ///
-    /// Each command asks the libraries it uses; [`Failure`] needs no answer.
-    fn code(link: &Link) -> Option<Code>;
+    /// The exit code that a link of the error chain stands for, if one of the libraries knows it; [`Failure`] needs no answer.
+    fn code(link: &Link) -> Option<Code> {
+        Self::Errors::trouble(link).map(Code::from)
+    }
 
     /// The exit status for a failure, for the few commands whose statuses follow another convention,
     /// as those of `diff` or `env` do.

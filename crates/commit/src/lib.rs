@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::Io;
 use layer_format::archive::Choice;
-use layer_format::{Descriptor, Manifest, Platform, Reference, trouble_of};
+use layer_format::{Descriptor, Manifest, Platform, Reference};
 use store::{Image, Lease, Location, Source, Store};
 
 use crate::base::{Base, BaseImage};
@@ -93,14 +93,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble =
-            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 }
 

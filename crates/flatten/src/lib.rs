@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::{Failure, Io};
 use layer_format::archive::Choice;
-use layer_format::{Codec, Compression, Platform, Reference, trouble_of};
+use layer_format::{Codec, Compression, Platform, Reference};
 use store::{Location, Opened, Store};
 
 use crate::layers::Layers;
@@ -64,14 +64,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble =
-            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::Io;
-use layer_format::{Reference, trouble_of};
+use layer_format::Reference;
 use store::{Freed, Store, Sweep};
 
 use crate::page::{Form, Page};
@@ -79,14 +79,10 @@ enum Action {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble =
-            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 }
 

@@ -11,8 +11,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use cli::{Code, Failure, Io};
+use layer_format::Platform;
 use layer_format::archive::Choice;
-use layer_format::{Platform, trouble_of};
 
 use crate::opened::Opened;
 
@@ -72,14 +72,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<Code> {
-        let trouble =
-            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(Code::from)
     }
 }
 

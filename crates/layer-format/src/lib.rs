@@ -46,4 +46,4 @@ pub use image::{
 pub use platform::{Platform, select};
 pub use reference::{COSIGN_KINDS, Reference};
 pub use run::Run;
-pub use trouble::{Trouble, Troubled, trouble_of};
+pub use trouble::{Errors, Trouble, Troubled};

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use cli::{Code, Failure, Io};
 use layer_format::archive::{Archive, Contents, Found, Spool};
 use layer_format::stream::Thin;
-use layer_format::{Descriptor, Digest, Error, Platform, trouble_of};
+use layer_format::{Descriptor, Digest, Error, Platform};
 use serde::Serialize;
 use store::{Image, Store};
 
@@ -52,13 +52,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<Code> {
-        let trouble = trouble_of::<Error>(link).or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(Code::from)
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
-use layer_format::{DiffId, Digest, Platform, Reference, trouble_of};
+use layer_format::{DiffId, Digest, Platform, Reference};
 use registry::{Client, Credentials, Mirrors, Options};
 use store::{Image, Lease, Store};
 
@@ -69,15 +69,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, registry::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble = trouble_of::<layer_format::Error>(link)
-            .or_else(|| trouble_of::<registry::Error>(link))
-            .or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 }
 

@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use cli::{Failure, Io};
-use layer_format::{Platform, Reference, trouble_of};
+use layer_format::{Platform, Reference};
 use registry::{Client, Credentials, Mirrors, Options};
 
 /// Push images to registries
@@ -64,15 +64,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, registry::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble = trouble_of::<layer_format::Error>(link)
-            .or_else(|| trouble_of::<registry::Error>(link))
-            .or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::{Io, NamedOutput, Progress};
 use layer_format::stream::{Half, Heads, Writer};
-use layer_format::{Descriptor, Platform, trouble_of};
+use layer_format::{Descriptor, Platform};
 use store::Store;
 
 use crate::choice::Chosen;
@@ -58,14 +58,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble =
-            trouble_of::<layer_format::Error>(link).or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 }
 

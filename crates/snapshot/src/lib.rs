@@ -13,8 +13,8 @@ mod overlay;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::{Code, Failure, Io};
-use layer_format::{Platform, trouble_of};
+use cli::{Failure, Io};
+use layer_format::Platform;
 use rootfs::{
     Attribute, Attributes, Diff, DiffOptions, Identity, LeaveOut, Mounts, Root, Scan, ScanOptions,
 };
@@ -86,15 +86,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<Code> {
-        let trouble = trouble_of::<layer_format::Error>(link)
-            .or_else(|| trouble_of::<rootfs::Error>(link))
-            .or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(Code::from)
     }
 }
 

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use cli::Io;
 use layer_format::archive::{Choice, Image};
-use layer_format::{Platform, Reference, trouble_of};
+use layer_format::{Platform, Reference};
 use rootfs::Skipped;
 use store::{Location, Source, Store};
 
@@ -79,15 +79,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble = trouble_of::<layer_format::Error>(link)
-            .or_else(|| trouble_of::<rootfs::Error>(link))
-            .or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 
     fn status(code: cli::Code) -> u8 {

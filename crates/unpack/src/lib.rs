@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::Io;
+use layer_format::Platform;
 use layer_format::archive::Choice;
-use layer_format::{Platform, trouble_of};
 use rootfs::{Applier, Options, Owner, Report, SymlinkedDirs};
 use store::{Location, Source, Store};
 
@@ -59,15 +59,10 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
+    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+
     fn common(&self) -> &cli::Common {
         &self.common
-    }
-
-    fn code(link: &cli::Link) -> Option<cli::Code> {
-        let trouble = trouble_of::<layer_format::Error>(link)
-            .or_else(|| trouble_of::<rootfs::Error>(link))
-            .or_else(|| trouble_of::<store::Error>(link));
-        trouble.map(cli::Code::from)
     }
 }
 
