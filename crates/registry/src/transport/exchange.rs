@@ -1,31 +1,33 @@
 //! One HTTP exchange: a request, the head of its answer, and its body as chunks.
 //!
-//! Each runs on a thread of its own, which hands the body on through a bounded channel of recycled buffers. So whoever
-//! reads can give up at any moment, in the middle of a connection attempt too, and the clock that tells a stall from a
-//! pause runs only while somebody waits. The thread isn't joined: it may be waiting for a peer that never answers, and
-//! ends by the client's own time limit when nobody is left to read.
+//! Each is a task on the transport's own thread, which hands the body on by a channel with bounded room. So whoever reads
+//! can give up at any moment, in the middle of a connection attempt too, and the clock that tells a stall from a pause
+//! runs only while somebody waits. A task whose reader is gone ends at once.
 
 use std::error::Error;
-use std::io::{self, Read};
-use std::ops::Range;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::thread;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
-use reqwest::blocking::{Client, Request, Response};
 use reqwest::header::HeaderMap;
+use reqwest::{Client, Request, Response, StatusCode};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+use super::Bytes;
+use super::engine;
 use super::payload::Departure;
 use crate::error::Cause;
 use crate::retry::GLANCE;
 
-/// The size of a chunk at most; between 64 and 256 KiB nothing differs.
-const CHUNK: usize = 128 << 10;
-/// How many chunks may wait for the reader.
-const DEPTH: usize = 4;
-/// So much of a body that nobody wants is read to keep the connection for the next request.
-const LEFTOVER: u64 = 64 << 10;
+/// How many bytes of a body may wait for the reader.
+const ROOM: usize = 512 << 10;
+/// So much of a body that nobody wants is read to keep the connection for the next request, and for so long.
+const LEFTOVER: (usize, Duration) = (64 << 10, Duration::from_secs(1));
 
 /// How long to wait, and for whom.
 #[derive(Clone, Copy, Debug)]
@@ -64,15 +66,12 @@ pub(crate) struct Exchange {
 
 /// Sends a request and waits for the head of its answer.
 pub(super) fn exchange(
-    client: Client,
-    request: Request,
+    handle: &Handle,
+    (client, request): (Client, Request),
     patience: Patience,
     departure: &Departure,
 ) -> Result<Exchange, Fault> {
-    let outcome = begin(client, request, patience, departure);
-    if outcome.is_err() {
-        departure.abandon();
-    }
+    let outcome = begin(handle, (client, request), patience, departure);
     match departure.failure() {
         // The client only says that it could not send; why is known here.
         Some(cause) if outcome.is_err() => Err(Fault::Content(cause)),
@@ -81,110 +80,169 @@ pub(super) fn exchange(
 }
 
 fn begin(
-    client: Client,
-    request: Request,
+    handle: &Handle,
+    (client, request): (Client, Request),
     patience: Patience,
     departure: &Departure,
 ) -> Result<Exchange, Fault> {
-    let (sender, messages) = mpsc::sync_channel(DEPTH);
-    let (spent, empty) = mpsc::channel();
-    thread::Builder::new()
-        .name("exchange".to_owned())
-        .spawn(move || pump(&client, request, &sender, &empty))
-        .map_err(|error| Fault::SetUp(Cause::of(&error)))?;
-    let limit = patience.connect + patience.stall;
-    match wait(&messages, limit, patience.cancelled, &|| departure.taken())? {
+    let (messages, incoming) = mpsc::unbounded_channel();
+    let room = Arc::new(Semaphore::new(ROOM));
+    handle.spawn(Outlet { messages, room: Arc::clone(&room) }.fill(client, request));
+    let mut inlet =
+        Inlet { handle: handle.clone(), messages: incoming, cancelled: patience.cancelled };
+    match inlet.wait(patience.connect + patience.stall, &|| departure.taken())? {
         Message::Head(status, headers) => {
-            let body =
-                Body { messages, spent, chunk: vec![], rest: 0..0, is_over: false, patience };
-            Ok(Exchange { status, headers, body })
+            let (chunk, is_over, stall) = (Bytes::new(), false, patience.stall);
+            Ok(Exchange { status, headers, body: Body { inlet, room, chunk, is_over, stall } })
         }
         Message::Failed(fault) => Err(fault),
-        Message::Chunk(..) | Message::End => Err(broken("body before head")),
+        Message::Chunk(_) | Message::End => Err(broken("body before head")),
     }
 }
 
 #[derive(Debug)]
 enum Message {
     Head(StatusCode, HeaderMap),
-    Chunk(Vec<u8>, usize),
+    Chunk(Bytes),
     End,
     Failed(Fault),
 }
 
-fn pump(
-    client: &Client,
-    request: Request,
-    messages: &SyncSender<Message>,
-    empty: &Receiver<Vec<u8>>,
-) {
-    let mut response = match client.execute(request) {
-        Ok(response) => response,
-        Err(error) => return drop(messages.send(Message::Failed(fault_of(&error)))),
-    };
-    let head = Message::Head(response.status(), std::mem::take(response.headers_mut()));
-    let mut wanted = messages.send(head).is_ok();
-    while wanted {
-        let mut chunk = empty.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
-        wanted = match response.read(&mut chunk) {
-            Ok(0) => return drop(messages.send(Message::End)),
-            Ok(n) => messages.send(Message::Chunk(chunk, n)).is_ok(),
-            Err(error) => return drop(messages.send(Message::Failed(read_fault(&error)))),
+/// Where the task puts what comes.
+struct Outlet {
+    messages: UnboundedSender<Message>,
+    /// A permit for each byte that may still be sent. The reader gives them back.
+    room: Arc<Semaphore>,
+}
+
+impl Outlet {
+    /// The whole exchange.
+    async fn fill(self, client: Client, request: Request) {
+        let mut response = match self.unless_unwanted(client.execute(request)).await {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => return self.put(Message::Failed(fault_of(&error))),
+            None => return,
         };
+        let headers = std::mem::take(response.headers_mut());
+        self.put(Message::Head(response.status(), headers));
+        loop {
+            match self.unless_unwanted(response.chunk()).await {
+                Some(Ok(Some(chunk))) => self.pass(chunk).await,
+                Some(Ok(None)) => return self.put(Message::End),
+                Some(Err(error)) => {
+                    return self.put(Message::Failed(Fault::Broken(Cause::of(&error))));
+                }
+                None => break,
+            }
+        }
+        let (n_bytes, time) = LEFTOVER;
+        drop(tokio::time::timeout(time, drain(response, n_bytes)).await);
     }
-    drain(response);
+
+    /// Waits for something as long as there is a reader.
+    async fn unless_unwanted<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        let (mut what, mut gone) = (pin!(what), pin!(self.messages.closed()));
+        poll_fn(|context| match what.as_mut().poll(context) {
+            Poll::Ready(it) => Poll::Ready(Some(it)),
+            Poll::Pending => gone.as_mut().poll(context).map(|()| None),
+        })
+        .await
+    }
+
+    /// Hands a chunk on, as soon as there is room for it.
+    async fn pass(&self, mut chunk: Bytes) {
+        while !chunk.is_empty() {
+            let piece = chunk.split_to(chunk.len().min(ROOM));
+            let n_bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            let Some(Ok(permits)) = self.unless_unwanted(self.room.acquire_many(n_bytes)).await
+            else {
+                return;
+            };
+            permits.forget();
+            self.put(Message::Chunk(piece));
+        }
+    }
+
+    fn put(&self, message: Message) {
+        // Whoever doesn't want it is gone, which the next wait finds out.
+        self.messages.send(message).ok();
+    }
 }
 
 /// Reads what little may be left, so that the connection can be used again.
-fn drain(response: Response) {
-    drop(io::copy(&mut response.take(LEFTOVER), &mut io::sink()));
+async fn drain(mut response: Response, mut n_bytes: usize) {
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let Some(left) = n_bytes.checked_sub(chunk.len()) else { return };
+        n_bytes = left;
+    }
+}
+
+/// Where the reader gets it.
+#[derive(Debug)]
+struct Inlet {
+    handle: Handle,
+    messages: UnboundedReceiver<Message>,
+    cancelled: fn() -> bool,
+}
+
+impl Inlet {
+    /// Waits for a message, in slices, as long as patience lasts. It begins anew whenever `progress` changes.
+    fn wait(&mut self, limit: Duration, progress: &dyn Fn() -> u64) -> Result<Message, Fault> {
+        if let Ok(message) = self.messages.try_recv() {
+            return Ok(message);
+        }
+        let (mut started, mut before) = (Instant::now(), progress());
+        loop {
+            if (self.cancelled)() {
+                return Err(Fault::Cancelled);
+            }
+            if before != progress() {
+                (started, before) = (Instant::now(), progress());
+            }
+            let left = limit.saturating_sub(started.elapsed());
+            match engine::wait(&self.handle, left.min(GLANCE), self.messages.recv()) {
+                Some(Some(message)) => return Ok(message),
+                Some(None) => return Err(broken("the connection was lost")),
+                None if left.is_zero() => return Err(Fault::Stalled(limit)),
+                None => {}
+            }
+        }
+    }
 }
 
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) struct Body {
-    messages: Receiver<Message>,
-    spent: Sender<Vec<u8>>,
-    chunk: Vec<u8>,
-    rest: Range<usize>,
+    inlet: Inlet,
+    room: Arc<Semaphore>,
+    chunk: Bytes,
     is_over: bool,
-    patience: Patience,
+    stall: Duration,
 }
 
 impl Body {
     /// The bytes at hand, waiting for some if there are none; nothing at the end.
     pub(crate) fn fill(&mut self) -> Result<&[u8], Fault> {
-        if self.rest.is_empty() && !self.is_over {
-            self.next()?;
+        if self.chunk.is_empty() && !self.is_over {
+            match self.inlet.wait(self.stall, &|| 0)? {
+                Message::Chunk(chunk) => self.chunk = chunk,
+                Message::End => self.is_over = true,
+                Message::Failed(fault) => return Err(fault),
+                Message::Head(..) => return Err(broken("a second head")),
+            }
         }
         Ok(self.at_hand())
     }
 
     /// The bytes at hand.
     pub(crate) fn at_hand(&self) -> &[u8] {
-        &self.chunk[self.rest.clone()]
+        &self.chunk
     }
 
     /// Takes `n` bytes off those at hand.
     pub(crate) fn consume(&mut self, n: usize) {
-        self.rest.start = self.rest.end.min(self.rest.start + n);
-    }
-
-    fn next(&mut self) -> Result<(), Fault> {
-        if !self.chunk.is_empty() {
-            drop(self.spent.send(std::mem::take(&mut self.chunk)));
-        }
-        self.rest = 0..0;
-        match wait(&self.messages, self.patience.stall, self.patience.cancelled, &|| 0)? {
-            Message::Chunk(chunk, n) => {
-                self.chunk = chunk;
-                self.rest = 0..n;
-            }
-            Message::End => self.is_over = true,
-            Message::Failed(fault) => return Err(fault),
-            Message::Head(..) => return Err(broken("a second head")),
-        }
-        Ok(())
+        let taken = self.chunk.split_to(n.min(self.chunk.len()));
+        self.room.add_permits(taken.len());
     }
 
     /// Reads the whole body, or the first `limit + 1` bytes of a longer one.
@@ -203,34 +261,6 @@ impl Body {
     }
 }
 
-/// Waits for a message, in slices, as long as patience lasts. It begins anew whenever `progress` changes.
-fn wait(
-    messages: &Receiver<Message>,
-    limit: Duration,
-    cancelled: fn() -> bool,
-    progress: &dyn Fn() -> u64,
-) -> Result<Message, Fault> {
-    if let Ok(message) = messages.try_recv() {
-        return Ok(message);
-    }
-    let (mut started, mut before) = (Instant::now(), progress());
-    loop {
-        if cancelled() {
-            return Err(Fault::Cancelled);
-        }
-        if before != progress() {
-            (started, before) = (Instant::now(), progress());
-        }
-        let left = limit.saturating_sub(started.elapsed());
-        match messages.recv_timeout(left.min(GLANCE)) {
-            Ok(message) => return Ok(message),
-            Err(RecvTimeoutError::Disconnected) => return Err(broken("the connection was lost")),
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(Fault::Stalled(limit)),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
-}
-
 fn broken(reason: &str) -> Fault {
     Fault::Broken(Cause::of(&io::Error::other(reason)))
 }
@@ -241,10 +271,6 @@ fn fault_of(error: &reqwest::Error) -> Fault {
         return Fault::Certificate(cause);
     }
     if error.is_connect() { Fault::Connect(cause) } else { Fault::Broken(cause) }
-}
-
-fn read_fault(error: &io::Error) -> Fault {
-    Fault::Broken(Cause::of(error))
 }
 
 /// Whether the handshake failed for the peer's certificate, which trying again doesn't cure.
@@ -260,4 +286,37 @@ fn refuses_certificate(error: &reqwest::Error) -> bool {
         link = made_of.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::engine::Engine;
+
+    #[test]
+    fn what_is_not_read_waits_with_the_sender() {
+        let (messages, mut taken) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(ROOM));
+        let outlet = Outlet { messages, room: Arc::clone(&room) };
+        let engine = Engine::default();
+        let handle = engine.handle().unwrap();
+        let mut n_taken = || match taken.try_recv() {
+            Ok(Message::Chunk(chunk)) => chunk.len(),
+            _ => 0,
+        };
+        let mut passing = pin!(outlet.pass(vec![0; ROOM + 1].into()));
+        assert_eq!(engine::wait(handle, GLANCE, passing.as_mut()), None);
+        assert_eq!((n_taken(), n_taken()), (ROOM, 0));
+        room.add_permits(1);
+        handle.block_on(passing);
+        assert_eq!(n_taken(), 1);
+    }
+
+    #[test]
+    fn nothing_waits_for_room_that_nobody_will_make() {
+        let (messages, taken) = mpsc::unbounded_channel();
+        let outlet = Outlet { messages, room: Arc::new(Semaphore::new(0)) };
+        drop(taken);
+        Engine::default().handle().unwrap().block_on(outlet.pass(vec![0; 1].into()));
+    }
 }

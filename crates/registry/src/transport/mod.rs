@@ -1,6 +1,7 @@
 //! HTTP and TLS, a hop at a time: no redirects, no logins of its own accord, no retries.
 
 mod certs;
+mod engine;
 mod exchange;
 mod payload;
 pub(crate) mod proxy;
@@ -13,9 +14,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::blocking::{Body as RequestBody, Client};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderName};
-use reqwest::{Method, Url};
+use reqwest::{Body as RequestBody, Client, Method, Url};
 use rustls::pki_types::ServerName;
 
 use crate::credentials::Secret;
@@ -24,6 +24,7 @@ use crate::error::Cause;
 use crate::options::Options;
 
 use certs::Own;
+use engine::Engine;
 pub(crate) use exchange::{Body, Exchange, Fault, Patience};
 use payload::Departure;
 pub(crate) use payload::Payload;
@@ -34,8 +35,9 @@ const PROBE: Duration = Duration::from_secs(2);
 /// So much longer may a late answer take.
 const LATE: u32 = 10;
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// The client's own limit for a request with a payload, which knows no waits, only the whole.
-const LONGEST_UPLOAD: Duration = Duration::from_hours(24);
+
+/// Bytes as the HTTP client has them.
+type Bytes = <RequestBody as http_body::Body>::Data;
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -85,9 +87,10 @@ pub(crate) enum Authorization {
     Bearer(Secret),
 }
 
-/// Connections to everywhere. Made when first needed: each kind has a thread and a pool of its own.
+/// Connections to everywhere. Made when first needed: each kind has a pool of its own, and all share a thread.
 #[derive(Debug)]
 pub(crate) struct Transport {
+    engine: Engine,
     user_agent: String,
     insecure: Insecure,
     patience: Patience,
@@ -119,6 +122,7 @@ impl Transport {
         let Options { connect, stall, cancelled, .. } = options;
         let patience = Patience { connect: *connect, stall: *stall, cancelled: *cancelled };
         Self {
+            engine: Engine::default(),
             user_agent: options.user_agent.clone(),
             insecure,
             patience,
@@ -130,6 +134,7 @@ impl Transport {
 
     /// Sends a request and waits for the head of its answer.
     pub(crate) fn send(&self, request: &Request) -> Result<Exchange, Fault> {
+        let handle = self.engine.handle().map_err(Fault::SetUp)?;
         let client = self.client(&request.url).map_err(Fault::SetUp)?;
         let mut builder = client.request(request.method.clone(), request.url.clone());
         builder = builder.header(ACCEPT_ENCODING, "identity");
@@ -153,18 +158,14 @@ impl Transport {
         }
         let departure = Arc::new(Departure::default());
         if let Some(payload) = &request.payload {
-            let body = payload.open(&departure).map_err(Fault::Content)?;
-            let body = RequestBody::sized(body, payload.length);
-            builder = builder.body(body);
+            let body = payload.open(handle, &departure).map_err(Fault::Content)?;
+            builder = builder.body(RequestBody::wrap(body));
         } else if request.form.is_none() && !request.method.is_safe() {
             // Some servers want to be told that there is nothing.
             builder = builder.header(CONTENT_LENGTH, 0);
         }
-        if request.payload.is_some() || request.answer == Answering::Late {
-            builder = builder.timeout(LONGEST_UPLOAD);
-        }
         let request = builder.build().map_err(|error| Fault::SetUp(Cause::of(&error)))?;
-        exchange::exchange(client, request, patience, &departure)
+        exchange::exchange(handle, (client, request), patience, &departure)
     }
 
     /// The certificates that a registry has of its own, if any.
@@ -201,9 +202,6 @@ impl Transport {
 
     fn build(&self, route: &Route, own: Option<&Own>) -> Result<Client, Cause> {
         let config = tls::config(route.trust, own).map_err(|error| Cause::of(&error))?;
-        // The limit is for each wait, not for the whole (reqwest's blocking client has it so). The reader's own clock
-        // is faster; this one ends threads that nobody reads from any more.
-        let limit = self.patience.connect + self.patience.stall + Duration::from_secs(1);
         let mut builder = Client::builder()
             .tls_backend_preconfigured(config)
             .user_agent(&self.user_agent)
@@ -211,8 +209,7 @@ impl Transport {
             .referer(false)
             .tcp_nodelay(true)
             .tcp_keepalive(KEEPALIVE)
-            .connect_timeout(self.patience.connect)
-            .timeout(limit);
+            .connect_timeout(self.patience.connect);
         if route.proxy == Proxy::None {
             builder = builder.no_proxy();
         }
