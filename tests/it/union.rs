@@ -164,6 +164,17 @@ fn as_root_attributes_of_an_image_are_no_marks_for_the_kernel() {
 }
 
 #[test]
+fn as_root_a_layer_may_stand_in_an_image_several_times() {
+    if lacks_root() {
+        return;
+    }
+    assert_union_is_unpack(&Image::new().layer(Layer::new()).layer(Layer::new()));
+    let again = Layer::new().dir("d", 0o755).file("d/a", "a").whiteout("b");
+    let between = Layer::new().whiteout("d").file("b", "b").file("c", "c");
+    assert_union_is_unpack(&Image::new().layer(again.clone()).layer(between).layer(again));
+}
+
+#[test]
 fn as_root_images_share_the_layers_that_they_have_in_common() {
     if lacks_root() {
         return;

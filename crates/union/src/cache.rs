@@ -7,6 +7,7 @@
 //! | on top, the root directory's attributes | the key of the layer that describes them |
 //! | below all, directories that a command needs | always the same |
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -70,6 +71,7 @@ impl Stack {
         let job = Job { store, cache: &cache, control: kind.control };
         let (mut layers, skipped) = image_layers(&job, image, &keys, io)?;
         layers.reverse();
+        drop_repeated(&mut layers);
         let root = root_layer(&cache, &layers)?;
         layers.insert(0, root);
         if floor == Floor::Scaffold || image.layers.is_empty() {
@@ -142,6 +144,13 @@ fn image_layers(
         layers.push(there);
     }
     Ok((layers, skipped))
+}
+
+/// Leaves of a layer that stands several times in the stack only the topmost: it covers all that the lower ones could show
+/// or hide, and the kernel takes no directory twice.
+fn drop_repeated(top_first: &mut Vec<Extracted>) {
+    let mut seen = HashSet::new();
+    top_first.retain(|layer| seen.insert(layer.about().key));
 }
 
 fn find(cache: &Layers, keys: &Keys) -> store::Result<Option<Extracted>> {
