@@ -166,14 +166,15 @@ pub(crate) fn links(error: &anyhow::Error) -> impl Iterator<Item = &Link> {
 
 /// The exit code of an error: the first answer along its chain, else that it failed.
 ///
-/// Our own closed pipe ends the matter wherever it stands.
+/// A library's error that only says that something failed, as reading does whatever it reads, leaves the answer to its
+/// causes. Our own closed pipe ends the matter wherever it stands.
 pub(crate) fn code(error: &anyhow::Error, known: fn(&Link) -> Option<Code>) -> Code {
     if links(error).any(<Link>::is::<ClosedPipe>) {
         return Code::ClosedPipe;
     }
     let answer = |link: &Link| match link.downcast_ref::<Failure>() {
         Some(failure) => failure.code,
-        None => known(link),
+        None => known(link).filter(|&code| code != Code::Failed),
     };
     // A failure given to `context` is no link of its own; anyhow alone finds it.
     let context = || error.downcast_ref::<Failure>()?.code;
@@ -202,8 +203,24 @@ mod tests {
 
     impl Error for Denied {}
 
+    #[derive(Debug)]
+    struct Reading(io::Error);
+
+    impl fmt::Display for Reading {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("reading")
+        }
+    }
+
+    impl Error for Reading {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
     fn known(link: &Link) -> Option<Code> {
-        link.is::<Denied>().then_some(Code::Unauthorised)
+        let failed = link.is::<Reading>().then_some(Code::Failed);
+        link.is::<Denied>().then_some(Code::Unauthorised).or(failed)
     }
 
     #[track_caller]
@@ -232,6 +249,13 @@ mod tests {
         check(inner, Code::Unauthorised);
         let nested = io::Error::other(io::Error::other(Denied));
         check(anyhow::Error::new(nested).context("reading"), Code::Unauthorised);
+    }
+
+    #[test]
+    fn what_only_failed_leaves_the_answer_to_its_causes() {
+        check(Reading(io::Error::other(Denied)), Code::Unauthorised);
+        check(Reading(io::Error::other("no space")), Code::Failed);
+        check(Failure::new(Code::Failed, "no").because(Denied), Code::Failed);
     }
 
     #[test]
