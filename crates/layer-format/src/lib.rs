@@ -43,7 +43,7 @@ pub use error::Error;
 pub use image::{
     Config, DOCUMENT_LIMIT, Document, History, Index, Manifest, RootFs, read_document,
 };
-pub use platform::{Platform, select};
+pub use platform::{Platform, check_platform, select};
 pub use reference::{COSIGN_KINDS, Reference};
 pub use run::Run;
 pub use trouble::{Errors, Trouble, Troubled};

@@ -48,7 +48,7 @@ impl Platform {
 
     /// How well an image for `candidate` runs here: 0 is exactly right, higher is worse, `None` is not at all.
     ///
-    /// As containerd: an older variant of the architecture will do, the newest of them first.
+    /// As containerd: an older variant of the architecture will do, the newest of them first, then its 32-bit sister.
     pub fn rank(&self, candidate: &Self) -> Option<u32> {
         let candidate =
             Self::new(&candidate.os, &candidate.architecture, candidate.variant.as_deref());
@@ -59,11 +59,16 @@ impl Platform {
         if candidate.architecture == ours.architecture {
             return level(&ours).checked_sub(level(&candidate));
         }
-        // A 64-bit ARM processor runs the 32-bit images, which then rank behind all of its own.
-        (ours.architecture == "arm64" && candidate.architecture == "arm")
-            .then(|| 100 + 8_u32.saturating_sub(level(&candidate)))
+        match (ours.architecture.as_str(), candidate.architecture.as_str()) {
+            ("arm64", "arm") => Some(SISTER + 8_u32.saturating_sub(level(&candidate))),
+            ("amd64", "386") => Some(SISTER),
+            _ => None,
+        }
     }
 }
+
+/// The rank of the first 32-bit image on a 64-bit processor, behind all of the processor's own.
+const SISTER: u32 = 100;
 
 /// `v7` is 7; what has no variant stands at its architecture's lowest.
 fn level(platform: &Platform) -> u32 {
@@ -148,6 +153,23 @@ pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a 
     })
 }
 
+/// Checks that an image runs on `wanted`, if that is asked for: by what the index that it was chosen from says about it, and
+/// only where that says nothing by its config, which often knows no variant. As containerd.
+pub fn check_platform(
+    wanted: Option<&Platform>,
+    listed: Option<&Platform>,
+    config: &Platform,
+) -> Result<(), Error> {
+    let said = listed.unwrap_or(config);
+    match wanted.filter(|wanted| wanted.rank(said).is_none()) {
+        Some(wanted) => {
+            let (wanted, present) = (wanted.to_string(), vec![said.to_string()]);
+            Err(Error::NoPlatform { wanted, present })
+        }
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +216,19 @@ mod tests {
             best("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2"]).unwrap(),
             "linux/amd64/v2"
         );
-        assert_eq!(best("linux/amd64", &["windows/amd64", "linux/386"]), None);
+        assert_eq!(best("linux/amd64", &["linux/386", "linux/amd64"]).unwrap(), "linux/amd64");
+        assert_eq!(best("linux/amd64", &["windows/amd64", "linux/386"]).unwrap(), "linux/386");
+        assert_eq!(best("linux/386", &["linux/amd64", "windows/386"]), None);
+    }
+
+    #[test]
+    fn the_config_is_asked_only_where_the_index_says_nothing() {
+        let (old, newer) = (platform("linux/arm/v6"), platform("linux/arm/v7"));
+        let check = |wanted, listed| check_platform(wanted, listed, &newer).is_ok();
+        assert!(check(Some(&old), Some(&old)));
+        assert!(!check(Some(&old), None));
+        assert!(!check(Some(&old), Some(&newer)));
+        assert!(check(Some(&newer), None));
+        assert!(check(None, None));
     }
 }

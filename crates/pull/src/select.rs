@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use layer_format::stream::{Entries, Image};
 use layer_format::{
     Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
-    Reference, media_type, select,
+    Reference, check_platform, media_type, select,
 };
 use registry::Repository;
 use store::Store;
@@ -82,7 +82,7 @@ pub(crate) fn resolve(
 ) -> anyhow::Result<Pulled> {
     let (document, digest) = repository.manifest(&name.wanted())?;
     let mut image = Image { indexes: vec![], manifests: vec![] };
-    let mut chosen_from = None;
+    let (mut chosen_from, mut listed) = (None, None);
     match (document, choice) {
         (Document::Manifest(manifest), _) => image.manifests.push(manifest),
         (Document::Index(index), Choice::All) => {
@@ -91,14 +91,16 @@ pub(crate) fn resolve(
         (Document::Index(index), Choice::One(platform)) => {
             chosen_from = Some(digest);
             let wanted = platform.clone().unwrap_or_else(Platform::host);
-            image.manifests.push(descend(index, repository, &wanted)?);
+            let (manifest, platform) = descend(index, repository, &wanted)?;
+            image.manifests.push(manifest);
+            listed = platform;
         }
     }
     let (mut configs, mut diff_ids) = (Vec::new(), Vec::new());
     let entries = image.entries();
     for manifest in &image.manifests {
         let raw = config(manifest, repository, store)?;
-        diff_ids.push(check(manifest, &raw, &entries, choice)?);
+        diff_ids.push(check(manifest, &raw, &entries, (choice, listed.as_ref()))?);
         configs.push(raw);
     }
     Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs, diff_ids })
@@ -166,15 +168,16 @@ impl Collecting<'_> {
     }
 }
 
-/// The manifest of an index that fits a platform best.
+/// The manifest of an index that fits a platform best, and for which one it is listed.
 fn descend(
     mut index: Index,
     repository: &Repository,
     wanted: &Platform,
-) -> anyhow::Result<Manifest> {
+) -> anyhow::Result<(Manifest, Option<Platform>)> {
     for _ in 0..=DEPTH_LIMIT {
-        match child(repository, select(&index.manifests, wanted)?)? {
-            Document::Manifest(manifest) => return Ok(manifest),
+        let entry = select(&index.manifests, wanted)?;
+        match child(repository, entry)? {
+            Document::Manifest(manifest) => return Ok((manifest, entry.platform.clone())),
             Document::Index(inner) => index = inner,
         }
     }
@@ -216,7 +219,7 @@ fn check(
     manifest: &Manifest,
     raw: &[u8],
     entries: &Entries<'_>,
-    choice: &Choice,
+    (choice, listed): (&Choice, Option<&Platform>),
 ) -> anyhow::Result<Vec<DiffId>> {
     if !entries.is_runnable(manifest) {
         if *choice == Choice::All {
@@ -227,11 +230,8 @@ fn check(
     }
     let config = Config::parse(raw.to_vec())?;
     config.check_layers(manifest.layers.len())?;
-    if let Choice::One(Some(wanted)) = choice
-        && wanted.rank(&config.platform).is_none()
-    {
-        let present = vec![config.platform.to_string()];
-        return Err(Error::NoPlatform { wanted: wanted.to_string(), present }.into());
+    if let Choice::One(wanted) = choice {
+        check_platform(wanted.as_ref(), listed, &config.platform)?;
     }
     Ok(config.diff_ids().to_vec())
 }

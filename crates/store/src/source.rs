@@ -9,7 +9,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use layer_format::archive::{self, Archive, Choice, Layer, Spool};
-use layer_format::{Config, Descriptor, Document, Manifest, Platform, Verified, select};
+use layer_format::{
+    Config, Descriptor, Document, Manifest, Platform, Verified, check_platform, select,
+};
 
 use crate::Result;
 use crate::error::Error;
@@ -150,16 +152,11 @@ impl Store {
         names: Vec<String>,
         platform: Option<&Platform>,
     ) -> Result<archive::Image> {
-        let manifest = self.manifest(root, platform)?;
+        let (manifest, listed) = self.manifest(root, platform)?;
         manifest.check_image()?;
         let config = Config::parse(self.document(&manifest.config.digest)?)?;
         config.check_layers(manifest.layers.len())?;
-        if let Some(wanted) = platform.filter(|wanted| wanted.rank(&config.platform).is_none()) {
-            let present = vec![config.platform.to_string()];
-            return Err(
-                layer_format::Error::NoPlatform { wanted: wanted.to_string(), present }.into()
-            );
-        }
+        check_platform(platform, listed.as_ref(), &config.platform)?;
         let pairs = manifest.layers.iter().zip(config.diff_ids());
         let layers = pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect();
         Ok(archive::Image { names, manifest: Some(manifest), config, layers })
@@ -177,14 +174,21 @@ impl Store {
         Ok(Box::new(Verified::new(file, "layer", blob.digest, Some(blob.size))))
     }
 
-    fn manifest(&self, root: &Descriptor, platform: Option<&Platform>) -> Result<Manifest> {
+    /// The manifest that `root` leads to, and the platform that an index lists it for.
+    fn manifest(
+        &self,
+        root: &Descriptor,
+        platform: Option<&Platform>,
+    ) -> Result<(Manifest, Option<Platform>)> {
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
-        let mut digest = root.digest;
+        let (mut digest, mut listed) = (root.digest, None);
         for _ in 0..=DEPTH_LIMIT {
             match Document::parse(self.document(&digest)?)? {
-                Document::Manifest(manifest) => return Ok(manifest),
+                Document::Manifest(manifest) => return Ok((manifest, listed)),
                 Document::Index(index) => {
-                    digest = select(&self.present(index.manifests), &wanted)?.digest;
+                    let entries = self.present(index.manifests);
+                    let entry = select(&entries, &wanted)?;
+                    (digest, listed) = (entry.digest, entry.platform.clone());
                 }
             }
         }

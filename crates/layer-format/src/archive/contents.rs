@@ -7,7 +7,7 @@ use crate::descriptor::{Descriptor, annotation};
 use crate::digest::{DiffId, Digest};
 use crate::error::Error;
 use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
-use crate::platform::{Platform, select};
+use crate::platform::{Platform, check_platform, select};
 use crate::reference::Reference;
 use crate::stream::{self, Entries, Thin};
 
@@ -152,28 +152,24 @@ impl Contents {
             platforms: vec![],
             parts: vec![],
         };
-        if platform.is_some() {
-            found.choose()?;
-        }
+        let listed = if platform.is_some() { found.choose()? } else { None };
+        let listed = listed.or_else(|| entry.root.platform.clone());
         let is_foreign = self.thin.is_none();
         let incomplete = if is_foreign { Incomplete::LeaveOut } else { Incomplete::Tell };
         self.missing.extend(found.fill(incomplete, blobs)?);
-        if let Some(wanted) = platform
-            && !found.platforms.iter().any(|platform| wanted.rank(platform).is_some())
-            && !found.platforms.is_empty()
-        {
-            let present = found.platforms.iter().map(Platform::to_string).collect();
-            return Err(Error::NoPlatform { wanted: wanted.to_string(), present });
+        // Of an index, one image has been chosen.
+        if let Some(config) = found.platforms.first() {
+            check_platform(platform, listed.as_ref(), config)?;
         }
         Ok(Some(found))
     }
 }
 
 impl Found {
-    /// Goes from an index to the one manifest that was gathered for a platform.
-    fn choose(&mut self) -> Result<(), Error> {
+    /// Goes from an index to the one manifest that was gathered for a platform; gives the one that it is listed for.
+    fn choose(&mut self) -> Result<Option<Platform>, Error> {
         if self.image.indexes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let entries = self.image.entries();
         let position = self.image.manifests.iter().position(|it| entries.is_runnable(it));
@@ -185,8 +181,11 @@ impl Found {
         })?;
         self.chosen_from = Some(self.root.digest);
         self.root = manifest.descriptor();
+        let mut listed = self.image.indexes.iter().flat_map(|index| &index.manifests);
+        let listed = listed.find(|entry| entry.digest == self.root.digest);
+        let listed = listed.and_then(|entry| entry.platform.clone());
         self.image = stream::Image { indexes: vec![], manifests: vec![manifest] };
-        Ok(())
+        Ok(listed)
     }
 
     /// Finds out what the manifests need; gives what of it isn't there.

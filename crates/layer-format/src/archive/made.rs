@@ -13,7 +13,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::error::Error;
 use crate::image::{Config, Manifest};
 use crate::layer::EntryPath;
-use crate::platform::Platform;
+use crate::platform::{Platform, check_platform};
 use crate::stream;
 
 #[derive(Serialize)]
@@ -53,9 +53,8 @@ pub(super) fn images(
         check_name(&listed.config, &raw)?;
         let found = Config::parse(raw)?;
         found.check_layers(listed.layers.len())?;
-        if let Some(wanted) = platform.filter(|wanted| wanted.rank(&found.platform).is_none()) {
-            let present = vec![found.platform.to_string()];
-            other_platforms = Some(Error::NoPlatform { wanted: wanted.to_string(), present });
+        if let Err(error) = check_platform(platform, None, &found.platform) {
+            other_platforms = Some(error);
             continue;
         }
         let layers = listed.layers.iter().map(|path| Ok(layer(came(path)?)));

@@ -8,7 +8,7 @@ use crate::descriptor::{Descriptor, annotation, media_type};
 use crate::digest::{Digest, Verified};
 use crate::error::Error;
 use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
-use crate::platform::select;
+use crate::platform::{Platform, check_platform, select};
 use crate::reference::Reference;
 
 /// How deep indexes may be nested.
@@ -39,8 +39,8 @@ pub(super) fn resolve(
     let index = Index::parse(raw.to_vec())?;
     let named = choose(group(index.manifests), choice)?;
     let search = Search { shelf, choice, is_at_end };
-    let manifest = match search.manifest(named.entries, DEPTH_LIMIT)? {
-        Found::Here(manifest) => manifest,
+    let (manifest, listed) = match search.manifest(named.entries, DEPTH_LIMIT)? {
+        Found::Here(found) => found,
         Found::NotYet(path) => return Ok(Step::Need(path)),
     };
     manifest.check_image()?;
@@ -52,10 +52,7 @@ pub(super) fn resolve(
         }
     };
     let layers = layers(&manifest, &config)?;
-    if choice.platform.as_ref().is_some_and(|wanted| wanted.rank(&config.platform).is_none()) {
-        let present = vec![config.platform.to_string()];
-        return Err(Error::NoPlatform { wanted: choice.wanted().to_string(), present });
-    }
+    check_platform(choice.platform.as_ref(), listed.as_ref(), &config.platform)?;
     Ok(Step::Found(Box::new(Image {
         names: named.names,
         manifest: Some(manifest),
@@ -165,8 +162,12 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The manifest among `entries` that fits the platform best.
-    fn manifest(&self, entries: Vec<Descriptor>, depth: usize) -> Result<Found<Manifest>, Error> {
+    /// The manifest among `entries` that fits the platform best, and for which one it is listed.
+    fn manifest(
+        &self,
+        entries: Vec<Descriptor>,
+        depth: usize,
+    ) -> Result<Found<(Manifest, Option<Platform>)>, Error> {
         let malformed = |reason| Error::Malformed { what: "index".to_owned(), reason };
         let entries = self.present(entries);
         let entry = match &entries[..] {
@@ -178,7 +179,7 @@ impl Search<'_> {
             Found::NotYet(path) => return Ok(Found::NotYet(path)),
         };
         match Document::parse(raw)? {
-            Document::Manifest(manifest) => Ok(Found::Here(manifest)),
+            Document::Manifest(manifest) => Ok(Found::Here((manifest, entry.platform.clone()))),
             Document::Index(_) if depth == 0 => Err(malformed("nested too deep")),
             Document::Index(index) => self.manifest(self.unfold(index)?, depth - 1),
         }
