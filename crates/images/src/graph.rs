@@ -72,10 +72,10 @@ impl Graph {
         for part in manifest.layers.iter().chain([&manifest.config]) {
             self.blobs.entry(part.digest).or_default().insert(part.size);
         }
-        // Signatures and other artifacts have manifests too.
+        // Signatures, attestations and other artifacts have manifests too.
         let is_config = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG]
             .contains(&manifest.config.media_type.as_str());
-        if !is_config {
+        if !is_image || !is_config {
             return Ok(());
         }
         let digest = &manifest.config.digest;
@@ -87,10 +87,8 @@ impl Graph {
         for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {
             self.diff_ids.entry(layer.digest).or_default().insert(*diff_id);
         }
-        if is_image {
-            self.platforms.push(config.platform.to_string());
-            self.created = self.created.take().max(config.created);
-        }
+        self.platforms.push(config.platform.to_string());
+        self.created = self.created.take().max(config.created);
         Ok(())
     }
 

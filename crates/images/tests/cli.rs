@@ -188,6 +188,19 @@ fn an_index_counts_with_what_is_here_of_it() {
 }
 
 #[test]
+fn what_an_attestation_has_for_a_config_is_no_problem() {
+    let sandbox = Sandbox::new();
+    let odd =
+        app().platform("unknown/unknown").set_config("/rootfs/diff_ids", serde_json::json!([]));
+    let index = Index::new()
+        .image(&app())
+        .image(&odd)
+        .annotate("vnd.docker.reference.type", "attestation-manifest");
+    layout(sandbox.store(), &[Named::new(APP, &index)]);
+    images(&sandbox, "verify").success();
+}
+
+#[test]
 fn hostile_names_reach_no_terminal() {
     let sandbox = Sandbox::new();
     let evil = "evil\u{1b}[2J\u{202e}:1";
