@@ -10,8 +10,6 @@ mod report;
 mod side;
 mod stat;
 
-use std::path::PathBuf;
-
 use cli::{Code, Io};
 use layer_format::Platform;
 use rootfs::{Attribute, Attributes};
@@ -64,9 +62,6 @@ pub struct Args {
     /// Platform of multi-platform images, without it this machine's; given twice, of A and of B
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Vec<Platform>,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -87,7 +82,7 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     check(args)?;
-    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    let path = Store::path_or_usual(args.common.store.as_deref());
     // It is a help here, not a need, unless an image is in it.
     let store = path.and_then(Store::open_existing).unwrap_or_default();
     let mut sides = Sides {

@@ -1,12 +1,17 @@
 //! The flags that every command has, and the form of the examples below every `--help`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 /// Flags of every command, to be flattened into its arguments.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Common {
+    /// The store, where it isn't the usual one
+    #[arg(long, global = true, display_order = 899, value_name = "DIR", env = "STRATA_STORE")]
+    pub store: Option<PathBuf>,
+
     /// Say nothing but errors
     #[arg(short, long, global = true, display_order = 900)]
     pub quiet: bool,

@@ -85,9 +85,6 @@ pub struct Args {
     /// Use no store: only stream the image. The base is scratch, an archive or an OCI layout
     #[arg(long, requires = "stream")]
     no_store: bool,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -111,7 +108,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 
 /// Keeps the image in the store, and streams it from there.
 fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let lease = Store::open(path)?.lease()?;
     let find = |text: &str| Base::find(text, args.platform.as_ref(), &lease);
     let named = args.base.as_deref().map(find).transpose()?;

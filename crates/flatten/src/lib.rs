@@ -10,7 +10,6 @@ mod plan;
 mod tar;
 
 use std::fs::File;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Failure, Io};
@@ -56,9 +55,6 @@ pub struct Args {
     /// Use no store: what has to wait does so in $TMPDIR
     #[arg(long)]
     no_store: bool,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -106,7 +102,7 @@ fn store(args: &Args) -> anyhow::Result<Option<Store>> {
         let message = format!("{}: only a store has images by name", args.from);
         return if is_stored { Err(cli::usage(message).into()) } else { Ok(None) };
     }
-    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    let path = Store::path_or_usual(args.common.store.as_deref());
     match path.and_then(Store::open_existing) {
         Ok(store) => Ok(store),
         // It is a help here, not a need.

@@ -8,7 +8,6 @@ mod verify;
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::Io;
@@ -36,9 +35,6 @@ pub struct Args {
     /// Print only names or digests, as they are, each ended by NUL
     #[arg(short = '0', long, global = true)]
     null: bool,
-    /// The store, where it isn't the usual one
-    #[arg(long, global = true, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -88,7 +84,7 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let path = Store::path_or_usual(args.common.store.as_deref())?;
     // Looking for images makes no store.
     let store = Store::open_existing(path)?;
     let form = match (args.json, args.null) {

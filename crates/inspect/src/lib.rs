@@ -64,9 +64,6 @@ pub struct Args {
     /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -90,7 +87,7 @@ enum Form {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.which.clone(), platform: args.platform.clone() };
-    let mut opened = Opened::open(&args.image, args.store.as_deref(), choice, io)?;
+    let mut opened = Opened::open(&args.image, args.common.store.as_deref(), choice, io)?;
     let form = match (args.json, args.null) {
         (true, _) => Form::Json,
         (_, true) => Form::Null,

@@ -42,8 +42,7 @@ impl Opened {
         choice: Choice,
         io: &mut Io<'_>,
     ) -> anyhow::Result<Self> {
-        let path = store.map_or_else(Store::default_path, |path| Ok(path.to_owned()));
-        let store = path.and_then(Store::open_existing);
+        let store = Store::path_or_usual(store).and_then(Store::open_existing);
         let location = Location::from(text);
         let mut source = match location {
             Location::Input => standard_input(store.as_ref().ok().and_then(Option::as_ref), io)?,

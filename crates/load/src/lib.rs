@@ -44,9 +44,6 @@ pub struct Args {
     /// Print a JSON object for each image, a line each: name, digest, platforms, newBytes, reusedBytes
     #[arg(long)]
     json: bool,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -73,7 +70,7 @@ struct Loaded {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let source = Source::open(&args.file, io)?;
-    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let lease = Store::open(path)?.lease()?;
     let mut intake = Intake::new(&lease);
     let contents = source.take_in(args.platform.as_ref(), &mut intake, io)?;

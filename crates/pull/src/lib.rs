@@ -10,7 +10,6 @@ mod slot;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
-use std::path::PathBuf;
 
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
@@ -56,16 +55,13 @@ pub struct Args {
     /// How many layers to download at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    common: cli::Common,
     #[command(flatten)]
     network: cli::Network,
     /// Only say where a login would come from and how the registry would be reached; secrets are not shown
     #[arg(long)]
     explain_auth: bool,
-    #[command(flatten)]
-    common: cli::Common,
 }
 
 impl cli::Command for Args {
@@ -179,7 +175,7 @@ fn explain(error: anyhow::Error, name: &Reference) -> anyhow::Error {
 }
 
 fn open_store(args: &Args) -> anyhow::Result<Lease> {
-    let opened = args.store.clone().map_or_else(Store::default_path, Ok).and_then(Store::open);
+    let opened = Store::path_or_usual(args.common.store.as_deref()).and_then(Store::open);
     opened
         .and_then(|store| store.lease())
         .with_hint(|| "pull --no-store NAME | … does without a store")

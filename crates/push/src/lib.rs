@@ -14,7 +14,6 @@ mod target;
 mod workers;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 
 use cli::{Failure, Io};
 use layer_format::{Platform, Reference};
@@ -54,13 +53,10 @@ pub struct Args {
     /// How many layers to upload at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
-    #[command(flatten)]
-    network: cli::Network,
     #[command(flatten)]
     common: cli::Common,
+    #[command(flatten)]
+    network: cli::Network,
 }
 
 impl cli::Command for Args {

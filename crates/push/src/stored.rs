@@ -27,7 +27,7 @@ pub(crate) fn push(
     io: &mut Io<'_>,
 ) -> anyhow::Result<Vec<(Reference, Digest)>> {
     refuse_paths(&args.image)?;
-    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let store = Store::open_existing(&path)?.ok_or_else(|| not_found(&args.image))?;
     let found = find(&args.image, &store)?;
     let names = names(args, &found)?;

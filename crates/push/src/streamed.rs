@@ -54,7 +54,7 @@ pub(crate) fn push(
         return Err(Error::Malformed { what, reason: "is empty, or cut short" }.into());
     }
     let route = Route::plan(&args.names, index.as_ref(), client)?;
-    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    let path = Store::path_or_usual(args.common.store.as_deref());
     let store = path.ok().and_then(|path| Store::open_existing(path).ok()).flatten();
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
     let progress = io.progress.clone();

@@ -50,9 +50,6 @@ pub struct Args {
     /// Only one half of the stream, for readers that choke on the other
     #[arg(long, value_name = "FORMAT", value_parser = ["docker", "oci"])]
     format: Option<String>,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -71,7 +68,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.output.as_os_str() == "-" {
         io.output.binary()?;
     }
-    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let store = Store::open_existing(&path)?.ok_or_else(|| choice::not_found(&args.images[0]))?;
     let thinned = thin::read(args, &store, io)?;
     let (chosen, lease) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;

@@ -60,7 +60,7 @@ impl Base {
 
 /// The store, if there is one. It may not be there where the base is somewhere else.
 pub(crate) fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
-    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    let path = Store::path_or_usual(args.common.store.as_deref());
     Ok(path.and_then(Store::open_existing)?)
 }
 

@@ -22,11 +22,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Where the store is when nobody says: `$STRATA_STORE`; else root's is `/var/lib/strata` and everybody else's
-    /// `$XDG_DATA_HOME/strata` or `~/.local/share/strata`.
-    pub fn default_path() -> Result<PathBuf> {
+    /// Where the store is: where it is said to be, or, when nobody says, at `$STRATA_STORE`; else root's is `/var/lib/strata`
+    /// and everybody else's `$XDG_DATA_HOME/strata` or `~/.local/share/strata`.
+    pub fn path_or_usual(said: Option<&Path>) -> Result<PathBuf> {
         let is_root = rustix::process::geteuid().is_root();
-        default_path(|name| std::env::var_os(name), is_root).ok_or(Error::NoPlace)
+        let usual = || usual_path(|name| std::env::var_os(name), is_root);
+        said.map(Path::to_owned).or_else(usual).ok_or(Error::NoPlace)
     }
 
     /// Opens the store at `path`, making it if it isn't there. An OCI layout of another tool becomes a store as it is; a
@@ -211,7 +212,7 @@ fn sync_dir(path: &Path) -> Result<()> {
     }
 }
 
-fn default_path(lookup: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+fn usual_path(lookup: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
     let set = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // The base-directory specification tells readers to ignore relative paths.
     let absolute = |name: &str| set(name).filter(|path| path.is_absolute());
@@ -230,7 +231,7 @@ mod tests {
         let lookup = |name: &str| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
-        assert_eq!(default_path(lookup, is_root), expected.map(PathBuf::from));
+        assert_eq!(usual_path(lookup, is_root), expected.map(PathBuf::from));
     }
 
     #[test]

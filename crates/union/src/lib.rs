@@ -71,9 +71,6 @@ pub struct Args {
     /// Command to run, with its arguments
     #[arg(last = true)]
     command: Vec<OsString>,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -133,7 +130,7 @@ fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
             .hint("load < FILE brings an archive into the store")
             .into());
     }
-    let path = args.store.clone().map_or_else(Store::default_path, Ok)?;
+    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let missing = || store::Error::NotFound { text: text.to_owned() };
     Store::open_existing(path)?.ok_or_else(|| explain(missing()))
 }

@@ -34,7 +34,7 @@ pub(crate) fn is_for_a_command() -> bool {
 
 fn start_over() -> anyhow::Result<std::convert::Infallible> {
     // Root's usual store is another; the flag still comes first.
-    let store = Store::default_path()?;
+    let store = Store::path_or_usual(None)?;
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
     rustix::thread::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)

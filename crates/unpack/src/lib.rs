@@ -51,9 +51,6 @@ pub struct Args {
     /// Make an OCI runtime bundle: the files in DIR/rootfs, and DIR/config.json, by which runc and crun run them
     #[arg(long)]
     bundle: bool,
-    /// The store, where it isn't the usual one
-    #[arg(long, value_name = "DIR", env = "STRATA_STORE")]
-    store: Option<PathBuf>,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -68,7 +65,7 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let path = args.store.clone().map_or_else(Store::default_path, Ok);
+    let path = Store::path_or_usual(args.common.store.as_deref());
     // The store is a help here, not a need, unless the image is in it: it remembers what was verified before.
     let opened = path.and_then(Store::open);
     let store = opened.as_ref().ok().cloned();

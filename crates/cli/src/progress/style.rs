@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn quiet_wins() {
-        let common = Common { quiet: true, progress: When::Json };
+        let common = Common { quiet: true, progress: When::Json, ..Common::default() };
         assert_eq!(Style::choose(&common, &Output::default()), Style::Quiet);
     }
 }
