@@ -5,6 +5,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::auth::{Access, Gate, Renewed, Shown};
 use crate::client::Shared;
+use crate::credentials::Secret;
 use crate::endpoint::is_loopback;
 use crate::error::Error;
 use crate::redirect::{self, DOWNGRADE, Trail};
@@ -129,6 +130,7 @@ impl Repository {
         let shown = gate.show(shared, subject)?;
         let build = |root| Request {
             authorization: shown.authorization.clone(),
+            private: shared.private_headers(&root),
             ..call.request(self.address(root, call.place))
         };
         let (request, exchange) = (self.endpoint())
@@ -159,22 +161,25 @@ impl Repository {
 
     /// `…/v2/library/nginx/manifests/latest`.
     fn address(&self, mut root: Url, place: Place<'_>) -> Url {
+        if let Place::Given(url) = place {
+            return url.clone();
+        }
+        let site = self.site();
         if let Ok(mut segments) = root.path_segments_mut() {
-            segments.pop_if_empty().push("v2").extend(self.path().split('/'));
+            let names = site.root.split('/').chain(site.path.split('/'));
+            segments.pop_if_empty().extend(names.filter(|name| !name.is_empty()));
             match place {
                 Place::Repository(kind, name) => drop(segments.push(kind).push(name)),
                 Place::Uploads(_) => drop(segments.push("blobs").push("uploads").push("")),
                 Place::Given(_) | Place::Elsewhere(_) => {}
             }
         }
-        match place {
-            Place::Given(url) => url.clone(),
-            Place::Uploads(query) if !query.is_empty() => {
-                root.query_pairs_mut().extend_pairs(query);
-                root
-            }
-            _ => root,
+        let query = if let Place::Uploads(query) = place { query } else { &[] };
+        let namespace = site.namespace.as_deref().map(|it| ("ns", it));
+        for (key, value) in query.iter().copied().chain(namespace) {
+            root.query_pairs_mut().append_pair(key, value);
         }
+        root
     }
 }
 
@@ -199,6 +204,11 @@ pub(crate) fn authority(url: &Url) -> String {
 }
 
 impl Shared {
+    /// The headers that containerd's files want to be sent to the host of an address, and to no other.
+    pub(crate) fn private_headers(&self, url: &Url) -> Vec<(HeaderName, Secret)> {
+        self.options.mirrors.terms(url).map(|terms| terms.headers.clone()).unwrap_or_default()
+    }
+
     /// Follows redirects. A login is left behind where the origin (scheme, host or port) changes, for good.
     pub(crate) fn follow(
         &self,
@@ -215,6 +225,7 @@ impl Shared {
                 .map_err(|reason| refused_redirect(what, reason))?;
             if next.origin() != request.url.origin() {
                 request.authorization = None;
+                request.private.clear();
             }
             request.url = next;
             let host = authority(&request.url);

@@ -10,10 +10,10 @@ use reqwest::header::{HeaderMap, WARNING};
 
 use crate::auth::{Access, Gate};
 use crate::credentials::Wanted;
-use crate::endpoint::{Endpoint, Insecure};
+use crate::endpoint::{Endpoint, Insecure, Scheme};
 use crate::error::Error;
 use crate::limits;
-use crate::mirrors::{Plan, Site};
+use crate::mirrors::{Plan, Site, Terms};
 use crate::options::Options;
 use crate::repository::Repository;
 use crate::text::one_line;
@@ -33,10 +33,13 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) insecure: Insecure,
     pub(crate) transport: Transport,
-    endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
+    endpoints: Mutex<HashMap<Host, Arc<Endpoint>>>,
     gates: Mutex<HashMap<(String, Access), Arc<Gate>>>,
     warnings: Mutex<Warnings>,
 }
+
+/// A host, and its scheme where that is known from the start.
+type Host = (String, Option<Scheme>);
 
 /// What registries want their users to know.
 #[derive(Debug, Default)]
@@ -77,11 +80,12 @@ impl Client {
 
     fn at(&self, site: &Site) -> Result<Repository, Error> {
         let shared = &self.shared;
-        let endpoint = match lock(&shared.endpoints).get(&site.host) {
+        let key = (site.host.clone(), site.scheme);
+        let endpoint = match lock(&shared.endpoints).get(&key) {
             Some(endpoint) => endpoint.clone(),
-            None => Arc::new(Endpoint::new(&site.host, &shared.insecure)?),
+            None => Arc::new(Endpoint::new(&site.host, &shared.insecure, site.scheme)?),
         };
-        let endpoint = share(&shared.endpoints, site.host.clone(), endpoint);
+        let endpoint = share(&shared.endpoints, key, endpoint);
         let gate = shared.gate(&site.host, &site.path, Access::Pull);
         Ok(Repository::new(shared.clone(), endpoint, gate, site))
     }
@@ -97,10 +101,16 @@ impl Client {
             Ok(Some(own)) => format!("those of this machine, {own}"),
             Err(cause) => cause.to_string(),
         };
-        let mirrors = repository.mirrors();
-        let mut lines: Vec<_> =
-            mirrors.map(|mirror| format!("mirror: {}", mirror.endpoint().describe())).collect();
-        lines.push(format!("registry: {}", endpoint.describe()));
+        let describe = |endpoint: &Endpoint| {
+            let terms = options.mirrors.terms(&endpoint.secure_root()?).map(Terms::to_string);
+            let terms = terms.filter(|terms| !terms.is_empty()).map(|terms| format!(", {terms}"));
+            Ok::<_, Error>(endpoint.describe() + &terms.unwrap_or_default())
+        };
+        let mut lines = vec![];
+        for mirror in repository.mirrors() {
+            lines.push(format!("mirror: {}", describe(mirror.endpoint())?));
+        }
+        lines.push(format!("registry: {}", describe(endpoint)?));
         lines.push(format!("certificates: {certificates}"));
         lines.push(format!("proxy: {}", proxy::describe(&mut |name| std::env::var(name).ok())));
         let wanted = Wanted {

@@ -17,8 +17,13 @@ use crate::transport::{Exchange, Fault, Request, Transport, speaks_tls};
 /// The registry that names without a host mean, and its address.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
+/// The host that a registry of this name has in addresses.
+pub(crate) fn address_of(registry: &str) -> &str {
+    if registry == HUB.0 { HUB.1 } else { registry }
+}
+
 /// HTTP with or without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scheme {
     Http,
     Https,
@@ -93,25 +98,32 @@ enum Manner {
     Secure,
     Loopback,
     Insecure,
+    /// TLS with any certificate, and nothing else.
+    Unverified,
+    Plain,
 }
 
 impl Endpoint {
-    /// The registry of this name.
-    pub(crate) fn new(registry: &str, insecure: &Insecure) -> Result<Self, Error> {
-        let host = if registry == HUB.0 { HUB.1 } else { registry };
+    /// The registry of this name, which speaks this scheme if one is known.
+    pub(crate) fn new(
+        registry: &str,
+        insecure: &Insecure,
+        scheme: Option<Scheme>,
+    ) -> Result<Self, Error> {
+        let host = address_of(registry);
         let malformed = || Error::MalformedHost { text: registry.chars().take(300).collect() };
         let root = parse(host).ok_or_else(malformed)?;
-        let manner = if insecure.lists(&root) {
-            Manner::Insecure
-        } else if is_loopback(root.host_str().unwrap_or_default()) {
-            Manner::Loopback
-        } else {
-            Manner::Secure
+        let manner = match scheme {
+            Some(Scheme::Http) => Manner::Plain,
+            Some(Scheme::Https) if insecure.lists(&root) => Manner::Unverified,
+            None if insecure.lists(&root) => Manner::Insecure,
+            None if is_loopback(root.host_str().unwrap_or_default()) => Manner::Loopback,
+            _ => Manner::Secure,
         };
         Ok(Self {
             host: host.to_owned(),
             manner,
-            settled: OnceLock::new(),
+            settled: scheme.map_or_else(OnceLock::new, OnceLock::from),
             is_given_up: AtomicBool::new(false),
         })
     }
@@ -136,6 +148,8 @@ impl Endpoint {
             Manner::Secure => "HTTPS",
             Manner::Loopback => "plain HTTP or HTTPS, this machine itself",
             Manner::Insecure => "HTTPS with any certificate, or plain HTTP",
+            Manner::Unverified => "HTTPS with any certificate",
+            Manner::Plain => "plain HTTP",
         };
         format!("{} ({how})", self.host)
     }
@@ -186,9 +200,9 @@ impl Endpoint {
         };
         let (first, second) = match (self.settled.get(), self.manner) {
             (Some(&scheme), _) => return send(scheme),
-            (None, Manner::Secure) => return self.settle(Scheme::Https, send(Scheme::Https)),
             (None, Manner::Loopback) => (Scheme::Http, Scheme::Https),
             (None, Manner::Insecure) => (Scheme::Https, Scheme::Http),
+            (None, _) => return self.settle(Scheme::Https, send(Scheme::Https)),
         };
         let outcome = send(first);
         if !self.suggests_other(&outcome) {
@@ -243,7 +257,7 @@ mod tests {
     fn manner(registry: &str, insecure: &[&str]) -> Option<Manner> {
         let insecure: Vec<String> = insecure.iter().map(|host| (*host).to_owned()).collect();
         let insecure = Insecure::new(&insecure).unwrap();
-        Endpoint::new(registry, &insecure).ok().map(|endpoint| endpoint.manner)
+        Endpoint::new(registry, &insecure, None).ok().map(|endpoint| endpoint.manner)
     }
 
     #[test]
@@ -273,6 +287,19 @@ mod tests {
     }
 
     #[test]
+    fn a_scheme_that_is_known_is_not_found_out() {
+        let check = |scheme: Scheme, insecure: &[&str], manner: Manner| {
+            let insecure: Vec<String> = insecure.iter().map(|host| (*host).to_owned()).collect();
+            let insecure = Insecure::new(&insecure).unwrap();
+            let endpoint = Endpoint::new("127.0.0.1:5000", &insecure, Some(scheme)).unwrap();
+            assert_eq!((endpoint.settled.get(), endpoint.manner), (Some(&scheme), manner));
+        };
+        check(Scheme::Http, &["127.0.0.1"], Manner::Plain);
+        check(Scheme::Https, &[], Manner::Secure);
+        check(Scheme::Https, &["127.0.0.1"], Manner::Unverified);
+    }
+
+    #[test]
     fn what_is_no_host_is_refused() {
         for host in ["", "a/b", "user@host", "a b", "http://a", "a:b", "1.2.3.4.5"] {
             assert!(Insecure::new(&[host.to_owned()]).is_err(), "{host}");
@@ -282,13 +309,13 @@ mod tests {
 
     #[test]
     fn the_hub_has_an_address_of_its_own() {
-        let endpoint = Endpoint::new("docker.io", &Insecure::default()).unwrap();
+        let endpoint = Endpoint::new("docker.io", &Insecure::default(), None).unwrap();
         assert_eq!(endpoint.root(Scheme::Https).unwrap().as_str(), "https://registry-1.docker.io/");
     }
 
     #[test]
     fn a_port_is_kept_in_either_scheme() {
-        let endpoint = Endpoint::new("127.0.0.1:443", &Insecure::default()).unwrap();
+        let endpoint = Endpoint::new("127.0.0.1:443", &Insecure::default(), None).unwrap();
         assert_eq!(endpoint.root(Scheme::Http).unwrap().as_str(), "http://127.0.0.1:443/");
     }
 }

@@ -34,8 +34,7 @@ pub struct Repository {
     shared: Arc<Shared>,
     endpoint: Arc<Endpoint>,
     gate: Arc<Gate>,
-    registry: String,
-    path: String,
+    site: Arc<Site>,
     /// Its name as people write it.
     shown: String,
     /// Other repositories with the same content, to be asked first.
@@ -49,9 +48,9 @@ impl Repository {
         gate: Arc<Gate>,
         site: &Site,
     ) -> Self {
-        let (registry, path) = (site.host.clone(), site.path.clone());
-        let shown = format!("{registry}/{path}");
-        Self { shared, endpoint, gate, registry, path, shown, mirrors: Arc::default() }
+        let shown = format!("{}/{}", site.host, site.path);
+        let site = Arc::new(site.clone());
+        Self { shared, endpoint, gate, site, shown, mirrors: Arc::default() }
     }
 
     /// The same, shown as people write its name.
@@ -197,13 +196,17 @@ impl Repository {
         &self.gate
     }
 
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
     pub(crate) fn registry(&self) -> &str {
-        &self.registry
+        &self.site.host
     }
 
     /// The part of the name below the registry.
     pub(crate) fn path(&self) -> &str {
-        &self.path
+        &self.site.path
     }
 }
 

@@ -50,7 +50,10 @@ pub(super) fn fetch(
     let what = wanted.subject.what;
     let realm = realm(&wanted.wicket.realm, registry, &shared.insecure)
         .map_err(|reason| Error::Protocol { what: what.to_owned(), reason })?;
-    let request = request(realm, wanted);
+    let mut request = request(realm, wanted);
+    if request.url.origin() == registry.origin() {
+        request.private = shared.private_headers(registry);
+    }
     let asked = Instant::now();
     let host = authority(&request.url);
     let exchange =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{By, Mirror, Registry};
+use super::{API, By, Mirror, Registry};
 use crate::error::{Cause, Error};
 
 #[derive(Default, Deserialize)]
@@ -64,13 +64,15 @@ fn registry(entry: Entry) -> Result<Registry, &'static str> {
             "tag-only" => By::Tag,
             _ => return Err("pull-from-mirror is neither all, digest-only nor tag-only"),
         };
-        Ok(Mirror { location: trimmed(&mirror.location), insecure: mirror.insecure, by })
+        let (location, insecure) = (trimmed(&mirror.location), mirror.insecure);
+        Ok(Mirror { location, insecure, by, root: API.to_owned(), scheme: None })
     });
     let mirrors = mirrors.collect::<Result<_, _>>()?;
     let location = trimmed(&entry.location);
     let prefix = if entry.prefix.is_empty() { location.clone() } else { trimmed(&entry.prefix) };
     let (insecure, blocked) = (entry.insecure, entry.blocked);
-    Ok(Registry { prefix, location, insecure, blocked, mirrors })
+    let (server, says_namespace) = (None, false);
+    Ok(Registry { prefix, location, insecure, blocked, mirrors, server, says_namespace })
 }
 
 fn trimmed(location: &str) -> String {

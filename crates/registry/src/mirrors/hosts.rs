@@ -1,22 +1,29 @@
-//! containerd's `certs.d/HOST/hosts.toml`, as far as it names mirrors for pulls.
+//! containerd's `certs.d/HOST/hosts.toml`: mirrors for pulls, another address for the registry itself, and the terms on
+//! which each of them is spoken to.
 
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::{By, Mirror, Registry};
+use super::terms::{Terms, Written};
+use super::{API, By, EVERYTHING, Mirror, Registry};
+use crate::attempt::authority;
+use crate::endpoint::{Scheme, address_of};
 use crate::error::{Cause, Error};
 
-/// What stands for all registries that have no directory of their own. Its mirrors can't tell for which registry they are
-/// asked, unless they know containerd's own extension of the protocol.
+/// The directory that stands for all registries without one of their own.
 const DEFAULT: &str = "_default";
+const FILE: &str = "hosts.toml";
 
 #[derive(Deserialize)]
 struct File {
+    server: Option<String>,
     /// In the order of the file, in which they are asked.
     #[serde(default)]
     host: toml::Table,
+    #[serde(flatten)]
+    own: Entry,
 }
 
 #[derive(Deserialize)]
@@ -26,77 +33,165 @@ struct Entry {
     skip_verify: bool,
     #[serde(default)]
     override_path: bool,
+    #[serde(flatten)]
+    written: Written,
 }
 
-/// The registries that have a directory here, and their files.
-pub(super) fn files(dir: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return vec![] };
+/// What a directory says: a registry, and the terms of the hosts that it names.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) registry: Registry,
+    pub(super) terms: Vec<(String, Terms)>,
+}
+
+/// The directories of registries, and the registry of each, the more important later.
+pub(super) fn dirs(certs: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(certs) else { return vec![] };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<_> = names.filter(|name| name != DEFAULT).collect();
+    let mut names: Vec<_> = names.collect();
+    // `host_5000_` comes after `host:5000`.
     names.sort();
-    names.into_iter().map(|name| (name.clone(), dir.join(name).join("hosts.toml"))).collect()
+    names.into_iter().map(|name| (registry_of(&name), certs.join(name))).collect()
 }
 
-/// Reads a registry's file.
-pub(super) fn parse(host: &str, text: &str, path: &Path) -> Result<Registry, Error> {
+/// The registry that a directory is named for: `host`, `host:port`, or `host_port_` where a colon can't be in a name.
+fn registry_of(name: &str) -> String {
+    let with_port = name.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
+    match with_port {
+        _ if name == DEFAULT => EVERYTHING.to_owned(),
+        Some((host, port)) if !host.is_empty() => format!("{host}:{port}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Reads a registry's directory. Without a `hosts.toml`, certificates in it are taken as docker takes them.
+pub(super) fn read(host: &str, dir: &Path) -> Result<Said, Error> {
+    let path = dir.join(FILE);
+    match super::read(&path)? {
+        Some(text) => parse(host, &text, &path),
+        None => Ok(Said { registry: Registry::of(host, vec![]), terms: certificates(host, dir) }),
+    }
+}
+
+/// The terms that files as `ca.crt`, `me.cert` and `me.key` make.
+fn certificates(host: &str, dir: &Path) -> Vec<(String, Terms)> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return vec![] };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut terms = Terms::default();
+    for path in paths {
+        match path.extension().and_then(|it| it.to_str()) {
+            Some("crt") => terms.authorities.push(path),
+            Some("cert") => {
+                let key = Some(path.with_extension("key")).filter(|key| key.exists());
+                terms.identities.push((path.clone(), key.unwrap_or(path)));
+            }
+            _ => {}
+        }
+    }
+    if terms == Terms::default() { vec![] } else { own_terms(host, terms) }
+}
+
+/// Terms for the registry itself; for all registries at once there are none.
+fn own_terms(host: &str, terms: Terms) -> Vec<(String, Terms)> {
+    if host == EVERYTHING { vec![] } else { vec![(address_of(host).to_owned(), terms)] }
+}
+
+fn parse(host: &str, text: &str, path: &Path) -> Result<Said, Error> {
     let malformed = |reason: &str| Error::MalformedSettings {
         path: path.to_owned(),
         source: Cause::of(&std::io::Error::other(reason.to_owned())),
     };
-    let file: File = toml::from_str(text).map_err(|error| malformed(error.message()))?;
-    let mut mirrors = vec![];
-    for (url, entry) in file.host {
+    let dir = path.parent().unwrap_or(path);
+    let File { server, host: hosts, own } =
+        toml::from_str(text).map_err(|error| malformed(error.message()))?;
+    let (mut mirrors, mut terms) = (vec![], vec![]);
+    for (url, entry) in hosts {
         let entry: Entry =
             entry.try_into().map_err(|error: toml::de::Error| malformed(error.message()))?;
-        mirrors.extend(mirror(&url, &entry).map_err(malformed)?);
+        let (mirror, authority) = place(&url, &entry).map_err(malformed)?;
+        mirrors.extend(mirror);
+        terms.push((authority, entry.written.terms(dir).map_err(malformed)?));
     }
-    let location = host.to_owned();
-    Ok(Registry { prefix: location.clone(), location, insecure: false, blocked: false, mirrors })
+    let mut registry = Registry { insecure: own.skip_verify, ..Registry::of(host, mirrors) };
+    let own_written = own.written.terms(dir).map_err(malformed)?;
+    match server.filter(|server| !server.is_empty()) {
+        Some(server) => {
+            let own = Entry { capabilities: None, ..own };
+            let (place, authority) = place(&server, &own).map_err(malformed)?;
+            registry.server = place;
+            terms.push((authority, own_written));
+        }
+        None => terms.extend(own_terms(host, own_written)),
+    }
+    terms.retain(|(_, terms)| *terms != Terms::default());
+    Ok(Said { registry, terms })
 }
 
-/// A host as a mirror; none if it is not for pulls.
-fn mirror(url: &str, entry: &Entry) -> Result<Option<Mirror>, &'static str> {
-    let can =
-        |what: &str| entry.capabilities.as_ref().is_none_or(|all| all.iter().any(|it| it == what));
-    let by = match (can("pull"), can("resolve")) {
-        (false, _) => return Ok(None),
-        (true, false) => By::Digest,
-        (true, true) => By::All,
-    };
+/// A host as a mirror, none if it is not for pulls, and the host as it stands in addresses.
+fn place(url: &str, entry: &Entry) -> Result<(Option<Mirror>, String), &'static str> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
     let url: Url = with_scheme.parse().map_err(|_| "a host that is no address")?;
-    let host = url.host_str().ok_or("a host that is no address")?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let path = url.path().trim_matches('/');
-    let below = match path {
-        "" | "v2" => "",
-        path if entry.override_path => {
-            path.strip_prefix("v2/").ok_or("a host whose path doesn't begin with /v2")?
-        }
-        _ => return Err("a host with a path and without override_path"),
+    let scheme = match url.scheme() {
+        "http" if url.has_host() => Scheme::Http,
+        "https" if url.has_host() => Scheme::Https,
+        _ => return Err("a host that is no address"),
     };
+    let (root, below) = root(url.path().trim_matches('/'), entry.override_path);
     let slash = if below.is_empty() { "" } else { "/" };
-    let insecure = entry.skip_verify || url.scheme() == "http";
-    Ok(Some(Mirror { location: format!("{host}{port}{slash}{below}"), insecure, by }))
+    let host = authority(&url);
+    let insecure = entry.skip_verify || scheme == Scheme::Http;
+    let location = format!("{host}{slash}{below}");
+    let mirror = |by| Mirror { location, insecure, by, root, scheme: Some(scheme) };
+    Ok((capable(entry)?.map(mirror), host))
+}
+
+/// Where the API begins, and the beginning of all repositories' names there.
+fn root(path: &str, is_whole: bool) -> (String, String) {
+    match path.split_once('/') {
+        _ if path.is_empty() && !is_whole => (API.to_owned(), String::new()),
+        Some((API, below)) if is_whole => (API.to_owned(), below.to_owned()),
+        _ if is_whole || path == API || path.ends_with("/v2") => (path.to_owned(), String::new()),
+        _ => (format!("{path}/{API}"), String::new()),
+    }
+}
+
+/// What the host is asked for, if it is for pulls.
+fn capable(entry: &Entry) -> Result<Option<By>, &'static str> {
+    let all = entry.capabilities.as_deref().unwrap_or_default();
+    let all: Vec<_> = all.iter().map(|it| it.to_ascii_lowercase()).collect();
+    if all.iter().any(|it| !matches!(&it[..], "pull" | "resolve" | "push")) {
+        return Err("a capability that is neither pull, resolve nor push");
+    }
+    let can = |what: &str| all.is_empty() || all.iter().any(|it| it == what);
+    Ok(match (can("pull"), can("resolve")) {
+        (false, _) => None,
+        (true, false) => Some(By::Digest),
+        (true, true) => Some(By::All),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(text: &str, expected: Result<&[(&str, bool, By)], &str>) {
-        let parsed = parse("docker.io", text, Path::new("/c/hosts.toml"));
-        let found = parsed.map_err(|error| match error {
+    fn said(text: &str) -> Result<Said, String> {
+        parse("docker.io", text, Path::new("/c/hosts.toml")).map_err(|error| match error {
             Error::MalformedSettings { source, .. } => source.to_string(),
             error => error.to_string(),
+        })
+    }
+
+    /// Location, root of the API, whether it may be insecure, what it is asked for.
+    type Expected<'a> = (&'a str, &'a str, bool, By);
+
+    #[track_caller]
+    fn check(text: &str, expected: &[Expected<'_>]) {
+        let said = said(text).unwrap();
+        let found = said.registry.mirrors.iter().map(|mirror| {
+            (mirror.location.as_str(), mirror.root.as_str(), mirror.insecure, mirror.by)
         });
-        let shown = |mirror: &Mirror| (mirror.location.clone(), mirror.insecure, mirror.by);
-        let found = found.map(|registry| registry.mirrors.iter().map(shown).collect::<Vec<_>>());
-        let owned = |all: &[(&str, bool, By)]| {
-            all.iter().map(|(name, insecure, by)| ((*name).to_owned(), *insecure, *by)).collect()
-        };
-        assert_eq!(found, expected.map(owned).map_err(str::to_owned));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -104,28 +199,84 @@ mod tests {
         let text = r#"
             server = "https://registry-1.docker.io"
             [host."https://z.test"]
-              capabilities = ["pull", "resolve"]
-              ca = "/x.pem"
+              capabilities = ["pull", "Resolve"]
             [host."http://a.test:5000"]
-            [host."https://harbor.test/v2/proxy/hub"]
-              override_path = true
+              capabilities = []
+            [host."https://b.test:443"]
               capabilities = ["pull"]
               skip_verify = true
+              [host."https://b.test:443".header]
+                x = "y"
             [host."https://only-push.test"]
               capabilities = ["push"]
+            [host."c.test"]
         "#;
         let expected = [
-            ("z.test", false, By::All),
-            ("a.test:5000", true, By::All),
-            ("harbor.test/proxy/hub", true, By::Digest),
+            ("z.test", "v2", false, By::All),
+            ("a.test:5000", "v2", true, By::All),
+            ("b.test", "v2", true, By::Digest),
+            ("c.test", "v2", false, By::All),
         ];
-        check(text, Ok(&expected));
-        check("", Ok(&[]));
+        check(text, &expected);
+        check("", &[]);
+    }
+
+    #[test]
+    fn a_path_says_where_the_api_begins() {
+        let check = |path: &str, is_whole: bool, location: &str, root: &str| {
+            let text = format!("[host.\"https://a.test{path}\"]\noverride_path = {is_whole}\n");
+            check(&text, &[(location, root, false, By::All)]);
+        };
+        check("/", false, "a.test", "v2");
+        check("/v2/", false, "a.test", "v2");
+        check("/x", false, "a.test", "x/v2");
+        check("/x/v2", false, "a.test", "x/v2");
+        check("", true, "a.test", "");
+        check("/x", true, "a.test", "x");
+        check("/v2", true, "a.test", "v2");
+        check("/v2/proxy/hub", true, "a.test/proxy/hub", "v2");
     }
 
     #[test]
     fn what_cannot_be_asked_is_told() {
-        check("[host.\"https://a.test/x\"]", Err("a host with a path and without override_path"));
-        check("[host.\"https://\"]", Err("a host that is no address"));
+        let check = |text: &str, expected: &str| assert_eq!(said(text).unwrap_err(), expected);
+        check("[host.\"https://\"]", "a host that is no address");
+        check("[host.\"ftp://a.test\"]", "a host that is no address");
+        check("server = \"file:///x\"", "a host that is no address");
+        let unknown = "a capability that is neither pull, resolve nor push";
+        check("[host.\"https://a.test\"]\ncapabilities = [\"fly\"]", unknown);
+        check("[host.\"https://a.test\"]\nheader = \"hunter2\"", "header is no table");
+    }
+
+    #[test]
+    fn terms_are_those_of_the_host_that_they_stand_under() {
+        let hosts = |text: &str| {
+            let said = said(text).unwrap();
+            let shown = |(host, terms): &(String, Terms)| {
+                let path = terms.authorities[0].display().to_string();
+                format!("{host} {path}")
+            };
+            said.terms.iter().map(shown).collect::<Vec<_>>()
+        };
+        let text = r#"
+            ca = "own.pem"
+            [host."https://z.test:5000/v2/x"]
+              override_path = true
+              ca = "z.pem"
+            [host."https://y.test"]
+        "#;
+        assert_eq!(hosts(text), ["z.test:5000 /c/z.pem", "registry-1.docker.io /c/own.pem"]);
+        let text = format!("server = \"http://s.test\"\n{text}");
+        assert_eq!(hosts(&text)[1], "s.test /c/own.pem");
+    }
+
+    #[test]
+    fn directories_are_named_for_registries() {
+        let check = |name: &str, expected: &str| assert_eq!(registry_of(name), expected);
+        check("docker.io", "docker.io");
+        check("r.test:5000", "r.test:5000");
+        check("r.test_5000_", "r.test:5000");
+        check("_default", EVERYTHING);
+        check("_", "_");
     }
 }

@@ -6,31 +6,49 @@
 
 mod conf;
 mod hosts;
+mod terms;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use layer_format::Reference;
+use reqwest::Url;
 
+use crate::attempt::authority;
+use crate::endpoint::{Scheme, address_of};
 use crate::error::Error;
+use hosts::Said;
+pub(crate) use terms::Terms;
+
+/// Where the API begins at most hosts.
+const API: &str = "v2";
+/// The prefix of what is said about all registries.
+const EVERYTHING: &str = "";
 
 /// The mirrors of all registries.
 #[derive(Clone, Debug, Default)]
 pub struct Mirrors {
     registries: Vec<Registry>,
+    /// By the host as it stands in addresses.
+    terms: HashMap<String, Terms>,
 }
 
 /// What is said about a registry, or about all repositories that begin in the same way.
 #[derive(Clone, Debug)]
 struct Registry {
-    /// `host`, `host/path` or `*.domain`.
+    /// `host`, `host/path`, `*.domain`, or nothing, which is everything.
     prefix: String,
     /// What stands in the prefix's place; nothing changes if it is empty.
     location: String,
     insecure: bool,
     blocked: bool,
     mirrors: Vec<Mirror>,
+    /// Who is asked in place of the registry itself.
+    server: Option<Mirror>,
+    /// Whether a mirror is told which registry it is asked in place of, as containerd does.
+    says_namespace: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +56,10 @@ struct Mirror {
     location: String,
     insecure: bool,
     by: By,
+    /// Where its API begins: `v2` nearly always.
+    root: String,
+    /// If it is said.
+    scheme: Option<Scheme>,
 }
 
 /// What a mirror is asked for.
@@ -53,6 +75,12 @@ pub(crate) enum By {
 pub(crate) struct Site {
     pub(crate) host: String,
     pub(crate) path: String,
+    /// Where the host's API begins.
+    pub(crate) root: String,
+    /// The scheme that it speaks, if that is known.
+    pub(crate) scheme: Option<Scheme>,
+    /// The registry in whose place the host is asked, if it wants to know.
+    pub(crate) namespace: Option<String>,
 }
 
 /// Where a repository's images are to be had.
@@ -79,7 +107,7 @@ impl Mirrors {
         let mut mirrors = Self::default();
         // What is more important comes later.
         for config in configs.iter().rev() {
-            mirrors.add_hosts(&config.join("containerd/certs.d"))?;
+            mirrors.read_hosts(&config.join("containerd/certs.d"))?;
         }
         if let Some(file) = dir("CONTAINERS_REGISTRIES_CONF") {
             mirrors.read(&[file], &[])?;
@@ -92,11 +120,12 @@ impl Mirrors {
         Ok(mirrors)
     }
 
-    /// Reads containerd's files.
-    fn add_hosts(&mut self, dir: &Path) -> Result<(), Error> {
-        for (host, path) in hosts::files(dir) {
-            let Some(text) = read(&path)? else { continue };
-            self.put(hosts::parse(&host, &text, &path)?);
+    /// Reads containerd's files: `HOST/hosts.toml` below a directory. What is said later about a registry counts.
+    pub fn read_hosts(&mut self, dir: &Path) -> Result<(), Error> {
+        for (host, dir) in hosts::dirs(dir) {
+            let Said { registry, terms } = hosts::read(&host, &dir)?;
+            self.put(registry);
+            self.terms.extend(terms);
         }
         Ok(())
     }
@@ -138,41 +167,80 @@ impl Mirrors {
     /// The hosts that may be insecure.
     pub(crate) fn insecure(&self) -> impl Iterator<Item = String> {
         let own = self.registries.iter().filter(|it| it.insecure).map(|it| &it.location);
-        let mirrors = self.registries.iter().flat_map(|it| &it.mirrors);
-        let mirrors = mirrors.filter(|it| it.insecure).map(|it| &it.location);
-        own.chain(mirrors).filter_map(|location| Some(location.split('/').next()?.to_owned()))
+        let others = self.registries.iter().flat_map(|it| it.mirrors.iter().chain(&it.server));
+        let others = others.filter(|it| it.insecure).map(|it| &it.location);
+        let hosts = own.chain(others).filter_map(|location| location.split('/').next());
+        hosts.filter(|host| !host.is_empty()).map(|host| address_of(host).to_owned())
+    }
+
+    /// On which terms an address is asked, if they are special.
+    pub(crate) fn terms(&self, url: &Url) -> Option<&Terms> {
+        self.terms.get(&authority(url))
     }
 
     /// Where a repository's images are to be had.
     pub(crate) fn plan(&self, reference: &Reference) -> Result<Plan, Error> {
-        let (host, path) = (reference.registry().to_owned(), reference.repository().to_owned());
+        let (host, path) = (reference.registry(), reference.repository());
         let name = format!("{host}/{path}");
+        let named = Site::new(host, path, API);
         let fitting = self.registries.iter().filter_map(|it| Some((it, it.rest(&name)?)));
         let Some((registry, rest)) = fitting.max_by_key(|(registry, _)| registry.prefix.len())
         else {
-            return Ok(Plan { mirrors: vec![], origin: Site { host, path } });
+            return Ok(Plan { mirrors: vec![], origin: named });
         };
         if registry.blocked {
             return Err(Error::Blocked { name });
         }
-        let site = |location: &str| {
-            let (host, path) = location.split_once('/')?;
-            Some(Site { host: host.to_owned(), path: path.to_owned() })
+        let site = |mirror: &Mirror| {
+            let location = format!("{}{rest}", mirror.location);
+            let (host_there, path) = location.split_once('/')?;
+            let site = Site::new(host_there, path, &mirror.root);
+            let scheme = mirror.scheme;
+            let is_another = address_of(&site.host) != address_of(host);
+            let namespace = (registry.says_namespace && is_another).then(|| host.to_owned());
+            Some(Site { scheme, namespace, ..site })
         };
-        let mirrors = registry
-            .mirrors
-            .iter()
-            .filter_map(|mirror| Some((site(&format!("{}{rest}", mirror.location))?, mirror.by)));
-        let origin = site(&format!("{}{rest}", registry.location));
-        let is_moved = !registry.location.is_empty() && registry.location != registry.prefix;
-        let origin = origin.filter(|_| is_moved).unwrap_or(Site { host, path });
-        Ok(Plan { mirrors: mirrors.collect(), origin })
+        let moved = match &registry.server {
+            Some(server) => site(server),
+            None if registry.location == registry.prefix || registry.location.is_empty() => None,
+            None => format!("{}{rest}", registry.location)
+                .split_once('/')
+                .map(|(host, path)| Site::new(host, path, API)),
+        };
+        let origin = moved.unwrap_or(named);
+        let mirrors = registry.mirrors.iter().filter_map(|it| Some((site(it)?, it.by)));
+        // Nobody is asked twice.
+        let mirrors = mirrors.filter(|(mirror, _)| !mirror.is(&origin)).collect();
+        Ok(Plan { mirrors, origin })
+    }
+}
+
+impl Site {
+    fn new(host: &str, path: &str, root: &str) -> Self {
+        let (host, path, root) = (host.to_owned(), path.to_owned(), root.to_owned());
+        Self { host, path, root, scheme: None, namespace: None }
+    }
+
+    /// Whether it is the same place as another.
+    fn is(&self, other: &Self) -> bool {
+        let same_host = address_of(&self.host) == address_of(&other.host);
+        same_host && (&self.path, &self.root) == (&other.path, &other.root)
     }
 }
 
 impl Registry {
+    /// A registry as containerd's files speak of it.
+    fn of(host: &str, mirrors: Vec<Mirror>) -> Self {
+        let (prefix, location) = (host.to_owned(), host.to_owned());
+        let (insecure, blocked, server) = (false, false, None);
+        Self { prefix, location, insecure, blocked, mirrors, server, says_namespace: true }
+    }
+
     /// What follows the prefix in a repository's name, if it begins with it.
     fn rest<'a>(&self, name: &'a str) -> Option<&'a str> {
+        if self.prefix == EVERYTHING {
+            return name.find('/').map(|end| &name[end..]);
+        }
         if let Some(domain) = self.prefix.strip_prefix('*') {
             let end = name.find('/')?;
             return name[..end].ends_with(domain).then(|| &name[end..]);
@@ -222,7 +290,8 @@ mod tests {
     "#;
 
     fn mirrors() -> Mirrors {
-        Mirrors { registries: conf::parse(CONF, Path::new("registries.conf")).unwrap() }
+        let registries = conf::parse(CONF, Path::new("registries.conf")).unwrap();
+        Mirrors { registries, ..Mirrors::none() }
     }
 
     #[track_caller]

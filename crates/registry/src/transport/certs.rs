@@ -11,14 +11,15 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Cause;
+use crate::mirrors::Terms;
 
 /// What was found for one registry.
 #[derive(Default)]
 pub(crate) struct Own {
     /// Whom to believe, besides those whom the machine believes.
     pub(super) authorities: Vec<CertificateDer<'static>>,
-    /// What to show.
-    pub(super) identity: Option<Identity>,
+    /// What to show, one of them.
+    pub(super) identities: Vec<Identity>,
     /// Where it was found.
     files: Vec<PathBuf>,
 }
@@ -30,13 +31,20 @@ pub(super) struct Identity {
 }
 
 impl Own {
-    /// Reads what the directories have for the registry behind an address; `None` if that is nothing.
-    pub(super) fn find(dirs: &[PathBuf], url: &Url) -> Result<Option<Self>, Cause> {
+    /// Reads what the directories and containerd's files have for the registry behind an address; `None` if that is nothing.
+    pub(super) fn find(
+        dirs: &[PathBuf],
+        url: &Url,
+        terms: Option<&Terms>,
+    ) -> Result<Option<Self>, Cause> {
         let mut own = Self::default();
         for dir in dirs {
             for name in names(url) {
                 own.add(&dir.join(name))?;
             }
+        }
+        if let Some(terms) = terms {
+            own.add_files(terms)?;
         }
         Ok((!own.files.is_empty()).then_some(own))
     }
@@ -52,10 +60,24 @@ impl Own {
             let extension = path.extension().and_then(OsStr::to_str);
             match extension {
                 Some("crt") => self.authorities.extend(certificates(&path)?),
-                Some("cert") if self.identity.is_none() => self.identity = Some(identity(&path)?),
+                Some("cert") => {
+                    self.identities.push(identity(&path, &path.with_extension("key"))?);
+                }
                 _ => continue,
             }
             self.files.push(path);
+        }
+        Ok(())
+    }
+
+    fn add_files(&mut self, terms: &Terms) -> Result<(), Cause> {
+        for path in &terms.authorities {
+            self.authorities.extend(certificates(path)?);
+            self.files.push(path.clone());
+        }
+        for (path, key) in &terms.identities {
+            self.identities.push(identity(path, key)?);
+            self.files.push(path.clone());
         }
         Ok(())
     }
@@ -92,11 +114,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
     }
 }
 
-fn identity(path: &Path) -> Result<Identity, Cause> {
+fn identity(path: &Path, key: &Path) -> Result<Identity, Cause> {
     let chain = certificates(path)?;
-    let key_path = path.with_extension("key");
-    let key =
-        PrivateKeyDer::from_pem_file(&key_path).map_err(|error| Cause::about(&key_path, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| Cause::about(key, &error))?;
     Ok(Identity { chain, key })
 }
 
@@ -133,7 +153,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("strata-certs-{}", std::process::id()));
         let host = dir.join("r.test");
         std::fs::create_dir_all(&host).unwrap();
-        let find = || Own::find(std::slice::from_ref(&dir), &"https://r.test/".parse().unwrap());
+        let find =
+            || Own::find(std::slice::from_ref(&dir), &"https://r.test/".parse().unwrap(), None);
         assert!(find().unwrap().is_none(), "an empty directory is nothing");
         std::fs::write(host.join("ca.crt"), "hunter2").unwrap();
         let error = find().unwrap_err().to_string();

@@ -14,13 +14,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderName};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use reqwest::{Body as RequestBody, Client, Method, Url};
 use rustls::pki_types::ServerName;
 
 use crate::credentials::Secret;
 use crate::endpoint::{Insecure, is_loopback};
 use crate::error::Cause;
+use crate::mirrors::Mirrors;
 use crate::options::Options;
 
 use certs::Own;
@@ -46,6 +47,8 @@ pub(crate) struct Request {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) authorization: Option<Authorization>,
+    /// More headers, which are for this host only. A login comes before one that they hold.
+    pub(crate) private: Vec<(HeaderName, Secret)>,
     /// A form, as `application/x-www-form-urlencoded`.
     pub(crate) form: Option<Secret>,
     /// A part of a blob, or a manifest.
@@ -71,6 +74,7 @@ impl Request {
             url,
             headers: vec![],
             authorization: None,
+            private: vec![],
             form: None,
             payload: None,
             answer: Answering::Soon,
@@ -93,6 +97,7 @@ pub(crate) struct Transport {
     engine: Engine,
     user_agent: String,
     insecure: Insecure,
+    mirrors: Mirrors,
     patience: Patience,
     /// Where registries have certificates of their own, and what they have.
     certificates: Vec<PathBuf>,
@@ -105,6 +110,7 @@ pub(crate) struct Transport {
 struct Route {
     proxy: Proxy,
     trust: Trust,
+    connect: Duration,
     /// The registry, if it has certificates of its own.
     own: Option<String>,
 }
@@ -125,6 +131,7 @@ impl Transport {
             engine: Engine::default(),
             user_agent: options.user_agent.clone(),
             insecure,
+            mirrors: options.mirrors.clone(),
             patience,
             certificates: options.certificates.clone(),
             own: Mutex::default(),
@@ -141,6 +148,15 @@ impl Transport {
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
+        let has_login = request.authorization.is_some();
+        for (name, value) in
+            request.private.iter().filter(|(it, _)| !has_login || it != AUTHORIZATION)
+        {
+            let value = HeaderValue::from_str(value.expose());
+            let mut value = value.map_err(|error| Fault::SetUp(Cause::of(&error)))?;
+            value.set_sensitive(true);
+            builder = builder.header(name, value);
+        }
         builder = match &request.authorization {
             Some(Authorization::Basic(user, password)) => {
                 builder.basic_auth(user, Some(password.expose()))
@@ -152,7 +168,7 @@ impl Transport {
             let media_type = "application/x-www-form-urlencoded";
             builder = builder.header("Content-Type", media_type).body(form.expose().to_owned());
         }
-        let mut patience = self.patience;
+        let mut patience = Patience { connect: self.connect(&request.url), ..self.patience };
         if request.answer == Answering::Late {
             patience.stall *= LATE;
         }
@@ -178,9 +194,15 @@ impl Transport {
         if let Some(own) = known.get(&authority) {
             return Ok(own.clone());
         }
-        let own = Own::find(&self.certificates, url)?.map(Arc::new);
+        let own = Own::find(&self.certificates, url, self.mirrors.terms(url))?.map(Arc::new);
         known.insert(authority, own.clone());
         Ok(own)
+    }
+
+    /// How long a connection to there may take to be made.
+    fn connect(&self, url: &Url) -> Duration {
+        let own = self.mirrors.terms(url).and_then(|terms| terms.connect);
+        own.unwrap_or(self.patience.connect)
     }
 
     fn client(&self, url: &Url) -> Result<Client, Cause> {
@@ -189,6 +211,7 @@ impl Transport {
         let route = Route {
             proxy: if is_local { Proxy::None } else { Proxy::Environment },
             trust: if self.insecure.lists(url) { Trust::Skip } else { Trust::Verify },
+            connect: self.connect(url),
             own: own.as_ref().map(|_| url.authority().to_owned()),
         };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,7 +232,7 @@ impl Transport {
             .referer(false)
             .tcp_nodelay(true)
             .tcp_keepalive(KEEPALIVE)
-            .connect_timeout(self.patience.connect);
+            .connect_timeout(route.connect);
         if route.proxy == Proxy::None {
             builder = builder.no_proxy();
         }

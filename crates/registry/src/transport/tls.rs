@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use super::certs::{Identity, Own};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
@@ -37,14 +38,46 @@ pub(super) fn config(trust: Trust, own: Option<&Own>) -> Result<ClientConfig, Er
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let mut config = match own.and_then(|own| own.identity.as_ref()) {
-        Some(Identity { chain, key }) => {
-            builder.with_client_auth_cert(chain.clone(), key.clone_key())?
-        }
-        None => builder.with_no_client_auth(),
+    let identities = own.map(|own| &own.identities[..]).unwrap_or_default();
+    let mut config = if identities.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        builder.with_client_cert_resolver(Arc::new(Wardrobe::of(
+            identities,
+            &ring::default_provider(),
+        )?))
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// The certificates that may be shown.
+#[derive(Debug)]
+struct Wardrobe(Vec<Arc<CertifiedKey>>);
+
+impl Wardrobe {
+    fn of(identities: &[Identity], provider: &CryptoProvider) -> Result<Self, Error> {
+        let certified = identities.iter().map(|Identity { chain, key }| {
+            CertifiedKey::from_der(chain.clone(), key.clone_key(), provider).map(Arc::new)
+        });
+        certified.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl ResolvesClientCert for Wardrobe {
+    /// The first that one of the authorities has signed whom the server believes, else the first of all.
+    fn resolve(&self, believed: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // An issuer's name stands in a certificate just as the server gives it.
+        let names = |der: &[u8], name: &[u8]| der.windows(name.len().max(1)).any(|it| it == name);
+        let is_believed = |key: &&Arc<CertifiedKey>| {
+            believed.iter().any(|name| key.cert.iter().any(|certificate| names(certificate, name)))
+        };
+        self.0.iter().find(is_believed).or_else(|| self.0.first()).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 /// Believes what this machine believes (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), and some more.

@@ -4,6 +4,7 @@
 
 mod blob;
 mod document;
+mod hosts;
 mod login;
 mod redirect;
 mod script;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kit::Sandbox;
 use kit::registry::auth::base64;
 use layer_format::{Trouble, Troubled as _};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use registry::{Error, Options};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -32,7 +32,11 @@ fn secure(to_plain: &'static [u8], answers: Vec<Vec<u8>>) -> Script {
     serve(config(), to_plain, answers)
 }
 
-fn serve(config: Arc<ServerConfig>, to_plain: &'static [u8], answers: Vec<Vec<u8>>) -> Script {
+pub(crate) fn serve(
+    config: Arc<ServerConfig>,
+    to_plain: &'static [u8],
+    answers: Vec<Vec<u8>>,
+) -> Script {
     Script::start(
         answers,
         move |mut socket: &TcpStream, talk: &mut dyn FnMut(&mut dyn ReadWrite)| {
@@ -47,7 +51,7 @@ fn serve(config: Arc<ServerConfig>, to_plain: &'static [u8], answers: Vec<Vec<u8
     )
 }
 
-const AS_GO: &[u8] =
+pub(crate) const AS_GO: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 const AS_OPENSSL: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
 const AS_OTHERS: &[u8] = b"";
@@ -85,28 +89,29 @@ fn a_plain_registry_that_refuses_a_request_stays_plain() {
 }
 
 /// An authority, and what it has signed for 127.0.0.1.
-struct Authority {
-    certificate: CertificateDer<'static>,
+pub(crate) struct Authority {
+    pub(crate) certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut parameters = CertificateParams::new([]).unwrap();
+        parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.self_signed(&key).unwrap().der().clone();
         Self { certificate, issuer: Issuer::new(parameters, key) }
     }
 
-    fn sign(&self) -> (CertificateDer<'static>, Vec<u8>) {
+    pub(crate) fn sign(&self) -> (CertificateDer<'static>, Vec<u8>) {
         let key = KeyPair::generate().unwrap();
         let parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
         (parameters.signed_by(&key, &self.issuer).unwrap().der().clone(), key.serialize_der())
     }
 
     /// A server with a certificate of this authority, which wants one of `clients`.
-    fn server(&self, clients: &Self) -> Arc<ServerConfig> {
+    pub(crate) fn server(&self, clients: &Self) -> Arc<ServerConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(clients.certificate.clone()).unwrap();
         let provider = Arc::new(ring::default_provider());
@@ -120,13 +125,13 @@ impl Authority {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der))
 }
 
 #[test]
 fn certificates_are_found_in_the_registrys_directory() {
-    let (servers, clients) = (Authority::new(), Authority::new());
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
     let answers = vec![answer(200, "", b"hi"); 3];
     let script = serve(servers.server(&clients), AS_GO, answers);
     let (sandbox, (certificate, key)) = (Sandbox::new(), clients.sign());
