@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::Context as _;
+use cli::report::clean_path;
 use cli::{Failure, Io, Progress, Task};
 use layer_format::archive::Choice;
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Timestamp};
@@ -53,7 +54,7 @@ pub(crate) fn open(
     };
     match Location::from(text.as_str()) {
         Location::Input => image_on_input(choice, store, io),
-        Location::Layer(path) => layer(&path, store, io).with_context(|| shown(&path)),
+        Location::Layer(path) => layer(&path, store, io).with_context(|| clean_path(&path)),
         Location::Dir(path) => directory(&path),
         Location::Path(path) if is_plain_directory(&path)? => directory(&path),
         location => {
@@ -241,7 +242,7 @@ fn directory(path: &Path) -> anyhow::Result<Side> {
         ScanOptions { leave_out: None, mounts: Mounts::Enter, stop: &cli::interrupt::requested };
     let scanned = Scan::read(&root, &options);
     cli::interrupt::check()?;
-    Ok(Side::Directory(Box::new(scanned.with_context(|| shown(path))?)))
+    Ok(Side::Directory(Box::new(scanned.with_context(|| clean_path(path))?)))
 }
 
 /// Whether it is a root file system, and no OCI layout.
@@ -260,10 +261,6 @@ fn explain(error: store::Error) -> anyhow::Error {
         _ => return error.into(),
     };
     Failure::from_cause(error).hint(hint).into()
-}
-
-fn shown(path: &Path) -> String {
-    cli::report::clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 /// Stored bytes on their way: counted, and ended by signals.

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::iter;
+use std::path::Path;
 
 use crate::output::ClosedPipe;
-use crate::{Code, Link};
+use crate::{Code, Link, report};
 
 /// An error that knows its exit code and what the user can do about it.
 ///
@@ -23,6 +24,13 @@ impl Failure {
     /// A failure with an exit code and a message that says which thing it is about.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code: Some(code), message: Some(message.into()), ..Self::default() }
+    }
+
+    /// That a file which was named on the command line can't be opened: it may not be there.
+    pub fn opening(path: &Path, error: io::Error) -> Self {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let code = if is_missing { Code::NotFound } else { Code::Failed };
+        Self::new(code, report::clean_path(path)).because(error)
     }
 
     /// A failure that adds nothing to `cause` but what is attached later.
@@ -270,6 +278,14 @@ mod tests {
         let twice = Err::<(), _>(usage("x")).context("y").hint("a").with_hint(|| "b").unwrap_err();
         assert_eq!(twice.to_string(), "y");
         check(twice, Code::Usage);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_may_not_be_there() {
+        let failure = |kind: io::ErrorKind| Failure::opening(Path::new("a\n"), kind.into());
+        assert_eq!(failure(io::ErrorKind::NotFound).to_string(), "a\\n");
+        check(failure(io::ErrorKind::NotFound), Code::NotFound);
+        check(failure(io::ErrorKind::PermissionDenied), Code::Failed);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Io<'_> {
         if path.as_os_str() == "-" {
             return Ok(NamedOutput::Standard(&mut self.output));
         }
-        let file = WholeFile::create(path).with_context(|| shown(path))?;
+        let file = WholeFile::create(path).with_context(|| report::clean_path(path))?;
         Ok(NamedOutput::File(file))
     }
 
@@ -123,7 +123,7 @@ impl NamedOutput<'_> {
         match self {
             Self::Standard(output) => Ok(output.flush()?),
             Self::File(file) => {
-                let path = shown(file.path());
+                let path = report::clean_path(file.path());
                 file.finish().context(path)
             }
         }
@@ -144,10 +144,6 @@ impl Write for NamedOutput<'_> {
             Self::File(file) => file.flush(),
         }
     }
-}
-
-fn shown(path: &Path) -> String {
-    report::clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 #[cfg(test)]

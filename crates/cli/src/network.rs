@@ -34,7 +34,7 @@ impl Network {
         match std::fs::metadata(path) {
             Ok(_) => Ok(Some(path)),
             Err(error) => {
-                let shown = crate::report::clean(&path.to_string_lossy()).into_owned();
+                let shown = crate::report::clean_path(path);
                 Err(Failure::new(Code::NotFound, shown).because(error))
             }
         }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::panic;
+use std::path::Path;
 
 use clap::error::ErrorKind;
 
@@ -39,6 +40,11 @@ pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// A path as it may be shown: like [`clean_bytes`].
+pub fn clean_path(path: &Path) -> String {
+    clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 /// A document as it may be shown: like [`clean`], but its lines and tabs stay.

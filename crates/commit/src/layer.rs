@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
-use cli::{Code, Failure, Io, Task};
+use cli::{Failure, Io, Task};
 use layer_format::layer::{Change, Reader, strip_base};
 use layer_format::relay::{Chunk, Pool, Sending, Taking, relay};
 use layer_format::{
@@ -66,9 +66,8 @@ impl Incoming {
         let (input, name): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
             (Box::new(io.input.take_binary()?), "standard input".to_owned())
         } else {
-            let name = cli::report::clean(&path.to_string_lossy()).into_owned();
-            let file = File::open(path).map_err(|error| cannot_open(&name, error))?;
-            (Box::new(file), name)
+            let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
+            (Box::new(file), cli::report::clean_path(path))
         };
         let task = io.progress.task("layer", None);
         task.state("Committing");
@@ -98,12 +97,6 @@ impl Incoming {
         task.done("Committed");
         Ok(taken)
     }
-}
-
-fn cannot_open(name: &str, error: io::Error) -> Failure {
-    let is_missing = error.kind() == io::ErrorKind::NotFound;
-    let code = if is_missing { Code::NotFound } else { Code::Failed };
-    Failure::new(code, name).because(error)
 }
 
 fn pass(content: Box<dyn Read>, encoder: Encoder<Kept>) -> anyhow::Result<Taken> {

@@ -57,7 +57,7 @@ pub(crate) fn cat(mut opened: Opened, path: &Path, io: &mut Io<'_>) -> anyhow::R
 
 /// Where the file's content is.
 fn find(tree: &Tree, path: &Path) -> anyhow::Result<Origin> {
-    let shown = || cli::report::clean_bytes(path.as_os_str().as_bytes()).into_owned();
+    let shown = || cli::report::clean_path(path);
     let inode = tree.find(path.as_os_str().as_bytes()).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("{}: not in this image", shown()))
             .hint("--files lists what is there")

@@ -101,12 +101,8 @@ impl Source {
             };
             return Ok(Self::Archive(Box::new(archive.context("standard input")?)));
         }
-        let shown = || cli::report::clean(&path.to_string_lossy()).into_owned();
-        let file = File::open(path).map_err(|error| {
-            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-            let code = if is_missing { Code::NotFound } else { Code::Failed };
-            Failure::new(code, shown()).because(error)
-        })?;
+        let shown = || cli::report::clean_path(path);
+        let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
         if file.metadata().with_context(shown)?.is_dir() {
             let layout = Store::open_existing(path)?
                 .ok_or_else(|| cli::usage(format!("{}: not an OCI layout", shown())))?;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 use anyhow::Context as _;
-use cli::{Code, Failure, Io};
+use cli::{Failure, Io};
 use layer_format::stream::{Entries, Image, Thin};
 use layer_format::{Config, Descriptor, DiffId, Digest, Error, Manifest};
 use store::{FoundBy, Store};
@@ -46,13 +46,8 @@ pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Resul
             digests(cli::Input::take(&mut io.input), &mut thinned.has).context("standard input")?;
         }
         Some(path) => {
-            let shown = || cli::report::clean(&path.to_string_lossy()).into_owned();
-            let file = File::open(path).map_err(|error| {
-                let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-                let code = if is_missing { Code::NotFound } else { Code::Failed };
-                Failure::new(code, shown()).because(error)
-            })?;
-            digests(file, &mut thinned.has).with_context(shown)?;
+            let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
+            digests(file, &mut thinned.has).with_context(|| cli::report::clean_path(path))?;
         }
     }
     Ok(thinned)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use cli::report::clean_path;
 use cli::{Failure, Io, usage};
 use layer_format::Digest;
 use layer_format::archive::{Choice, Image};
@@ -31,7 +32,7 @@ impl Base {
         match place {
             None => Ok(Self::Scratch),
             Some(Location::Layer(path)) => {
-                Err(usage(format!("{}: a layer is no base", shown(&path))).into())
+                Err(usage(format!("{}: a layer is no base", clean_path(&path))).into())
             }
             Some(Location::Dir(path)) => directory(args, &path),
             Some(Location::Path(path)) if is_plain_directory(&path)? => directory(args, &path),
@@ -162,24 +163,20 @@ fn directory(args: &Args, path: &Path) -> anyhow::Result<Base> {
     let root = Root::open(path)?;
     let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
     let options = ScanOptions { leave_out: None, mounts, stop: &cli::interrupt::requested };
-    let scan = Scan::read(&root, &options).with_context(|| shown(path))?;
+    let scan = Scan::read(&root, &options).with_context(|| clean_path(path))?;
     let options = DiffOptions {
         ignore: rootfs::Attributes::default(),
         identity: Identity::of_process(),
         default_owner: args.default_owner.filter(|_| Identity::of_process() != Identity::Real),
         leave_out: None,
     };
-    let diff = Diff::new(None, &scan, options).with_context(|| shown(path))?.finish();
+    let diff = Diff::new(None, &scan, options).with_context(|| clean_path(path))?.finish();
     let mut tree = Tree::new();
     tree.begin_layer();
     for difference in diff.differences() {
         tree.apply(&difference.change)?;
     }
     Ok(Base::Directory { root, tree })
-}
-
-fn shown(path: &Path) -> String {
-    cli::report::clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
 }
 
 /// Says what to do about an image that isn't there, or is one of several.

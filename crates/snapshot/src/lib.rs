@@ -124,9 +124,7 @@ fn scan(args: &Args, root: &Root, leave_out: Option<LeaveOut<'_>>) -> anyhow::Re
     let scanned =
         Scan::read(root, &ScanOptions { leave_out, mounts, stop: &cli::interrupt::requested });
     cli::interrupt::check()?;
-    scanned.with_context(|| {
-        cli::report::clean_bytes(args.dir.as_os_str().as_encoded_bytes()).into_owned()
-    })
+    scanned.with_context(|| cli::report::clean_path(&args.dir))
 }
 
 fn options<'a>(args: &Args, leave_out: Option<LeaveOut<'a>>) -> DiffOptions<'a> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::cache;
+use cli::report::clean_path;
 
 /// A directory that a run may have made. Unless it is [kept](Self::keep), it then goes when dropped.
 #[derive(Debug)]
@@ -20,15 +21,15 @@ impl Fresh {
     pub(crate) fn make(path: &Path) -> anyhow::Result<Self> {
         let made = match fs::create_dir(path) {
             // Removal goes by the directory above, which a bare name doesn't tell.
-            Ok(()) => Some(std::path::absolute(path).with_context(|| shown(path))?),
+            Ok(()) => Some(std::path::absolute(path).with_context(|| clean_path(path))?),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
-            Err(error) => return Err(error).with_context(|| shown(path)),
+            Err(error) => return Err(error).with_context(|| clean_path(path)),
         };
         let fresh = Self { made };
-        if fresh.is_new() || fs::metadata(path).with_context(|| shown(path))?.is_dir() {
+        if fresh.is_new() || fs::metadata(path).with_context(|| clean_path(path))?.is_dir() {
             return Ok(fresh);
         }
-        Err(cli::usage(format!("{}: not a directory", shown(path))).into())
+        Err(cli::usage(format!("{}: not a directory", clean_path(path))).into())
     }
 
     /// Whether it was missing.
@@ -49,9 +50,4 @@ impl Drop for Fresh {
             cache::remove(path).ok();
         }
     }
-}
-
-/// A path for people.
-pub(crate) fn shown(path: &Path) -> String {
-    cli::report::clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
 }

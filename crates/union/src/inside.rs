@@ -14,6 +14,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use cli::Io;
+use cli::report::clean_path;
 use layer_format::Run;
 use layer_format::archive::Image;
 use rootfs::overlay::Mount;
@@ -80,7 +81,7 @@ pub(crate) fn run(
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
     };
-    let program = crate::fresh::shown(Path::new(program));
+    let program = clean_path(Path::new(program));
     cli::report::tell(io.name(), &anyhow::Error::new(error).context(program));
     Err(cli::silent(status))
 }

@@ -22,6 +22,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cli::Io;
+use cli::report::clean_path;
 use layer_format::archive::{Choice, Image};
 use layer_format::{Platform, Reference};
 use rootfs::Skipped;
@@ -112,7 +113,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     match point {
         Some(point) if args.command.is_empty() => {
             mounting::attach(mount, point, &store, &image)?;
-            io.say(&format!("mounted {name} on {}", fresh::shown(point)));
+            io.say(&format!("mounted {name} on {}", clean_path(point)));
             Ok(())
         }
         _ => {

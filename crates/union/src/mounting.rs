@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::Context as _;
+use cli::report::clean_path;
 use cli::{Code, Failure};
 use layer_format::archive::Image;
 use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 use store::{Extracted, Origin, Store, Target};
 
 use crate::cache::{self, Stack};
-use crate::fresh::{Fresh, shown};
+use crate::fresh::Fresh;
 use crate::upper::{Upper, is_work};
 
 /// Checks, before anything is done, that there is something to mount for, and that one may.
@@ -40,12 +41,14 @@ pub(crate) fn check(point: Option<&Path>, command: &[OsString]) -> anyhow::Resul
 
 /// A second union on the same directory would hide the first.
 fn refuse_second(point: &Path) -> anyhow::Result<()> {
-    let place = fs::canonicalize(point).with_context(|| shown(point))?;
+    let place = fs::canonicalize(point).with_context(|| clean_path(point))?;
     if union_on(&place)?.is_none() {
         return Ok(());
     }
-    let message = format!("{}: a union is mounted there already", shown(point));
-    Err(Failure::new(Code::Failed, message).hint(format!("union --umount {}", shown(point))).into())
+    let message = format!("{}: a union is mounted there already", clean_path(point));
+    Err(Failure::new(Code::Failed, message)
+        .hint(format!("union --umount {}", clean_path(point)))
+        .into())
 }
 
 /// Mounts the layers, nowhere yet.
@@ -76,7 +79,7 @@ pub(crate) fn attach(
     store: &Store,
     image: &Image,
 ) -> anyhow::Result<()> {
-    mount.attach(point).map_err(explain).with_context(|| shown(point))?;
+    mount.attach(point).map_err(explain).with_context(|| clean_path(point))?;
     let Some(manifest) = &image.manifest else { return Ok(()) };
     let origin = Origin {
         manifest: manifest.descriptor().digest,
@@ -93,12 +96,12 @@ pub(crate) fn attach(
 
 /// Takes away the union on a directory, and the kernel's working directory with it.
 pub(crate) fn unmount(point: &Path) -> anyhow::Result<()> {
-    let place = fs::canonicalize(point).with_context(|| shown(point))?;
+    let place = fs::canonicalize(point).with_context(|| clean_path(point))?;
     let mounted = union_on(&place)?.ok_or_else(|| {
-        let message = format!("{}: no union is mounted there", shown(point));
+        let message = format!("{}: no union is mounted there", clean_path(point));
         Failure::new(Code::NotFound, message).hint("union --list")
     })?;
-    overlay::unmount(&place).map_err(explain).with_context(|| shown(point))?;
+    overlay::unmount(&place).map_err(explain).with_context(|| clean_path(point))?;
     mounted.work.filter(|work| is_work(work)).map_or(Ok(()), |work| cache::remove(&work))
 }
 

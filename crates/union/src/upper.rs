@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use cli::report::clean_path;
 use cli::{Code, Failure};
 use rootfs::Root;
 use rootfs::overlay::{copy_attributes, mounts};
@@ -13,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::FdFlags;
 
 use crate::cache::Stack;
-use crate::fresh::{Fresh, shown};
+use crate::fresh::Fresh;
 
 /// A writable layer, ready to be mounted.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(crate) struct Upper {
 impl Upper {
     /// Makes what is missing. A layer that is empty gets the attributes of the image's root, which it covers.
     pub(crate) fn prepare(path: &Path, stack: &Stack) -> anyhow::Result<Self> {
-        let shown = || shown(path);
+        let shown = || clean_path(path);
         let upper = Fresh::make(path)?;
         let path = fs::canonicalize(path).with_context(shown)?;
         let dir = Root::open(&path)?;

@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use cli::report::clean_path;
 use layer_format::archive::Image;
 use rootfs::Root;
 use rustix::fs::{AtFlags, FlockOperation, Mode, RenameFlags, fchmod, flock, renameat_with};
@@ -45,7 +46,7 @@ enum Place {
 impl Target {
     /// Makes the directory to fill, or takes the empty one that is there.
     pub(crate) fn prepare(path: &Path) -> anyhow::Result<Self> {
-        let shown = || shown(path);
+        let shown = || clean_path(path);
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Self::within(path).with_context(shown),
             Ok(_) => Err(cli::usage(format!("{}: exists and is no directory", shown())).into()),
@@ -85,9 +86,9 @@ impl Target {
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         match &self.place {
             Place::Beside(beside) => {
-                rename(beside, &self.path).with_context(|| shown(&self.path))?;
+                rename(beside, &self.path).with_context(|| clean_path(&self.path))?;
             }
-            Place::Within => unmark(&self.directory).with_context(|| shown(&self.path))?,
+            Place::Within => unmark(&self.directory).with_context(|| clean_path(&self.path))?,
         }
         self.is_whole = true;
         Ok(())
@@ -162,10 +163,6 @@ impl Drop for Target {
         }
         drop(hold);
     }
-}
-
-fn shown(path: &Path) -> String {
-    cli::report::clean(&path.to_string_lossy()).into_owned()
 }
 
 fn names(path: &Path) -> anyhow::Result<Vec<OsString>> {
