@@ -23,10 +23,7 @@ pub(crate) fn image() -> Option<&'static Image> {
 }
 
 fn make() -> Option<Image> {
-    if is_roomy(Path::new(MEMORY)) {
-        // Refused only where something has asked for a temporary directory already; then that stays where it is.
-        tempfile::env::override_temp_dir(Path::new(MEMORY)).ok();
-    }
+    prefer_memory();
     Some(layers::all().into_iter().fold(minimal()?, Image::layer))
 }
 
@@ -41,6 +38,14 @@ pub(crate) fn minimal() -> Option<Image> {
 /// A file system in memory, on most machines. Where it will do, trees are made there: ext4 takes its time to fill anew what
 /// was emptied a minute ago.
 const MEMORY: &str = "/dev/shm";
+
+/// From now on trees are made in memory, where that will do.
+pub(crate) fn prefer_memory() {
+    if is_roomy(Path::new(MEMORY)) {
+        // Refused only where something has asked for a temporary directory already; then that stays where it is.
+        tempfile::env::override_temp_dir(Path::new(MEMORY)).ok();
+    }
+}
 
 /// Whether a directory has room for several tests at once and takes whatever a tree has in it.
 fn is_roomy(dir: &Path) -> bool {

@@ -1,4 +1,5 @@
-//! `flatten` makes a tar that every builder of disks and every other tool turns into the tree of `unpack`, which is umoci's.
+//! `flatten` makes a tar that every builder of disks, and docker, turn into the tree of `unpack`, which is umoci's. Tar itself
+//! does so in [`crate::same`].
 
 use kit::peers::docker::Docker;
 use kit::peers::{Peer, root_peer};
@@ -17,7 +18,6 @@ const CONTAINER: &str = "docker create sets a container up even when it never ru
 const XATTRS: &str = "docker export writes security.capability and no other extended attribute";
 
 const NONE: [Fault; 0] = [];
-const BSDTAR: [Fault; 2] = [time("./", ROOT), says("srv/all/old", "@-1.5", "@-2.5", FRACTION)];
 const EROFS: [Fault; 1] = [says("srv/all/old", "@-1.5", "@-2.5", FRACTION)];
 const SQFSTAR: [Fault; 4] = [
     time("./", ROOT),
@@ -85,21 +85,6 @@ fn seconds(tree: &str) -> String {
         point.map_or_else(|| line.to_owned(), |at| format!("{}{}", &line[..at], &line[at + 10..]))
     };
     tree.lines().map(|line| cut(line) + "\n").collect()
-}
-
-#[test]
-fn as_root_gnu_tar_makes_the_same_tree() {
-    let Some((tool, sandbox, tree)) = with("tar") else { return };
-    run(&tool, &sandbox, &format!("flatten ./image | {UNTAR}"));
-    assert_same_but(tree, &tree::show_with(sandbox.path("out"), Show::ALL), &NONE);
-}
-
-#[test]
-fn as_root_bsdtar_makes_the_same_tree() {
-    let Some((tool, sandbox, tree)) = with("bsdtar") else { return };
-    let script = "mkdir out; flatten ./image | TOOL -C out -xp --numeric-owner --xattrs -f -";
-    run(&tool, &sandbox, script);
-    assert_same_but(tree, &tree::show_with(sandbox.path("out"), Show::ALL), &BSDTAR);
 }
 
 #[test]

@@ -76,4 +76,19 @@ impl Docker {
         self.command(&["rm", id.trim()]).run().success();
         output.stdout
     }
+
+    /// The directories that would be the root of a container of an image, as overlayfs takes them; nothing, with a line that
+    /// says so, where docker stores images otherwise.
+    pub fn layers(&self, image: &str) -> Option<String> {
+        let id = self.command(&["create", "--network=none", image, "/bin/none"]).run();
+        let id = id.success().out();
+        let format = "{{.GraphDriver.Name}} {{.GraphDriver.Data.LowerDir}}";
+        let output = self.command(&["inspect", "--format", format, id.trim()]).run();
+        let said = output.success().out();
+        let layers = said.trim().strip_prefix("overlay2 ");
+        if layers.is_none() {
+            skip("docker has no overlay2", said.trim());
+        }
+        layers.map(ToOwned::to_owned)
+    }
 }
