@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -25,6 +26,22 @@ pub struct Network {
     /// A registry, as HOST or HOST:PORT, that may show any certificate or speak plain HTTP; may be given several times
     #[arg(long, value_name = "HOST")]
     pub insecure: Vec<String>,
+
+    /// How long a connection may take to be made; 15 without this
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub connect_timeout: Option<Duration>,
+
+    /// How long a registry may be silent until the connection is given up and the rest asked for anew; 30 without this. There
+    /// is no limit for the whole
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub stall_timeout: Option<Duration>,
+}
+
+/// Seconds, with a fraction if need be; nobody waits for no time, nor longer than a day.
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let is_sensible = |time: &Duration| !time.is_zero() && *time <= Duration::from_hours(24);
+    time.filter(is_sensible).ok_or("not a number of seconds between 0 and 86400")
 }
 
 impl Network {
@@ -84,6 +101,20 @@ mod tests {
         }
         let none = Network::default().creds(&mut Input::memory("me:x")).unwrap();
         assert!(none.is_none());
+    }
+
+    #[test]
+    fn times_are_seconds_and_neither_none_nor_endless() {
+        let check = |text: &str, expected: Option<u64>| {
+            let found = seconds(text).ok().map(|time| time.as_millis());
+            assert_eq!(found, expected.map(u128::from), "{text}");
+        };
+        check("5", Some(5000));
+        check("0.25", Some(250));
+        check("86400", Some(86_400_000));
+        for text in ["", "0", "-1", "86401", "inf", "NaN", "1e300", "5s"] {
+            check(text, None);
+        }
     }
 
     #[test]

@@ -91,7 +91,10 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
     let insecure = network.insecure.clone();
     let mirrors = Mirrors::from_environment()?;
     let cancelled = cli::interrupt::requested;
-    Ok(Options { credentials, insecure, mirrors, cancelled, ..Options::default() })
+    let usual = Options::default();
+    let connect = network.connect_timeout.unwrap_or(usual.connect);
+    let stall = network.stall_timeout.unwrap_or(usual.stall);
+    Ok(Options { credentials, insecure, mirrors, cancelled, connect, stall, ..usual })
 }
 
 fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {

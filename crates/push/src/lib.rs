@@ -92,7 +92,10 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
     let insecure = network.insecure.clone();
     let mirrors = Mirrors::from_environment()?;
     let cancelled = cli::interrupt::requested;
-    let options = Options { credentials, insecure, mirrors, cancelled, ..Options::default() };
+    let usual = Options::default();
+    let connect = network.connect_timeout.unwrap_or(usual.connect);
+    let stall = network.stall_timeout.unwrap_or(usual.stall);
+    let options = Options { credentials, insecure, mirrors, cancelled, connect, stall, ..usual };
     Ok(match &args.image[..] {
         // So much is in memory at a time.
         "-" => Options { chunk: streamed::WINDOW, ..options },

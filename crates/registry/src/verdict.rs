@@ -121,7 +121,8 @@ pub(crate) fn fault(fault: Fault, what: &str, host: &str) -> Failure {
             Failure::passing(Error::Connection { what, step: "reading from", host, source })
         }
         Fault::Stalled(time) => {
-            Failure::passing(Error::Stalled { what, host, seconds: time.as_secs() })
+            let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+            Failure::passing(Error::Stalled { what, host, seconds })
         }
         Fault::Certificate(source) => Error::Certificate { what, host, source }.into(),
         Fault::Cancelled => Error::Interrupted { what }.into(),
