@@ -46,6 +46,17 @@ fn what_was_downloaded_when_the_pipe_closed_is_kept() {
 }
 
 #[test]
+fn who_has_data_for_a_closed_standard_output_fails() {
+    let (_registry, sandbox, name) = with_demo();
+    for script in ["pull -q NAME >&-", "pull -q --no-stream NAME >&-", "pull --help >&-"] {
+        let output = pipeline::sh(&sandbox, &script.replace("NAME", &name));
+        assert_one_line(output.fails_with(1), "pull");
+        assert!(output.stderr.contains("writing standard output: bad file descriptor"));
+    }
+    pipeline::sh(&sandbox, &format!("unpack -q --from {name} root >&-")).success();
+}
+
+#[test]
 fn a_full_disk_is_an_error_and_no_closed_pipe() {
     let (_registry, sandbox, name) = with_demo();
     for script in [

@@ -10,6 +10,7 @@
 //!
 //! This crate doesn't know what an image is.
 
+mod closed;
 mod exit;
 mod failure;
 mod input;

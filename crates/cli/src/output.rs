@@ -9,7 +9,9 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
+use crate::closed::is_output_closed;
 use crate::failure::during;
 use crate::input::{file_type, grow_pipe};
 use crate::send::send;
@@ -34,6 +36,8 @@ pub struct Output {
 enum Sink {
     #[default]
     Nowhere,
+    /// Standard output that was closed: whatever is written there is lost.
+    Closed,
     Memory(Arc<Mutex<Vec<u8>>>),
     File {
         file: File,
@@ -44,6 +48,9 @@ enum Sink {
 impl Output {
     /// The process's standard output.
     pub(crate) fn standard() -> Self {
+        if is_output_closed() {
+            return Self::new(Sink::Closed);
+        }
         match rustix::stdio::stdout().try_clone_to_owned() {
             Ok(fd) => Self::from_file(File::from(fd)),
             Err(_) => Self::default(),
@@ -92,7 +99,7 @@ impl Output {
     pub const fn as_file(&self) -> Option<&File> {
         match &self.sink {
             Sink::File { file, .. } => Some(file),
-            Sink::Nowhere | Sink::Memory(_) => None,
+            Sink::Nowhere | Sink::Closed | Sink::Memory(_) => None,
         }
     }
 
@@ -116,7 +123,7 @@ impl Output {
         self.flush()?;
         match &self.sink {
             Sink::File { file, kind } => send(from, file, *kind, size, advance).map_err(Self::mark),
-            Sink::Nowhere | Sink::Memory(_) => {
+            Sink::Nowhere | Sink::Closed | Sink::Memory(_) => {
                 let mut content = vec![0; usize::try_from(size).map_err(io::Error::other)?];
                 from.read_exact_at(&mut content, 0)?;
                 advance(size);
@@ -138,6 +145,7 @@ impl Output {
     fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.sink {
             Sink::Nowhere => Ok(()),
+            Sink::Closed => Err(Errno::BADF.into()),
             Sink::Memory(memory) => {
                 memory.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
                 Ok(())
@@ -189,6 +197,7 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.sink {
             Sink::Nowhere => f.write_str("Output(nowhere)"),
+            Sink::Closed => f.write_str("Output(closed)"),
             Sink::Memory(_) => f.write_str("Output(memory)"),
             Sink::File { kind, .. } => write!(f, "Output({kind:?})"),
         }
