@@ -72,3 +72,12 @@ fn a_plain_user_sees_no_difference_that_his_rights_make() {
         "unpack -q --from ./image root && changes ./image ./root && changes ./root ./image";
     pipeline::Script::new(&sandbox, script).user(65534).run().success();
 }
+
+#[test]
+fn what_no_file_system_can_hold_is_no_difference() {
+    let layer = Layer::new().symlink("l", "t").xattr("user.x", "y").fifo("p").xattr("user.x", "y");
+    let sandbox = sandbox(&Image::new().layer(layer.file("f", "x")));
+    let script = "unpack -q --from ./image root && changes ./image ./root && changes ./root ./image \
+        && snapshot -q --list --base ./image root";
+    assert_eq!(pipeline::sh(&sandbox, script).success().out(), "");
+}

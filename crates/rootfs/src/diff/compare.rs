@@ -37,7 +37,7 @@ pub(super) fn compare(
     if !clamp.is_same(base.mtime, found.mtime()) {
         different.insert(Attribute::Mtime);
     }
-    let counts = |xattr: &&Xattr| options.identity.tells(&xattr.0);
+    let counts = |xattr: &&Xattr| options.identity.tells(&base.kind, &xattr.0);
     if !base.xattrs.iter().filter(counts).eq(found.xattrs().iter().filter(counts)) {
         different.insert(Attribute::Xattrs);
     }
@@ -110,7 +110,7 @@ fn xattrs(
         return base.xattrs.to_vec();
     }
     let is_untouched = !different.has_any(&OF_CONTENT) || found.is_directory();
-    let is_seen = |xattr: &&Xattr| options.identity.tells(&xattr.0);
+    let is_seen = |xattr: &&Xattr| options.identity.tells(&base.kind, &xattr.0);
     let unseen = base
         .xattrs
         .iter()

@@ -66,14 +66,17 @@ impl Identity {
         }
     }
 
-    /// Whether the tree tells if this attribute is set.
-    pub(super) fn tells(&self, name: &[u8]) -> bool {
+    /// Whether the tree tells if this attribute is set on something of this kind.
+    pub(super) fn tells(&self, kind: &EntryKind, name: &[u8]) -> bool {
+        // The kernel lets nobody set those of users on links and special files, whatever a layer says.
+        let is_possible = matches!(kind, EntryKind::File { .. } | EntryKind::Directory)
+            || !name.starts_with(b"user.");
         let is_privileged = match self {
             Self::Real => false,
             Self::Plain { .. } => name.starts_with(b"trusted.") || name.starts_with(b"security."),
             Self::Namespace { .. } => name.starts_with(b"trusted."),
         };
-        is_of_images(name) && !is_privileged
+        is_possible && is_of_images(name) && !is_privileged
     }
 
     /// Whether this may be missing without having been removed.
