@@ -174,6 +174,9 @@ fn the_same_commit_is_the_same_image_and_the_clock_counts_without_an_epoch() {
     let command = sandbox.command("commit").args(["-q", "-t", "new", "--base", "base:1"]);
     command.env_remove("SOURCE_DATE_EPOCH").input(top().tar()).run().success();
     assert!(json_of(&sandbox, "--config", "new")["created"].as_str().unwrap() > "2026");
+    // Empty is as good as not set.
+    at("");
+    assert!(json_of(&sandbox, "--config", "new")["created"].as_str().unwrap() > "2026");
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod table;
 mod whole_file;
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -71,13 +72,23 @@ pub trait Command: Parser {
 pub fn main<A: Command>(run: fn(&A, &mut Io<'_>) -> anyhow::Result<()>) -> ExitCode {
     let name = A::command().get_name().to_owned();
     report::hook_panics(&name);
-    let args = match A::try_parse() {
+    let args = match parse::<A>() {
         Ok(args) => args,
         Err(error) => return ExitCode::from(answer::<A>(&name, &error)),
     };
     let mut io = Io::standard(&name, args.common());
     let result = interrupt::install().and_then(|()| run(&args, &mut io));
     ExitCode::from(conclude::<A>(&mut io, result))
+}
+
+/// Parses the command line. An environment variable that is empty is as good as none.
+fn parse<A: Command>() -> Result<A, clap::Error> {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let mut command = A::command().mut_args(|arg| {
+        if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg }
+    });
+    let matches = command.clone().try_get_matches();
+    A::from_arg_matches(&matches?).map_err(|error| error.format(&mut command))
 }
 
 /// Answers what clap took over: help and version on standard output, wrong usage on standard error.
