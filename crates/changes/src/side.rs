@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::Context as _;
+use cli::interrupt::Stopping;
 use cli::report::clean_path;
 use cli::{Failure, Io, Progress, Task};
 use layer_format::archive::Choice;
@@ -275,15 +276,5 @@ impl<R: Read> Read for Passing<'_, R> {
         let n = self.content.read(buffer)?;
         self.task.advance(n as u64);
         Ok(n)
-    }
-}
-
-/// A reader that a signal ends.
-struct Stopping<R>(R);
-
-impl<R: Read> Read for Stopping<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        cli::interrupt::check().map_err(io::Error::other)?;
-        self.0.read(buffer)
     }
 }

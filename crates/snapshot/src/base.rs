@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use cli::interrupt::Stopping;
 use cli::report::clean_path;
 use cli::{Failure, Io, usage};
 use layer_format::Digest;
@@ -146,16 +147,6 @@ fn image(
     }
     source.finish()?;
     Ok(Base::Image { place, image: Box::new(image), store, tree })
-}
-
-/// A reader that a signal ends.
-struct Stopping<R>(R);
-
-impl<R: std::io::Read> std::io::Read for Stopping<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        cli::interrupt::check().map_err(std::io::Error::other)?;
-        self.0.read(buffer)
-    }
 }
 
 /// Another directory, as the first layer of an image would hold it.

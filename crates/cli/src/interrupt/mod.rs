@@ -14,7 +14,7 @@
 use std::error::Error;
 use std::fmt;
 use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, PipeReader, PipeWriter, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
@@ -46,6 +46,17 @@ pub fn requested() -> bool {
 /// Ends a long computation that reads no input when a signal has asked for it.
 pub fn check() -> Result<(), Interrupted> {
     SWITCH.check()
+}
+
+/// A reader, of a file for instance, that a signal ends.
+#[derive(Debug)]
+pub struct Stopping<R>(pub R);
+
+impl<R: Read> Read for Stopping<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        check()?;
+        self.0.read(buffer)
+    }
 }
 
 /// Keeps the watchdog from cutting a clean-up short as long as the guard lives.
