@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use store::{Origin, Store};
 
 /// Says of a directory that it isn't whole.
-pub(crate) const MARK: &str = ".strata-incomplete";
+pub(crate) const MARK: &str = layer_format::layer::INCOMPLETE;
 /// What a fresh file system may have in its root.
 const LOST_AND_FOUND: &str = "lost+found";
 

@@ -7,7 +7,7 @@ use super::items::{Items, Place};
 use super::marks::{Key, Mark, Marks};
 use super::node::{Inode, Node, Origin};
 use crate::error::Error;
-use crate::layer::{Change, Entry, EntryKind, EntryPath, Reader};
+use crate::layer::{Change, Entry, EntryKind, EntryPath, Reader, impossible};
 
 /// About how many bytes a tree may take: ten times what the largest images need.
 pub const WEIGHT_LIMIT: u64 = 2 << 30;
@@ -15,11 +15,6 @@ pub const WEIGHT_LIMIT: u64 = 2 << 30;
 /// The limits of `rootfs` on links that are followed.
 const MAX_LINKS: usize = 40;
 const MAX_LINK_STEPS: usize = 4096;
-/// What the kernel's device numbers hold.
-const MAX_MAJOR: u32 = 0xfff;
-const MAX_MINOR: u32 = 0xf_ffff;
-/// What a symbolic link holds.
-const MAX_TARGET: usize = 4095;
 
 /// The root's place among the nodes.
 pub(super) const ROOT: u32 = 0;
@@ -124,7 +119,9 @@ impl Tree {
     }
 
     fn add(&mut self, entry: &Entry) -> Result<(), Error> {
-        check(entry)?;
+        if let Some(reason) = impossible(entry) {
+            return Err(refuse(&entry.path, reason));
+        }
         let Some((parent, name)) = split(entry.path.as_bytes()) else {
             if entry.kind != EntryKind::Directory {
                 return Err(refuse(&entry.path, "the root can only be a directory"));
@@ -346,27 +343,6 @@ impl Tree {
 fn too_large() -> Error {
     let what = "the list of an image's files".to_owned();
     Error::TooLarge { what, limit: WEIGHT_LIMIT }
-}
-
-/// Refuses what no system can have.
-fn check(entry: &Entry) -> Result<(), Error> {
-    let reason = match &entry.kind {
-        _ if entry.uid == u32::MAX || entry.gid == u32::MAX => {
-            "its owner is 4294967295, which no system takes"
-        }
-        EntryKind::Symlink { target }
-            if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) =>
-        {
-            "a symbolic link to nothing, or to more than a path can be"
-        }
-        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor }
-            if *major > MAX_MAJOR || *minor > MAX_MINOR =>
-        {
-            "a device number that no system has"
-        }
-        _ => return Ok(()),
-    };
-    Err(refuse(&entry.path, reason))
 }
 
 pub(super) fn refuse(path: &EntryPath, reason: &'static str) -> Error {

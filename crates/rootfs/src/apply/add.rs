@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use layer_format::layer::{Entry, EntryKind};
+use layer_format::layer::{Entry, EntryKind, impossible};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -15,19 +15,10 @@ use crate::metadata::{self, Attributes, Inode, Leftovers};
 
 const MAKING: &str = "making the entry";
 
-/// What the kernel's device numbers hold.
-const MAX_MAJOR: u32 = 0xfff;
-const MAX_MINOR: u32 = 0xf_ffff;
-/// What a symbolic link holds.
-const MAX_TARGET: usize = 4095;
-
 impl Applier {
     pub(super) fn add(&mut self, entry: &Entry, content: &mut impl BufRead) -> Result<(), Error> {
-        if entry.uid == u32::MAX || entry.gid == u32::MAX {
-            return Err(Error::impossible(
-                &entry.path,
-                "its owner is 4294967295, which no system takes",
-            ));
+        if let Some(reason) = impossible(entry) {
+            return Err(Error::impossible(&entry.path, reason));
         }
         self.n_entries += 1;
         let Some((parent, name)) = split(entry.path.as_bytes()) else {
@@ -132,12 +123,6 @@ impl Applier {
     }
 
     fn add_symlink(&mut self, name: &[u8], entry: &Entry, target: &[u8]) -> Result<(), Error> {
-        if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) {
-            return Err(Error::impossible(
-                &entry.path,
-                "a symbolic link to nothing, or to more than a path can be",
-            ));
-        }
         self.replacing(name, |parent| rustix::fs::symlinkat(target, parent, name))
             .and_then(|()| {
                 self.walk.describe_named(
@@ -156,9 +141,6 @@ impl Applier {
         kind: FileType,
         number: (u32, u32),
     ) -> Result<(), Error> {
-        if number.0 > MAX_MAJOR || number.1 > MAX_MINOR {
-            return Err(Error::impossible(&entry.path, "a device number that no system has"));
-        }
         let device = rustix::fs::makedev(number.0, number.1);
         let mode = entry.mode & 0o777;
         let made = self.replacing(name, |parent| {

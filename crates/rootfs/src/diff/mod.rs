@@ -26,7 +26,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use layer_format::layer::{Entry, EntryKind, EntryPath, is_reserved_name};
+use layer_format::layer::{Entry, EntryKind, EntryPath, INCOMPLETE, is_reserved_name};
 use layer_format::listing::{Inode, Place, Tree};
 
 pub use attributes::{Attribute, Attributes};
@@ -93,7 +93,7 @@ impl<'a> Diff<'a> {
     /// Compares; without a base everything is new.
     ///
     /// # Errors
-    /// [`Error::Unfit`] for a new name that would be a whiteout in a layer.
+    /// [`Error::Unfit`] for a name that no layer can have.
     pub fn new(
         base: Option<&'a Tree>,
         scan: &'a Scan,
@@ -101,10 +101,7 @@ impl<'a> Diff<'a> {
     ) -> Result<Self, Error> {
         match Self::compared(base, scan, options) {
             (diff, None) => Ok(diff),
-            (_, Some(path)) => {
-                let reason = "names that begin with .wh. mean whiteouts in a layer";
-                Err(Error::Unfit { path, reason })
-            }
+            (_, Some((path, reason))) => Err(Error::Unfit { path, reason }),
         }
     }
 
@@ -117,12 +114,12 @@ impl<'a> Diff<'a> {
         Self::compared(base, scan, options).0
     }
 
-    /// The comparison, and the first name that would be a whiteout in a layer.
+    /// The comparison, and the first name that no layer can have.
     fn compared(
         base: Option<&'a Tree>,
         scan: &'a Scan,
         options: DiffOptions<'a>,
-    ) -> (Self, Option<EntryPath>) {
+    ) -> (Self, Option<(EntryPath, &'static str)>) {
         let mut diff = Self {
             base,
             scan,
@@ -133,11 +130,11 @@ impl<'a> Diff<'a> {
         };
         let clamp = Clamp::new(scan.root().as_fd());
         let mut different = Vec::with_capacity(scan.n_entries());
-        let (mut linked, mut reserved) = (vec![], None);
+        let (mut linked, mut unfit) = (vec![], None);
         for Pair { path, base, found } in diff.pairs() {
             let Some(found) = found else { continue };
-            if is_reserved_name(found.name()) {
-                reserved.get_or_insert(path);
+            if unfit.is_none() {
+                unfit = unfit_name(&path).map(|reason| (path, reason));
             }
             let is_shared = |base: &Place<'_>| Arc::strong_count(base.inode()) > 1;
             if found.linked_inode().is_some() || base.as_ref().is_some_and(is_shared) {
@@ -148,7 +145,7 @@ impl<'a> Diff<'a> {
         }
         diff.different = different;
         diff.linked = linked;
-        (diff, reserved)
+        (diff, unfit)
     }
 
     /// The files that have their old size, and nothing to say that they have other bytes.
@@ -208,4 +205,13 @@ impl<'a> Finished<'a> {
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         entries::entries(&self.0)
     }
+}
+
+/// Why no layer can have a name, for which a look at its last part is enough.
+fn unfit_name(path: &EntryPath) -> Option<&'static str> {
+    if path.file_name().is_some_and(is_reserved_name) {
+        return Some("names that begin with .wh. mean whiteouts in a layer");
+    }
+    let is_mark = path.as_bytes() == INCOMPLETE.as_bytes();
+    is_mark.then_some("marks a directory that unpack has not filled to its end")
 }

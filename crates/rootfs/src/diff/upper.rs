@@ -12,9 +12,9 @@
 
 use std::collections::HashMap;
 
-use layer_format::layer::{Change, Entry, EntryKind, EntryPath, is_reserved_name};
+use layer_format::layer::{Change, Entry, EntryKind, EntryPath};
 
-use super::{DiffOptions, Difference, What, compare};
+use super::{DiffOptions, Difference, What, compare, unfit_name};
 use crate::error::Error;
 use crate::scan::{Found, Inode, Scan};
 use crate::xattrs::Xattr;
@@ -131,8 +131,8 @@ impl<'a> Level<'a> {
 
 fn refuse(path: &EntryPath, found: Found<'_>) -> Result<(), Error> {
     let has = |wanted: &[u8]| overlay(found, wanted).is_some();
-    let reason = if is_reserved_name(found.name()) {
-        "names that begin with .wh. mean whiteouts in a layer"
+    let reason = if let Some(reason) = unfit_name(path) {
+        reason
     } else if has(b"redirect") {
         "overlayfs has moved it here and left its contents where they were (redirect_dir)"
     } else if has(b"metacopy") {

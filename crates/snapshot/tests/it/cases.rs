@@ -221,6 +221,22 @@ fn odd_names_are_kept_and_those_of_whiteouts_refused() {
 }
 
 #[test]
+fn a_directory_that_unpack_has_not_filled_is_refused() {
+    let trees = Trees::new("drwxr-xr-x 0:0 d/");
+    let now = trees.path("now");
+    fs::write(now.join("d/.strata-incomplete"), "").unwrap();
+    trees.check("A d/.strata-incomplete\n");
+    fs::write(now.join(".strata-incomplete"), "").unwrap();
+    for (base, words) in [(trees.base(), &[][..]), ("scratch".to_owned(), &["--upper"])] {
+        let error = format!("{:#}", try_snapshot(&now, &base, words).unwrap_err());
+        let expected =
+            ".strata-incomplete: marks a directory that unpack has not filled to its end";
+        assert!(error.starts_with(expected), "{error}");
+    }
+    trees.list(&["--exclude", "/.strata-incomplete"]);
+}
+
+#[test]
 fn paths_may_be_longer_than_the_kernel_takes() {
     let place = quick_dir();
     let before = std::env::current_dir().unwrap();
