@@ -31,3 +31,4 @@ mod strangers;
 mod target;
 mod turmoil;
 mod union;
+mod verdicts;

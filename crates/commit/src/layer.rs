@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!            ┌► hasher: diff id
-//! input ─────┼► layer reader: entries
+//! input ─────┼► layer reader: changes
 //! (plain)    └► encoder ──► kept: digest, size
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +15,15 @@ use std::thread;
 
 use anyhow::Context as _;
 use cli::{Failure, Io, Task};
-use layer_format::layer::{Change, Reader, strip_base};
+use layer_format::layer::{Reader, strip_base};
+use layer_format::listing::Tree;
 use layer_format::relay::{Chunk, Pool, Sending, Taking, relay};
 use layer_format::{
     Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher,
 };
 use store::{Lease, Partial};
+
+use crate::check::{self, Changes};
 
 /// The size of the pieces that the input is read in.
 const BUFFER: usize = 128 << 10;
@@ -41,7 +44,10 @@ pub(crate) struct Incoming {
 pub(crate) struct Taken {
     pub(crate) diff_id: DiffId,
     pub(crate) kept: Kept,
-    pub(crate) n_entries: u64,
+    pub(crate) changes: Changes,
+    pub(crate) task: Task,
+    /// Where it came from.
+    name: String,
 }
 
 /// Where a layer's stored bytes are until it has a name.
@@ -89,17 +95,36 @@ impl Incoming {
     }
 
     /// Reads it to its end, and keeps it.
-    pub(crate) fn take(self, kept: Kept, compression: Compression) -> anyhow::Result<Taken> {
+    pub(crate) fn take(
+        self,
+        kept: Kept,
+        compression: Compression,
+        mut changes: Changes,
+    ) -> anyhow::Result<Taken> {
         let Self { content, name, task, .. } = self;
         let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let encoder = Encoder::new(kept, compression, n_threads).context("compressing")?;
-        let taken = pass(content, encoder).with_context(|| name)?;
-        task.done("Committed");
-        Ok(taken)
+        let passed = pass(content, encoder, &mut changes);
+        let (diff_id, kept) = passed.with_context(|| name.clone())?;
+        Ok(Taken { diff_id, kept, changes, task, name })
     }
 }
 
-fn pass(content: Box<dyn Read>, encoder: Encoder<Kept>) -> anyhow::Result<Taken> {
+impl Taken {
+    /// Sees that it can be unpacked on its base, of which the tree is made only if the layer doesn't tell.
+    pub(crate) fn check(&self, base: impl FnOnce() -> anyhow::Result<Tree>) -> anyhow::Result<()> {
+        if self.changes.are_good() {
+            return Ok(());
+        }
+        check::on_top(base()?, self.kept.reader()?).with_context(|| self.name.clone())
+    }
+}
+
+fn pass(
+    content: Box<dyn Read>,
+    encoder: Encoder<Kept>,
+    changes: &mut Changes,
+) -> anyhow::Result<(DiffId, Kept)> {
     thread::scope(|scope| {
         let (feed, plain) = relay(DEPTH);
         let hasher = scope.spawn(move || hash(plain));
@@ -107,16 +132,16 @@ fn pass(content: Box<dyn Read>, encoder: Encoder<Kept>) -> anyhow::Result<Taken>
         let (current, position, failure) = (None, 0, None);
         let passing = Passing { content, pool, feed, encoder, current, position, failure };
         let mut reader = Reader::new(passing);
-        let read = read_all(&mut reader);
+        let read = read_all(&mut reader, changes);
         let Passing { feed, encoder, failure, .. } = reader.into_inner();
         let keeping = |source| Error::io("keeping the layer", source);
-        let n_entries = failure.map(keeping).map_or(read, |failure| Err(failure.into()))?;
+        failure.map(keeping).map_or(read, |failure| Err(failure.into()))?;
         // A hasher that is gone has panicked, which its end tells.
         feed.end().ok();
         let kept = encoder.finish().map_err(keeping)?;
         let hashed = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let digest = hashed.map_err(|source| Error::io("hashing the layer", source))?;
-        Ok(Taken { diff_id: DiffId(digest), kept, n_entries })
+        Ok((DiffId(digest), kept))
     })
 }
 
@@ -128,30 +153,20 @@ fn hash(mut plain: Taking) -> io::Result<Digest> {
     Ok(hasher.finish())
 }
 
-/// Reads every entry, so that nothing is stored that couldn't be unpacked; counts them.
-fn read_all(reader: &mut Reader<impl BufRead>) -> anyhow::Result<u64> {
-    let mut n_entries = 0;
+/// Reads every change, so that nothing is stored that couldn't be unpacked.
+fn read_all(reader: &mut Reader<impl BufRead>, changes: &mut Changes) -> anyhow::Result<()> {
     while let Some(change) = reader.read_change()? {
-        if n_entries == 0 && is_start_of_stream(&change) {
-            return Err(cli::usage("an image stream, not a layer")
-                .hint("load takes image streams; flatten makes one layer of an image")
-                .into());
-        }
-        n_entries += 1;
+        changes.take(&change)?;
     }
     // Nothing else can tell: the layer has no digest yet.
     if !reader.is_whole() {
         return Err(no_end().into());
     }
-    Ok(n_entries)
+    Ok(())
 }
 
 fn no_end() -> Error {
     Error::Truncated { what: "the layer: it has no end".to_owned() }
-}
-
-fn is_start_of_stream(change: &Change) -> bool {
-    matches!(change, Change::Add(entry) if entry.path.as_bytes() == b"oci-layout")
 }
 
 /// What passes: as the layer reader takes it, the hasher and the encoder get it too.
@@ -214,6 +229,18 @@ impl Kept {
     pub(crate) fn spool() -> anyhow::Result<Self> {
         let file = tempfile::tempfile().context("making a temporary file")?;
         Ok(Self::Spool { file, hasher: Box::new(Hasher::new(Algorithm::Sha256)), size: 0 })
+    }
+
+    /// Its bytes from the beginning.
+    fn reader(&self) -> anyhow::Result<File> {
+        match self {
+            Self::Store(partial) => Ok(partial.reader()?),
+            Self::Spool { file, .. } => {
+                let mut file = file.try_clone().context("reading the layer again")?;
+                file.rewind().context("reading the layer again")?;
+                Ok(file)
+            }
+        }
     }
 
     /// What it is.

@@ -1,11 +1,12 @@
 //! The `commit` command: a layer, and the image below it, become a new image.
 //!
-//! One pass: the layer is checked, hashed, compressed and kept as it comes (`layer`), on top of what it says it was taken
-//! against (`base`). The config and the manifest are the base's, with what the commit changes and no more (`document`);
+//! One pass: the layer is checked, hashed, compressed and kept as it comes (`layer`, `check`), on top of what it says it was
+//! taken against (`base`). The config and the manifest are the base's, with what the commit changes and no more (`document`);
 //! instructions of a Dockerfile's change how the image runs (`instruction`, `settings`). Nothing is named before all
 //! of it is whole.
 
 mod base;
+mod check;
 mod document;
 mod health;
 mod instruction;
@@ -23,13 +24,15 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::Io;
 use layer_format::archive::Choice;
+use layer_format::listing::Tree;
 use layer_format::{Descriptor, Manifest, Platform, Reference};
-use store::{Image, Lease, Location, Source, Store};
+use store::{Image, Lease, Location, Opened, Store};
 
 use crate::base::{Base, BaseImage};
+use crate::check::Changes;
 use crate::layer::{Incoming, Kept, Taken};
 use crate::plan::Plan;
-use crate::stream::{Below, Outgoing};
+use crate::stream::Outgoing;
 
 /// Make an image of a layer and the image below it
 ///
@@ -118,11 +121,13 @@ fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
         settled => settled?,
     };
     let media_type = plan.layer_type(&base)?;
-    let taken = incoming.take(Kept::in_store(&lease)?, plan.compression)?;
+    let changes = Changes::new(Some(lease.store()));
+    let taken = incoming.take(Kept::in_store(&lease)?, plan.compression, changes)?;
+    taken.check(|| stored_tree(&base, lease.store(), io))?;
     let layer = taken.kept.descriptor(media_type);
     let (config, manifest) = plan.documents(&base, &layer, taken.diff_id)?;
     cli::interrupt::check()?;
-    let n_entries = taken.n_entries;
+    let n_entries = taken.changes.n_entries;
     keep(taken, &layer, &lease)?;
     lease.put(&config)?;
     lease.put(&manifest)?;
@@ -153,8 +158,18 @@ fn keep(taken: Taken, layer: &Descriptor, lease: &Lease) -> anyhow::Result<()> {
             // No loss if it can't be noted: it saves work, no more.
             lease.store().note_pair(&layer.digest, &taken.diff_id).ok();
         }
+        taken.changes.keep(&taken.diff_id);
     }
+    taken.task.done("Committed");
     Ok(())
+}
+
+/// What the base holds.
+fn stored_tree(base: &Base, store: &Store, io: &Io<'_>) -> anyhow::Result<Tree> {
+    let Base::Image(image) = base else { return Ok(Tree::new()) };
+    let place = Location::Stored(image.manifest.descriptor().digest.to_string());
+    let mut below = Opened::open(&place, Choice::default(), Some(store))?;
+    check::tree_of(&mut below, Some(store), &io.progress)
 }
 
 /// Only streams the image.
@@ -162,11 +177,18 @@ fn without_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()
     let text = args.base.as_deref().ok_or_else(|| {
         cli::usage("without a store, --base says what is below: scratch, an archive or a layout")
     })?;
-    let (base, below) = open_base(text, args, io)?;
+    let (base, mut below) = open_base(text, args, io)?;
     let incoming = Incoming::open(&args.file, io)?;
     let base = Base::settle(Some(base), incoming.base, |_| Ok(Base::Scratch))?;
     let media_type = plan.layer_type(&base)?;
-    let taken = incoming.take(Kept::spool()?, plan.compression)?;
+    let taken = incoming.take(Kept::spool()?, plan.compression, Changes::default())?;
+    match &mut below {
+        // It is read once only, then.
+        Some(below) if taken.changes.are_good() => below.rewind()?,
+        Some(below) => taken.check(|| check::tree_of(below, None, &io.progress))?,
+        None => taken.check(|| Ok(Tree::new()))?,
+    }
+    taken.task.done("Committed");
     let layer = taken.kept.descriptor(media_type);
     let (config, manifest) = plan.documents(&base, &layer, taken.diff_id)?;
     let manifest = Manifest::parse(manifest)?;
@@ -176,16 +198,17 @@ fn without_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()
         outgoing.without_store(&config, below, file, io)?;
     }
     io.say(&digest.to_string());
-    say(args, taken.n_entries, &layer, io);
+    say(args, taken.changes.n_entries, &layer, io);
     Ok(())
 }
 
 /// A base that is in no store.
-fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, Option<Below>)> {
+fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, Option<Opened>)> {
     if text == base::SCRATCH {
         return Ok((Base::Scratch, None));
     }
-    let mut source = match Location::from(text) {
+    let choice = Choice { name: None, platform: args.platform.clone() };
+    let opened = match Location::from(text) {
         Location::Input if args.file.as_os_str() == "-" => {
             return Err(cli::usage("the base and the layer can't both be standard input").into());
         }
@@ -193,19 +216,16 @@ fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, 
             let input = io.input.take_binary()?;
             let file = input.as_regular_file().map(std::fs::File::try_clone).transpose();
             let file = file.context("opening standard input")?;
-            Source::from_input(input, file, None).context("standard input")?
+            Opened::from_input(input, file, choice, None).context("standard input")?
         }
-        Location::Path(path) => Source::at(&path, None)?,
-        Location::Archive(path) => Source::archive(&path, None)?,
-        Location::Layout(path) => Source::layout(&path)?,
         Location::Dir(_) | Location::Layer(_) | Location::Stored(_) => {
             let text =
                 format!("{text}: without a store, the base is scratch, an archive or a layout");
             return Err(cli::usage(text).into());
         }
+        place => Opened::open(&place, choice, None).with_context(|| text.to_owned())?,
     };
-    let choice = Choice { name: None, platform: args.platform.clone() };
-    let image = source.image(&choice).with_context(|| text.to_owned())?;
+    let image = opened.image();
     let manifest = image.manifest.clone().ok_or_else(|| {
         cli::usage(format!("{text}: an archive without a manifest"))
             .hint("load it into a store, and commit there")
@@ -213,7 +233,7 @@ fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, 
     let name = image.names.first().and_then(|name| name.parse().ok());
     let name = name.map(|name: Reference| name.full());
     let base = BaseImage { manifest, config: image.config.clone(), name };
-    Ok((Base::Image(Box::new(base)), Some(Below { source, image })))
+    Ok((Base::Image(Box::new(base)), Some(opened)))
 }
 
 fn say(args: &Args, n_entries: u64, layer: &Descriptor, io: &Io<'_>) {

@@ -5,39 +5,9 @@ use std::io::{Seek as _, SeekFrom};
 
 use anyhow::Context as _;
 use cli::{Io, Output, Progress};
-use layer_format::archive;
 use layer_format::stream::{Heads, Image, Name, Writer};
 use layer_format::{Descriptor, Manifest, Reference};
-use store::{Source, Store};
-
-/// Where the layers below the new one are, if not in the store.
-#[derive(Debug)]
-pub(crate) struct Below {
-    pub(crate) source: Source,
-    pub(crate) image: archive::Image,
-}
-
-impl Below {
-    /// Writes a layer as it comes.
-    fn pass(
-        &mut self,
-        position: usize,
-        blob: &Descriptor,
-        writer: &mut Writer<&mut Output>,
-        progress: &Progress,
-    ) -> anyhow::Result<()> {
-        cli::interrupt::check()?;
-        if writer.has(&blob.digest) {
-            return Ok(());
-        }
-        let task = progress.task(blob.digest.short(), Some(blob.size));
-        task.state("Streaming");
-        let content = task.read(self.source.layer(&self.image, position)?);
-        writer.blob(blob, content).with_context(|| format!("blob {}", blob.digest))?;
-        task.done("Streamed");
-        Ok(())
-    }
-}
+use store::{Opened, Store};
 
 /// An image that is about to be written.
 #[derive(Debug)]
@@ -75,7 +45,7 @@ impl Outgoing<'_> {
     pub(crate) fn without_store(
         &self,
         config: &[u8],
-        below: Option<Below>,
+        below: Option<Opened>,
         mut layer: File,
         io: &mut Io<'_>,
     ) -> anyhow::Result<()> {
@@ -83,11 +53,11 @@ impl Outgoing<'_> {
         let mut writer = self.begin(&mut io.output)?;
         writer.blob(&self.manifest.config, config)?;
         if let Some(mut below) = below {
-            let blobs = self.manifest.layers.iter().take(below.image.layers.len()).enumerate();
-            for (position, blob) in blobs {
-                below.pass(position, blob, &mut writer, &progress)?;
+            let n_below = below.image().layers.len();
+            for (position, blob) in self.manifest.layers.iter().take(n_below).enumerate() {
+                pass(&mut below, position, blob, &mut writer, &progress)?;
             }
-            below.source.finish()?;
+            below.finish()?;
         }
         layer.seek(SeekFrom::Start(0)).context("reading the new layer")?;
         if let Some(blob) = self.manifest.layers.last() {
@@ -97,6 +67,26 @@ impl Outgoing<'_> {
         writer.finish().map(drop)?;
         Ok(())
     }
+}
+
+/// Writes a layer as it comes.
+fn pass(
+    below: &mut Opened,
+    position: usize,
+    blob: &Descriptor,
+    writer: &mut Writer<&mut Output>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    cli::interrupt::check()?;
+    if writer.has(&blob.digest) {
+        return Ok(());
+    }
+    let task = progress.task(blob.digest.short(), Some(blob.size));
+    task.state("Streaming");
+    let content = task.read(below.stored(position)?);
+    writer.blob(blob, content).with_context(|| format!("blob {}", blob.digest))?;
+    task.done("Streamed");
+    Ok(())
 }
 
 fn send(

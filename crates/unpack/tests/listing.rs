@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
-use layer_format::listing::Tree;
+use layer_format::listing::{OwnLinks, Tree};
 use proptest::prelude::*;
 use rootfs::{Applier, Options, Owner, Root, SymlinkedDirs};
 
@@ -142,5 +142,16 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         prop_assert_eq!(listed(&layers), unpacked(&layers, dir.path()));
+    }
+    #[test]
+    fn links_that_are_good_by_themselves_are_good_on_anything(
+        layers in prop::collection::vec(prop::collection::vec(change(), 0..8), 2..4)
+    ) {
+        let mut links = OwnLinks::new();
+        let (top, below) = layers.split_last().unwrap();
+        for change in top {
+            links.take(change);
+        }
+        prop_assert!(!links.are_good() || listed(below).is_none() || listed(&layers).is_some());
     }
 }

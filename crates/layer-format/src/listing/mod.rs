@@ -16,18 +16,22 @@
 //!
 //! [`ListingWriter`] and [`ListingReader`] keep the changes of one layer, so that the layer need not be read again.
 //!
+//! A layer that is to go on top of others need not wait for their tree as long as [`OwnLinks`] are good.
+//!
 //! Memory grows with the number of names and the length of the last components, and has a [limit](WEIGHT_LIMIT).
 
 mod items;
 mod kept;
 mod marks;
 mod node;
+mod own;
 mod tree;
 mod whiteout;
 
 pub use items::{Item, Items, Place};
 pub use kept::{ListingReader, ListingWriter, is_listing};
 pub use node::{Inode, Origin};
+pub use own::OwnLinks;
 pub use tree::{Tree, WEIGHT_LIMIT};
 
 #[cfg(test)]

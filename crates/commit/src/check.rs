@@ -1,0 +1,100 @@
+//! What unpack would refuse is no image: each change is looked at as it comes, and a hard link to a file of a layer below
+//! on top of those layers, once all has been read.
+
+use std::fs::File;
+use std::io::BufReader;
+
+use anyhow::Context as _;
+use cli::Progress;
+use cli::interrupt::{self, Stopping};
+use layer_format::layer::{Change, Reader, check_possible};
+use layer_format::listing::{OwnLinks, Tree};
+use layer_format::{Decoder, DiffId, Error};
+use store::{ListingDraft, Opened, Store};
+
+/// The size of the pieces that layers are read in.
+const BUFFER: usize = 128 << 10;
+
+/// The changes that have come.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) n_entries: u64,
+    links: OwnLinks,
+    listing: Option<ListingDraft>,
+}
+
+impl Changes {
+    /// None yet. With a store, its listing will be left there.
+    pub(crate) fn new(store: Option<&Store>) -> Self {
+        Self { listing: store.map(ListingDraft::new), ..Self::default() }
+    }
+
+    /// Takes the next one, if it is one that can be unpacked.
+    pub(crate) fn take(&mut self, change: &Change) -> anyhow::Result<()> {
+        if self.n_entries == 0 && is_start_of_stream(change) {
+            return Err(cli::usage("an image stream, not a layer")
+                .hint("load takes image streams; flatten makes one layer of an image")
+                .into());
+        }
+        check_possible(change)?;
+        self.n_entries += 1;
+        self.links.take(change);
+        if let Some(listing) = &mut self.listing {
+            listing.add(change);
+        }
+        Ok(())
+    }
+
+    /// Whether its hard links are good whatever it is put on.
+    pub(crate) fn are_good(&self) -> bool {
+        self.links.are_good()
+    }
+
+    /// Leaves the listing in the store.
+    pub(crate) fn keep(self, diff_id: &DiffId) {
+        if let Some(listing) = self.listing {
+            listing.keep(diff_id);
+        }
+    }
+}
+
+fn is_start_of_stream(change: &Change) -> bool {
+    matches!(change, Change::Add(entry) if entry.path.as_bytes() == b"oci-layout")
+}
+
+/// What the image below holds, from its layers' listings as far as the store has them.
+pub(crate) fn tree_of(
+    below: &mut Opened,
+    store: Option<&Store>,
+    progress: &Progress,
+) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new();
+    let layers = below.image().layers.clone();
+    for (position, layer) in layers.iter().enumerate() {
+        if below.add_listed(&mut tree, position)? {
+            continue;
+        }
+        let name = || format!("layer {} of {} of the base", position + 1, layers.len());
+        let id = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short();
+        let task = progress.task(id, layer.blob.as_ref().map(|blob| blob.size));
+        task.state("Listing");
+        let stored = Stopping(task.read(below.stored(position).with_context(name)?));
+        store::add_layer(&mut tree, layer, stored, store).with_context(name)?;
+        task.done("Listed");
+    }
+    below.rewind()?;
+    Ok(tree)
+}
+
+/// Sees that a layer, compressed or not, goes on top of what its base holds.
+pub(crate) fn on_top(mut base: Tree, layer: File) -> anyhow::Result<()> {
+    let reading = |source| Error::io("reading the layer again", source);
+    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, layer)).map_err(reading)?;
+    let mut layer = Reader::new(BufReader::with_capacity(BUFFER, decoder));
+    base.begin_layer();
+    while let Some(change) = layer.read_change()? {
+        interrupt::check()?;
+        base.apply(&change)?;
+    }
+    Ok(())
+}

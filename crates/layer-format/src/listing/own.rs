@@ -1,0 +1,145 @@
+//! Whether the hard links of a layer are good by themselves, or only on top of certain others.
+
+use super::marks::{Key, Mark, Marks};
+use super::tree::split;
+use crate::layer::{Change, Entry, EntryKind, EntryPath};
+
+/// Watches a layer go by, and says whether its hard links all name files that it has itself, before them. Whether others
+/// can be made is for a [`Tree`](super::Tree) of all the layers to say.
+///
+/// Of a path it keeps a hash. Where a file takes a directory's place in the layer, or the reverse, it says nothing any more.
+#[derive(Debug, Default)]
+pub struct OwnLinks {
+    /// [`Mark::WRITTEN`] stands for a file, of whatever kind, and [`Mark::ABOVE`] for a directory.
+    marks: Marks,
+    /// The directory of the last entry, to save looking for it again.
+    last: Option<(Vec<u8>, Key)>,
+    has_links: bool,
+    is_unsure: bool,
+}
+
+impl OwnLinks {
+    /// Begins a layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the layer's next change.
+    pub fn take(&mut self, change: &Change) {
+        // Whiteouts act on the layers below.
+        let Change::Add(entry) = change else { return };
+        self.has_links |= matches!(entry.kind, EntryKind::Hardlink { .. });
+        if !self.is_unsure && !self.is_clear(entry) {
+            (self.marks, self.last, self.is_unsure) = (Marks::default(), None, true);
+        }
+    }
+
+    /// Whether all hard links so far can be made, whatever is below.
+    pub fn are_good(&self) -> bool {
+        !self.has_links || !self.is_unsure
+    }
+
+    fn is_clear(&mut self, entry: &Entry) -> bool {
+        let Some((directory, name)) = split(entry.path.as_bytes()) else { return true };
+        let Some(directory) = self.enter(directory) else { return false };
+        let mark = match &entry.kind {
+            EntryKind::Directory => Mark::ABOVE,
+            EntryKind::Hardlink { target } if !self.has_file(target) => return false,
+            _ => Mark::WRITTEN,
+        };
+        let before = self.marks.add(self.marks.key(directory, name), mark);
+        before == Mark::default() || before == mark
+    }
+
+    /// The directory that an entry is in; none where that is a file.
+    fn enter(&mut self, path: &[u8]) -> Option<Key> {
+        if let Some((_, key)) = self.last.as_ref().filter(|(last, _)| last == path) {
+            return Some(*key);
+        }
+        let mut here = Key::default();
+        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            here = self.marks.key(here, name);
+            if self.marks.add(here, Mark::ABOVE).has(Mark::WRITTEN) {
+                return None;
+            }
+        }
+        self.last = Some((path.to_vec(), here));
+        Some(here)
+    }
+
+    fn has_file(&self, path: &EntryPath) -> bool {
+        let key = path.components().fold(Key::default(), |key, name| self.marks.key(key, name));
+        self.marks.of(key).has(Mark::WRITTEN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Timestamp;
+
+    fn path(text: &str) -> EntryPath {
+        EntryPath::parse(text.as_bytes()).unwrap()
+    }
+
+    fn add(text: &str, kind: EntryKind) -> Change {
+        let (mode, uid, gid, mtime, xattrs) = (0o755, 0, 0, Timestamp::default(), vec![]);
+        Change::Add(Entry { path: path(text), kind, mode, uid, gid, mtime, xattrs })
+    }
+
+    fn dir(text: &str) -> Change {
+        add(text, EntryKind::Directory)
+    }
+
+    fn file(text: &str) -> Change {
+        add(text, EntryKind::Fifo)
+    }
+
+    fn symlink(text: &str) -> Change {
+        add(text, EntryKind::Symlink { target: b"d".to_vec() })
+    }
+
+    fn link(text: &str, target: &str) -> Change {
+        add(text, EntryKind::Hardlink { target: path(target) })
+    }
+
+    #[track_caller]
+    fn check(changes: &[Change], are_good: bool) {
+        let mut links = OwnLinks::new();
+        for change in changes {
+            links.take(change);
+        }
+        assert_eq!(links.are_good(), are_good);
+    }
+
+    #[test]
+    fn links_to_files_that_came_before_are_good() {
+        check(&[dir(""), file("a/b/c"), link("a/b/d", "a/b/c"), link("x", "a/b/d")], true);
+        check(&[symlink("a"), link("b", "a")], true);
+        check(&[file("a"), link("b", "a"), file("a"), file("b"), link("c", "b")], true);
+        check(&[dir("d"), dir("d"), file("d/a"), dir("d"), link("d/b", "d/a")], true);
+        check(
+            &[Change::Remove(path("a")), file("a"), link("b", "a"), Change::Opaque(path(""))],
+            true,
+        );
+    }
+
+    #[test]
+    fn links_to_anything_else_are_for_others_to_judge() {
+        check(&[link("b", "a")], false);
+        check(&[link("b", "a"), file("a")], false);
+        check(&[dir("a"), link("b", "a")], false);
+        check(&[file("a/b"), link("b", "a")], false);
+        check(&[file("a"), link("b", "a/c")], false);
+    }
+
+    #[test]
+    fn where_files_and_directories_change_places_nothing_is_said() {
+        check(&[file("a/b"), file("a"), link("c", "a/b")], false);
+        check(&[file("a"), dir("a"), link("c", "a")], false);
+        check(&[symlink("l"), file("l/a"), link("c", "l/a")], false);
+        check(&[file("d/a"), link("d", "d/a")], false);
+        // Without links there is nothing to judge.
+        check(&[file("a/b"), file("a"), file("a/b"), symlink("l"), file("l/a")], true);
+    }
+}
