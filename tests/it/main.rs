@@ -16,6 +16,7 @@ mod fixtures;
 mod flatten;
 mod hostile;
 mod hostile_archives;
+mod listings;
 mod logins;
 mod mirrors;
 mod offline;

@@ -110,17 +110,6 @@ fn listings_are_kept_and_made_again_when_they_are_gone_or_damaged() {
 }
 
 #[test]
-fn load_leaves_listings_of_compressed_layers_behind() {
-    let sandbox = loaded(&demo());
-    // One of the three is stored as it is, and read by whoever wants to know.
-    assert_eq!(names(sandbox.store().join("strata/listing")).len(), 2);
-    assert!(names(sandbox.store().join("strata/temp")).is_empty());
-    fs::create_dir(sandbox.path("root")).unwrap();
-    assert!(list(&sandbox, &["--base", "base:1"]).starts_with("C .\nD etc\n"));
-    assert_eq!(names(sandbox.store().join("strata/listing")).len(), 3);
-}
-
-#[test]
 fn without_a_base_it_says_what_to_do() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("root")).unwrap();

@@ -1,15 +1,16 @@
 //! Checks everything: each blob once, in several threads, whatever the number of images that have it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use cli::{Code, Failure, Io, Progress};
+use layer_format::layer::Reader;
 use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher};
 use serde_json::json;
-use store::{Image, Store};
+use store::{Image, ListingDraft, Store};
 
 use crate::graph::{Graph, MISSING, said};
 use crate::names::{find, shown};
@@ -246,7 +247,7 @@ fn check(store: &Store, digest: &Digest, job: &Job, progress: &Progress) -> Vec<
     task.state("Verifying");
     let mut raw = Hashing::new(task.read(file), digest.algorithm());
     let unpacked = match job.diff_ids.first() {
-        Some(_) => unpack(&mut raw, &job.diff_ids).map(Some),
+        Some(_) => unpack(&mut raw, &job.diff_ids, store).map(Some),
         None => Ok(None),
     };
     let read = io::copy(&mut raw, &mut io::sink());
@@ -271,18 +272,34 @@ fn check(store: &Store, digest: &Digest, job: &Job, progress: &Progress) -> Vec<
     problems
 }
 
-/// The diff ids that a layer turns out to have, one for each algorithm that is asked for.
-fn unpack(raw: &mut impl Read, claims: &BTreeSet<DiffId>) -> io::Result<Vec<Digest>> {
+/// The diff ids that a layer turns out to have, one for each algorithm that is asked for. Leaves its listing behind.
+fn unpack(
+    raw: &mut impl Read,
+    claims: &BTreeSet<DiffId>,
+    store: &Store,
+) -> io::Result<Vec<Digest>> {
     let algorithms: BTreeSet<Algorithm> = claims.iter().map(|claim| claim.0.algorithm()).collect();
-    let mut hashers: Vec<Hasher> = algorithms.into_iter().map(Hasher::new).collect();
-    let mut decoder = Decoder::new(BufReader::with_capacity(BUFFER, raw))?;
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match decoder.read(&mut buffer)? {
-            0 => return Ok(hashers.into_iter().map(Hasher::finish).collect()),
-            n => hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..n])),
-        }
+    let hashers = algorithms.into_iter().map(Hasher::new).collect();
+    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, raw))?;
+    let mut plain = BufReader::with_capacity(BUFFER, Plain { decoder, hashers });
+    let claim = claims.first();
+    let draft = claim.and_then(|claim| ListingDraft::if_missing(store, claim));
+    let listed = draft.and_then(|draft| list(&mut plain, draft));
+    io::copy(&mut plain, &mut io::sink())?;
+    let found: Vec<_> = plain.into_inner().hashers.into_iter().map(Hasher::finish).collect();
+    if let (Some(draft), Some(claim)) = (listed, claim.filter(|claim| found.contains(&claim.0))) {
+        draft.keep(claim);
     }
+    Ok(found)
+}
+
+/// Lists a layer, to its end; nothing comes of what is none.
+fn list(plain: &mut impl BufRead, mut draft: ListingDraft) -> Option<ListingDraft> {
+    let mut layer = Reader::new(plain);
+    while let Some(change) = layer.read_change().ok()? {
+        draft.add(&change);
+    }
+    Some(draft)
 }
 
 fn compare(
@@ -299,6 +316,20 @@ fn compare(
     }
     let found = found.iter().map(Digest::to_string).collect::<Vec<_>>().join(" or ");
     wrong.iter().map(|claim| format!("diff id mismatch: expected {claim}, found {found}")).collect()
+}
+
+/// Uncompressed bytes, hashed as they are taken.
+struct Plain<R> {
+    decoder: R,
+    hashers: Vec<Hasher>,
+}
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.decoder.read(buffer)?;
+        self.hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..n]));
+        Ok(n)
+    }
 }
 
 /// Hashes what passes, and stops when the program is told to.

@@ -43,23 +43,14 @@ pub struct Diffing {
 
 /// A blob whose stored bytes have all gone through, and whose diff id may still be on its way.
 #[derive(Debug)]
-pub struct Ending(Option<JoinHandle<Result<Digest, Error>>>);
+pub struct Ending(Joining<Result<Digest, Error>>);
 
 impl Diffing {
-    /// Begins to hash what a blob decompresses to.
-    pub fn begin(algorithm: Algorithm) -> Self {
-        Self::start(algorithm, None)
-    }
-
-    /// The same, and shows the layer's changes as they go by.
-    pub fn begin_watched(algorithm: Algorithm, watcher: Watcher) -> Self {
-        Self::start(algorithm, Some(watcher))
-    }
-
-    fn start(algorithm: Algorithm, watcher: Option<Watcher>) -> Self {
+    /// Begins to hash what a blob decompresses to, and shows the layer's changes as they go by.
+    pub fn begin(algorithm: Algorithm, watcher: Option<Watcher>) -> Self {
         let (feed, raw) = relay(DEPTH);
         let outcome = thread::spawn(move || digest(raw, algorithm, watcher));
-        Self { feed, ending: Ending(Some(outcome)) }
+        Self { feed, ending: Ending(Joining(Some(outcome))) }
     }
 
     /// The next of the stored bytes.
@@ -77,24 +68,72 @@ impl Diffing {
 
 impl Ending {
     /// Waits for what the blob decompresses to.
-    pub fn digest(mut self) -> Result<Digest, Error> {
-        let outcome = self.0.take().map(JoinHandle::join);
+    pub fn digest(self) -> Result<Digest, Error> {
         let stopped = || Error::Truncated { what: "the layer".to_owned() };
-        let outcome = outcome.ok_or_else(stopped)?;
-        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.0.join().ok_or_else(stopped)?
     }
 }
 
-impl Drop for Ending {
+/// A layer without compression, whose bytes go through only to be watched: whoever has them hashes them, too. Given up, it
+/// waits as [`Diffing`] does.
+#[derive(Debug)]
+pub struct Watching {
+    feed: Sending,
+    watcher: Joining<Option<Watcher>>,
+}
+
+impl Watching {
+    /// Begins to show the layer's changes as they go by.
+    pub fn begin(watcher: Watcher) -> Self {
+        let (feed, mut plain) = relay(DEPTH);
+        let outcome = thread::spawn(move || watch(&mut plain, watcher));
+        Self { feed, watcher: Joining(Some(outcome)) }
+    }
+
+    /// The next of its bytes.
+    pub fn feed(&self, chunk: Arc<Chunk>) {
+        // What is no layer isn't read on.
+        self.feed.send(chunk).ok();
+    }
+
+    /// There is no more, and this is the digest of them all.
+    pub fn end(self, digest: &Digest) {
+        self.feed.end().ok();
+        if let Some(mut watcher) = self.watcher.join().flatten() {
+            watcher(Seen::End(digest));
+        }
+    }
+}
+
+/// A thread that is waited for, also when nobody asks any more how it went.
+struct Joining<T>(Option<JoinHandle<T>>);
+
+impl<T> Joining<T> {
+    fn join(mut self) -> Option<T> {
+        let outcome = self.0.take().map(JoinHandle::join);
+        outcome.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    }
+}
+
+impl<T> fmt::Debug for Joining<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Joining").field(&self.0).finish()
+    }
+}
+
+impl<T> Drop for Joining<T> {
     fn drop(&mut self) {
-        // Nobody asks any more how it went.
         self.0.take().map(JoinHandle::join);
     }
 }
 
 /// The digest of what a blob decompresses to.
-pub fn of(mut content: impl Read, algorithm: Algorithm) -> Result<Digest, Error> {
-    let Diffing { feed, ending } = Diffing::begin(algorithm);
+pub fn of(
+    mut content: impl Read,
+    algorithm: Algorithm,
+    watcher: Option<Watcher>,
+) -> Result<Digest, Error> {
+    let Diffing { feed, ending } = Diffing::begin(algorithm, watcher);
     // Should the decoder stop early, it says why; it also tells what could not be read.
     feed.send_all(&Pool::default(), &mut content).ok();
     drop(feed);
@@ -146,7 +185,7 @@ fn hash(plain: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> io::Re
 }
 
 /// Shows all changes; gives the watcher back if this was a layer, to its end.
-fn watch(content: &mut Hashing, mut watcher: Watcher) -> Option<Watcher> {
+fn watch(content: &mut impl BufRead, mut watcher: Watcher) -> Option<Watcher> {
     let mut layer = Reader::new(content);
     // What is no layer is only hashed: whether it should have been one is for others to say.
     while let Some(change) = layer.read_change().ok()? {
@@ -209,7 +248,7 @@ mod tests {
     }
 
     fn in_pieces(content: &[u8]) -> Result<Digest, Error> {
-        let (pool, diffing) = (Pool::default(), Diffing::begin(Algorithm::Sha256));
+        let (pool, diffing) = (Pool::default(), Diffing::begin(Algorithm::Sha256, None));
         let mut content = content;
         while let Some(chunk) = Chunk::read_from(&pool, &mut content).unwrap() {
             diffing.feed(chunk);
@@ -222,7 +261,7 @@ mod tests {
         let content = vec![7; 3_000_000];
         for stored in [content.clone(), gzip(&content)] {
             assert_eq!(in_pieces(&stored).unwrap(), Digest::of(&content));
-            assert_eq!(of(&stored[..], Algorithm::Sha256).unwrap(), Digest::of(&content));
+            assert_eq!(of(&stored[..], Algorithm::Sha256, None).unwrap(), Digest::of(&content));
         }
     }
 
@@ -233,7 +272,7 @@ mod tests {
             let held = Arc::new(());
             let holding = held.clone();
             let watcher = Box::new(move |_: Seen<'_>| assert_eq!(*holding, ()));
-            let diffing = Diffing::begin_watched(Algorithm::Sha256, watcher);
+            let diffing = Diffing::begin(Algorithm::Sha256, Some(watcher));
             let chunk = Chunk::read_from(&Pool::default(), &mut &stored[..]).unwrap();
             diffing.feed(chunk.unwrap());
             if is_whole {
@@ -257,7 +296,7 @@ mod tests {
                 Seen::End(digest) => seen.1 = Some(*digest),
             }
         };
-        let diffing = Diffing::begin_watched(Algorithm::Sha256, Box::new(watcher));
+        let diffing = Diffing::begin(Algorithm::Sha256, Some(Box::new(watcher)));
         let pool = Pool::default();
         let mut stored = stored;
         while let Some(chunk) = Chunk::read_from(&pool, &mut stored).unwrap() {
@@ -297,7 +336,7 @@ mod tests {
         stored[middle..].fill(0xff);
         for stored in [&stored[..], &stored[..middle], b"\x1f\x8bno"] {
             assert!(in_pieces(stored).is_err());
-            assert!(of(stored, Algorithm::Sha256).is_err());
+            assert!(of(stored, Algorithm::Sha256, None).is_err());
         }
     }
 
@@ -309,7 +348,7 @@ mod tests {
                 Err(io::Error::other("the disk is gone"))
             }
         }
-        let error = of(Broken, Algorithm::Sha256).unwrap_err();
+        let error = of(Broken, Algorithm::Sha256, None).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap();
         assert_eq!(cause.to_string(), "the disk is gone");
     }

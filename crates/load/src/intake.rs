@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use layer_format::archive::Blobs;
-use layer_format::diff::{self, Diffing, Seen};
+use layer_format::diff::{self, Diffing, Watching};
 use layer_format::relay::{Chunk, Pool};
 use layer_format::{Algorithm, Codec, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Hasher};
 use store::{Lease, ListingDraft, Partial, Store};
@@ -48,8 +48,18 @@ pub(crate) struct Offer {
 /// Where the bytes of a blob go, besides the hash.
 struct Sinks {
     partial: Option<Partial>,
-    diffing: Option<Diffing>,
+    looking: Looking,
     hasher: Hasher,
+}
+
+/// How it is found out what a blob holds, if it is a layer.
+enum Looking {
+    /// That is known.
+    No,
+    /// It is decompressed and hashed, and its changes are listed.
+    Diffing(Diffing),
+    /// It is what it decompresses to, and has only to be listed.
+    Listing(Watching),
 }
 
 impl<'a> Intake<'a> {
@@ -135,21 +145,21 @@ impl<'a> Intake<'a> {
             let expected = claimed.map(|digest| Descriptor::new("", digest, size));
             Some(self.lease.incoming(expected.as_ref())?)
         };
-        let is_known =
-            claimed.is_some_and(|digest| self.lease.store().verified_pair(&digest).is_some());
-        let diffing =
-            (codec != Codec::None && !is_known).then(|| begin_diffing(self.lease.store()));
+        let looking = Looking::begin(claimed, codec, self.lease.store());
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
-        Ok(Sinks { partial, diffing, hasher: Hasher::new(algorithm) })
+        Ok(Sinks { partial, looking, hasher: Hasher::new(algorithm) })
     }
 
     fn close(&mut self, offer: Offer, codec: Codec, sinks: Sinks) -> anyhow::Result<Digest> {
-        let Sinks { partial, diffing, hasher } = sinks;
+        let Sinks { partial, looking, hasher } = sinks;
         let digest = partial.as_ref().map_or_else(|| hasher.finish(), Partial::digest);
         check_claim(offer.claimed, digest)?;
-        if let Some(diffing) = diffing {
-            self.diffs.add(digest, diffing);
-        } else if codec == Codec::None {
+        match looking {
+            Looking::Diffing(diffing) => self.diffs.add(digest, diffing),
+            Looking::Listing(watching) => watching.end(&digest),
+            Looking::No => {}
+        }
+        if codec == Codec::None {
             self.diffs.note(digest, digest);
         } else if let Some(DiffId(diff_id)) = self.lease.store().verified_pair(&digest) {
             self.diffs.note(digest, diff_id);
@@ -198,7 +208,7 @@ impl<'a> Intake<'a> {
     /// For blobs that nobody has looked into: those that a thin stream left out, for instance.
     fn find_diff_id(&self, blob: &Digest, algorithm: Algorithm) -> anyhow::Result<Digest> {
         if let Some(content) = self.documents.get(blob) {
-            return Ok(diff::of(&content[..], algorithm)?);
+            return Ok(diff::of(&content[..], algorithm, None)?);
         }
         let file = match self.pending.get(blob) {
             Some(partial) => partial.reader()?,
@@ -206,7 +216,7 @@ impl<'a> Intake<'a> {
                 self.lease.store().blob(blob)?.ok_or(store::Error::MissingBlob { digest: *blob })?
             }
         };
-        Ok(diff::of(file, algorithm)?)
+        Ok(diff::of(file, algorithm, Some(ListingDraft::new(self.lease.store()).watcher()))?)
     }
 
     /// Gives a blob its name, for good.
@@ -239,14 +249,21 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// Begins to find out what a blob decompresses to, and leaves a listing behind if it is a layer.
-fn begin_diffing(store: &Store) -> Diffing {
-    let mut draft = Some(ListingDraft::new(store));
-    let watcher = move |seen: Seen<'_>| match seen {
-        Seen::Change(change) => draft.iter_mut().for_each(|draft| draft.add(change)),
-        Seen::End(digest) => draft.take().into_iter().for_each(|it| it.keep(&DiffId(*digest))),
-    };
-    Diffing::begin_watched(Algorithm::Sha256, Box::new(watcher))
+impl Looking {
+    fn begin(claimed: Option<Digest>, codec: Codec, store: &Store) -> Self {
+        if codec == Codec::None {
+            let draft = match claimed {
+                Some(digest) => ListingDraft::if_missing(store, &DiffId(digest)),
+                None => Some(ListingDraft::new(store)),
+            };
+            return draft.map_or(Self::No, |draft| Self::Listing(Watching::begin(draft.watcher())));
+        }
+        if claimed.is_some_and(|digest| store.verified_pair(&digest).is_some()) {
+            return Self::No;
+        }
+        let watcher = ListingDraft::new(store).watcher();
+        Self::Diffing(Diffing::begin(Algorithm::Sha256, Some(watcher)))
+    }
 }
 
 impl Sinks {
@@ -255,8 +272,10 @@ impl Sinks {
             Some(partial) => partial.write_all(&chunk)?,
             None => self.hasher.update(&chunk),
         }
-        if let Some(diffing) = &self.diffing {
-            diffing.feed(chunk);
+        match &self.looking {
+            Looking::Diffing(diffing) => diffing.feed(chunk),
+            Looking::Listing(watching) => watching.feed(chunk),
+            Looking::No => {}
         }
         Ok(())
     }

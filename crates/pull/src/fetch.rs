@@ -247,7 +247,7 @@ impl Work<'_> {
         }
         let follower = Follower::checking(slot);
         let (brought, checked) = thread::scope(|scope| {
-            let checking = scope.spawn(|| proof::check(&claims, || follower.clone()));
+            let checking = scope.spawn(|| proof::check(&claims, store, || follower.clone()));
             let brought = self.bring_once(slot, blob, task);
             if !matches!(brought, Ok(Some(_))) {
                 slot.fail();

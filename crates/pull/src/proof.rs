@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use layer_format::{DiffId, Digest, Error, diff};
-use store::Store;
+use store::{ListingDraft, Store};
 
 use crate::fetch::Blob;
 
@@ -14,15 +14,22 @@ pub(crate) fn unproven(blob: &Blob, store: &Store) -> Vec<DiffId> {
     blob.diff_ids.iter().copied().filter(|claim| Some(*claim) != known).collect()
 }
 
-/// Checks that a layer decompresses to all that is claimed, which is more than one thing only in two algorithms.
-pub(crate) fn check<R: Read>(claims: &[DiffId], layer: impl Fn() -> R) -> Result<(), Error> {
+/// Checks that a layer decompresses to all that is claimed, which is more than one thing only in two algorithms, and leaves
+/// a listing behind.
+pub(crate) fn check<R: Read>(
+    claims: &[DiffId],
+    store: &Store,
+    layer: impl Fn() -> R,
+) -> Result<(), Error> {
     let mut found: Option<Digest> = None;
     for claim in claims {
         let algorithm = claim.0.algorithm();
-        let digest = match found.filter(|found| found.algorithm() == algorithm) {
-            Some(digest) => digest,
-            None => diff::of(layer(), algorithm)?,
+        let read = || {
+            let listing = ListingDraft::if_missing(store, claim);
+            diff::of(layer(), algorithm, listing.map(ListingDraft::watcher))
         };
+        let known = found.filter(|found| found.algorithm() == algorithm);
+        let digest = known.map_or_else(read, Ok)?;
         diff::check(*claim, digest)?;
         found = Some(digest);
     }

@@ -8,6 +8,7 @@ use std::io::{BufReader, Read, Seek as _};
 use std::path::PathBuf;
 
 use layer_format::archive::Layer;
+use layer_format::diff::{Seen, Watcher};
 use layer_format::layer::{Change, Reader};
 use layer_format::listing::{ListingReader, ListingWriter, Tree, is_listing};
 use layer_format::{Codec, Decoder, DiffId, Error, Verified};
@@ -54,6 +55,15 @@ impl ListingDraft {
         {
             self.writing = None;
         }
+    }
+
+    /// Makes it of what somebody else reads, who finds out the diff id at the end.
+    pub fn watcher(self) -> Watcher {
+        let mut draft = Some(self);
+        Box::new(move |seen| match seen {
+            Seen::Change(change) => draft.iter_mut().for_each(|draft| draft.add(change)),
+            Seen::End(digest) => draft.take().into_iter().for_each(|it| it.keep(&DiffId(*digest))),
+        })
     }
 
     /// Keeps it, once all the layer was read and found to have this diff id.
