@@ -137,7 +137,7 @@ fn an_unknown_authority_is_not_trusted() {
     status: 5
     --- stderr
     pull: [REGISTRY]/app:1: connecting to [REGISTRY]: invalid peer certificate: UnknownIssuer
-    hint: SSL_CERT_FILE names a file of authorities to trust
+    hint: put its authority into /etc/containers/certs.d/[REGISTRY]/ca.crt, or --insecure [REGISTRY]
     ");
     // Another one of the same name.
     let Some(other) = User::of(&TLS) else { return };
@@ -147,6 +147,6 @@ fn an_unknown_authority_is_not_trusted() {
     status: 5
     --- stderr
     pull: [REGISTRY]/app:1: connecting to [REGISTRY]: invalid peer certificate: BadSignature
-    hint: SSL_CERT_FILE names a file of authorities to trust
+    hint: put its authority into /etc/containers/certs.d/[REGISTRY]/ca.crt, or --insecure [REGISTRY]
     ");
 }

@@ -159,22 +159,20 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Kno
 
 /// Says what may help, where something does.
 fn explain(error: anyhow::Error, name: &Reference) -> anyhow::Error {
-    let hint = match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(registry::Error::Unauthorised { registry, .. }), _) => {
-            format!("log in: docker login {registry}")
-        }
-        (Some(registry::Error::Certificate { .. }), _) => {
-            "SSL_CERT_FILE names a file of authorities to trust".to_owned()
-        }
+    let network = error.downcast_ref::<registry::Error>();
+    let hint = match (network, error.downcast_ref()) {
+        (Some(of_network), _) => of_network.hint(),
         (_, Some(layer_format::Error::NoPlatform { .. })) => {
-            "choose one with --platform".to_owned()
+            Some("choose one with --platform".to_owned())
         }
-        (Some(_), _) => return error,
-        // The registry's errors name the image by themselves.
-        _ => return error.context(name.to_string()),
+        _ => None,
     };
-    let error = if error.is::<registry::Error>() { error } else { error.context(name.to_string()) };
-    cli::Failure::from_cause(error).hint(hint).into()
+    // The registry's errors name the image by themselves.
+    let error = if network.is_some() { error } else { error.context(name.to_string()) };
+    match hint {
+        Some(hint) => cli::Failure::from_cause(error).hint(hint).into(),
+        None => error,
+    }
 }
 
 fn open_store(args: &Args) -> anyhow::Result<Lease> {

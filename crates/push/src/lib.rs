@@ -105,22 +105,9 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
 
 /// Says what may help, where something does.
 fn explain(error: anyhow::Error) -> anyhow::Error {
-    let hint = match error.chain().find_map(|link| link.downcast_ref::<registry::Error>()) {
-        Some(registry::Error::Unauthorised { registry, .. }) => {
-            format!("log in: docker login {registry}")
-        }
-        Some(registry::Error::Certificate { host, .. }) => {
-            format!(
-                "put its authority into /etc/containers/certs.d/{host}/ca.crt, or --insecure {host}"
-            )
-        }
-        Some(registry::Error::Rewound { .. }) => {
-            "keep the image on the way: pull NAME, then push NAME".to_owned()
-        }
-        Some(registry::Error::DigestRefused { .. }) => {
-            "images verify tells whether the store is damaged".to_owned()
-        }
-        _ => return error,
-    };
-    Failure::from_cause(error).hint(hint).into()
+    let network = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
+    match network.and_then(registry::Error::hint) {
+        Some(hint) => Failure::from_cause(error).hint(hint).into(),
+        None => error,
+    }
 }

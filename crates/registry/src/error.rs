@@ -68,6 +68,17 @@ pub enum Error {
         #[source]
         source: Cause,
     },
+    /// The other end lets nobody in who doesn't show a certificate, or doesn't believe the one that was shown.
+    #[error("{what}: {host} wants a client certificate")]
+    ClientCertificate {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
     /// Nothing came for too long.
     #[error("{what}: {host} sent nothing for {seconds} s")]
     Stalled {
@@ -245,6 +256,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// What its user may do about it, where something is known.
+    pub fn hint(&self) -> Option<String> {
+        let dir = |host: &str| format!("/etc/containers/certs.d/{host}");
+        Some(match self {
+            Self::Unauthorised { registry, .. } => format!("log in: docker login {registry}"),
+            Self::Certificate { host, .. } => {
+                format!("put its authority into {}/ca.crt, or --insecure {host}", dir(host))
+            }
+            Self::ClientCertificate { host, .. } => {
+                format!(
+                    "put a certificate and its key into {}: client.cert and client.key",
+                    dir(host)
+                )
+            }
+            Self::Rewound { .. } => {
+                "keep the image on the way: pull NAME, then push NAME".to_owned()
+            }
+            Self::DigestRefused { .. } => {
+                "images verify tells whether the store is damaged".to_owned()
+            }
+            _ => return None,
+        })
+    }
+
     /// Takes the error out of an `io::Error` in which it travelled through a reader.
     pub fn inside(error: io::Error) -> Result<Self, io::Error> {
         error.downcast()
@@ -268,7 +303,7 @@ impl Troubled for Error {
     fn trouble(&self) -> Trouble {
         match self {
             Self::NotFound { .. } => Trouble::NotFound,
-            Self::Unauthorised { .. } => Trouble::Unauthorised,
+            Self::Unauthorised { .. } | Self::ClientCertificate { .. } => Trouble::Unauthorised,
             Self::Refused { .. }
             | Self::Connection { .. }
             | Self::Certificate { .. }
@@ -310,6 +345,11 @@ impl Cause {
             innermost = source;
         }
         Self(one_line(&innermost.to_string()))
+    }
+
+    /// What the other end said.
+    pub(crate) fn said(text: &str) -> Self {
+        Self(one_line(text))
     }
 
     /// The same, with the file that it is about.

@@ -78,7 +78,10 @@ impl Repository {
     pub(crate) fn leave(&self, failure: Failure) -> Result<(), Failure> {
         match &*failure.error {
             Error::Interrupted { .. } => return Err(failure),
-            Error::Connection { .. } | Error::Stalled { .. } | Error::Certificate { .. } => {
+            Error::Connection { .. }
+            | Error::Stalled { .. }
+            | Error::Certificate { .. }
+            | Error::ClientCertificate { .. } => {
                 self.endpoint.give_up();
             }
             error @ Error::DigestMismatch { .. } => self.distrust(&error.to_string()),

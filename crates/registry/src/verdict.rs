@@ -6,11 +6,14 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::retry::{Again, Failure, retry_after};
 use crate::text::one_line;
 use crate::transport::{Exchange, Fault};
 
+/// What nginx says to whoever shows no certificate or a wrong one, in a page that begins with a 400.
+const NO_CERTIFICATE: [&str; 2] =
+    ["No required SSL certificate was sent", "The SSL certificate error"];
 /// The most of an error's body that is read.
 const LIMIT: u64 = 64 << 10;
 
@@ -21,6 +24,8 @@ pub(crate) struct Refusal {
     pub(crate) code: String,
     /// For the eyes of the user: one line, escaped.
     pub(crate) said: String,
+    /// What is said of our certificate.
+    about_certificate: Option<&'static str>,
     retry_after: Option<Duration>,
 }
 
@@ -42,9 +47,11 @@ impl Refusal {
             let media_type = media_type(&exchange.headers);
             said = format!("not a registry? got {media_type}");
         }
+        let page = String::from_utf8_lossy(&body);
+        let about_certificate = NO_CERTIFICATE.into_iter().find(|text| page.contains(text));
         let retry_after = text_of(&exchange.headers, &RETRY_AFTER)
             .and_then(|value| retry_after(value, SystemTime::now()));
-        Self { status: exchange.status, code, said, retry_after }
+        Self { status: exchange.status, code, said, about_certificate, retry_after }
     }
 
     /// The failure that it is.
@@ -53,6 +60,10 @@ impl Refusal {
         let Subject { what, registry, host, login } = subject;
         let (what, said) = (what.to_owned(), self.said);
         let error = match (self.status.as_u16(), self.code.as_str()) {
+            (400, "") if let Some(text) = self.about_certificate => {
+                let (host, source) = (host.to_owned(), Cause::said(text));
+                Error::ClientCertificate { what, host, source }
+            }
             (429, _) | (_, "TOOMANYREQUESTS") => {
                 Error::Refused { what, host: host.to_owned(), status: self.status.as_u16(), said }
             }
@@ -125,6 +136,7 @@ pub(crate) fn fault(fault: Fault, what: &str, host: &str) -> Failure {
             Failure::passing(Error::Stalled { what, host, seconds })
         }
         Fault::Certificate(source) => Error::Certificate { what, host, source }.into(),
+        Fault::Unwelcome(source) => Error::ClientCertificate { what, host, source }.into(),
         Fault::Cancelled => Error::Interrupted { what }.into(),
         Fault::SetUp(source) => Error::SetUp { source }.into(),
         Fault::Content(source) => Error::Unreadable { what, source }.into(),
@@ -157,7 +169,8 @@ mod tests {
     fn check(status: u16, body: &str, text: &str, trouble: Trouble, again: Again) {
         let (code, said) = complaint(body.as_bytes()).unwrap_or_default();
         let status = StatusCode::from_u16(status).unwrap();
-        let refusal = Refusal { status, code, said, retry_after: None };
+        let about_certificate = NO_CERTIFICATE.into_iter().find(|text| body.contains(text));
+        let refusal = Refusal { status, code, said, about_certificate, retry_after: None };
         let subject = Subject { what: "app:1", registry: "r.test", host: "h.test", login: None };
         let failure = refusal.failure(subject);
         assert_eq!(failure.error.to_string(), text);
@@ -184,6 +197,9 @@ mod tests {
         check(429, &slow, text, Trouble::Network, later);
         check(503, "[]", "app:1: h.test answered 503", Trouble::Network, later);
         check(400, "{}", "app:1: h.test answered 400", Trouble::Network, never);
+        let page = "<html><center>No required SSL certificate was sent</center></html>";
+        let text = "app:1: h.test wants a client certificate";
+        check(400, page, text, Trouble::Unauthorised, never);
         let text = "app:1: not authorised: bad refresh token";
         check(
             401,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Request, Response, StatusCode};
+use rustls::AlertDescription;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -44,6 +45,8 @@ pub(crate) enum Fault {
     Connect(Cause),
     /// A certificate that nobody here trusts.
     Certificate(Cause),
+    /// The other end wants a certificate from us, or another.
+    Unwelcome(Cause),
     /// The connection broke.
     Broken(Cause),
     /// Nothing came for this long.
@@ -267,25 +270,46 @@ fn broken(reason: &str) -> Fault {
 
 fn fault_of(error: &reqwest::Error) -> Fault {
     let cause = Cause::of(error);
-    if refuses_certificate(error) {
-        return Fault::Certificate(cause);
+    match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
+            Fault::Certificate(cause)
+        }
+        Some(rustls::Error::AlertReceived(alert)) if is_about_us(*alert) => Fault::Unwelcome(cause),
+        _ if error.is_connect() => Fault::Connect(cause),
+        _ => Fault::Broken(cause),
     }
-    if error.is_connect() { Fault::Connect(cause) } else { Fault::Broken(cause) }
 }
 
-/// Whether the handshake failed for the peer's certificate, which trying again doesn't cure.
-fn refuses_certificate(error: &reqwest::Error) -> bool {
+/// What TLS says of a failure, if it has a part in it.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut link: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = link {
         let tls = error.downcast_ref::<rustls::Error>();
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_))) {
-            return true;
+        if tls.is_some() {
+            return tls;
         }
         // What an io::Error was made of is not its source; that would be the source of that.
         let made_of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         link = made_of.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
-    false
+    None
+}
+
+/// Whether a server's alert is about the certificate that it was shown, or was not; trying again doesn't cure that.
+fn is_about_us(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
 }
 
 #[cfg(test)]
