@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kit::image::random::Random;
 use kit::peers::docker::Docker;
 use kit::peers::docker_registry::{
     Access, DockerRegistry, Login, PASSWORD, Setup, Transport, USER,
@@ -187,6 +188,20 @@ fn a_private_authority_may_stand_where_podman_looks() {
     let script = format!("pull --explain-auth {}", place.name("app:1"));
     let output = place.sandbox.program("/bin/sh").args(["-c", &script]).run();
     assert!(output.success().out().contains("/ca.crt"), "{}", output.text());
+}
+
+#[test]
+fn a_registry_that_speaks_http2_is_spoken_to_in_it() {
+    let setup = Setup { transport: Transport::Tls, ..OPEN };
+    // More than the registry takes before it has read any of it.
+    let large = Layer::new().file("large", Random::new(1).bytes(9 << 20));
+    let Some(place) = Place::with(&setup, Image::new().layer(large)) else { return };
+    let name = place.name("ns/app:1");
+    place.sh(&format!("push -q app:1 {name} && pull --no-store {name} | unpack root")).success();
+    assert_eq!(place.sandbox.read("root/large"), Random::new(1).bytes(9 << 20));
+    let requests = place.registry.requests();
+    let is_other = |line: &&String| !line.contains(" HTTP/2.0\"");
+    assert_eq!((requests.len() > 6, requests.iter().find(is_other)), (true, None));
 }
 
 #[test]

@@ -156,6 +156,12 @@ impl DockerRegistry {
         &self.storage
     }
 
+    /// The requests that it has answered, a line each in Apache's form.
+    pub fn requests(&self) -> Vec<String> {
+        let log = self.daemon.log();
+        log.lines().filter(|line| line.contains(" HTTP/")).map(str::to_owned).collect()
+    }
+
     /// The end of its log.
     pub fn log(&self) -> String {
         self.daemon.last_words()

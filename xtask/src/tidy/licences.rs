@@ -8,6 +8,7 @@ use crate::workspace::Workspace;
 const AGREED: &[&str] = &[
     "(MIT OR Apache-2.0) AND Unicode-3.0",
     "Apache-2.0",
+    "Apache-2.0 / MIT",
     "Apache-2.0 AND ISC",
     "Apache-2.0 OR ISC OR MIT",
     "Apache-2.0 OR MIT",

@@ -274,10 +274,16 @@ fn fault_of(error: &reqwest::Error) -> Fault {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
             Fault::Certificate(cause)
         }
-        Some(rustls::Error::AlertReceived(alert)) if is_about_us(*alert) => Fault::Unwelcome(cause),
+        Some(error) if let Some(complaint) = complaint_of(error) => complaint,
         _ if error.is_connect() => Fault::Connect(cause),
         _ => Fault::Broken(cause),
     }
+}
+
+/// What a server has said against our certificate, if it is that.
+pub(super) fn complaint_of(error: &rustls::Error) -> Option<Fault> {
+    let rustls::Error::AlertReceived(alert) = error else { return None };
+    is_about_us(*alert).then(|| Fault::Unwelcome(Cause::of(error)))
 }
 
 /// What TLS says of a failure, if it has a part in it.

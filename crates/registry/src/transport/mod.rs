@@ -4,19 +4,17 @@ mod certs;
 mod engine;
 mod exchange;
 mod payload;
+mod probe;
 pub(crate) mod proxy;
 mod tls;
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
-use reqwest::{Body as RequestBody, Client, Method, Url};
-use rustls::pki_types::ServerName;
+use reqwest::{Body as RequestBody, Client, Method, RequestBuilder, Url};
 
 use crate::credentials::Secret;
 use crate::endpoint::{Insecure, is_loopback};
@@ -29,13 +27,19 @@ use engine::Engine;
 pub(crate) use exchange::{Body, Exchange, Fault, Patience};
 use payload::Departure;
 pub(crate) use payload::Payload;
+pub(crate) use probe::speaks_tls;
 use tls::Trust;
 
-/// How long a loopback server may take to say whether it speaks TLS.
-const PROBE: Duration = Duration::from_secs(2);
 /// So much longer may a late answer take.
 const LATE: u32 = 10;
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Whoever is more impatient makes no more pings.
+const SHORTEST_PING: Duration = Duration::from_millis(100);
+/// How many bytes of one answer, and of all answers on a connection, may be under way over HTTP/2. At a round trip of 50 ms
+/// one answer comes at 300 MB a second; for a reader that is slower, so much waits in memory.
+const WINDOWS: (u32, u32) = (16 << 20, 32 << 20);
+/// The largest frame of HTTP/2 that a server may send.
+const FRAME: u32 = 256 << 10;
 
 /// Bytes as the HTTP client has them.
 type Bytes = <RequestBody as http_body::Body>::Data;
@@ -103,6 +107,8 @@ pub(crate) struct Transport {
     certificates: Vec<PathBuf>,
     own: Mutex<HashMap<String, Option<Arc<Own>>>>,
     clients: Mutex<HashMap<Route, Client>>,
+    /// The hosts that have answered somebody, or didn't, and what they have against all of us.
+    tried: Mutex<HashMap<String, Arc<OnceLock<Option<Fault>>>>>,
 }
 
 /// What connections differ in.
@@ -136,6 +142,7 @@ impl Transport {
             certificates: options.certificates.clone(),
             own: Mutex::default(),
             clients: Mutex::default(),
+            tried: Mutex::default(),
         }
     }
 
@@ -143,31 +150,8 @@ impl Transport {
     pub(crate) fn send(&self, request: &Request) -> Result<Exchange, Fault> {
         let handle = self.engine.handle().map_err(Fault::SetUp)?;
         let client = self.client(&request.url).map_err(Fault::SetUp)?;
-        let mut builder = client.request(request.method.clone(), request.url.clone());
-        builder = builder.header(ACCEPT_ENCODING, "identity");
-        for (name, value) in &request.headers {
-            builder = builder.header(name, value);
-        }
-        let has_login = request.authorization.is_some();
-        for (name, value) in
-            request.private.iter().filter(|(it, _)| !has_login || it != AUTHORIZATION)
-        {
-            let value = HeaderValue::from_str(value.expose());
-            let mut value = value.map_err(|error| Fault::SetUp(Cause::of(&error)))?;
-            value.set_sensitive(true);
-            builder = builder.header(name, value);
-        }
-        builder = match &request.authorization {
-            Some(Authorization::Basic(user, password)) => {
-                builder.basic_auth(user, Some(password.expose()))
-            }
-            Some(Authorization::Bearer(token)) => builder.bearer_auth(token.expose()),
-            None => builder,
-        };
-        if let Some(form) = &request.form {
-            let media_type = "application/x-www-form-urlencoded";
-            builder = builder.header("Content-Type", media_type).body(form.expose().to_owned());
-        }
+        let builder = client.request(request.method.clone(), request.url.clone());
+        let mut builder = with_headers(builder, request).map_err(Fault::SetUp)?;
         let mut patience = Patience { connect: self.connect(&request.url), ..self.patience };
         if request.answer == Answering::Late {
             patience.stall *= LATE;
@@ -180,8 +164,48 @@ impl Transport {
             // Some servers want to be told that there is nothing.
             builder = builder.header(CONTENT_LENGTH, 0);
         }
+        let url = &request.url;
+        let may_wait = request.payload.is_none() && url.scheme() == "https";
+        let host = may_wait.then(|| url.authority().to_owned());
         let request = builder.build().map_err(|error| Fault::SetUp(Cause::of(&error)))?;
-        exchange::exchange(handle, (client, request), patience, &departure)
+        let ask = || exchange::exchange(handle, (client, request), patience, &departure);
+        match host {
+            Some(host) => self.first_alone(host, url, ask),
+            None => ask(),
+        }
+    }
+
+    /// Lets the first request to a host go alone until it is answered, or fails: only then is it known whether the others
+    /// can share its connection.
+    fn first_alone(
+        &self,
+        host: String,
+        url: &Url,
+        ask: impl FnOnce() -> Result<Exchange, Fault>,
+    ) -> Result<Exchange, Fault> {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let once = Arc::clone(tried.entry(host).or_default());
+        drop(tried);
+        let (mut ask, mut answer) = (Some(ask), None);
+        let complaint = once.get_or_init(|| {
+            answer = ask.take().map(|ask| ask());
+            matches!(answer, Some(Err(Fault::Broken(_)))).then(|| self.complaint(url))?
+        });
+        match (complaint, answer, ask) {
+            (Some(fault), ..) => Err(fault.clone()),
+            (None, Some(answer), _) => answer,
+            (None, None, ask) => ask.expect("only the first has asked")(),
+        }
+    }
+
+    /// What a server has against our certificate, if that is why it hung up.
+    fn complaint(&self, url: &Url) -> Option<Fault> {
+        let route = self.route(url).ok()?;
+        let own = self.own(url).ok()?;
+        let config = tls::config(route.trust, own.as_deref()).ok()?;
+        let is_direct = route.proxy == Proxy::None || !proxy::is_set();
+        let error = is_direct.then(|| probe::complaint(url, config))??;
+        exchange::complaint_of(&error)
     }
 
     /// The certificates that a registry has of its own, if any.
@@ -205,15 +229,18 @@ impl Transport {
         own.unwrap_or(self.patience.connect)
     }
 
-    fn client(&self, url: &Url) -> Result<Client, Cause> {
-        let own = self.own(url)?;
+    fn route(&self, url: &Url) -> Result<Route, Cause> {
         let is_local = is_loopback(url.host_str().unwrap_or_default());
-        let route = Route {
+        Ok(Route {
             proxy: if is_local { Proxy::None } else { Proxy::Environment },
             trust: if self.insecure.lists(url) { Trust::Skip } else { Trust::Verify },
             connect: self.connect(url),
-            own: own.as_ref().map(|_| url.authority().to_owned()),
-        };
+            own: self.own(url)?.map(|_| url.authority().to_owned()),
+        })
+    }
+
+    fn client(&self, url: &Url) -> Result<Client, Cause> {
+        let (route, own) = (self.route(url)?, self.own(url)?);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&route) {
             return Ok(client.clone());
@@ -225,6 +252,8 @@ impl Transport {
 
     fn build(&self, route: &Route, own: Option<&Own>) -> Result<Client, Cause> {
         let config = tls::config(route.trust, own).map_err(|error| Cause::of(&error))?;
+        let (stream, connection) = WINDOWS;
+        let ping = (self.patience.stall / 3).clamp(SHORTEST_PING, KEEPALIVE);
         let mut builder = Client::builder()
             .tls_backend_preconfigured(config)
             .user_agent(&self.user_agent)
@@ -232,7 +261,14 @@ impl Transport {
             .referer(false)
             .tcp_nodelay(true)
             .tcp_keepalive(KEEPALIVE)
-            .connect_timeout(route.connect);
+            .connect_timeout(route.connect)
+            .http2_initial_stream_window_size(stream)
+            .http2_initial_connection_window_size(connection)
+            .http2_max_frame_size(FRAME)
+            // All requests share a connection: that it is dead must be found out before a request is given up as stalled,
+            // or the next one would be sent on it as well.
+            .http2_keep_alive_interval(ping)
+            .http2_keep_alive_timeout(ping);
         if route.proxy == Proxy::None {
             builder = builder.no_proxy();
         }
@@ -240,24 +276,30 @@ impl Transport {
     }
 }
 
-/// Whether the server of a loopback address answers a TLS greeting in TLS.
-pub(crate) fn speaks_tls(url: &Url) -> bool {
-    probe(url).is_some_and(|byte| matches!(byte, 0x15 | 0x16))
-}
-
-/// The first byte that a server answers to a TLS greeting, at whichever of its addresses it listens.
-fn probe(url: &Url) -> Option<u8> {
-    let host = url.host_str()?.trim_matches(['[', ']']);
-    let config = Arc::new(tls::config(Trust::Skip, None).ok()?);
-    let name = ServerName::try_from(host.to_owned()).ok()?;
-    let mut connection = rustls::ClientConnection::new(config, name).ok()?;
-    let mut greeting = Vec::new();
-    connection.write_tls(&mut greeting).ok()?;
-    let mut addresses = (host, url.port_or_known_default()?).to_socket_addrs().ok()?;
-    let mut socket = addresses.find_map(|it| TcpStream::connect_timeout(&it, PROBE).ok())?;
-    socket.set_read_timeout(Some(PROBE)).ok()?;
-    socket.write_all(&greeting).ok()?;
-    let mut byte = [0];
-    socket.read_exact(&mut byte).ok()?;
-    Some(byte[0])
+/// The headers, and the form if there is one.
+fn with_headers(mut builder: RequestBuilder, request: &Request) -> Result<RequestBuilder, Cause> {
+    builder = builder.header(ACCEPT_ENCODING, "identity");
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    let has_login = request.authorization.is_some();
+    for (name, value) in request.private.iter().filter(|(it, _)| !has_login || it != AUTHORIZATION)
+    {
+        let value = HeaderValue::from_str(value.expose());
+        let mut value = value.map_err(|error| Cause::of(&error))?;
+        value.set_sensitive(true);
+        builder = builder.header(name, value);
+    }
+    builder = match &request.authorization {
+        Some(Authorization::Basic(user, password)) => {
+            builder.basic_auth(user, Some(password.expose()))
+        }
+        Some(Authorization::Bearer(token)) => builder.bearer_auth(token.expose()),
+        None => builder,
+    };
+    if let Some(form) = &request.form {
+        let media_type = "application/x-www-form-urlencoded";
+        builder = builder.header("Content-Type", media_type).body(form.expose().to_owned());
+    }
+    Ok(builder)
 }

@@ -6,6 +6,11 @@ use reqwest::Url;
 const VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const EXCEPTIONS: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
+/// Whether there may be a proxy for HTTPS.
+pub(super) fn is_set() -> bool {
+    VARIABLES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
 /// The proxy for HTTPS without its login, and the hosts that go without.
 pub(crate) fn describe(variable: &mut dyn FnMut(&str) -> Option<String>) -> String {
     let mut first = |names: &[&'static str]| {

@@ -25,7 +25,7 @@ pub(crate) enum Trust {
     Skip,
 }
 
-/// A configuration with ring, HTTP/1.1, a [`Trust`], and what a registry has of its own.
+/// A configuration with ring, HTTP/2 before HTTP/1.1, a [`Trust`], and what a registry has of its own.
 pub(super) fn config(trust: Trust, own: Option<&Own>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let more = own.map(|own| own.authorities.clone()).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(super) fn config(trust: Trust, own: Option<&Own>) -> Result<ClientConfig, Er
             &ring::default_provider(),
         )?))
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 

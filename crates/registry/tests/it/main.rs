@@ -4,7 +4,9 @@
 
 mod blob;
 mod document;
+mod frames;
 mod hosts;
+mod http2;
 mod login;
 mod redirect;
 mod script;

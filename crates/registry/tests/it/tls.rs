@@ -18,7 +18,7 @@ use crate::script::{ReadWrite, Script, answer};
 use crate::support::{chain, descriptor, impatient, open_with, options};
 
 /// For localhost and 127.0.0.1, signed by itself.
-fn config() -> Arc<ServerConfig> {
+pub(crate) fn config() -> Arc<ServerConfig> {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
