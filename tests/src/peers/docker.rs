@@ -52,7 +52,12 @@ impl Docker {
 
     /// Lets `docker` in a program or a script speak to it.
     pub fn configure(&self, program: Program) -> Program {
-        program.env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+        program.env("DOCKER_HOST", self.host())
+    }
+
+    /// Where it listens, as `DOCKER_HOST` has it.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
     }
 
     /// Loads an archive from a pipe; gives what docker says.

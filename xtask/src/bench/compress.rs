@@ -1,8 +1,11 @@
 //! `commit`: a layer compressed and hashed on both sides, beside those who compress on all cores, and the same hashes.
 //!
-//! Levels don't mean the same to everyone, so there are two of pigz's: the one that comes to our size, and its own usual one.
+//! Levels don't mean the same to everyone. Of `debian`'s layer, 949 MB, gzip makes 305 MB here, where pigz makes 309 at level 4
+//! and 302 at 5: the faster one stands for the same size. Beside it is pigz's usual level, 6, which is ours too, and makes
+//! 299 MB. zstd is at level 3 everywhere, and makes 276 MB here and 277 there.
 
 use super::contest::{Contest, Runner};
+use super::measure::Disk;
 use super::stages::Job;
 
 const DIGESTS: &str = "digest, diff id, entries";
@@ -11,8 +14,13 @@ const HASHES: &str = "both digests";
 /// Both of them, given the codec that the image's layers are in.
 pub(super) fn contests(codec: &str) -> Vec<Contest> {
     let setup = format!("mkdir -p $KEPT; set -- $LAYERS; {codec} -dc <$1 >$KEPT/layer.tar");
-    let contest =
-        |(name, runners)| Contest { name, job: Job::Other, setup: vec![setup.clone()], runners };
+    let contest = |(name, runners)| Contest {
+        name,
+        job: Job::Other,
+        disk: Disk::Ignored,
+        setup: vec![setup.clone()],
+        runners,
+    };
     let gzip = vec![
         ours("gzip"),
         theirs("`pigz -4`", "pigz -nc4"),

@@ -1,25 +1,29 @@
 //! Who runs against whom. In every round each one runs once, ours first, and is compared with ours of that round;
 //! those who take long run in fewer rounds.
 
+use anyhow::ensure;
 use kit::peers::docker::Docker;
 
 use super::ground::Ground;
-use super::measure::{Cost, median};
+use super::image::NAME;
+use super::measure::{Cost, Disk, median};
 use super::stages::Job;
-use super::{compress, offline, snapshot, union};
+use super::{compress, container, offline, registry, snapshot, union};
 use crate::run::say;
 
 /// Another one that has taken so many seconds sits out the rounds that are left, once it has a figure.
 pub(super) const PATIENCE: f64 = 20.0;
 
-/// Verifies nothing: bytes that are wrong become files that are wrong.
-const NOTHING: &str = "nothing";
+/// Tools that have something made ready for them.
+const PREPARED: [&str; 4] = ["buildah", "docker", "podman", "umoci"];
 
 /// One job, done by us and by others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Contest {
     pub(super) name: &'static str,
     pub(super) job: Job,
+    /// Whether it matters how much disk is used besides what is made.
+    pub(super) disk: Disk,
     /// Lines that run before, for the others.
     pub(super) setup: Vec<String>,
     pub(super) runners: Vec<Runner>,
@@ -32,16 +36,11 @@ pub(super) struct Runner {
     pub(super) title: String,
     /// What it has checked when it ends well.
     pub(super) verifies: &'static str,
-    way: Way,
-}
-
-#[derive(Clone, Debug)]
-enum Way {
-    Line(String),
-    /// A line that brings something to an empty registry, $TO.
-    Push(&'static str),
-    /// `docker pull`, `save` or `load`, by a daemon of its own.
-    Docker(&'static str),
+    /// A line that names $TO brings something there, to an empty registry; one of docker's has a daemon for its contest.
+    line: String,
+    /// Lines around each run, which aren't counted.
+    before: String,
+    after: String,
 }
 
 /// Whether a run counts.
@@ -70,56 +69,40 @@ pub(super) struct Entry {
     patience: f64,
 }
 
+/// The ground, and what one contest has there besides.
+struct Scene<'a> {
+    ground: &'a Ground,
+    docker: Option<Docker>,
+    disk: Disk,
+}
+
 impl Runner {
     pub(super) fn line(title: &str, verifies: &'static str, line: impl Into<String>) -> Self {
-        Self { title: title.to_owned(), verifies, way: Way::Line(line.into()) }
+        let (before, after) = (String::new(), String::new());
+        Self { title: title.to_owned(), verifies, line: line.into(), before, after }
     }
 
-    pub(super) fn push(title: &str, verifies: &'static str, line: &'static str) -> Self {
-        Self { title: title.to_owned(), verifies, way: Way::Push(line) }
+    /// Whether it can't run unless this line of the setup has: the line has the same tool.
+    fn needs(&self, line: &str) -> bool {
+        PREPARED
+            .iter()
+            .any(|tool| self.title.starts_with(&format!("`{tool} ")) && line.contains(tool))
     }
 
-    pub(super) fn docker(title: &str, verifies: &'static str, verb: &'static str) -> Self {
-        Self { title: title.to_owned(), verifies, way: Way::Docker(verb) }
+    /// What makes ready for each run.
+    pub(super) fn before(self, line: impl Into<String>) -> Self {
+        Self { before: line.into(), ..self }
     }
 
-    fn ours(line: &'static str, verifies: &'static str) -> Self {
-        let title = line.replace("$R", "NAME").replace(" d", " DIR").replace("cat $A", "cat FILE");
-        Self::line(&title.replace(" -q", "").replace(" >/dev/null", ""), verifies, line)
+    /// What undoes each run.
+    pub(super) fn after(self, line: impl Into<String>) -> Self {
+        Self { after: line.into(), ..self }
     }
 }
 
-const UMOCI: &str = "umoci raw unpack --image $L:$N d";
-const SKOPEO: &str = "skopeo copy -q docker://$R oci:o:1";
-const PODMAN: &str = "podman --root $PWD/p --runroot $PWD/r --storage-driver overlay pull -q --tls-verify=false $R; s=$?; \
-                      umount p/overlay 2>/dev/null; (exit $s)";
-const MANIFEST: &str = "manifest, config, blobs, diff ids";
-const BLOBS: &str = "manifest, blobs";
-const ALL: &str = "archive, manifest, config, blobs, diff ids";
-
-fn two() -> Runner {
-    let line = format!("{SKOPEO} && umoci raw unpack --image o:1 d");
-    Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, line)
-}
-
-fn push() -> Vec<Runner> {
-    let ours = "STRATA_STORE=$KNOWN; push -q --insecure ${TO%%/*} $R $TO";
-    let skopeo = "skopeo copy -q --dest-tls-verify=false oci:$L:$N docker://$TO";
-    vec![
-        Runner::push("push NAME", BLOBS, ours),
-        Runner::push("`skopeo copy` from a layout", BLOBS, skopeo),
-    ]
-}
-
-fn tar(codec: &str) -> Runner {
-    let line = format!("mkdir d; for l in $LAYERS; do tar -x --{codec} -f $l -C d; done");
-    Runner::line(&format!("`tar -x --{codec}` of each layer"), NOTHING, line)
-}
-
-fn piped(codec: &str) -> Runner {
-    let program = if codec == "gzip" { "pigz" } else { codec };
-    let line = format!("mkdir d; for l in $LAYERS; do {program} -dc $l | tar -x -C d; done");
-    Runner::line(&format!("`{program} -dc \\| tar -x` of each layer"), NOTHING, line)
+/// Whether a line asks a docker daemon. The daemon does the work, and what it takes isn't counted with the line.
+fn is_dockers(line: &str) -> bool {
+    line.starts_with("docker ") || line.contains("| docker ")
 }
 
 impl Contest {
@@ -129,59 +112,38 @@ impl Contest {
     }
 
     /// All of them, for layers in this codec.
-    pub(super) fn all(codec: &'static str) -> Vec<Self> {
-        let ours = Runner::ours;
-        let known = Runner::line(
-            "unpack --from NAME DIR, pairs known",
-            "manifest, config, blobs",
-            "STRATA_STORE=$KNOWN; unpack -q --from $R d",
-        );
-        let layout = Runner::line("`umoci raw unpack` of a layout", MANIFEST, UMOCI);
-        let skopeo = Runner::line("`skopeo copy` to a layout", "manifest, blobs", SKOPEO);
-        let docker = Runner::docker("`docker pull`", MANIFEST, "pull");
-        let (two, podman) = (two(), Runner::line("`podman pull`", MANIFEST, PODMAN));
-        let (tar, piped) = (tar(codec), piped(codec));
-        let pull_unpack = ours("pull -q --no-store $R | unpack -q d", ALL);
-        let store_unpack = ours("pull -q $R | unpack -q d", ALL);
-        let unpack = ours("cat $A | unpack -q d", ALL);
-        let pull = ours("pull -q --no-stream $R >/dev/null", MANIFEST);
-        let all = [
-            (
-                "pull-unpack",
-                Job::PullUnpack,
-                vec![pull_unpack, two.clone(), podman, docker, tar.clone()],
-            ),
-            ("store-unpack", Job::PullUnpack, vec![store_unpack, two]),
-            ("unpack", Job::Unpack, vec![unpack, layout, tar.clone(), piped.clone()]),
-            ("known", Job::UnpackKnown, vec![known, tar, piped]),
-            ("pull", Job::Pull, vec![pull, skopeo]),
-            ("push", Job::Other, push()),
-        ];
-        let contest = |(name, job, runners)| Self { name, job, setup: vec![], runners };
-        let others = [
+    pub(super) fn all(codec: &str) -> Vec<Self> {
+        [
+            registry::contests(codec),
             offline::contests(),
             snapshot::contests(),
+            container::contests(),
             union::contests(),
             compress::contests(codec),
-        ];
-        all.map(contest).into_iter().chain(others.into_iter().flatten()).collect()
+        ]
+        .concat()
     }
 
     /// Runs all rounds. Another one that can't do it is left out, and why is told.
     pub(super) fn run(self, ground: &Ground, n_rounds: u16) -> anyhow::Result<Outcome> {
-        let docker = self.runners.iter().any(|runner| matches!(runner.way, Way::Docker(_)));
-        let docker = docker.then(Docker::start).flatten();
+        let mut lines = self.setup.iter().chain(self.runners.iter().map(|runner| &runner.line));
+        let docker = lines.any(|line| is_dockers(line)).then(Docker::start).flatten();
+        let scene = Scene { ground, docker, disk: self.disk };
+        let mut failures = Vec::new();
         for line in &self.setup {
-            // Whoever needed it says so in its row.
-            ground.line(line).map_err(|error| say(&format!("{error:#}"))).ok();
-        }
-        if let Some(docker) = docker.as_ref().filter(|_| self.name == "save-file") {
-            docker.command(&["load", "-q", "-i"]).arg(ground.archive()).run().success();
+            if let Err(error) = scene.prepare(line) {
+                say(&format!("{error:#}"));
+                failures.push((line.as_str(), format!("{error:#}")));
+            }
         }
         let mut entries: Vec<Entry> = self
             .runners
             .into_iter()
-            .map(|runner| Entry { runner, costs: Ok(Vec::new()), patience: PATIENCE })
+            .map(|runner| {
+                let failure = failures.iter().find(|(line, _)| runner.needs(line));
+                let costs = failure.map_or(Ok(Vec::new()), |(_, why)| Err(why.clone()));
+                Entry { runner, costs, patience: PATIENCE }
+            })
             .collect();
         if let Some(ours) = entries.first_mut() {
             ours.patience = f64::INFINITY;
@@ -189,7 +151,7 @@ impl Contest {
         for round in 0..=n_rounds {
             let moment = if round == 0 { Moment::WarmUp } else { Moment::Measured };
             for entry in &mut entries {
-                entry.run(ground, docker.as_ref(), moment);
+                entry.run(&scene, moment);
             }
             if let Some(Entry { costs: Err(why), .. }) = entries.first() {
                 anyhow::bail!("{why}");
@@ -202,13 +164,43 @@ impl Contest {
     }
 }
 
+impl Scene<'_> {
+    /// Runs a line that isn't counted.
+    fn prepare(&self, line: &str) -> anyhow::Result<()> {
+        ensure!(!is_dockers(line) || self.docker.is_some(), "no dockerd");
+        self.ground.run(line, &self.variables(), Disk::Ignored).map(drop)
+    }
+
+    fn run(&self, runner: &Runner) -> anyhow::Result<Cost> {
+        let is_dockers = is_dockers(&runner.line);
+        ensure!(!is_dockers || self.docker.is_some(), "no dockerd");
+        let mut variables = self.variables();
+        // What is known to be in a registry isn't sent: nobody has seen this one before.
+        let registry = runner.line.contains("$TO").then(Ground::empty_registry).transpose()?;
+        let name = registry.as_ref().map(|registry| format!("{}/{NAME}", registry.host()));
+        variables.extend(name.map(|name| ("TO", name)));
+        if !runner.before.is_empty() {
+            self.ground.run(&runner.before, &variables, Disk::Ignored)?;
+        }
+        let cost = self.ground.run(&runner.line, &variables, self.disk)?;
+        if !runner.after.is_empty() {
+            self.ground.run(&runner.after, &variables, Disk::Ignored)?;
+        }
+        Ok(if is_dockers { Cost { cpu: None, ..cost } } else { cost })
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        self.docker.iter().map(|docker| ("DOCKER_HOST", docker.host())).collect()
+    }
+}
+
 impl Entry {
-    fn run(&mut self, ground: &Ground, docker: Option<&Docker>, moment: Moment) {
+    fn run(&mut self, scene: &Scene<'_>, moment: Moment) {
         let Ok(costs) = &mut self.costs else { return };
         if self.patience < 0.0 && !costs.is_empty() {
             return;
         }
-        let cost = self.runner.run(ground, docker);
+        let cost = scene.run(&self.runner);
         self.patience -= cost.as_ref().map_or(0.0, |cost| cost.wall);
         match cost {
             Ok(_) if moment == Moment::WarmUp => {}
@@ -217,17 +209,6 @@ impl Entry {
                 say(&format!("{error:#}"));
                 self.costs = Err(format!("{error:#}"));
             }
-        }
-    }
-}
-
-impl Runner {
-    fn run(&self, ground: &Ground, docker: Option<&Docker>) -> anyhow::Result<Cost> {
-        match (&self.way, docker) {
-            (Way::Line(line), _) => ground.line(line),
-            (Way::Push(line), _) => ground.push(line),
-            (Way::Docker(_), None) => anyhow::bail!("no dockerd"),
-            (Way::Docker(verb), Some(docker)) => ground.docker(verb, docker),
         }
     }
 }
@@ -248,5 +229,29 @@ impl Outcome {
             let wall = self.ratio(entry, |cost| Some(cost.wall)).unwrap_or(f64::NAN);
             say(&format!("{}: {}: wall x{wall:.2}", self.name, entry.runner.title));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_that_nothing_could_be_made_ready_for_says_why() {
+        let runner = |title| Runner::line(title, "nothing", "");
+        let docker = runner("`docker save`");
+        assert!(docker.needs("docker load -q") && docker.needs("tar -c . | docker cp - c:/"));
+        assert!(
+            !docker.needs("umoci init") && !runner("`tar -c`").needs("tar -c . | docker cp - c:/")
+        );
+    }
+
+    #[test]
+    fn all_contests_have_names_of_their_own() {
+        let mut names = Contest::names();
+        let n_names = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), n_names);
     }
 }

@@ -4,16 +4,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use kit::Sandbox;
-use kit::peers::docker::Docker;
 use kit::peers::docker_registry::{DockerRegistry, Setup};
 use kit::peers::prepare;
 
 use super::image::{NAME, Prepared};
-use super::measure::{self, Cost};
+use super::measure::{self, Cost, Disk};
 
 /// A file system in memory, where there is one.
 const TMPFS: &str = "/dev/shm";
@@ -54,30 +52,38 @@ impl Ground {
         Ok(ground)
     }
 
+    /// The registry, as `HOST:PORT`.
+    fn host(&self) -> String {
+        self.registry.host()
+    }
+
     /// The image's name in the registry.
-    pub(super) fn reference(&self) -> String {
-        format!("{}/{NAME}", self.registry.host())
+    fn reference(&self) -> String {
+        format!("{}/{NAME}", self.host())
     }
 
     /// Runs a line in a directory of its own, which goes afterwards.
     pub(super) fn line(&self, line: &str) -> anyhow::Result<Cost> {
-        self.measure(line, &[])
+        self.run(line, &[], Disk::Ignored)
     }
 
-    /// Runs a line that pushes the image to $TO, in a registry that nobody has seen before: what is known to be in a
-    /// registry isn't sent.
-    pub(super) fn push(&self, line: &str) -> anyhow::Result<Cost> {
-        let registry = DockerRegistry::start(&Setup::PLAIN);
-        let registry = registry.context("docker-registry can't be started")?;
-        self.measure(line, &[("TO", format!("{}/{NAME}", registry.host()))])
+    /// A registry that has nothing.
+    pub(super) fn empty_registry() -> anyhow::Result<DockerRegistry> {
+        DockerRegistry::start(&Setup::PLAIN).context("docker-registry can't be started")
     }
 
-    fn measure(&self, line: &str, variables: &[(&str, String)]) -> anyhow::Result<Cost> {
+    /// The same, with more variables, and an eye on the disk where that is wanted.
+    pub(super) fn run(
+        &self,
+        line: &str,
+        variables: &[(&str, String)],
+        disk: Disk,
+    ) -> anyhow::Result<Cost> {
         let dir = self.sandbox.path("run");
         fs::create_dir(&dir).context("making a run's directory")?;
         let mut shell = self.shell(&dir);
         shell.envs(variables.iter().map(|(name, value)| (name, value)));
-        let cost = measure::measure(shell, line, &self.sandbox.path("notes"));
+        let cost = measure::measure(shell, line, &self.sandbox.path("notes"), disk);
         // Overlays that a tool has left mounted would keep it.
         fs::remove_dir_all(&dir).context("removing a run's directory")?;
         cost
@@ -94,29 +100,8 @@ impl Ground {
     }
 
     /// The image as an archive.
-    pub(super) fn archive(&self) -> PathBuf {
+    fn archive(&self) -> PathBuf {
         self.sandbox.path("image.tar")
-    }
-
-    /// Has a docker of its own do its part, and removes what came of it.
-    pub(super) fn docker(&self, verb: &str, docker: &Docker) -> anyhow::Result<Cost> {
-        let (name, archive, out) = (self.reference(), self.archive(), self.place("docker.tar"));
-        let program = match verb {
-            "save" => docker.command(&["save", &name, "-o"]).arg(&out),
-            "load" => docker.command(&["load", "-q", "-i"]).arg(archive),
-            _ => docker.command(&["pull", "-q", &name]),
-        };
-        let start = Instant::now();
-        let output = program.run();
-        let wall = start.elapsed().as_secs_f64();
-        ensure!(output.code() == 0, "docker {verb}: {}", output.stderr.trim());
-        if verb == "save" {
-            fs::remove_file(out).context("removing what docker saved")?;
-        } else {
-            docker.command(&["rmi", "-f", &name]).run().success();
-        }
-        // The daemon does the work, and what it takes isn't counted with the line.
-        Ok(Cost { wall, cpu: None, peaks: Vec::new() })
     }
 
     fn shell(&self, dir: &Path) -> Command {

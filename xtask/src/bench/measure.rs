@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use super::PROGRAMS;
+use super::disk::Watch;
 
 /// What a run took.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,15 @@ pub(super) struct Cost {
     pub(super) cpu: Option<f64>,
     /// The largest resident size of each of our programs in the line, in kB.
     pub(super) peaks: Vec<(String, u64)>,
+    /// The most that was on the disk and wasn't there any more at the end, in kB, where that was watched.
+    pub(super) temporary: Option<u64>,
+}
+
+/// Whether it is of interest what a run has on the disk for a while.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Disk {
+    Ignored,
+    Watched,
 }
 
 /// Our programs, $PROGRAMS, watched.
@@ -29,17 +39,24 @@ for p in $PROGRAMS; do eval \"$p() { watch $p \\\"\\$@\\\"; }\"; done
 TIMEFORMAT='%3R %3U %3S'";
 
 /// Runs a line in the given shell. `notes` is a path for what is found out.
-pub(super) fn measure(mut shell: Command, line: &str, notes: &Path) -> anyhow::Result<Cost> {
+pub(super) fn measure(
+    mut shell: Command,
+    line: &str,
+    notes: &Path,
+    disk: Disk,
+) -> anyhow::Result<Cost> {
     ensure!(Path::new("/usr/bin/time").exists(), "GNU time is missing: the package `time`");
     let peaks = notes.with_extension("peak");
     fs::write(&peaks, "").context("making notes")?;
     let script = format!("{FUNCTIONS}\ntime {{ {line}\n}} >/dev/null 2>\"$NOTES.log\"");
+    let watch = (disk == Disk::Watched).then(Watch::start);
     let output = shell
         .args(["--noprofile", "--norc", "-c", &script])
         .env("NOTES", notes)
         .env("PROGRAMS", PROGRAMS.join(" "))
         .output()
         .context("starting bash")?;
+    let temporary = watch.and_then(Watch::stop);
     if !output.status.success() {
         let log = fs::read_to_string(notes.with_extension("log")).unwrap_or_default();
         let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -47,7 +64,9 @@ pub(super) fn measure(mut shell: Command, line: &str, notes: &Path) -> anyhow::R
     }
     let times = String::from_utf8_lossy(&output.stderr);
     let peaks = fs::read_to_string(&peaks).context("reading notes")?;
-    parse(&times, &peaks).with_context(|| format!("the times of `{line}`: {times}"))
+    let cost = parse(&times, &peaks);
+    let cost = cost.with_context(|| format!("the times of `{line}`: {times}"))?;
+    Ok(Cost { temporary, ..cost })
 }
 
 fn parse(times: &str, peaks: &str) -> Option<Cost> {
@@ -56,7 +75,7 @@ fn parse(times: &str, peaks: &str) -> Option<Cost> {
     let &[wall, user, system] = &times[..] else { return None };
     let peaks = peaks.lines().filter_map(|line| line.split_once(' '));
     let peaks = peaks.filter_map(|(name, size)| Some((name.to_owned(), size.parse().ok()?)));
-    Some(Cost { wall, cpu: Some(user + system), peaks: peaks.collect() })
+    Some(Cost { wall, cpu: Some(user + system), peaks: peaks.collect(), temporary: None })
 }
 
 /// The middle one, or the mean of the middle two.
@@ -81,9 +100,14 @@ mod tests {
         let shell = || Command::new("bash");
         let busy = "while ((i++ < 30000)); do :; done";
         let line = format!("({busy}) | (cat; {busy})");
-        let cost = measure(shell(), &line, &dir.path().join("notes")).unwrap();
+        let cost = measure(shell(), &line, &dir.path().join("notes"), Disk::Ignored).unwrap();
         assert!(cost.cpu.is_some_and(|cpu| cpu > 0.01) && cost.wall > 0.005, "{cost:?}");
-        let error = measure(shell(), "echo why >&2; false | true", &dir.path().join("notes"));
+        let error = measure(
+            shell(),
+            "echo why >&2; false | true",
+            &dir.path().join("notes"),
+            Disk::Ignored,
+        );
         let error = error.unwrap_err().to_string();
         assert_eq!(error, "`echo why >&2; false | true`: exit status: 1: why");
     }
@@ -96,7 +120,8 @@ mod tests {
         }
         let mut shell = Command::new("bash");
         shell.env("PATH", format!("{}:/usr/bin:/bin", dir.path().display()));
-        let cost = measure(shell, &PROGRAMS.join(" | "), &dir.path().join("notes")).unwrap();
+        let cost = measure(shell, &PROGRAMS.join(" | "), &dir.path().join("notes"), Disk::Ignored)
+            .unwrap();
         let mut watched: Vec<_> = cost.peaks.iter().map(|(name, _)| name.as_str()).collect();
         watched.sort_unstable();
         let mut all = PROGRAMS;

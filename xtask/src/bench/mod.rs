@@ -5,10 +5,13 @@
 //! ground.rs    the registry and the places of a run
 //! measure.rs   one run: wall and CPU time of all its processes, peak memory of ours
 //! stages.rs    what the stages cost by themselves, and the floor that follows
+//! disk.rs      what a run has on the disk for a while
 //! contest.rs   who runs against whom, in turns
+//! registry.rs  the same for pull, unpack and push
 //! offline.rs   the same for save, load and images
 //! compress.rs  the same for commit
 //! snapshot.rs  the same for snapshot
+//! container.rs the same for snapshot and commit together, of a container's changes or a new tree
 //! union.rs     the same for union and flatten
 //! report.rs    Markdown
 //! ```
@@ -19,11 +22,14 @@
 //! the first round, which doesn't count.
 
 mod compress;
+mod container;
 mod contest;
+mod disk;
 mod ground;
 mod image;
 mod measure;
 mod offline;
+mod registry;
 mod report;
 mod snapshot;
 mod stages;
@@ -36,7 +42,7 @@ use crate::workspace::Workspace;
 
 use contest::Contest;
 use ground::Ground;
-use image::Kind;
+use image::{Kind, Prepared};
 
 /// Which of our programs run.
 const PROGRAMS: [&str; 10] =
@@ -68,18 +74,22 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
     let programs = PROGRAMS.iter().flat_map(|name| ["--package", name]);
     let build = ["cargo", "build", "--release", "--bins"].into_iter().chain(programs);
     run(&build.collect::<Vec<_>>())?;
-    let stages = stages::build()?;
     let target = Workspace::read()?.target;
     let prepared = image::prepare(args.image, &target.join("bench")).context("making the image")?;
     let ground = Ground::open(&target, &prepared)?;
-    let stages = stages::measure(&stages, &ground, &prepared, args.pairs)?;
+    let report = contests(args, &prepared, &ground)?;
+    say(&report);
+    if args.write { report::write(args.image.name(), &report) } else { Ok(()) }
+}
+
+/// The contests that were asked for, and the stages they are made of.
+fn contests(args: &Args, prepared: &Prepared, ground: &Ground) -> anyhow::Result<String> {
+    let stages = stages::measure(&stages::build()?, ground, prepared, args.pairs)?;
     let mut results = Vec::new();
     for contest in Contest::all(prepared.codec) {
         if args.name.is_empty() || args.name.iter().any(|name| name == contest.name) {
-            results.push(contest.run(&ground, args.pairs)?);
+            results.push(contest.run(ground, args.pairs)?);
         }
     }
-    let report = report::markdown(args.image, &prepared, &stages, &results)?;
-    say(&report);
-    if args.write { report::write(args.image, &report) } else { Ok(()) }
+    report::markdown(args.image, prepared, &stages, &results)
 }

@@ -21,11 +21,13 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("skopeo", &["--version"]),
     ("umoci", &["--version"]),
     ("podman", &["--version"]),
-    ("docker", &["--version"]),
+    ("buildah", &["--version"]),
+    ("dockerd", &["--version"]),
     ("docker-registry", &["--version"]),
     ("tar", &["--version"]),
     ("gzip", &["--version"]),
     ("pigz", &["--version"]),
+    ("zstd", &["-qV"]),
 ];
 
 /// All figures of an image.
@@ -54,14 +56,15 @@ pub(super) fn markdown(
         stages.create
     )?;
     text.push_str(
-        "| | verifies | wall s | CPU s | peak MB | wall | CPU |\n|---|---|---|---|---|---|---|\n",
+        "| | verifies | wall s | CPU s | peak MB | temporary MB | wall | CPU |\n|---|---|---|---|---|---|---|---|\n",
     );
     for outcome in outcomes {
         table(&mut text, stages, outcome)?;
     }
     text.push_str(
         "\nMedians; the last two columns are medians of each round's ratio to ours, so 4 means that ours is four times as \
-         fast. For floors they are ours in terms of the floor, 1 being the limit.\n",
+         fast. For floors they are ours in terms of the floor, 1 being the limit. Temporary is what was on the disk and was gone \
+         at the end.\n",
     );
     Ok(text)
 }
@@ -87,14 +90,11 @@ fn row(text: &mut String, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()
         Ok(costs) => costs,
         Err(why) => {
             let why = why.rsplit(": ").next().unwrap_or(why);
-            return Ok(writeln!(text, "| {title} | can't: {why} | | | | | |")?);
+            return Ok(writeln!(text, "| {title} | can't: {why} | | | | | | |")?);
         }
     };
     let n_rounds = outcome.entries[0].costs.as_ref().map_or(0, Vec::len);
-    let title = match costs.len() {
-        n if n < n_rounds => format!("{title}, {n} of {n_rounds} rounds"),
-        _ => title,
-    };
+    let title = shown(&title, costs.len(), n_rounds);
     let wall = median(costs.iter().map(|cost| cost.wall));
     let cpu = number(cpu(costs));
     let peaks = peaks(costs);
@@ -105,7 +105,16 @@ fn row(text: &mut String, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()
         [ratio(|cost| Some(cost.wall)), ratio(|cost| cost.cpu)]
     };
     let verifies = entry.runner.verifies;
-    Ok(writeln!(text, "| {title} | {verifies} | {wall:.2} | {cpu} | {peaks} | {walls} | {cpus} |")?)
+    let disk = temporary(costs);
+    Ok(writeln!(
+        text,
+        "| {title} | {verifies} | {wall:.2} | {cpu} | {peaks} | {disk} | {walls} | {cpus} |"
+    )?)
+}
+
+/// A title, and in how many rounds it ran if it sat out some.
+pub(super) fn shown(title: &str, n: usize, n_rounds: usize) -> String {
+    if n < n_rounds { format!("{title}, {n} of {n_rounds} rounds") } else { title.to_owned() }
 }
 
 fn floor(
@@ -120,7 +129,7 @@ fn floor(
     let (floor_wall, floor_cpu) = (floor.wall, floor.cpu);
     Ok(writeln!(
         text,
-        "| *floor* | | {floor_wall:.2} | {floor_cpu:.2} | | *{wall:.2}* | *{cpu}* |"
+        "| *floor* | | {floor_wall:.2} | {floor_cpu:.2} | | | *{wall:.2}* | *{cpu}* |"
     )?)
 }
 
@@ -147,7 +156,17 @@ fn peaks(costs: &[Cost]) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn machine() -> anyhow::Result<String> {
+/// What was on the disk and went again, in MB; nothing where that wasn't watched.
+fn temporary(costs: &[Cost]) -> String {
+    let sizes: Option<Vec<f64>> = costs
+        .iter()
+        .map(|cost| Some(f64::from(u32::try_from(cost.temporary?).unwrap_or(u32::MAX))))
+        .collect();
+    sizes.map_or_else(String::new, |sizes| format!("{:.0}", median(sizes) / 1024.0))
+}
+
+/// What it all ran on, and which versions.
+pub(super) fn machine() -> anyhow::Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     let field = |name: &str| {
         let line = cpu.lines().find(|line| line.starts_with(name))?;
@@ -181,10 +200,10 @@ fn version(name: &str, args: &[&str]) -> Option<String> {
 }
 
 /// Puts the figures between their marks, or at the page's end.
-pub(super) fn write(kind: Kind, report: &str) -> anyhow::Result<()> {
+pub(super) fn write(name: &str, report: &str) -> anyhow::Result<()> {
     let path = root().join(PAGE);
     let page = fs::read_to_string(&path).context(PAGE)?;
-    fs::write(&path, inserted(&page, kind.name(), report)).context(PAGE)?;
+    fs::write(&path, inserted(&page, name, report)).context(PAGE)?;
     say(&format!("wrote {PAGE}"));
     Ok(())
 }

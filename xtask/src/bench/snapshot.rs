@@ -3,6 +3,7 @@
 //! $KEPT holds the tree, with the store that knows what was unpacked there, and the same as a bundle of umoci's.
 
 use super::contest::{Contest, Runner};
+use super::measure::Disk;
 use super::stages::Job;
 
 const NOTHING: &str = "nothing";
@@ -10,14 +11,20 @@ const ATTRIBUTES: &str = "attributes";
 const ALL: &str = "attributes and contents";
 const CONTENTS: &str = "contents";
 
-const STORE: &str = "mkdir -p $KEPT && cp -al $KNOWN $KEPT/store";
-const TREE: &str = "STRATA_STORE=$KEPT/store; unpack -q --from $R $KEPT/tree";
+pub(super) const STORE: &str = "mkdir -p $KEPT && cp -al $KNOWN $KEPT/store";
+pub(super) const TREE: &str = "STRATA_STORE=$KEPT/store; unpack -q --from $R $KEPT/tree";
 const BUNDLE: &str = "cp -r $L $KEPT/layout && umoci unpack --image $KEPT/layout:$N $KEPT/bundle";
 const REPACK: &str = "umoci repack --image $KEPT/layout:new $KEPT/bundle";
 
 /// All of them.
 pub(super) fn contests() -> Vec<Contest> {
-    let contest = |(name, setup, runners)| Contest { name, job: Job::Other, setup, runners };
+    let contest = |(name, setup, runners)| Contest {
+        name,
+        job: Job::Other,
+        disk: Disk::Ignored,
+        setup,
+        runners,
+    };
     let setup = || [STORE, TREE, BUNDLE].map(str::to_owned).to_vec();
     let changes = ["tree", "bundle/rootfs"].map(change_a_hundred);
     let changed = [setup(), changes.to_vec()].concat();
@@ -31,11 +38,14 @@ pub(super) fn contests() -> Vec<Contest> {
     .into()
 }
 
-/// A hundred files, from all over a tree in $KEPT, grow by a line.
+/// Names a hundred files, from all over the tree in the current directory.
+pub(super) const SOME_FILES: &str =
+    "find . -type f | LC_ALL=C sort | shuf -n 100 --random-source=<(yes)";
+
+/// The files grow by a line.
 fn change_a_hundred(tree: &str) -> String {
     format!(
-        "cd $KEPT/{tree} && find . -type f | LC_ALL=C sort | shuf -n 100 --random-source=<(yes) | \
-         while read -r file; do echo changed >>\"$file\"; done"
+        "cd $KEPT/{tree} && {SOME_FILES} | while read -r file; do echo changed >>\"$file\"; done"
     )
 }
 
