@@ -53,7 +53,7 @@ impl Ground {
     }
 
     /// The registry, as `HOST:PORT`.
-    fn host(&self) -> String {
+    pub(super) fn host(&self) -> String {
         self.registry.host()
     }
 

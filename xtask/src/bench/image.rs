@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Zstd,
     /// Forty gzip layers of a few kilobytes
     Small,
+    /// Forty gzip layers of 20 kB, which `latency` takes whatever is said here
+    Forty,
 }
 
 /// An image on the disk.
@@ -54,6 +56,7 @@ impl Kind {
             Self::Big => "big",
             Self::Zstd => "zstd",
             Self::Small => "small",
+            Self::Forty => "forty",
         }
     }
 
@@ -68,6 +71,7 @@ impl Kind {
             Self::Many => random(1, 9, 11_200),
             Self::Big => Image::new().layer(big()),
             Self::Small => random(2, 40, 4),
+            Self::Forty => forty(),
         })
     }
 }
@@ -122,6 +126,13 @@ fn debian(cache: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = fs::read(&tar).context("reading the root file system")?;
     ensure!(!bytes.is_empty(), "the root file system is empty");
     Ok(bytes)
+}
+
+/// A file in each layer that doesn't compress.
+fn forty() -> Image {
+    let mut random = Random::new(4);
+    let layer = |n| Layer::new().file(format!("file{n}"), random.bytes(20_000));
+    (0..40).map(layer).fold(Image::new(), Image::layer)
 }
 
 /// Files of 64 MiB that compress to about a third, as programs and libraries do.

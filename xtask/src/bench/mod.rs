@@ -13,6 +13,9 @@
 //! snapshot.rs  the same for snapshot
 //! container.rs the same for snapshot and commit together, of a container's changes or a new tree
 //! union.rs     the same for union and flatten
+//! latency.rs   small layers over a slow line
+//! relay.rs     the slow line
+//! messages.rs  what it counts
 //! report.rs    Markdown
 //! ```
 //!
@@ -27,9 +30,12 @@ mod contest;
 mod disk;
 mod ground;
 mod image;
+mod latency;
 mod measure;
+mod messages;
 mod offline;
 mod registry;
+mod relay;
 mod report;
 mod snapshot;
 mod stages;
@@ -43,6 +49,7 @@ use crate::workspace::Workspace;
 use contest::Contest;
 use ground::Ground;
 use image::{Kind, Prepared};
+use latency::LATENCY;
 
 /// Which of our programs run.
 const PROGRAMS: [&str; 10] =
@@ -51,8 +58,8 @@ const PROGRAMS: [&str; 10] =
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Which contests; without any all of them
-    #[arg(value_parser = Contest::names())]
+    /// Which contests; without any all of an image's. `latency` stands alone: a table of its own, with an image of its own
+    #[arg(value_parser = names())]
     name: Vec<String>,
     /// How many rounds count; one more warms up. Another tool that has taken 20 seconds sits the rest out
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
@@ -60,26 +67,40 @@ pub(crate) struct Args {
     /// Which image
     #[arg(long, value_enum, default_value = "debian")]
     image: Kind,
-    /// Put the table into docs/performance.md as well
+    /// Put the table into docs/performance.md as well; not with single contests of an image
     #[arg(long)]
     write: bool,
 }
 
+fn names() -> Vec<&'static str> {
+    [Contest::names(), vec![LATENCY]].concat()
+}
+
 /// Measures, prints, and writes down.
 pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
+    let is_latency = args.name.iter().any(|name| name == LATENCY);
     ensure!(
-        !args.write || args.name.is_empty(),
+        !is_latency || args.name.len() == 1,
+        "{LATENCY} is a table of its own: name nothing else"
+    );
+    ensure!(
+        !args.write || args.name.is_empty() || is_latency,
         "--write takes the place of a whole table: leave NAME out"
     );
     let programs = PROGRAMS.iter().flat_map(|name| ["--package", name]);
     let build = ["cargo", "build", "--release", "--bins"].into_iter().chain(programs);
     run(&build.collect::<Vec<_>>())?;
     let target = Workspace::read()?.target;
-    let prepared = image::prepare(args.image, &target.join("bench")).context("making the image")?;
+    let kind = if is_latency { Kind::Forty } else { args.image };
+    let prepared = image::prepare(kind, &target.join("bench")).context("making the image")?;
     let ground = Ground::open(&target, &prepared)?;
-    let report = contests(args, &prepared, &ground)?;
+    let (name, report) = if is_latency {
+        (LATENCY, latency::run(&ground, &prepared, args.pairs)?)
+    } else {
+        (kind.name(), contests(args, &prepared, &ground)?)
+    };
     say(&report);
-    if args.write { report::write(args.image.name(), &report) } else { Ok(()) }
+    if args.write { report::write(name, &report) } else { Ok(()) }
 }
 
 /// The contests that were asked for, and the stages they are made of.
