@@ -2,17 +2,13 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use kit::peers::docker::Docker;
 use kit::peers::podman::Podman;
-use kit::peers::{root_peer, skip};
-use kit::pipeline::Script;
+use kit::peers::root_peer;
 use kit::tree::{self, Mtime, Show};
 use kit::{Image, Layer, Named, Sandbox, pipeline};
-use serde_json::Value;
 
-use crate::debian;
 use crate::faults::{Fault, added, assert_same_but, says, time, xattrs};
 
 const CONTAINER: &str = "docker create sets a container up even when it never runs";
@@ -139,37 +135,4 @@ fn as_root_podman_makes_the_same_tree_of_a_snapshot() {
     let dir = podman.command(&["image", "mount", "new"]).run().success().out();
     let theirs = tree::show_with(dir.trim(), Show::ALL);
     assert_same_but(&tree::show_with(sandbox.path("root"), Show::ALL), &theirs, &PODMAN);
-}
-
-#[test]
-fn as_root_an_editor_is_added_to_debian() {
-    let Some(image) = debian::minimal() else { return };
-    let sandbox = Sandbox::new();
-    sandbox.load(&[debian::named(&image)]);
-    pipeline::sh(&sandbox, "unpack -q --from debian:12 root").success();
-    let install = "export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin; \
-                   cp /etc/resolv.conf root/etc && chroot root apt-get -qq update && \
-                   chroot root apt-get -qq install --yes --no-install-recommends vim-tiny";
-    let installed = Script::new(&sandbox, install);
-    let installed = installed.with(|program| program.patience(Duration::from_mins(5))).run();
-    if installed.code() != 0 {
-        return skip("apt-get installs nothing", installed.stderr.trim_end());
-    }
-    let script = "snapshot root | commit -q -t debian-vim -m 'add vim' -a me && \
-                  unpack -q --from debian-vim new && unpack -q --from debian:12 old";
-    pipeline::sh(&sandbox, script).success();
-    let show = |dir: &str| tree::show_with(sandbox.path(dir), Show::ALL);
-    tree::assert_same(&show("root"), &show("new"));
-    assert!(!show("old").contains("vim.tiny"));
-    let said =
-        pipeline::sh(&sandbox, "/usr/sbin/chroot new /usr/bin/vim.tiny --version").success().out();
-    assert!(said.starts_with("VIM - Vi IMproved"), "{said}");
-    let layers = |name: &str| {
-        let output = sandbox.command("inspect").args(["--layers", "--json", name]).run();
-        let layers: Vec<Value> =
-            serde_json::from_slice(&output.success().stdout).expect("it prints JSON");
-        layers.iter().map(|layer| layer["diffId"].clone()).collect::<Vec<_>>()
-    };
-    let (below, all) = (layers("debian:12"), layers("debian-vim"));
-    assert!(all.starts_with(&below) && all.len() == below.len() + 1, "{below:?} {all:?}");
 }

@@ -96,13 +96,9 @@ fn as_root_vim_is_added_to_debian() {
 
     let Some(docker) = Docker::start() else { return };
     docker.load(sandbox.command("save").arg("debian-vim").run().success().stdout.clone());
-    let run = ["run", "--rm", "--network=none", "debian-vim", "vim.tiny", "--version"];
-    let run = docker.command(&run).run();
-    if run.code() == 0 {
-        assert!(run.out().starts_with("VIM - Vi IMproved"));
-    } else {
-        // Where containers can't be nested, its files must do.
+    let Some(said) = docker.run("debian-vim", &["vim.tiny", "--version"]) else {
         let exported = tree::show_tar(&docker.export("debian-vim"), Show::PLAIN);
-        assert!(exported.contains(" usr/bin/vim.tiny "));
-    }
+        return assert!(exported.contains(" usr/bin/vim.tiny "));
+    };
+    assert!(said.starts_with("VIM - Vi IMproved"), "{said}");
 }

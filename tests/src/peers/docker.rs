@@ -72,6 +72,22 @@ impl Docker {
         output.stdout
     }
 
+    /// What a command in a container of an image prints. Nothing, with a line that says why, where no container can be started
+    /// at all: that the command isn't there, or fails, is a panic.
+    #[expect(
+        clippy::print_stderr,
+        reason = "a test that has less to go by must not look like one that has all"
+    )]
+    pub fn run(&self, image: &str, words: &[&str]) -> Option<String> {
+        let output = self.command(&["run", "--rm", "--network=none", image]).args(words).run();
+        let said = output.stderr.trim_end();
+        if said.contains("OCI runtime create failed") && said.contains("operation not permitted") {
+            eprintln!("no docker run: containers can't be nested here: {said}");
+            return None;
+        }
+        Some(output.success().out())
+    }
+
     /// The root file system of an image, as `docker export` of a container that never ran.
     pub fn export(&self, image: &str) -> Vec<u8> {
         let id = self.command(&["create", "--network=none", image, "/bin/none"]).run();
