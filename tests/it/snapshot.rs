@@ -158,17 +158,8 @@ fn a_closed_pipe_ends_it_quietly_and_a_full_disk_with_a_line() {
 fn a_file_that_changes_while_it_is_read_is_named_and_the_layer_has_no_end() {
     let sandbox = Sandbox::new();
     tree::build(sandbox.path("root"), "-rw-r--r-- 0:0 dir/file 30000000");
-    let fifo = sandbox.path("fifo");
-    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
-    let script = format!("exec snapshot root --base scratch > '{}'", fifo.display());
-    let running = Script::new(&sandbox, &script).start();
-    let mut pipe = fs::File::open(&fifo).unwrap();
-    let mut layer = vec![0; 4096];
-    pipe.read_exact(&mut layer).unwrap();
-    let file = sandbox.path("root/dir/file");
-    OpenOptions::new().append(true).open(file).unwrap().write_all(b"more").unwrap();
-    pipe.read_to_end(&mut layer).unwrap();
-    let output = running.wait();
+    let script = "printf more >> root/dir/file";
+    let (layer, output) = disturbed(&sandbox, "--base scratch", script);
     assert_one_line(output.fails_with(1), "snapshot");
     assert!(
         output.stderr.contains("dir/file: changed while it was being read"),
@@ -178,6 +169,74 @@ fn a_file_that_changes_while_it_is_read_is_named_and_the_layer_has_no_end() {
     let commit =
         sandbox.command("commit").args(["-t", "x", "--base", "scratch"]).input(layer).run();
     commit.fails_with(4);
+}
+
+/// Starts a snapshot of `root` with these words, runs a script when all has been looked at and the first file, large enough
+/// to fill a pipe, is being written; gives the layer that comes out, and how it ended.
+fn disturbed(sandbox: &Sandbox, words: &str, script: &str) -> (Vec<u8>, kit::Output) {
+    let fifo = sandbox.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let snapshot = format!("exec snapshot root {words} > '{}'", fifo.display());
+    let running = Script::new(sandbox, &snapshot).start();
+    let mut pipe = fs::File::open(&fifo).unwrap();
+    let mut layer = vec![0; 4096];
+    pipe.read_exact(&mut layer).unwrap();
+    sh(sandbox, script).success();
+    pipe.read_to_end(&mut layer).unwrap();
+    fs::remove_file(fifo).unwrap();
+    (layer, running.wait())
+}
+
+#[test]
+fn what_changes_is_read_again_where_that_is_asked_for() {
+    let lines = "-rw-r--r-- 0:0 a-large 3000000\n-rw-r--r-- 0:0 grows 3 \"one\" @5\n-rw-r--r-- 0:0 is-replaced 3 \"old\"\n\
+                 -rw-r--r-- 0:0 shrinks 2000000\n-rw-r--r-- 0:0 stays 4 \"same\" @6\n-rw-r--r-- 0:0 vanishes 3 \"out\"\n";
+    let sandbox = Sandbox::new();
+    tree::build(sandbox.path("root"), lines);
+    let script = "cd root; printf ' and two' >> grows; printf new > x; mv x is-replaced; \
+                  printf less > shrinks; rm vanishes";
+    let (layer, output) = disturbed(&sandbox, "--base scratch --retry-changed 1", script);
+    output.success();
+    sandbox.write("layer.tar", layer);
+    sh(&sandbox, "commit -q -t new --base scratch layer.tar && unpack -q --from new again")
+        .success();
+    // The root has the time it had before, for it was looked at then.
+    let below = |dir: &str| shown(sandbox.path(dir)).split_once('\n').unwrap().1.to_owned();
+    tree::assert_same(&below("root"), &below("again"));
+    assert_eq!(sandbox.read("again/grows"), b"one and two");
+
+    // What has vanished is gone from the base as well.
+    sh(&sandbox, "printf again >> again/stays; printf again >> again/a-large; mv again root2; rm -r root; mv root2 root")
+        .success();
+    let (layer, output) = disturbed(&sandbox, "--retry-changed 1", "rm root/stays");
+    output.success();
+    let entries = tree::show_tar(&layer, Show { mtime: Mtime::Hidden, ..Show::PLAIN });
+    assert!(entries.contains(" .wh.stays 0"), "{entries}");
+}
+
+#[test]
+fn what_changes_in_more_than_its_bytes_is_told_all_the_same() {
+    for script in
+        ["echo >> b; chmod 600 b", "rm b; ln a-large b", "rm b; mkdir b", "echo >> b; ln b c; rm d"]
+    {
+        let sandbox = Sandbox::new();
+        let lines = "-rw-r--r-- 0:0 a-large 3000000\n-rw-r--r-- 0:0 b 0\n-rw-r--r-- 0:0 d 0";
+        tree::build(sandbox.path("root"), lines);
+        let words = "--base scratch --retry-changed 3";
+        let (layer, output) = disturbed(&sandbox, words, &format!("cd root; {script}"));
+        if script.ends_with("rm d") {
+            output.success();
+            continue;
+        }
+        assert_one_line(output.fails_with(1), "snapshot");
+        assert!(
+            output.stderr.contains(": b: changed while it was being read"),
+            "{}",
+            output.stderr
+        );
+        let command = sandbox.command("commit").args(["-t", "x", "--base", "scratch"]);
+        command.input(layer).run().fails_with(4);
+    }
 }
 
 /// What only root can make, and what a plain user makes of it.

@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
-use layer_format::layer::EntryPath;
-use rustix::fs::{OFlags, SeekFrom, Stat};
+use layer_format::layer::{EntryPath, Timestamp};
+use rustix::fs::{FileType, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::beneath;
 use crate::error::{Doing, Error, Failure};
 use crate::root::{self, magic_link};
 use crate::scan::Found;
+use crate::xattrs;
 
 /// The size of the pieces that are read.
 const BUFFER: usize = 256 << 10;
@@ -33,21 +34,47 @@ impl Content {
     /// # Errors
     /// [`Error::Changed`] if it isn't what was found there.
     pub fn open(path: &EntryPath, found: Found<'_>) -> Result<Self, Error> {
+        let content = Self::open_any(path, found)?;
+        let is_same = content.stat.st_ino == found.inode_number()
+            && content.size() == found.size()
+            && content.mtime() == found.mtime();
+        if is_same { Ok(content) } else { Err(content.at(Failure::changed())) }
+    }
+
+    /// Opens the file that is at `path` now, other bytes than were found or another file even; but one with the same
+    /// attributes, its time aside.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if more has changed.
+    pub fn open_changed(path: &EntryPath, found: Found<'_>) -> Result<Self, Error> {
+        let content = Self::open_any(path, found)?;
+        let stat = &content.stat;
+        let is_same_file = stat.st_ino == found.inode_number();
+        let is_like_it = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_mode & 0o7777 == found.mode()
+            && (stat.st_uid, stat.st_gid) == found.owner()
+            && (is_same_file || (stat.st_nlink == 1 && found.linked_inode().is_none()))
+            && xattrs::read_open(content.fd.as_fd()).map_err(|it| content.at(it))?
+                == found.xattrs();
+        if is_like_it { Ok(content) } else { Err(content.at(Failure::changed())) }
+    }
+
+    fn open_any(path: &EntryPath, found: Found<'_>) -> Result<Self, Error> {
         let at = |failure: Failure| failure.at(path.clone());
         let fd = open(path, found).map_err(at)?;
         let stat = rustix::fs::fstat(&fd).doing(OPENING).map_err(at)?;
-        let is_same = stat.st_ino == found.inode_number()
-            && u64::try_from(stat.st_size).is_ok_and(|size| size == found.size())
-            && modified(&stat) == (found.mtime().seconds, found.mtime().nanos.into());
-        if !is_same {
-            return Err(at(Failure::changed()));
-        }
         Ok(Self { path: path.clone(), fd, stat })
     }
 
     /// How long it is, holes included.
     pub fn size(&self) -> u64 {
         u64::try_from(self.stat.st_size).unwrap_or_default()
+    }
+
+    /// When it was changed last, before it was opened.
+    pub fn mtime(&self) -> Timestamp {
+        let nanos = u32::try_from(self.stat.st_mtime_nsec).unwrap_or_default();
+        Timestamp { seconds: self.stat.st_mtime, nanos }
     }
 
     /// Writes all of it, holes as zeros, which aren't read.

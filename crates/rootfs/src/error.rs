@@ -110,6 +110,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what was found in a tree isn't there any more.
+    pub fn has_vanished(&self) -> bool {
+        matches!(self, Self::Changed { how, .. } if *how == VANISHED)
+    }
+
     pub(crate) fn open(path: &Path, source: Errno) -> Self {
         Self::Open { path: escape(path.as_os_str().as_encoded_bytes()), source: source.into() }
     }

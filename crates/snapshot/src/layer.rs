@@ -5,6 +5,8 @@ use layer_format::Digest;
 use layer_format::layer::{Change, Entry, EntryKind, Writer, base_comment};
 use rootfs::{Content, Difference, What};
 
+use crate::held::Held;
+
 /// What the layer holds.
 #[derive(Debug, Default)]
 struct Count {
@@ -14,10 +16,11 @@ struct Count {
     bytes: u64,
 }
 
-/// Writes the layer to standard output.
+/// Writes the layer to standard output. A file that changes meanwhile is read so many times more.
 pub(crate) fn write<'a>(
     differences: impl Iterator<Item = Difference<'a>>,
     base: Option<Digest>,
+    n_retries: u32,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let mut writer = Writer::new(io.output.binary()?);
@@ -28,7 +31,11 @@ pub(crate) fn write<'a>(
     for difference in differences {
         cli::interrupt::check()?;
         count.take(&difference);
-        write_one(&mut writer, &difference)?;
+        if n_retries > 0 {
+            write_held(&mut writer, &difference, n_retries)?;
+        } else {
+            write_one(&mut writer, &difference)?;
+        }
     }
     writer.finish()?;
     io.say(&count.text());
@@ -47,6 +54,28 @@ fn write_one(
     let content = Content::open(path, *found)?;
     writer.write_change(change)?;
     Ok(content.copy_to(writer)?)
+}
+
+/// The same of a tree that others are at work in: no header is written before all of a file's bytes are held, of one and the
+/// same moment. What has gone meanwhile is as good as removed.
+fn write_held(
+    writer: &mut Writer<impl std::io::Write>,
+    difference: &Difference<'_>,
+    n_retries: u32,
+) -> anyhow::Result<()> {
+    let (Change::Add(entry), Some(found)) = (&difference.change, difference.content) else {
+        return write_one(writer, difference);
+    };
+    let mut held = match Held::read(&entry.path, found, n_retries) {
+        Err(error) if error.has_vanished() && found.linked_inode().is_none() => {
+            return Ok(writer.write_change(&Change::Remove(entry.path.clone()))?);
+        }
+        held => held?,
+    };
+    let kind = EntryKind::File { size: held.size, data: None };
+    let mtime = if held.is_other { held.mtime } else { entry.mtime };
+    writer.write_change(&Change::Add(Entry { kind, mtime, ..entry.clone() }))?;
+    held.write(writer)
 }
 
 impl Count {

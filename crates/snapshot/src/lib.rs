@@ -6,6 +6,7 @@
 mod base;
 mod checksum;
 mod glob;
+mod held;
 mod layer;
 mod list;
 mod overlay;
@@ -60,6 +61,12 @@ pub struct Args {
     /// Don't look into other file systems that are mounted in the directory
     #[arg(short = 'x', long)]
     one_file_system: bool,
+    /// Read a file that changes meanwhile up to N times more, and leave out what vanishes
+    ///
+    /// Without it, either ends the snapshot with an error. A file's bytes are always those of one moment: with it, a file of
+    /// more than 1 MiB is held in a temporary file before it is written.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "list")]
+    retry_changed: u32,
     /// Whose new files are; as a plain user without it root's
     #[arg(long, value_name = "UID:GID", value_parser = owner)]
     default_owner: Option<(u32, u32)>,
@@ -114,7 +121,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     cli::interrupt::check()?;
     match form(args) {
         Some(form) => list::write(diff.differences(), form, io),
-        None => layer::write(diff.differences(), base.manifest(), io),
+        None => layer::write(diff.differences(), base.manifest(), args.retry_changed, io),
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     let changes = changes.map(|difference| upper.judge(difference));
     match form(args) {
         Some(form) => list::write(changes, form, io),
-        None => layer::write(changes, manifest, io),
+        None => layer::write(changes, manifest, args.retry_changed, io),
     }
 }
 

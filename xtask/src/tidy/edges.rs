@@ -37,7 +37,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("sha2", &["layer-format", "tests"]),
     ("signal-hook", &["cli"]),
     ("tar", &["layer-format", "tests"]),
-    ("tempfile", &["store", "commit", "unpack", "xtask", "tests"]),
+    ("tempfile", &["store", "commit", "snapshot", "unpack", "xtask", "tests"]),
     // For podman's registries.conf; toml_edit and basic-toml were compared: the one keeps layouts that nobody here writes,
     // the other knows TOML 0.5 only.
     ("toml", &["registry"]),
