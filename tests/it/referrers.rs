@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kit::{Codec, Image, Index, Output, Registry, Sandbox, pipeline};
+use kit::{Codec, Fault, Image, Index, Output, Registry, Sandbox, pipeline};
+use layer_format::{Algorithm, Hasher};
 use serde_json::{Value, json};
 
 use crate::fixtures::demo;
@@ -219,4 +220,41 @@ fn a_referrer_that_is_missing_is_told() {
     assert!(output.stderr.contains("not found"), "{}", output.stderr);
     // The image by itself is as good as ever.
     success(&sandbox, &format!("pull --no-stream {name}"));
+}
+
+#[test]
+fn a_digest_that_no_tag_has_room_for_is_told() {
+    let (registry, sandbox, image) = (Registry::start(), Sandbox::new(), demo());
+    registry.add("app:1", &image);
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(&image.manifest_blob().bytes);
+    registry.fault(Fault::on("/manifests/sha512:").redirect("/v2/app/manifests/1"));
+    let name = format!("{}@{}", registry.name("app"), hasher.finish());
+    let output = success(&sandbox, &format!("pull --no-store --referrers {name} > a"));
+    let told = "what refers to SHA-512 digests is not asked for: 1 left out";
+    assert_eq!(output.stderr.matches(told).count(), 1, "{}", output.stderr);
+}
+
+#[test]
+fn a_dry_run_names_the_lists() {
+    let (from, to, sandbox) = (start(false), start(false), Sandbox::new());
+    let signed = Signed::new();
+    signed.add(&from, false);
+    let (name, there) = (from.name("app:1"), to.name("copy:1"));
+    success(&sandbox, &format!("pull --no-stream --referrers {name}"));
+    for script in [
+        format!("push --dry-run --referrers {name} {there}"),
+        format!("save --referrers {name} | push --dry-run - {there}"),
+    ] {
+        let output = success(&sandbox, &script).out();
+        let attached = output.lines().filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            (words[0] == "attach").then(|| words[3].to_owned())
+        });
+        let list = |image: &Image, kind: &str| to.name(&format!("copy:{}{kind}", tag(image)));
+        let expected = [(&signed.image, ""), (&signed.direct[0], ""), (&signed.image, ".sig")];
+        let expected: BTreeSet<_> = expected.iter().map(|(it, kind)| list(it, kind)).collect();
+        assert_eq!(attached.collect::<BTreeSet<_>>(), expected, "{script}");
+    }
+    assert_eq!(to.tags("copy"), [""; 0]);
 }

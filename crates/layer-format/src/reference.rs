@@ -81,9 +81,17 @@ impl Reference {
     /// or cosign's `sha256-….sig`, `.att` and `.sbom`.
     pub fn subject(&self) -> Option<Digest> {
         let (algorithm, rest) = self.tag()?.split_once('-')?;
-        let (hex, kind) = rest.split_once('.').unwrap_or((rest, ""));
-        let is_known = kind.is_empty() || COSIGN_KINDS.contains(&kind);
-        format!("{algorithm}:{hex}").parse().ok().filter(|_| is_known)
+        let hex = match rest.split_once('.') {
+            Some((hex, kind)) if COSIGN_KINDS.contains(&kind) => hex,
+            _ => rest,
+        };
+        format!("{algorithm}:{hex}").parse().ok()
+    }
+
+    /// The same of a name as others write it into an index, which may be a tag alone.
+    pub fn subject_of(name: &str) -> Option<Digest> {
+        let named = name.parse::<Self>().ok().and_then(|name| name.subject());
+        named.or_else(|| format!("name:{name}").parse::<Self>().ok()?.subject())
     }
 
     fn suffix(&self) -> String {
@@ -269,6 +277,35 @@ mod tests {
         );
         let both: Reference = format!("nginx:1@{digest}").parse().unwrap();
         assert_eq!((both.tag(), both.wanted()), (Some("1"), digest));
+    }
+
+    #[test]
+    fn a_tag_may_say_that_an_image_is_about_another() {
+        let digest: Digest = format!("sha256:{HEX}").parse().unwrap();
+        let check = |tag: &str, expected: Option<Digest>| {
+            let name: Reference = format!("r.test/a:{tag}").parse().unwrap();
+            assert_eq!(name.subject(), expected, "{tag}");
+            assert_eq!(Reference::subject_of(tag), expected, "{tag}");
+            assert_eq!(Reference::subject_of(&name.full()), expected, "{tag}");
+        };
+        for kind in ["", ".sig", ".att", ".sbom"] {
+            check(&format!("sha256-{HEX}{kind}"), Some(digest));
+        }
+        for tag in [
+            "1".to_owned(),
+            "latest".to_owned(),
+            format!("sha256-{HEX}."),
+            format!("sha256-{HEX}.sig.1"),
+            format!("sha256-{HEX}.other"),
+            format!("sha256-{}", &HEX[1..]),
+            format!("sha256-{}", HEX.to_uppercase()),
+            format!("sha1-{HEX}"),
+            // The tag for one of SHA-512 is cut, and so says nothing.
+            format!("sha512-{HEX}"),
+        ] {
+            check(&tag, None);
+        }
+        assert_eq!(format!("r.test/a@{digest}").parse::<Reference>().unwrap().subject(), None);
     }
 
     #[test]

@@ -124,7 +124,8 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Kno
         let pulled = select::resolve(name, &repository, &choice, store);
         let pulled = pulled.map_err(|error| explain(error, name))?;
         let referrers = if args.referrers {
-            referrers::of(&pulled, &repository, store).map_err(|error| explain(error, name))?
+            let found = referrers::of(&pulled, &repository, store, &|text| io.warn(text));
+            found.map_err(|error| explain(error, name))?
         } else {
             vec![]
         };

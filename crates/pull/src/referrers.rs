@@ -17,11 +17,12 @@ const DEPTH: usize = 3;
 /// The most manifests and indexes whose referrers are asked for.
 const SUBJECTS_LIMIT: usize = 512;
 
-/// Everything that refers to an image, as images.
+/// Everything that refers to an image, as images. `warn` is told what can't be asked for.
 pub(crate) fn of(
     pulled: &Pulled,
     repository: &Repository,
     store: Option<&Store>,
+    warn: &dyn Fn(&str),
 ) -> anyhow::Result<Vec<Pulled>> {
     let mut search = Search {
         reference: &pulled.reference,
@@ -29,6 +30,7 @@ pub(crate) fn of(
         store,
         budget: Budget::default(),
         lacks_api: false,
+        n_skipped: 0,
     };
     let mut seen = HashSet::new();
     let mut next: Vec<Digest> = std::iter::once(pulled.digest).chain(digests(pulled)).collect();
@@ -48,6 +50,12 @@ pub(crate) fn of(
         }
         next.extend(found[start..].iter().flat_map(digests));
     }
+    if search.n_skipped > 0 {
+        warn(&format!(
+            "{}: what refers to SHA-512 digests is not asked for: {} left out",
+            pulled.reference, search.n_skipped
+        ));
+    }
     Ok(found)
 }
 
@@ -63,14 +71,19 @@ struct Search<'a> {
     budget: Budget,
     /// Whether the registry has said that it hasn't the referrers API.
     lacks_api: bool,
+    /// How many manifests have digests that no tag has room for.
+    n_skipped: usize,
 }
 
 impl Search<'_> {
     /// What refers to a manifest: the list, and what cosign made.
     fn referrers(&mut self, subject: &Digest) -> anyhow::Result<Vec<Pulled>> {
         let tag = subject.to_string().replace(':', "-");
-        // Such a digest is too long for a tag.
-        let Ok(name) = self.reference.tagged(&tag) else { return Ok(vec![]) };
+        // Such a digest is too long for a tag, which is the only name that the list can have here.
+        let Ok(name) = self.reference.tagged(&tag) else {
+            self.n_skipped += 1;
+            return Ok(vec![]);
+        };
         let mut found = vec![];
         let listed = self.listed(subject, &tag)?;
         if !listed.is_empty() {

@@ -19,7 +19,7 @@ pub(crate) fn attach(
     image: &Image,
     root: &Digest,
 ) -> anyhow::Result<()> {
-    let there = target.names[0].tagged(&name.wanted())?;
+    let there = name_at(target, name)?;
     let Some(list) = image.indexes.first().filter(|_| is_list(name)) else {
         return publish::publish(target, &[&there], image, root);
     };
@@ -37,6 +37,11 @@ pub(crate) fn attach(
     let entries = list.manifests.iter().filter(|entry| unlisted.contains(&entry.digest));
     let entries: Vec<_> = entries.cloned().collect();
     if entries.is_empty() { Ok(()) } else { extend(target, &there, entries) }
+}
+
+/// The name that something gets in a repository.
+pub(crate) fn name_at(target: &Target, name: &Reference) -> anyhow::Result<Reference> {
+    Ok(target.names[0].tagged(&name.wanted())?)
 }
 
 /// Adds to the list that is there.

@@ -66,7 +66,11 @@ pub(crate) fn push(
             let names: Vec<_> = target.names.iter().collect();
             publish::publish(target, &names, &image, &root)?;
             for Attached { name, image, root } in &attached {
-                attach::attach(target, name, image, root)?;
+                attach::attach(target, name, image, &root.digest)?;
+            }
+        } else {
+            for Attached { name, root, .. } in &attached {
+                courier.tally.attach(&attach::name_at(target, name)?, root);
             }
         }
     }
@@ -82,14 +86,14 @@ pub(crate) fn push(
 struct Attached {
     name: Reference,
     image: Image,
-    root: Digest,
+    root: Descriptor,
 }
 
 impl Attached {
     fn gather(entry: &store::Image, store: &Store) -> anyhow::Result<Self> {
         let name = entry.reference().context("a list of referrers without a name")?;
         let image = documents(&entry.descriptor, &[], store).with_context(|| name.to_string())?;
-        Ok(Self { name, image, root: *entry.digest() })
+        Ok(Self { name, image, root: entry.descriptor.clone() })
     }
 }
 

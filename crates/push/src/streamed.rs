@@ -257,6 +257,9 @@ impl Intake<'_> {
             })?;
             let (image, root) = (&found.image, &found.root.digest);
             match delivery.about {
+                Some(name) if self.courier.mode == Mode::DryRun => {
+                    self.courier.tally.attach(&attach::name_at(target, name)?, &found.root);
+                }
                 _ if self.courier.mode == Mode::DryRun => {}
                 Some(name) => attach::attach(target, name, image, root)?,
                 None => publish::publish(target, &delivery.names, image, root)?,

@@ -4,13 +4,14 @@
 //! text ── Location ──► Source ── image(choice) ──► manifest, config, layers ── layer(n) ──► stored bytes, verified
 //! ```
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use layer_format::archive::{self, Archive, Choice, Layer, Spool};
 use layer_format::{
-    Config, Descriptor, Document, Manifest, Platform, Verified, check_platform, select,
+    Config, Descriptor, Document, Manifest, Platform, Reference, Verified, check_platform, select,
 };
 
 use crate::Result;
@@ -230,6 +231,12 @@ fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Vec<String>
         return Ok((found.descriptor, names(&images, found.image.name())));
     }
     images.retain(|image| image.descriptor.is_image());
+    // What is there for another image's sake counts only where there is nothing else.
+    let is_about_another =
+        |image: &crate::Image| image.name().and_then(Reference::subject_of).is_some();
+    let own = images.iter().filter(|image| !is_about_another(image));
+    let own: HashSet<_> = own.map(|image| *image.digest()).collect();
+    images.retain(|image| own.is_empty() || own.contains(image.digest()));
     let first = images.first().ok_or_else(|| Error::NoImage { path: store.path().to_owned() })?;
     if images.iter().all(|image| image.digest() == first.digest()) {
         return Ok((first.descriptor.clone(), names(&images, first.name())));

@@ -9,4 +9,5 @@ mod index;
 mod kit;
 mod opened;
 mod partial;
+mod referrers;
 mod turmoil;
