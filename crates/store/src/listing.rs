@@ -15,7 +15,7 @@ use layer_format::{Codec, Decoder, DiffId, Error, Verified};
 
 use crate::Result;
 use crate::layout;
-use crate::owned::Owned;
+use crate::owned::{self, Owned};
 use crate::partial::file_name;
 use crate::store::{Folder, Store};
 
@@ -30,11 +30,14 @@ pub struct ListingDraft {
 }
 
 impl ListingDraft {
-    /// Begins one; on a full disk or in a store that is read-only for us, nothing is written.
+    /// Begins one, and sweeps away what killed programs left; on a full disk or in a store that is read-only for us, nothing
+    /// is written.
     pub fn new(store: &Store) -> Self {
         let begin = || {
             layout::create_folders(store)?;
-            let temp = Owned::create(&store.folder(Folder::Temp))?;
+            let folder = store.folder(Folder::Temp);
+            owned::sweep(&folder)?;
+            let temp = Owned::create(&folder)?;
             let file = temp.file().try_clone();
             let file = file.map_err(crate::Error::io("opening", temp.path()))?;
             Ok::<_, crate::Error>((temp, ListingWriter::new(file)))
@@ -218,7 +221,13 @@ mod tests {
     fn what_is_not_kept_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
+        // A killed program's, and one that a running program writes.
+        let temp = store.folder(Folder::Temp);
+        fs::write(temp.join("1-a"), "half").unwrap();
+        let other = ListingDraft::new(&store);
         drop(ListingDraft::new(&store));
-        assert!(crate::owned::list(&store.folder(Folder::Temp)).unwrap().is_empty());
+        assert_eq!(crate::owned::list(&temp).unwrap().len(), 1);
+        drop(other);
+        assert!(crate::owned::list(&temp).unwrap().is_empty());
     }
 }
