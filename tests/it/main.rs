@@ -32,4 +32,5 @@ mod strangers;
 mod target;
 mod turmoil;
 mod union;
+mod union_places;
 mod verdicts;

@@ -14,7 +14,7 @@ use rustix::mount::UnmountFlags;
 use crate::fixtures::{assert_one_line, demo, demo_layers, is_root, lacks_root, names};
 
 /// A sandbox whose store has these images.
-fn with_images(images: &[(&str, &Image)]) -> Sandbox {
+pub(crate) fn with_images(images: &[(&str, &Image)]) -> Sandbox {
     let sandbox = Sandbox::new();
     load(&sandbox, images);
     sandbox
@@ -29,7 +29,7 @@ fn load(sandbox: &Sandbox, images: &[(&str, &Image)]) {
 }
 
 /// Unmounts what is there when the test ends, however it does.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(pub(crate) PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
@@ -38,11 +38,11 @@ impl Drop for Mounted {
     }
 }
 
-fn union(sandbox: &Sandbox, words: &[&str]) -> Program {
+pub(crate) fn union(sandbox: &Sandbox, words: &[&str]) -> Program {
     sandbox.command("union").args(["--progress", "none"]).args(words)
 }
 
-fn mount(sandbox: &Sandbox, image: &str, dir: &str) -> Mounted {
+pub(crate) fn mount(sandbox: &Sandbox, image: &str, dir: &str) -> Mounted {
     let mounted = Mounted(sandbox.path(dir));
     union(sandbox, &[image, dir]).run().success();
     mounted
@@ -194,6 +194,24 @@ fn as_root_images_share_the_layers_that_they_have_in_common() {
     assert_eq!(extracted(&sandbox).len(), 5);
 }
 
+/// The inodes of regular files beneath a directory.
+fn file_inodes(dir: &Path) -> BTreeSet<u64> {
+    let mut inodes = BTreeSet::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let stat = fs::symlink_metadata(&path).unwrap();
+            if stat.is_dir() {
+                dirs.push(path);
+            } else if stat.is_file() {
+                inodes.insert(stat.ino());
+            }
+        }
+    }
+    inodes
+}
+
 #[test]
 fn as_root_twenty_unions_of_an_image_at_once_extract_it_once() {
     if lacks_root() {
@@ -209,9 +227,13 @@ fn as_root_twenty_unions_of_an_image_at_once_extract_it_once() {
     }
     sandbox.command("unpack").args(["--from", "app:1", "root"]).run().success();
     let expected = shown(&sandbox.path("root"));
+    let mut inodes = BTreeSet::new();
     for mounted in &mounts {
         tree::assert_same(&shown(&mounted.0), &expected);
+        inodes.extend(file_inodes(&mounted.0));
     }
+    // What the kernel reads through one of them, it has for all.
+    assert_eq!(inodes.len(), file_inodes(&mounts[0].0).len());
     let layers = extracted(&sandbox);
     assert!(layers.iter().all(|path| is_whole(path)), "{layers:?}");
     assert_eq!(layers.len(), 5);
@@ -402,7 +424,7 @@ fn as_root_the_platform_that_is_asked_for_is_mounted() {
 }
 
 /// Runs as a plain user in any case.
-fn as_plain_user(script: Script) -> Output {
+pub(crate) fn as_plain_user(script: Script) -> Output {
     if is_root() { script.user(65534).run() } else { script.run() }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -55,7 +56,17 @@ fn refuse_second(point: &Path) -> anyhow::Result<()> {
 pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyhow::Result<Mount> {
     let lowers = stack.open()?;
     let upper = upper.map(|upper| overlay::Upper { dir: &upper.dir, work: &upper.work });
-    Overlay { source, lowers: &lowers, upper, control: stack.control }.mount().map_err(explain)
+    let overlay = Overlay { source, lowers: &lowers, upper, control: stack.control };
+    overlay.mount().map_err(|error| match &error {
+        rootfs::Error::Mount { source, .. }
+            if upper.is_some() && source.kind() == io::ErrorKind::InvalidInput =>
+        {
+            let hint =
+                "changes are kept on ext4, xfs, btrfs or tmpfs, not on overlays or network drives";
+            Failure::from_cause(error).hint(hint).into()
+        }
+        _ => explain(error),
+    })
 }
 
 /// Says what to do about a kernel that refuses.
@@ -96,11 +107,15 @@ pub(crate) fn attach(
 
 /// Takes away the union on a directory, and the kernel's working directory with it.
 pub(crate) fn unmount(point: &Path) -> anyhow::Result<()> {
-    let place = fs::canonicalize(point).with_context(|| clean_path(point))?;
-    let mounted = union_on(&place)?.ok_or_else(|| {
+    let nothing = || {
         let message = format!("{}: no union is mounted there", clean_path(point));
         Failure::new(Code::NotFound, message).hint("union --list")
-    })?;
+    };
+    let place = match fs::canonicalize(point) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(nothing().into()),
+        place => place.with_context(|| clean_path(point))?,
+    };
+    let mounted = union_on(&place)?.ok_or_else(nothing)?;
     overlay::unmount(&place).map_err(explain).with_context(|| clean_path(point))?;
     mounted.work.filter(|work| is_work(work)).map_or(Ok(()), |work| cache::remove(&work))
 }

@@ -10,7 +10,7 @@ use cli::report::clean_path;
 use cli::{Code, Failure};
 use rootfs::Root;
 use rootfs::overlay::{copy_attributes, mounts};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
 use rustix::io::FdFlags;
 
 use crate::cache::Stack;
@@ -34,9 +34,18 @@ impl Upper {
         let path = fs::canonicalize(path).with_context(shown)?;
         let dir = Root::open(&path)?;
         let is_empty = upper.is_new() || fs::read_dir(&path).with_context(shown)?.next().is_none();
-        let work = work(&path).context("a writable layer can't be the root directory")?;
-        let fresh = [upper, Fresh::make(&work)?];
-        let lock = File::open(&work).context("opening the working directory")?;
+        let work_path = work(&path).context("a writable layer can't be the root directory")?;
+        let fresh = [upper, Fresh::make(&work_path)?];
+        let work = Root::open(&work_path)?;
+        if mount_of(&dir)? != mount_of(&work)? {
+            let message = format!(
+                "{}: the kernel's working directory would stand beside it, on another file system",
+                shown()
+            );
+            let hint = format!("--upper {}", clean_path(&path.join("upper")));
+            return Err(Failure::new(Code::Failed, message).hint(hint).into());
+        }
+        let lock = File::open(&work_path).context("opening the working directory")?;
         let is_mounted = mounts()?.iter().any(|it| it.upper.as_deref() == Some(path.as_path()));
         if is_mounted || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let message = format!("{}: another union writes to it", shown());
@@ -45,7 +54,7 @@ impl Upper {
         if is_empty && let Some(root) = stack.layers.first() {
             copy_attributes(&Root::open(&root.tree())?, &dir)?;
         }
-        Ok(Self { dir, work: Root::open(&work)?, lock, fresh })
+        Ok(Self { dir, work, lock, fresh })
     }
 
     /// It is mounted, and stays.
@@ -66,6 +75,14 @@ const WORK: &str = ".strata-work";
 /// Whether a directory is named as working directories of ours are.
 pub(crate) fn is_work(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(WORK.as_bytes()))
+}
+
+/// The mount that a directory is in; the same for all where the kernel doesn't tell (before 5.8).
+fn mount_of(dir: &Root) -> anyhow::Result<u64> {
+    statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+        .map(|stat| stat.stx_mnt_id)
+        .map_err(io::Error::from)
+        .context("looking at the writable layer")
 }
 
 /// The working directory, on the same file system: beside the layer, out of the way of its name.

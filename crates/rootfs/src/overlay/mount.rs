@@ -162,10 +162,10 @@ impl Mount {
         Ok(Root::from_fd(fd))
     }
 
-    /// Puts it on the directory `path`.
+    /// Puts it on the directory `path`, or on the one that a link there leads to.
     pub fn attach(self, path: &Path) -> Result<(), Error> {
-        move_mount(&self.fd, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|errno| Error::mount(errno, None))
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+        move_mount(&self.fd, "", CWD, path, flags).map_err(|errno| Error::mount(errno, None))
     }
 }
 

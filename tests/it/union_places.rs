@@ -1,0 +1,133 @@
+//! Where a union may be mounted, where its changes may go, and what a command in it is to the terminal and to others.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use kit::pipeline::Script;
+use kit::{Image, Layer, Sandbox};
+use rustix::process::Signal;
+
+use crate::fixtures::{assert_one_line, is_root, lacks_root, names};
+use crate::union::{Mounted, as_plain_user, mount, union, with_images};
+
+/// Bytes that mean something in the options of a mount, in the list of mounts, or in a shell.
+const ODD: &str = "a:b,c\\d e\n'f\u{e9}";
+
+fn with_app() -> Sandbox {
+    with_images(&[("app:1", &Image::new().layer(Layer::new().dir("d", 0o755).file("d/a", "a")))])
+}
+
+#[test]
+fn as_root_a_link_leads_to_where_it_is_mounted() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    fs::create_dir(sandbox.path("dir")).unwrap();
+    symlink("dir", sandbox.path("link")).unwrap();
+    let mounted = Mounted(sandbox.path("dir"));
+    union(&sandbox, &["app:1", "link"]).run().success();
+    assert_eq!(names(&mounted.0), ["d"]);
+    assert_one_line(union(&sandbox, &["app:1", "link"]).run().fails_with(1), "union");
+    union(&sandbox, &["--umount", "link"]).run().success();
+    assert!(names(&mounted.0).is_empty());
+}
+
+#[test]
+fn as_root_names_may_hold_anything() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    let (dir, upper) = (format!("m{ODD}"), format!("u{ODD}"));
+    let mounted = Mounted(sandbox.path(&dir));
+    union(&sandbox, &["app:1", &dir, "--upper", &upper]).run().success();
+    fs::write(mounted.0.join("d/new"), "new").unwrap();
+    let listed = union(&sandbox, &["--list"]).run().success().out();
+    let shown =
+        |name: &str| format!("{}/work/{}", sandbox.root().display(), name.replace('\n', "\\n"));
+    let line = listed.lines().find(|line| line.contains(&shown(&dir))).unwrap();
+    assert!(line.ends_with(&shown(&upper)), "{listed}");
+    // No second union writes to it, by whatever name.
+    assert_one_line(
+        union(&sandbox, &["app:1", "m2", "--upper", &upper]).run().fails_with(1),
+        "union",
+    );
+    union(&sandbox, &["--umount", &dir]).run().success();
+    assert_eq!(names(sandbox.path("")), [dir, upper.clone()]);
+    assert_eq!(names(sandbox.path(upper).join("d")), ["new"]);
+}
+
+#[test]
+fn a_plain_users_names_may_hold_anything() {
+    let sandbox = with_app();
+    sandbox.write("name", ODD);
+    let script = "
+        name=$(cat name)
+        union -q app:1 \"m$name\" --upper \"u$name\" -- sh -c 'echo new > \"m$(cat name)/d/new\"'
+        ls \"u$name/d\"; ls -A \"m$name\"
+    ";
+    assert_eq!(as_plain_user(Script::new(&sandbox, script)).success().out(), "new\n");
+}
+
+#[test]
+fn as_root_changes_dont_go_where_the_kernel_cant_work() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    let refused = |upper: &str, hint: &str| {
+        let output = union(&sandbox, &["app:1", "m", "--upper", upper]).run();
+        assert_one_line(output.fails_with(1), "union");
+        assert!(output.stderr.contains(hint), "{}", output.text());
+        assert!(!sandbox.path("m").exists());
+    };
+    // The working directory would be beside it, on another file system.
+    let disk = Mounted(sandbox.path("disk"));
+    fs::create_dir(&disk.0).unwrap();
+    rustix::mount::mount_bind(&disk.0, &disk.0).unwrap();
+    refused("disk", &format!("hint: --upper {}/upper", disk.0.display()));
+    drop(disk);
+    // Nor does one writable layer lie in another union's.
+    let below = Mounted(sandbox.path("below"));
+    union(&sandbox, &["app:1", "below", "--upper", "up"]).run().success();
+    refused("below/up", "hint: changes are kept on");
+    assert_eq!(names(&below.0), ["d"]);
+    drop(below);
+    assert!(names(sandbox.path("up")).is_empty());
+}
+
+#[test]
+fn a_command_has_the_streams_and_the_signals() {
+    let sandbox = with_app();
+    let output = as_plain_user(Script::new(&sandbox, "union -q app:1 m -- cat").input("in\n"));
+    assert_eq!(output.success().out(), "in\n");
+    let wait = "trap \"exit 9\" TERM; touch begun; while :; do sleep 0.01; done";
+    let script = Script::new(&sandbox, &format!("exec union -q app:1 m -- sh -c '{wait}'"));
+    let script = if is_root() { script.user(65534) } else { script };
+    let running = script.start();
+    while !sandbox.path("begun").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().code(), 9);
+}
+
+/// The one difference to `unpack` that the kernel makes: it copies a file up under one of its names.
+#[test]
+fn as_root_a_link_to_one_of_several_names_below_leaves_the_others_there() {
+    if lacks_root() {
+        return;
+    }
+    let base = Layer::new().file("a", "one file\n").hardlink("b", "a");
+    let sandbox =
+        with_images(&[("app:1", &Image::new().layer(base).layer(Layer::new().hardlink("c", "a")))]);
+    let mounted = mount(&sandbox, "app:1", "m");
+    let shown = kit::tree::show(&mounted.0);
+    let (_, files) = shown.split_once('\n').unwrap();
+    insta::assert_snapshot!(files, @r#"
+    -rw-r--r-- 0:0 a 9 "one file\n"
+    -rw-r--r-- 0:0 b 9 "one file\n"
+    -rw-r--r-- 0:0 c = a
+    "#);
+}
