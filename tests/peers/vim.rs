@@ -102,3 +102,52 @@ fn as_root_vim_is_added_to_debian() {
     };
     assert!(said.starts_with("VIM - Vi IMproved"), "{said}");
 }
+
+/// The same from inside: with the image mounted, and without a directory of its files.
+const INSIDE: &str = r#"
+proxy=$(apt-config dump | sed -n 's/^\(Acquire::.*[Pp]roxy.*\) "\(.*\)";$/-o \1=\2/p')
+union -q debian:12 --upper up -- sh -e -c '
+    export DEBIAN_FRONTEND=noninteractive
+    alias apt-get="apt-get -q -o APT::Sandbox::User=root $*"
+    apt-get update
+    apt-get -y install --no-install-recommends vim-tiny
+    apt-get clean
+    rm -r /var/lib/apt/lists' sh $proxy
+"#;
+
+fn check_inside(uid: u32) {
+    let Some(image) = debian::minimal() else { return };
+    let sandbox = Sandbox::new();
+    sandbox.load(&[debian::named(&image)]);
+    let sh = |script: &str| {
+        let script = Script::new(&sandbox, script).user(uid);
+        script.with(|program| program.patience(std::time::Duration::from_mins(5))).run()
+    };
+    let output = sh(INSIDE);
+    if output.code() != 0 {
+        skip("no vim", output.stderr.lines().last().unwrap_or_default());
+        return;
+    }
+    let snapshot = "snapshot -q --upper --base debian:12 up";
+    sh(&format!("{snapshot} | commit --base debian:12 -t debian-vim -m 'add vim' -a me")).success();
+    let layers =
+        |image: &str| raw(&sandbox, image)["layers"].as_array().cloned().unwrap_or_default();
+    let (old, new) = (layers("debian:12"), layers("debian-vim"));
+    assert_eq!((new.len(), &new[..1]), (2, &old[..]));
+    let version = |image: &str| sh(&format!("union -q {image} -- vim.tiny --version"));
+    assert!(version("debian-vim").success().out().starts_with("VIM - Vi IMproved"));
+    assert_eq!(version("debian:12").code(), 127);
+    // Nothing is there twice: the layer has what the command wrote, and not the image's files.
+    let size = new[1]["size"].as_u64().unwrap_or_default();
+    assert!(size < old[0]["size"].as_u64().unwrap_or_default() / 2, "{size} bytes");
+}
+
+#[test]
+fn as_root_vim_is_added_to_a_mounted_debian() {
+    check_inside(0);
+}
+
+#[test]
+fn as_root_a_plain_user_adds_vim_to_a_mounted_debian() {
+    check_inside(65534);
+}
