@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader};
 
 use anyhow::Context as _;
 use cli::Progress;
+use cli::interrupt::Stopping;
 use layer_format::layer::{Change, EntryKind, EntryPath, Filled, Reader};
 use layer_format::listing::Inode;
 use layer_format::{Algorithm, Digest, Error, Hasher};
@@ -12,7 +13,7 @@ use rootfs::{Content, Scan};
 use store::{Opened, Store};
 
 use crate::compare::{Candidate, Comparison};
-use crate::side::{self, BUFFER, Passing, Side, Sides};
+use crate::side::{self, BUFFER, Side, Sides};
 
 /// A change of a layer, and the numbers of the candidates whose content it has.
 type Wanted = HashMap<(usize, u64), Vec<usize>>;
@@ -105,14 +106,14 @@ fn of_image(
     digests: &mut Digests,
     (store, progress): (Option<&Store>, &Progress),
 ) -> anyhow::Result<()> {
-    let layers = opened.image().layers.clone();
+    let image = opened.image().clone();
     let positions: HashSet<usize> = wanted.keys().map(|(layer, _)| *layer).collect();
-    for (position, layer) in layers.iter().enumerate().filter(|(n, _)| positions.contains(n)) {
-        let name = || format!("layer {} of {}", position + 1, layers.len());
-        let id = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short();
-        let task = progress.task(id, layer.blob.as_ref().map(|blob| blob.size));
+    for (position, layer) in image.layers.iter().enumerate().filter(|(n, _)| positions.contains(n))
+    {
+        let name = || image.layer_name(position);
+        let task = progress.task(layer.digest().short(), layer.size());
         task.state("Comparing");
-        let stored = Passing { content: opened.stored(position).with_context(name)?, task: &task };
+        let stored = Stopping(task.read(opened.stored(position).with_context(name)?));
         let content = store::uncompressed(layer, stored, store).with_context(name)?;
         let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
         of_layer(&mut reader, position, wanted, digests).with_context(name)?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::report::clean_path;
-use cli::{Failure, Io, Progress, Task};
+use cli::{Failure, Io, Progress};
 use layer_format::archive::Choice;
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Timestamp};
 use layer_format::listing::Tree;
@@ -127,16 +127,15 @@ fn image_tree(
     progress: &Progress,
 ) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
-    let layers = opened.image().layers.clone();
-    for (position, layer) in layers.iter().enumerate() {
+    let image = opened.image().clone();
+    for (position, layer) in image.layers.iter().enumerate() {
         if opened.add_listed(&mut tree, position)? {
             continue;
         }
-        let name = || format!("layer {} of {}", position + 1, layers.len());
-        let id = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short();
-        let task = progress.task(id, layer.blob.as_ref().map(|blob| blob.size));
+        let name = || image.layer_name(position);
+        let task = progress.task(layer.digest().short(), layer.size());
         task.state("Listing");
-        let stored = Passing { content: opened.stored(position).with_context(name)?, task: &task };
+        let stored = Stopping(task.read(opened.stored(position).with_context(name)?));
         store::add_layer(&mut tree, layer, stored, store).with_context(name)?;
         task.done("Listed");
     }
@@ -262,19 +261,4 @@ fn explain(error: store::Error) -> anyhow::Error {
         _ => return error.into(),
     };
     Failure::from_cause(error).hint(hint).into()
-}
-
-/// Stored bytes on their way: counted, and ended by signals.
-pub(crate) struct Passing<'a, R> {
-    pub(crate) content: R,
-    pub(crate) task: &'a Task,
-}
-
-impl<R: Read> Read for Passing<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        cli::interrupt::check().map_err(io::Error::other)?;
-        let n = self.content.read(buffer)?;
-        self.task.advance(n as u64);
-        Ok(n)
-    }
 }

@@ -69,14 +69,13 @@ pub(crate) fn tree_of(
     progress: &Progress,
 ) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
-    let layers = below.image().layers.clone();
-    for (position, layer) in layers.iter().enumerate() {
+    let image = below.image().clone();
+    for (position, layer) in image.layers.iter().enumerate() {
         if below.add_listed(&mut tree, position)? {
             continue;
         }
-        let name = || format!("layer {} of {} of the base", position + 1, layers.len());
-        let id = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short();
-        let task = progress.task(id, layer.blob.as_ref().map(|blob| blob.size));
+        let name = || format!("{} of the base", image.layer_name(position));
+        let task = progress.task(layer.digest().short(), layer.size());
         task.state("Listing");
         let stored = Stopping(task.read(below.stored(position).with_context(name)?));
         store::add_layer(&mut tree, layer, stored, store).with_context(name)?;

@@ -1,11 +1,12 @@
 //! The image's layers, read once or twice: verified, with progress.
 
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use anyhow::Context as _;
-use cli::{Progress, Task};
+use cli::Progress;
+use cli::interrupt::Stopping;
 use layer_format::Error;
-use layer_format::archive::{Image, Layer};
+use layer_format::archive::Image;
 use layer_format::layer::Reader;
 use layer_format::listing::Tree;
 use store::{Opened, Store};
@@ -33,14 +34,14 @@ impl<'a> Layers<'a> {
     pub(crate) fn tree(&mut self) -> anyhow::Result<Tree> {
         let mut tree = Tree::new();
         for (position, layer) in self.image.layers.iter().enumerate() {
-            let name = || name(position, &self.image);
+            let name = || self.image.layer_name(position);
             if self.opened.add_listed(&mut tree, position).with_context(name)? {
                 continue;
             }
-            let task = begin(layer, self.progress);
+            let task = self.progress.task(layer.digest().short(), layer.size());
             task.state("Listing");
             let stored = self.opened.stored(position).with_context(name)?;
-            let passing = Passing { content: stored, task: &task };
+            let passing = Stopping(task.read(stored));
             store::add_layer(&mut tree, layer, passing, self.store).with_context(name)?;
             task.done("Listed");
         }
@@ -54,11 +55,11 @@ impl<'a> Layers<'a> {
         mut read: impl FnMut(usize, &mut Reader<BufReader<Box<dyn Read + '_>>>) -> Result<(), Error>,
     ) -> anyhow::Result<()> {
         for (position, layer) in self.image.layers.iter().enumerate() {
-            let name = || name(position, &self.image);
-            let task = begin(layer, self.progress);
+            let name = || self.image.layer_name(position);
+            let task = self.progress.task(layer.digest().short(), layer.size());
             task.state("Flattening");
             let stored = self.opened.stored(position).with_context(name)?;
-            let passing = Passing { content: stored, task: &task };
+            let passing = Stopping(task.read(stored));
             let content = store::uncompressed(layer, passing, self.store).with_context(name)?;
             let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
             read(position, &mut reader).with_context(name)?;
@@ -67,34 +68,4 @@ impl<'a> Layers<'a> {
         }
         Ok(self.opened.finish()?)
     }
-}
-
-/// Stored bytes on their way: counted, and ended by signals.
-struct Passing<'a, R> {
-    content: R,
-    task: &'a Task,
-}
-
-impl<R: Read> Read for Passing<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        cli::interrupt::check().map_err(io::Error::other)?;
-        let n = self.content.read(buffer)?;
-        self.task.advance(n as u64);
-        Ok(n)
-    }
-}
-
-fn begin(layer: &Layer, progress: &Progress) -> Task {
-    progress.task(id(layer), layer.blob.as_ref().map(|blob| blob.size))
-}
-
-/// The first digits by which people know a layer.
-fn id(layer: &Layer) -> String {
-    layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short()
-}
-
-/// Names a layer in an error: which of how many, and its digest.
-fn name(position: usize, image: &Image) -> String {
-    let id = id(&image.layers[position]);
-    format!("layer {} of {} ({id})", position + 1, image.layers.len())
 }

@@ -4,7 +4,7 @@ use cli::{Io, Table};
 use layer_format::History;
 use serde_json::json;
 
-use crate::opened::{Opened, layer_id};
+use crate::opened::Opened;
 use crate::{Form, write_array};
 
 /// A step, and the layer that it made.
@@ -19,7 +19,7 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
     for position in 0..opened.image.layers.len() {
         sizes.push(opened.stored_size(position, &io.progress)?);
     }
-    let ids: Vec<_> = opened.image.layers.iter().map(layer_id).collect();
+    let ids: Vec<_> = opened.image.layers.iter().map(|layer| layer.digest().short()).collect();
     let steps = steps(&opened.image.config.history, sizes.len());
     opened.finish()?;
     if form == Form::Json {

@@ -134,9 +134,9 @@ impl Opened {
         progress: &Progress,
         read: impl FnOnce(&mut dyn Read) -> Result<T, Error>,
     ) -> anyhow::Result<(T, u64)> {
-        let name = || layer_name(position, &self.image);
+        let name = || self.image.layer_name(position);
         let layer = &self.image.layers[position];
-        let task = progress.task(layer_id(layer), layer.blob.as_ref().map(|blob| blob.size));
+        let task = progress.task(layer.digest().short(), layer.size());
         task.state("Reading");
         let pair =
             layer.blob.as_ref().and_then(|blob| self.store.as_ref()?.verified_pair(&blob.digest));
@@ -217,15 +217,4 @@ fn explain(error: store::Error) -> anyhow::Error {
         _ => return error.into(),
     };
     Failure::from_cause(error).hint(hint).into()
-}
-
-/// The first digits by which people know a layer.
-pub(crate) fn layer_id(layer: &layer_format::archive::Layer) -> String {
-    layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short()
-}
-
-/// Names a layer in an error: which of how many, and its digest.
-fn layer_name(position: usize, image: &Image) -> String {
-    let id = layer_id(&image.layers[position]);
-    format!("layer {} of {} ({id})", position + 1, image.layers.len())
 }

@@ -135,10 +135,8 @@ fn image(
         if listed.transpose()?.unwrap_or_default() {
             continue;
         }
-        let name = || format!("layer {} of {}", position + 1, image.layers.len());
-        let size = layer.blob.as_ref().map(|blob| blob.size);
-        let id = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest).short();
-        let task = io.progress.task(id, size);
+        let name = || image.layer_name(position);
+        let task = io.progress.task(layer.digest().short(), layer.size());
         task.state("Reading");
         let stored = source.layer(&image, position).with_context(name)?;
         let stored = Stopping(task.read(stored));

@@ -110,10 +110,10 @@ fn digests(
         if wanted.is_empty() {
             continue;
         }
-        let task = io.progress.task(layer.diff_id.0.short(), layer.blob.as_ref().map(|it| it.size));
+        let task = io.progress.task(layer.digest().short(), layer.size());
         task.state("Comparing");
         let stored = task.read(source.layer(image, position)?);
-        let name = || format!("layer {} of {}", position + 1, image.layers.len());
+        let name = || image.layer_name(position);
         hash_files(stored, position, &wanted, &mut digests).with_context(name)?;
         task.done("Compared");
     }

@@ -127,9 +127,7 @@ fn image_layers(
             layers.push(there);
             continue;
         }
-        let blob = layer.blob.as_ref();
-        let digest = blob.map_or(layer.diff_id.0, |blob| blob.digest);
-        let task = io.progress.task(digest.short(), blob.map(|blob| blob.size));
+        let task = io.progress.task(layer.digest().short(), layer.size());
         task.state("Extracting");
         let turn = job.cache.turn(&keys.chain).hint(
             "extracting takes a store that you may write to: save IMAGE | load --store DIR",
@@ -137,7 +135,7 @@ fn image_layers(
         let there = match find(job.cache, keys)? {
             Some(there) => there,
             None => extract::layer(job, (layer, *keys), &layers, &task, &mut skipped)
-                .with_context(|| format!("layer {}", digest.short()))?,
+                .with_context(|| format!("layer {}", layer.digest().short()))?,
         };
         drop(turn);
         task.done("Extracted");

@@ -150,18 +150,3 @@ fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
         io.warn(&format!("not set, for lack of privilege: {}", skipped.join(", ")));
     }
 }
-
-/// Names a layer in an error: which of how many, and its digest.
-fn layer_name(position: usize, image: &layer_format::archive::Image) -> String {
-    let digest = &image.layers[position]
-        .blob
-        .as_ref()
-        .map_or(image.layers[position].diff_id.0, |blob| blob.digest);
-    format!(
-        "layer {} of {} ({}:{})",
-        position + 1,
-        image.layers.len(),
-        digest.algorithm().name(),
-        digest.short()
-    )
-}

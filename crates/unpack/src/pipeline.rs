@@ -9,20 +9,17 @@
 //! Measured on two cores, a stage a thread is the fastest arrangement (docs/performance.md). The threads aren't scoped:
 //! when a layer can't be applied, nobody waits for a reader that hangs on a silent pipe.
 
-use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::Context as _;
 use cli::{Progress, Task};
-use layer_format::archive::Image;
+use layer_format::archive::{Image, Layer};
 use layer_format::layer::Reader;
 use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
 use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
 use store::{ListingDraft, Source, Store};
-
-use crate::layer_name;
 
 /// How many chunks wait between two stages: enough that none waits for a wake-up, few enough to stay in cache.
 const DEPTH: usize = 8;
@@ -67,7 +64,7 @@ pub(crate) fn unpack(
     for (position, plan) in plans.iter().enumerate() {
         let mut listing = store.and_then(|store| ListingDraft::if_missing(store, &plan.diff_id));
         apply(&mut stages, &mut applier, plan, listing.as_mut())
-            .with_context(|| layer_name(position, image))?;
+            .with_context(|| image.layer_name(position))?;
         if let Some(listing) = listing {
             listing.keep(&plan.diff_id);
         }
@@ -84,7 +81,7 @@ pub(crate) fn unpack(
 }
 
 fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
-    let plan = |layer: &layer_format::archive::Layer| {
+    let plan = |layer: &Layer| {
         let blob = layer.blob.as_ref().map(|blob| blob.digest);
         let known = blob.as_ref().and_then(|blob| store?.verified_pair(blob));
         Plan { diff_id: layer.diff_id, blob, is_known: known == Some(layer.diff_id) }
@@ -123,13 +120,12 @@ fn read(
     progress: &Progress,
 ) -> Result<(), Error> {
     let pool = Pool::default();
-    let tasks: Vec<Task> = image.layers.iter().map(|layer| begin(layer, progress)).collect();
+    let begin = |layer: &Layer| progress.task(layer.digest().short(), layer.size());
+    let tasks: Vec<Task> = image.layers.iter().map(begin).collect();
     for (position, task) in tasks.into_iter().enumerate() {
         task.state("Extracting");
         let sent = match source.layer(image, position) {
-            Ok(mut content) => {
-                raw.send_all(&pool, &mut Advancing { content: &mut content, task: &task })
-            }
+            Ok(content) => raw.send_all(&pool, &mut task.read(content)),
             Err(error) => raw.fail(error.into()).and(Err(Gone)),
         };
         if sent.is_err() {
@@ -139,24 +135,6 @@ fn read(
         task.done("Unpacked");
     }
     source.finish()
-}
-
-fn begin(layer: &layer_format::archive::Layer, progress: &Progress) -> Task {
-    let digest = layer.blob.as_ref().map_or(layer.diff_id.0, |blob| blob.digest);
-    progress.task(digest.short(), layer.blob.as_ref().map(|blob| blob.size))
-}
-
-struct Advancing<'a, R> {
-    content: R,
-    task: &'a Task,
-}
-
-impl<R: io::Read> io::Read for Advancing<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.content.read(buffer)?;
-        self.task.advance(n as u64);
-        Ok(n)
-    }
 }
 
 /// The second stage: what the stored bytes decompress to, for those who write it and hash it.

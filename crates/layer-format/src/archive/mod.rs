@@ -29,7 +29,7 @@ use std::io::{self, Read};
 
 use crate::codec::Decoder;
 use crate::descriptor::Descriptor;
-use crate::digest::{DiffId, Verified};
+use crate::digest::{DiffId, Digest, Verified};
 use crate::error::Error;
 use crate::image::{Config, DOCUMENT_LIMIT, Manifest};
 use crate::layer::{Change, EntryKind, Reader};
@@ -92,6 +92,25 @@ impl Layer {
     pub fn stored(blob: Descriptor, diff_id: DiffId) -> Self {
         let path = blob.digest.blob_path().into_bytes();
         Self { blob: Some(blob), diff_id, path }
+    }
+
+    /// The digest that people know it by: of the stored bytes, or of the uncompressed ones where nothing tells the other.
+    pub fn digest(&self) -> Digest {
+        self.blob.as_ref().map_or(self.diff_id.0, |blob| blob.digest)
+    }
+
+    /// How many bytes are stored, where the manifest tells.
+    pub fn size(&self) -> Option<u64> {
+        self.blob.as_ref().map(|blob| blob.size)
+    }
+}
+
+impl Image {
+    /// Names a layer in an error: which of how many, and its digest.
+    pub fn layer_name(&self, position: usize) -> String {
+        let digest = self.layers[position].digest();
+        let (algorithm, id) = (digest.algorithm().name(), digest.short());
+        format!("layer {} of {} ({algorithm}:{id})", position + 1, self.layers.len())
     }
 }
 
