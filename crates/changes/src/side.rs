@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::report::clean_path;
-use cli::{Failure, Io, Progress};
+use cli::{Explain as _, Failure, Io, Progress};
 use layer_format::archive::Choice;
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Timestamp};
 use layer_format::listing::Tree;
@@ -58,9 +58,7 @@ pub(crate) fn open(
         Location::Layer(path) => layer(&path, store, io).with_context(|| clean_path(&path)),
         Location::Dir(path) => directory(&path),
         Location::Path(path) if is_plain_directory(&path)? => directory(&path),
-        location => {
-            Ok(Side::Image(Box::new(Opened::open(&location, choice, store).map_err(explain)?)))
-        }
+        location => Ok(Side::Image(Box::new(Opened::open(&location, choice, store).hinted(hint)?))),
     }
 }
 
@@ -203,7 +201,7 @@ fn image_on_input(choice: Choice, store: Option<&Store>, io: &mut Io<'_>) -> any
     let input = io.input.take_binary()?;
     let file = input.as_regular_file().map(File::try_clone).transpose();
     let file = file.context("opening standard input")?;
-    let opened = Opened::from_input(input, file, choice, store).map_err(explain);
+    let opened = Opened::from_input(input, file, choice, store).hinted(hint);
     Ok(Side::Image(Box::new(opened.context("standard input")?)))
 }
 
@@ -250,15 +248,12 @@ fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
     Ok(path.is_dir() && Store::open_existing(path)?.is_none())
 }
 
-/// Says what to do about an image that isn't there, or is one of several.
-fn explain(error: store::Error) -> anyhow::Error {
-    let hint = match &error {
-        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
-        store::Error::Layer(Error::Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
+/// What to do about an image that isn't there, is one of several, or is none.
+fn hint(error: &store::Error) -> Option<String> {
+    match error {
         store::Error::Layer(Error::Malformed { what, .. }) if what == "the image archive" => {
-            "a layer is named with layer:FILE".to_owned()
+            Some("a layer is named with layer:FILE".to_owned())
         }
-        _ => return error.into(),
-    };
-    Failure::from_cause(error).hint(hint).into()
+        _ => error.hint(),
+    }
 }

@@ -133,24 +133,34 @@ impl Error for During {
 }
 
 /// Hints and exit codes for any error on its way up.
-pub trait Explain<T> {
+pub trait Explain<T, E> {
     /// Attaches a hint to the error.
     fn hint(self, hint: impl Into<String>) -> anyhow::Result<T>;
 
     /// Attaches a hint that costs something to write.
     fn with_hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T>;
 
+    /// Attaches the hint that the error knows, if it does.
+    fn hinted(self, hint: impl FnOnce(&E) -> Option<String>) -> anyhow::Result<T>;
+
     /// Sets the exit code of the error; it wins over those of its causes.
     fn code(self, code: Code) -> anyhow::Result<T>;
 }
 
-impl<T, E: Into<anyhow::Error>> Explain<T> for Result<T, E> {
+impl<T, E: Into<anyhow::Error>> Explain<T, E> for Result<T, E> {
     fn hint(self, hint: impl Into<String>) -> anyhow::Result<T> {
         self.map_err(|error| Failure::from_cause(error).hint(hint).into())
     }
 
     fn with_hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T> {
         self.map_err(|error| Failure::from_cause(error).hint(hint()).into())
+    }
+
+    fn hinted(self, hint: impl FnOnce(&E) -> Option<String>) -> anyhow::Result<T> {
+        self.map_err(|error| match hint(&error) {
+            Some(hint) => Failure::from_cause(error).hint(hint).into(),
+            None => error.into(),
+        })
     }
 
     fn code(self, code: Code) -> anyhow::Result<T> {
@@ -275,6 +285,9 @@ mod tests {
     #[test]
     fn a_hint_leaves_the_code_to_the_cause() {
         check(Err::<(), _>(Denied).hint("log in").unwrap_err(), Code::Unauthorised);
+        assert_eq!(Err::<(), _>(Denied).hinted(|_| None).unwrap_err().to_string(), "denied");
+        let known = Err::<(), _>(Denied).hinted(|error| Some(error.to_string())).unwrap_err();
+        assert_eq!(known.downcast_ref::<Failure>().unwrap().hints(), ["denied"]);
         let twice = Err::<(), _>(usage("x")).context("y").hint("a").with_hint(|| "b").unwrap_err();
         assert_eq!(twice.to_string(), "y");
         check(twice, Code::Usage);

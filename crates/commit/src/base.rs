@@ -1,7 +1,7 @@
 //! What the new layer goes on top of: nothing, or an image.
 
 use anyhow::Context as _;
-use cli::{Code, Failure};
+use cli::{Code, Explain as _, Failure};
 use layer_format::{Config, Digest, Manifest, Platform};
 use store::{FoundBy, Lease, Location};
 
@@ -44,13 +44,7 @@ impl Base {
                 .into());
         }
         let store = lease.store();
-        let found = store.find(text).map_err(|error| match error {
-            store::Error::NotFound { .. } => {
-                let name = cli::report::clean(text);
-                Failure::from_cause(error).hint(format!("pull {name}")).into()
-            }
-            error => anyhow::Error::from(error),
-        })?;
+        let found = store.find(text).hinted(store::Error::hint)?;
         lease.protect(&[found.descriptor.digest])?;
         let name = found.image.name().filter(|_| found.by == FoundBy::Name || is_whole(&found));
         let image = store.read_image(&found.descriptor, vec![], platform);

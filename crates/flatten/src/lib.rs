@@ -12,7 +12,7 @@ mod tar;
 use std::fs::File;
 
 use anyhow::Context as _;
-use cli::{Failure, Io};
+use cli::{Explain as _, Io};
 use layer_format::archive::Choice;
 use layer_format::{Codec, Compression, Platform, Reference};
 use store::{Location, Opened, Store};
@@ -116,21 +116,12 @@ fn open(args: &Args, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<O
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let location = Location::from(args.from.as_str());
     if location != Location::Input {
-        return Opened::open(&location, choice, store).map_err(explain);
+        return Opened::open(&location, choice, store).hinted(store::Error::hint);
     }
     let input = io.input.take_binary()?;
     let file = input.as_regular_file().map(File::try_clone).transpose();
     let file = file.context("opening standard input")?;
-    Opened::from_input(input, file, choice, store).map_err(explain).context("standard input")
-}
-
-/// Says what to do about an image that isn't there, or is one of several.
-fn explain(error: store::Error) -> anyhow::Error {
-    use layer_format::Error::Ambiguous;
-    let hint = match &error {
-        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
-        store::Error::Layer(Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
-        _ => return error.into(),
-    };
-    Failure::from_cause(error).hint(hint).into()
+    Opened::from_input(input, file, choice, store)
+        .hinted(store::Error::hint)
+        .context("standard input")
 }

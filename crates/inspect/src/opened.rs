@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use cli::{Failure, Io, Progress, Task};
+use cli::{Explain as _, Io, Progress, Task};
 use layer_format::archive::{Choice, Image};
 use layer_format::layer::Reader;
 use layer_format::{Codec, Decoder, Error, Verified};
@@ -48,12 +48,15 @@ impl Opened {
             Location::Input => standard_input(store.as_ref().ok().and_then(Option::as_ref), io)?,
             Location::Stored(ref name) => match &store {
                 Ok(Some(store)) => Source::stored(store.clone(), name.clone()),
-                Ok(None) => return Err(explain(store::Error::NotFound { text: name.clone() })),
+                Ok(None) => {
+                    let none = store::Error::NotFound { text: name.clone() };
+                    return Err(none).hinted(store::Error::hint);
+                }
                 Err(_) => return Err(store.map(|_| ()).expect_err("it is an error").into()),
             },
             ref location => open(location, store.as_ref().ok().and_then(Option::as_ref))?,
         };
-        let image = source.image(&choice).map_err(explain)?;
+        let image = source.image(&choice).hinted(store::Error::hint)?;
         Ok(Self { source, image, location, store: store.ok().flatten(), choice, kept: None })
     }
 
@@ -207,14 +210,4 @@ fn open(location: &Location, store: Option<&Store>) -> anyhow::Result<Source> {
         }
         Location::Input | Location::Stored(_) => unreachable!("opened by the caller"),
     }
-}
-
-/// Says what to do about an image that isn't there, or is one of several.
-fn explain(error: store::Error) -> anyhow::Error {
-    let hint = match &error {
-        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
-        store::Error::Layer(Error::Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
-        _ => return error.into(),
-    };
-    Failure::from_cause(error).hint(hint).into()
 }

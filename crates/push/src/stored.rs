@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use cli::{Code, Failure, Io, Meter, Task};
+use cli::{Code, Explain as _, Failure, Io, Meter, Task};
 use layer_format::stream::Image;
 use layer_format::{Descriptor, Digest, Error, Platform, Reference};
 use registry::{Client, Content};
@@ -28,8 +28,9 @@ pub(crate) fn push(
 ) -> anyhow::Result<Vec<(Reference, Digest)>> {
     refuse_paths(&args.image)?;
     let path = Store::path_or_usual(args.common.store.as_deref())?;
-    let store = Store::open_existing(&path)?.ok_or_else(|| not_found(&args.image))?;
-    let found = find(&args.image, &store)?;
+    let none = || store::Error::NotFound { text: args.image.clone() };
+    let store = Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint)?;
+    let found = store.find(&args.image).hinted(store::Error::hint)?;
     let names = names(args, &found)?;
     let referrers = if args.referrers { store.referrers(&found.image)? } else { vec![] };
     let held = std::iter::once(found.descriptor.digest);
@@ -106,17 +107,6 @@ fn refuse_paths(text: &str) -> Result<(), Failure> {
             .hint(format!("push - NAME < {path}")));
     }
     Ok(())
-}
-
-fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
-    match store.find(text) {
-        Err(store::Error::NotFound { .. }) => Err(not_found(text).into()),
-        found => Ok(found?),
-    }
-}
-
-fn not_found(text: &str) -> Failure {
-    Failure::new(Code::NotFound, format!("{text}: not in the store")).hint(format!("pull {text}"))
 }
 
 /// The names to push to: those that were given, else the one that the image was asked for by.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use anyhow::Context as _;
-use cli::{Code, Failure};
+use cli::{Code, Explain as _, Failure};
 use layer_format::stream::{Image, Name};
 use layer_format::{Config, Descriptor, Error, Platform};
 use store::{Found, FoundBy, Lease, Store};
@@ -64,15 +64,7 @@ pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
             .hint("load it first")
             .into());
     }
-    match store.find(text) {
-        Err(store::Error::NotFound { .. }) => Err(not_found(text).into()),
-        found => Ok(found?),
-    }
-}
-
-/// The failure for an image that isn't there.
-pub(crate) fn not_found(text: &str) -> Failure {
-    Failure::new(Code::NotFound, format!("{text}: not in the store")).hint(format!("pull {text}"))
+    store.find(text).hinted(store::Error::hint)
 }
 
 /// The documents of an image, as far as the image is here: an index may be for some of its platforms.

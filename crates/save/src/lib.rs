@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::{Io, NamedOutput, Progress};
+use cli::{Explain as _, Io, NamedOutput, Progress};
 use layer_format::stream::{Half, Heads, Writer};
 use layer_format::{Descriptor, Platform};
 use store::Store;
@@ -69,7 +69,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         io.output.binary()?;
     }
     let path = Store::path_or_usual(args.common.store.as_deref())?;
-    let store = Store::open_existing(&path)?.ok_or_else(|| choice::not_found(&args.images[0]))?;
+    let none = || store::Error::NotFound { text: args.images[0].clone() };
+    let store = Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint)?;
     let thinned = thin::read(args, &store, io)?;
     let (chosen, lease) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
     let thin = thinned.thin(&chosen.images, &store)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::report::clean_path;
-use cli::{Failure, Io, usage};
+use cli::{Explain as _, Io, usage};
 use layer_format::Digest;
 use layer_format::archive::{Choice, Image};
 use layer_format::listing::Tree;
@@ -110,7 +110,7 @@ pub(crate) fn open(
         }
         Location::Stored(name) => match store {
             Some(store) => Ok(Source::stored(store.clone(), name.clone())),
-            None => Err(explain(store::Error::NotFound { text: name.clone() })),
+            None => Err(store::Error::NotFound { text: name.clone() }).hinted(hint),
         },
     }
 }
@@ -118,7 +118,7 @@ pub(crate) fn open(
 /// Finds the image that is meant.
 pub(crate) fn choose(source: &mut Source, args: &Args) -> anyhow::Result<Image> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
-    source.image(&choice).map_err(explain)
+    source.image(&choice).hinted(hint)
 }
 
 fn image(
@@ -168,16 +168,13 @@ fn directory(args: &Args, path: &Path) -> anyhow::Result<Base> {
     Ok(Base::Directory { root, tree })
 }
 
-/// Says what to do about an image that isn't there, or is one of several.
-fn explain(error: store::Error) -> anyhow::Error {
-    use layer_format::Error::Ambiguous;
-    let hint = match &error {
+/// What to do about an image that isn't there, or is one of several.
+fn hint(error: &store::Error) -> Option<String> {
+    match error {
         store::Error::NotFound { text } if text.starts_with("sha256:") => {
-            "the image has gone from the store; pull it again, or give another --base".to_owned()
+            let hint = "the image has gone from the store; pull it again, or give another --base";
+            Some(hint.to_owned())
         }
-        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
-        store::Error::Layer(Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
-        _ => return error.into(),
-    };
-    Failure::from_cause(error).hint(hint).into()
+        _ => error.hint(),
+    }
 }

@@ -107,6 +107,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What its user may do about it, where something is known: an image isn't there, or is one of several.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { text } => Some(format!("pull {text}")),
+            Self::Layer(layer_format::Error::Ambiguous { .. }) => {
+                Some("choose one with --image NAME".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     /// Adds to an I/O error what was being done, to which file. An error of the format that travelled inside comes out.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.downcast::<layer_format::Error>() {

@@ -21,8 +21,8 @@ mod upper;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cli::Io;
 use cli::report::clean_path;
+use cli::{Explain as _, Io};
 use layer_format::archive::{Choice, Image};
 use layer_format::{Platform, Reference};
 use rootfs::Skipped;
@@ -101,7 +101,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut fresh = mounting::check(point, &args.command)?;
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };
-    let image = Source::stored(store.clone(), text.to_owned()).image(&choice).map_err(explain)?;
+    let image =
+        Source::stored(store.clone(), text.to_owned()).image(&choice).hinted(store::Error::hint)?;
     let floor = if point.is_none() { Floor::Scaffold } else { Floor::Bare };
     let stack = Stack::of(&store, &image, floor, io)?;
     warn(&stack.skipped, io);
@@ -133,18 +134,7 @@ fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
     }
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let missing = || store::Error::NotFound { text: text.to_owned() };
-    Store::open_existing(path)?.ok_or_else(|| explain(missing()))
-}
-
-/// Says what to do about an image that isn't there.
-fn explain(error: store::Error) -> anyhow::Error {
-    match &error {
-        store::Error::NotFound { text } => {
-            let hint = format!("pull {}", cli::report::clean(text));
-            cli::Failure::from_cause(error).hint(hint).into()
-        }
-        _ => error.into(),
-    }
+    Store::open_existing(path)?.ok_or_else(missing).hinted(store::Error::hint)
 }
 
 /// The image's name in its short form, or what was typed.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::Io;
+use cli::{Explain as _, Io};
 use layer_format::Platform;
 use layer_format::archive::Choice;
 use rootfs::{Applier, Options, Owner, Report, SymlinkedDirs};
@@ -71,7 +71,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let store = opened.as_ref().ok().cloned();
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let mut source = open(&args.from, opened, io)?;
-    let image = source.image(&choice).map_err(explain)?;
+    let image = source.image(&choice).hinted(store::Error::hint)?;
     let target = Target::prepare(&args.dir)?;
     let root = if args.bundle { bundle::rootfs(&target.root()?)? } else { target.root()? };
     let applier =
@@ -111,17 +111,6 @@ fn open(
         }
         Location::Stored(name) => Ok(Source::stored(opened.context("opening the store")?, name)),
     }
-}
-
-/// Says what to do about an image that isn't there, or is one of several.
-fn explain(error: store::Error) -> anyhow::Error {
-    use layer_format::Error::Ambiguous;
-    let hint = match &error {
-        store::Error::NotFound { text } => format!("pull {}", cli::report::clean(text)),
-        store::Error::Layer(Ambiguous { .. }) => "choose one with --image NAME".to_owned(),
-        _ => return error.into(),
-    };
-    cli::Failure::from_cause(error).hint(hint).into()
 }
 
 fn options(args: &Args) -> Options {
