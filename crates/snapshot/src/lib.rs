@@ -61,7 +61,7 @@ pub struct Args {
     /// Don't look into other file systems that are mounted in the directory
     #[arg(short = 'x', long)]
     one_file_system: bool,
-    /// Read a file that changes meanwhile up to N times more, and leave out what vanishes
+    /// Read up to N times more what changes meanwhile, and leave out what vanishes
     ///
     /// Without it, either ends the snapshot with an error. A file's bytes are always those of one moment: with it, a file of
     /// more than 1 MiB is held in a temporary file before it is written.
@@ -125,11 +125,17 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Takes the directory in.
+/// Takes the directory in, anew if it changes meanwhile and that is asked for.
 fn scan(args: &Args, root: &Root, leave_out: Option<LeaveOut<'_>>) -> anyhow::Result<Scan> {
     let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
-    let scanned =
-        Scan::read(root, &ScanOptions { leave_out, mounts, stop: &cli::interrupt::requested });
+    let read =
+        || Scan::read(root, &ScanOptions { leave_out, mounts, stop: &cli::interrupt::requested });
+    let mut scanned = read();
+    for _ in 0..args.retry_changed {
+        if matches!(scanned, Err(rootfs::Error::Changed { .. })) {
+            scanned = read();
+        }
+    }
     cli::interrupt::check()?;
     scanned.with_context(|| cli::report::clean_path(&args.dir))
 }
@@ -185,4 +191,41 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
     let number = |text: &str| text.parse().ok().filter(|&id| id != u32::MAX);
     let owner = text.split_once(':').and_then(|(uid, gid)| Some((number(uid)?, number(gid)?)));
     owner.ok_or_else(|| "two numbers are needed, as 0:0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// Looks at a directory that gets a new file each of the first so many times.
+    fn scan_busy(n_times: u32, n_retries: &str) -> anyhow::Result<usize> {
+        let dir = tempfile::tempdir()?;
+        fs::write(dir.path().join("0"), "")?;
+        let n = AtomicU32::new(0);
+        let disturb = |name: &[u8], _| {
+            let n = if name == b"0" { n.fetch_add(1, Ordering::Relaxed) } else { n_times };
+            if n < n_times {
+                fs::write(dir.path().join(format!("{}", n + 1)), "").unwrap();
+            }
+            false
+        };
+        let args = ["snapshot", dir.path().to_str().unwrap(), "--retry-changed", n_retries];
+        let scan = scan(&Args::parse_from(args), &Root::open(dir.path())?, Some(&disturb))?;
+        Ok(scan.top().children().count())
+    }
+
+    #[test]
+    fn a_directory_that_changes_is_looked_at_again() {
+        assert_eq!(scan_busy(0, "0").unwrap(), 1);
+        assert_eq!(scan_busy(2, "2").unwrap(), 3);
+        for n_retries in ["0", "1"] {
+            let error = format!("{:#}", scan_busy(2, n_retries).unwrap_err());
+            assert!(error.contains("changed while it was being read"), "{error}");
+        }
+    }
 }

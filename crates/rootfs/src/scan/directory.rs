@@ -120,7 +120,8 @@ pub(super) fn read(
         }
         let enters =
             options.mounts == Mounts::Enter || (!node.is_mount && node.device == devices.top);
-        place.take(&mut directory, node, name, is_directory && enters).map_err(at(name_alone))?;
+        let taken = place.take(&mut directory, node, name, is_directory && enters);
+        taken.map_err(or_vanished).map_err(at(name_alone))?;
     }
     let after = look(fd).map_err(at(b""))?;
     let changed = |stat: &Statx| (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec);
@@ -128,6 +129,11 @@ pub(super) fn read(
         return Err(at(b"")(Failure::changed()));
     }
     Ok(directory)
+}
+
+/// What isn't there was there when the names were read.
+fn or_vanished(failure: Failure) -> Failure {
+    if failure.errno() == Errno::NOENT { Failure::vanished() } else { failure }
 }
 
 /// The names, each ended by NUL, sorted.
@@ -179,10 +185,7 @@ impl<'a> Place<'a> {
     fn look(&self, name: &[u8], devices: &Devices) -> Result<Node, Failure> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
         let stat = rustix::fs::statx(self.fd, c_str(name), flags, StatxFlags::BASIC_STATS);
-        let stat = match stat {
-            Err(Errno::NOENT) => return Err(Failure::vanished()),
-            stat => stat.doing(LOOKING)?,
-        };
+        let stat = stat.doing(LOOKING).map_err(or_vanished)?;
         Ok(Node::of(&stat, devices.number((stat.stx_dev_major, stat.stx_dev_minor))))
     }
 
