@@ -106,6 +106,34 @@ fn without_a_store_a_cut_connection_goes_on_as_well() {
 }
 
 #[test]
+fn without_a_store_the_next_layers_are_on_their_way_too() {
+    let large = Layer::new().file("large", Random::new(7).bytes(2 << 20));
+    let image = Image::new().codec(Codec::None).layer(Layer::new().file("small", "1"));
+    let image = image.layer(large).layer(Layer::new().file("last", "2"));
+    let (registry, sandbox) = (Registry::start(), Sandbox::new());
+    registry.add("app:1", &image);
+    let [first, large, last] = [0, 1, 2].map(|n| image.layer_blobs()[n].digest.clone());
+    registry.fault(Fault::on(&first).stall_after(100, None));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let end = Instant::now() + Duration::from_mins(1);
+            let is_asked_for = || [&large, &last].iter().all(|it| registry.bytes_sent(it) > 0);
+            while !is_asked_for() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let were_asked_for = is_asked_for();
+            registry.release();
+            assert!(were_asked_for, "nothing comes while the first is on its way");
+        });
+        let script = format!("pull --no-store {} | tee s | unpack root", registry.name("app:1"));
+        pipeline::sh(&sandbox, &script).success();
+    });
+    check::canonical(&sandbox.read("s")).unwrap();
+    assert_eq!(names(sandbox.path("root")), ["large", "last", "small"]);
+    assert!(registry.sent_twice("/blobs/").is_empty(), "{}", registry.log());
+}
+
+#[test]
 fn a_connection_cut_again_and_again_still_gets_there() {
     let place = Place::new();
     place.registry.fault(Fault::on(&place.layer(0)).times(12).close_after(16_000));

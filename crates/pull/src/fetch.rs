@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cli::{Progress, Task};
 use layer_format::stream::Writer;
-use layer_format::{Descriptor, DiffId, Digest, Verified};
+use layer_format::{Descriptor, DiffId, Digest};
 use registry::Repository;
 use store::{Claim, Lease, Partial};
 
@@ -115,29 +115,6 @@ impl Fetching<'_> {
         Ok(())
     }
 
-    /// Sends all blobs down the stream, one after the other, without a store.
-    pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
-        let mut blobs = self.blobs.iter();
-        for step in &self.order {
-            let Some(Blob { descriptor, repository, .. }) = next(step, &mut blobs, writer)? else {
-                continue;
-            };
-            let task = self.progress.task(descriptor.digest.short(), Some(descriptor.size));
-            task.state("Downloading");
-            let mut content = repository.blob(descriptor, 0)?;
-            let read = task.read(&mut content);
-            let read = Verified::new(read, "blob", descriptor.digest, Some(descriptor.size));
-            let sent = writer.blob(descriptor, read);
-            if matches!(sent, Err(layer_format::Error::DigestMismatch { .. })) {
-                // Too late for another mirror, but whose it was is told.
-                content.distrust();
-            }
-            sent.with_context(|| short(descriptor))?;
-            task.done("Pull complete");
-        }
-        Ok(())
-    }
-
     /// Runs the workers, and `follow` beside them. The first worker's error is the one that is told.
     fn work(
         &self,
@@ -184,7 +161,7 @@ impl Fetching<'_> {
 }
 
 /// Writes a document, or gives the blob that is to be written; what is ready goes out before it is waited for.
-fn next<T, W: Write>(
+pub(crate) fn next<T, W: Write>(
     step: &Step<'_>,
     blobs: &mut impl Iterator<Item = T>,
     writer: &mut Writer<W>,
@@ -385,6 +362,7 @@ fn is_mismatch(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(store::Error::Layer(DigestMismatch { .. })))
 }
 
-fn short(descriptor: &Descriptor) -> String {
+/// How errors name a blob.
+pub(crate) fn short(descriptor: &Descriptor) -> String {
     format!("layer {}:{}", descriptor.digest.algorithm().name(), descriptor.digest.short())
 }

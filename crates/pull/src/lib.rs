@@ -2,6 +2,7 @@
 //!
 //! `select` finds out what belongs to an image, `fetch` brings it: many blobs in, one ordered stream out.
 
+mod ahead;
 mod fetch;
 mod proof;
 mod referrers;

@@ -141,6 +141,12 @@ impl Repository {
         Blob::open(self.clone(), descriptor, offset)
     }
 
+    /// All bytes of a blob that memory has room for, checked against size and digest. Wrong ones of a mirror are asked for
+    /// elsewhere.
+    pub fn whole_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        Blob::whole(self.clone(), descriptor)
+    }
+
     pub(crate) fn pinned(&self, wanted: &str) -> Result<Option<Digest>, Error> {
         if !wanted.contains(':') {
             return Ok(None);
