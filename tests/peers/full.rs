@@ -1,4 +1,4 @@
-//! The real registry on a disk of its own, which is full before the image is there.
+//! The real registry on a disk of its own, which is full before the image is there, or can't be written to.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,10 +60,27 @@ fn as_root_a_full_registry_is_one_line_and_room_is_all_that_the_next_push_needs(
         assert!(output.stdout.is_empty(), "{}", output.text());
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.text());
         assert!(place.text(&output).contains(": [REGISTRY] answered 500"), "{}", output.text());
+        assert!(output.stderr.contains("No space left on device"), "{}", output.text());
         assert!(disk.mount("remount,size=128m"));
         let pushed = format!("{}@{}\n", place.name("app"), image.digest());
         assert_eq!(place.sh(&script).success().out(), pushed);
         let pull = format!("pull --no-stream --store other {}", place.name("app:1"));
         assert_eq!(place.sh(&pull).success().out().trim_end(), image.digest());
     }
+}
+
+#[test]
+fn as_root_a_registry_that_can_not_write_says_why() {
+    if root_peer("mount").is_none() {
+        return;
+    }
+    let disk = Disk::new("size=16m").expect("root mounts a tmpfs");
+    let setup = Setup { storage: Some(disk.path()), ..Setup::PLAIN };
+    let image = Image::new().layer(Layer::new().file("a", "a"));
+    let Some(place) = Place::with(&setup, &image) else { return };
+    assert!(disk.mount("remount,ro"));
+    let output = place.sh(&format!("push -q app:1 {}", place.name("app:1")));
+    assert_eq!(output.code(), 5, "{}", output.text());
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.text());
+    assert!(output.stderr.contains("Read-only file system"), "{}", output.text());
 }

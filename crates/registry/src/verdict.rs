@@ -1,5 +1,6 @@
 //! What an answer that is no success means.
 
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
@@ -43,6 +44,9 @@ impl Refusal {
     pub(crate) fn read(mut exchange: Exchange) -> Self {
         let body = exchange.body.read_all(LIMIT).unwrap_or_default();
         let (code, mut said) = complaint(&body).unwrap_or_default();
+        if let Some(detail) = detail(&body).filter(|_| is_worth_its_detail(exchange.status)) {
+            said = format!("{said}: {detail}");
+        }
         if said.is_empty() && is_html(&exchange.headers) && exchange.status.is_client_error() {
             let media_type = media_type(&exchange.headers);
             said = format!("not a registry? got {media_type}");
@@ -121,6 +125,40 @@ fn complaint(body: &[u8]) -> Option<(String, String)> {
     Some((code, said))
 }
 
+/// Whether the status alone leaves it open what is wrong.
+fn is_worth_its_detail(status: StatusCode) -> bool {
+    !matches!(status.as_u16(), 401 | 403 | 404 | 429)
+}
+
+/// What a registry adds to its complaint: distribution tells there that its disk is full, or read-only.
+fn detail(body: &[u8]) -> Option<String> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let mut parts = vec![];
+    collect("", json.get("errors")?.get(0)?.get("detail")?, &mut parts);
+    let text = one_line(&parts.join(", "));
+    (!text.is_empty()).then_some(text)
+}
+
+/// The values of a JSON document with their keys, however deep they lie.
+fn collect(key: &str, value: &Value, parts: &mut Vec<String>) {
+    let text = match value {
+        Value::Object(fields) => {
+            return fields.iter().for_each(|(key, value)| collect(key, value, parts));
+        }
+        Value::Array(values) => return values.iter().for_each(|value| collect(key, value, parts)),
+        Value::Null => return,
+        Value::String(text) if text.is_empty() => return,
+        Value::String(text) => text.clone(),
+        // Go writes a system call's error as its number.
+        Value::Number(n) if key == "Err" => match n.as_i64().and_then(|n| i32::try_from(n).ok()) {
+            Some(n) => io::Error::from_raw_os_error(n).to_string(),
+            None => n.to_string(),
+        },
+        value => value.to_string(),
+    };
+    parts.push(if key.is_empty() { text } else { format!("{key}: {text}") });
+}
+
 /// A fault of the connection as a failure.
 pub(crate) fn fault(fault: Fault, what: &str, host: &str) -> Failure {
     let (what, host) = (what.to_owned(), host.to_owned());
@@ -179,6 +217,24 @@ mod tests {
 
     fn spec(code: &str, message: &str) -> String {
         format!(r#"{{"errors":[{{"code":"{code}","message":"{message}","detail":null}}]}}"#)
+    }
+
+    #[test]
+    fn a_registry_tells_in_its_detail_why_it_can_not() {
+        let check = |said: &str, expected: Option<&str>| {
+            let body = format!(r#"{{"errors":[{{"code":"UNKNOWN","detail":{said}}}]}}"#);
+            assert_eq!(detail(body.as_bytes()).as_deref(), expected, "{said}");
+        };
+        let full =
+            r#"{"DriverName":"filesystem","Enclosed":{"Err":28,"Op":"mkdir","Path":"/r/\u001bx"}}"#;
+        let text = r"DriverName: filesystem, Err: No space left on device (os error 28), Op: mkdir, Path: /r/\u{1b}x";
+        check(full, Some(text));
+        check(r#""a\nb""#, Some(r"a\nb"));
+        check(r#"[{"a":[1,true]},{"a":"b"}]"#, Some("a: 1, a: true, a: b"));
+        for nothing in ["null", "{}", "[]", r#""""#] {
+            check(nothing, None);
+        }
+        assert_eq!(detail(b"<html>"), None);
     }
 
     #[test]
