@@ -4,10 +4,9 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::iter::Peekable;
-use std::sync::Arc;
 
 use layer_format::layer::{EntryKind, EntryPath};
-use layer_format::listing::{Inode, Place, Tree};
+use layer_format::listing::{Inode, InodeId, Place, Tree};
 use rootfs::{Attribute, Attributes};
 
 use crate::side::Trees;
@@ -16,8 +15,8 @@ use crate::side::Trees;
 pub(crate) struct Comparison<'a> {
     trees: &'a Trees,
     ignore: Attributes,
-    before: Groups,
-    after: Groups,
+    before: Groups<'a>,
+    after: Groups<'a>,
     /// Which of the [candidates](Self::candidates) have other bytes, by their numbers.
     pub(crate) others: HashSet<usize>,
 }
@@ -26,8 +25,8 @@ pub(crate) struct Comparison<'a> {
 #[derive(Debug)]
 pub(crate) struct Difference<'a> {
     pub(crate) path: EntryPath,
-    pub(crate) before: Option<&'a Arc<Inode>>,
-    pub(crate) after: Option<&'a Arc<Inode>>,
+    pub(crate) before: Option<Place<'a>>,
+    pub(crate) after: Option<Place<'a>>,
     /// What both have differently.
     pub(crate) attributes: Attributes,
     /// By how many bytes of files the second tree is larger here; what has several names counts under the first.
@@ -37,8 +36,8 @@ pub(crate) struct Difference<'a> {
 /// A file that both trees have with nothing to tell that its bytes are others.
 pub(crate) struct Candidate<'a> {
     pub(crate) path: EntryPath,
-    pub(crate) before: &'a Arc<Inode>,
-    pub(crate) after: &'a Arc<Inode>,
+    pub(crate) before: Place<'a>,
+    pub(crate) after: Place<'a>,
 }
 
 impl<'a> Comparison<'a> {
@@ -67,7 +66,7 @@ impl<'a> Comparison<'a> {
     /// The files whose contents are worth a comparison, in the order of paths.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = Candidate<'a>> {
         self.pairs().filter(is_candidate).filter_map(|Pair { path, before, after }| {
-            Some(Candidate { path, before: before?.inode(), after: after?.inode() })
+            Some(Candidate { path, before: before?, after: after? })
         })
     }
 
@@ -76,9 +75,9 @@ impl<'a> Comparison<'a> {
     }
 
     fn difference(&self, pair: Pair<'a>, attributes: Attributes) -> Difference<'a> {
-        let [before, after] = [pair.before, pair.after].map(|place| place.map(|it| it.inode()));
-        let growth = self.after.size(&pair.path, after) - self.before.size(&pair.path, before);
-        Difference { path: pair.path, before, after, attributes, growth }
+        let Pair { path, before, after } = pair;
+        let growth = self.after.size(after) - self.before.size(before);
+        Difference { path, before, after, attributes, growth }
     }
 
     fn attributes(&self, pair: &Pair<'_>) -> Attributes {
@@ -89,8 +88,7 @@ impl<'a> Comparison<'a> {
         if before.layer().is_none() || after.layer().is_none() {
             return Attributes::default();
         }
-        let (before, after) = (before.inode(), after.inode());
-        let mut attributes = compare(before, after);
+        let mut attributes = compare(&before.inode(), &after.inode());
         if self.before.signature(before) != self.after.signature(after)
             && !attributes.has(Attribute::Type)
         {
@@ -132,26 +130,26 @@ fn compare(before: &Inode, after: &Inode) -> Attributes {
 
 fn is_candidate(pair: &Pair<'_>) -> bool {
     let (Some(before), Some(after)) = (pair.before, pair.after) else { return false };
-    let is_filled = matches!(before.inode().kind, EntryKind::File { size, .. } if size > 0);
-    is_filled && before.inode().kind == after.inode().kind
+    let kind = before.inode().kind;
+    matches!(kind, EntryKind::File { size, .. } if size > 0) && kind == after.inode().kind
 }
 
 /// The files of a tree that have several names.
-struct Groups(HashMap<*const Inode, Group>);
+struct Groups<'a>(HashMap<InodeId, Group<'a>>);
 
 /// The names of one file.
-struct Group {
-    first: EntryPath,
+struct Group<'a> {
+    first: Place<'a>,
     /// Which names they are: a sum of keyed hashes, so that nobody can choose two groups that have the same.
     signature: u128,
 }
 
-impl Groups {
-    fn of(tree: &Tree, seed: &RandomState) -> Self {
-        let mut groups: HashMap<*const Inode, Group> = HashMap::new();
-        for item in tree.items().filter(|item| Arc::strong_count(item.inode) > 1) {
-            let group = groups.entry(Arc::as_ptr(item.inode));
-            let group = group.or_insert_with(|| Group { first: item.path.clone(), signature: 0 });
+impl<'a> Groups<'a> {
+    fn of(tree: &'a Tree, seed: &RandomState) -> Self {
+        let mut groups: HashMap<InodeId, Group<'a>> = HashMap::new();
+        for item in tree.items().filter(|item| item.place.is_linked()) {
+            let group = groups.entry(item.place.id());
+            let group = group.or_insert(Group { first: item.place, signature: 0 });
             let half = |salt: u8| u128::from(seed.hash_one((salt, item.path.as_bytes())));
             group.signature = group.signature.wrapping_add(half(0) << 64 | half(1));
         }
@@ -159,15 +157,15 @@ impl Groups {
     }
 
     /// Tells groups apart; none for a file with one name.
-    fn signature(&self, inode: &Arc<Inode>) -> Option<u128> {
-        Some(self.0.get(&Arc::as_ptr(inode))?.signature)
+    fn signature(&self, place: Place<'_>) -> Option<u128> {
+        Some(self.0.get(&place.id())?.signature)
     }
 
     /// The bytes that a name counts for.
-    fn size(&self, path: &EntryPath, inode: Option<&Arc<Inode>>) -> i128 {
-        let Some(inode) = inode else { return 0 };
-        let is_first = self.0.get(&Arc::as_ptr(inode)).is_none_or(|group| group.first == *path);
-        match inode.kind {
+    fn size(&self, place: Option<Place<'_>>) -> i128 {
+        let Some(place) = place else { return 0 };
+        let is_first = self.0.get(&place.id()).is_none_or(|group| group.first == place);
+        match place.inode().kind {
             EntryKind::File { size, .. } if is_first => size.into(),
             _ => 0,
         }
@@ -220,10 +218,8 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Pair<'a>> {
         let pair = self.find()?;
-        let is_entered = |place: &Option<Place<'_>>| {
-            place.is_some_and(|place| place.inode().kind == EntryKind::Directory)
-        };
-        if is_entered(&pair.before) || is_entered(&pair.after) {
+        let is_directory = |place: &Option<Place<'_>>| place.is_some_and(|it| it.is_directory());
+        if is_directory(&pair.before) || is_directory(&pair.after) {
             let path = pair.path.clone();
             let (before, after) = (children(pair.before), children(pair.after));
             self.way.push(Level { path, before, after });

@@ -1,13 +1,13 @@
 //! Contents, compared by their digests where all that the trees say is the same.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader};
 
 use anyhow::Context as _;
 use cli::Progress;
 use cli::interrupt::Stopping;
 use layer_format::layer::{Change, EntryKind, EntryPath, Filled, Reader};
-use layer_format::listing::Inode;
+use layer_format::listing::{Origin, Place};
 use layer_format::{Algorithm, Digest, Error, Hasher};
 use rootfs::{Content, Scan};
 use store::{Opened, Store};
@@ -15,18 +15,11 @@ use store::{Opened, Store};
 use crate::compare::{Candidate, Comparison};
 use crate::side::{self, BUFFER, Side, Sides};
 
-/// A change of a layer, and the numbers of the candidates whose content it has.
-type Wanted = HashMap<(usize, u64), Vec<usize>>;
+/// Changes whose contents are asked for, in their order, with the numbers of the candidates that have them.
+type Wanted = Vec<(Origin, usize)>;
 
-/// The digests of candidates, by number.
-type Digests = HashMap<usize, Digest>;
-
-/// A file whose digest is asked for, by the candidate's number.
-struct Asked<'a> {
-    number: usize,
-    path: &'a EntryPath,
-    inode: &'a Inode,
-}
+/// What is told of a candidate's digest.
+type Tell<'a> = &'a mut dyn FnMut(usize, Digest);
 
 /// The numbers of the candidates that have other bytes.
 pub(crate) fn others(
@@ -36,17 +29,25 @@ pub(crate) fn others(
     progress: &Progress,
 ) -> anyhow::Result<HashSet<usize>> {
     let is_known = same_content(sides);
-    let candidates: Vec<_> = comparison.candidates().enumerate().collect();
-    let (mut before, mut after) = (vec![], vec![]);
-    for (number, candidate) in candidates.iter().filter(|(_, candidate)| !is_known(candidate)) {
-        let (number, path) = (*number, &candidate.path);
-        before.push(Asked { number, path, inode: candidate.before });
-        after.push(Asked { number, path, inode: candidate.after });
-    }
-    let old = digests(&mut sides.before, &before, store, progress)?;
-    let new = digests(&mut sides.after, &after, store, progress)?;
-    let numbers = before.iter().map(|asked| asked.number);
-    Ok(numbers.filter(|number| old.get(number) != new.get(number)).collect())
+    let candidates = comparison.candidates().enumerate().filter(|(_, it)| !is_known(it));
+    let mut earlier: Vec<Option<Digest>> = vec![];
+    let mut others = HashSet::new();
+    let asked = candidates.map(|(number, it)| (number, it.path, it.before));
+    digests(&mut sides.before, asked, (store, progress), &mut |number, digest| {
+        earlier.resize(earlier.len().max(number + 1), None);
+        earlier[number] = Some(digest);
+    })?;
+    let candidates = comparison.candidates().enumerate().filter(|(_, it)| !is_known(it));
+    let asked = candidates.map(|(number, it)| (number, it.path, it.after));
+    digests(&mut sides.after, asked, (store, progress), &mut |number, digest| {
+        if earlier.get_mut(number).and_then(Option::take) != Some(digest) {
+            others.insert(number);
+        }
+    })?;
+    // Of those that are left, nothing more was told.
+    let left = earlier.iter().enumerate().filter_map(|(number, it)| it.is_some().then_some(number));
+    others.extend(left);
+    Ok(others)
 }
 
 /// Tells files apart that need not be read: two images may have them from the same change of the same layer.
@@ -57,7 +58,7 @@ fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
     };
     let (before, after) = (diff_ids(&sides.before), diff_ids(&sides.after));
     move |candidate| {
-        let (Some(old), Some(new)) = (candidate.before.origin, candidate.after.origin) else {
+        let (Some(old), Some(new)) = (candidate.before.origin(), candidate.after.origin()) else {
             return false;
         };
         let layer = before.get(old.layer());
@@ -65,31 +66,29 @@ fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
     }
 }
 
-fn digests(
+/// Takes the digests of what is asked for: candidates by number, with their paths and places in this side's tree.
+fn digests<'a>(
     side: &mut Side,
-    asked: &[Asked<'_>],
-    store: Option<&Store>,
-    progress: &Progress,
-) -> anyhow::Result<Digests> {
-    let mut wanted = Wanted::new();
-    for Asked { number, inode, .. } in asked {
-        if let Some(origin) = inode.origin {
-            wanted.entry((origin.layer(), origin.change())).or_default().push(*number);
-        }
+    mut asked: impl Iterator<Item = (usize, EntryPath, Place<'a>)>,
+    with: (Option<&Store>, &Progress),
+    tell: Tell<'_>,
+) -> anyhow::Result<()> {
+    if let Side::Directory(scan) = side {
+        return asked.try_for_each(|(number, path, _)| {
+            tell(number, of_file(scan, &path)?);
+            Ok(())
+        });
     }
-    let mut digests = Digests::new();
+    let mut wanted: Wanted =
+        asked.filter_map(|(number, _, place)| Some((place.origin()?, number))).collect();
+    wanted.sort_unstable();
     match side {
-        Side::Directory(scan) => {
-            for Asked { number, path, .. } in asked {
-                digests.insert(*number, of_file(scan, path)?);
-            }
-        }
-        Side::Image(opened) => of_image(opened, &wanted, &mut digests, (store, progress))?,
+        Side::Image(opened) => of_image(opened, &wanted, with, tell),
         Side::Layer(file, start) => {
-            of_layer(&mut side::read_layer(file, *start)?, 0, &wanted, &mut digests)?;
+            Ok(of_layer(&mut side::read_layer(file, *start)?, &wanted, tell)?)
         }
+        Side::Directory(_) => Ok(()),
     }
-    Ok(digests)
 }
 
 fn of_file(scan: &Scan, path: &EntryPath) -> anyhow::Result<Digest> {
@@ -102,38 +101,39 @@ fn of_file(scan: &Scan, path: &EntryPath) -> anyhow::Result<Digest> {
 
 fn of_image(
     opened: &mut Opened,
-    wanted: &Wanted,
-    digests: &mut Digests,
+    wanted: &[(Origin, usize)],
     (store, progress): (Option<&Store>, &Progress),
+    tell: Tell<'_>,
 ) -> anyhow::Result<()> {
     let image = opened.image().clone();
-    let positions: HashSet<usize> = wanted.keys().map(|(layer, _)| *layer).collect();
-    for (position, layer) in image.layers.iter().enumerate().filter(|(n, _)| positions.contains(n))
-    {
+    for wanted in wanted.chunk_by(|(one, _), (other, _)| one.layer() == other.layer()) {
+        let position = wanted[0].0.layer();
+        let layer = &image.layers[position];
         let name = || image.layer_name(position);
         let task = progress.task(layer.digest().short(), layer.size());
         task.state("Comparing");
         let stored = Stopping(task.read(opened.stored(position).with_context(name)?));
         let content = store::uncompressed(layer, stored, store).with_context(name)?;
         let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
-        of_layer(&mut reader, position, wanted, digests).with_context(name)?;
+        of_layer(&mut reader, wanted, tell).with_context(name)?;
         drop(reader);
         task.done("Compared");
     }
     Ok(())
 }
 
+/// Takes the digests of those that come from one layer.
 fn of_layer(
     layer: &mut Reader<impl BufRead>,
-    position: usize,
-    wanted: &Wanted,
-    digests: &mut Digests,
+    wanted: &[(Origin, usize)],
+    tell: Tell<'_>,
 ) -> Result<(), Error> {
-    let mut number = 0;
+    let mut wanted = wanted.chunk_by(|(one, _), (other, _)| one == other).peekable();
+    let mut n_changes = 0;
     while let Some(change) = layer.read_change()? {
-        let numbers = wanted.get(&(position, number));
-        number += 1;
-        let (Some(numbers), Change::Add(entry)) = (numbers, change) else { continue };
+        let same = wanted.next_if(|same| same[0].0.change() == n_changes);
+        n_changes += 1;
+        let (Some(same), Change::Add(entry)) = (same, change) else { continue };
         if !matches!(entry.kind, EntryKind::File { .. }) {
             continue;
         }
@@ -141,7 +141,9 @@ fn of_layer(
         io::copy(&mut Filled::new(&mut *layer, entry.kind), &mut hasher)
             .map_err(|source| Error::io("reading a layer", source))?;
         let digest = hasher.finish();
-        digests.extend(numbers.iter().map(|&n| (n, digest)));
+        for (_, number) in same {
+            tell(*number, digest);
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use cli::{Output, Table};
 use layer_format::layer::{EntryKind, EntryPath};
-use layer_format::listing::Inode;
+use layer_format::listing::Place;
 use serde_json::{Map, Value, json};
 
 use crate::compare::Difference;
@@ -63,7 +63,7 @@ impl<'a> Report<'a> {
                 }
                 let sizes = [("sizeBefore", before), ("sizeAfter", after)];
                 let sizes =
-                    sizes.map(|(key, inode)| Some((key.to_owned(), size(inode.as_ref()?)?)));
+                    sizes.map(|(key, place)| Some((key.to_owned(), size(place.as_ref()?)?)));
                 fields.extend(sizes.into_iter().flatten().map(|(key, size)| (key, size.into())));
                 self.element(&fields.into())
             }
@@ -145,8 +145,8 @@ fn growth(bytes: i128) -> String {
     }
 }
 
-fn size(inode: &Inode) -> Option<u64> {
-    match inode.kind {
+fn size(place: &Place<'_>) -> Option<u64> {
+    match place.inode().kind {
         EntryKind::File { size, .. } => Some(size),
         _ => None,
     }

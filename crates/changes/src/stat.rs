@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use layer_format::layer::{EntryKind, EntryPath};
+use layer_format::layer::EntryPath;
 
 use crate::compare::Difference;
 
@@ -36,10 +36,8 @@ impl Stat {
 
     /// Counts a difference for the directory that it is in, or is, and for those above.
     pub(crate) fn add(&mut self, difference: &Difference<'_>) {
-        let is_directory = difference
-            .after
-            .or(difference.before)
-            .is_some_and(|it| it.kind == EntryKind::Directory);
+        let place = difference.after.or(difference.before);
+        let is_directory = place.is_some_and(|place| place.is_directory());
         let n_names = difference.path.components().count();
         let deepest = if is_directory { n_names } else { n_names.saturating_sub(1) };
         let mut directory = EntryPath::root();
@@ -71,36 +69,34 @@ impl Sums {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use layer_format::layer::{Change, Entry, Timestamp};
-    use layer_format::listing::{Inode, Tree};
+    use layer_format::layer::{Change, Entry, EntryKind, Timestamp};
+    use layer_format::listing::Tree;
     use rootfs::Attributes;
 
     use super::*;
 
-    fn inode(kind: EntryKind) -> Arc<Inode> {
+    fn tree(kind: EntryKind) -> Tree {
         let (path, mtime) = (EntryPath::parse(b"x").unwrap(), Timestamp::default());
         let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: vec![] };
         let mut tree = Tree::new();
         tree.begin_layer();
         tree.apply(&Change::Add(entry)).unwrap();
-        tree.find(b"x").unwrap().clone()
+        tree
     }
 
     #[test]
     fn a_difference_counts_for_all_directories_above_it_down_to_the_depth() {
-        let file = inode(EntryKind::File { size: 0, data: None });
-        let directory = inode(EntryKind::Directory);
+        let trees = [EntryKind::File { size: 0, data: None }, EntryKind::Directory].map(tree);
+        let [file, directory] = trees.each_ref().map(|tree| tree.find(b"x").unwrap());
         let mut stat = Stat::new(2);
-        for (path, is_before, is_after, inode, growth) in [
-            ("a/b/c/d", false, true, &file, 10),
-            ("a/b", true, true, &directory, 0),
-            ("a/f", true, false, &file, -3),
-            ("top", true, true, &file, 1),
+        for (path, is_before, is_after, place, growth) in [
+            ("a/b/c/d", false, true, file, 10),
+            ("a/b", true, true, directory, 0),
+            ("a/f", true, false, file, -3),
+            ("top", true, true, file, 1),
         ] {
             let path = EntryPath::parse(path.as_bytes()).unwrap();
-            let (before, after) = (is_before.then_some(inode), is_after.then_some(inode));
+            let (before, after) = (is_before.then_some(place), is_after.then_some(place));
             let attributes = Attributes::default();
             stat.add(&Difference { path, before, after, attributes, growth });
         }

@@ -8,10 +8,8 @@
 //! Of most names no more is kept than where they stand and which change they come from: the attributes come with the
 //! layer once more.
 
-use std::sync::Arc;
-
 use layer_format::Error;
-use layer_format::layer::{EntryKind, EntryPath};
+use layer_format::layer::EntryPath;
 use layer_format::listing::{Inode, Origin, Tree};
 
 /// The order of a tar.
@@ -42,7 +40,7 @@ struct Name {
 #[derive(Debug)]
 pub(crate) struct Directory {
     name: NameId,
-    pub(crate) inode: Arc<Inode>,
+    pub(crate) inode: Inode,
 }
 
 impl Plan {
@@ -57,10 +55,10 @@ impl Plan {
             above.truncate(item.path.components().count());
             plan.text.extend_from_slice(item.path.file_name().unwrap_or_default());
             let parent = above.last().copied().unwrap_or_default();
-            let (end, origin) = (number(plan.text.len()), item.inode.origin);
+            let (end, origin) = (number(plan.text.len()), item.place.origin());
             plan.names.push(Name { parent, end, origin });
-            if item.inode.kind == EntryKind::Directory {
-                plan.directories.push(Directory { name, inode: item.inode.clone() });
+            if item.place.is_directory() {
+                plan.directories.push(Directory { name, inode: item.place.inode() });
                 above.push(name);
             }
         }
@@ -140,7 +138,7 @@ fn number(n: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use layer_format::layer::{Change, Entry, Timestamp};
+    use layer_format::layer::{Change, Entry, EntryKind, Timestamp};
 
     use super::*;
 

@@ -58,11 +58,11 @@ pub(crate) fn cat(mut opened: Opened, path: &Path, io: &mut Io<'_>) -> anyhow::R
 /// Where the file's content is.
 fn find(tree: &Tree, path: &Path) -> anyhow::Result<Origin> {
     let shown = || cli::report::clean_path(path);
-    let inode = tree.find(path.as_os_str().as_bytes()).ok_or_else(|| {
+    let place = tree.find(path.as_os_str().as_bytes()).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("{}: not in this image", shown()))
             .hint("--files lists what is there")
     })?;
-    match (&inode.kind, inode.origin) {
+    match (&place.inode().kind, place.origin()) {
         (EntryKind::File { .. }, Some(origin)) => Ok(origin),
         (kind, _) => {
             let message = format!("{}: is a {}", shown(), kind_text(kind));

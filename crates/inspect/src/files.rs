@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::Arc;
 
 use cli::{Io, Progress};
 use layer_format::DiffId;
 use layer_format::layer::{EntryKind, EntryPath, escape};
-use layer_format::listing::{Inode, Item, Tree};
+use layer_format::listing::{Inode, InodeId, Item, Place, Tree};
 use serde_json::{Map, Value, json};
 
 use crate::opened::Opened;
@@ -33,10 +32,10 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
     opened.finish()?;
     let mut links = Links::default();
     // A root that no layer describes isn't the image's.
-    let items = tree.items().filter(|item| item.layer.is_some());
+    let items = tree.items().filter(|item| item.place.layer().is_some());
     match form {
         Form::Json => {
-            let element = |item: Item<'_>| json(&item, links.first(&item).as_ref(), &diff_ids);
+            let element = |item| json(&item, links.first(&item).as_ref(), &diff_ids);
             return write_array(items.map(element), io);
         }
         Form::Null => {
@@ -58,21 +57,21 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
 
 /// The first names of files that have several.
 #[derive(Default)]
-struct Links(HashMap<*const Inode, EntryPath>);
+struct Links<'a>(HashMap<InodeId, Place<'a>>);
 
-impl Links {
+impl<'a> Links<'a> {
     /// The name that came before, of the same file.
-    fn first(&mut self, item: &Item<'_>) -> Option<EntryPath> {
-        if Arc::strong_count(item.inode) < 2 {
+    fn first(&mut self, item: &Item<'a>) -> Option<EntryPath> {
+        if !item.place.is_linked() {
             return None;
         }
-        let first = self.0.entry(Arc::as_ptr(item.inode)).or_insert_with(|| item.path.clone());
-        (*first != item.path).then(|| first.clone())
+        let first = self.0.entry(item.place.id()).or_insert(item.place);
+        (*first != item.place).then(|| first.path())
     }
 }
 
 fn line(item: &Item<'_>, first: Option<&EntryPath>) -> String {
-    let Inode { kind, mode, uid, gid, mtime, .. } = &**item.inode;
+    let Inode { kind, mode, uid, gid, mtime, .. } = &item.place.inode();
     let owner = format!("{uid}:{gid}");
     let size = match kind {
         EntryKind::File { size, .. } => size.to_string(),
@@ -82,7 +81,7 @@ fn line(item: &Item<'_>, first: Option<&EntryPath>) -> String {
         EntryKind::Symlink { target } => target.len().to_string(),
         _ => "0".to_owned(),
     };
-    let layer = item.layer.map_or(0, |layer| layer + 1);
+    let layer = item.place.layer().map_or(0, |layer| layer + 1);
     let link = match (kind, first) {
         (EntryKind::Symlink { target }, _) => format!(" -> {}", escape(target)),
         (_, Some(first)) => format!(" link to {first}"),
@@ -93,7 +92,7 @@ fn line(item: &Item<'_>, first: Option<&EntryPath>) -> String {
 }
 
 fn json(item: &Item<'_>, first: Option<&EntryPath>, diff_ids: &[DiffId]) -> Value {
-    let inode = &**item.inode;
+    let inode = item.place.inode();
     let mut fields = Map::new();
     let path = if item.path.is_root() { b"." } else { item.path.as_bytes() };
     put_bytes(&mut fields, "path", path);
@@ -103,8 +102,8 @@ fn json(item: &Item<'_>, first: Option<&EntryPath>, diff_ids: &[DiffId]) -> Valu
     put("uid", inode.uid.into());
     put("gid", inode.gid.into());
     put("mtime", inode.mtime.to_nanosecond().into());
-    put("layer", item.layer.map(|layer| layer + 1).into());
-    put("diffId", json!(item.layer.and_then(|layer| diff_ids.get(layer))));
+    put("layer", item.place.layer().map(|layer| layer + 1).into());
+    put("diffId", json!(item.place.layer().and_then(|layer| diff_ids.get(layer))));
     match &inode.kind {
         EntryKind::File { size, .. } => put("size", (*size).into()),
         EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {

@@ -62,7 +62,7 @@ fn with_directory(diff: &mut Diff<'_>, root: &Root) -> anyhow::Result<()> {
 
 fn with_digests(diff: &mut Diff<'_>, digests: &Digests) -> anyhow::Result<()> {
     let is_other = |candidate: &Candidate<'_>| -> anyhow::Result<bool> {
-        let before = candidate.base.origin.and_then(|origin| digests.get(&key(origin)));
+        let before = candidate.base.origin().and_then(|origin| digests.get(&key(origin)));
         let now = digest(&Content::open(&candidate.path, candidate.found)?)?;
         Ok(before != Some(&now))
     };
@@ -100,7 +100,7 @@ fn digests(
     io: &Io<'_>,
 ) -> anyhow::Result<Digests> {
     let mut wanted: Vec<_> =
-        diff.candidates().filter_map(|candidate| candidate.base.origin.map(key)).collect();
+        diff.candidates().filter_map(|candidate| candidate.base.origin().map(key)).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let mut digests = Digests::new();

@@ -110,25 +110,26 @@ fn listed(layers: &[Vec<Change>]) -> Option<Listed> {
     }
     let items: Vec<_> = tree.items().skip(1).collect();
     let name = |path: &EntryPath| String::from_utf8(path.as_bytes().to_vec()).unwrap();
-    let mut same: BTreeMap<*const _, Vec<String>> = BTreeMap::new();
+    let mut same: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for item in &items {
-        same.entry(std::sync::Arc::as_ptr(item.inode)).or_default().push(name(&item.path));
+        same.entry(item.place.id()).or_default().push(name(&item.path));
     }
     for names in same.values_mut() {
         names.sort();
     }
     let show = |item: &layer_format::listing::Item<'_>| {
-        let (kind, mode) = match &item.inode.kind {
-            EntryKind::Directory => ("directory".to_owned(), item.inode.mode),
+        let inode = item.place.inode();
+        let (kind, mode) = match &inode.kind {
+            EntryKind::Directory => ("directory".to_owned(), inode.mode),
             EntryKind::Symlink { target } => (String::from_utf8(target.clone()).unwrap(), 0),
-            EntryKind::File { size, .. } => (size.to_string(), item.inode.mode),
-            _ => ("fifo".to_owned(), item.inode.mode),
+            EntryKind::File { size, .. } => (size.to_string(), inode.mode),
+            _ => ("fifo".to_owned(), inode.mode),
         };
-        let names = match &item.inode.kind {
+        let names = match &inode.kind {
             EntryKind::Directory => vec![],
-            _ => same[&std::sync::Arc::as_ptr(item.inode)].clone(),
+            _ => same[&item.place.id()].clone(),
         };
-        (name(&item.path), (kind, mode, item.inode.mtime.seconds, names))
+        (name(&item.path), (kind, mode, inode.mtime.seconds, names))
     };
     Some(items.iter().map(show).collect())
 }

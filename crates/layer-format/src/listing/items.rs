@@ -1,60 +1,93 @@
 //! The names of a tree, in order.
 
-use std::collections::btree_map;
-use std::sync::Arc;
-
-use super::node::Inode;
-use super::tree::{ROOT, Tree};
+use super::inode::{Inode, InodeId, Origin};
+use super::nodes::ROOT;
+use super::siblings::Children;
+use super::tree::Tree;
 use crate::layer::EntryPath;
 
 /// One name of a tree.
 #[derive(Clone, Debug)]
 pub struct Item<'a> {
-    /// Where.
+    /// Its path.
     pub path: EntryPath,
-    /// The layer that put the name there, or described it last; none for a root that no layer describes.
-    pub layer: Option<usize>,
-    /// What lies there. Hard links of each other have the same one.
-    pub inode: &'a Arc<Inode>,
+    /// What it leads to.
+    pub place: Place<'a>,
 }
 
 /// A name of a tree, from which others are reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Place<'a> {
     tree: &'a Tree,
     node: u32,
 }
 
+impl std::fmt::Debug for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("inode", &self.inode()).finish_non_exhaustive()
+    }
+}
+
+/// Whether they are the same name of the same tree.
+impl PartialEq for Place<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.tree, other.tree) && self.node == other.node
+    }
+}
+
 impl<'a> Place<'a> {
-    pub(super) fn root(tree: &'a Tree) -> Self {
-        Self { tree, node: ROOT }
+    pub(super) fn new(tree: &'a Tree, node: u32) -> Self {
+        Self { tree, node }
     }
 
-    /// What lies there. Hard links of each other have the same one.
-    pub fn inode(&self) -> &'a Arc<Inode> {
-        &self.tree.node(self.node).inode
+    /// What lies there.
+    pub fn inode(&self) -> Inode {
+        self.tree.nodes.inode(self.node)
+    }
+
+    /// Which inode it is. Hard links of each other have the same one.
+    pub fn id(&self) -> InodeId {
+        InodeId(self.tree.nodes[self.node].inode)
+    }
+
+    /// Which change described what lies there; none for a directory that only stands above something.
+    pub fn origin(&self) -> Option<Origin> {
+        self.tree.nodes.packed(self.node).origin()
+    }
+
+    /// Whether a directory lies there.
+    pub fn is_directory(&self) -> bool {
+        self.tree.nodes.is_directory(self.node)
+    }
+
+    /// Whether what lies there has other names too.
+    pub fn is_linked(&self) -> bool {
+        self.tree.nodes.packed(self.node).n_names > 1
     }
 
     /// The layer that put the name there, or described it last; none for a root that no layer describes.
     pub fn layer(&self) -> Option<usize> {
-        self.tree.node(self.node).layer()
+        (self.tree.nodes[self.node].n_layers as usize).checked_sub(1)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> EntryPath {
+        self.tree.path_of(self.node)
     }
 
     /// What is in this directory under that name.
     pub fn child(&self, name: &[u8]) -> Option<Self> {
-        let node = self.tree.child(self.node, name)?;
-        Some(Self { tree: self.tree, node })
+        let node = self.tree.nodes.child(self.node, name)?;
+        Some(Self { node, ..*self })
     }
 
     /// All that is in this directory, by name.
     pub fn children(&self) -> impl Iterator<Item = (&'a [u8], Self)> + use<'a> {
         let tree = self.tree;
-        let children = tree.node(self.node).children().iter();
-        children.map(move |(name, &node)| (&**name, Self { tree, node }))
+        let children = tree.nodes.children(self.node);
+        children.map(move |node| (tree.nodes.name(node), Self { tree, node }))
     }
 }
-
-type Children<'a> = btree_map::Iter<'a, Box<[u8]>, u32>;
 
 /// The names of a [`Tree`], in order.
 #[derive(Debug)]
@@ -74,8 +107,8 @@ impl<'a> Iterator for Items<'a> {
         }
         loop {
             let (directory, children) = self.stack.last_mut()?;
-            if let Some((name, &child)) = children.next() {
-                let path = directory.join(name);
+            if let Some(child) = children.next() {
+                let path = directory.join(self.tree.nodes.name(child));
                 return Some(self.enter(child, path));
             }
             self.stack.pop();
@@ -89,10 +122,9 @@ impl<'a> Items<'a> {
     }
 
     fn enter(&mut self, node: u32, path: EntryPath) -> Item<'a> {
-        let node = self.tree.node(node);
-        if !node.children().is_empty() {
-            self.stack.push((path.clone(), node.children().iter()));
+        if self.tree.nodes.is_directory(node) {
+            self.stack.push((path.clone(), self.tree.nodes.children(node)));
         }
-        Item { path, layer: node.layer(), inode: &node.inode }
+        Item { path, place: Place::new(self.tree, node) }
     }
 }

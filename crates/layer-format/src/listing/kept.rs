@@ -264,7 +264,7 @@ fn put_number(buffer: &mut Vec<u8>, mut number: u64) {
     buffer.push(number.to_le_bytes()[0]);
 }
 
-fn put_text(buffer: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn put_text(buffer: &mut Vec<u8>, text: &[u8]) {
     put_number(buffer, text.len() as u64);
     buffer.extend_from_slice(text);
 }

@@ -18,19 +18,23 @@
 //!
 //! A layer that is to go on top of others need not wait for their tree as long as [`OwnLinks`] are good.
 //!
-//! Memory grows with the number of names and the length of the last components, and has a [limit](WEIGHT_LIMIT).
+//! A name and what lies behind it take about 80 bytes and the length of the path's last component, whatever directory it is
+//! in; there is a [limit](WEIGHT_LIMIT) to all of them.
 
+mod inode;
 mod items;
 mod kept;
 mod marks;
-mod node;
+mod nodes;
 mod own;
+mod siblings;
+mod texts;
 mod tree;
 mod whiteout;
 
+pub use inode::{Inode, InodeId, Origin};
 pub use items::{Item, Items, Place};
 pub use kept::{ListingReader, ListingWriter, is_listing};
-pub use node::{Inode, Origin};
 pub use own::OwnLinks;
 pub use tree::{Tree, WEIGHT_LIMIT};
 

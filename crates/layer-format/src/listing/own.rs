@@ -1,8 +1,22 @@
 //! Whether the hard links of a layer are good by themselves, or only on top of certain others.
 
-use super::marks::{Key, Mark, Marks};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
 use super::tree::split;
 use crate::layer::{Change, Entry, EntryKind, EntryPath};
+
+/// Names a path: a keyed hash, made from that of the directory and the last name, so that nobody can choose two that collide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Key(u64, u64);
+
+/// What the layer has at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    /// A file of whatever kind.
+    File,
+}
 
 /// Watches a layer go by, and says whether its hard links all name files that it has itself, before them. Whether others
 /// can be made is for a [`Tree`](super::Tree) of all the layers to say.
@@ -10,8 +24,8 @@ use crate::layer::{Change, Entry, EntryKind, EntryPath};
 /// Of a path it keeps a hash. Where a file takes a directory's place in the layer, or the reverse, it says nothing any more.
 #[derive(Debug, Default)]
 pub struct OwnLinks {
-    /// [`Mark::WRITTEN`] stands for a file, of whatever kind, and [`Mark::ABOVE`] for a directory.
-    marks: Marks,
+    seeds: [RandomState; 2],
+    seen: HashMap<Key, Kind>,
     /// The directory of the last entry, to save looking for it again.
     last: Option<(Vec<u8>, Key)>,
     has_links: bool,
@@ -30,7 +44,7 @@ impl OwnLinks {
         let Change::Add(entry) = change else { return };
         self.has_links |= matches!(entry.kind, EntryKind::Hardlink { .. });
         if !self.is_unsure && !self.is_clear(entry) {
-            (self.marks, self.last, self.is_unsure) = (Marks::default(), None, true);
+            (self.seen, self.last, self.is_unsure) = (HashMap::new(), None, true);
         }
     }
 
@@ -42,13 +56,13 @@ impl OwnLinks {
     fn is_clear(&mut self, entry: &Entry) -> bool {
         let Some((directory, name)) = split(entry.path.as_bytes()) else { return true };
         let Some(directory) = self.enter(directory) else { return false };
-        let mark = match &entry.kind {
-            EntryKind::Directory => Mark::ABOVE,
+        let kind = match &entry.kind {
+            EntryKind::Directory => Kind::Directory,
             EntryKind::Hardlink { target } if !self.has_file(target) => return false,
-            _ => Mark::WRITTEN,
+            _ => Kind::File,
         };
-        let before = self.marks.add(self.marks.key(directory, name), mark);
-        before == Mark::default() || before == mark
+        let key = self.key(directory, name);
+        self.see(key, kind)
     }
 
     /// The directory that an entry is in; none where that is a file.
@@ -58,8 +72,8 @@ impl OwnLinks {
         }
         let mut here = Key::default();
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-            here = self.marks.key(here, name);
-            if self.marks.add(here, Mark::ABOVE).has(Mark::WRITTEN) {
+            here = self.key(here, name);
+            if !self.see(here, Kind::Directory) {
                 return None;
             }
         }
@@ -68,8 +82,18 @@ impl OwnLinks {
     }
 
     fn has_file(&self, path: &EntryPath) -> bool {
-        let key = path.components().fold(Key::default(), |key, name| self.marks.key(key, name));
-        self.marks.of(key).has(Mark::WRITTEN)
+        let key = path.components().fold(Key::default(), |key, name| self.key(key, name));
+        self.seen.get(&key) == Some(&Kind::File)
+    }
+
+    /// Notes what is at a path, and says whether it was the same before, if anything was.
+    fn see(&mut self, key: Key, kind: Kind) -> bool {
+        self.seen.insert(key, kind).is_none_or(|before| before == kind)
+    }
+
+    fn key(&self, directory: Key, name: &[u8]) -> Key {
+        let [first, second] = self.seeds.each_ref().map(|seed| seed.hash_one((directory, name)));
+        Key(first, second)
     }
 }
 

@@ -39,9 +39,9 @@ fn tree(layers: &[&[&str]]) -> Result<Tree, Error> {
 /// Each name with the layer it comes from; `*` stands for attributes that no layer gave.
 fn shown(tree: &Tree) -> String {
     let show = |item: Item<'_>| {
-        let layer = item.layer.map(|layer| layer.to_string()).unwrap_or_default();
-        let implied = if item.inode.origin.is_none() { "*" } else { "" };
-        let slash = if item.inode.kind == EntryKind::Directory { "/" } else { "" };
+        let layer = item.place.layer().map(|layer| layer.to_string()).unwrap_or_default();
+        let implied = if item.place.origin().is_none() { "*" } else { "" };
+        let slash = if item.place.is_directory() { "/" } else { "" };
         format!("{}{slash}{implied}{layer}", item.path)
     };
     tree.items().skip(1).map(show).collect::<Vec<_>>().join(" ")
@@ -92,7 +92,7 @@ fn links_of_the_same_layer_are_followed_and_others_give_way() {
 fn hard_links_are_names_of_one_thing() {
     let tree = tree(&[&["f a"], &["b = a"], &["f a"]]).unwrap();
     assert_eq!(shown(&tree), "a2 b1");
-    assert_eq!(tree.find(b"b").unwrap().origin, Origin::new(0, 0));
+    assert_eq!(tree.find(b"b").unwrap().origin(), Origin::new(0, 0));
     check(&[&["f a", "b = a", "b = a", "a = a"]], "a0 b0");
     refuse(&[&["b = a"]], "isn't there");
     refuse(&[&["d a", "b = a"]], "to a directory");
@@ -121,9 +121,9 @@ fn finding_follows_links_beneath_the_root() {
     let tree =
         tree(&[&["f usr/lib/x", "lib > usr/lib", "up > ../../lib/./x", "a > a", "to > up/y"]]);
     let tree = tree.unwrap();
-    let x = tree.find(b"usr/lib/x").unwrap();
+    let x = tree.find(b"usr/lib/x").unwrap().id();
     for path in ["lib/x", "/lib//x", "up", "../lib/../../up", "./up"] {
-        assert!(std::sync::Arc::ptr_eq(tree.find(path.as_bytes()).unwrap(), x), "{path}");
+        assert_eq!(tree.find(path.as_bytes()).unwrap().id(), x, "{path}");
     }
     for path in ["a", "to", "usr/lib/x/y", "none", "usr/lib/x/.."] {
         assert!(tree.find(path.as_bytes()).is_none(), "{path}");
@@ -145,6 +145,52 @@ fn names_go_and_come_in_linear_time() {
     tree.begin_layer();
     (0..10).for_each(|n| tree.apply(&change(&format!("- d{n}"))).unwrap());
     assert_eq!(shown(&tree), "");
+}
+
+#[test]
+fn a_huge_directory_is_filled_and_emptied_in_any_order() {
+    const N: usize = 20_000;
+    let mut tree = Tree::new();
+    let names = |factor: usize| (0..N).map(move |n| format!("d/{}", n * factor % N));
+    for factor in [1, 7919] {
+        tree.begin_layer();
+        names(factor).for_each(|name| tree.apply(&change(&format!("f {name}"))).unwrap());
+        assert_eq!(tree.n_names(), N + 2);
+    }
+    tree.begin_layer();
+    names(7919).for_each(|name| tree.apply(&change(&format!("- {name}"))).unwrap());
+    assert_eq!(shown(&tree), "d/*0");
+}
+
+#[test]
+fn twenty_thousand_layers_that_replace_each_other_take_no_more_than_one() {
+    let mut tree = Tree::new();
+    for n in 0..20_000 {
+        tree.begin_layer();
+        for line in ["d d", "f d/a", "d/b > somewhere", "d/c = d/a", "! e", &format!("f e/{n}")] {
+            tree.apply(&change(line)).unwrap();
+        }
+        tree.end_layer();
+    }
+    assert_eq!(shown(&tree), "d/19999 d/a19999 d/b19999 d/c19999 e/*0 e/1999919999");
+    assert!(tree.weight() < 2_000, "{}", tree.weight());
+}
+
+/// Two trees of 200,000 entries are to fit into 64 MiB, with all else that a program needs.
+#[test]
+fn an_entry_takes_128_bytes_at_most() {
+    let mut tree = Tree::new();
+    tree.begin_layer();
+    for n in 0..20_000 {
+        let line = match n % 10 {
+            0 => format!("d usr/share/package-{n}"),
+            1 => format!("usr/share/package-{0}/liblink{n}.so > liblink{n}.so.1.2", n - 1),
+            m => format!("f usr/share/package-{}/a-name-of-a-file-{n}.html", n - m),
+        };
+        tree.apply(&change(&line)).unwrap();
+    }
+    tree.end_layer();
+    assert!(tree.weight() < 20_000 * 128, "{}", tree.weight());
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The merged tree: entries over entries.
 
 use std::io::BufRead;
-use std::sync::Arc;
 
+use super::inode::{Inode, Origin};
 use super::items::{Items, Place};
-use super::marks::{Key, Mark, Marks};
-use super::node::{Inode, Node, Origin};
+use super::marks::Marks;
+use super::nodes::{Node, Nodes, ROOT};
+use super::siblings::NONE;
 use crate::error::Error;
 use crate::layer::{Change, Entry, EntryKind, EntryPath, Reader, impossible};
 
@@ -15,9 +16,6 @@ pub const WEIGHT_LIMIT: u64 = 2 << 30;
 /// The limits of `rootfs` on links that are followed.
 const MAX_LINKS: usize = 40;
 const MAX_LINK_STEPS: usize = 4096;
-
-/// The root's place among the nodes.
-pub(super) const ROOT: u32 = 0;
 
 /// What a path is walked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +31,12 @@ pub(super) enum Purpose {
 /// An image's file system without contents, as far as its layers have been taken in.
 #[derive(Debug)]
 pub struct Tree {
-    nodes: Vec<Node>,
-    /// Nodes that nothing leads to any more.
-    free: Vec<u32>,
+    pub(super) nodes: Nodes,
     pub(super) marks: Marks,
-    n_layers: u32,
+    /// How many layers were begun.
+    pub(super) n_layers: u32,
+    /// How many changes of the last one were taken in.
     n_changes: u64,
-    weight: u64,
 }
 
 impl Default for Tree {
@@ -51,15 +48,7 @@ impl Default for Tree {
 impl Tree {
     /// The tree of no layers.
     pub fn new() -> Self {
-        let root = Node {
-            parent: ROOT,
-            key: Key::default(),
-            n_layers: 0,
-            inode: Arc::new(Inode::implied()),
-            children: None,
-        };
-        let (free, marks) = (vec![], Marks::default());
-        Self { nodes: vec![root], free, marks, n_layers: 0, n_changes: 0, weight: 0 }
+        Self { nodes: Nodes::new(), marks: Marks::default(), n_layers: 0, n_changes: 0 }
     }
 
     /// Takes in a whole layer, to its end.
@@ -74,14 +63,14 @@ impl Tree {
 
     /// Begins a layer: what is there now is the lower layers'.
     pub fn begin_layer(&mut self) {
-        self.marks.forget();
+        self.marks = Marks::default();
         self.n_layers += 1;
         self.n_changes = 0;
     }
 
     /// Ends the layer: what had to be known to judge its whiteouts is let go.
     pub fn end_layer(&mut self) {
-        self.marks.forget();
+        self.marks = Marks::default();
     }
 
     /// Takes in one change of the layer begun last.
@@ -95,12 +84,15 @@ impl Tree {
             Change::Opaque(path) => self.clear_below(path)?,
         }
         self.n_changes += 1;
+        if self.weight() > WEIGHT_LIMIT {
+            return Err(too_large());
+        }
         Ok(())
     }
 
     /// How many names there are, the root among them.
     pub fn n_names(&self) -> usize {
-        self.nodes.len() - self.free.len()
+        self.nodes.n_names()
     }
 
     /// Everything in it, directories before what is in them and names in the order of their bytes; the root first.
@@ -110,12 +102,28 @@ impl Tree {
 
     /// The root, from which every name is reached.
     pub fn root(&self) -> Place<'_> {
-        Place::root(self)
+        Place::new(self, ROOT)
     }
 
     /// What is at `path`, every symbolic link on the way followed beneath the root, the last one too.
-    pub fn find(&self, path: &[u8]) -> Option<&Arc<Inode>> {
-        self.resolve(ROOT, path).map(|node| &self.node(node).inode)
+    pub fn find(&self, path: &[u8]) -> Option<Place<'_>> {
+        self.resolve(ROOT, path).map(|node| Place::new(self, node))
+    }
+
+    pub(super) fn path_of(&self, node: u32) -> EntryPath {
+        let mut way = vec![];
+        let mut here = node;
+        while here != ROOT {
+            way.push(self.nodes.name(here));
+            here = self.nodes[here].parent;
+        }
+        way.reverse();
+        EntryPath::parse(&way.join(&b'/')).expect("it was made of paths")
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn weight(&self) -> u64 {
+        (self.nodes.weight() + self.marks.weight()) as u64
     }
 
     fn add(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -126,24 +134,24 @@ impl Tree {
             if entry.kind != EntryKind::Directory {
                 return Err(refuse(&entry.path, "the root can only be a directory"));
             }
-            self.marks.add(Key::default(), Mark::ABOVE);
-            return self.describe(ROOT, Inode::of(entry, self.origin()?));
+            self.mark_above(ROOT);
+            self.describe(ROOT, &Inode::of(entry, self.origin()?));
+            return Ok(());
         };
-        let Some(here) = self.walk(parent, Purpose::Write)? else { return Ok(()) };
+        let Some(here) = self.walk(parent, Purpose::Write) else { return Ok(()) };
         if let EntryKind::Hardlink { target } = &entry.kind {
             return self.add_link(here, name, &entry.path, target);
         }
-        self.mark(here, name);
+        self.mark_above(here);
         let inode = Inode::of(entry, self.origin()?);
-        match self.child(here, name) {
-            Some(child) if inode.is_directory() && self.is_directory(child) => {
-                self.describe(child, inode)
-            }
+        match self.nodes.child(here, name).filter(|&child| self.nodes.is_directory(child)) {
+            Some(child) if inode.kind == EntryKind::Directory => self.describe(child, &inode),
             _ => {
-                self.remove(here, name);
-                self.insert(here, name, Arc::new(inode)).map(|_| ())
+                let inode = self.nodes.add_inode(&inode);
+                self.put(here, name, inode);
             }
         }
+        Ok(())
     }
 
     fn add_link(
@@ -156,53 +164,55 @@ impl Tree {
         let Some((target_parent, target_name)) = split(target.as_bytes()) else {
             return Err(refuse(path, "a hard link to the root"));
         };
-        let there = self.walk(target_parent, Purpose::LinkTarget)?;
-        let found = there.and_then(|there| Some((there, self.child(there, target_name)?)));
+        let there = self.walk(target_parent, Purpose::LinkTarget);
+        let found = there.and_then(|there| Some((there, self.nodes.child(there, target_name)?)));
         let Some((there, held)) = found else {
             return Err(refuse(path, "a hard link to what isn't there"));
         };
-        if self.is_directory(held) {
+        if self.nodes.is_directory(held) {
             return Err(refuse(path, "a hard link to a directory"));
         }
-        if self.child(here, name).is_some_and(|child| self.is_at_or_below(there, child)) {
+        if self.nodes.child(here, name).is_some_and(|child| self.is_at_or_below(there, child)) {
             return Err(refuse(path, "a hard link to what makes way for it"));
         }
-        let key = self.node(held).key;
-        if !self.marks.of(key).has(Mark::WRITTEN) {
-            self.mark_way(there, Mark::ABOVE.and(Mark::ABOVE_LINKED));
-            self.marks.add(key, Mark::LINKED);
+        if !self.is_written(held) {
+            self.marks.take(self.path_of(held));
         }
-        let inode = self.node(held).inode.clone();
-        self.mark(here, name);
-        self.remove(here, name);
-        self.insert(here, name, inode).map(|_| ())
+        self.mark_above(here);
+        let inode = self.nodes[held].inode;
+        // Before what is there goes: it may be a name of the same.
+        self.nodes.hold(inode);
+        self.put(here, name, inode);
+        Ok(())
     }
 
     /// Goes to the directory at `path`. With [`Purpose::Write`] it gets there.
-    pub(super) fn walk(&mut self, path: &[u8], purpose: Purpose) -> Result<Option<u32>, Error> {
+    pub(super) fn walk(&mut self, path: &[u8], purpose: Purpose) -> Option<u32> {
         let mut here = ROOT;
         for name in components(path) {
-            let child = self.child(here, name);
-            let directory = child.filter(|&child| self.is_directory(child)).or_else(|| {
-                let key = self.node(child?).key;
-                let follows = purpose != Purpose::Whiteout && self.marks.of(key).has(Mark::WRITTEN);
+            let child = self.nodes.child(here, name);
+            let directory = child.filter(|&child| self.nodes.is_directory(child)).or_else(|| {
+                let follows = purpose != Purpose::Whiteout && self.is_written(child?);
                 follows.then(|| self.follow(here, name)).flatten()
             });
             here = match directory {
                 Some(directory) => directory,
-                None if purpose != Purpose::Write => return Ok(None),
-                None => {
-                    self.remove(here, name);
-                    self.insert(here, name, Arc::new(Inode::implied()))?
-                }
+                None if purpose != Purpose::Write => return None,
+                None => self.make_implied(here, name),
             };
         }
-        Ok(Some(here))
+        Some(here)
+    }
+
+    /// Makes a directory that some entry needs and no layer describes.
+    fn make_implied(&mut self, directory: u32, name: &[u8]) -> u32 {
+        let inode = self.nodes.add_inode(&Inode::implied());
+        self.put(directory, name, inode)
     }
 
     /// The directory that the link `name` leads to beneath the root.
     fn follow(&self, here: u32, name: &[u8]) -> Option<u32> {
-        self.resolve(here, name).filter(|&node| self.is_directory(node))
+        self.resolve(here, name).filter(|&node| self.nodes.is_directory(node))
     }
 
     fn resolve(&self, from: u32, path: &[u8]) -> Option<u32> {
@@ -211,15 +221,15 @@ impl Tree {
         let mut n_links = 0;
         for _ in 0..MAX_LINK_STEPS {
             let Some(name) = ahead.pop() else { return Some(here) };
-            if !self.is_directory(here) {
+            if !self.nodes.is_directory(here) {
                 return None;
             }
             if name == b".." {
-                here = self.node(here).parent;
+                here = self.nodes[here].parent;
                 continue;
             }
-            let child = self.child(here, name)?;
-            let EntryKind::Symlink { target } = &self.node(child).inode.kind else {
+            let child = self.nodes.child(here, name)?;
+            let Some(target) = self.nodes.target(child) else {
                 here = child;
                 continue;
             };
@@ -235,102 +245,53 @@ impl Tree {
         None
     }
 
-    pub(super) fn node(&self, node: u32) -> &Node {
-        &self.nodes[node as usize]
-    }
-
-    pub(super) fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
-        self.node(directory).children().get(name).copied()
-    }
-
-    pub(super) fn is_directory(&self, node: u32) -> bool {
-        self.node(node).inode.is_directory()
-    }
-
     /// Whether `node` is `top`, or below it.
     fn is_at_or_below(&self, node: u32, top: u32) -> bool {
         let mut here = node;
         while here != top && here != ROOT {
-            here = self.node(here).parent;
+            here = self.nodes[here].parent;
         }
         here == top
     }
 
     /// Gives a directory other attributes.
-    pub(super) fn describe(&mut self, node: u32, inode: Inode) -> Result<(), Error> {
-        let n_layers = self.n_layers;
-        let slot = &mut self.nodes[node as usize];
-        let before = slot.weight();
-        slot.inode = Arc::new(inode);
-        slot.n_layers = n_layers;
-        let after = slot.weight();
-        self.weigh(before, after)
+    pub(super) fn describe(&mut self, node: u32, inode: &Inode) {
+        let inode = self.nodes.add_inode(inode);
+        self.nodes.set_inode(node, inode);
+        self.nodes[node].n_layers = self.n_layers;
+    }
+
+    /// Puts an inode that is held under a name, in the place of what is there with all below it.
+    fn put(&mut self, directory: u32, name: &[u8], inode: u32) -> u32 {
+        let node = match self.nodes.child(directory, name) {
+            None => self.nodes.insert(directory, name, inode),
+            Some(node) => {
+                let below = std::mem::replace(&mut self.nodes[node].children, NONE);
+                self.discard(below);
+                self.nodes.set_inode(node, inode);
+                node
+            }
+        };
+        self.nodes[node].n_layers = self.n_layers;
+        node
     }
 
     /// Takes out a name with all below it.
-    pub(super) fn remove(&mut self, directory: u32, name: &[u8]) {
-        let children = self.nodes[directory as usize].children.as_mut();
-        let Some(first) = children.and_then(|children| children.remove(name)) else { return };
-        self.weight = self.weight.saturating_sub(name.len() as u64);
-        let mut gone = vec![first];
-        while let Some(node) = gone.pop() {
-            let slot = &mut self.nodes[node as usize];
-            self.weight = self.weight.saturating_sub(slot.weight());
-            // It may be the last hold on the inode.
-            slot.inode = Arc::new(Inode::implied());
-            for (name, child) in slot.children.take().into_iter().flat_map(|it| *it) {
-                self.weight = self.weight.saturating_sub(name.len() as u64);
-                gone.push(child);
+    pub(super) fn remove(&mut self, node: u32) {
+        self.nodes.unlink(node);
+        self.discard(node);
+    }
+
+    /// Lets go of a node, its siblings below it, and all that is in any of them.
+    fn discard(&mut self, top: u32) {
+        let mut todo = vec![top];
+        while let Some(node) = todo.pop() {
+            if node != NONE {
+                let Node { before, after, children, .. } = self.nodes[node];
+                todo.extend([before, after, children]);
+                self.marks.forget(node);
+                self.nodes.free(node);
             }
-            self.free.push(node);
-        }
-    }
-
-    fn insert(&mut self, directory: u32, name: &[u8], inode: Arc<Inode>) -> Result<u32, Error> {
-        let key = self.marks.key(self.node(directory).key, name);
-        let n_layers = self.n_layers;
-        let node = Node { parent: directory, key, n_layers, inode, children: None };
-        self.weigh(0, node.weight() + name.len() as u64)?;
-        let place = if let Some(place) = self.free.pop() {
-            self.nodes[place as usize] = node;
-            place
-        } else {
-            self.nodes.push(node);
-            u32::try_from(self.nodes.len() - 1).expect("the limit allows fewer nodes")
-        };
-        let children = &mut self.nodes[directory as usize].children;
-        children.get_or_insert_default().insert(name.into(), place);
-        Ok(place)
-    }
-
-    fn weigh(&mut self, before: u64, after: u64) -> Result<(), Error> {
-        self.weight = self.weight.saturating_sub(before) + after;
-        if self.weight > WEIGHT_LIMIT {
-            return Err(too_large());
-        }
-        Ok(())
-    }
-
-    /// Notes that the layer has written `name` in a directory.
-    fn mark(&mut self, directory: u32, name: &[u8]) {
-        self.mark_above(directory);
-        let key = self.marks.key(self.node(directory).key, name);
-        self.marks.add(key, Mark::WRITTEN);
-    }
-
-    /// Marks a directory and everything above it as being above an entry.
-    fn mark_above(&mut self, directory: u32) {
-        self.mark_way(directory, Mark::ABOVE);
-    }
-
-    fn mark_way(&mut self, directory: u32, marks: Mark) {
-        let mut here = directory;
-        loop {
-            let before = self.marks.add(self.node(here).key, marks);
-            if before.has_all(marks) || here == ROOT {
-                return;
-            }
-            here = self.node(here).parent;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whiteouts: what the lower layers have goes, what this layer has written stays.
 
-use super::marks::{Key, Mark};
-use super::node::Inode;
+use super::inode::Inode;
+use super::marks::Mark;
 use super::tree::{Purpose, Tree, refuse, split};
 use crate::error::Error;
 use crate::layer::EntryPath;
@@ -13,80 +13,65 @@ enum Attributes {
     Renew,
 }
 
-impl Attributes {
-    /// Those of the layer's own entry stay.
-    fn of(mark: Mark) -> Self {
-        if mark.has(Mark::WRITTEN) { Self::Keep } else { Self::Renew }
-    }
-}
-
 impl Tree {
     /// Removes what the lower layers have at `path`.
     pub(super) fn remove_lower(&mut self, path: &EntryPath) -> Result<(), Error> {
         let Some((parent, name)) = split(path.as_bytes()) else {
             return Err(refuse(path, "a whiteout of the root"));
         };
-        self.refuse_linked(path, Mark::LINKED.and(Mark::ABOVE_LINKED))?;
-        let Some(here) = self.walk(parent, Purpose::Whiteout)? else { return Ok(()) };
-        let mark = self.marks.of(self.marks.key(self.node(here).key, name));
-        if !mark.spares() {
-            self.remove(here, name);
-            return Ok(());
+        if self.marks.is_taken(path) || self.marks.is_above_taken(path) {
+            return Err(refuse_taken(path));
         }
-        match self.child(here, name).filter(|&child| self.is_directory(child)) {
-            Some(directory) => self.clear(directory, Attributes::of(mark)),
-            None => Ok(()),
+        let here = self.walk(parent, Purpose::Whiteout);
+        match here.and_then(|here| self.nodes.child(here, name)) {
+            Some(child) if !self.is_spared(child) => self.remove(child),
+            Some(child) if self.nodes.is_directory(child) => {
+                self.clear(child, self.attributes(child));
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     /// Removes what the lower layers have below the directory `path`.
     pub(super) fn clear_below(&mut self, path: &EntryPath) -> Result<(), Error> {
-        self.refuse_linked(path, Mark::ABOVE_LINKED)?;
-        match self.walk(path.as_bytes(), Purpose::Whiteout)? {
-            Some(directory) => self.clear(directory, Attributes::Keep),
-            None => Ok(()),
+        if self.marks.is_above_taken(path) {
+            return Err(refuse_taken(path));
         }
+        if let Some(directory) = self.walk(path.as_bytes(), Purpose::Whiteout) {
+            self.clear(directory, Attributes::Keep);
+        }
+        Ok(())
+    }
+
+    /// Those of the layer's own entry stay.
+    fn attributes(&self, directory: u32) -> Attributes {
+        if self.is_written(directory) { Attributes::Keep } else { Attributes::Renew }
     }
 
     /// Every directory is cleared once a layer at most: nothing of the lower layers can come back to it.
-    fn clear(&mut self, directory: u32, attributes: Attributes) -> Result<(), Error> {
+    fn clear(&mut self, directory: u32, attributes: Attributes) {
         let mut todo = vec![(directory, attributes)];
         while let Some((directory, attributes)) = todo.pop() {
             if attributes == Attributes::Renew {
-                self.describe(directory, Inode::implied())?;
+                self.describe(directory, &Inode::implied());
             }
-            let key = self.node(directory).key;
-            if self.marks.add(key, Mark::CLEARED).has(Mark::CLEARED) {
+            if self.marks.add(directory, Mark::CLEARED).has(Mark::CLEARED) {
                 continue;
             }
-            for name in self.sort_out(directory, &mut todo) {
-                self.remove(directory, &name);
+            let children = self.nodes.children(directory);
+            let (spared, gone): (Vec<_>, Vec<_>) = children.partition(|&it| self.is_spared(it));
+            for child in gone {
+                self.remove(child);
             }
+            let directories = spared.into_iter().filter(|&child| self.nodes.is_directory(child));
+            todo.extend(directories.map(|child| (child, self.attributes(child))));
         }
-        Ok(())
     }
+}
 
-    /// The names in a directory that go, and into `todo` the directories in it that this layer has written to.
-    fn sort_out(&self, directory: u32, todo: &mut Vec<(u32, Attributes)>) -> Vec<Box<[u8]>> {
-        let mut gone = vec![];
-        for (name, &child) in self.node(directory).children() {
-            let mark = self.marks.of(self.node(child).key);
-            match mark.spares() {
-                false => gone.push(name.clone()),
-                true if self.is_directory(child) => todo.push((child, Attributes::of(mark))),
-                true => {}
-            }
-        }
-        gone
-    }
-
-    /// As if the whiteout had come first, a hard link to what it removes is a link to nothing: whatever the layer has put
-    /// in the place of that since.
-    fn refuse_linked(&self, path: &EntryPath, taken: Mark) -> Result<(), Error> {
-        let key = path.components().fold(Key::default(), |key, name| self.marks.key(key, name));
-        if self.marks.of(key).has(taken) {
-            return Err(refuse(path, "a whiteout of what a hard link of the same layer names"));
-        }
-        Ok(())
-    }
+/// As if the whiteout had come first, a hard link to what it removes is a link to nothing: whatever the layer has put in
+/// the place of that since.
+fn refuse_taken(path: &EntryPath) -> Error {
+    refuse(path, "a whiteout of what a hard link of the same layer names")
 }

@@ -94,8 +94,8 @@ pub(super) fn changed(
 }
 
 /// What a layer says of a directory that only stands above something.
-pub(super) fn unchanged(path: EntryPath, base: &Inode) -> Entry {
-    let Inode { kind, mode, uid, gid, mtime, xattrs, .. } = base.clone();
+pub(super) fn unchanged(path: EntryPath, base: Inode) -> Entry {
+    let Inode { kind, mode, uid, gid, mtime, xattrs, .. } = base;
     Entry { path, kind, mode, uid, gid, mtime, xattrs: xattrs.into_vec() }
 }
 

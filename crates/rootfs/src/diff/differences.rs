@@ -1,10 +1,9 @@
 //! What has changed, one after the other, in the order of a layer.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath};
-use layer_format::listing::{self, Place};
+use layer_format::listing::Place;
 
 use super::attributes::Attributes;
 use super::pairs::{Pair, Pairs};
@@ -39,7 +38,7 @@ pub enum What {
 #[derive(Debug)]
 struct Above<'a> {
     path: EntryPath,
-    base: &'a Arc<listing::Inode>,
+    base: Place<'a>,
 }
 
 /// Iterates over all that has changed.
@@ -88,7 +87,7 @@ impl<'d, 'a> Differences<'d, 'a> {
             None => self.added(path, found),
             Some(base) if different.is_empty() => {
                 if found.is_directory() && base.layer().is_some() {
-                    self.above.push(Above { path, base: base.inode() });
+                    self.above.push(Above { path, base });
                 }
             }
             Some(base) => self.changed(path, base, found, different),
@@ -97,7 +96,7 @@ impl<'d, 'a> Differences<'d, 'a> {
 
     fn removed(&mut self, path: EntryPath, base: Option<Place<'a>>) {
         let identity = &self.diff.options.identity;
-        if base.is_some_and(|base| identity.may_be_missing(base.inode())) {
+        if base.is_some_and(|base| identity.may_be_missing(&base.inode().kind)) {
             return;
         }
         self.tell(What::Removed, Change::Remove(path), None);
@@ -107,7 +106,9 @@ impl<'d, 'a> Differences<'d, 'a> {
         let options = &self.diff.options;
         let untouched = found.linked_inode().and_then(|inode| self.diff.untouched.get(&inode));
         let entry = match untouched {
-            Some(base) => compare::changed(path, base, found, Attributes::default(), options),
+            Some(base) => {
+                compare::changed(path, &base.inode(), found, Attributes::default(), options)
+            }
             None => compare::added(path, found, options),
         };
         self.tell_entry(What::Added, entry, found);
@@ -124,7 +125,7 @@ impl<'d, 'a> Differences<'d, 'a> {
         let entry = if different.has(super::Attribute::Type) {
             compare::added(path, found, options)
         } else {
-            compare::changed(path, base.inode(), found, different, options)
+            compare::changed(path, &base.inode(), found, different, options)
         };
         self.tell_entry(What::Changed(different), entry, found);
     }
@@ -148,7 +149,7 @@ impl<'d, 'a> Differences<'d, 'a> {
 
     fn tell(&mut self, what: What, change: Change, content: Option<Found<'a>>) {
         for Above { path, base } in self.above.drain(..) {
-            let change = Change::Add(compare::unchanged(path, base));
+            let change = Change::Add(compare::unchanged(path, base.inode()));
             self.ready.push_back(Difference { what: What::Above, change, content: None });
         }
         self.ready.push_back(Difference { what, change, content });

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use layer_format::layer::{Entry, EntryKind, EntryPath};
 
@@ -17,16 +16,16 @@ pub(super) fn entries<'d>(diff: &'d Diff<'_>) -> impl Iterator<Item = Entry> + '
     let options = &diff.options;
     diff.pairs().filter_map(move |Pair { path, base, found }| {
         let Some(found) = found else {
-            let inode = base?.inode();
-            let is_unseen = options.identity.may_be_missing(inode);
+            let (id, inode) = (base?.id(), base?.inode());
+            let is_unseen = options.identity.may_be_missing(&inode.kind);
             let entry = is_unseen.then(|| compare::unchanged(path, inode))?;
-            return Some(linked(entry, &mut first_unseen, Arc::as_ptr(inode)));
+            return Some(linked(entry, &mut first_unseen, id));
         };
         let different = different.next().copied().unwrap_or_default();
         let entry = match base {
             Some(base) if different.is_empty() => compare::unchanged(path, base.inode()),
             Some(base) if !different.has(Attribute::Type) => {
-                compare::changed(path, base.inode(), found, different, options)
+                compare::changed(path, &base.inode(), found, different, options)
             }
             _ => compare::added(path, found, options),
         };

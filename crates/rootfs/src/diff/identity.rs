@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::ops::Range;
 
 use layer_format::layer::EntryKind;
-use layer_format::listing::Inode;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Gid;
 
@@ -80,8 +79,7 @@ impl Identity {
     }
 
     /// Whether this may be missing without having been removed.
-    pub(super) fn may_be_missing(&self, inode: &Inode) -> bool {
-        let kind = &inode.kind;
+    pub(super) fn may_be_missing(&self, kind: &EntryKind) -> bool {
         let is_device =
             matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
         *self != Self::Real && is_device

@@ -1,9 +1,8 @@
 //! Groups of hard links: as they are, or to be written whole.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use layer_format::listing;
+use layer_format::listing::Place;
 
 use super::attributes::{Attribute, Attributes};
 use crate::scan::Inode;
@@ -15,7 +14,7 @@ pub(super) struct LinkedName<'a> {
     pub(super) place: usize,
     pub(super) inode: Inode,
     /// What the base has there.
-    pub(super) base: Option<&'a Arc<listing::Inode>>,
+    pub(super) base: Option<Place<'a>>,
 }
 
 /// Marks the names whose group is another than before.
@@ -40,9 +39,11 @@ pub(super) fn settle(
     let mut kept = HashSet::new();
     for inode in order {
         let group = &groups[&inode];
-        let base = group[0].base.map(Arc::as_ptr);
+        let base = group[0].base.map(|base| base.id());
         let is_same = group.iter().all(|name| {
-            name.base.map(Arc::as_ptr) == base && base.is_some() && different[name.place].is_empty()
+            name.base.map(|base| base.id()) == base
+                && base.is_some()
+                && different[name.place].is_empty()
         });
         if is_same && base.is_some_and(|base| kept.insert(base)) {
             continue;
@@ -60,7 +61,7 @@ pub(super) fn settle(
 pub(super) fn untouched<'a>(
     names: &[LinkedName<'a>],
     different: &[Attributes],
-) -> HashMap<Inode, &'a Arc<listing::Inode>> {
+) -> HashMap<Inode, Place<'a>> {
     let is_untouched = |name: &&LinkedName<'_>| different[name.place].is_empty();
     let known = names.iter().rev().filter(is_untouched);
     known.filter_map(|name| Some((name.inode, name.base?))).collect()

@@ -24,10 +24,9 @@ mod upper;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
 use layer_format::layer::{Entry, EntryKind, EntryPath, INCOMPLETE, is_reserved_name};
-use layer_format::listing::{Inode, Place, Tree};
+use layer_format::listing::{Place, Tree};
 
 pub use attributes::{Attribute, Attributes};
 pub use differences::{Difference, Differences, What};
@@ -74,7 +73,7 @@ pub struct Diff<'a> {
     different: Vec<Attributes>,
     linked: Vec<LinkedName<'a>>,
     /// What a plain user's tree can't tell of an inode whose first name is new.
-    untouched: HashMap<scan::Inode, &'a Arc<Inode>>,
+    untouched: HashMap<scan::Inode, Place<'a>>,
 }
 
 /// A file whose bytes may be others without anything telling.
@@ -84,7 +83,7 @@ pub struct Candidate<'a> {
     /// Where it is.
     pub path: EntryPath,
     /// What it was.
-    pub base: &'a Arc<Inode>,
+    pub base: Place<'a>,
     /// What it is.
     pub found: Found<'a>,
 }
@@ -136,9 +135,7 @@ impl<'a> Diff<'a> {
             if unfit.is_none() {
                 unfit = unfit_name(&path).map(|reason| (path, reason));
             }
-            let is_shared = |base: &Place<'_>| Arc::strong_count(base.inode()) > 1;
-            if found.linked_inode().is_some() || base.as_ref().is_some_and(is_shared) {
-                let base = base.map(|base| base.inode());
+            if found.linked_inode().is_some() || base.as_ref().is_some_and(Place::is_linked) {
                 linked.push(LinkedName { place: different.len(), inode: found.inode(), base });
             }
             different.push(diff.compare(base, found, &clamp));
@@ -152,9 +149,10 @@ impl<'a> Diff<'a> {
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'a>> {
         let found = self.pairs().filter_map(|pair| Some((pair.found?, pair.base, pair.path)));
         found.enumerate().filter_map(|(place, (found, base, path))| {
-            let base = base?.inode();
-            let is_same_size = matches!(base.kind, EntryKind::File { size, .. } if size > 0)
-                && found.kind().as_ref() == Some(&base.kind);
+            let base = base?;
+            let kind = base.inode().kind;
+            let is_same_size = matches!(kind, EntryKind::File { size, .. } if size > 0)
+                && found.kind() == Some(kind);
             is_same_size.then_some(Candidate { place, path, base, found })
         })
     }
@@ -182,12 +180,11 @@ impl<'a> Diff<'a> {
 
     fn compare(&self, base: Option<Place<'_>>, found: Found<'_>, clamp: &Clamp<'_>) -> Attributes {
         let Some(base) = base else { return Attributes::default() };
-        let is_directory = base.inode().kind == EntryKind::Directory;
         // Nothing says what a root was that no layer describes, or what a mount hides.
-        if base.layer().is_none() || (found.is_passed() && is_directory) {
+        if base.layer().is_none() || (found.is_passed() && base.is_directory()) {
             return Attributes::default();
         }
-        compare::compare(base.inode(), found, &self.options, clamp)
+        compare::compare(&base.inode(), found, &self.options, clamp)
     }
 }
 

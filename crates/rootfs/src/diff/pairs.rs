@@ -41,7 +41,7 @@ impl<'a> Pairs<'a> {
     /// Gives the pair of something that is there, after which what is in it comes.
     fn enter(&mut self, path: EntryPath, base: Option<Place<'a>>, found: Found<'a>) -> Pair<'a> {
         if found.is_directory() && !found.is_passed() {
-            let base = base.filter(is_directory);
+            let base = base.filter(Place::is_directory);
             let earlier: Box<dyn Iterator<Item = _>> = match base {
                 Some(base) => Box::new(base.children()),
                 None => Box::new(std::iter::empty()),
@@ -80,7 +80,7 @@ impl<'a> Level<'a> {
         let Self { path, found, earlier, .. } = self;
         let is_there = |name: &[u8]| found.child(name).is_some_and(|found| !found.is_socket());
         earlier.find(|(name, base)| {
-            let is_out = |out: LeaveOut<'_>| out(path.join(name).as_bytes(), is_directory(base));
+            let is_out = |out: LeaveOut<'_>| out(path.join(name).as_bytes(), base.is_directory());
             !is_there(name) && !leave_out.is_some_and(is_out)
         })
     }
@@ -94,8 +94,4 @@ impl<'a> Level<'a> {
             }
         }
     }
-}
-
-fn is_directory(place: &Place<'_>) -> bool {
-    place.inode().kind == layer_format::layer::EntryKind::Directory
 }

@@ -1,0 +1,251 @@
+//! How the tree is kept: a table of names, a table of inodes, and their texts in one buffer, without an allocation for any
+//! one of them. A name and a file with one name take [76 bytes](Nodes::weight) and the name's own.
+
+use std::hash::RandomState;
+use std::ops::{Index, IndexMut};
+
+use super::inode::{Inode, Packed};
+use super::siblings::NONE;
+use super::texts::Texts;
+
+/// The root's place among the nodes.
+pub(super) const ROOT: u32 = 0;
+
+/// One name.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// The directory that it is in; the root is in itself.
+    pub(super) parent: u32,
+    /// The last component of its path, a text.
+    name: u32,
+    /// What lies there.
+    pub(super) inode: u32,
+    /// How many layers there were when the name was put there or described last, that layer included; 0 for none.
+    pub(super) n_layers: u32,
+    /// The topmost of the nodes in it, if it is a directory with any.
+    pub(super) children: u32,
+    /// The topmost of its siblings below it whose names come before its own, and of those that come after.
+    pub(super) before: u32,
+    pub(super) after: u32,
+}
+
+/// All names, and the inodes behind them.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    names: Vec<Node>,
+    inodes: Vec<Packed>,
+    texts: Texts,
+    /// Rows that nothing leads to any more.
+    unused_names: Vec<u32>,
+    unused_inodes: Vec<u32>,
+    pub(super) ranks: RandomState,
+}
+
+impl Index<u32> for Nodes {
+    type Output = Node;
+
+    fn index(&self, node: u32) -> &Node {
+        &self.names[node as usize]
+    }
+}
+
+impl IndexMut<u32> for Nodes {
+    fn index_mut(&mut self, node: u32) -> &mut Node {
+        &mut self.names[node as usize]
+    }
+}
+
+impl Nodes {
+    /// The root alone, which no layer describes.
+    pub(super) fn new() -> Self {
+        let mut nodes = Self {
+            names: vec![],
+            inodes: vec![],
+            texts: Texts::default(),
+            unused_names: vec![],
+            unused_inodes: vec![],
+            ranks: RandomState::new(),
+        };
+        let inode = nodes.add_inode(&Inode::implied());
+        nodes.place(ROOT, b"", inode);
+        nodes
+    }
+
+    /// How many names there are, the root among them.
+    pub(super) fn n_names(&self) -> usize {
+        self.names.len() - self.unused_names.len()
+    }
+
+    /// How many bytes all of it takes.
+    pub(super) fn weight(&self) -> usize {
+        let rows = size_of_val(&*self.names) + size_of_val(&*self.inodes);
+        let free = size_of_val(&*self.unused_names) + size_of_val(&*self.unused_inodes);
+        rows + free + self.texts.n_bytes()
+    }
+
+    /// The last component of a node's path; nothing for the root.
+    pub(super) fn name(&self, node: u32) -> &[u8] {
+        self.texts.get(self[node].name)
+    }
+
+    /// What lies at a node.
+    pub(super) fn packed(&self, node: u32) -> &Packed {
+        &self.inodes[self[node].inode as usize]
+    }
+
+    /// What lies at a node, as it is shown to others.
+    pub(super) fn inode(&self, node: u32) -> Inode {
+        self.packed(node).unpack(&self.texts)
+    }
+
+    /// Where a link at a node leads, if it is one.
+    pub(super) fn target(&self, node: u32) -> Option<&[u8]> {
+        self.packed(node).target(&self.texts)
+    }
+
+    pub(super) fn is_directory(&self, node: u32) -> bool {
+        self.packed(node).is_directory()
+    }
+
+    /// Puts a name into a directory that doesn't have it, in front of an inode that is held.
+    pub(super) fn insert(&mut self, directory: u32, name: &[u8], inode: u32) -> u32 {
+        let node = self.place(directory, name, inode);
+        self.link(node);
+        node
+    }
+
+    /// Lets go of a node that has been [unlinked](Self::unlink).
+    pub(super) fn free(&mut self, node: u32) {
+        let Node { name, inode, .. } = self[node];
+        self.texts.waste(name);
+        self.let_go(inode);
+        self[node].inode = NONE;
+        self.unused_names.push(node);
+        self.tidy_up();
+    }
+
+    /// Puts an inode that is held in the place of a node's own.
+    pub(super) fn set_inode(&mut self, node: u32, inode: u32) {
+        self.let_go(self[node].inode);
+        self[node].inode = inode;
+        self.tidy_up();
+    }
+
+    /// Keeps an inode, held once.
+    pub(super) fn add_inode(&mut self, inode: &Inode) -> u32 {
+        let packed = Packed::new(inode, &mut self.texts);
+        fill(&mut self.inodes, &mut self.unused_inodes, packed)
+    }
+
+    /// Holds an inode once more, for one more name.
+    pub(super) fn hold(&mut self, inode: u32) {
+        self.inodes[inode as usize].n_names += 1;
+    }
+
+    fn place(&mut self, parent: u32, name: &[u8], inode: u32) -> u32 {
+        let name = self.texts.add(name);
+        let (n_layers, children, before, after) = (0, NONE, NONE, NONE);
+        let node = Node { parent, name, inode, n_layers, children, before, after };
+        fill(&mut self.names, &mut self.unused_names, node)
+    }
+
+    fn let_go(&mut self, inode: u32) {
+        let packed = &mut self.inodes[inode as usize];
+        packed.n_names -= 1;
+        if packed.n_names == 0 {
+            packed.texts().for_each(|text| self.texts.waste(text));
+            self.unused_inodes.push(inode);
+        }
+    }
+
+    /// Packs the texts anew when most of them are needed no more: each is moved once for so many that went.
+    fn tidy_up(&mut self) {
+        let n_wasted = self.texts.n_wasted();
+        let n_rows = self.names.len() + self.inodes.len();
+        if n_wasted <= n_rows || n_wasted <= self.texts.n_bytes() / 2 {
+            return;
+        }
+        let old = std::mem::take(&mut self.texts);
+        for node in self.names.iter_mut().filter(|node| node.inode != NONE) {
+            node.name = self.texts.add(old.get(node.name));
+        }
+        for inode in self.inodes.iter_mut().filter(|inode| inode.n_names > 0) {
+            inode.move_texts(&old, &mut self.texts);
+        }
+    }
+}
+
+/// Puts a row where one is free, or at the end.
+fn fill<T>(rows: &mut Vec<T>, free: &mut Vec<u32>, row: T) -> u32 {
+    if let Some(place) = free.pop() {
+        rows[place as usize] = row;
+        return place;
+    }
+    rows.push(row);
+    u32::try_from(rows.len() - 1).expect("a tree's limit allows fewer rows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_size_that_it_is_said_to_have() {
+        assert_eq!((size_of::<Node>(), size_of::<Packed>()), (28, 48));
+    }
+
+    /// How many nodes lie on the longest way down.
+    fn depth(nodes: &Nodes, top: u32) -> usize {
+        let (mut deepest, mut todo) = (0, vec![(top, 1)]);
+        while let Some((here, depth)) = todo.pop() {
+            if here != NONE {
+                deepest = deepest.max(depth);
+                todo.extend([(nodes[here].before, depth + 1), (nodes[here].after, depth + 1)]);
+            }
+        }
+        deepest
+    }
+
+    #[test]
+    fn a_directory_of_many_names_is_shallow_and_in_order_however_they_come() {
+        const N: usize = 50_000;
+        let orders: [fn(usize) -> usize; 3] = [|n| n, |n| N - 1 - n, |n| n * 7919 % N];
+        for order in orders {
+            let mut nodes = Nodes::new();
+            for n in 0..N {
+                let inode = nodes.add_inode(&Inode::implied());
+                nodes.insert(ROOT, format!("{:05}", order(n)).as_bytes(), inode);
+            }
+            // One of names in random order is 40 deep; 100 comes once in more runs than there will be.
+            assert!(depth(&nodes, nodes[ROOT].children) < 100);
+            let names: Vec<_> = nodes.children(ROOT).map(|node| nodes.name(node)).collect();
+            assert!(names.is_sorted() && names.len() == N);
+            for n in (0..N).filter(|n| n % 3 > 0) {
+                let node = nodes.child(ROOT, format!("{n:05}").as_bytes()).unwrap();
+                nodes.unlink(node);
+                nodes.free(node);
+            }
+            let left = nodes.children(ROOT).map(|node| nodes.name(node).to_vec());
+            assert!(left.eq((0..N).step_by(3).map(|n| format!("{n:05}").into_bytes())));
+        }
+    }
+
+    #[test]
+    fn what_goes_makes_room_for_what_comes() {
+        let mut nodes = Nodes::new();
+        let mut weights = vec![];
+        for _ in 0..20 {
+            for n in 0..5_000 {
+                let inode = nodes.add_inode(&Inode::implied());
+                nodes.insert(ROOT, format!("a name of some length {n}").as_bytes(), inode);
+            }
+            weights.push(nodes.weight());
+            while let Some(node) = nodes.children(ROOT).next() {
+                nodes.unlink(node);
+                nodes.free(node);
+            }
+        }
+        assert!(weights.iter().all(|&weight| weight < weights[0] * 2), "{weights:?}");
+        assert_eq!(nodes.n_names(), 1);
+    }
+}

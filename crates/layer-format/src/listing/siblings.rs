@@ -1,0 +1,136 @@
+//! The names of one directory, in order: a treap, which needs nothing besides two numbers in each node.
+//!
+//! By name the nodes are a search tree, by rank a heap. Ranks are keyed hashes, so the tree is as shallow as one of names
+//! that come in random order, whatever order they come in: a name is found, put in or taken out in logarithmic time.
+
+use std::hash::BuildHasher as _;
+
+use super::nodes::Nodes;
+
+/// No node.
+pub(super) const NONE: u32 = u32::MAX;
+
+impl Nodes {
+    /// The node of that name in a directory.
+    pub(super) fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
+        let mut here = self[directory].children;
+        while here != NONE {
+            here = match name.cmp(self.name(here)) {
+                std::cmp::Ordering::Equal => return Some(here),
+                std::cmp::Ordering::Less => self[here].before,
+                std::cmp::Ordering::Greater => self[here].after,
+            };
+        }
+        None
+    }
+
+    /// The nodes in a directory, by name.
+    pub(super) fn children(&self, directory: u32) -> Children<'_> {
+        let mut children = Children { nodes: self, way: vec![] };
+        children.descend(self[directory].children);
+        children
+    }
+
+    /// Puts a node among those in its directory, which has no other of its name.
+    pub(super) fn link(&mut self, node: u32) {
+        let directory = self[node].parent;
+        let top = self[directory].children;
+        self[directory].children = self.with(top, node);
+    }
+
+    /// Takes a node from among those in its directory.
+    pub(super) fn unlink(&mut self, node: u32) {
+        let directory = self[node].parent;
+        let top = self[directory].children;
+        self[directory].children = self.without(top, node);
+        (self[node].before, self[node].after) = (NONE, NONE);
+    }
+
+    fn with(&mut self, top: u32, node: u32) -> u32 {
+        if top == NONE || self.rank(node) > self.rank(top) {
+            let (before, after) = self.split(top, node);
+            (self[node].before, self[node].after) = (before, after);
+            return node;
+        }
+        if self.name(node) < self.name(top) {
+            self[top].before = self.with(self[top].before, node);
+        } else {
+            self[top].after = self.with(self[top].after, node);
+        }
+        top
+    }
+
+    fn without(&mut self, top: u32, node: u32) -> u32 {
+        if top == node {
+            return self.join(self[top].before, self[top].after);
+        }
+        if self.name(node) < self.name(top) {
+            self[top].before = self.without(self[top].before, node);
+        } else {
+            self[top].after = self.without(self[top].after, node);
+        }
+        top
+    }
+
+    /// The nodes whose names come before that of `node`, and those whose come after.
+    fn split(&mut self, top: u32, node: u32) -> (u32, u32) {
+        if top == NONE {
+            return (NONE, NONE);
+        }
+        if self.name(top) < self.name(node) {
+            let (before, after) = self.split(self[top].after, node);
+            self[top].after = before;
+            (top, after)
+        } else {
+            let (before, after) = self.split(self[top].before, node);
+            self[top].before = after;
+            (before, top)
+        }
+    }
+
+    /// One tree of two, where all names of one come before those of the other.
+    fn join(&mut self, before: u32, after: u32) -> u32 {
+        if before == NONE || after == NONE {
+            return before.min(after);
+        }
+        if self.rank(before) > self.rank(after) {
+            self[before].after = self.join(self[before].after, after);
+            before
+        } else {
+            self[after].before = self.join(before, self[after].before);
+            after
+        }
+    }
+
+    fn rank(&self, node: u32) -> u64 {
+        self.ranks.hash_one(node)
+    }
+}
+
+/// The nodes in a directory, by name.
+#[derive(Debug)]
+pub(super) struct Children<'a> {
+    nodes: &'a Nodes,
+    /// The next one, and above it those that come after all in the tree before them.
+    way: Vec<u32>,
+}
+
+impl Children<'_> {
+    fn descend(&mut self, top: u32) {
+        let mut here = top;
+        while here != NONE {
+            self.way.push(here);
+            here = self.nodes[here].before;
+        }
+    }
+}
+
+impl Iterator for Children<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let next = self.way.pop()?;
+        self.descend(self.nodes[next].after);
+        Some(next)
+    }
+}
