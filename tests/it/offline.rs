@@ -274,8 +274,36 @@ fn a_platform_is_chosen_from_an_index() {
     sh(&sandbox, "save app:1 --platform linux/arm64 | tee arm.tar | load --store index").success();
     let index = check::partial(&sandbox.read("arm.tar")).unwrap();
     assert_eq!((index.digests, index.manifests.len()), (vec![both.digest()], 1));
-    let nothing = sh(&sandbox, "save -q app:1 --platform linux/s390x > no.tar");
-    assert_eq!(nothing.code(), 3, "{}", nothing.text());
+    // One that isn't there is told, whatever else there is.
+    for (script, missing) in [
+        ("app:1 --platform linux/s390x", "linux/s390x"),
+        ("app:1 --platform linux/arm64 --platform linux/s390x", "linux/s390x"),
+        ("app:1 --store index --platform linux/arm64 --platform linux/amd64", "linux/amd64"),
+    ] {
+        let output = sh(&sandbox, &format!("save -q {script} > no.tar"));
+        output.fails_with(3);
+        let text = format!("app:1: no image for platform {missing}; there is ");
+        assert!(output.stderr.contains(&text), "{}", output.text());
+    }
+}
+
+#[test]
+fn several_platforms_may_come_from_several_images() {
+    let image = |platform: &str| app().platform(platform);
+    let (amd, arm) = (image("linux/amd64"), image("linux/arm64"));
+    let sandbox = sandbox(&[
+        Named::new("docker.io/library/amd:1", &amd),
+        Named::new("docker.io/library/arm:1", &arm),
+    ]);
+    let both = "--platform linux/amd64 --platform linux/arm64";
+    sh(&sandbox, &format!("save -q amd:1 arm:1 {both} > both.tar")).success();
+    let mut digests = check::stream(&sandbox.read("both.tar")).unwrap().digests;
+    digests.sort();
+    let mut expected = vec![amd.digest(), arm.digest()];
+    expected.sort();
+    assert_eq!(digests, expected);
+    let output = sh(&sandbox, &format!("save -q amd:1 {both} > no.tar"));
+    assert!(output.fails_with(3).stderr.contains("linux/arm64; there is linux/amd64"));
 }
 
 #[test]

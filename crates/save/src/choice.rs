@@ -33,16 +33,23 @@ impl Chosen {
         let roots: Vec<_> = images_found.chain(referrers.iter().map(|it| *it.digest())).collect();
         let lease = store.hold(&roots)?;
         let mut chosen = Self { names: vec![], images: vec![] };
+        let mut present = vec![];
         let mut seen = HashSet::new();
         for (text, found) in images.iter().zip(found) {
             let reference = found.image.reference().filter(|_| found.by == FoundBy::Name);
             if seen.insert((reference.clone(), found.descriptor.digest)) {
-                let image =
-                    gather(&found.descriptor, platforms, store).with_context(|| text.clone())?;
+                let image = gather(&found.descriptor, platforms, store);
+                let image = image.with_context(|| text.clone())?;
+                if !platforms.is_empty() {
+                    let own = platforms_of(&image, store)?;
+                    check_any(platforms, &own).with_context(|| text.clone())?;
+                    present.extend(own);
+                }
                 chosen.names.push(Name { reference, target: root(&found.descriptor, &image) });
                 chosen.images.push(image);
             }
         }
+        check_each(platforms, &present).with_context(|| images.join(", "))?;
         for referrer in referrers {
             let (reference, descriptor) = (referrer.reference(), &referrer.descriptor);
             if seen.insert((reference.clone(), descriptor.digest)) {
@@ -89,7 +96,6 @@ fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::R
             return Err(incomplete(&all, store));
         }
     }
-    check_platform(&image, platforms, store)?;
     Ok(image)
 }
 
@@ -101,20 +107,39 @@ fn incomplete(image: &Image, store: &Store) -> anyhow::Error {
         .into()
 }
 
-/// Of an image that is no index's, the config says for which machine it is.
-fn check_platform(image: &Image, platforms: &[Platform], store: &Store) -> anyhow::Result<()> {
-    let ([manifest], true) = (&image.manifests[..], image.indexes.is_empty()) else {
-        return Ok(());
+/// The platforms that an image is for: as its index says, or else as its config does.
+fn platforms_of(image: &Image, store: &Store) -> anyhow::Result<Vec<Platform>> {
+    let entries = image.entries();
+    let manifests = image.manifests.iter().filter(|manifest| entries.is_runnable(manifest));
+    let platform = |manifest| match entries.platform(manifest) {
+        Some(listed) => Ok(listed.clone()),
+        None => Ok(Config::parse(document(&manifest.config, store)?)?.platform),
     };
-    if platforms.is_empty() || !image.entries().is_runnable(manifest) {
+    manifests.map(platform).collect()
+}
+
+/// Of one image, any of the platforms will do.
+fn check_any(wanted: &[Platform], present: &[Platform]) -> Result<(), Error> {
+    let is_met = |it: &Platform| wanted.iter().any(|wanted| wanted.rank(it).is_some());
+    if present.is_empty() || present.iter().any(is_met) {
         return Ok(());
     }
-    let config = Config::parse(document(&manifest.config, store)?)?;
-    if platforms.iter().any(|wanted| wanted.rank(&config.platform).is_some()) {
-        return Ok(());
+    Err(no_platform(wanted.iter(), present))
+}
+
+/// Of all images together, each must be there.
+fn check_each(wanted: &[Platform], present: &[Platform]) -> Result<(), Error> {
+    let is_met = |wanted: &&Platform| present.iter().any(|it| wanted.rank(it).is_some());
+    let mut unmet = wanted.iter().filter(|it| !is_met(it)).peekable();
+    match unmet.peek() {
+        Some(_) if !present.is_empty() => Err(no_platform(unmet, present)),
+        _ => Ok(()),
     }
-    let wanted = platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ");
-    Err(Error::NoPlatform { wanted, present: vec![config.platform.to_string()] }.into())
+}
+
+fn no_platform<'a>(wanted: impl Iterator<Item = &'a Platform>, present: &[Platform]) -> Error {
+    let wanted = wanted.map(Platform::to_string).collect::<Vec<_>>().join(", ");
+    Error::NoPlatform { wanted, present: present.iter().map(Platform::to_string).collect() }
 }
 
 /// The verified bytes of a document of the store.

@@ -41,7 +41,7 @@ pub struct Args {
     /// Leave out the layers whose digests or diff ids are in this file, a line each; - is standard input
     #[arg(long, value_name = "FILE")]
     have: Option<PathBuf>,
-    /// Only the images for this platform, as linux/arm64/v8; may be given several times
+    /// Only the images for this platform, as linux/arm64/v8; may be given several times, and one of the images must have each
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Vec<Platform>,
     /// Also what refers to the images: signatures, SBOMs, attestations

@@ -8,6 +8,7 @@ use crate::descriptor::{Descriptor, annotation, media_type};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::{Index, Manifest};
+use crate::platform::Platform;
 use crate::reference::Reference;
 
 /// One name of a stream: what it points at. Images without a name are pointed at all the same.
@@ -162,6 +163,11 @@ impl Entries<'_> {
         let is_config = manifest.config.media_type == media_type::OCI_CONFIG
             || manifest.config.media_type == media_type::DOCKER_CONFIG;
         is_config && !self.of(manifest).is_some_and(Descriptor::is_attestation)
+    }
+
+    /// The platform that a manifest is listed for.
+    pub fn platform(&self, manifest: &Manifest) -> Option<&Platform> {
+        self.of(manifest)?.platform.as_ref()
     }
 
     fn of(&self, manifest: &Manifest) -> Option<&Descriptor> {
