@@ -40,11 +40,8 @@ impl Chosen {
             if seen.insert((reference.clone(), found.descriptor.digest)) {
                 let image = gather(&found.descriptor, platforms, store);
                 let image = image.with_context(|| text.clone())?;
-                if !platforms.is_empty() {
-                    let own = platforms_of(&image, store)?;
-                    check_any(platforms, &own).with_context(|| text.clone())?;
-                    present.extend(own);
-                }
+                let own = platforms_of(&image, platforms, store);
+                present.extend(own.with_context(|| text.clone())?);
                 chosen.names.push(Name { reference, target: root(&found.descriptor, &image) });
                 chosen.images.push(image);
             }
@@ -107,24 +104,28 @@ fn incomplete(image: &Image, store: &Store) -> anyhow::Error {
         .into()
 }
 
-/// The platforms that an image is for: as its index says, or else as its config does.
-fn platforms_of(image: &Image, store: &Store) -> anyhow::Result<Vec<Platform>> {
+/// The platforms that an image is for, as its index says, or else as its config does; looked for only where some are asked
+/// for, of which any will do.
+fn platforms_of(
+    image: &Image,
+    wanted: &[Platform],
+    store: &Store,
+) -> anyhow::Result<Vec<Platform>> {
+    if wanted.is_empty() {
+        return Ok(vec![]);
+    }
     let entries = image.entries();
     let manifests = image.manifests.iter().filter(|manifest| entries.is_runnable(manifest));
     let platform = |manifest| match entries.platform(manifest) {
         Some(listed) => Ok(listed.clone()),
         None => Ok(Config::parse(document(&manifest.config, store)?)?.platform),
     };
-    manifests.map(platform).collect()
-}
-
-/// Of one image, any of the platforms will do.
-fn check_any(wanted: &[Platform], present: &[Platform]) -> Result<(), Error> {
+    let present = manifests.map(platform).collect::<anyhow::Result<Vec<_>>>()?;
     let is_met = |it: &Platform| wanted.iter().any(|wanted| wanted.rank(it).is_some());
     if present.is_empty() || present.iter().any(is_met) {
-        return Ok(());
+        return Ok(present);
     }
-    Err(no_platform(wanted.iter(), present))
+    Err(no_platform(wanted.iter(), &present).into())
 }
 
 /// Of all images together, each must be there.
