@@ -46,6 +46,14 @@ fn what_was_downloaded_when_the_pipe_closed_is_kept() {
 }
 
 #[test]
+fn a_name_that_is_given_twice_is_pulled_once() {
+    let (_registry, sandbox, name) = with_demo();
+    let script =
+        format!("pull -q --no-store {name} > one; pull -q --no-store {name} {name} | cmp - one");
+    pipeline::sh(&sandbox, &script).success();
+}
+
+#[test]
 fn who_has_data_for_a_closed_standard_output_fails() {
     let (_registry, sandbox, name) = with_demo();
     for script in ["pull -q NAME >&-", "pull -q --no-stream NAME >&-", "pull --help >&-"] {

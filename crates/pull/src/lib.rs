@@ -119,7 +119,7 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Kno
     let lease = if args.no_store { None } else { Some(open_store(args)?) };
     let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
     let mut images = Vec::new();
-    for name in &args.names {
+    for name in distinct(&args.names) {
         let repository = client.repository(name)?;
         let store = lease.as_ref().map(Lease::store);
         let pulled = select::resolve(name, &repository, &choice, store);
@@ -157,6 +157,12 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Kno
     }
     let pulled = images.into_iter().map(|(pulled, _)| pulled).zip(known);
     Ok(pulled.filter(|(pulled, _)| is_asked(pulled)).collect())
+}
+
+/// The names, each once: a stream has an entry for each.
+fn distinct(names: &[Reference]) -> impl Iterator<Item = &Reference> {
+    let is_first = |(at, name): &(usize, &Reference)| !names[..*at].contains(name);
+    names.iter().enumerate().filter(is_first).map(|(_, name)| name)
 }
 
 /// Says what may help, where something does.
