@@ -171,7 +171,10 @@ fn as_root_a_layer_may_stand_in_an_image_several_times() {
     assert_union_is_unpack(&Image::new().layer(Layer::new()).layer(Layer::new()));
     let again = Layer::new().dir("d", 0o755).file("d/a", "a").whiteout("b");
     let between = Layer::new().whiteout("d").file("b", "b").file("c", "c");
-    assert_union_is_unpack(&Image::new().layer(again.clone()).layer(between).layer(again));
+    let image = Image::new().layer(again.clone()).layer(between).layer(again);
+    assert_union_is_unpack(&image);
+    // Below one that isn't extracted by itself, too.
+    assert_union_is_unpack(&image.layer(Layer::new().hardlink("l", "c").file("d/b", "b")));
 }
 
 #[test]

@@ -71,7 +71,6 @@ impl Stack {
         let job = Job { store, cache: &cache, control: kind.control };
         let (mut layers, skipped) = image_layers(&job, image, &keys, io)?;
         layers.reverse();
-        drop_repeated(&mut layers);
         let root = root_layer(&cache, &layers)?;
         layers.insert(0, root);
         if floor == Floor::Scaffold || image.layers.is_empty() {
@@ -82,13 +81,18 @@ impl Stack {
 
     /// Their directories, open.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<Root>> {
-        open(&self.layers)
+        open(self.layers.iter())
     }
 }
 
-/// Opens layers' directories.
-pub(crate) fn open(layers: &[Extracted]) -> anyhow::Result<Vec<Root>> {
-    layers.iter().map(|layer| Ok(Root::open(&layer.tree())?)).collect()
+/// Opens layers' directories. Of a layer that is there several times only the topmost counts: it covers all that the lower
+/// ones could show or hide, and the kernel takes no directory twice.
+pub(crate) fn open<'a>(
+    top_first: impl Iterator<Item = &'a Extracted>,
+) -> anyhow::Result<Vec<Root>> {
+    let mut seen = HashSet::new();
+    let layers = top_first.filter(|layer| seen.insert(layer.about().key));
+    layers.map(|layer| Ok(Root::open(&layer.tree())?)).collect()
 }
 
 /// By which keys a layer may be there.
@@ -142,13 +146,6 @@ fn image_layers(
         layers.push(there);
     }
     Ok((layers, skipped))
-}
-
-/// Leaves of a layer that stands several times in the stack only the topmost: it covers all that the lower ones could show
-/// or hide, and the kernel takes no directory twice.
-fn drop_repeated(top_first: &mut Vec<Extracted>) {
-    let mut seen = HashSet::new();
-    top_first.retain(|layer| seen.insert(layer.about().key));
 }
 
 fn find(cache: &Layers, keys: &Keys) -> store::Result<Option<Extracted>> {

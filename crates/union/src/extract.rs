@@ -79,8 +79,7 @@ fn over(
     task: &Task,
 ) -> anyhow::Result<Applied> {
     let work = directory(draft, "work")?;
-    let mut lowers = open(below)?;
-    lowers.reverse();
+    let mut lowers = open(below.iter().rev())?;
     if lowers.is_empty() {
         let floor = directory(draft, "floor")?;
         scaffold::fill(&floor, Floor::Bare)?;
