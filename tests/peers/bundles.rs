@@ -1,11 +1,14 @@
 //! `unpack --bundle` makes what runc and crun run.
 //!
+//! What it takes from the image's config is what umoci takes.
+//!
 //! crun 1.8 knows cgroups of one version or the other, not the mixture that some machines have; it is given the second
 //! version, in a mount namespace of its own, and told to leave it alone.
 
 use kit::peers::root_peer;
 use kit::pipeline::Script;
-use kit::{Image, Named, Output, Producer, Sandbox};
+use kit::{Image, Layer, Named, Output, Producer, Sandbox};
+use serde_json::{Value, json};
 
 use crate::debian;
 
@@ -16,7 +19,7 @@ const COMMAND: &str = "id -u; id -G; hostname; pwd; echo $HOME $A; cat /proc/1/c
 fn image(user: &str) -> Option<Image> {
     let image = debian::minimal()?.user(user).env(&["A=b", "PATH=/usr/bin:/bin"]);
     let image = image.entrypoint(&["/bin/sh", "-c"]).cmd(&[COMMAND]);
-    let image = image.set_config("/config/WorkingDir", "/var/tmp");
+    let image = image.set_config("/config/WorkingDir", "/made/by it");
     Some(image.set_config("/config/Volumes", serde_json::json!({"/data": {}})))
 }
 
@@ -33,7 +36,7 @@ fn script(runtime: &str) -> String {
 
 #[track_caller]
 fn check(output: &Output, ids: &str, home: &str) {
-    let expected = format!("{ids}\ndebian\n/var/tmp\n{home} b\nsh\n/data\n");
+    let expected = format!("{ids}\ndebian\n/made/by it\n{home} b\nsh\n/data\n");
     assert_eq!(output.fails_with(7).out(), expected, "{}", output.text());
 }
 
@@ -75,4 +78,78 @@ fn as_root_crun_runs_a_plain_users_bundle() {
     sandbox.write("script", text);
     let output = Script::new(&sandbox, "XDG_RUNTIME_DIR=$PWD unshare -m sh ./script").run();
     check(&output, "0\n0", "/root");
+}
+
+/// What a bundle's settings have of the image's config, without what umoci says with nothing, or says of its own: a terminal's
+/// type, and the user's `HOME` (in place of the image's, and none for a number without an entry).
+fn converted(sandbox: &Sandbox, bundle: &str) -> Value {
+    let settings = sandbox.read(&format!("{bundle}/config.json"));
+    let settings: Value = serde_json::from_slice(&settings).expect("settings are JSON");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let process = &settings["process"];
+    let mut env = list(&process["env"]);
+    env.retain(|variable| variable != "TERM=xterm" && variable != "HOME=/");
+    env.sort_by_key(ToString::to_string);
+    let user = &process["user"];
+    let mut annotations = settings["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.retain(|name, value| *value != "" || !name.starts_with("org.opencontainers."));
+    let mut mounts = list(&settings["mounts"]);
+    mounts.retain(|mount| mount["type"] == "tmpfs");
+    mounts.sort_by_key(|mount| mount["destination"].to_string());
+    json!({
+        "user": [user["uid"], user["gid"], list(&user["additionalGids"])],
+        "process": [process["args"], env, process["cwd"]],
+        "annotations": annotations,
+        "volumes": mounts.iter().map(|mount| &mount["destination"]).collect::<Vec<_>>(),
+    })
+}
+
+#[test]
+fn as_root_umoci_takes_the_same_from_a_config() {
+    let Some(umoci) = root_peer("umoci") else { return };
+    let layer = Layer::text(
+        r#"
+        drwxr-xr-x 0:0 etc/
+        -rw-r--r-- 0:0 etc/passwd "root:x:0:0::/root:\n1001:x:7:8::/seven:\nme:x:1000:100::/home/me:\n"
+        -rw-r--r-- 0:0 etc/group "root:x:0:\n12:x:13:\nsound:x:29:you,me\nusers:x:100:\n"
+        "#,
+    );
+    let image = Image::new().layer(layer).cmd(&["--all", "x y"]).env(&["A=b", "E="]);
+    let image = image.set_config("/config/WorkingDir", "/w").set_config("/author", "me");
+    let full = image
+        .clone()
+        .entrypoint(&["/bin/app"])
+        .created("2020-01-02T03:04:05Z")
+        .set_config("/config/StopSignal", "SIGINT")
+        .set_config("/config/ExposedPorts", json!({"80/tcp": {}, "53/udp": {}}))
+        .set_config("/config/Volumes", json!({"/b/c": {}, "/a": {}}))
+        // None named as umoci names its own: those would win there.
+        .set_config("/config/Labels", json!({"k": "v", "empty": ""}));
+    let users = [
+        "",
+        "root",
+        "me",
+        "1000",
+        "1001",
+        "7",
+        "2000",
+        "me:users",
+        "me:12",
+        "me:5",
+        "1000:sound",
+        "2000:3000",
+        ":sound",
+    ];
+    let users = users.map(|user| image.clone().user(user));
+    for image in users.iter().chain([&full]) {
+        let sandbox = Sandbox::new();
+        debian::layout(&sandbox, image);
+        umoci.program(&sandbox).args(["unpack", "--image", "in:debian", "theirs"]).run().success();
+        sandbox
+            .command("unpack")
+            .args(["-q", "--bundle", "ours", "--from", "./in"])
+            .run()
+            .success();
+        assert_eq!(converted(&sandbox, "ours"), converted(&sandbox, "theirs"));
+    }
 }

@@ -42,6 +42,9 @@ pub struct Run {
     /// Who made the image; it stands beside the rest.
     #[serde(skip)]
     pub author: Option<String>,
+    /// What the system must be able to do, for Windows; it stands beside the rest.
+    #[serde(skip)]
+    pub os_features: Vec<String>,
 }
 
 /// The names of an object; its values say nothing.
@@ -54,6 +57,8 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>,
 struct Whole {
     #[serde(default)]
     author: Option<String>,
+    #[serde(rename = "os.features", default, deserialize_with = "null_is_default")]
+    os_features: Vec<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     config: Run,
 }
@@ -61,8 +66,8 @@ struct Whole {
 impl Config {
     /// How the image wants to be run.
     pub fn run(&self) -> Result<Run, Error> {
-        let Whole { author, config } = from_json("config", &self.raw)?;
-        Ok(Run { author, ..config })
+        let Whole { author, os_features, config } = from_json("config", &self.raw)?;
+        Ok(Run { author, os_features, ..config })
     }
 }
 

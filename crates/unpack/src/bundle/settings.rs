@@ -7,7 +7,7 @@
 //! | `Env`, `WorkingDir` | `process.env`, `process.cwd` |
 //! | `User` | `process.user`, names looked up in the image's own files |
 //! | `Volumes` | `mounts`, each an empty tmpfs |
-//! | `os`, `architecture`, `author`, `created`, `StopSignal`, `ExposedPorts` | `annotations`, `org.opencontainers.image.…` |
+//! | `os`, `architecture`, `variant`, `os.version`, `os.features`, `author`, `created`, `StopSignal`, `ExposedPorts` | `annotations`, `org.opencontainers.image.…` |
 //! | `Labels` | `annotations`; they win |
 //!
 //! It depends on the image and on who unpacks it, and on nothing else of this machine.
@@ -157,7 +157,8 @@ fn mounts(run: &Run, runner: Runner) -> Vec<Value> {
     if runner == Runner::Root {
         mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", "ro"])));
     }
-    let volumes = run.volumes.iter().filter(|path| !path.is_empty());
+    // The root is none: it is the image's.
+    let volumes = run.volumes.iter().filter(|path| !path.trim_matches('/').is_empty());
     mounts
         .extend(volumes.map(|path| mount(&absolute(path), "tmpfs", "tmpfs", &["nosuid", "nodev"])));
     mounts
@@ -166,11 +167,13 @@ fn mounts(run: &Run, runner: Runner) -> Vec<Value> {
 fn annotations(image: &Image, run: &Run) -> BTreeMap<String, String> {
     let platform = &image.config.platform;
     let ports = run.exposed_ports.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let features = run.os_features.join(",");
     let implied = [
         ("os", Some(platform.os.as_str())),
         ("architecture", Some(platform.architecture.as_str())),
         ("variant", platform.variant.as_deref()),
         ("os.version", platform.os_version.as_deref()),
+        ("os.features", Some(features.as_str())),
         ("author", run.author.as_deref()),
         ("created", image.config.created.as_deref()),
         ("stopSignal", Some(run.stop_signal.as_str())),
@@ -234,9 +237,9 @@ mod tests {
     #[test]
     fn what_the_image_says_is_converted() {
         let settings = settings(
-            r#"{"os":"linux","architecture":"arm64","variant":"v8","author":"me","created":"2020-01-01T00:00:00Z",
+            r#"{"os":"linux","architecture":"arm64","variant":"v8","os.version":"1.2","os.features":["f","g"],"author":"me","created":"2020-01-01T00:00:00Z",
             "config":{"Entrypoint":["/a"],"Cmd":["b","c"],"Env":["PATH=/x","HOME=/h"],"WorkingDir":"w","StopSignal":"SIGINT",
-            "ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/data":{},"":{}},
+            "ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/data":{},"":{},"/":{}},
             "Labels":{"k":"v","org.opencontainers.image.author":"you"}}}"#,
             Runner::Root,
         );
@@ -249,12 +252,15 @@ mod tests {
         let name = |name: &str| format!("org.opencontainers.image.{name}");
         let expected = json!({
             name("os"): "linux", name("architecture"): "arm64", name("variant"): "v8",
+            name("os.version"): "1.2", name("os.features"): "f,g",
             name("author"): "you", name("created"): "2020-01-01T00:00:00Z", name("stopSignal"): "SIGINT",
             name("exposedPorts"): "53/udp,80/tcp", "k": "v",
         });
         assert_eq!(settings["annotations"], expected);
-        let last = settings["mounts"].as_array().unwrap().last().unwrap();
-        assert_eq!((&last["destination"], &last["type"]), (&json!("/data"), &json!("tmpfs")));
+        let mounts = settings["mounts"].as_array().unwrap();
+        let volumes: Vec<_> =
+            mounts.iter().skip(7).map(|it| (&it["destination"], &it["type"])).collect();
+        assert_eq!(volumes, [(&json!("/data"), &json!("tmpfs"))]);
     }
 
     #[test]

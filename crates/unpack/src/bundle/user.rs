@@ -1,7 +1,8 @@
 //! Whom an image's `User` means, by the image's own `/etc/passwd` and `/etc/group`.
 //!
-//! As with docker: a user's own group and those that list the user are his, unless a group is named as well; a number
-//! needs no entry.
+//! A number is that number, whoever may be called so, and needs no entry. As with docker and umoci, a user's own group and
+//! those that list the user are his, by name or by number, unless a group is named as well: conversion.md would rather have a
+//! number alone without them, config.md with them.
 
 use anyhow::Context as _;
 use cli::{Code, Failure};
@@ -54,21 +55,21 @@ struct Account<'a> {
 fn find(text: &str, passwd: &[u8], group: &[u8]) -> Option<User> {
     let (user, wanted_group) = text.split_once(':').unwrap_or((text, ""));
     let user = if user.is_empty() { "0" } else { user };
-    let by_name = accounts(passwd).find(|account| account.name == user.as_bytes());
-    let number = || user.parse().ok().filter(|&uid| uid <= MAX_ID);
-    let account = by_name.or_else(|| {
-        let uid = number()?;
-        accounts(passwd).find(|account| account.uid == uid)
-    });
-    let uid = account.as_ref().map(|account| account.uid).or_else(number)?;
+    let number_of = |text: &str| number(text.as_bytes());
+    let uid = number_of(user);
+    let is_meant = |account: &Account<'_>| match uid {
+        Some(uid) => account.uid == uid,
+        None => account.name == user.as_bytes(),
+    };
+    let account = accounts(passwd).find(is_meant);
+    let uid = uid.or_else(|| Some(account.as_ref()?.uid))?;
     let home = account.as_ref().map_or_else(
         || if uid == 0 { "/root".to_owned() } else { "/".to_owned() },
         |account| String::from_utf8_lossy(account.home).into_owned(),
     );
     if !wanted_group.is_empty() {
-        let by_name = groups(group).find(|(name, ..)| *name == wanted_group.as_bytes());
-        let number = || wanted_group.parse().ok().filter(|&gid| gid <= MAX_ID);
-        let gid = by_name.map(|(_, gid, _)| gid).or_else(number)?;
+        let by_name = || groups(group).find(|(name, ..)| *name == wanted_group.as_bytes());
+        let gid = number_of(wanted_group).or_else(|| Some(by_name()?.1))?;
         return Some(User { uid, gid, groups: vec![], home });
     }
     let Some(account) = account else { return Some(User { uid, gid: 0, groups: vec![], home }) };
@@ -144,9 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn names_come_before_numbers() {
-        check("1001", Some((7, 8, &[], "/seven")));
-        check("me:12", Some((1000, 13, &[], "/home/me")));
+    fn a_number_is_no_name() {
+        check("1001", Some((1001, 0, &[], "/")));
+        check("7", Some((7, 8, &[], "/seven")));
+        check("me:12", Some((1000, 12, &[], "/home/me")));
     }
 
     #[test]
