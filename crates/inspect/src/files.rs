@@ -71,7 +71,8 @@ impl<'a> Links<'a> {
 }
 
 fn line(item: &Item<'_>, first: Option<&EntryPath>) -> String {
-    let Inode { kind, mode, uid, gid, mtime, .. } = &item.place.inode();
+    let inode = &item.place.inode();
+    let Inode { kind, uid, gid, mtime, .. } = inode;
     let owner = format!("{uid}:{gid}");
     let size = match kind {
         EntryKind::File { size, .. } => size.to_string(),
@@ -87,7 +88,7 @@ fn line(item: &Item<'_>, first: Option<&EntryPath>) -> String {
         (_, Some(first)) => format!(" link to {first}"),
         _ => String::new(),
     };
-    let (mode, mtime) = (mode_text(kind, *mode), mtime.to_second());
+    let (mode, mtime) = (mode_text(kind, mode(inode)), mtime.to_second());
     format!("{mode} {owner:>9} {size:>10} {mtime} {layer:>3} {}{link}", item.path)
 }
 
@@ -98,7 +99,7 @@ fn json(item: &Item<'_>, first: Option<&EntryPath>, diff_ids: &[DiffId]) -> Valu
     put_bytes(&mut fields, "path", path);
     let mut put = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
     put("kind", kind_text(&inode.kind).into());
-    put("mode", format!("{:04o}", inode.mode).into());
+    put("mode", format!("{:04o}", mode(&inode)).into());
     put("uid", inode.uid.into());
     put("gid", inode.gid.into());
     put("mtime", inode.mtime.to_nanosecond().into());
@@ -148,6 +149,11 @@ pub(crate) fn kind_text(kind: &EntryKind) -> &'static str {
         EntryKind::BlockDevice { .. } => "block device",
         EntryKind::Fifo => "fifo",
     }
+}
+
+/// The permissions that a file system shows: a link has all of them, whatever its layer says.
+fn mode(inode: &Inode) -> u32 {
+    if matches!(inode.kind, EntryKind::Symlink { .. }) { 0o777 } else { inode.mode }
 }
 
 /// As `ls -l` shows it.

@@ -14,6 +14,7 @@ fn base() -> Vec<u8> {
         .file("etc/os", "base\n")
         .file("etc/gone", "x")
         .symlink("rel", "etc/os")
+        .mode(0o644)
         .tar()
 }
 
@@ -114,6 +115,7 @@ fn files_are_those_of_the_merged_layers() {
         (&list[1]["mode"], &list[1]["mtime"]),
         (&"4711".into(), &"2023-11-14T22:13:20.25Z".into())
     );
+    assert_eq!(list[3]["mode"], "0777");
     assert_eq!(list[1]["diffId"], app().diff_ids()[1].as_str());
     assert_eq!((&list[3]["target"], &list[4]["linkTo"]), (&"etc/os".into(), &"etc/os".into()));
     inspect(&sandbox, "-0 app:1").fails_with(2);
