@@ -1,8 +1,9 @@
 //! Removal of a tree: by descriptors, one component at a time, never through a link and never onto another mount.
 //!
 //! Depth costs no descriptors and no long paths: what lies deeper than [`MAX_OPEN`] directories is moved up to the top
-//! of what is being removed, and its turn comes there. Width costs no memory: directories are read piece by piece. Only in
-//! an overlay, which moves no directory of a lower layer, all directories on the way stay open.
+//! of what is being removed, and its turn comes there. Width costs no memory: directories are read piece by piece. An
+//! overlay moves no directory of a lower layer: there, those on the way that are far above are closed, and opened again by
+//! their names when it is their turn.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,11 +11,14 @@ use layer_format::layer::EntryPath;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::beneath;
 use crate::error::{Doing, Error, Failure};
 use crate::root::{self, Root};
 
 /// How many directories are open at once.
 const MAX_OPEN: usize = 32;
+/// How many are in an overlay.
+const MAX_OPEN_IN_OVERLAY: usize = 128;
 
 const OPERATION: &str = "removing";
 
@@ -100,7 +104,8 @@ fn open(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
 
 /// A directory that is being emptied.
 struct Frame {
-    entries: Dir,
+    /// None while it is closed.
+    entries: Option<Dir>,
     /// What its parent calls it; nothing for the top.
     name: Vec<u8>,
     /// What stays in it.
@@ -111,16 +116,16 @@ struct Frame {
 
 impl Frame {
     fn new(entries: Dir, name: Vec<u8>) -> Self {
-        Self { entries, name, spared: None, progress: false }
+        Self { entries: Some(entries), name, spared: None, progress: false }
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>, Failure> {
-        self.entries.fd().doing(OPERATION)
+        self.entries.as_ref().ok_or(Errno::BADF).and_then(Dir::fd).doing(OPERATION)
     }
 
     /// Removes entries up to a directory, which is opened and returned.
     fn next_directory(&mut self) -> Result<Option<(OwnedFd, Vec<u8>)>, Failure> {
-        while let Some(entry) = self.entries.read() {
+        while let Some(entry) = self.entries.as_mut().and_then(Dir::read) {
             let entry = entry.doing(OPERATION)?;
             let name = entry.file_name().to_bytes();
             let is_spared = self.spared.is_some_and(|spared| spared.as_bytes() == name);
@@ -165,7 +170,9 @@ impl Frame {
     /// Reads it once more, because a file system may hide entries from who removes others meanwhile.
     fn rewind(&mut self) {
         self.progress = false;
-        self.entries.rewind();
+        if let Some(entries) = &mut self.entries {
+            entries.rewind();
+        }
     }
 }
 
@@ -178,9 +185,13 @@ fn empty(top: Dir, spared: Option<&'static str>) -> Result<(), Failure> {
                 frames.push(Frame::new(Dir::new(directory).doing(OPERATION)?, name));
             }
             Some((directory, name)) => match set_aside(&frames, &name, &mut n_aside) {
-                // An overlay doesn't move what its lower layers have: there, depth does cost descriptors.
+                // An overlay doesn't move what its lower layers have.
                 Err(failure) if failure.errno() == Errno::XDEV => {
                     frames.push(Frame::new(Dir::new(directory).doing(OPERATION)?, name));
+                    if frames.len() > MAX_OPEN_IN_OVERLAY {
+                        let far_above = frames.len() - MAX_OPEN_IN_OVERLAY;
+                        frames[far_above].entries = None;
+                    }
                 }
                 aside => {
                     aside?;
@@ -198,6 +209,7 @@ fn empty(top: Dir, spared: Option<&'static str>) -> Result<(), Failure> {
 /// Removes the directory that has just been emptied.
 fn leave(frames: &mut Vec<Frame>) -> Result<(), Failure> {
     let Some(mut done) = frames.pop() else { return Ok(()) };
+    reopen(frames)?;
     let Some(parent) = frames.last() else { return Ok(()) };
     match parent.rmdir(&done.name) {
         Err(failure) if failure.errno() == Errno::NOTEMPTY && done.progress => {
@@ -207,6 +219,24 @@ fn leave(frames: &mut Vec<Frame>) -> Result<(), Failure> {
         }
         result => result,
     }
+}
+
+/// Opens the deepest directory again if it was closed, and with it some of those above it, which come next. They are read
+/// from their starts: what they had until then is gone.
+fn reopen(frames: &mut [Frame]) -> Result<(), Failure> {
+    if frames.last().is_none_or(|frame| frame.entries.is_some()) {
+        return Ok(());
+    }
+    let first = frames.len().saturating_sub(MAX_OPEN_IN_OVERLAY / 2).max(1);
+    let names: Vec<_> = frames[1..=first].iter().map(|frame| &frame.name[..]).collect();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let directory = beneath::open(frames[0].fd()?, &names.join(&b'/'), flags).doing(OPERATION)?;
+    frames[first].entries = Some(Dir::new(directory).doing(OPERATION)?);
+    for at in first + 1..frames.len() {
+        let directory = frames[at - 1].open(&frames[at].name)?;
+        frames[at].entries = Some(Dir::new(directory).doing(OPERATION)?);
+    }
+    Ok(())
 }
 
 /// Moves `name` from the deepest open directory to the top, under a name that is free there.

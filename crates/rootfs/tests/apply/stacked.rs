@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rootfs::overlay::{Control, Overlay, StandsAlone, Upper};
 use rootfs::{Applier, Root};
+use rustix::process::{Resource, Rlimit};
 
 use crate::tree::{OPTIONS, apply_changes, change, is_root, lines, quick_dir, show};
 
@@ -67,6 +68,19 @@ fn as_root_a_parent_that_the_layer_lacks_is_as_it_is_below() {
         &["[700 7:8 @5 user.x=y] d/\nd/a = a", "d/b = b"],
         "[700 7:8 @5 user.x=y] d/\nd/a = a\nd/b = b",
     );
+}
+
+#[test]
+fn as_root_whiteouts_of_trees_of_any_depth_take_few_descriptors() {
+    // Twigs to come back to, on the way and where it is closed for a while.
+    let deep = |n: usize| vec!["d"; n].join("/");
+    let twigs = [1, 2, 31, 100, 800, 1499, 1500].map(|n| format!("{}/twig/f = x", deep(n)));
+    let lower = format!("{}/f = x\nkept = k\n{}", deep(1500), twigs.join("\n"));
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let few = Rlimit { current: Some(512), maximum: limit.maximum };
+    rustix::process::setrlimit(Resource::Nofile, few).unwrap();
+    check(&[&lower, "- d"], "kept = k");
+    check(&[&lower, "! d"], "[@0] d/\nkept = k");
 }
 
 #[test]
