@@ -299,12 +299,16 @@ impl Walk {
         let origin = self.path.clone();
         let mut ahead = vec![name.to_vec()];
         let mut n_links = 0;
-        for _ in 0..MAX_LINK_STEPS {
+        let mut steps = 0..MAX_LINK_STEPS;
+        while steps.next().is_some() {
             let Some(name) = ahead.pop() else { return Ok(true) };
             if name == b".." {
-                let parent = self.path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-                let parent = self.path[..parent].to_vec();
-                self.go_back(&parent)?;
+                // Many at once, because only the last directories on a long way are open.
+                let more = ahead.iter().rev().take_while(|&name| name == b"..").count();
+                let more = steps.by_ref().take(more).count();
+                ahead.truncate(ahead.len() - more);
+                let above = above(&self.path, 1 + more).to_vec();
+                self.go_back(&above)?;
                 continue;
             }
             if self.enter_directory(&name)? {
@@ -331,6 +335,13 @@ impl Walk {
     }
 }
 
+/// The path of the directory that many levels above one; the root is above itself.
+fn above(path: &[u8], n_levels: usize) -> &[u8] {
+    let names = components(path).count().saturating_sub(n_levels);
+    let length: usize = components(path).take(names).map(|name| name.len() + 1).sum();
+    &path[..length.saturating_sub(1)]
+}
+
 /// How much of two paths is the way to both.
 fn shared_length(a: &[u8], b: &[u8]) -> usize {
     let equal = a.iter().zip(b).take_while(|(a, b)| a == b).count();
@@ -350,6 +361,19 @@ mod tests {
     fn check(a: &str, b: &str, expected: usize) {
         assert_eq!(shared_length(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
         assert_eq!(shared_length(b.as_bytes(), a.as_bytes()), expected, "{b} {a}");
+    }
+
+    #[test]
+    fn nothing_is_above_the_root() {
+        let check = |path: &str, n_levels, expected: &str| {
+            assert_eq!(above(path.as_bytes(), n_levels), expected.as_bytes(), "{path} {n_levels}");
+        };
+        check("a/bc/d", 0, "a/bc/d");
+        check("a/bc/d", 1, "a/bc");
+        check("a/bc/d", 2, "a");
+        check("a/bc/d", 3, "");
+        check("a/bc/d", 4, "");
+        check("", 1, "");
     }
 
     #[test]

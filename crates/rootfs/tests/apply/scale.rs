@@ -96,6 +96,18 @@ fn a_directory_taken_in_turns_with_another() {
 }
 
 #[test]
+fn links_that_lead_up_a_long_way() {
+    let mut timed = Timed::new();
+    let deep = vec!["d"; 700].join("/");
+    let link = change(&format!("{deep}/l -> {}../d/./d", "../".repeat(695))).0;
+    let through = (0..450).map(|n| add(&format!("{deep}/l/{n}")));
+    timed.layer([add(&format!("{deep}/f")), link].into_iter().chain(through));
+    let there = timed.root.path().join(vec!["d"; 6].join("/"));
+    assert!((0..450).all(|n| there.join(n.to_string()).exists()));
+    timed.finish();
+}
+
+#[test]
 fn content_of_all_sizes_arrives_whole() {
     let root = tempfile::tempdir().unwrap();
     let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
