@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use cli::{Output, Table};
+use cli::{Array, Output, Table};
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::Place;
 use serde_json::{Map, Value, json};
@@ -23,6 +23,7 @@ pub(crate) enum Form {
 pub(crate) struct Report<'a> {
     form: Form,
     output: &'a mut Output,
+    array: Array,
     /// How many differences were told.
     n_told: u64,
     /// Sums are told in columns.
@@ -31,7 +32,7 @@ pub(crate) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(form: Form, output: &'a mut Output) -> Self {
-        Self { form, output, n_told: 0, table: None }
+        Self { form, output, array: Array::default(), n_told: 0, table: None }
     }
 
     /// Tells of a config.
@@ -107,8 +108,7 @@ impl<'a> Report<'a> {
             table.write(self.output)?;
         }
         if self.form == Form::Json {
-            let end: &[u8] = if self.n_told == 0 { b"[]\n" } else { b"\n]\n" };
-            self.output.write_all(end)?;
+            self.array.end(self.output)?;
         }
         self.output.flush()?;
         Ok(self.n_told)
@@ -121,9 +121,8 @@ impl<'a> Report<'a> {
     }
 
     fn element(&mut self, element: &Value) -> anyhow::Result<()> {
-        let before = if self.n_told == 0 { "[\n" } else { ",\n" };
         self.n_told += 1;
-        Ok(write!(self.output, "{before}{}", cli::report::clean_json(&element.to_string()))?)
+        Ok(self.array.element(&element.to_string(), self.output)?)
     }
 }
 

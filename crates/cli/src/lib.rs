@@ -10,6 +10,7 @@
 //!
 //! This crate doesn't know what an image is.
 
+mod array;
 mod closed;
 mod exit;
 mod failure;
@@ -33,6 +34,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use layer_format::Errors;
 
+pub use crate::array::Array;
 pub use crate::exit::Code;
 pub use crate::failure::{Explain, Failure, silent, usage};
 pub use crate::input::Input;

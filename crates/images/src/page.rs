@@ -46,12 +46,11 @@ impl Page<'_> {
                 }
             }
             Form::Json => {
-                let elements: Vec<_> = lines
-                    .iter()
-                    .map(|line| cli::report::clean_json(&line.json.to_string()))
-                    .collect();
-                let separator = if elements.is_empty() { "" } else { "\n" };
-                writeln!(self.output, "[{separator}{}{separator}]", elements.join(",\n"))?;
+                let mut array = cli::Array::default();
+                for line in lines {
+                    array.element(&line.json.to_string(), self.output)?;
+                }
+                array.end(self.output)?;
             }
         }
         Ok(())

@@ -139,11 +139,9 @@ fn write_array(
     elements: impl Iterator<Item = serde_json::Value>,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
-    let mut before = "[\n";
+    let mut array = cli::Array::default();
     for element in elements {
-        write!(io.output, "{before}{}", cli::report::clean_json(&element.to_string()))?;
-        before = ",\n";
+        array.element(&element.to_string(), &mut io.output)?;
     }
-    let end = if before == "[\n" { "[]\n" } else { "\n]\n" };
-    Ok(io.output.write_all(end.as_bytes())?)
+    Ok(array.end(&mut io.output)?)
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use cli::Io;
+use cli::{Array, Io};
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::{Attributes, Difference, What};
 use serde_json::{Map, Value};
@@ -22,7 +22,7 @@ pub(crate) fn write<'a>(
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let changes = differences.filter(|difference| difference.what != What::Above);
-    let mut before = "[\n";
+    let mut array = Array::default();
     for Difference { what, change, .. } in changes {
         let (Change::Add(Entry { path, .. }) | Change::Remove(path) | Change::Opaque(path)) =
             &change;
@@ -33,15 +33,11 @@ pub(crate) fn write<'a>(
                 io.output.write_all(bytes(path))?;
                 io.output.write_all(b"\0")?;
             }
-            Form::Json => {
-                write!(io.output, "{before}{}", cli::report::clean_json(&json(what, path)))?;
-                before = ",\n";
-            }
+            Form::Json => array.element(&json(what, path), &mut io.output)?,
         }
     }
     if form == Form::Json {
-        let end = if before == "[\n" { "[]\n" } else { "\n]\n" };
-        io.output.write_all(end.as_bytes())?;
+        array.end(&mut io.output)?;
     }
     Ok(io.output.flush()?)
 }
