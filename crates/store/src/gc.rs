@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use layer_format::Digest;
 
-use crate::error::Error;
 use crate::index::Index;
 use crate::owned::{self, AtDrop, IfMissing, Owned, Taken};
 use crate::partial::from_file_name;
@@ -51,7 +50,7 @@ impl Store {
                 continue;
             }
             if sweep == Sweep::Remove {
-                remove(&self.blob_path(&digest))?;
+                owned::remove(&self.blob_path(&digest))?;
             }
             freed.n_blobs += 1;
             freed.bytes += size;
@@ -124,11 +123,4 @@ impl Store {
 pub(crate) fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
     let since = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
     since.is_some_and(|since| since > age)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(Error::io("removing", path)),
-    }
 }

@@ -214,7 +214,7 @@ mod tests {
         }
         keep(&store);
         assert!(add());
-        assert!(crate::owned::list(&store.folder(Folder::Temp)).unwrap().is_empty());
+        assert!(owned::list(&store.folder(Folder::Temp)).unwrap().is_empty());
     }
 
     #[test]
@@ -226,8 +226,8 @@ mod tests {
         fs::write(temp.join("1-a"), "half").unwrap();
         let other = ListingDraft::new(&store);
         drop(ListingDraft::new(&store));
-        assert_eq!(crate::owned::list(&temp).unwrap().len(), 1);
+        assert_eq!(owned::list(&temp).unwrap().len(), 1);
         drop(other);
-        assert!(crate::owned::list(&temp).unwrap().is_empty());
+        assert!(owned::list(&temp).unwrap().is_empty());
     }
 }

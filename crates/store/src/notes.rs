@@ -4,7 +4,7 @@
 //! counts as none.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -128,10 +128,7 @@ fn prune_folder(folder: &Path, is_of_use: impl Fn(&Path) -> bool) -> Result<()> 
     for path in owned::list(folder)? {
         let is_old = fs::metadata(&path).is_ok_and(|metadata| is_older(&metadata, AGE));
         if is_old && !is_of_use(&path) {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                removed => removed.map_err(Error::io("removing", &path))?,
-            }
+            owned::remove(&path)?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! therefore worth something only when, once it is held, the path still leads to the locked file; [`Owned::take`]
 //! looks, and starts anew if not.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, FileType, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -154,6 +154,11 @@ pub(crate) fn sweep(dir: &Path) -> Result<()> {
 
 /// The paths of the regular files in `dir`; none if it isn't there.
 pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    entries(dir, FileType::is_file)
+}
+
+/// The paths in `dir` of things of one kind; none if it isn't there.
+pub(crate) fn entries(dir: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         listed => listed.map_err(Error::io("listing", dir))?,
@@ -161,11 +166,19 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = vec![];
     for entry in entries {
         let entry = entry.map_err(Error::io("listing", dir))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        if entry.file_type().is_ok_and(|kind| is_wanted(&kind)) {
             paths.push(entry.path());
         }
     }
     Ok(paths)
+}
+
+/// Removes a file; it is well if somebody else has done so.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(Error::io("removing", path)),
+    }
 }
 
 fn options() -> fs::OpenOptions {

@@ -1,15 +1,13 @@
 //! What is known of blobs at registries: which repositories have one, and where an upload goes on that was interrupted. All of
 //! it may be lost, and none of it is a secret.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use layer_format::Digest;
 
 use crate::Result;
-use crate::error::Error;
 use crate::notes;
+use crate::owned;
 use crate::partial::file_name;
 use crate::store::{Durability, Folder, Store};
 
@@ -56,11 +54,7 @@ impl Store {
 
     /// Forgets an upload that is over.
     pub fn forget_upload(&self, repository: &str, blob: &Digest) -> Result<()> {
-        let path = self.upload_path(repository, blob);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(Error::io("removing", &path)),
-        }
+        owned::remove(&self.upload_path(repository, blob))
     }
 
     fn repositories_path(&self, blob: &Digest) -> PathBuf {
@@ -75,6 +69,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn store() -> (tempfile::TempDir, Store) {

@@ -1,8 +1,7 @@
 //! Extracted layers that nobody needs.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, FileType};
 use std::path::{Path, PathBuf};
 
 use layer_format::Digest;
@@ -11,7 +10,7 @@ use super::{DRAFT, GONE, lock_directory, read_about, rename};
 use crate::Result;
 use crate::error::Error;
 use crate::gc::Sweep;
-use crate::owned::unused_name;
+use crate::owned::{self, unused_name};
 use crate::store::{Folder, Store};
 
 /// A directory that nobody needs any more, for the caller to remove with all that is in it: this crate doesn't know how
@@ -122,17 +121,7 @@ fn mounted() -> String {
 }
 
 fn directories(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        listed => listed.map_err(Error::io("listing", dir))?,
-    };
-    let mut paths = vec![];
-    for entry in entries {
-        let entry = entry.map_err(Error::io("listing", dir))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            paths.push(entry.path());
-        }
-    }
+    let mut paths = owned::entries(dir, FileType::is_dir)?;
     paths.sort();
     Ok(paths)
 }
