@@ -29,15 +29,10 @@ pub(crate) enum Trust {
 pub(super) fn config(trust: Trust, own: Option<&Own>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let more = own.map(|own| own.authorities.clone()).unwrap_or_default();
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Verify => {
-            Arc::new(Machine { provider: provider.clone(), more, roots: OnceLock::new() })
-        }
-        Trust::Skip => Arc::new(Anyone { provider: provider.clone() }),
-    };
+    let verifier = Verifier { trust, provider: provider.clone(), more, roots: OnceLock::new() };
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let identities = own.map(|own| &own.identities[..]).unwrap_or_default();
     let mut config = if identities.is_empty() {
         builder.with_no_client_auth()
@@ -80,9 +75,10 @@ impl ResolvesClientCert for Wardrobe {
     }
 }
 
-/// Believes what this machine believes (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), and some more.
+/// Believes what this machine believes (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), and some more; or everybody.
 #[derive(Debug)]
-struct Machine {
+struct Verifier {
+    trust: Trust,
     provider: Arc<CryptoProvider>,
     more: Vec<CertificateDer<'static>>,
     roots: OnceLock<Result<Roots, String>>,
@@ -94,7 +90,7 @@ struct Roots {
     verifier: Arc<WebPkiServerVerifier>,
 }
 
-impl Machine {
+impl Verifier {
     fn roots(&self) -> Result<&Roots, Error> {
         let roots = self.roots.get_or_init(|| Roots::load(&self.more, &self.provider));
         roots.as_ref().map_err(|reason| Error::General(reason.clone()))
@@ -143,7 +139,7 @@ fn is_authority(error: &Error) -> bool {
     other.0.to_string().contains("CaUsedAsEndEntity")
 }
 
-impl ServerCertVerifier for Machine {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -152,6 +148,9 @@ impl ServerCertVerifier for Machine {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if self.trust == Trust::Skip {
+            return Ok(ServerCertVerified::assertion());
+        }
         let roots = self.roots()?;
         let verdict = roots.verifier.verify_server_cert(
             end_entity,
@@ -169,47 +168,6 @@ impl ServerCertVerifier for Machine {
             Err(error) if is_authority(&error) => Err(CertificateError::UnknownIssuer.into()),
             verdict => verdict,
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Believes everybody.
-#[derive(Debug)]
-struct Anyone {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -257,9 +215,9 @@ mod tests {
         let provider = Arc::new(ring::default_provider());
         let roots = Roots::of(vec![certificate.clone()], &provider).unwrap();
         let roots = OnceLock::from(roots.ok_or_else(String::new));
-        let machine = Machine { provider, more: vec![], roots };
+        let verifier = Verifier { trust: Trust::Verify, provider, more: vec![], roots };
         let now = UnixTime::since_unix_epoch(Duration::from_hours(24 * days_since_1970));
-        machine.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now)
+        verifier.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now)
     }
 
     #[test]
