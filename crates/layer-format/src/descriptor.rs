@@ -136,7 +136,7 @@ impl Descriptor {
 }
 
 /// Reads `null` as the empty value: several producers write it where the spec has a list or a map.
-pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Default + Deserialize<'de>,

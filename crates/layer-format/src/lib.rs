@@ -37,7 +37,7 @@ pub mod stream;
 mod trouble;
 
 pub use codec::{Codec, Compression, Decoder, Encoder};
-pub use descriptor::{Descriptor, annotation, media_type};
+pub use descriptor::{Descriptor, annotation, media_type, null_is_default};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Verified};
 pub use error::Error;
 pub use image::{

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use layer_format::null_is_default;
+use serde::Deserialize;
 
 use super::{Login, Secret};
 use crate::error::Error;
@@ -160,14 +161,6 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         }
     }
     (n_bits < 6).then_some(bytes)
-}
-
-pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use layer_format::null_is_default;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::docker::{canonical, fit, login_of, null_is_default, parse};
+use super::docker::{canonical, fit, login_of, parse};
 use super::{Login, Wanted};
 use crate::error::Error;
 use crate::retry::GLANCE;
