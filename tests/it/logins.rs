@@ -250,6 +250,7 @@ fn a_login_on_standard_input_is_for_one_registry() {
     let there = registry.name("ns/copy:1");
     pipeline::sh(&sandbox, &format!("echo me:{SECRET} | push --creds-stdin {name} {there}"))
         .success();
+    pipeline::sh(&sandbox, &format!("echo me:{SECRET} | push --creds-stdin {name}")).success();
     let output = pipeline::sh(&sandbox, &format!("push --creds-stdin - {there} < /dev/null"));
     assert_one_line(output.fails_with(2), "push");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kit::image::random::Random;
-use kit::{Codec, Fault, Image, Layer, Output, Registry, Sandbox, check, pipeline};
+use kit::{Auth, Codec, Fault, Image, Layer, Output, Registry, Sandbox, check, pipeline};
 
 use crate::fixtures::{assert_one_line, small};
 
@@ -45,6 +45,34 @@ fn what_a_mirror_has_comes_from_it() {
     let explained = pull(&sandbox, &conf, &format!("--explain-auth {ORIGIN}/ns/app:1"));
     let line = format!("mirror: {} ", mirror.host());
     assert!(explained.success().out().contains(&line), "{}", explained.text());
+}
+
+#[test]
+fn logins_are_those_of_the_hosts_that_are_asked() {
+    let (mirror, sandbox, image) =
+        (Registry::with_auth(Auth::basic("you", "hunter2")), Sandbox::new(), small("a"));
+    let origin = Registry::with_auth(Auth::basic("me", "hunter3"));
+    mirror.add("cache/app:1", &image);
+    mirror.remove("cache/app", &image.layer_blobs()[0].digest);
+    origin.add("inner/app:1", &image);
+    let conf = conf(&origin.name("inner"), &[&mirror.name("cache")]);
+    let conf = conf.replacen('\n', &format!("\nprefix = \"{ORIGIN}\"\n"), 1);
+    let auths = format!(
+        r#"{{"{}": {{"username": "you", "password": "hunter2"}}, "{}": {{"username": "me", "password": "hunter3"}}}}"#,
+        mirror.name("cache"),
+        origin.host()
+    );
+    sandbox.write("logins", format!(r#"{{"auths": {auths}}}"#));
+    let words = format!("{ORIGIN}/app:1 --authfile logins");
+    let output = pull(&sandbox, &conf, &words);
+    assert_eq!(output.success().out().trim_end(), image.digest());
+    let explained = pull(&sandbox, &conf, &format!("{words} --explain-auth"));
+    let text = explained.success().out();
+    assert!(text.contains("\n  login: logins: user me\n"), "{text}");
+    assert!(
+        text.contains(&format!("\n  login for {}: logins: user you\n", mirror.host())),
+        "{text}"
+    );
 }
 
 #[test]

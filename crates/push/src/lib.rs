@@ -88,7 +88,10 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
         return Err(cli::usage("standard input can't be the image and hold a login").into());
     }
     let (file, login) = (network.authfile()?, network.creds(&mut io.input)?);
-    let credentials = Credentials::given(file, login, &args.names)?;
+    // Without names it goes by its own.
+    let own = args.image.parse().ok().filter(|_| args.names.is_empty());
+    let names: Vec<_> = args.names.iter().cloned().chain(own).collect();
+    let credentials = Credentials::given(file, login, &names)?;
     let insecure = network.insecure.clone();
     let mirrors = Mirrors::from_environment()?;
     let cancelled = cli::interrupt::requested;

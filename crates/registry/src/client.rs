@@ -9,7 +9,6 @@ use layer_format::Reference;
 use reqwest::header::{HeaderMap, WARNING};
 
 use crate::auth::{Access, Gate};
-use crate::credentials::Wanted;
 use crate::endpoint::{Endpoint, Insecure, Scheme};
 use crate::error::Error;
 use crate::limits;
@@ -113,13 +112,13 @@ impl Client {
         lines.push(format!("registry: {}", describe(endpoint)?));
         lines.push(format!("certificates: {certificates}"));
         lines.push(format!("proxy: {}", proxy::describe(&mut |name| std::env::var(name).ok())));
-        let wanted = Wanted {
-            registry: reference.registry(),
-            repository: reference.repository(),
-            cancelled: options.cancelled,
-        };
+        let wanted = repository.login_wanted();
         let logins = options.credentials.explain(&wanted);
         lines.extend(logins.into_iter().map(|line| format!("login: {line}")));
+        for mirror in repository.mirrors() {
+            let login = options.credentials.describe(&mirror.login_wanted());
+            lines.push(format!("login for {}: {login}", mirror.registry()));
+        }
         Ok(lines)
     }
 

@@ -13,6 +13,7 @@ use crate::attempt::{Answer, Call, Place};
 use crate::auth::Gate;
 use crate::blob::Blob;
 use crate::client::Shared;
+use crate::credentials::Wanted;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::mirrors::{By, Site};
@@ -211,6 +212,12 @@ impl Repository {
 
     pub(crate) fn registry(&self) -> &str {
         &self.site.host
+    }
+
+    /// Whose login counts here.
+    pub(crate) fn login_wanted(&self) -> Wanted<'_> {
+        let cancelled = self.shared.options.cancelled;
+        Wanted { registry: self.registry(), repository: self.path(), cancelled }
     }
 
     /// The part of the name below the registry.

@@ -86,6 +86,8 @@ enum Place {
     Text { name: &'static str, json: Secret },
     /// Docker's JSON in a file, which may be missing.
     File(PathBuf),
+    /// The same where everybody looks; what can't be read there doesn't keep from looking elsewhere.
+    Usual(PathBuf),
 }
 
 impl Credentials {
@@ -117,7 +119,7 @@ impl Credentials {
                 .map(|it| it.join("containers/auth.json")),
             dir("DOCKER_CONFIG").or_else(|| home(".docker")).map(|it| it.join("config.json")),
         ];
-        let files = files.into_iter().flatten().map(Place::File);
+        let files = files.into_iter().flatten().map(Place::Usual);
         Self { places: text.into_iter().chain(files).collect() }
     }
 
@@ -171,11 +173,25 @@ impl Credentials {
     pub(crate) fn find(&self, wanted: &Wanted<'_>) -> Result<(Option<Found>, Vec<String>), Error> {
         let mut troubles = vec![];
         for place in &self.places {
-            if let Some(found) = place.find(wanted, &mut troubles)? {
-                return Ok((Some(found), troubles));
+            match (place.find(wanted, &mut troubles), place) {
+                (Ok(None), _) => {}
+                (Ok(found), _) => return Ok((found, troubles)),
+                (Err(Error::UnreadableLogins { place, source }), Place::Usual(_)) => {
+                    troubles.push(format!("{place}: reading logins: {source}"));
+                }
+                (Err(error), _) => return Err(error),
             }
         }
         Ok((None, troubles))
+    }
+
+    /// Where the login for a repository comes from and what it is, without its secret.
+    pub(crate) fn describe(&self, wanted: &Wanted<'_>) -> String {
+        match self.find(wanted) {
+            Ok((Some(Found { login, place }), _)) => format!("{place}: {}", login.kind()),
+            Ok((None, _)) => "none".to_owned(),
+            Err(error) => error.to_string(),
+        }
     }
 
     /// Where the login for a repository comes from and what it is, without its secret: a line for each place that is asked.
@@ -219,7 +235,7 @@ impl Place {
             Self::Given { registry, login } => Ok((registry == wanted.registry)
                 .then(|| Found { login: login.clone(), place: self.name() })),
             Self::Text { json, .. } => self.look_into(json.expose().as_bytes(), wanted, troubles),
-            Self::File(path) => match std::fs::read(path) {
+            Self::File(path) | Self::Usual(path) => match std::fs::read(path) {
                 Ok(json) => self.look_into(&json, wanted, troubles),
                 Err(error) if is_missing(&error) => Ok(None),
                 Err(source) => Err(Error::UnreadableLogins { place: self.name(), source }),
@@ -256,7 +272,7 @@ impl Place {
         match self {
             Self::Given { .. } => "the command line".to_owned(),
             Self::Text { name, .. } => (*name).to_owned(),
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) | Self::Usual(path) => path.display().to_string(),
         }
     }
 }
@@ -350,5 +366,16 @@ mod tests {
         assert!(none.find(&wanted("r.test")).unwrap().0.is_none());
         let error = Credentials::from_file("/").find(&wanted("r.test")).unwrap_err();
         assert_eq!(error.to_string(), "/: reading logins");
+    }
+
+    #[test]
+    fn a_usual_file_that_can_not_be_read_hides_no_other() {
+        let login = Login::Password { user: "me".to_owned(), password: Secret::new("hunter2") };
+        let given = Place::Given { registry: "r.test".to_owned(), login };
+        let credentials = Credentials { places: vec![Place::Usual("/".into()), given] };
+        let (found, troubles) = credentials.find(&wanted("r.test")).unwrap();
+        assert!(found.is_some() && troubles[0].starts_with("/: reading logins: "), "{troubles:?}");
+        assert_eq!(credentials.describe(&wanted("r.test")), "the command line: user me");
+        assert_eq!(credentials.describe(&wanted("s.test")), "none");
     }
 }
