@@ -247,13 +247,19 @@ fn as_root_a_layer_that_a_killed_union_began_is_not_taken_for_whole() {
     if lacks_root() {
         return;
     }
-    let layer = (0..3000)
-        .fold(Layer::new().dir("d", 0o755), |layer, n| layer.file(format!("d/{n}"), "x".repeat(n)));
-    let image = Image::new().layer(layer).layer(Layer::new().whiteout("d/7"));
+    let files = |dir: &str| {
+        let file = |layer: Layer, n| layer.file(format!("{dir}/{n}"), "x".repeat(n));
+        (0..2000).fold(Layer::new().dir(dir, 0o755), file)
+    };
+    // The second is made on a mount of the first.
+    let image = Image::new().layer(files("d")).layer(files("e").whiteout("d/7"));
     let sandbox = with_images(&[("app:1", &image)]);
-    let begun = || extracted(&sandbox).iter().any(|it| it.join("tree/d/100").exists());
-    union(&sandbox, &["app:1", "m"]).start().kill_when(begun);
-    assert!(!extracted(&sandbox).is_empty());
+    for dir in ["d", "e"] {
+        let file = format!("tree/{dir}/100");
+        let begun = || extracted(&sandbox).iter().any(|it| it.join(&file).exists());
+        union(&sandbox, &["app:1", "m"]).start().kill_when(begun);
+        assert!(begun(), "{:?}", extracted(&sandbox));
+    }
     sandbox.command("unpack").args(["--from", "app:1", "root"]).run().success();
     let mounted = mount(&sandbox, "app:1", "m");
     tree::assert_same(&shown(&mounted.0), &shown(&sandbox.path("root")));
