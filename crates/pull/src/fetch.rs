@@ -261,11 +261,8 @@ impl Work<'_> {
             });
             return Ok(Some("Already exists"));
         };
-        if !self.download(partial, blob, slot, task)? {
-            return Ok(None);
-        }
-        slot.update(|state| state.is_whole = true);
-        Ok(Some("Pull complete"))
+        let is_complete = self.download(partial, blob, slot, task)?;
+        Ok(is_complete.then_some("Pull complete"))
     }
 
     /// The download, if it is ours to do; `None` if the blob is there. Another program's is waited for while it moves.
@@ -310,11 +307,15 @@ impl Work<'_> {
         if !self.copy(&mut content, &mut partial, slot, task)? {
             return Ok(false);
         }
-        let kept = partial.commit().map_err(anyhow::Error::from);
-        if start == 0 && kept.as_ref().is_err_and(is_mismatch) && content.distrust() {
+        let checked = partial.check().map_err(anyhow::Error::from);
+        if start == 0 && checked.as_ref().is_err_and(is_mismatch) && content.distrust() {
             slot.update(|state| state.n_doubtful = state.available);
         }
-        kept.map(|_| true)
+        checked?;
+        // Whoever reads it goes on while the disk takes its time; that it has failed will be told at the end.
+        slot.update(|state| state.is_whole = true);
+        partial.commit()?;
+        Ok(true)
     }
 
     /// Copies what is missing; `false` if it was stopped.

@@ -170,27 +170,34 @@ impl Partial {
         File::open(self.file.path()).map_err(Error::io("opening", self.file.path()))
     }
 
-    /// Checks size and digest, syncs, and gives the blob its name.
+    /// Checks size and digest of what is there. Whoever waits for the bytes alone need not wait for the disk, which
+    /// [`commit`](Self::commit) does.
     ///
     /// # Errors
-    /// Wrong bytes are removed; bytes that are too few stay, if this is a download.
-    pub fn commit(mut self) -> Result<Digest> {
+    /// Wrong bytes are removed when this is dropped; bytes that are too few stay, if this is a download.
+    pub fn check(&mut self) -> Result<Digest> {
         let found = self.digest();
-        if let Some(Expected { digest, size }) = self.expected {
-            if self.hashed.size < size {
-                let found = self.hashed.size;
-                return Err(
-                    layer_format::Error::SizeMismatch { digest, expected: size, found }.into()
-                );
-            }
-            if found != digest {
-                self.spoil();
-                let (expected, found) = (digest.into(), found.into());
-                return Err(
-                    layer_format::Error::DigestMismatch { what: "blob", expected, found }.into()
-                );
-            }
+        let Some(Expected { digest, size }) = self.expected else { return Ok(found) };
+        if self.hashed.size < size {
+            let found = self.hashed.size;
+            return Err(layer_format::Error::SizeMismatch { digest, expected: size, found }.into());
         }
+        if found != digest {
+            self.spoil();
+            let (expected, found) = (digest.into(), found.into());
+            return Err(
+                layer_format::Error::DigestMismatch { what: "blob", expected, found }.into()
+            );
+        }
+        Ok(found)
+    }
+
+    /// Checks, syncs, and gives the blob its name.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check), and those of the disk.
+    pub fn commit(mut self) -> Result<Digest> {
+        let found = self.check()?;
         let Self { lease, mut file, .. } = self;
         lease.protect(&[found])?;
         // If it can't be synced or renamed, there is no telling what is on the disk.

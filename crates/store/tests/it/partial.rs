@@ -48,6 +48,19 @@ fn a_download_that_was_cut_goes_on_where_it_ended() {
 }
 
 #[test]
+fn what_was_checked_is_there_when_the_disk_has_it() {
+    let (_dir, store) = kit::store();
+    let lease = store.lease().unwrap();
+    let mut partial = begin(&lease);
+    assert!(partial.check().is_err(), "it is not whole");
+    partial.write_all(CONTENT).unwrap();
+    assert_eq!(partial.check().unwrap(), wanted().digest);
+    assert!(!store.has(&wanted().digest, wanted().size));
+    partial.commit().unwrap();
+    assert_eq!(blob(&store), CONTENT);
+}
+
+#[test]
 fn a_wrong_beginning_is_found_at_the_end_and_not_resumed_again() {
     let (_dir, store) = kit::store();
     fs::create_dir_all(store.path().join("strata/partial")).unwrap();
