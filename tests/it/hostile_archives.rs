@@ -67,6 +67,29 @@ fn with_index(image: &Image, index: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn two_indexes_that_differ_are_refused_by_every_reader() {
+    let index = json!({ "schemaVersion": 2, "manifests": [small("x").descriptor()] }).to_string();
+    let with = |second: &[u8]| {
+        let image = small("x");
+        let blobs = image.blobs();
+        let paths: Vec<String> =
+            blobs.iter().map(|blob| format!("blobs/sha256/{}", blob.hex())).collect();
+        let mut members: Vec<(&str, &[u8])> = vec![("index.json", index.as_bytes())];
+        members.extend(paths.iter().map(String::as_str).zip(blobs.iter().map(|it| &it.bytes[..])));
+        members.push(("index.json", second));
+        archive::archive(&members)
+    };
+    let sandbox = Sandbox::new();
+    unpack(&sandbox, with(index.as_bytes())).success();
+    sandbox.command("load").input(with(index.as_bytes())).run().success();
+    let other = json!({ "schemaVersion": 2, "manifests": [small("y").descriptor()] }).to_string();
+    let output = refused("another index", &with(other.as_bytes()), 4);
+    assert!(output.stderr.contains("index.json: is there twice"), "{}", output.stderr);
+    let output = Sandbox::new().command("load").input(with(other.as_bytes())).run();
+    assert_one_line(output.fails_with(4), "load");
+}
+
+#[test]
 fn members_whose_names_lead_out_are_refused() {
     for name in ["../secret", "blobs/../../secret", "a/../../secret"] {
         let layer = Layer::new().file(name, "x").file("index.json", "{}");

@@ -65,7 +65,11 @@ impl All {
             if shelf::is_head(&member.path) {
                 let name = crate::layer::escape(&member.path);
                 let content = read_plain(&mut self.archive.members, &name, HEADS_LIMIT)?;
-                self.heads.insert(member.path, content);
+                let known =
+                    self.heads.entry(member.path.clone()).or_insert_with(|| content.clone());
+                if *known != content {
+                    return Err(shelf::differs(&member.path));
+                }
             } else if !is_legacy(&member.path) {
                 return self.incoming(member).map(Some);
             }

@@ -337,9 +337,10 @@ impl Archive {
     /// Leaves a member behind: kept if it is or may be wanted, else checked if the stream is ours.
     fn pass(&mut self, member: &Member) -> Result<(), Error> {
         let is_head = shelf::is_head(&member.path);
+        let keep = if is_head { Shelf::keep_head } else { Shelf::keep };
         let is_document = self.strict.as_ref().is_some_and(|strict| strict.wants(&member.path));
         if self.keeps_all || is_head || is_document || self.wanted.contains_key(&member.path) {
-            self.shelf.keep(&member.path, member.size, &mut self.members)?;
+            keep(&mut self.shelf, &member.path, member.size, &mut self.members)?;
             if let Some(strict) = &mut self.strict {
                 strict.note(&member.path, &mut self.shelf)?;
             }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::input::Input;
-use super::{Spool, read_plain};
+use super::{HEADS_LIMIT, Spool, read_plain};
 use crate::error::Error;
 use crate::image::DOCUMENT_LIMIT;
 use crate::layer::{EntryPath, Reader};
@@ -90,6 +90,23 @@ impl Shelf {
             offset
         };
         self.place(path.to_vec(), Place::At { offset, size })
+    }
+
+    /// Keeps `index.json` or the like. Whoever reads a pipe has acted on the first of two by the time of the second, so they
+    /// must be the same.
+    pub(super) fn keep_head(
+        &mut self,
+        path: &[u8],
+        size: u64,
+        members: &mut Reader<Input>,
+    ) -> Result<(), Error> {
+        let what = || crate::layer::escape(path);
+        let earlier = self.read(path, &what(), HEADS_LIMIT)?;
+        self.keep(path, size, members)?;
+        if earlier.is_some() && earlier != self.read(path, &what(), HEADS_LIMIT)? {
+            return Err(differs(path));
+        }
+        Ok(())
     }
 
     /// Notes that `path` is another name for `target`; a link that leads out of the archive is no name for anything.
@@ -216,6 +233,12 @@ impl std::fmt::Debug for Shelf {
 /// The members at an archive's root that tell what is in it.
 pub(super) fn is_head(path: &[u8]) -> bool {
     matches!(path, b"oci-layout" | b"index.json" | b"manifest.json" | b"strata.json")
+}
+
+/// The error for two members of a name that decides what an archive is.
+pub(super) fn differs(head: &[u8]) -> Error {
+    let reason = "is there twice, with different content";
+    Error::Malformed { what: crate::layer::escape(head), reason }
 }
 
 /// Where a symbolic link leads from its place; `None` where it leads out.
