@@ -71,8 +71,8 @@ fn registry(entry: Entry) -> Result<Registry, &'static str> {
     let location = trimmed(&entry.location);
     let prefix = if entry.prefix.is_empty() { location.clone() } else { trimmed(&entry.prefix) };
     let (insecure, blocked) = (entry.insecure, entry.blocked);
-    let (server, says_namespace) = (None, false);
-    Ok(Registry { prefix, location, insecure, blocked, mirrors, server, says_namespace })
+    let (server, says_namespace, malformed) = (None, false, None);
+    Ok(Registry { prefix, location, insecure, blocked, mirrors, server, says_namespace, malformed })
 }
 
 fn trimmed(location: &str) -> String {

@@ -1,6 +1,7 @@
 //! containerd's `certs.d/HOST/hosts.toml`: mirrors for pulls, another address for the registry itself, and the terms on
 //! which each of them is spoken to.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
@@ -64,12 +65,21 @@ fn registry_of(name: &str) -> String {
     }
 }
 
-/// Reads a registry's directory. Without a `hosts.toml`, certificates in it are taken as docker takes them.
+/// Reads a registry's directory. Without a `hosts.toml`, certificates in it are taken as docker takes them; one that only
+/// others may read, for the secrets in it, is not for us.
 pub(super) fn read(host: &str, dir: &Path) -> Result<Said, Error> {
     let path = dir.join(FILE);
-    match super::read(&path)? {
-        Some(text) => parse(host, &text, &path),
-        None => Ok(Said { registry: Registry::of(host, vec![]), terms: certificates(host, dir) }),
+    match super::read(&path) {
+        Err(Error::UnreadableSettings { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Ok(Said { registry: Registry::of(host, vec![]), terms: vec![] })
+        }
+        Err(error) => Err(error),
+        Ok(Some(text)) => parse(host, &text, &path),
+        Ok(None) => {
+            Ok(Said { registry: Registry::of(host, vec![]), terms: certificates(host, dir) })
+        }
     }
 }
 
@@ -100,7 +110,7 @@ fn own_terms(host: &str, terms: Terms) -> Vec<(String, Terms)> {
 fn parse(host: &str, text: &str, path: &Path) -> Result<Said, Error> {
     let malformed = |reason: &str| Error::MalformedSettings {
         path: path.to_owned(),
-        source: Cause::of(&std::io::Error::other(reason.to_owned())),
+        source: Cause::of(&io::Error::other(reason.to_owned())),
     };
     let dir = path.parent().unwrap_or(path);
     let File { server, host: hosts, own } =

@@ -18,7 +18,7 @@ use reqwest::Url;
 
 use crate::attempt::authority;
 use crate::endpoint::{Scheme, address_of};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use hosts::Said;
 pub(crate) use terms::Terms;
 
@@ -49,6 +49,8 @@ struct Registry {
     server: Option<Mirror>,
     /// Whether a mirror is told which registry it is asked in place of, as containerd does.
     says_namespace: bool,
+    /// The file that should say it and makes no sense, and why.
+    malformed: Option<(PathBuf, Cause)>,
 }
 
 #[derive(Clone, Debug)]
@@ -123,9 +125,18 @@ impl Mirrors {
     /// Reads containerd's files: `HOST/hosts.toml` below a directory. What is said later about a registry counts.
     pub fn read_hosts(&mut self, dir: &Path) -> Result<(), Error> {
         for (host, dir) in hosts::dirs(dir) {
-            let Said { registry, terms } = hosts::read(&host, &dir)?;
-            self.put(registry);
-            self.terms.extend(terms);
+            match hosts::read(&host, &dir) {
+                Ok(Said { registry, terms }) => {
+                    self.put(registry);
+                    self.terms.extend(terms);
+                }
+                // It matters to those who want that registry.
+                Err(Error::MalformedSettings { path, source }) => {
+                    let malformed = Some((path, source));
+                    self.put(Registry { malformed, ..Registry::of(&host, vec![]) });
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -191,6 +202,9 @@ impl Mirrors {
         if registry.blocked {
             return Err(Error::Blocked { name });
         }
+        if let Some((path, source)) = registry.malformed.clone() {
+            return Err(Error::MalformedSettings { path, source });
+        }
         let site = |mirror: &Mirror| {
             let location = format!("{}{rest}", mirror.location);
             let (host_there, path) = location.split_once('/')?;
@@ -232,8 +246,9 @@ impl Registry {
     /// A registry as containerd's files speak of it.
     fn of(host: &str, mirrors: Vec<Mirror>) -> Self {
         let (prefix, location) = (host.to_owned(), host.to_owned());
-        let (insecure, blocked, server) = (false, false, None);
-        Self { prefix, location, insecure, blocked, mirrors, server, says_namespace: true }
+        let (insecure, blocked, server, malformed) = (false, false, None, None);
+        let says_namespace = true;
+        Self { prefix, location, insecure, blocked, mirrors, server, says_namespace, malformed }
     }
 
     /// What follows the prefix in a repository's name, if it begins with it.

@@ -7,7 +7,7 @@ use kit::{Fault, Registry, Sandbox};
 use registry::{Client, Mirrors, Options, Repository};
 
 use crate::script::{Script, answer};
-use crate::support::{descriptor, options};
+use crate::support::{chain, descriptor, options};
 use crate::tls::{AS_GO, Authority, pem, serve};
 
 /// The registry that names mean; nobody is there.
@@ -138,4 +138,16 @@ fn a_mirror_that_is_silent_is_left_when_its_file_says() {
     let client = Client::new(Options { connect, stall, ..certs.options() }).unwrap();
     let repository = client.repository(&format!("{ORIGIN}/app").parse().unwrap()).unwrap();
     assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+}
+
+#[test]
+fn a_malformed_file_matters_to_its_registry_alone() {
+    let script = Script::plain(vec![answer(200, "", b"hi")]);
+    let certs = Certs::new("other.test", "[host.\"https://a.test\"]\nca = 7\n");
+    certs.put("hosts.toml", format!("server = \"http://{}\"", script.host));
+    assert_eq!(certs.open().document(&descriptor(b"hi")).unwrap(), b"hi");
+    let error = certs.client().repository(&"other.test/app".parse().unwrap()).unwrap_err();
+    let text = chain(&error);
+    let end = "/other.test/hosts.toml: malformed: ca is neither a path nor a list of paths";
+    assert!(text.ends_with(end), "{text}");
 }
