@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kit::pipeline::{Script, sh};
 use kit::{
@@ -10,7 +10,7 @@ use kit::{
 };
 use serde_json::{Value, json};
 
-use crate::fixtures::{assert_one_line, bare, demo, demo_layers, lacks_root, shown};
+use crate::fixtures::{assert_one_line, bare, demo, demo_layers, files, lacks_root, shown};
 
 const NAME: &str = "docker.io/library/base:1";
 
@@ -53,20 +53,9 @@ fn json_of(sandbox: &Sandbox, what: &str, image: &str) -> Value {
 }
 
 /// Every file of a store but its lock, with its content; partial and temporary ones too.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut waiting = vec![dir.to_owned()];
-    while let Some(dir) = waiting.pop() {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else if path.file_name() != Some("lock".as_ref()) {
-                found.insert(path.display().to_string(), fs::read(path).unwrap());
-            }
-        }
-    }
-    found
+fn contents(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let kept = files(store).into_iter().filter(|path| !path.ends_with("lock"));
+    kept.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
 #[test]
@@ -195,12 +184,12 @@ fn the_base_is_what_the_layer_says() {
     assert_eq!(commit(&sandbox, &["--base", "base:1"], top().tar()).success().out(), told);
     assert_eq!(json_of(&sandbox, "--config", "new")["rootfs"]["diff_ids"][2], top().diff_id());
 
-    let before = files(&sandbox.store());
+    let before = contents(&sandbox.store());
     let check = |args: &[&str], layer: &[u8], code: i32, text: &str| {
         let output = commit(&sandbox, args, layer);
         output.fails_with(code);
         assert!(output.stderr.contains(text), "{}", output.stderr);
-        assert!(files(&sandbox.store()) == before);
+        assert!(contents(&sandbox.store()) == before);
     };
     check(&["--base", "base:1"], &comment(&other), 2, "hint: leave --base out");
     check(&["--base", "scratch"], &ours, 2, "not scratch");
@@ -285,7 +274,7 @@ fn an_empty_layer_is_a_layer_and_no_layer_is_none() {
 #[test]
 fn what_is_no_layer_changes_nothing() {
     let sandbox = sandbox(&base());
-    let before = files(&sandbox.store());
+    let before = contents(&sandbox.store());
     let whole = top().tar();
     let gzip = Codec::GZIP.encode(&whole);
     let stream = Producer::Strata.write(&[Named::new(NAME, base())]);
@@ -309,25 +298,25 @@ fn what_is_no_layer_changes_nothing() {
         let output = commit(&sandbox, &["--base", "base:1"], layer);
         assert!(output.code() == code, "{what}: {}", output.text());
         assert!(output.stdout.is_empty() && output.stderr.starts_with("commit: standard input: "));
-        assert!(files(&sandbox.store()) == before, "{what}");
+        assert!(contents(&sandbox.store()) == before, "{what}");
     }
 }
 
 #[test]
 fn a_commit_that_is_told_to_stop_changes_nothing() {
     let sandbox = sandbox(&base());
-    let before = files(&sandbox.store());
+    let before = contents(&sandbox.store());
     let script = "{ cat layer.tar; sleep 2; } | commit -t new --base base:1 &
         until compgen -G \"$STRATA_STORE/strata/temp/*\" > /dev/null; do sleep 0.01; done
         kill -TERM $!; wait $!";
     assert_eq!(sh(&sandbox, script).code(), 143);
-    assert!(files(&sandbox.store()) == before);
+    assert!(contents(&sandbox.store()) == before);
 }
 
 #[test]
 fn arguments_that_make_no_sense_are_told_before_anything_is_read() {
     let sandbox = sandbox(&base());
-    let before = files(&sandbox.store());
+    let before = contents(&sandbox.store());
     let pinned = format!("x@{}", digest(b""));
     let cases: &[&[&str]] = &[
         &["-c", "RUN x"],
@@ -352,7 +341,7 @@ fn arguments_that_make_no_sense_are_told_before_anything_is_read() {
     assert_one_line(output.fails_with(2), "commit");
     let output = sandbox.command("commit").args(["-t", "x", "--base", "base:1", "no/file"]).run();
     assert_one_line(output.fails_with(3), "commit");
-    assert!(files(&sandbox.store()) == before);
+    assert!(contents(&sandbox.store()) == before);
 }
 
 #[test]

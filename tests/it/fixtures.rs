@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use kit::image::random::Random;
 use kit::tree::{self, Mtime, Show};
-use kit::{Codec, Gzip, Image, Layer, Output, Sandbox, Sparse, Zstd};
+use kit::{Codec, Gzip, Image, Layer, Output, Sandbox, Sparse, Zstd, check};
 use layer_format::stream::{Heads, Image as Parts, Name, Writer};
 use layer_format::{Digest, Document, Index, Manifest};
 
@@ -91,6 +92,24 @@ pub(crate) fn small(content: &str) -> Image {
     Image::new().layer(Layer::new().dir("./", 0o755).dir("etc", 0o755).file("etc/motd", content))
 }
 
+/// An image of three layers, each a file `noise0` and so on of as many bytes, and stored as they are.
+pub(crate) fn noise(size: usize) -> Image {
+    (0..3).fold(Image::new().codec(Codec::None), |image, n| {
+        image.layer(Layer::new().file(format!("noise{n}"), Random::new(n).bytes(size)))
+    })
+}
+
+/// Checks that the store has this [`noise`] whole, with nothing half beside it, and that it was unpacked to `root`.
+#[track_caller]
+pub(crate) fn assert_noise(sandbox: &Sandbox, image: &Image, size: usize) {
+    let report = check::layout(sandbox.store()).expect("a sound store");
+    assert_eq!(report.manifests, [image.digest()]);
+    assert!(names(sandbox.store().join("strata/partial")).is_empty());
+    for n in 0..3 {
+        assert!(sandbox.read(&format!("root/noise{n}")) == Random::new(n).bytes(size));
+    }
+}
+
 /// Whether owners and devices can be expected.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -170,6 +189,19 @@ fn stream(content: impl Into<kit::Content>, parts: Parts) -> Vec<u8> {
 /// Runs `unpack root` with these bytes on a pipe.
 pub(crate) fn unpack(sandbox: &Sandbox, stream: impl Into<Vec<u8>>) -> Output {
     sandbox.command("unpack").arg("root").input(stream).run()
+}
+
+/// Every file in a directory and in those below.
+pub(crate) fn files(dir: impl AsRef<Path>) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let mut waiting = vec![dir.as_ref().to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { waiting.push(path) } else { found.push(path) }
+        }
+    }
+    found
 }
 
 /// What stands in a directory, sorted.

@@ -7,8 +7,7 @@ use kit::pipeline::Script;
 use kit::{Device, Image, Index, Layer, Sandbox, tree};
 
 use crate::fixtures::{
-    assert_one_line, bare, demo, is_root, lacks_root, names, small, stream_of, stream_of_index,
-    unpack,
+    assert_one_line, bare, demo, lacks_root, names, small, stream_of, stream_of_index, unpack,
 };
 
 /// `cap_net_raw`, permitted.
@@ -161,11 +160,6 @@ fn an_image_that_the_store_lacks_is_not_found_and_the_hint_says_how_to_get_it() 
     assert!(names(sandbox.path("")).is_empty());
 }
 
-/// A plain user, where this is root; otherwise whoever it is.
-fn as_plain_user(script: Script) -> Script {
-    if is_root() { script.user(65534) } else { script }
-}
-
 #[test]
 fn a_plain_user_gets_all_that_needs_no_privilege_and_one_line_about_the_rest() {
     let layer = Layer::text(
@@ -183,7 +177,7 @@ fn a_plain_user_gets_all_that_needs_no_privilege_and_one_line_about_the_rest() {
     let image = image.layer(Layer::new().file("closed/deep/g", "y").whiteout("closed/deep/f"));
     let sandbox = Sandbox::new();
     sandbox.write("in", stream_of(&image));
-    let output = as_plain_user(Script::new(&sandbox, "cat in | unpack root")).run();
+    let output = Script::new(&sandbox, "cat in | unpack root").as_plain_user().run();
     assert_eq!(output.success().pipe, [0, 0]);
     let lines: Vec<&str> =
         output.stderr.lines().filter(|line| line.contains("privilege")).collect();
@@ -205,7 +199,7 @@ fn a_directory_that_was_there_loses_its_mark_whatever_its_mode() {
         sandbox.write("in", stream_of(&Image::new().layer(layer)));
         let script = "mkdir root && cat in | unpack root && stat -c %A-%Y root && \
                       chmod 700 root && ls -A root";
-        let output = as_plain_user(Script::new(&sandbox, script)).run();
+        let output = Script::new(&sandbox, script).as_plain_user().run();
         let said = String::from_utf8_lossy(&output.success().stdout).into_owned();
         assert_eq!(said, format!("d{mode}-1000000000\nf\n"));
     }
@@ -217,7 +211,7 @@ fn a_plain_user_who_fails_leaves_nothing_that_is_closed() {
     let bytes = stream_of(&Image::new().layer(layer).layer(demo().layer_blobs()[0].bytes.clone()));
     let sandbox = Sandbox::new();
     sandbox.write("in", &bytes[..bytes.len() - 1024]);
-    let output = as_plain_user(Script::new(&sandbox, "cat in | unpack root")).run();
+    let output = Script::new(&sandbox, "cat in | unpack root").as_plain_user().run();
     output.fails_with(4);
     assert_eq!(names(sandbox.path("")), ["in"]);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kit::image::random::Random;
 use kit::{Auth, Codec, Fault, Image, Index, Layer, Output, Registry, Sandbox, check, pipeline};
 
-use crate::fixtures::{assert_no_control, assert_one_line, names};
+use crate::fixtures::{assert_no_control, assert_noise, assert_one_line, names, noise};
 
 /// How much noise each layer holds.
 const NOISE: usize = 200_000;
@@ -22,9 +22,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let image = (0..3).fold(Image::new().codec(Codec::None), |image, n| {
-            image.layer(Layer::new().file(format!("noise{n}"), Random::new(n).bytes(NOISE)))
-        });
+        let image = noise(NOISE);
         let registry = Registry::start();
         registry.add("app:1", &image);
         let name = registry.name("app:1");
@@ -53,13 +51,7 @@ impl Place {
         let output = self.sh("pull NAME | tee s | unpack root");
         assert_eq!(output.success().pipe, [0, 0, 0], "{}", output.text());
         check::canonical(&self.sandbox.read("s")).unwrap();
-        let report = check::layout(self.sandbox.store()).unwrap();
-        assert_eq!(report.manifests, [self.image.digest()]);
-        assert!(names(self.sandbox.store().join("strata/partial")).is_empty());
-        for n in 0..3 {
-            let found = self.sandbox.read(&format!("root/noise{n}"));
-            assert!(found == Random::new(n).bytes(NOISE));
-        }
+        assert_noise(&self.sandbox, &self.image, NOISE);
         fs::remove_dir_all(self.sandbox.path("root")).unwrap();
     }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use kit::image::random::Random;
-use kit::{Codec, Fault, Image, Layer, Registry, Running, Sandbox, check, pipeline};
+use kit::{Fault, Image, Registry, Running, Sandbox, check, pipeline};
 use rustix::process::Signal;
 
-use crate::fixtures::{half_made, names, unpack};
+use crate::fixtures::{assert_noise, half_made, names, noise, unpack};
 
 const SIZE: usize = 256 << 10;
 const RATE: u64 = 512 << 10;
@@ -22,9 +22,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let image = (0..3).fold(Image::new().codec(Codec::None), |image, n| {
-            image.layer(Layer::new().file(format!("noise{n}"), Random::new(n).bytes(SIZE)))
-        });
+        let image = noise(SIZE);
         let registry = Registry::start();
         registry.add("app:1", &image);
         registry.fault(Fault::on("/blobs/").bytes_per_second(RATE));
@@ -66,15 +64,9 @@ impl Place {
 
     #[track_caller]
     fn is_complete(&self) {
-        let report = check::layout(self.sandbox.store()).unwrap();
-        assert_eq!(report.manifests, [self.image.digest()]);
-        assert!(names(self.sandbox.store().join("strata/partial")).is_empty());
         let script = format!("unpack --from {} root", self.name);
         pipeline::sh(&self.sandbox, &script).success();
-        for n in 0..3 {
-            let found = self.sandbox.read(&format!("root/noise{n}"));
-            assert!(found == Random::new(n).bytes(SIZE));
-        }
+        assert_noise(&self.sandbox, &self.image, SIZE);
     }
 }
 

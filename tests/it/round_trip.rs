@@ -10,7 +10,7 @@ use kit::{
 use serde_json::Value;
 
 use crate::fixtures::{
-    assert_demo, assert_one_line, demo, docker_demo, is_root, names, shown, small, unpack,
+    assert_demo, assert_one_line, demo, docker_demo, names, shown, small, unpack,
 };
 
 /// A registry with one image under `app:1`, and where to pull it to.
@@ -477,7 +477,7 @@ fn the_store_of_a_plain_user_unpacks_as_well() {
     let script = format!("pull {name} | unpack root && unpack --from {name} again");
     let script = pipeline::Script::new(&sandbox, &script);
     let script = script.with(|program| program.env("STRATA_STORE", &store));
-    let output = if is_root() { script.user(65534).run() } else { script.run() };
+    let output = script.as_plain_user().run();
     output.success();
     let lines = output.stderr.lines().filter(|line| line.contains("lack of privilege"));
     assert_eq!(lines.filter(|line| line.contains("1 device")).count(), 2, "{}", output.stderr);

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use kit::image::random::random;
 use kit::pipeline::Script;
 use kit::tree::{self, Show};
-use kit::{Device, Image, Layer, Named, Output, Program, Sandbox, pipeline};
+use kit::{Device, Image, Layer, Named, Program, Sandbox, pipeline};
 use rustix::mount::UnmountFlags;
 
-use crate::fixtures::{assert_one_line, demo, demo_layers, is_root, lacks_root, names};
+use crate::fixtures::{assert_one_line, demo, demo_layers, lacks_root, names};
 
 /// A sandbox whose store has these images.
 pub(crate) fn with_images(images: &[(&str, &Image)]) -> Sandbox {
@@ -432,11 +432,6 @@ fn as_root_the_platform_that_is_asked_for_is_mounted() {
     assert_eq!(fs::read_to_string(mounted.0.join("arch")).unwrap(), "linux/arm64/v8");
 }
 
-/// Runs as a plain user in any case.
-pub(crate) fn as_plain_user(script: Script) -> Output {
-    if is_root() { script.user(65534).run() } else { script.run() }
-}
-
 /// The demo, with a file in each layer that no other test has: gc spares layers that anyone on the machine has mounted.
 fn own_demo(name: &str) -> Image {
     let layers = demo_layers().map(|layer| layer.file(format!("only-{name}"), name));
@@ -456,7 +451,7 @@ fn a_plain_user_mounts_for_a_command() {
         snapshot --list --upper --base app:1 up
         grep -c $PWD/m /proc/self/mountinfo || diff expected found && ls -A m && images -q gc > said"
     );
-    let output = as_plain_user(Script::new(&sandbox, &script));
+    let output = Script::new(&sandbox, &script).as_plain_user().run();
     assert_eq!(output.success().out(), "0\nD lib\nA etc\nA etc/new\n0\n", "{}", output.text());
     assert!(extracted(&sandbox).is_empty());
 }
@@ -470,7 +465,7 @@ fn a_plain_user_commits_what_a_command_has_changed() {
         unpack -q --from app:1 one 2> said && unpack -q --from app:2 two 2> said
         diff <(cd one && find . | sort) <(cd two && find . | sort) | grep '^[<>]'
     ";
-    let output = as_plain_user(Script::new(&sandbox, script));
+    let output = Script::new(&sandbox, script).as_plain_user().run();
     // The two differ, says diff.
     let said = output.fails_with(1).out();
     let said: Vec<_> = said.lines().filter(|line| !line.starts_with("sha256:")).collect();
@@ -491,10 +486,10 @@ fn a_command_has_its_own_status_and_ours_are_those_of_env() {
         ("none:1 -- text", 125),
         ("app:1 m --no-such-flag -- text", 125),
     ] {
-        let output = as_plain_user(Script::new(&sandbox, &format!("union -q {command}")));
+        let output = Script::new(&sandbox, &format!("union -q {command}")).as_plain_user().run();
         assert_eq!(output.code(), status, "{command}: {}", output.text());
     }
-    let output = as_plain_user(Script::new(&sandbox, "union app:1 m"));
+    let output = Script::new(&sandbox, "union app:1 m").as_plain_user().run();
     assert_eq!(output.code(), 1, "{}", output.text());
     assert!(output.stderr.contains("hint: union IMAGE DIR -- COMMAND"), "{}", output.text());
 }

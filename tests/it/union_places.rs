@@ -7,8 +7,8 @@ use kit::pipeline::Script;
 use kit::{Image, Layer, Sandbox};
 use rustix::process::Signal;
 
-use crate::fixtures::{assert_one_line, is_root, lacks_root, names};
-use crate::union::{Mounted, as_plain_user, mount, union, with_images};
+use crate::fixtures::{assert_one_line, lacks_root, names};
+use crate::union::{Mounted, mount, union, with_images};
 
 /// Bytes that mean something in the options of a mount, in the list of mounts, or in a shell.
 const ODD: &str = "a:b,c\\d e\n'f\u{e9}";
@@ -67,7 +67,7 @@ fn a_plain_users_names_may_hold_anything() {
         union -q app:1 \"m$name\" --upper \"u$name\" -- sh -c 'echo new > \"m$(cat name)/d/new\"'
         ls \"u$name/d\"; ls -A \"m$name\"
     ";
-    assert_eq!(as_plain_user(Script::new(&sandbox, script)).success().out(), "new\n");
+    assert_eq!(Script::new(&sandbox, script).as_plain_user().run().success().out(), "new\n");
 }
 
 #[test]
@@ -100,11 +100,12 @@ fn as_root_changes_dont_go_where_the_kernel_cant_work() {
 #[test]
 fn a_command_has_the_streams_and_the_signals() {
     let sandbox = with_app();
-    let output = as_plain_user(Script::new(&sandbox, "union -q app:1 m -- cat").input("in\n"));
+    let output =
+        Script::new(&sandbox, "union -q app:1 m -- cat").input("in\n").as_plain_user().run();
     assert_eq!(output.success().out(), "in\n");
     let wait = "trap \"exit 9\" TERM; touch begun; while :; do sleep 0.01; done";
     let script = Script::new(&sandbox, &format!("exec union -q app:1 m -- sh -c '{wait}'"));
-    let script = if is_root() { script.user(65534) } else { script };
+    let script = script.as_plain_user();
     let running = script.start();
     while !sandbox.path("begun").exists() {
         std::thread::sleep(std::time::Duration::from_millis(1));

@@ -54,6 +54,27 @@ pub(crate) const fn says(
     Fault { path, wrong: Wrong::Says(wrong, right) }
 }
 
+pub(crate) const BEFORE_1970: &str = "times before 1970 become 1970";
+pub(crate) const CONTAINER: &str = "docker create sets a container up even when it never runs";
+pub(crate) const XATTRS: &str =
+    "docker export writes security.capability and no other extended attribute";
+
+/// What is wrong with an image's tree that docker gives out of a container.
+pub(crate) const DOCKER_EXPORT: [Fault; 12] = [
+    added(".dockerenv", CONTAINER),
+    added("etc/hosts", CONTAINER),
+    added("etc/mtab", CONTAINER),
+    replaced("dev/console", CONTAINER),
+    replaced("etc/hostname", CONTAINER),
+    replaced("etc/resolv.conf", CONTAINER),
+    time("./", CONTAINER),
+    time("dev/", CONTAINER),
+    time("etc/", CONTAINER),
+    says("srv/all/old", "@0", "@-2", BEFORE_1970),
+    xattrs("srv/all/noted", XATTRS),
+    xattrs("srv/all/trusted/", XATTRS),
+];
+
 /// Compares our tree with a peer's, which may have these faults, or not have them any more.
 #[track_caller]
 pub(crate) fn assert_same_but(ours: &str, theirs: &str, faults: &[Fault]) {

@@ -9,11 +9,9 @@ use kit::peers::root_peer;
 use kit::tree::{self, Mtime, Show};
 use kit::{Image, Layer, Named, Sandbox, pipeline};
 
-use crate::faults::{Fault, added, assert_same_but, says, time, xattrs};
-
-const CONTAINER: &str = "docker create sets a container up even when it never runs";
-const BEFORE_1970: &str = "times before 1970 become 1970";
-const XATTRS: &str = "docker export writes security.capability and no other extended attribute";
+use crate::faults::{
+    BEFORE_1970, CONTAINER, Fault, XATTRS, added, assert_same_but, says, time, xattrs,
+};
 
 const DOCKER: [Fault; 15] = [
     added(".dockerenv", CONTAINER),

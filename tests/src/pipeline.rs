@@ -2,6 +2,7 @@
 
 use crate::command::Sandbox;
 use crate::command::output::Output;
+use crate::command::plain_user::NOBODY;
 use crate::command::program::{Program, Running};
 
 /// Runs a script with `bash -o pipefail`, in the sandbox and its environment.
@@ -42,6 +43,11 @@ impl Script {
     /// Who runs it; see [`Program::user`].
     pub fn user(self, uid: u32) -> Self {
         self.with(|program| program.user(uid))
+    }
+
+    /// Has a plain user run it: nobody, if this is root, and otherwise whoever it is.
+    pub fn as_plain_user(self) -> Self {
+        if rustix::process::geteuid().is_root() { self.user(NOBODY) } else { self }
     }
 
     /// What it reads.

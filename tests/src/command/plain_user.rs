@@ -8,8 +8,8 @@ use std::process::Command;
 
 use crate::must::Must as _;
 
-/// Whose the test is then.
-const NOBODY: u32 = 65534;
+/// Who root becomes.
+pub(crate) const NOBODY: u32 = 65534;
 
 /// Runs one test of this executable again as a plain user, with a temporary directory of its own; takes root. `before` is
 /// what to start it with, as `["unshare", "-r"]`.
