@@ -129,6 +129,34 @@ fn a_thin_stream_needs_its_base_and_says_so() {
 }
 
 #[test]
+fn who_reads_a_thin_stream_without_its_base_says_so() {
+    let sandbox =
+        sandbox(&[Named::new("docker.io/library/base:1", base()), Named::new(NAME, app())]);
+    sh(&sandbox, "save app:1 --base base:1 > thin.tar").success();
+    let digest = base().layer_blobs()[0].descriptor()["digest"].as_str().unwrap().to_owned();
+    let hash = digest.strip_prefix("sha256:").unwrap();
+    for line in [
+        "cat thin.tar | flatten -q --store other -",
+        "flatten -q --store other - < thin.tar",
+        "flatten -q --store other ./thin.tar",
+        "cat thin.tar | flatten -q --no-store --as-image flat -",
+        "cat thin.tar | changes -q --store other - dir:.",
+        "changes -q --store other dir:. - < thin.tar",
+        "changes -q --store other layer:thin.tar ./thin.tar",
+    ] {
+        let refused = sh(&sandbox, line);
+        let program = if line.contains("flatten") { "flatten" } else { "changes" };
+        let expected = format!(
+            "{program}: layer 1 of 2 (sha256:{}): blobs/sha256/{hash} (a thin stream leaves out what its base has): \
+             not in this archive\n",
+            &hash[..12]
+        );
+        assert_eq!((refused.code(), &refused.stderr), (3, &expected), "{line}");
+        assert!(!refused.stdout.ends_with(&[0; 1024]), "{line}");
+    }
+}
+
+#[test]
 fn every_blob_that_is_lacking_is_named() {
     let many = (0..60).fold(Image::new(), |image, n| {
         image.layer(Layer::new().file(format!("file {n}"), n.to_string()).tar())
