@@ -73,7 +73,8 @@ fn digests<'a>(
     with: (Option<&Store>, &Progress),
     tell: Tell<'_>,
 ) -> anyhow::Result<()> {
-    if let Side::Directory(scan) = side {
+    if let Side::Directory(directory) = side {
+        let scan = directory.scan.as_ref().expect("scans stay where contents are compared");
         return asked.try_for_each(|(number, path, _)| {
             tell(number, of_file(scan, &path)?);
             Ok(())

@@ -18,7 +18,7 @@ use store::Store;
 use crate::compare::Comparison;
 use crate::config::Setting;
 use crate::report::{Form, Report};
-use crate::side::{Side, Sides};
+use crate::side::{Scans, Side, Sides};
 use crate::stat::Stat;
 
 /// Say what is different between two images, directories or layers
@@ -114,7 +114,8 @@ fn files(
     progress: &cli::Progress,
     report: &mut Report<'_>,
 ) -> anyhow::Result<()> {
-    let trees = sides.trees(store, progress)?;
+    let scans = if args.checksum { Scans::Stay } else { Scans::Go };
+    let trees = sides.trees(scans, (store, progress))?;
     let mut comparison = Comparison::new(&trees, ignored(&args.ignore));
     if args.checksum {
         comparison.others = contents::others(&comparison, sides, store, progress)?;

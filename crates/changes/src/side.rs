@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
@@ -23,9 +23,26 @@ pub(crate) const BUFFER: usize = 128 << 10;
 /// One of the two.
 pub(crate) enum Side {
     Image(Box<Opened>),
-    Directory(Box<Scan>),
+    Directory(Box<Directory>),
     /// A tar, compressed or not, that begins somewhere in a file.
     Layer(File, u64),
+}
+
+/// A root file system.
+pub(crate) struct Directory {
+    path: PathBuf,
+    root: Root,
+    /// What was found there, as long as it is needed.
+    pub(crate) scan: Option<Scan>,
+}
+
+/// What becomes of the scan of a directory once there is a tree of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scans {
+    /// It stays, for contents to be read as they were found.
+    Stay,
+    /// It makes room.
+    Go,
 }
 
 /// Both.
@@ -56,8 +73,10 @@ pub(crate) fn open(
     match Location::from(text.as_str()) {
         Location::Input => image_on_input(choice, store, io),
         Location::Layer(path) => layer(&path, store, io).with_context(|| clean_path(&path)),
-        Location::Dir(path) => directory(&path),
-        Location::Path(path) if is_plain_directory(&path)? => directory(&path),
+        Location::Dir(path) => Ok(Side::Directory(Box::new(Directory::open(&path)?))),
+        Location::Path(path) if is_plain_directory(&path)? => {
+            Ok(Side::Directory(Box::new(Directory::open(&path)?)))
+        }
         location => Ok(Side::Image(Box::new(Opened::open(&location, choice, store).hinted(hint)?))),
     }
 }
@@ -78,18 +97,19 @@ impl Sides {
     /// system, or the user who unpacked it, may not be able to hold all of an image.
     pub(crate) fn trees(
         &mut self,
-        store: Option<&Store>,
-        progress: &Progress,
+        scans: Scans,
+        (store, progress): (Option<&Store>, &Progress),
     ) -> anyhow::Result<Trees> {
         let Self { before, after } = self;
-        if let Side::Directory(scan) = before {
-            let after = after.tree(None, store, progress)?;
+        let with = (store, progress);
+        if let Side::Directory(directory) = before {
+            let after = after.tree(None, scans, with)?;
             let is_image = !matches!(self.after, Side::Directory(_));
-            let before = directory_tree(scan, is_image.then_some(&after))?;
+            let before = directory.tree(is_image.then_some(&after), scans)?;
             return Ok(Trees { before, after });
         }
-        let before = before.tree(None, store, progress)?;
-        let after = after.tree(Some(&before), store, progress)?;
+        let before = before.tree(None, scans, with)?;
+        let after = after.tree(Some(&before), scans, with)?;
         Ok(Trees { before, after })
     }
 
@@ -108,14 +128,30 @@ impl Side {
     fn tree(
         &mut self,
         base: Option<&Tree>,
-        store: Option<&Store>,
-        progress: &Progress,
+        scans: Scans,
+        (store, progress): (Option<&Store>, &Progress),
     ) -> anyhow::Result<Tree> {
         match self {
             Self::Image(opened) => image_tree(opened, store, progress),
-            Self::Directory(scan) => directory_tree(scan, base),
+            Self::Directory(directory) => directory.tree(base, scans),
             Self::Layer(file, start) => layer_tree(file, *start),
         }
+    }
+}
+
+impl Directory {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        Ok(Self { path: path.to_owned(), root: Root::open(path)?, scan: None })
+    }
+
+    fn tree(&mut self, base: Option<&Tree>, scans: Scans) -> anyhow::Result<Tree> {
+        let (leave_out, mounts, stop) = (None, Mounts::Enter, &cli::interrupt::requested);
+        let scanned = Scan::read(&self.root, &ScanOptions { leave_out, mounts, stop });
+        cli::interrupt::check()?;
+        let scan = scanned.with_context(|| clean_path(&self.path))?;
+        let tree = directory_tree(&scan, base)?;
+        self.scan = (scans == Scans::Stay).then_some(scan);
+        Ok(tree)
     }
 }
 
@@ -232,15 +268,6 @@ fn kept(mut content: impl Read, store: Option<&Store>) -> anyhow::Result<Side> {
     let mut file = store::spool(store)().context("making a temporary file")?;
     io::copy(&mut content, &mut file)?;
     Ok(Side::Layer(file, 0))
-}
-
-fn directory(path: &Path) -> anyhow::Result<Side> {
-    let root = Root::open(path)?;
-    let options =
-        ScanOptions { leave_out: None, mounts: Mounts::Enter, stop: &cli::interrupt::requested };
-    let scanned = Scan::read(&root, &options);
-    cli::interrupt::check()?;
-    Ok(Side::Directory(Box::new(scanned.with_context(|| clean_path(path))?)))
 }
 
 /// Whether it is a root file system, and no OCI layout.
