@@ -2,7 +2,6 @@
 //!
 //! Of an image's files the digests are taken first, a layer after the other, and only of those that are needed.
 
-use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 
 use anyhow::Context as _;
@@ -20,8 +19,8 @@ use crate::base::{self, Base};
 /// The size of the pieces that layers are read in.
 const BUFFER: usize = 128 << 10;
 
-/// The digests of files in an image, by layer and by change.
-type Digests = HashMap<(usize, u64), Digest>;
+/// The digests of files in an image, in the order of the changes that they come from.
+type Digests = Vec<(Origin, Digest)>;
 
 /// Notes which files have other bytes.
 pub(crate) fn compare(
@@ -62,11 +61,16 @@ fn with_directory(diff: &mut Diff<'_>, root: &Root) -> anyhow::Result<()> {
 
 fn with_digests(diff: &mut Diff<'_>, digests: &Digests) -> anyhow::Result<()> {
     let is_other = |candidate: &Candidate<'_>| -> anyhow::Result<bool> {
-        let before = candidate.base.origin().and_then(|origin| digests.get(&key(origin)));
+        let before = candidate.base.origin().and_then(|origin| find(digests, origin));
         let now = digest(&Content::open(&candidate.path, candidate.found)?)?;
         Ok(before != Some(&now))
     };
     note(diff, is_other)
+}
+
+fn find(digests: &Digests, origin: Origin) -> Option<&Digest> {
+    let at = digests.binary_search_by_key(&origin, |&(origin, _)| origin).ok()?;
+    Some(&digests[at].1)
 }
 
 fn note(
@@ -100,52 +104,40 @@ fn digests(
     io: &Io<'_>,
 ) -> anyhow::Result<Digests> {
     let mut wanted: Vec<_> =
-        diff.candidates().filter_map(|candidate| candidate.base.origin().map(key)).collect();
+        diff.candidates().filter_map(|candidate| candidate.base.origin()).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let mut digests = Digests::new();
-    for (position, layer) in image.layers.iter().enumerate() {
-        let wanted: Vec<_> =
-            wanted.iter().filter(|(layer, _)| *layer == position).map(|(_, n)| *n).collect();
-        if wanted.is_empty() {
-            continue;
-        }
+    for wanted in wanted.chunk_by(|one, other| one.layer() == other.layer()) {
+        let position = wanted[0].layer();
+        let layer = &image.layers[position];
         let task = io.progress.task(layer.digest().short(), layer.size());
         task.state("Comparing");
         let stored = task.read(source.layer(image, position)?);
         let name = || image.layer_name(position);
-        hash_files(stored, position, &wanted, &mut digests).with_context(name)?;
+        hash_files(stored, wanted, &mut digests).with_context(name)?;
         task.done("Compared");
     }
     Ok(digests)
 }
 
 /// Takes the digests of some of a layer's files, by their places among its changes.
-fn hash_files(
-    stored: impl Read,
-    position: usize,
-    wanted: &[u64],
-    digests: &mut Digests,
-) -> Result<(), Error> {
+fn hash_files(stored: impl Read, wanted: &[Origin], digests: &mut Digests) -> Result<(), Error> {
     let reading = |source| Error::io("reading a layer", source);
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(reading)?;
     let mut layer = Reader::new(BufReader::with_capacity(BUFFER, decoder));
     let mut wanted = wanted.iter().peekable();
     let mut n_changes = 0;
     while let Some(change) = layer.read_change()? {
-        if wanted.next_if_eq(&&n_changes).is_some()
+        if let Some(origin) = wanted.next_if(|origin| origin.change() == n_changes)
             && let Change::Add(entry) = change
             && let EntryKind::File { .. } = entry.kind
         {
             let mut hasher = Hasher::new(Algorithm::Sha256);
             io::copy(&mut Filled::new(&mut layer, entry.kind), &mut hasher).map_err(reading)?;
-            digests.insert((position, n_changes), hasher.finish());
+            digests.push((*origin, hasher.finish()));
         }
         n_changes += 1;
     }
     Ok(())
-}
-
-fn key(origin: Origin) -> (usize, u64) {
-    (origin.layer(), origin.change())
 }
