@@ -176,10 +176,10 @@ fn a_stalled_connection_is_given_up_and_goes_on_where_it_was_but_a_slow_reader_i
     let slow = Registry::start();
     let noise = Random::new(9).bytes(12 << 20);
     slow.add("app:1", Image::new().codec(Codec::None).layer(Layer::new().file("noise", noise)));
-    let stored = start("pull --stall-timeout 1 NAME | unpack a");
-    let direct = start("pull --stall-timeout 1 --no-store NAME | unpack b");
+    let stored = start("pull --stall-timeout 3 NAME | unpack a");
+    let direct = start("pull --stall-timeout 3 --no-store NAME | unpack b");
     let reader = start(&format!(
-        "pull -q --stall-timeout 1 --no-store {} | (head -c 4096; sleep 4; cat) | unpack c",
+        "pull -q --stall-timeout 3 --no-store {} | (head -c 4096; sleep 8; cat) | unpack c",
         slow.name("app:1")
     ));
     for running in [stored, direct, reader] {
