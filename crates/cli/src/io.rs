@@ -113,7 +113,7 @@ impl NamedOutput<'_> {
     /// Sends the first `size` bytes of a file, without copying them where the kernel can; tells how far it is.
     pub fn send(&mut self, from: &File, size: u64, advance: &mut dyn FnMut(u64)) -> io::Result<()> {
         match self {
-            Self::Standard(output) => output.send(from, size, advance),
+            Self::Standard(output) => output.send(from, 0..size, advance),
             Self::File(file) => file.send(from, size, advance),
         }
     }

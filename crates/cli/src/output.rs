@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,14 +119,22 @@ impl Output {
         std::mem::take(self)
     }
 
-    /// Sends the first `size` bytes of a file, without copying them where the kernel can; tells how far it is.
-    pub fn send(&mut self, from: &File, size: u64, advance: &mut dyn FnMut(u64)) -> io::Result<()> {
+    /// Sends these bytes of a file, without copying them where the kernel can; tells how far it is.
+    pub fn send(
+        &mut self,
+        from: &File,
+        range: Range<u64>,
+        advance: &mut dyn FnMut(u64),
+    ) -> io::Result<()> {
         self.flush()?;
         match &self.sink {
-            Sink::File { file, kind } => send(from, file, *kind, size, advance).map_err(Self::mark),
+            Sink::File { file, kind } => {
+                send(from, file, *kind, range, advance).map_err(Self::mark)
+            }
             Sink::Nowhere | Sink::Closed | Sink::Memory(_) => {
+                let size = range.end - range.start;
                 let mut content = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-                from.read_exact_at(&mut content, 0)?;
+                from.read_exact_at(&mut content, range.start)?;
                 advance(size);
                 self.write_all(&content)
             }

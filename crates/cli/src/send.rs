@@ -12,6 +12,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 
@@ -85,20 +86,20 @@ impl Sending<'_> {
     }
 }
 
-/// Sends the first `size` bytes of `from`, which must have as many, to where `to` is; tells how far it is.
+/// Sends these bytes of `from`, which must have as many, to where `to` is; tells how far it is.
 pub(crate) fn send(
     from: &File,
     to: &File,
     kind: FileType,
-    size: u64,
+    range: Range<u64>,
     advance: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
     let mut sending = Sending { from, to, way: Way::to(to, kind), buffer: vec![] };
-    let mut offset = 0;
-    while offset < size {
+    let Range { start: mut offset, end } = range;
+    while offset < end {
         interrupt::switch().check()?;
         let way = sending.way;
-        match sending.piece(offset, (size - offset).min(PIECE)) {
+        match sending.piece(offset, (end - offset).min(PIECE)) {
             // Some file systems answer so instead of saying that they don't know the call.
             Ok(0) if way != Way::Copy => sending.way = way.otherwise(),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -166,8 +167,10 @@ mod tests {
             let (from, mut to) = (file(&content), file(before));
             to.seek(io::SeekFrom::End(0)).unwrap();
             let mut told = 0;
-            send(&from, &to, kind, content.len() as u64, &mut |n| told += n).unwrap();
-            assert_eq!(told, content.len() as u64);
+            let end = content.len() as u64;
+            send(&from, &to, kind, 0..5, &mut |n| told += n).unwrap();
+            send(&from, &to, kind, 5..end, &mut |n| told += n).unwrap();
+            assert_eq!(told, end);
             to.rewind().unwrap();
             let mut found = Vec::new();
             to.read_to_end(&mut found).unwrap();
@@ -188,7 +191,7 @@ mod tests {
                 found
             });
             let to = File::from(OwnedFd::from(writer));
-            send(&from, &to, FileType::Fifo, content.len() as u64, &mut |_| ()).unwrap();
+            send(&from, &to, FileType::Fifo, 0..content.len() as u64, &mut |_| ()).unwrap();
             drop(to);
             assert!(reading.join().unwrap() == content);
         }
@@ -197,7 +200,7 @@ mod tests {
     #[test]
     fn a_file_that_is_too_short_is_noticed() {
         let (from, to) = (file(b"abc"), file(b""));
-        let error = send(&from, &to, FileType::RegularFile, 4, &mut |_| ()).unwrap_err();
+        let error = send(&from, &to, FileType::RegularFile, 0..4, &mut |_| ()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -205,6 +208,6 @@ mod tests {
     fn a_file_of_proc_comes_by_copying() {
         let from = File::open("/proc/self/cmdline").unwrap();
         let size = fs::read("/proc/self/cmdline").unwrap().len() as u64;
-        send(&from, &file(b""), FileType::RegularFile, size, &mut |_| ()).unwrap();
+        send(&from, &file(b""), FileType::RegularFile, 0..size, &mut |_| ()).unwrap();
     }
 }

@@ -64,7 +64,7 @@ impl WholeFile {
     ) -> io::Result<()> {
         self.file.flush()?;
         let file = self.file.get_ref();
-        send(from, file, file_type(file), size, advance)
+        send(from, file, file_type(file), 0..size, advance)
     }
 
     /// Brings everything to the disk and gives the file its name.

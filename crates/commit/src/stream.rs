@@ -98,7 +98,7 @@ fn send(
     let task = progress.task(blob.digest.short(), Some(blob.size));
     task.state("Streaming");
     let sent =
-        writer.blob_by(blob, |output| output.send(file, blob.size, &mut |n| task.advance(n)));
+        writer.blob_by(blob, |output| output.send(file, 0..blob.size, &mut |n| task.advance(n)));
     sent.with_context(|| format!("blob {}", blob.digest))?;
     task.done("Streamed");
     Ok(())

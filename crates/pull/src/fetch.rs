@@ -35,6 +35,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long another program's download may stand still before we fetch the blob ourselves.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The image stream on standard output.
+pub(crate) type Stream<'a> = Writer<&'a mut cli::Output>;
+
 /// A blob and where to get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Blob {
@@ -93,19 +96,16 @@ impl Fetching<'_> {
     }
 
     /// Brings all blobs into the store and down the stream.
-    pub(crate) fn stream<W: Write>(
-        &self,
-        lease: &Lease,
-        writer: &mut Writer<W>,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn stream(&self, lease: &Lease, writer: &mut Stream<'_>) -> anyhow::Result<()> {
         self.work(lease, Check::Digest, |work| self.follow(work, writer))
     }
 
-    fn follow<W: Write>(&self, work: &Work<'_>, writer: &mut Writer<W>) -> anyhow::Result<()> {
+    fn follow(&self, work: &Work<'_>, writer: &mut Stream<'_>) -> anyhow::Result<()> {
         let mut blobs = self.blobs.iter().zip(&work.slots);
         for step in &self.order {
             let Some((blob, slot)) = next(step, &mut blobs, writer)? else { continue };
-            let sent = writer.blob(&blob.descriptor, Follower::new(slot));
+            let follower = Follower::new(slot);
+            let sent = writer.blob_by(&blob.descriptor, |output| follower.send(output));
             match sent {
                 // A worker has failed, and its error is the one to tell.
                 Err(_) if slot.lock().is_stopped => return Ok(()),

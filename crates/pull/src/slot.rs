@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -93,21 +94,37 @@ impl<'a> Follower<'a> {
     }
 }
 
-impl Read for Follower<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Follower<'_> {
+    /// Sends the whole blob, as it grows.
+    pub(crate) fn send(mut self, output: &mut cli::Output) -> io::Result<()> {
+        while let Some((file, part)) = self.wait()? {
+            self.position = part.end;
+            output.send(&file, part, &mut |_| ())?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next part of the file; nothing at the blob's end.
+    fn wait(&self) -> io::Result<Option<(Arc<File>, Range<u64>)>> {
         let mut state = self.slot.lock();
         while state.available <= self.position && !self.is_over(&state) {
             state = self.slot.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let left = state.available.saturating_sub(self.position);
-        if left == 0 && !state.is_whole {
+        let part = self.position..state.available;
+        if part.is_empty() && !state.is_whole {
             return Err(io::Error::other("the download stopped"));
         }
-        let Some(file) = &state.file else { return Ok(0) };
-        let file = file.clone();
+        let Some(file) = state.file.clone().filter(|_| !part.is_empty()) else { return Ok(None) };
         state.is_sent |= matches!(self.purpose, Purpose::Stream);
-        drop(state);
-        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        Ok(Some((file, part)))
+    }
+}
+
+impl Read for Follower<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some((file, part)) = self.wait()? else { return Ok(0) };
+        let left = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+        let most = left.min(buffer.len());
         let n = file.read_at(&mut buffer[..most], self.position)?;
         self.position += n as u64;
         Ok(n)
