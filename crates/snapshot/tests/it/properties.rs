@@ -12,16 +12,15 @@ use crate::steps::{Step, perform, step};
 use crate::{apply, is_root, quick_dir, show, snapshot};
 
 /// The layers as an archive, for `--base`.
-fn archive(dir: &Path, layers: &[&[u8]]) -> PathBuf {
-    let image =
-        layers.iter().fold(Image::new().codec(Codec::ZSTD), |image, layer| image.layer(*layer));
+fn archive(dir: &Path, codec: Codec, layers: &[&[u8]]) -> PathBuf {
+    let image = layers.iter().fold(Image::new().codec(codec), |image, layer| image.layer(*layer));
     let path = dir.join("base.tar");
     fs::write(&path, Producer::Strata.write(&[Named::new("localhost/base:1", image)])).unwrap();
     path
 }
 
 /// Three trees, each made from the one before.
-fn check(steps: &[Vec<Step>; 3]) {
+fn check(steps: &[Vec<Step>; 3], codec: Codec) {
     let place = quick_dir();
     let dir = |name: &str| {
         let dir = place.path().join(name);
@@ -45,7 +44,7 @@ fn check(steps: &[Vec<Step>; 3]) {
     apply(&third, &[&first_layer, &second_layer]);
     tree::assert_same(&show(&second), &show(&third));
 
-    let base = archive(place.path(), &[&first_layer, &second_layer]);
+    let base = archive(place.path(), codec, &[&first_layer, &second_layer]);
     let base = base.to_str().unwrap();
     assert_eq!(snapshot(&third, base, &["--list", "--checksum"]), b"");
     steps[2].iter().for_each(|step| perform(&third, step));
@@ -63,8 +62,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn base_and_snapshot_make_the_tree_again(first in steps(25), second in steps(10), third in steps(10)) {
-        check(&[first, second, third]);
+    fn base_and_snapshot_make_the_tree_again(
+        first in steps(25),
+        second in steps(10),
+        third in steps(10),
+        codec in prop::sample::select(vec![Codec::GZIP, Codec::ZSTD]),
+    ) {
+        check(&[first, second, third], codec);
     }
 }
 

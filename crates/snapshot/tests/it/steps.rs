@@ -21,6 +21,8 @@ pub(crate) enum Step {
         line: String,
     },
     Remove(String),
+    /// Make a directory anew, with one thing in it.
+    Renew(String, String),
     Rename(String, String),
     Link(String, String),
     /// Other bytes for a file, under all of its names.
@@ -29,6 +31,12 @@ pub(crate) enum Step {
     Owner(String, u32),
     Time(String, i64),
 }
+
+/// `cap_net_admin`, effective.
+const CAPABILITY: &str = concat!(
+    " security.capability=\"\\x01\\x00\\x00\\x02\\x00\\x10\\x00\\x00\\x00\\x00",
+    "\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
+);
 
 /// Names that meet often, and odd ones.
 fn name() -> impl Strategy<Value = String> {
@@ -71,6 +79,7 @@ fn attributes() -> impl Strategy<Value = (String, String)> {
         " user.a=\"\"",
         " trusted.b=\"x y\\x00\"",
         " user.a=\"1\" user.b=\"\\xff\"",
+        CAPABILITY,
     ];
     let after = (prop::sample::select(times.to_vec()), prop::sample::select(xattrs.to_vec()));
     (owner.prop_map(str::to_owned), after.prop_map(|(time, xattrs)| format!("{time}{xattrs}")))
@@ -78,10 +87,13 @@ fn attributes() -> impl Strategy<Value = (String, String)> {
 
 fn put() -> impl Strategy<Value = Step> {
     (path(), kind(), attributes()).prop_map(|(path, (mode, what), (owner, after))| {
-        // No system lets links and special files have attributes of users.
+        // No system lets links and special files have attributes of users; capabilities are for files.
         let after = match mode.as_bytes()[0] {
-            b'-' | b'd' => after,
-            _ => after.split(" user.").next().unwrap_or_default().to_owned(),
+            b'-' => after,
+            b'd' => after.replace(CAPABILITY, ""),
+            _ => {
+                after.replace(CAPABILITY, "").split(" user.").next().unwrap_or_default().to_owned()
+            }
         };
         let line = format!("{mode} {owner} {path} {what}{after}");
         Step::Put { path, line }
@@ -92,6 +104,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => put(),
         3 => path().prop_map(Step::Remove),
+        2 => (path(), name()).prop_map(|(path, name)| Step::Renew(path, name)),
         3 => (path(), path()).prop_map(|(from, to)| Step::Rename(from, to)),
         3 => (path(), path()).prop_map(|(from, to)| Step::Link(from, to)),
         2 => (path(), "[a-z]{0,9}").prop_map(|(path, text)| Step::Write(path, text)),
@@ -156,6 +169,14 @@ pub(crate) fn perform(root: &Path, step: &Step) {
                 remove(&path);
             }
         }
+        Step::Renew(path, name) => {
+            let path = reach(root, path).filter(|path| path.is_dir() && !path.is_symlink());
+            if let Some(path) = path {
+                remove(&path);
+                fs::create_dir(&path).unwrap();
+                fs::write(path.join(unescape(name)), name).unwrap();
+            }
+        }
         Step::Rename(from, to) => {
             let (Some(from), Some(to)) = (reach(root, from), reach(root, to)) else { return };
             if look(&from).is_some() && !to.starts_with(&from) && !from.starts_with(&to) {
@@ -204,6 +225,7 @@ fn allowed(line: &str) -> String {
         return line.to_owned();
     }
     let line = line.replace("----------", "-rwx------");
+    let line = line.replace(CAPABILITY, "");
     let line = line.split(" trusted.").next().unwrap_or_default().to_owned();
     match line.as_bytes()[0] {
         b'c' | b'b' => {
