@@ -13,6 +13,11 @@ use super::gzip::Blocks;
 const MOST_THREADS: usize = 16;
 /// How many bytes of input each thread of zstd takes at a time. Changing it changes digests.
 const ZSTD_JOB: u32 = 4 << 20;
+/// From this level on zstd's own tables would take some 100 MB a thread; with these of 24 MiB, and a window of 4 MiB, the
+/// result is a hundredth larger (docs/decisions/0007-compressing.md). Changing any of it changes digests.
+const ZSTD_LIMITED: i32 = 12;
+const ZSTD_LIMITS: [CParameter; 3] =
+    [CParameter::WindowLog(22), CParameter::ChainLog(22), CParameter::HashLog(21)];
 
 /// How to compress: a codec and, where it has levels, at which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +88,9 @@ fn zstd_encoder<W: Write>(
     let mut encoder = zstd::stream::write::Encoder::new(inner, level)?;
     encoder.set_parameter(CParameter::NbWorkers(u32::try_from(n_threads).unwrap_or(1)))?;
     encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
+    if level >= ZSTD_LIMITED {
+        ZSTD_LIMITS.into_iter().try_for_each(|limit| encoder.set_parameter(limit))?;
+    }
     Ok(encoder)
 }
 
@@ -126,7 +134,14 @@ mod tests {
     const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
 
     fn encode(codec: Codec, pieces: &mut dyn Iterator<Item = &[u8]>, n_threads: usize) -> Vec<u8> {
-        let compression = Compression::new(codec, None).unwrap();
+        encode_at(Compression::new(codec, None).unwrap(), pieces, n_threads)
+    }
+
+    fn encode_at(
+        compression: Compression,
+        pieces: &mut dyn Iterator<Item = &[u8]>,
+        n_threads: usize,
+    ) -> Vec<u8> {
         let n_threads = NonZeroUsize::new(n_threads).unwrap();
         let mut encoder = Encoder::new(Vec::new(), compression, n_threads).unwrap();
         pieces.for_each(|piece| encoder.write_all(piece).unwrap());
@@ -179,6 +194,17 @@ mod tests {
                 assert!(encode(codec, &mut content.chunks(77_777), n_threads) == one, "{codec:?}");
             }
         }
+    }
+
+    #[test]
+    fn hard_levels_want_no_more_of_whoever_decompresses_and_are_the_same_bytes_too() {
+        let content = content(6_000_000);
+        let level = Compression::new(Codec::Zstd, Some(12)).unwrap();
+        let one = encode_at(level, &mut std::iter::once(&content[..]), 1);
+        assert!(encode_at(level, &mut content.chunks(77_777), 4) == one);
+        assert!(one.len() < encode(Codec::Zstd, &mut std::iter::once(&content[..]), 1).len());
+        // What follows the magic number and the descriptor is the window's exponent: 10 less, above three bits.
+        assert_eq!((one[4] & 0x20, one[5] >> 3), (0, 22 - 10));
     }
 
     #[test]
