@@ -65,16 +65,22 @@ impl All {
             if shelf::is_head(&member.path) {
                 let name = crate::layer::escape(&member.path);
                 let content = read_plain(&mut self.archive.members, &name, HEADS_LIMIT)?;
-                let known =
-                    self.heads.entry(member.path.clone()).or_insert_with(|| content.clone());
-                if *known != content {
-                    return Err(shelf::differs(&member.path));
-                }
+                self.note_head(member.path, content)?;
             } else if !is_legacy(&member.path) {
                 return self.incoming(member).map(Some);
             }
         }
         Ok(None)
+    }
+
+    fn note_head(&mut self, path: Vec<u8>, content: Vec<u8>) -> Result<(), Error> {
+        match self.heads.get(&path) {
+            Some(known) if *known != content => Err(shelf::differs(&path)),
+            _ => {
+                self.heads.insert(path, content);
+                Ok(())
+            }
+        }
     }
 
     fn incoming(&self, Member { path, size }: Member) -> Result<Incoming, Error> {
