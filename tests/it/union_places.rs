@@ -98,6 +98,29 @@ fn as_root_changes_dont_go_where_the_kernel_cant_work() {
 }
 
 #[test]
+fn changes_know_which_image_they_were_made_to() {
+    let other = Image::new().layer(Layer::new().file("other", "o"));
+    let app = Image::new().layer(Layer::new().dir("d", 0o755).file("d/a", "a"));
+    let sandbox = with_images(&[("app:1", &app), ("other:1", &other)]);
+    let sh = |script: &str| as_plain_user(Script::new(&sandbox, script));
+    let said =
+        |image: &str| sh(&format!("union {image} m --upper up -- true")).success().stderr.clone();
+    assert!(!said("other:1").contains("another"));
+    // Nothing was changed.
+    assert!(!said("app:1").contains("another"));
+    sh("union -q app:1 m --upper up -- sh -c 'echo new > m/d/new; rm m/d/a'").success();
+    sh("snapshot -q --upper up | commit -q -t app:2 && unpack -q --from app:2 root").success();
+    assert_eq!(names(sandbox.path("root/d")), ["new"]);
+    // As a directory that an image was unpacked to it would be a removal of all that it doesn't hold.
+    let output = sh("snapshot -q up");
+    assert!(output.fails_with(2).stderr.contains("hint: say so with --base"), "{}", output.text());
+    let manifest = &app.digest()["sha256:".len()..][..12];
+    let warning = format!("up holds changes that were made to another image, {manifest}");
+    assert!(said("other:1").contains(&warning), "{}", said("other:1"));
+    assert!(!said("other:1").contains("another"));
+}
+
+#[test]
 fn a_command_has_the_streams_and_the_signals() {
     let sandbox = with_app();
     let output =

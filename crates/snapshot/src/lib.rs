@@ -45,7 +45,7 @@ pub struct Args {
     /// What it was: an image, an archive, a directory, or scratch for nothing
     #[arg(long, value_name = "BASE")]
     base: Option<String>,
-    /// DIR is the upper directory of an overlay mount
+    /// DIR is the upper directory of an overlay mount. Of one of union's, the base is known
     #[arg(long, conflicts_with = "checksum")]
     upper: bool,
     /// Compare contents too where size and time are the same

@@ -7,7 +7,7 @@ use layer_format::Digest;
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
 use rootfs::{Attributes, Difference, Root, Upper, What};
-use store::{Location, Store};
+use store::{Location, Store, Target};
 
 use crate::base;
 use crate::glob::Globs;
@@ -71,7 +71,7 @@ fn explain(error: rootfs::Error) -> anyhow::Error {
     }
 }
 
-/// The manifest of the image below: the one that was named, or noted of the mount or its only lower directory.
+/// The manifest of the image below: the one that was named, or noted of the mount, its only lower directory or the upper one.
 fn manifest(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option<Digest>> {
     let store = base::open_store(args)?;
     let place = match args.base.as_deref() {
@@ -92,13 +92,19 @@ fn manifest(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Op
 }
 
 impl UpperDir {
-    /// The image that is mounted, or that was unpacked to the only lower directory, as the store remembers it.
+    /// The image that is mounted, or was when these changes were made, or that was unpacked to the only lower directory, as
+    /// the store remembers it.
     fn noted(&self, store: Option<&Store>) -> Option<Location> {
         let of_mount = self.mount.as_ref().and_then(|mount| base::noted(mount, store));
-        of_mount.or_else(|| match &self.lower[..] {
+        let of_lower = || match &self.lower[..] {
             [lower] => base::noted(lower, store),
             _ => None,
-        })
+        };
+        let of_upper = || {
+            let image = store?.changed_image(&Target::of(&self.root).ok()?)?;
+            Some(Location::Stored(image.manifest.to_string()))
+        };
+        of_mount.or_else(of_lower).or_else(of_upper)
     }
 
     /// Tells what was there before from what is new, as far as that is known.

@@ -52,6 +52,19 @@ pub struct Origin {
 struct TargetNote {
     target: Target,
     origin: Origin,
+    #[serde(default)]
+    holds: Holds,
+}
+
+/// What of an image a directory holds. One must never pass for the other: to a snapshot of a whole tree, all that a union's
+/// upper directory doesn't hold is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Holds {
+    /// All its files.
+    #[default]
+    Tree,
+    /// Changes to them.
+    Changes,
 }
 
 impl Target {
@@ -86,14 +99,32 @@ impl Store {
 
     /// What a directory was unpacked from, if that was noted.
     pub fn origin(&self, target: &Target) -> Option<Origin> {
-        let note: TargetNote = serde_json::from_str(&read(&self.target_path(target))?).ok()?;
-        (note.target == *target).then_some(note.origin)
+        self.noted(target, Holds::Tree)
     }
 
     /// Notes what a directory was unpacked from. It is no loss if that fails.
     pub fn note_origin(&self, target: &Target, origin: &Origin) -> Result<()> {
+        self.note(target, origin, Holds::Tree)
+    }
+
+    /// Which image the changes in a union's upper directory were made to, if that was noted.
+    pub fn changed_image(&self, upper: &Target) -> Option<Origin> {
+        self.noted(upper, Holds::Changes)
+    }
+
+    /// Notes which image the changes in a union's upper directory are made to. It is no loss if that fails.
+    pub fn note_changed_image(&self, upper: &Target, image: &Origin) -> Result<()> {
+        self.note(upper, image, Holds::Changes)
+    }
+
+    fn noted(&self, target: &Target, holds: Holds) -> Option<Origin> {
+        let note: TargetNote = serde_json::from_str(&read(&self.target_path(target))?).ok()?;
+        (note.target == *target && note.holds == holds).then_some(note.origin)
+    }
+
+    fn note(&self, target: &Target, origin: &Origin, holds: Holds) -> Result<()> {
         let path = self.target_path(target);
-        let note = TargetNote { target: *target, origin: origin.clone() };
+        let note = TargetNote { target: *target, origin: origin.clone(), holds };
         let content = serde_json::to_vec(&note)
             .map_err(|source| Error::MalformedJson { path: path.clone(), source })?;
         self.replace(&path, &content, Durability::Cached)
@@ -165,6 +196,21 @@ mod tests {
             fs::write(&path, damage).unwrap();
             assert_eq!(store.verified_pair(&blob), None);
         }
+    }
+
+    #[test]
+    fn changes_to_an_image_are_not_its_files() {
+        let (dir, store) = store();
+        let target = Target::of(File::open(dir.path()).unwrap()).unwrap();
+        let (manifest, path) = (Digest::of(b"manifest"), dir.path().to_owned());
+        let origin = Origin { manifest, name: None, path };
+        store.note_changed_image(&target, &origin).unwrap();
+        assert_eq!(
+            (store.changed_image(&target), store.origin(&target)),
+            (Some(origin.clone()), None)
+        );
+        store.note_origin(&target, &origin).unwrap();
+        assert_eq!((store.changed_image(&target), store.origin(&target)), (None, Some(origin)));
     }
 
     #[test]

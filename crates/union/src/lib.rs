@@ -109,7 +109,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut upper = args.upper.as_deref().map(|it| Upper::prepare(it, &stack)).transpose()?;
     let name = image_name(&image, text);
     let mount = mounting::mount(&name, &stack, upper.as_ref())?;
-    upper.iter_mut().for_each(Upper::keep);
+    if let Some(upper) = &mut upper {
+        upper.note(&store, &image, io);
+        upper.keep();
+    }
     fresh.iter_mut().for_each(Fresh::keep);
     match point {
         Some(point) if args.command.is_empty() => {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::report::clean_path;
@@ -91,18 +91,20 @@ pub(crate) fn attach(
     image: &Image,
 ) -> anyhow::Result<()> {
     mount.attach(point).map_err(explain).with_context(|| clean_path(point))?;
-    let Some(manifest) = &image.manifest else { return Ok(()) };
-    let origin = Origin {
-        manifest: manifest.descriptor().digest,
-        name: image.names.first().cloned(),
-        path: std::path::absolute(point).unwrap_or_else(|_| point.to_owned()),
-    };
+    let path = std::path::absolute(point).unwrap_or_else(|_| point.to_owned());
+    let Some(origin) = origin(image, path) else { return Ok(()) };
     if let Ok(target) = File::open(point).map_err(drop).and_then(|it| Target::of(it).map_err(drop))
     {
         // A help, no need: a snapshot can be told.
         store.note_origin(&target, &origin).ok();
     }
     Ok(())
+}
+
+/// What is noted of a directory that shows the image, or has changes to it; nothing of an image without a manifest.
+pub(crate) fn origin(image: &Image, path: PathBuf) -> Option<Origin> {
+    let manifest = image.manifest.as_ref()?.descriptor().digest;
+    Some(Origin { manifest, name: image.names.first().cloned(), path })
 }
 
 /// Takes away the union on a directory, and the kernel's working directory with it.

@@ -7,23 +7,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::report::clean_path;
-use cli::{Code, Failure};
+use cli::{Code, Failure, Io};
+use layer_format::archive::Image;
 use rootfs::Root;
 use rootfs::overlay::{copy_attributes, mounts};
 use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
 use rustix::io::FdFlags;
+use store::{Store, Target};
 
 use crate::cache::Stack;
 use crate::fresh::Fresh;
+use crate::mounting;
 
 /// A writable layer, ready to be mounted.
 #[derive(Debug)]
 pub(crate) struct Upper {
     pub(crate) dir: Root,
     pub(crate) work: Root,
+    path: PathBuf,
     /// Held locked: two unions must not share it.
     lock: File,
     fresh: [Fresh; 2],
+    is_empty: bool,
 }
 
 impl Upper {
@@ -54,7 +59,20 @@ impl Upper {
         if is_empty && let Some(root) = stack.layers.first() {
             copy_attributes(&Root::open(&root.tree())?, &dir)?;
         }
-        Ok(Self { dir, work, lock, fresh })
+        Ok(Self { dir, work, path, lock, fresh, is_empty })
+    }
+
+    /// Notes which image the changes are made to, for a snapshot of them. Those that are there were perhaps made to another.
+    pub(crate) fn note(&self, store: &Store, image: &Image, io: &Io<'_>) {
+        let origin = mounting::origin(image, self.path.clone());
+        let (Some(origin), Ok(target)) = (origin, Target::of(&self.dir)) else { return };
+        let before = store.changed_image(&target).filter(|_| !self.is_empty);
+        if let Some(before) = before.filter(|before| before.manifest != origin.manifest) {
+            let (path, other) = (clean_path(&self.path), before.manifest.short());
+            io.warn(&format!("{path} holds changes that were made to another image, {other}"));
+        }
+        // A help, no need: a snapshot can be told.
+        store.note_changed_image(&target, &origin).ok();
     }
 
     /// It is mounted, and stays.
