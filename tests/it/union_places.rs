@@ -102,7 +102,7 @@ fn changes_know_which_image_they_were_made_to() {
     let other = Image::new().layer(Layer::new().file("other", "o"));
     let app = Image::new().layer(Layer::new().dir("d", 0o755).file("d/a", "a"));
     let sandbox = with_images(&[("app:1", &app), ("other:1", &other)]);
-    let sh = |script: &str| as_plain_user(Script::new(&sandbox, script));
+    let sh = |script: &str| Script::new(&sandbox, script).as_plain_user().run();
     let said =
         |image: &str| sh(&format!("union {image} m --upper up -- true")).success().stderr.clone();
     assert!(!said("other:1").contains("another"));
