@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use kit::Sandbox;
-use kit::peers::docker_registry::{DockerRegistry, Setup};
+use kit::peers::docker_registry::{DockerRegistry, Setup, Transport};
 use kit::peers::prepare;
 
 use super::image::{NAME, Prepared};
@@ -34,8 +34,7 @@ impl Ground {
             tempfile::env::override_temp_dir(Path::new(TMPFS)).ok();
         }
         let storage = Some(target.join("bench/registry"));
-        let registry = DockerRegistry::start(&Setup { storage, ..Setup::PLAIN });
-        let registry = registry.context("docker-registry can't be started")?;
+        let registry = Self::start(&Setup { storage, ..Setup::PLAIN })?;
         let sandbox = Sandbox::new();
         prepare(&sandbox, &[&registry.host()]);
         let layers: Vec<_> = prepared.layers.iter().map(|path| path.to_string_lossy()).collect();
@@ -52,14 +51,9 @@ impl Ground {
         Ok(ground)
     }
 
-    /// The registry, as `HOST:PORT`.
-    pub(super) fn host(&self) -> String {
-        self.registry.host()
-    }
-
     /// The image's name in the registry.
     fn reference(&self) -> String {
-        format!("{}/{NAME}", self.host())
+        format!("{}/{NAME}", self.registry.host())
     }
 
     /// Runs a line in a directory of its own, which goes afterwards.
@@ -69,7 +63,17 @@ impl Ground {
 
     /// A registry that has nothing.
     pub(super) fn empty_registry() -> anyhow::Result<DockerRegistry> {
-        DockerRegistry::start(&Setup::PLAIN).context("docker-registry can't be started")
+        Self::start(&Setup::PLAIN)
+    }
+
+    /// Another registry, of the same images.
+    pub(super) fn twin(&self, transport: Transport) -> anyhow::Result<DockerRegistry> {
+        let storage = Some(self.registry.storage().to_owned());
+        Self::start(&Setup { storage, transport, ..Setup::PLAIN })
+    }
+
+    pub(super) fn start(setup: &Setup) -> anyhow::Result<DockerRegistry> {
+        DockerRegistry::start(setup).context("docker-registry can't be started")
     }
 
     /// The same, with more variables, and an eye on the disk where that is wanted.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use kit::peers::docker_registry::DockerRegistry;
+use kit::peers::docker_registry::{Setup, Transport};
 
 use crate::run::say;
 
@@ -10,7 +10,7 @@ use super::contest::PATIENCE;
 use super::ground::Ground;
 use super::image::{NAME, Prepared};
 use super::measure::{Disk, median};
-use super::relay::{Counts, Relay};
+use super::relay::Relay;
 use super::report;
 
 /// As on the command line, and in the page.
@@ -30,12 +30,25 @@ enum Way {
 struct Runner {
     title: &'static str,
     way: Way,
+    transport: Transport,
     line: &'static str,
-    /// Seconds, and what passed, in the order of the rounds; or why there are none.
-    costs: Result<Vec<(f64, Counts)>, String>,
+    /// In the order of the rounds; or why there are none.
+    costs: Result<Vec<Cost>, String>,
 }
 
-/// Ours first, each way.
+/// What it took.
+#[derive(Clone, Debug)]
+struct Cost {
+    wall: f64,
+    n_requests: usize,
+    /// Unknown where it can't be seen.
+    at_once: Option<usize>,
+    n_connections: usize,
+    /// As `HTTP/1.1`.
+    protocol: String,
+}
+
+/// Ours first, each way. A registry on loopback may show any certificate.
 const LINES: &[(&str, Way, &str)] = &[
     ("**`push NAME`**", Way::Push, "STRATA_STORE=$KNOWN; push -q --insecure ${TO%%/*} $R $TO"),
     (
@@ -43,8 +56,16 @@ const LINES: &[(&str, Way, &str)] = &[
         Way::Push,
         "skopeo copy -q --dest-tls-verify=false oci:$L:$N docker://$TO",
     ),
-    ("**`pull --no-stream NAME`**", Way::Pull, "pull -q --no-stream $FROM >/dev/null"),
-    ("**`pull --no-store NAME \\| cat`**", Way::Pull, "pull -q --no-store $FROM | cat"),
+    (
+        "**`pull --no-stream NAME`**",
+        Way::Pull,
+        "pull -q --insecure ${FROM%%/*} --no-stream $FROM >/dev/null",
+    ),
+    (
+        "**`pull --no-store NAME \\| cat`**",
+        Way::Pull,
+        "pull -q --insecure ${FROM%%/*} --no-store $FROM | cat",
+    ),
     (
         "`skopeo copy` to a layout",
         Way::Pull,
@@ -54,51 +75,82 @@ const LINES: &[(&str, Way, &str)] = &[
 
 /// Runs all rounds; gives the report.
 pub(super) fn run(ground: &Ground, prepared: &Prepared, n_rounds: u16) -> anyhow::Result<String> {
-    let runner = |&(title, way, line)| Runner { title, way, line, costs: Ok(Vec::new()) };
-    let mut runners: Vec<Runner> = LINES.iter().map(runner).collect();
+    let runners = |transport| {
+        let runner =
+            move |&(title, way, line)| Runner { title, way, transport, line, costs: Ok(vec![]) };
+        LINES.iter().map(runner)
+    };
+    let mut runners: Vec<Runner> =
+        runners(Transport::Plain).chain(runners(Transport::Tls)).collect();
     for round in 0..=n_rounds {
         for runner in &mut runners {
-            let Ok(costs) = &mut runner.costs else { continue };
-            let spent: f64 = costs.iter().map(|(wall, _)| wall).sum();
-            if spent > PATIENCE && !runner.title.starts_with("**") {
-                continue;
-            }
-            match once(ground, runner.way, runner.line) {
-                Ok(_) if round == 0 => {}
-                Ok(cost) => costs.push(cost),
-                Err(error) => {
-                    say(&format!("{error:#}"));
-                    runner.costs = Err(format!("{error:#}"));
-                }
-            }
+            runner.run(ground, round);
         }
     }
     markdown(prepared, &runners)
 }
 
-fn once(ground: &Ground, way: Way, line: &str) -> anyhow::Result<(f64, Counts)> {
-    let empty = (way == Way::Push).then(Ground::empty_registry).transpose()?;
-    let host = empty.as_ref().map_or_else(|| ground.host(), DockerRegistry::host);
-    let relay = Relay::start(&host)?;
-    let variable = if way == Way::Push { "TO" } else { "FROM" };
+impl Runner {
+    /// The first round warms up; nobody who takes long at that runs again.
+    fn run(&mut self, ground: &Ground, round: u16) {
+        let Ok(costs) = &mut self.costs else { return };
+        if costs.first().is_some_and(|first| first.wall > PATIENCE) {
+            return;
+        }
+        match once(ground, self.way, self.transport, self.line) {
+            Ok(cost) if round > 0 || cost.wall > PATIENCE => costs.push(cost),
+            Ok(_) => {}
+            Err(error) => {
+                say(&format!("{error:#}"));
+                self.costs = Err(format!("{error:#}"));
+            }
+        }
+    }
+}
+
+fn once(ground: &Ground, way: Way, transport: Transport, line: &str) -> anyhow::Result<Cost> {
+    let (variable, registry) = match way {
+        Way::Push => ("TO", Ground::start(&Setup { transport, ..Setup::PLAIN })?),
+        Way::Pull => ("FROM", ground.twin(transport)?),
+    };
+    let relay = Relay::start(&registry.host())?;
     let name = format!("{}/{NAME}", relay.host());
     let cost = ground.run(line, &[(variable, name)], Disk::Ignored)?;
-    Ok((cost.wall, relay.counts()))
+    let counts = relay.counts();
+    // The relay can't look into TLS, but the registry knows what it was asked.
+    let is_seen = transport == Transport::Plain;
+    let requests = registry.requests();
+    Ok(Cost {
+        wall: cost.wall,
+        n_requests: if is_seen { counts.requests } else { requests.len() },
+        at_once: is_seen.then_some(counts.at_once),
+        n_connections: counts.connections,
+        protocol: requests.last().and_then(|line| protocol(line)).unwrap_or_default(),
+    })
+}
+
+/// `HTTP/2.0`, of a line of the registry's log.
+fn protocol(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once(" HTTP/")?;
+    Some(format!("HTTP/{}", rest.split('"').next()?))
 }
 
 fn markdown(prepared: &Prepared, runners: &[Runner]) -> anyhow::Result<String> {
     let n_layers = prepared.layers.len();
     let mut text = format!(
         "## {LATENCY}\n\n{}\n\n{n_layers} layers of {} kB, through a relay that adds 50 ms to each round trip, that of \
-         connecting too, and counts what passes. A blob is a layer or the config. In flight is the most requests that waited at once.\n\n\
-         | | requests | a blob | in flight | connections | wall s | wall |\n|---|---|---|---|---|---|---|\n",
+         connecting too, and counts what passes. A blob is a layer or the config. In flight is the most requests that waited \
+         at once. Over TLS, requests are those of the registry's log, and how many waited isn't known.\n\n\
+         | | | requests | a blob | in flight | connections | wall s | wall |\n|---|---|---|---|---|---|---|---|\n",
         report::machine()?,
         prepared.n_bytes / 1000 / n_layers.max(1) as u64
     );
     for runner in runners {
         row(&mut text, runners, runner, n_layers + 1)?;
     }
-    text.push_str("\nMedians; the last column is the median of each round's ratio to ours, the first one of the same way.\n");
+    text.push_str(
+        "\nMedians; the last column is the median of each round's ratio to ours, the first one of the same way.\n",
+    );
     Ok(text)
 }
 
@@ -107,28 +159,43 @@ fn row(text: &mut String, all: &[Runner], runner: &Runner, n_blobs: usize) -> an
         Ok(costs) => costs,
         Err(why) => {
             let why = why.rsplit(": ").next().unwrap_or(why);
-            return Ok(writeln!(text, "| {} | can't: {why} | | | | | |", runner.title)?);
+            return Ok(writeln!(text, "| {} | can't: {why} | | | | | | |", runner.title)?);
         }
     };
-    let n_rounds = all.iter().filter_map(|runner| Some(runner.costs.as_ref().ok()?.len())).max();
-    let title = report::shown(runner.title, costs.len(), n_rounds.unwrap_or(0));
-    let middle = |count: fn(&Counts) -> usize| {
-        median(costs.iter().map(|(_, counts)| f64::from(u32::try_from(count(counts)).unwrap_or(0))))
-    };
-    let n_requests = middle(|counts| counts.requests);
-    let ours =
-        all.iter().find(|other| other.way == runner.way).and_then(|ours| ours.costs.as_ref().ok());
-    let is_ours = ours.is_some_and(|ours| std::ptr::eq(ours, costs));
+    let is_same = |other: &&Runner| (other.way, other.transport) == (runner.way, runner.transport);
+    let ours = all.iter().find(is_same).and_then(|ours| ours.costs.as_ref().ok());
+    let title = report::shown(runner.title, costs.len(), ours.map_or(0, Vec::len));
     let pairs = ours.into_iter().flatten().zip(costs);
-    let ratio = median(pairs.map(|((ours, _), (theirs, _))| theirs / ours));
+    let ratio = median(pairs.map(|(ours, theirs)| theirs.wall / ours.wall));
+    let is_ours = ours.is_some_and(|ours| std::ptr::eq(ours, costs));
     let ratio = if is_ours { String::new() } else { format!("{ratio:.2}") };
+    let middle = |count: fn(&Cost) -> usize| {
+        median(costs.iter().map(|cost| f64::from(u32::try_from(count(cost)).unwrap_or(u32::MAX))))
+    };
+    let n_requests = middle(|cost| cost.n_requests);
     let n_blobs = f64::from(u32::try_from(n_blobs).unwrap_or(1));
+    let at_once = costs.iter().filter_map(|cost| cost.at_once).max();
+    let tls = if runner.transport == Transport::Plain { "" } else { ", TLS" };
     Ok(writeln!(
         text,
-        "| {title} | {n_requests} | {:.1} | {} | {} | {:.2} | {ratio} |",
+        "| {title} | {}{tls} | {n_requests} | {:.1} | {} | {} | {:.2} | {ratio} |",
+        costs.first().map_or("", |cost| &cost.protocol),
         n_requests / n_blobs,
-        middle(|counts| counts.at_once),
-        middle(|counts| counts.connections),
-        median(costs.iter().map(|(wall, _)| *wall)),
+        at_once.map_or_else(|| "?".to_owned(), |n| n.to_string()),
+        middle(|cost| cost.n_connections),
+        median(costs.iter().map(|cost| cost.wall)),
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_the_registry_says_the_protocol() {
+        let line =
+            r#"127.0.0.1 - - [21/Nov/2026:11:15:25 +0000] "HEAD /v2/a HTTP/2.0" 404 91 "" "curl""#;
+        assert_eq!(protocol(line).as_deref(), Some("HTTP/2.0"));
+        assert_eq!(protocol("listening"), None);
+    }
 }
