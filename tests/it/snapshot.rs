@@ -62,6 +62,19 @@ fn a_changed_directory_becomes_an_image_that_unpacks_to_the_same() {
 }
 
 #[test]
+fn a_copy_on_another_file_system_is_the_same_image() {
+    let sandbox = unpacked();
+    change(&sandbox.path("root"));
+    let elsewhere = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let script = format!(
+        "snapshot root | commit -q -t here > here; cp -a root '{0}/root' && rm -r root && \
+         snapshot '{0}/root' --base base:1 | commit -q -t there > there && cmp here there",
+        elsewhere.path().display()
+    );
+    sh(&sandbox, &script).success();
+}
+
+#[test]
 fn the_layer_names_the_base_that_the_store_remembers() {
     let sandbox = unpacked();
     let layer = sandbox.command("snapshot").arg("root").run();

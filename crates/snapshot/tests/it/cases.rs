@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use kit::command::plain_user::run_as_plain_user;
 use kit::tree::{self, Mtime, Show};
 
 use crate::{apply, is_root, quick_dir, show, snapshot, try_snapshot};
@@ -380,4 +381,71 @@ fn as_root_new_files_get_the_default_owner_and_ignored_attributes_stay() {
     let entries = tree::show_tar(&layer, Show::PLAIN);
     assert!(entries.contains(" 5:6 new 0"), "{entries}");
     assert!(entries.contains(" 7:7 a 6"), "{entries}");
+}
+
+#[test]
+fn new_files_of_a_plain_user_are_roots_or_whose_he_says() {
+    if is_root() {
+        return;
+    }
+    let trees = Trees::new("-rw-r--r-- 0:0 a 1 \"x\"");
+    fs::write(trees.path("now/a"), "longer").unwrap();
+    fs::write(trees.path("now/new"), "").unwrap();
+    for (words, owner) in [(&[][..], "0:0"), (&["--default-owner", "5:6"], "5:6")] {
+        let entries = tree::show_tar(&trees.layer(words), Show::PLAIN);
+        assert!(entries.contains(&format!(" {owner} new 0")), "{entries}");
+    }
+}
+
+#[test]
+fn as_root_what_is_for_plain_users_holds_for_one() {
+    if !is_root() {
+        return println!("skipped: needs root");
+    }
+    for name in [
+        "a_locked_tree_of_a_plain_user_is_read_and_stays_locked",
+        "new_files_of_a_plain_user_are_roots_or_whose_he_says",
+    ] {
+        run_as_plain_user(&format!("cases::{name}"), &[]);
+    }
+}
+
+#[test]
+fn a_list_in_json_has_every_change_and_names_byte_for_byte() {
+    let trees = Trees::new("-rw-r--r-- 0:0 a 1 \"x\"\n-rw-r--r-- 0:0 b 0 @5");
+    let now = trees.path("now");
+    fs::set_permissions(now.join("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::remove_file(now.join("b")).unwrap();
+    tree::build(&now, "-rw-r--r-- 0:0 \\xff\\n 0");
+    let expected = r#"[
+{"change":"D","path":"b"},
+{"attributes":["mode"],"change":"C","path":"a"},
+{"change":"A","path":"\ufffd\n","pathBytes":[255,10]}
+]
+"#;
+    let listed = trees.list(&["--json", "--ignore", "mtime"]);
+    let values: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+    assert_eq!(values, serde_json::from_str::<Vec<serde_json::Value>>(expected).unwrap());
+}
+
+#[test]
+fn the_marks_of_overlays_are_known_by_either_prefix() {
+    let prefixes = if is_root() { &["trusted", "user"][..] } else { &["user"] };
+    for prefix in prefixes {
+        let place = quick_dir();
+        let lines = format!(
+            "-rw-r--r-- 0:0 gone 0 {prefix}.overlay.whiteout=\"y\"\n\
+             drwxr-xr-x 0:0 d/ {prefix}.overlay.opaque=\"y\"\n-rw-r--r-- 0:0 d/new 0 {prefix}.overlay.origin=\"x\""
+        );
+        tree::build(place.path(), &lines);
+        let listed = snapshot(place.path(), "scratch", &["--upper", "--list"]);
+        assert_eq!(String::from_utf8(listed).unwrap(), "D gone\nA d\nD d\nA d/new\n");
+        for mark in ["redirect", "metacopy"] {
+            let place = quick_dir();
+            let line = format!("-rw-r--r-- 0:0 d/moved 0 {prefix}.overlay.{mark}=\"x\"");
+            tree::build(place.path(), &line);
+            let error = try_snapshot(place.path(), "scratch", &["--upper"]).unwrap_err();
+            assert!(format!("{error:#}").starts_with("d/moved: overlayfs has "), "{error:#}");
+        }
+    }
 }
