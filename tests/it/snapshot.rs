@@ -2,8 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use kit::pipeline::{Script, sh};
 use kit::tree::{self, Mtime, Show};
@@ -72,6 +73,23 @@ fn a_copy_on_another_file_system_is_the_same_image() {
         elsewhere.path().display()
     );
     sh(&sandbox, &script).success();
+}
+
+#[test]
+fn a_sparse_file_of_more_than_4_gib_is_the_same_again() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("root")).unwrap();
+    let file = fs::File::create(sandbox.path("root/large")).unwrap();
+    file.set_len((4 << 30) + 9).unwrap();
+    file.write_all_at(b"middle", 3 << 30).unwrap();
+    file.write_all_at(b"end", (4 << 30) + 3).unwrap();
+    // It is never written out: what the image holds is compared as it comes.
+    let script = "snapshot -q root --base scratch | commit -q -t large --base scratch --compress zstd --level 1 && \
+                  snapshot -q --list root --base large && flatten -q large | tar -xO large | cmp - root/large";
+    let script = Script::new(&sandbox, script);
+    let output = script.with(|program| program.patience(Duration::from_mins(5))).run();
+    assert!(output.success().out().starts_with("sha256:"), "{}", output.text());
+    assert_eq!(output.out().lines().count(), 1, "{}", output.text());
 }
 
 #[test]
