@@ -41,6 +41,13 @@ fn at(name: &[u8]) -> impl FnOnce(Failure) -> At + '_ {
 }
 
 impl Directory {
+    /// An empty one that need not grow: most directories are small, and there are many.
+    fn with_room_for(names: &[Vec<u8>]) -> Self {
+        let length = names.iter().map(|name| name.len() - 1).sum();
+        let (nodes, names) = (Vec::with_capacity(names.len()), Vec::with_capacity(length));
+        Self { nodes, names, ..Self::default() }
+    }
+
     pub(super) fn name(&self, place: usize) -> &[u8] {
         let start = place.checked_sub(1).map_or(0, |before| self.nodes[before].name_end);
         &self.names[start as usize..self.nodes[place].name_end as usize]
@@ -109,7 +116,7 @@ pub(super) fn read(
 ) -> Result<Directory, At> {
     let before = look(fd).map_err(at(b""))?;
     let names = names(fd).map_err(at(b""))?;
-    let mut directory = Directory::default();
+    let mut directory = Directory::with_room_for(&names);
     let mut place = Place::new(fd, standing).map_err(at(b""))?;
     for name in &names {
         let name_alone = name.strip_suffix(b"\0").unwrap_or(name);
