@@ -59,8 +59,8 @@ pub(crate) const CONTAINER: &str = "docker create sets a container up even when 
 pub(crate) const XATTRS: &str =
     "docker export writes security.capability and no other extended attribute";
 
-/// What is wrong with an image's tree that docker gives out of a container.
-pub(crate) const DOCKER_EXPORT: [Fault; 12] = [
+/// What is docker's own in every container.
+pub(crate) const SETUP: [Fault; 9] = [
     added(".dockerenv", CONTAINER),
     added("etc/hosts", CONTAINER),
     added("etc/mtab", CONTAINER),
@@ -70,10 +70,25 @@ pub(crate) const DOCKER_EXPORT: [Fault; 12] = [
     time("./", CONTAINER),
     time("dev/", CONTAINER),
     time("etc/", CONTAINER),
+];
+/// What `docker export` loses of a tree.
+pub(crate) const EXPORT: [Fault; 3] = [
     says("srv/all/old", "@0", "@-2", BEFORE_1970),
     xattrs("srv/all/noted", XATTRS),
     xattrs("srv/all/trusted/", XATTRS),
 ];
+/// What docker gets wrong where layers lie over each other.
+pub(crate) const ANEW: [Fault; 7] = [
+    time("srv/", MADE_ANEW),
+    time("srv/low/", MADE_ANEW),
+    says("srv/low/", "drwxr-xr-x", "drwx--x--x", MADE_ANEW),
+    time("srv/low/d-opaque/", MADE_ANEW),
+    time("usr/", MADE_ANEW),
+    time("usr/share/", MADE_ANEW),
+    time("var/", MADE_ANEW),
+];
+const MADE_ANEW: &str =
+    "a directory that its layer has no entry for is made anew, over the one below";
 
 /// Compares our tree with a peer's, which may have these faults, or not have them any more.
 #[track_caller]

@@ -6,7 +6,7 @@ use kit::peers::{Peer, root_peer};
 use kit::tree::{self, Mtime, Show};
 use kit::{Named, Producer, Sandbox, pipeline};
 
-use crate::faults::{DOCKER_EXPORT, Fault, added, assert_same_but, says, time};
+use crate::faults::{EXPORT, Fault, SETUP, added, assert_same_but, says, time};
 use crate::{debian, reference};
 
 const ROOT: &str = "the root gets the time of its making";
@@ -130,7 +130,11 @@ fn as_root_docker_imports_the_same_tree() {
     script.with(|program| docker.configure(program)).run().success();
     sandbox.write("export.tar", docker.export("flat:1"));
     pipeline::sh(&sandbox, &format!("{UNTAR} < export.tar")).success();
-    assert_same_but(&seconds(tree), &tree::show_with(sandbox.path("out"), SECONDS), &DOCKER_EXPORT);
+    assert_same_but(
+        &seconds(tree),
+        &tree::show_with(sandbox.path("out"), SECONDS),
+        &[&SETUP[..], &EXPORT].concat(),
+    );
 }
 
 #[test]
@@ -146,5 +150,9 @@ fn as_root_docker_loads_a_flat_image_with_its_config() {
     assert_eq!(output.success().out(), format!("[\"/bin/sh\"] [\"{path}\"] 1\n"));
     sandbox.write("export.tar", docker.export("flat:1"));
     pipeline::sh(&sandbox, &format!("{UNTAR} < export.tar")).success();
-    assert_same_but(&seconds(tree), &tree::show_with(sandbox.path("out"), SECONDS), &DOCKER_EXPORT);
+    assert_same_but(
+        &seconds(tree),
+        &tree::show_with(sandbox.path("out"), SECONDS),
+        &[&SETUP[..], &EXPORT].concat(),
+    );
 }

@@ -6,24 +6,12 @@ use kit::peers::podman::Podman;
 use kit::tree::{self, Mtime, Show};
 use kit::{Sandbox, pipeline};
 
-use crate::faults::{BEFORE_1970, DOCKER_EXPORT, Fault, assert_same_but, says, time, xattrs};
+use crate::faults::{ANEW, BEFORE_1970, EXPORT, Fault, SETUP, assert_same_but, says, time, xattrs};
 use crate::{debian, published, reference};
 
 const PARENT: &str =
     "a directory gets a new time when a layer that has no entry for it changes what is in it";
-const ANEW: &str = "a directory that its layer has no entry for is made anew, over the one below";
 const TRUSTED: &str = "trusted attributes are not applied";
-
-/// What is wrong beside [`DOCKER_EXPORT`] where docker has put layers over each other.
-const DOCKER: [Fault; 7] = [
-    time("srv/", ANEW),
-    time("srv/low/", ANEW),
-    says("srv/low/", "drwxr-xr-x", "drwx--x--x", ANEW),
-    time("srv/low/d-opaque/", ANEW),
-    time("usr/", ANEW),
-    time("usr/share/", ANEW),
-    time("var/", ANEW),
-];
 
 const PODMAN: [Fault; 7] = [
     time("./", PARENT),
@@ -112,7 +100,7 @@ fn as_root_docker_makes_the_same_tree_but_for_its_faults() {
     assert_same_but(
         &ours,
         &tree::show_with(sandbox.path("out"), show),
-        &[&DOCKER_EXPORT[..], &DOCKER].concat(),
+        &[&SETUP[..], &EXPORT, &ANEW].concat(),
     );
 }
 
