@@ -175,15 +175,9 @@ pub(crate) fn read(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        (dir, store)
-    }
-
     #[test]
     fn a_pair_is_remembered_and_damage_forgotten() {
-        let (_dir, store) = store();
+        let (_dir, store) = Store::temporary();
         let (blob, other) = (Digest::of(b"blob"), Digest::of(b"other"));
         let diff_id = DiffId(Digest::of(b"diff"));
         assert_eq!(store.verified_pair(&blob), None);
@@ -200,7 +194,7 @@ mod tests {
 
     #[test]
     fn changes_to_an_image_are_not_its_files() {
-        let (dir, store) = store();
+        let (dir, store) = Store::temporary();
         let target = Target::of(File::open(dir.path()).unwrap()).unwrap();
         let (manifest, path) = (Digest::of(b"manifest"), dir.path().to_owned());
         let origin = Origin { manifest, name: None, path };
@@ -215,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_known_by_inode_and_birth() {
-        let (dir, store) = store();
+        let (dir, store) = Store::temporary();
         let path = dir.path().join("root");
         fs::create_dir(&path).unwrap();
         let target = Target::of(File::open(&path).unwrap()).unwrap();

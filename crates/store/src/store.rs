@@ -223,6 +223,16 @@ fn usual_path(lookup: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Optio
 }
 
 #[cfg(test)]
+impl Store {
+    /// A store that goes with its directory.
+    pub(crate) fn temporary() -> (tempfile::TempDir, Self) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Self::open(dir.path()).unwrap();
+        (dir, store)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

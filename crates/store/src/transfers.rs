@@ -73,15 +73,9 @@ mod tests {
 
     use super::*;
 
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        (dir, store)
-    }
-
     #[test]
     fn the_latest_repositories_come_first() {
-        let (_dir, store) = store();
+        let (_dir, store) = Store::temporary();
         let blob = Digest::of(b"blob");
         assert!(store.repositories(&blob).is_empty());
         for name in ["r.test/a", "r.test/b", "r.test/a"] {
@@ -103,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_upload_is_known_by_repository_and_blob() {
-        let (_dir, store) = store();
+        let (_dir, store) = Store::temporary();
         let (blob, other) = (Digest::of(b"blob"), Digest::of(b"other"));
         store
             .note_upload("r.test/a", &blob, "https://r.test/v2/a/blobs/uploads/1?_state=x")

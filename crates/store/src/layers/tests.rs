@@ -3,12 +3,6 @@
 use super::*;
 use crate::gc::Sweep;
 
-fn store() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
-
 fn about(text: &str) -> About {
     let key = Digest::of(text.as_bytes());
     About { key, stands_alone: true, describes_root: true, bytes: 3 }
@@ -28,7 +22,7 @@ fn remove(doomed: &[Doomed]) {
 
 #[test]
 fn a_layer_is_found_once_it_is_finished() {
-    let (_dir, store) = store();
+    let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     let draft = layers.draft().unwrap();
     fs::write(draft.tree().join("file"), "").unwrap();
@@ -45,7 +39,7 @@ fn a_layer_is_found_once_it_is_finished() {
 #[test]
 fn nobody_else_may_go_there() {
     use std::os::unix::fs::PermissionsExt;
-    let (_dir, store) = store();
+    let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     make(&layers, "a");
     let mode = fs::metadata(&layers.folder).unwrap().permissions().mode();
@@ -54,7 +48,7 @@ fn nobody_else_may_go_there() {
 
 #[test]
 fn of_two_that_make_one_layer_the_first_counts() {
-    let (_dir, store) = store();
+    let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     let (first, second) = (layers.draft().unwrap(), layers.draft().unwrap());
     fs::write(first.tree().join("first"), "").unwrap();
@@ -66,7 +60,7 @@ fn of_two_that_make_one_layer_the_first_counts() {
 
 #[test]
 fn another_layer_of_the_same_name_is_an_error() {
-    let (_dir, store) = store();
+    let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     let made = make(&layers, "a");
     let other = serde_json::to_vec(&about("b")).unwrap();
@@ -76,7 +70,7 @@ fn another_layer_of_the_same_name_is_an_error() {
 
 #[test]
 fn one_at_a_time_makes_a_layer() {
-    let (_dir, store) = store();
+    let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     let key = about("a").key;
     let at_work = std::sync::atomic::AtomicUsize::new(0);
@@ -93,7 +87,7 @@ fn one_at_a_time_makes_a_layer() {
 
 #[test]
 fn gc_takes_what_no_lease_has_and_no_running_program_makes() {
-    let (_dir, store) = store();
+    let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     make(&layers, "kept");
     make(&layers, "unused");
@@ -115,7 +109,7 @@ fn gc_takes_what_no_lease_has_and_no_running_program_makes() {
 
 #[test]
 fn what_a_killed_gc_began_the_next_one_ends() {
-    let (_dir, store) = store();
+    let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     make(&layers, "unused");
     drop(store.collect_layers(Sweep::Remove).unwrap());
