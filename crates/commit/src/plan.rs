@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use layer_format::layer::Timestamp;
-use layer_format::{Codec, Compression, Descriptor, DiffId, Platform};
+use layer_format::{Compression, Descriptor, DiffId, Platform};
 
 use crate::Args;
 use crate::base::Base;
@@ -75,12 +75,7 @@ impl Plan {
 }
 
 fn compression(args: &Args) -> anyhow::Result<Compression> {
-    let codec = match args.compress.as_str() {
-        "none" => Codec::None,
-        "zstd" => Codec::Zstd,
-        _ => Codec::Gzip,
-    };
-    Ok(Compression::new(codec, args.level).ok_or_else(|| {
+    Ok(Compression::named(&args.compress, args.level).ok_or_else(|| {
         let level = args.level.unwrap_or_default();
         cli::usage(format!("--compress {} has no level {level}", args.compress))
     })?)

@@ -14,7 +14,7 @@ use std::fs::File;
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use layer_format::archive::Choice;
-use layer_format::{Codec, Compression, Platform, Reference};
+use layer_format::{Compression, Platform, Reference};
 use store::{Location, Opened, Store};
 
 use crate::layers::Layers;
@@ -84,12 +84,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 fn compression(args: &Args) -> anyhow::Result<Compression> {
-    let codec = match args.compress.as_str() {
-        "none" => Codec::None,
-        "zstd" => Codec::Zstd,
-        _ => Codec::Gzip,
-    };
-    Ok(Compression::new(codec, args.level).ok_or_else(|| {
+    Ok(Compression::named(&args.compress, args.level).ok_or_else(|| {
         let level = args.level.unwrap_or_default();
         cli::usage(format!("--compress {} has no level {level}", args.compress))
     })?)

@@ -39,6 +39,17 @@ impl Compression {
         levels.contains(&level).then_some(Self { codec, level })
     }
 
+    /// The same by the codec's name: `none`, `gzip` or `zstd`; `None` for another, too.
+    pub fn named(codec: &str, level: Option<u8>) -> Option<Self> {
+        let codec = match codec {
+            "none" => Codec::None,
+            "gzip" => Codec::Gzip,
+            "zstd" => Codec::Zstd,
+            _ => return None,
+        };
+        Self::new(codec, level)
+    }
+
     /// The codec.
     pub fn codec(self) -> Codec {
         self.codec
@@ -213,6 +224,11 @@ mod tests {
         assert!(has(Codec::Gzip, 1) && has(Codec::Gzip, 9) && has(Codec::Zstd, 19));
         assert!(!has(Codec::Gzip, 0) && !has(Codec::Gzip, 10) && !has(Codec::Zstd, 20));
         assert!(!has(Codec::None, 1));
+        let named = |name, level| Compression::named(name, level).map(Compression::codec);
+        assert_eq!(named("gzip", None), Some(Codec::Gzip));
+        assert_eq!(named("zstd", Some(19)), Some(Codec::Zstd));
+        assert_eq!(named("none", None), Some(Codec::None));
+        assert_eq!((named("none", Some(1)), named("xz", None)), (None, None));
     }
 
     #[test]
