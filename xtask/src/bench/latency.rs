@@ -158,7 +158,7 @@ fn row(text: &mut String, all: &[Runner], runner: &Runner, n_blobs: usize) -> an
     let costs = match &runner.costs {
         Ok(costs) => costs,
         Err(why) => {
-            let why = why.rsplit(": ").next().unwrap_or(why);
+            let why = report::reason(why);
             return Ok(writeln!(text, "| {} | can't: {why} | | | | | | |", runner.title)?);
         }
     };

@@ -89,7 +89,7 @@ fn row(text: &mut String, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()
     let costs = match &entry.costs {
         Ok(costs) => costs,
         Err(why) => {
-            let why = why.rsplit(": ").next().unwrap_or(why);
+            let why = reason(why);
             return Ok(writeln!(text, "| {title} | can't: {why} | | | | | | |")?);
         }
     };
@@ -110,6 +110,11 @@ fn row(text: &mut String, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()
         text,
         "| {title} | {verifies} | {wall:.2} | {cpu} | {peaks} | {disk} | {walls} | {cpus} |"
     )?)
+}
+
+/// The last two links of an error's chain: what can't be done, and why not.
+pub(super) fn reason(why: &str) -> &str {
+    why.rmatch_indices(": ").nth(1).map_or(why, |(at, link)| &why[at + link.len()..])
 }
 
 /// A title, and in how many rounds it ran if it sat out some.
@@ -229,6 +234,13 @@ mod tests {
         assert_eq!(page, expected);
         let page = inserted(&format!("{page}\nMore.\n"), "small", "two\n");
         assert_eq!(page, format!("{}\nMore.\n", expected.replace("one", "two")));
+    }
+
+    #[test]
+    fn a_reason_is_what_comes_last() {
+        let why = "`umoci unpack`: exit status: 1: layer: blob is not correct mediatype: tar+zstd";
+        assert_eq!(reason(why), "blob is not correct mediatype: tar+zstd");
+        assert_eq!(reason("no dockerd"), "no dockerd");
     }
 
     #[test]
