@@ -38,6 +38,9 @@ const SHORTEST_PING: Duration = Duration::from_millis(100);
 /// How many bytes of one answer, and of all answers on a connection, may be under way over HTTP/2. At a round trip of 50 ms
 /// one answer comes at 300 MB a second; for a reader that is slower, so much waits in memory.
 const WINDOWS: (u32, u32) = (16 << 20, 32 << 20);
+/// Larger payloads go by HTTP/1.1: over HTTP/2 many servers let so much come before they have answered that it was read
+/// (Go's do), which at a round trip of 50 ms is 20 MB a second and no more.
+const LARGE: u64 = 1 << 20;
 /// The largest frame of HTTP/2 that a server may send.
 const FRAME: u32 = 256 << 10;
 
@@ -116,9 +119,18 @@ pub(crate) struct Transport {
 struct Route {
     proxy: Proxy,
     trust: Trust,
+    protocols: Protocols,
     connect: Duration,
     /// The registry, if it has certificates of its own.
     own: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Protocols {
+    /// HTTP/2 where the server speaks it.
+    Both,
+    /// HTTP/1.1 alone.
+    Old,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,7 +161,9 @@ impl Transport {
     /// Sends a request and waits for the head of its answer.
     pub(crate) fn send(&self, request: &Request) -> Result<Exchange, Fault> {
         let handle = self.engine.handle().map_err(Fault::SetUp)?;
-        let client = self.client(&request.url).map_err(Fault::SetUp)?;
+        let is_large = request.payload.as_ref().is_some_and(|payload| payload.length > LARGE);
+        let protocols = if is_large { Protocols::Old } else { Protocols::Both };
+        let client = self.client(&request.url, protocols).map_err(Fault::SetUp)?;
         let builder = client.request(request.method.clone(), request.url.clone());
         let mut builder = with_headers(builder, request).map_err(Fault::SetUp)?;
         let mut patience = Patience { connect: self.connect(&request.url), ..self.patience };
@@ -234,13 +248,14 @@ impl Transport {
         Ok(Route {
             proxy: if is_local { Proxy::None } else { Proxy::Environment },
             trust: if self.insecure.lists(url) { Trust::Skip } else { Trust::Verify },
+            protocols: Protocols::Both,
             connect: self.connect(url),
             own: self.own(url)?.map(|_| url.authority().to_owned()),
         })
     }
 
-    fn client(&self, url: &Url) -> Result<Client, Cause> {
-        let (route, own) = (self.route(url)?, self.own(url)?);
+    fn client(&self, url: &Url, protocols: Protocols) -> Result<Client, Cause> {
+        let (route, own) = (Route { protocols, ..self.route(url)? }, self.own(url)?);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&route) {
             return Ok(client.clone());
@@ -251,7 +266,10 @@ impl Transport {
     }
 
     fn build(&self, route: &Route, own: Option<&Own>) -> Result<Client, Cause> {
-        let config = tls::config(route.trust, own).map_err(|error| Cause::of(&error))?;
+        let mut config = tls::config(route.trust, own).map_err(|error| Cause::of(&error))?;
+        if route.protocols == Protocols::Old {
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
         let (stream, connection) = WINDOWS;
         let ping = (self.patience.stall / 3).clamp(SHORTEST_PING, KEEPALIVE);
         let mut builder = Client::builder()
