@@ -5,8 +5,6 @@
 //! 299 MB. zstd is at level 3 everywhere, and makes 276 MB here and 277 there.
 
 use super::contest::{Contest, Runner};
-use super::measure::Disk;
-use super::stages::Job;
 
 const DIGESTS: &str = "digest, diff id, entries";
 const HASHES: &str = "both digests";
@@ -14,13 +12,7 @@ const HASHES: &str = "both digests";
 /// Both of them, given the codec that the image's layers are in.
 pub(super) fn contests(codec: &str) -> Vec<Contest> {
     let setup = format!("mkdir -p $KEPT; set -- $LAYERS; {codec} -dc <$1 >$KEPT/layer.tar");
-    let contest = |(name, runners)| Contest {
-        name,
-        job: Job::Other,
-        disk: Disk::Ignored,
-        setup: vec![setup.clone()],
-        runners,
-    };
+    let contest = |(name, runners)| Contest::without_floor((name, vec![setup.clone()], runners));
     let gzip = vec![
         ours("gzip"),
         theirs("`pigz -4`", "pigz -nc4"),

@@ -5,9 +5,7 @@
 //! container of buildah's, one of docker's that was never started. buildah and docker don't compress what they keep.
 
 use super::contest::{Contest, Runner};
-use super::measure::Disk;
 use super::snapshot::{SOME_FILES, STORE, TREE};
-use super::stages::Job;
 
 const ATTRIBUTES: &str = "attributes";
 const CONTENTS: &str = "contents";
@@ -15,19 +13,12 @@ const BUILDAH: &str = "buildah --root $KEPT/b --runroot $KEPT/r --storage-driver
 
 /// All of them.
 pub(super) fn contests() -> Vec<Contest> {
-    let contest = |(name, setup, runners)| Contest {
-        name,
-        job: Job::Other,
-        disk: Disk::Ignored,
-        setup,
-        runners,
-    };
     [
         ("container-same", containers(&nothing()), upper("unchanged")),
         ("container-changed", containers(&a_hundred_files()), upper("100 files changed")),
         ("tree-new", trees(), tree()),
     ]
-    .map(contest)
+    .map(Contest::without_floor)
     .into()
 }
 

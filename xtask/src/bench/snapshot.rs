@@ -3,8 +3,6 @@
 //! $KEPT holds the tree, with the store that knows what was unpacked there, and the same as a bundle of umoci's.
 
 use super::contest::{Contest, Runner};
-use super::measure::Disk;
-use super::stages::Job;
 
 const NOTHING: &str = "nothing";
 const ATTRIBUTES: &str = "attributes";
@@ -18,13 +16,6 @@ const REPACK: &str = "umoci repack --image $KEPT/layout:new $KEPT/bundle";
 
 /// All of them.
 pub(super) fn contests() -> Vec<Contest> {
-    let contest = |(name, setup, runners)| Contest {
-        name,
-        job: Job::Other,
-        disk: Disk::Ignored,
-        setup,
-        runners,
-    };
     let setup = || [STORE, TREE, BUNDLE].map(str::to_owned).to_vec();
     let changes = ["tree", "bundle/rootfs"].map(change_a_hundred);
     let changed = [setup(), changes.to_vec()].concat();
@@ -34,7 +25,7 @@ pub(super) fn contests() -> Vec<Contest> {
         ("snapshot-changed", changed, changed_files()),
         ("snapshot-new", new, all_new()),
     ]
-    .map(contest)
+    .map(Contest::without_floor)
     .into()
 }
 

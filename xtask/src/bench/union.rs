@@ -1,26 +1,17 @@
 //! What a union's changes cost to take, of images that are a hundred times as large as each other, and `flatten`.
 
 use super::contest::{Contest, Runner};
-use super::measure::Disk;
-use super::stages::Job;
 
 const ATTRIBUTES: &str = "attributes";
 const MANIFEST: &str = "manifest, config, blobs";
 
 /// All of them.
 pub(super) fn contests() -> Vec<Contest> {
-    let contest = |(name, setup, runners)| Contest {
-        name,
-        job: Job::Other,
-        disk: Disk::Ignored,
-        setup,
-        runners,
-    };
     [
         ("union-snapshot", [1_000, 100_000].map(image_with_changes).to_vec(), snapshot()),
         ("flatten", vec![], flatten()),
     ]
-    .map(contest)
+    .map(Contest::without_floor)
     .into()
 }
 
