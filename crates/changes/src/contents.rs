@@ -73,23 +73,27 @@ fn digests<'a>(
     with: (Option<&Store>, &Progress),
     tell: Tell<'_>,
 ) -> anyhow::Result<()> {
-    if let Side::Directory(directory) = side {
-        let scan = directory.scan.as_ref().expect("scans stay where contents are compared");
-        return asked.try_for_each(|(number, path, _)| {
-            tell(number, of_file(scan, &path)?);
-            Ok(())
-        });
+    match side {
+        Side::Directory(directory) => {
+            let scan = directory.scan.as_ref().expect("scans stay where contents are compared");
+            asked.try_for_each(|(number, path, _)| {
+                tell(number, of_file(scan, &path)?);
+                Ok(())
+            })
+        }
+        Side::Image(opened) => of_image(opened, &wanted(asked), with, tell),
+        Side::Layer(file, start) => {
+            Ok(of_layer(&mut side::read_layer(file, *start)?, &wanted(asked), tell)?)
+        }
     }
+}
+
+/// What is asked for, in the order of the layers.
+fn wanted<'a>(asked: impl Iterator<Item = (usize, EntryPath, Place<'a>)>) -> Wanted {
     let mut wanted: Wanted =
         asked.filter_map(|(number, _, place)| Some((place.origin()?, number))).collect();
     wanted.sort_unstable();
-    match side {
-        Side::Image(opened) => of_image(opened, &wanted, with, tell),
-        Side::Layer(file, start) => {
-            Ok(of_layer(&mut side::read_layer(file, *start)?, &wanted, tell)?)
-        }
-        Side::Directory(_) => Ok(()),
-    }
+    wanted
 }
 
 fn of_file(scan: &Scan, path: &EntryPath) -> anyhow::Result<Digest> {
