@@ -1,16 +1,10 @@
-//! One Rust file: its front page, its sizes, and words it must not hold.
+//! One Rust file: its front page, a command's `main.rs`, and words it must not hold.
 
 use super::Findings;
 use super::tree::Tree;
 
-/// Lines of a file without its tests; those of an inline test module; public items; code lines of a `main.rs`.
-const MOST_LINES: usize = 400;
-const MOST_TEST_LINES: usize = 250;
-const MOST_PUBLIC: usize = 20;
+/// Code lines of a command's `main.rs`: a command is its library's `run`.
 const MOST_MAIN: usize = 10;
-
-/// Files that may be longer, each with the reason.
-const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["common", "core", "helpers", "misc", "types", "util", "utils"];
@@ -36,15 +30,6 @@ pub(super) fn check(tree: &Tree) -> Findings {
     tree.rust().flat_map(|(path, text)| file(path, text)).collect()
 }
 
-/// Whether the path alone says that a file is nothing but tests.
-fn is_test(path: &str) -> bool {
-    let in_crate = path.starts_with("crates/") && path.contains("/tests/");
-    in_crate
-        || path.starts_with("tests/it/")
-        || path.starts_with("tests/peers/")
-        || path.ends_with("/tests.rs")
-}
-
 fn file(path: &str, text: &str) -> Findings {
     let mut findings = Findings::new();
     if !text.starts_with("//!") {
@@ -56,47 +41,19 @@ fn file(path: &str, text: &str) -> Findings {
     {
         findings.push(format!("{path}: a name that says nothing about what is inside"));
     }
-    findings.extend(sizes(path, text));
+    findings.extend(main_size(path, text));
     findings.extend((1..).zip(text.lines()).filter_map(|(number, line)| {
         forbidden(path, line).map(|why| format!("{path}:{number}: {why}"))
     }));
     findings
 }
 
-fn sizes(path: &str, text: &str) -> Findings {
-    let mut findings = Findings::new();
-    let mut at_most = |what: &str, found: usize, most: usize| {
-        if found > most {
-            findings.push(format!("{path}: {found} {what}, at most {most}"));
-        }
-    };
-    let (code, tests) = split(text);
-    if !is_test(path) && LONG_FILES.iter().all(|(long, _)| *long != path) {
-        at_most("lines without the tests", code.len(), MOST_LINES);
-    }
-    at_most("lines in `mod tests`: move them to a file", tests.len(), MOST_TEST_LINES);
-    at_most("public items", code.iter().filter(|line| is_public_item(line)).count(), MOST_PUBLIC);
-    if path.starts_with("crates/") && path.ends_with("/src/main.rs") {
-        at_most(
-            "lines of code in a main.rs",
-            code.iter().filter(|line| is_code(line)).count(),
-            MOST_MAIN,
-        );
-    }
-    findings
-}
-
-/// Cuts a file before its inline test module, which stands last.
-fn split(text: &str) -> (Vec<&str>, Vec<&str>) {
-    let mut code: Vec<&str> = text.lines().collect();
-    let start =
-        code.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1] == "mod tests {");
-    let tests = code.split_off(start.unwrap_or(code.len()));
-    (code, tests)
-}
-
-fn is_public_item(line: &str) -> bool {
-    line.starts_with("pub ") && !line.starts_with("pub use ")
+/// A command's `main.rs` hands over to its library and does nothing else.
+fn main_size(path: &str, text: &str) -> Option<String> {
+    let is_main = path.starts_with("crates/") && path.ends_with("/src/main.rs");
+    let n_lines = text.lines().filter(|line| is_code(line)).count();
+    (is_main && n_lines > MOST_MAIN)
+        .then(|| format!("{path}: {n_lines} lines of code in a main.rs, at most {MOST_MAIN}"))
 }
 
 fn is_code(line: &str) -> bool {
@@ -137,39 +94,6 @@ mod tests {
             "crates/a/src/lib.rs",
             "use std::io;\n",
             &["crates/a/src/lib.rs:1: a file begins with its front page: //!"],
-        );
-    }
-
-    #[test]
-    fn inline_tests_do_not_count_towards_a_file() {
-        let code = "//\n".repeat(399);
-        let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "    //\n".repeat(247));
-        check_file("a/src/x.rs", &format!("{PAGE}{code}{tests}"), &[]);
-        check_file(
-            "a/src/x.rs",
-            &format!("{PAGE}//\n{code}\n"),
-            &["a/src/x.rs: 402 lines without the tests, at most 400"],
-        );
-        check_file("a/src/x/tests.rs", &format!("{PAGE}{code}{code}"), &[]);
-        check_file(
-            "a/src/x.rs",
-            &format!("{PAGE}{}", tests.replace("}\n", "\n\n}\n")),
-            &["a/src/x.rs: 252 lines in `mod tests`: move them to a file, at most 250"],
-        );
-    }
-
-    #[test]
-    fn a_module_offers_at_most_twenty_items() {
-        let twenty = "pub struct A;\n".repeat(20);
-        check_file(
-            "a/src/lib.rs",
-            &format!("{PAGE}{twenty}pub use a::B;\npub(crate) fn c() {{}}\n"),
-            &[],
-        );
-        check_file(
-            "a/src/lib.rs",
-            &format!("{PAGE}{twenty}pub fn d() {{}}\n"),
-            &["a/src/lib.rs: 21 public items, at most 20"],
         );
     }
 

@@ -3,8 +3,8 @@
 use super::Findings;
 use super::tree::{Tree, extension};
 
-const MOST_BYTES: usize = 50_000;
-const MOST_SCRIPT_LINES: usize = 20;
+const MOST_BYTES: usize = 200_000;
+const MOST_SCRIPT_LINES: usize = 40;
 
 /// Files that may be larger.
 const LARGE: &[&str] = &["Cargo.lock", "crates/layer-format/fuzz/Cargo.lock"];
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn large_and_binary_files_are_found() {
-        let large = "123456789\n".repeat(5_001);
-        check_file("docs/a.md", &large, &["docs/a.md: 50010 bytes, at most 50000"]);
+        let large = "123456789\n".repeat(20_001);
+        check_file("docs/a.md", &large, &["docs/a.md: 200010 bytes, at most 200000"]);
         check_file("Cargo.lock", &large, &[]);
         check_file("a.tar", "ustar\0", &["a.tar: not text: fixtures are built in code"]);
         assert_eq!(file("a.gz", b"\x1f\x8b"), ["a.gz: not text: fixtures are built in code"]);
@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn a_long_script_is_found() {
-        let script = format!("#!/bin/sh\n{}", ":\n".repeat(20));
-        check_file("run", &script, &["run: a script of 21 lines, at most 20: make it a chore"]);
+        let script = format!("#!/bin/sh\n{}", ":\n".repeat(40));
+        check_file("run", &script, &["run: a script of 41 lines, at most 40: make it a chore"]);
         check_file("run", &script.replacen(":\n", "", 1), &[]);
     }
 }
