@@ -218,7 +218,7 @@ pub(crate) fn names(dir: impl AsRef<Path>) -> Vec<String> {
 /// Where a program builds `root` before it appears, once it does.
 pub(crate) fn half_made(sandbox: &Sandbox) -> Option<PathBuf> {
     let found = names(sandbox.path("")).into_iter().find(|name| name.starts_with(".root.strata-"));
-    found.map(|name| sandbox.path(name))
+    found.map(|name| sandbox.path(name).join("tree"))
 }
 
 /// Checks that a program failed with one line, or one and hints, that hold nothing a terminal would obey. Plain progress,

@@ -23,6 +23,7 @@ mod offline;
 mod options;
 mod pipes;
 mod push;
+mod race;
 mod referrers;
 mod registry;
 mod resume;

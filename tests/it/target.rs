@@ -30,10 +30,14 @@ impl Waiting {
     }
 
     fn start_with(sandbox: &Sandbox, arguments: &str, image: &Image) -> Self {
+        Self::start_script(sandbox, &format!("exec unpack {arguments}"), image)
+    }
+
+    fn start_script(sandbox: &Sandbox, script: &str, image: &Image) -> Self {
         let fifo = format!("fifo.{}", names(sandbox.root()).len());
         let fifo = sandbox.root().join(fifo);
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
-        let script = format!("exec unpack {arguments} < '{}'", fifo.display());
+        let script = format!("exec < '{}'; {script}", fifo.display());
         let running = Script::new(sandbox, &script).start();
         let mut feed = OpenOptions::new().write(true).open(&fifo).unwrap();
         fs::remove_file(&fifo).unwrap();
@@ -97,6 +101,43 @@ fn a_new_directory_appears_only_when_it_is_whole() {
     waiting.finish().success();
     assert_demo(sandbox.path("root"));
     assert_eq!(names(sandbox.path("")), ["root"]);
+}
+
+#[test]
+fn a_new_directory_is_private_until_it_has_its_name() {
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    for wanted in [0o755, 0o555, 0o111, 0o1777] {
+        let sandbox = Sandbox::new();
+        let image = Image::new()
+            .layer(Layer::new().dir("./", wanted).dir("etc", 0o755).file("etc/passwd", "x"))
+            .layer(Layer::new().file("rest", [0; 4096]));
+        let script = "umask 0; exec unpack root";
+        let waiting = Waiting::start_script(&sandbox, script, &image);
+        until_at_work(&sandbox);
+        let tree = half_made(&sandbox).unwrap();
+        assert_eq!(mode(tree.parent().unwrap()), 0o700);
+        waiting.finish().success();
+        assert_eq!(mode(&sandbox.path("root")), wanted);
+        assert_eq!(names(sandbox.path("")), ["root"]);
+    }
+}
+
+#[test]
+fn a_plain_users_directory_may_have_any_mode() {
+    for wanted in [0o555, 0o500, 0o111, 0] {
+        for exists in [false, true] {
+            let sandbox = Sandbox::new();
+            let layer = Layer::new().dir("./", wanted).mtime(5, 6).file("f", "x");
+            sandbox.write("in", stream_of(&Image::new().layer(layer)));
+            let make = if exists { "mkdir root &&" } else { "" };
+            let script = format!("{make} unpack -q root < in");
+            Script::new(&sandbox, &script).as_plain_user().run().success();
+            let root = fs::metadata(sandbox.path("root")).unwrap();
+            let shown = (root.mode() & 0o7777, root.mtime(), root.mtime_nsec());
+            assert_eq!(shown, (wanted, 5, 6), "{exists}");
+            assert_eq!(names(sandbox.path("")), ["in", "root"]);
+        }
+    }
 }
 
 #[test]

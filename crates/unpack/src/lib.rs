@@ -4,7 +4,9 @@
 //! was checked (`pipeline`), and nothing outside it is touched (the `rootfs` crate).
 
 mod bundle;
+mod draft;
 mod pipeline;
+mod place;
 mod target;
 
 use std::fs::File;
@@ -17,13 +19,15 @@ use layer_format::archive::Choice;
 use rootfs::{Applier, Options, Owner, Report, SymlinkedDirs};
 use store::{Location, Source, Store};
 
-use crate::target::Target;
+use crate::target::{Durability, Target};
 
 /// Unpack an image into a directory
 ///
 /// Reads an image stream, or an archive that any other tool saved, and applies its layers, base first. The directory
-/// appears whole or not at all: a new one is built beside its place, an empty one (a fresh mount, say) is filled in place
-/// and emptied again if that fails. Manifest, config, layers and diff ids are all verified before success.
+/// appears whole or not at all: a new one is built in a private directory beside its place and renamed, an empty one (a
+/// fresh mount, say) is filled in place and emptied again if that fails. It is on the disk before it is said to be done.
+/// Manifest, config, layers and diff ids are all verified before success. DIR may be a symbolic link to an empty directory
+/// if root or you made the link.
 #[derive(clap::Parser, Debug)]
 #[command(version, after_help = cli::examples(&[
     ("pull alpine | unpack rootfs", "From a registry to a root file system"),
@@ -48,9 +52,14 @@ pub struct Args {
     /// Follow a lower layer's symbolic link to a directory, inside the root, where an upper layer writes through it
     #[arg(long)]
     keep_symlinked_dirs: bool,
-    /// Make an OCI runtime bundle: the files in DIR/rootfs, and DIR/config.json, by which runc and crun run them
+    /// Make an OCI runtime bundle: the files in DIR/rootfs, and DIR/config.json, by which runc, crun and systemd-nspawn run
+    /// them. DIR lets nobody else in (0700). A volume holds what the image has there; only one of which the image has nothing
+    /// is an empty tmpfs
     #[arg(long)]
     bundle: bool,
+    /// Don't bring the files to the disk before the directory appears: a power cut may leave them empty
+    #[arg(long)]
+    no_sync: bool,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -72,7 +81,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let mut source = open(&args.from, opened, io)?;
     let image = source.image(&choice).hinted(store::Error::hint)?;
-    let target = Target::prepare(&args.dir)?;
+    let target = Target::prepare(&args.dir, io)?;
+    if args.bundle {
+        target.make_private()?;
+    }
     let root = if args.bundle { bundle::rootfs(&target.root()?)? } else { target.root()? };
     let applier =
         Applier::new(root.try_clone()?, options(args)).context("opening the directory")?;
@@ -84,7 +96,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if let Some(store) = &store {
         target.note(&root, args.bundle.then_some(bundle::ROOTFS), store, &image);
     }
-    target.finish()?;
+    let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
+    target.finish(durability, io)?;
     say(&report, image.layers.len(), io);
     Ok(())
 }
@@ -117,7 +130,7 @@ fn options(args: &Args) -> Options {
     let owner = if args.owner == "ignore" { Owner::Ignore } else { Owner::Keep };
     let symlinked_dirs =
         if args.keep_symlinked_dirs { SymlinkedDirs::Follow } else { SymlinkedDirs::Replace };
-    Options { owner, symlinked_dirs, reserved: Some(target::MARK) }
+    Options { owner, symlinked_dirs, reserved: Some(draft::MARK) }
 }
 
 fn say(report: &Report, n_layers: usize, io: &Io<'_>) {

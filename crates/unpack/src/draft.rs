@@ -1,0 +1,236 @@
+//! A tree that is being made in a private directory beside its place.
+//!
+//! ```text
+//! parent/.NAME.strata-0123456789abcdef/      0700 and ours as long as it is there; locked while we live
+//!     .strata-incomplete                     tells what killed programs left from what others have
+//!     tree/                                  becomes parent/NAME by a rename, with the mode that it shall have
+//! ```
+//!
+//! Nobody but this user can reach into the private directory, and everything in it is named from its descriptor. So whoever
+//! owns the parent may rename it, or put something else in its place, and changes nothing but what is his.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use cli::report::clean_path;
+use rootfs::Root;
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, flock, fstat,
+    mkdirat, openat, renameat, renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::place::{Doing as _, Name};
+
+/// Says of a directory that it isn't whole.
+pub(crate) const MARK: &str = layer_format::layer::INCOMPLETE;
+/// What the tree is called in the private directory.
+const TREE: &str = "tree";
+/// How much of a directory's name its private directory is named for. A name has 255 bytes at most.
+const MAX_NAME: usize = 200;
+const MAX_ATTEMPTS: u32 = 1000;
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A tree on its way to its place. Dropped before [`publish`](Self::publish), it goes.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    place: Name,
+    /// The private directory, locked.
+    private: File,
+    name: OsString,
+    /// The tree in it.
+    tree: File,
+}
+
+impl Draft {
+    /// Makes the private directory, and an empty tree of mode 0755 in it.
+    pub(crate) fn new(place: Name) -> anyhow::Result<Self> {
+        for _ in 0..MAX_ATTEMPTS {
+            let mut name = prefix(&place.name);
+            name.push(format!("{:016x}", RandomState::new().build_hasher().finish()));
+            match mkdirat(&place.parent, &name, Mode::RWXU) {
+                Err(Errno::EXIST) => continue,
+                made => made.doing("making the directory")?,
+            }
+            let Some(private) = take(place.parent.as_fd(), &name)? else { continue };
+            let tree = match make_tree(&private) {
+                Ok(tree) => tree,
+                Err(error) => {
+                    drop(remove(place.parent.as_fd(), &name, &private));
+                    return Err(error);
+                }
+            };
+            return Ok(Self { place, private, name, tree });
+        }
+        anyhow::bail!("no free name beside it")
+    }
+
+    pub(crate) fn tree(&self) -> &File {
+        &self.tree
+    }
+
+    /// Gives the tree its name, unless something came there meanwhile.
+    pub(crate) fn publish(&self) -> anyhow::Result<()> {
+        let renamed = match self.rename() {
+            // The directory's own mode forbids its owner to give it another parent.
+            Err(Errno::ACCESS) => self.rename_writable(),
+            renamed => renamed,
+        };
+        renamed.doing("moving the directory to its place")
+    }
+
+    /// Brings the tree's name to the disk.
+    pub(crate) fn sync_name(&self) -> anyhow::Result<()> {
+        const SYNCING: &str = "bringing the directory's name to the disk";
+        if !self.place.parent.is_readable {
+            return rustix::fs::syncfs(&self.tree).doing(SYNCING);
+        }
+        match rustix::fs::fsync(&self.place.parent) {
+            // Some file systems can't sync directories, and say so.
+            Err(Errno::INVAL) => rustix::fs::syncfs(&self.tree).doing(SYNCING),
+            synced => synced.doing(SYNCING),
+        }
+    }
+
+    /// Removes the private directory, with the tree if it is still in it.
+    pub(crate) fn remove(&self) -> anyhow::Result<()> {
+        remove(self.place.parent.as_fd(), &self.name, &self.private)
+    }
+
+    fn rename(&self) -> rustix::io::Result<()> {
+        let Name { parent, name } = &self.place;
+        match renameat_with(&self.private, TREE, parent, name, RenameFlags::NOREPLACE) {
+            // A file system that can't promise it: rename replaces an empty directory at most.
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(&self.private, TREE, parent, name),
+            renamed => renamed,
+        }
+    }
+
+    fn rename_writable(&self) -> rustix::io::Result<()> {
+        let mode = Mode::from_raw_mode(fstat(&self.tree)?.st_mode & 0o7777);
+        fchmod(&self.tree, mode | Mode::RWXU)?;
+        let renamed = self.rename();
+        fchmod(&self.tree, mode).and(renamed)
+    }
+}
+
+/// Removes what killed programs left of the private directories for `place`: those of this user that hold our mark, and
+/// that nobody has locked. Says of each that can't be removed why.
+pub(crate) fn sweep(place: &Name) -> Vec<String> {
+    if !place.parent.is_readable {
+        return vec![];
+    }
+    let prefix = prefix(&place.name);
+    let Ok(entries) = Dir::read_from(&place.parent) else { return vec![] };
+    let names = entries.flatten().map(|entry| entry.file_name().to_bytes().to_vec());
+    let names = names.filter(|name| name.starts_with(prefix.as_bytes())).map(OsString::from_vec);
+    let left = names.filter_map(|name| {
+        let error = sweep_one(place.parent.as_fd(), &name).err()?;
+        let name = clean_path(Path::new(&name));
+        Some(format!("what a killed unpack left can't be removed: {name}: {error:#}"))
+    });
+    left.collect()
+}
+
+fn sweep_one(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<()> {
+    let Ok(private) = openat(parent, name, DIRECTORY, Mode::empty()) else { return Ok(()) };
+    let is_left = fstat(&private).is_ok_and(|stat| is_ours(&stat))
+        && flock(&private, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && holds_our_mark(private.as_fd());
+    if is_left { remove(parent, name, &private.into()) } else { Ok(()) }
+}
+
+/// Whether there is a mark in a directory that this user, and nobody else, can have put there.
+pub(crate) fn holds_our_mark(directory: BorrowedFd<'_>) -> bool {
+    statat(directory, MARK, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        // With a second name it may be the mark of another directory.
+        is_file && is_ours(&stat) && stat.st_nlink == 1
+    })
+}
+
+/// Marks a directory as not being whole.
+pub(crate) fn mark(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(directory, MARK, flags, Mode::RUSR | Mode::WUSR);
+    made.map(drop).doing("marking the directory")
+}
+
+/// Opens, locks and marks the private directory that was just made; `None` if it is no longer the one that has the name.
+fn take(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<Option<File>> {
+    let private = match openat(parent, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        opened => opened.doing("opening the directory")?,
+    };
+    let stat = fstat(&private).doing("opening the directory")?;
+    // Whoever may rename in the parent may have put another one there.
+    if !is_ours(&stat) || stat.st_mode & 0o777 != 0o700 || !is_empty(private.as_fd())? {
+        return Ok(None);
+    }
+    flock(&private, FlockOperation::NonBlockingLockExclusive).doing("locking the directory")?;
+    mark(private.as_fd())?;
+    Ok(Some(private.into()))
+}
+
+fn make_tree(private: &File) -> anyhow::Result<File> {
+    const MAKING: &str = "making the directory";
+    mkdirat(private, TREE, Mode::RWXU).doing(MAKING)?;
+    let tree = openat(private, TREE, DIRECTORY, Mode::empty()).doing(MAKING)?;
+    // Whatever the umask.
+    fchmod(&tree, Mode::from_raw_mode(0o755)).doing(MAKING)?;
+    Ok(tree.into())
+}
+
+/// Empties a private directory by its descriptor, the mark last, and removes it if `name` is still its name.
+fn remove(parent: BorrowedFd<'_>, name: &OsStr, private: &File) -> anyhow::Result<()> {
+    let root = private.try_clone().context("opening the directory")?;
+    rootfs::clear(&Root::from_fd(root.into()), Some(MARK))?;
+    rootfs::remove_tree(private, MARK.as_bytes())?;
+    let own = private.metadata().context("looking at the directory")?;
+    let there = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+    if !there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.dev(), own.ino())) {
+        return Ok(());
+    }
+    match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed.doing("removing the directory"),
+    }
+}
+
+fn is_empty(directory: BorrowedFd<'_>) -> anyhow::Result<bool> {
+    Ok(names(directory)?.is_empty())
+}
+
+/// What is in a directory.
+pub(crate) fn names(directory: BorrowedFd<'_>) -> anyhow::Result<Vec<OsString>> {
+    const READING: &str = "reading the directory";
+    let mut names = vec![];
+    for entry in Dir::read_from(directory).doing(READING)? {
+        let name = entry.doing(READING)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name));
+        }
+    }
+    Ok(names)
+}
+
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == geteuid().as_raw()
+}
+
+fn prefix(name: &OsStr) -> OsString {
+    let name = name.as_bytes();
+    let mut prefix = b".".to_vec();
+    prefix.extend_from_slice(&name[..name.len().min(MAX_NAME)]);
+    prefix.extend_from_slice(b".strata-");
+    OsString::from_vec(prefix)
+}
