@@ -1,6 +1,7 @@
 //! `unpack --bundle`: files and settings appear together or not at all, and a snapshot knows what they were.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use kit::tree;
 use kit::{Image, Layer, Output, Sandbox, pipeline};
@@ -45,6 +46,26 @@ fn a_bundle_has_the_files_and_the_settings() {
     unpack(&sandbox, &demo()).success();
     assert_eq!(sandbox.read("b/config.json"), bytes);
     assert_eq!(names(sandbox.path("b")), ["config.json", "rootfs"]);
+}
+
+#[test]
+fn nobody_else_may_enter_a_bundle() {
+    // umoci#181
+    let mode = |sandbox: &Sandbox, name: &str| {
+        fs::metadata(sandbox.path(name)).unwrap().permissions().mode() & 0o7777
+    };
+    for exists in [false, true] {
+        let sandbox = Sandbox::new();
+        if exists {
+            fs::create_dir(sandbox.path("b")).unwrap();
+            fs::set_permissions(sandbox.path("b"), fs::Permissions::from_mode(0o755)).unwrap();
+            // What comes to nothing leaves the mode as it was.
+            unpack(&sandbox, &image("you")).fails_with(4);
+            assert_eq!(mode(&sandbox, "b"), 0o755);
+        }
+        unpack(&sandbox, &demo()).success();
+        assert_eq!((mode(&sandbox, "b"), mode(&sandbox, "b/rootfs")), (0o700, 0o755));
+    }
 }
 
 #[test]

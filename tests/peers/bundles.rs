@@ -80,6 +80,47 @@ fn as_root_crun_runs_a_plain_users_bundle() {
     check(&output, "0\n0", "/root");
 }
 
+/// An image whose user may write to one volume, which has content, and whose other volume the image lacks.
+fn image_of_a_database() -> Option<Image> {
+    let layer = Layer::text(
+        r#"
+        drwxr-xr-x 0:0 srv/
+        lrwxrwxrwx 0:0 data -> srv/db
+        drwxr-x--- 34:34 srv/db/
+        -rw-r----- 34:34 srv/db/seed "seed\n"
+        "#,
+    );
+    let command = "cat /data/seed && stat -c '%u %a' /srv/db && echo new > /data/new && ls -d /cache && findmnt -n -o FSTYPE /cache; findmnt -n /srv/db; exit 7";
+    let image = debian::minimal()?.layer(layer).user("backup");
+    let image = image.entrypoint(&["/bin/sh", "-c"]).cmd(&[command]);
+    Some(image.set_config("/config/Volumes", json!({"/data": {}, "/cache": {}})))
+}
+
+#[track_caller]
+fn check_database(sandbox: &Sandbox, output: &Output) {
+    let expected = "seed\n34 750\n/cache\ntmpfs\n";
+    assert_eq!(output.fails_with(7).out(), expected, "{}", output.text());
+    assert_eq!(sandbox.read("b/rootfs/srv/db/new"), b"new\n");
+}
+
+#[test]
+fn as_root_runc_has_the_images_content_in_a_volume() {
+    let (Some(_), Some(image)) = (root_peer("runc"), image_of_a_database()) else { return };
+    let sandbox = with(&image);
+    let output = Script::new(&sandbox, &script("/usr/sbin/runc --root $PWD/../runc")).run();
+    check_database(&sandbox, &output);
+}
+
+#[test]
+fn as_root_crun_has_the_images_content_in_a_volume() {
+    let (Some(_), Some(image)) = (root_peer("crun"), image_of_a_database()) else { return };
+    let sandbox = with(&image);
+    let crun = "crun --cgroup-manager=disabled --root $PWD/../crun";
+    sandbox.write("script", format!("{PURE_CGROUPS} sh -c '{}'", script(crun)));
+    let output = Script::new(&sandbox, "unshare -m sh ./script").run();
+    check_database(&sandbox, &output);
+}
+
 /// What a bundle's settings have of the image's config, without what umoci says with nothing, or says of its own: a terminal's
 /// type, and the user's `HOME` (in place of the image's, and none for a number without an entry).
 fn converted(sandbox: &Sandbox, bundle: &str) -> Value {
@@ -94,7 +135,8 @@ fn converted(sandbox: &Sandbox, bundle: &str) -> Value {
     let mut annotations = settings["annotations"].as_object().cloned().unwrap_or_default();
     annotations.retain(|name, value| *value != "" || !name.starts_with("org.opencontainers."));
     let mut mounts = list(&settings["mounts"]);
-    mounts.retain(|mount| mount["type"] == "tmpfs");
+    // umoci hides what the image has at a volume's path (`/a`).
+    mounts.retain(|mount| mount["type"] == "tmpfs" && mount["destination"] != "/a");
     mounts.sort_by_key(|mount| mount["destination"].to_string());
     json!({
         "user": [user["uid"], user["gid"], list(&user["additionalGids"])],
@@ -109,6 +151,7 @@ fn as_root_umoci_takes_the_same_from_a_config() {
     let Some(umoci) = root_peer("umoci") else { return };
     let layer = Layer::text(
         r#"
+        drwxr-xr-x 0:0 a/
         drwxr-xr-x 0:0 etc/
         -rw-r--r-- 0:0 etc/passwd "root:x:0:0::/root:\n1001:x:7:8::/seven:\nme:x:1000:100::/home/me:\n"
         -rw-r--r-- 0:0 etc/group "root:x:0:\n12:x:13:\nsound:x:29:you,me\nusers:x:100:\n"

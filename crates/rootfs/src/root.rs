@@ -76,6 +76,16 @@ impl Root {
         Ok(Some(content))
     }
 
+    /// Whether there is something at `path`, links followed as if the root were `/`.
+    pub fn has(&self, path: &str) -> std::io::Result<bool> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            held => Ok(held.map(|_| true)?),
+        }
+    }
+
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.fd
     }

@@ -48,7 +48,10 @@ pub(crate) fn write(
         io.warn(&format!("the image's user {} is root in a bundle of a plain user", run.user));
         user = User::root();
     }
-    let settings = settings::of(image, &run, &user, &runner);
+    let settings = settings::of(image, &run, &user, &runner, |path| {
+        // If nobody can tell, nothing is hidden.
+        rootfs.has(path).unwrap_or(true)
+    });
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = openat(bundle.as_fd(), CONFIG, flags, Mode::from_raw_mode(0o644));
     let mut file = File::from(file.context("making config.json")?);

@@ -6,11 +6,14 @@
 //! | `Entrypoint`, then `Cmd` | `process.args` |
 //! | `Env`, `WorkingDir` | `process.env`, `process.cwd` |
 //! | `User` | `process.user`, names looked up in the image's own files |
-//! | `Volumes` | `mounts`, each an empty tmpfs |
+//! | `Volumes` | `mounts`, an empty tmpfs each, where the image has nothing at that path; else nothing, and the image's content is there |
 //! | `os`, `architecture`, `variant`, `os.version`, `os.features`, `author`, `created`, `StopSignal`, `ExposedPorts` | `annotations`, `org.opencontainers.image.…` |
 //! | `Labels` | `annotations`; they win |
 //!
 //! It depends on the image and on who unpacks it, and on nothing else of this machine.
+//!
+//! docker and podman copy what the image has at a volume's path into the volume, owner included, before they mount it. A
+//! bundle belongs to one container, whose root is writable: the content can stay where it is.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +24,8 @@ use serde_json::{Value, json};
 use super::ROOTFS;
 use super::user::User;
 
+/// The version of the runtime-spec: the first one, as nothing newer is used and systemd-nspawn takes no other.
+const VERSION: &str = "1.0.0";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What is run where the image doesn't say.
 const SHELL: &str = "/bin/sh";
@@ -79,14 +84,20 @@ impl Runner {
     }
 }
 
-/// All of `config.json`.
-pub(super) fn of(image: &Image, run: &Run, user: &User, runner: &Runner) -> Value {
+/// All of `config.json`. `is_there` says whether the image has something at a path.
+pub(super) fn of(
+    image: &Image,
+    run: &Run,
+    user: &User,
+    runner: &Runner,
+    is_there: impl Fn(&str) -> bool,
+) -> Value {
     json!({
-        "ociVersion": "1.0.2",
+        "ociVersion": VERSION,
         "process": process(run, user),
         "root": { "path": ROOTFS, "readonly": false },
         "hostname": hostname(image),
-        "mounts": mounts(run, *runner),
+        "mounts": mounts(run, *runner, is_there),
         "annotations": annotations(image, run),
         "linux": linux(*runner),
     })
@@ -97,7 +108,8 @@ fn process(run: &Run, user: &User) -> Value {
     if args.is_empty() {
         args.push(SHELL);
     }
-    let mut env: Vec<&str> = run.env.iter().map(String::as_str).collect();
+    let mut env: Vec<&str> =
+        run.env.iter().map(String::as_str).filter(|it| is_variable(it)).collect();
     if !env.iter().any(|variable| variable.starts_with("PATH=")) {
         env.push(PATH);
     }
@@ -120,6 +132,11 @@ fn process(run: &Run, user: &User) -> Value {
     })
 }
 
+/// Whether it is a name and a value. Of a name alone, some runtimes make a variable with their own value.
+fn is_variable(text: &str) -> bool {
+    !text.contains('\0') && text.split_once('=').is_some_and(|(name, _)| !name.is_empty())
+}
+
 fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
@@ -134,7 +151,7 @@ fn hostname(image: &Image) -> String {
     if host.trim_matches('-').is_empty() { "container".to_owned() } else { host }
 }
 
-fn mounts(run: &Run, runner: Runner) -> Vec<Value> {
+fn mounts(run: &Run, runner: Runner, is_there: impl Fn(&str) -> bool) -> Vec<Value> {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let quiet = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&quiet, more].concat();
@@ -157,10 +174,8 @@ fn mounts(run: &Run, runner: Runner) -> Vec<Value> {
     if runner == Runner::Root {
         mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", "ro"])));
     }
-    // The root is none: it is the image's.
-    let volumes = run.volumes.iter().filter(|path| !path.trim_matches('/').is_empty());
-    mounts
-        .extend(volumes.map(|path| mount(&absolute(path), "tmpfs", "tmpfs", &["nosuid", "nodev"])));
+    let volumes = run.volumes.iter().map(|path| absolute(path)).filter(|path| !is_there(path));
+    mounts.extend(volumes.map(|path| mount(&path, "tmpfs", "tmpfs", &["nosuid", "nodev"])));
     mounts
 }
 
@@ -222,7 +237,8 @@ mod tests {
 
     fn settings(config: &str, runner: Runner) -> Value {
         let image = image("docker.io/library/app:1", config);
-        of(&image, &image.config.run().unwrap(), &User::root(), &runner)
+        let is_there = |path: &str| path.trim_end_matches('/').is_empty() || path == "/full";
+        of(&image, &image.config.run().unwrap(), &User::root(), &runner, is_there)
     }
 
     #[test]
@@ -239,7 +255,7 @@ mod tests {
         let settings = settings(
             r#"{"os":"linux","architecture":"arm64","variant":"v8","os.version":"1.2","os.features":["f","g"],"author":"me","created":"2020-01-01T00:00:00Z",
             "config":{"Entrypoint":["/a"],"Cmd":["b","c"],"Env":["PATH=/x","HOME=/h"],"WorkingDir":"w","StopSignal":"SIGINT",
-            "ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/data":{},"":{},"/":{}},
+            "ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/data":{},"":{},"/":{},"/full":{},"full":{}},
             "Labels":{"k":"v","org.opencontainers.image.author":"you"}}}"#,
             Runner::Root,
         );
@@ -261,6 +277,20 @@ mod tests {
         let volumes: Vec<_> =
             mounts.iter().skip(7).map(|it| (&it["destination"], &it["type"])).collect();
         assert_eq!(volumes, [(&json!("/data"), &json!("tmpfs"))]);
+    }
+
+    #[test]
+    fn only_names_with_values_are_variables() {
+        // podman's CVE-2026-57231: of `NAME`, and of `*`, the runner's own environment would be taken.
+        let config = r#"{"config":{"Env":["PATH=/x","HOME=/h","SECRET","*","=x","","E=","F==","N=\u0000"]}}"#;
+        let env = &settings(config, Runner::Root)["process"]["env"];
+        assert_eq!(*env, json!(["PATH=/x", "HOME=/h", "E=", "F=="]));
+    }
+
+    #[test]
+    fn nothing_newer_than_the_first_version_is_used() {
+        // systemd#22148
+        assert_eq!(settings("{}", Runner::Root)["ociVersion"], "1.0.0");
     }
 
     #[test]
