@@ -118,7 +118,7 @@ pub(crate) fn is_root() -> bool {
 /// Says that a test needs root, unless this is root.
 pub(crate) fn lacks_root() -> bool {
     if !is_root() {
-        println!("skipped: this test is for root");
+        kit::peers::skip("this test", "it is for root");
     }
     !is_root()
 }

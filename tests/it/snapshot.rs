@@ -341,10 +341,14 @@ fn as_root_of_a_namespace_owners_that_it_does_not_know_are_those_of_the_base() {
                   snapshot -q --list root --base ./base.tar --ignore mtime'";
     let output = sh(&sandbox, script);
     if output.stderr.contains("unshare:") {
-        println!("skipped: this needs the right to make a user namespace");
-        return;
+        return kit::peers::skip("root of a namespace", "no user namespaces");
     }
     assert_eq!(output.success().out(), "A new\n");
+}
+
+/// Whether unshare or mount failed, by their own words at the beginning of a line: ours are no reason to skip.
+fn cannot_mount(output: &kit::Output) -> bool {
+    output.stderr.lines().any(|line| line.starts_with("unshare:") || line.starts_with("mount:"))
 }
 
 /// Mounts an overlay over the demo's directory, changes it by a script, and runs another beside it.
@@ -355,8 +359,8 @@ fn overlay(sandbox: &Sandbox, options: &str, script: &str) -> Option<kit::Output
          mount -t overlay overlay -o lowerdir=root,upperdir=$PWD/work/upper,workdir=$PWD/work/work{options} mnt && {{ {script}; }}'"
     );
     let output = sh(sandbox, &script);
-    if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
-        println!("skipped: this needs the right to mount an overlay");
+    if cannot_mount(&output) {
+        kit::peers::skip("an overlay", "it can't be mounted");
         return None;
     }
     Some(output)
@@ -424,9 +428,8 @@ fn another_file_system_in_the_tree_can_be_passed_over() {
     let script = "unshare -m sh -c 'mount -t tmpfs none root/etc && echo x > root/etc/x && \
                   snapshot --list -x root && echo . && snapshot --list root --ignore mtime'";
     let output = sh(&sandbox, script);
-    if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
-        println!("skipped: this needs the right to mount");
-        return;
+    if cannot_mount(&output) {
+        return kit::peers::skip("a mount", "it can't be made");
     }
     assert_eq!(output.success().out(), ".\nC etc\nD etc/passwd\nA etc/x\n");
 }

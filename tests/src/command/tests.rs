@@ -58,8 +58,7 @@ fn a_signal_is_shown_as_a_shell_shows_it() {
 #[test]
 fn as_root_a_program_runs_as_another_user() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: not root");
-        return;
+        return crate::peers::skip("another user", "it needs root");
     }
     let sandbox = Sandbox::new();
     let output = sandbox.program("/bin/sh").args(["-c", "id -u; id -G; touch here; cd; touch x"]);

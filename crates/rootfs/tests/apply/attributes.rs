@@ -162,7 +162,7 @@ fn no_more_content_is_taken_than_is_the_files() {
 #[test]
 fn as_root_owners_are_set_before_what_depends_on_them() {
     if !is_root() {
-        return println!("skipped: needs root");
+        return kit::peers::skip("owners and attributes", "they need root");
     }
     let capability = "\\x01\\x00\\x00\\x02\\x00\\x04\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00";
     let root = tempfile::tempdir().unwrap();
@@ -198,7 +198,7 @@ fn as_root_owners_are_set_before_what_depends_on_them() {
 #[test]
 fn as_root_a_directory_described_twice_has_the_last_owner() {
     if !is_root() {
-        return println!("skipped: needs root");
+        return kit::peers::skip("owners and attributes", "they need root");
     }
     let owned = |path: &str, owner: (u32, u32)| {
         let mut entry = entry(path, EntryKind::Directory);
@@ -221,7 +221,7 @@ fn as_root_a_directory_described_twice_has_the_last_owner() {
 #[test]
 fn as_root_inherited_acls_leave_no_trace() {
     if !is_root() {
-        return println!("skipped: needs root");
+        return kit::peers::skip("owners and attributes", "they need root");
     }
     let root = tempfile::tempdir().unwrap();
     // user::rwx user:7:rwx group::rwx mask::rwx other::---
@@ -248,7 +248,7 @@ fn as_root_inherited_acls_leave_no_trace() {
         rustix::fs::XattrFlags::empty(),
     );
     if set.is_err() {
-        return println!("skipped: no ACLs on this file system");
+        return kit::peers::skip("inherited ACLs", "this file system has none");
     }
     try_apply(
         root.path(),
@@ -265,7 +265,7 @@ fn as_root_inherited_acls_leave_no_trace() {
 #[test]
 fn as_root_a_setgid_parent_gives_nothing_away() {
     if !is_root() {
-        return println!("skipped: needs root");
+        return kit::peers::skip("owners and attributes", "they need root");
     }
     check(
         &["[2775 0:50] d/\nd/f = 1\nd/e/\nd/i/j = 2\nd/l -> f"],

@@ -49,13 +49,13 @@ fn as_root_of_a_namespace_what_is_refused_is_counted() {
             .unwrap()
             .success()
         {
-            return println!("skipped: no user namespaces");
+            return kit::peers::skip("root of a namespace", "no user namespaces");
         }
         let test = "plain_user::as_root_of_a_namespace_what_is_refused_is_counted";
         return run_as_plain_user(test, &unshare);
     }
     if !is_root() {
-        return println!("skipped: needs root");
+        return kit::peers::skip("what is refused", "it needs root of some namespace");
     }
     let root = tempfile::tempdir().unwrap();
     let layer = "[1:2] a = x\n[0:0] b = y\n[0:7] c/\nnull %c 1:3\n[trusted.a=1] d = z";

@@ -400,7 +400,7 @@ fn new_files_of_a_plain_user_are_roots_or_whose_he_says() {
 #[test]
 fn as_root_what_is_for_plain_users_holds_for_one() {
     if !is_root() {
-        return println!("skipped: needs root");
+        return kit::peers::skip("a plain user's turn", "it needs root");
     }
     for name in [
         "a_locked_tree_of_a_plain_user_is_read_and_stays_locked",

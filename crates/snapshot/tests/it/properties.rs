@@ -76,7 +76,7 @@ proptest! {
 fn as_root_it_is_no_different_for_a_plain_user() {
     if !is_root() {
         // It has run as one already.
-        return println!("skipped: needs root");
+        return kit::peers::skip("a plain user's turn", "it needs root");
     }
     run_as_plain_user("properties::base_and_snapshot_make_the_tree_again", &[]);
 }

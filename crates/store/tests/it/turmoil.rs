@@ -130,7 +130,7 @@ fn spawn(role: &str, store: &Path, number: u64) -> Child {
         .unwrap()
 }
 
-/// The store and the number that [`spawn`] gave, in a child.
+/// The store and the number that [`spawn`] gave, in a child; by itself, a child's test has nothing to do.
 fn given() -> Option<(Store, u64)> {
     let store = std::env::var_os(STORE)?;
     let number = std::env::var("STORE_TEST_NUMBER").ok()?.parse().ok()?;
@@ -140,7 +140,7 @@ fn given() -> Option<(Store, u64)> {
 #[test]
 fn child_that_works() {
     let Some((store, number)) = given() else { return };
-    work(&store, number, LENGTH);
+    println!("\ndid {} rounds", work(&store, number, LENGTH));
 }
 
 #[test]
@@ -170,7 +170,12 @@ fn threads_and_programs_at_once_lose_nothing() {
         .collect();
     let n_rounds: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     for child in children {
-        assert!(child.wait_with_output().unwrap().status.success());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        // A child that found no test of that name would succeed, too.
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let done = said.lines().find_map(|line| line.strip_prefix("did ")?.strip_suffix(" rounds"));
+        assert!(done.is_some_and(|n| n.parse::<u64>().is_ok_and(|n| n > 0)), "{said}");
     }
     println!("{n_rounds} rounds in the threads");
     kit::assert_sound(&store);
