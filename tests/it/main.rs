@@ -21,6 +21,7 @@ mod logins;
 mod mirrors;
 mod offline;
 mod options;
+mod outputs;
 mod pipes;
 mod push;
 mod race;
