@@ -7,7 +7,10 @@ mod demo;
 mod dist;
 mod docs;
 mod fuzz;
+mod mutants;
+mod plain_user;
 mod run;
+mod suite;
 mod test;
 mod tidy;
 mod workspace;
@@ -34,6 +37,8 @@ enum Chore {
     Bench(bench::Args),
     /// Feed a reader of untrusted bytes with noise
     Fuzz(fuzz::Args),
+    /// Put small faults into the code and tell which of them no test sees
+    Mutants(mutants::Args),
     /// Pack the release binaries, man pages, completions and checksums into one tar
     Dist,
 }
@@ -57,6 +62,7 @@ fn carry_out(chore: Chore) -> anyhow::Result<()> {
         Chore::Docs(args) => docs::run(&args),
         Chore::Bench(args) => bench::bench(&args),
         Chore::Fuzz(args) => fuzz::fuzz(&args),
+        Chore::Mutants(args) => mutants::mutants(&args),
         Chore::Dist => dist::dist(),
     }
 }

@@ -1,10 +1,13 @@
 //! `cargo xtask test`: the tests that the README names.
 
-use crate::run;
+use crate::{plain_user, run};
 
 /// What `test` takes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
+    /// Run the suite as nobody, from root: without tests for root and without other tools
+    #[arg(long)]
+    plain_user: bool,
     /// Passed on to cargo-nextest, or to cargo test where that isn't installed; doctests are left out then
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
@@ -15,7 +18,11 @@ const WITH_DOCTESTS: &[&str] = &["layer-format", "rootfs"];
 
 /// Runs all tests and doctests, or the tests that the arguments choose.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    if args.args.is_empty() { all() } else { chosen(&args.args) }
+    match args {
+        Args { plain_user: true, .. } => plain_user::tests(),
+        Args { args, .. } if args.is_empty() => all(),
+        Args { args, .. } => chosen(args),
+    }
 }
 
 /// Runs all tests, then the doctests.

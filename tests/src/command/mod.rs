@@ -18,6 +18,9 @@ use crate::archive::{Named, Producer};
 use crate::must::Must as _;
 use program::Program;
 
+/// What `cargo xtask mutants` tells the code that it has changed.
+const PASSED_ON: &[&str] = &["STRATA_MUTANT", "STRATA_MUTANT_RECORD"];
+
 /// A temporary directory for one test; dropping it removes all.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -100,7 +103,8 @@ impl Sandbox {
             ("STRATA_STORE", self.store().into()),
             ("TMPDIR", self.root().join("tmp").into()),
         ];
-        let env = env.map(|(key, value)| (key.into(), value)).into();
+        let passed = PASSED_ON.iter().filter_map(|&key| Some((key, std::env::var_os(key)?)));
+        let env = env.into_iter().chain(passed).map(|(key, value)| (key.into(), value)).collect();
         Program::new(path.as_ref(), env, self)
     }
 }

@@ -25,6 +25,8 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("http-body", &["registry"]),
     ("indicatif", &["cli"]),
     ("insta", TESTS_ONLY),
+    // syn's places in a file are bytes only with proc-macro2's feature span-locations.
+    ("proc-macro2", &["xtask"]),
     ("proptest", TESTS_ONLY),
     ("rcgen", TESTS_ONLY),
     ("reqwest", &["registry"]),
@@ -42,6 +44,8 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     // the other knows TOML 0.5 only.
     ("toml", &["registry"]),
     ("thiserror", &["layer-format", "store", "registry", "rootfs"]),
+    // cargo-mutants was compared: it builds the workspace once for each mutant, 600 of them would take a working day.
+    ("syn", &["xtask"]),
     // What reqwest runs on; its blocking client was compared (docs/decisions/0010-transport.md).
     ("tokio", &["registry"]),
     ("zstd", &["layer-format", "tests"]),

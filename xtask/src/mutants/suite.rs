@@ -1,0 +1,100 @@
+//! Which test of the copy reaches which mutant, and which of them fails with it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use super::copy::{ACTIVE, Copy, RECORD};
+use crate::run;
+use crate::suite::{self, End, Test};
+
+/// A test, with what the recording run has found.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    test: Test,
+    /// How long it takes where nothing is wrong.
+    usual: Duration,
+    /// A byte for each mutant: whether the test reaches it.
+    reached: Vec<u8>,
+}
+
+/// What became of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// A test of this package failed, or hung.
+    Caught(String),
+    /// Tests reach it, and all of them pass.
+    Survived,
+    /// No test reaches it.
+    Unreached,
+}
+
+/// Builds the copy's tests and programs, and runs each test once to see which mutants it reaches.
+pub(super) fn record(copy: &Copy) -> anyhow::Result<Vec<Recorded>> {
+    let mut build = copy.cargo();
+    let built =
+        build.args(["build", "--workspace", "--bins"]).status().context("starting cargo")?;
+    ensure!(built.success(), "the copy doesn't build");
+    let tests = suite::list(copy.cargo())?;
+    run::say(&format!("{} tests; recording which mutants each of them reaches", tests.len()));
+    let recorded = Mutex::new(vec![]);
+    suite::at_once(tests.len(), |at| match record_one(&tests[at], at, copy.mutants.len()) {
+        Ok(Some(test)) => recorded.lock().expect("no worker panics").push(test),
+        Ok(None) => run::say(&format!("fails without a mutant, left out: {}", tests[at])),
+        Err(error) => run::say(&format!("not recorded: {}: {error}", tests[at])),
+    });
+    Ok(recorded.into_inner().expect("no worker panics"))
+}
+
+fn record_one(test: &Test, at: usize, size: usize) -> std::io::Result<Option<Recorded>> {
+    let file = scratch(at);
+    fs::write(&file, vec![0; size])?;
+    // Some tests run their programs as another user.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
+    let mut command = test.command();
+    command.env(RECORD, &file);
+    let begin = Instant::now();
+    let end = suite::run(command, Duration::from_mins(5));
+    let usual = begin.elapsed();
+    let reached = fs::read(&file)?;
+    fs::remove_file(&file)?;
+    Ok((end == End::Passed).then(|| Recorded { test: test.clone(), usual, reached }))
+}
+
+/// Tries mutants, as many at once as there are cores, and tells each one's fate as it is known.
+pub(super) fn judge(
+    tests: &[Recorded],
+    copy: &Copy,
+    chosen: &[usize],
+    told: impl Fn(usize, Fate) + Sync,
+) {
+    suite::at_once(chosen.len(), |at| {
+        let number = chosen[at];
+        told(number, fate(tests, number, copy.mutants[number].package()));
+    });
+}
+
+/// Runs the tests that reach a mutant, those of its own package first and the quick ones first, until one fails.
+fn fate(tests: &[Recorded], number: usize, package: &str) -> Fate {
+    let reaches = |test: &&Recorded| test.reached.get(number).is_some_and(|&byte| byte != 0);
+    let mut reaching: Vec<_> = tests.iter().filter(reaches).collect();
+    reaching.sort_by_key(|each| (each.test.package != package, each.usual));
+    let fails = |each: &&&Recorded| {
+        let mut command = each.test.command();
+        command.env(ACTIVE, number.to_string());
+        suite::run(command, each.usual * 5 + Duration::from_secs(20)) != End::Passed
+    };
+    match reaching.iter().find(fails) {
+        Some(each) => Fate::Caught(each.test.package.clone()),
+        None if reaching.is_empty() => Fate::Unreached,
+        None => Fate::Survived,
+    }
+}
+
+fn scratch(at: usize) -> PathBuf {
+    std::env::temp_dir().join(format!("strata-mutants-{}-{at}", std::process::id()))
+}

@@ -1,0 +1,119 @@
+//! The tests of a workspace one by one, each in a process of its own, for chores that run them in their own way.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+/// One test.
+#[derive(Clone, Debug)]
+pub(crate) struct Test {
+    /// The package whose test it is.
+    pub(crate) package: String,
+    /// The executable that holds it.
+    pub(crate) executable: PathBuf,
+    /// The package's directory, where it runs.
+    pub(crate) directory: PathBuf,
+    /// Its name within the executable.
+    pub(crate) name: String,
+}
+
+impl std::fmt::Display for Test {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.package, self.name)
+    }
+}
+
+/// How a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It passed.
+    Passed,
+    /// It failed, or could not be started.
+    Failed,
+    /// It was killed after its time.
+    Hung,
+}
+
+/// Builds the tests of all packages but xtask with a cargo command of the caller's making, and lists them.
+///
+/// # Errors
+///
+/// If they don't build.
+pub(crate) fn list(mut cargo: Command) -> anyhow::Result<Vec<Test>> {
+    cargo.args(["test", "--workspace", "--exclude", "xtask", "--tests", "--no-run"]);
+    cargo.arg("--message-format=json").stderr(Stdio::inherit());
+    let output = cargo.output().context("starting cargo")?;
+    ensure!(output.status.success(), "the tests don't build");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut tests = vec![];
+    for message in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let found = (message["executable"].as_str(), message["manifest_path"].as_str());
+        let (Some(executable), Some(manifest)) = found else { continue };
+        let directory = Path::new(manifest).parent().context("a manifest without a directory")?;
+        tests.extend(list_one(Path::new(executable), directory)?);
+    }
+    Ok(tests)
+}
+
+fn list_one(executable: &Path, directory: &Path) -> anyhow::Result<Vec<Test>> {
+    let listed = Command::new(executable).args(["--list", "--format", "terse"]).output();
+    let listed = listed.with_context(|| format!("listing {}", executable.display()))?.stdout;
+    let package = directory.file_name().unwrap_or_default().to_string_lossy();
+    let test = |name: &str| Test {
+        package: package.clone().into_owned(),
+        executable: executable.to_owned(),
+        directory: directory.to_owned(),
+        name: name.to_owned(),
+    };
+    let text = String::from_utf8_lossy(&listed);
+    Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(test).collect())
+}
+
+impl Test {
+    /// The command that runs it, with no input; it leads a process group.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.args(["--exact", &self.name]).current_dir(&self.directory);
+        command.env("CARGO_MANIFEST_DIR", &self.directory).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+/// Runs a test's command; after the time it is killed, with everything that it started in its group.
+pub(crate) fn run(mut command: Command, limit: Duration) -> End {
+    let Ok(mut child) = command.spawn() else { return End::Failed };
+    let begin = Instant::now();
+    while begin.elapsed() < limit {
+        match child.try_wait() {
+            Ok(Some(status)) => return if status.success() { End::Passed } else { End::Failed },
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            Err(_) => break,
+        }
+    }
+    // Nothing more can be done about a process that doesn't end by this.
+    drop(Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status());
+    drop(child.wait());
+    End::Hung
+}
+
+/// Does `n` jobs, as many at once as there are cores.
+pub(crate) fn at_once(n: usize, job: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..n_workers {
+            scope.spawn(|| {
+                let claim = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < n);
+                while let Some(at) = claim() {
+                    job(at);
+                }
+            });
+        }
+    });
+}
