@@ -7,6 +7,7 @@
 
 extern crate tests as kit;
 
+mod archives;
 mod bundle;
 mod changes;
 mod commit;

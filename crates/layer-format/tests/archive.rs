@@ -217,3 +217,56 @@ fn linked_layers_are_found_whatever_the_order() {
         }
     }
 }
+
+/// The members of a stream: header, content and padding of each.
+fn blocks(stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut members = Vec::new();
+    let mut at = 0;
+    while stream[at] != 0 {
+        let size = std::str::from_utf8(&stream[at + 124..at + 135]).expect("a number");
+        let size = usize::from_str_radix(size, 8).expect("a number").next_multiple_of(512);
+        members.push(stream[at..at + 512 + size].to_vec());
+        at += 512 + size;
+    }
+    members
+}
+
+fn joined(members: &[Vec<u8>]) -> Vec<u8> {
+    [&members.concat()[..], &[0; 1024]].concat()
+}
+
+#[test]
+fn a_stream_without_members_for_directories_is_still_read() {
+    let mut members = blocks(&stream(&LAYERS));
+    assert!(members[3].starts_with(b"blobs/\0") && members[4].starts_with(b"blobs/sha256/\0"));
+    members.drain(3..5);
+    assert_eq!(read_stream(&joined(&members)).unwrap(), LAYERS);
+    assert_eq!(read_file(&joined(&members)).unwrap(), LAYERS);
+}
+
+#[test]
+fn directories_anywhere_but_before_the_first_blob_are_damage() {
+    let sound = blocks(&stream(&LAYERS));
+    let (outer, inner) = (sound[3].clone(), sound[4].clone());
+    let with = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let mut members = sound.clone();
+        change(&mut members);
+        joined(&members)
+    };
+    let damaged = [
+        ("one of two", with(&|members| drop(members.remove(3)))),
+        ("the other of two", with(&|members| drop(members.remove(4)))),
+        ("the inner one first", with(&|members| members.swap(3, 4))),
+        ("twice", with(&|members| members.insert(5, inner.clone()))),
+        ("again later", with(&|members| members.insert(6, inner.clone()))),
+        ("before the heads", with(&|members| members.insert(1, outer.clone()))),
+        ("before a head", with(&|members| members.swap(2, 3))),
+        ("after the first blob", with(&|members| members[3..6].rotate_left(2))),
+        ("at the end", with(&|members| members.push(outer.clone()))),
+    ];
+    for (what, bytes) in damaged {
+        assert!(read_stream(&bytes).is_err(), "{what}");
+        assert!(read_file(&bytes).is_err(), "{what} in place");
+    }
+    read_stream(&joined(&sound)).unwrap();
+}

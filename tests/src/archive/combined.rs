@@ -68,18 +68,21 @@ fn name(image: &Named) -> String {
 }
 
 pub(super) fn strata(images: &[Named]) -> Vec<Member> {
+    heads_first(images, [Member::dir("blobs/"), Member::dir("blobs/sha256/")])
+}
+
+pub(super) fn regctl(images: &[Named]) -> Vec<Member> {
+    heads_first(images, [Member::dir("blobs/sha256")])
+}
+
+fn heads_first(images: &[Named], directories: impl IntoIterator<Item = Member>) -> Vec<Member> {
     let mut members = vec![
         Member::file("oci-layout", LAYOUT),
         Member::json("index.json", &index(images, both_names)),
         Member::json("manifest.json", &manifest(images, name)),
     ];
+    members.extend(directories);
     members.extend(blobs(images).iter().map(member));
-    members
-}
-
-pub(super) fn regctl(images: &[Named]) -> Vec<Member> {
-    let mut members = strata(images);
-    members.insert(3, Member::dir("blobs/sha256"));
     members
 }
 

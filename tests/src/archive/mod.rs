@@ -7,6 +7,8 @@ mod combined;
 mod docker;
 mod parts;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -218,7 +220,7 @@ impl Member {
 pub fn thin(images: &[Named], left_out: &[&str], strata: &Value) -> Vec<u8> {
     let mut members = combined::strata(images);
     members.retain(|member| {
-        let hex = member.path.strip_prefix("blobs/sha256/");
+        let hex = member.path.strip_prefix("blobs/sha256/").filter(|hex| !hex.is_empty());
         !hex.is_some_and(|hex| left_out.iter().any(|digest| digest.ends_with(hex)))
     });
     members.insert(3, Member::json("strata.json", strata));
@@ -235,6 +237,23 @@ pub fn layout(dir: impl AsRef<Path>, images: &[Named]) {
             std::fs::write(dir.join(member.path), bytes).must(doing());
         }
     }
+}
+
+/// Extracts an archive as some programs do, apptainer and syft among them: what has no parent yet is an error.
+///
+/// # Errors
+///
+/// Which member couldn't be made, and why.
+pub fn extract_without_parents(archive: &[u8], dir: impl AsRef<Path>) -> Result<(), String> {
+    for member in crate::tarball::read(archive)? {
+        let path = dir.as_ref().join(OsStr::from_bytes(&member.path));
+        let made = match member.flag {
+            b'5' => std::fs::create_dir(&path),
+            _ => std::fs::write(&path, &archive[member.content]),
+        };
+        made.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// An archive of any members, in the order given, for what no producer writes.

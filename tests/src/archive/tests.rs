@@ -89,3 +89,13 @@ fn a_layout_directory_passes_the_checker() {
     let report = check::layout(dir.path()).unwrap();
     assert_eq!(report.names, ["docker.io/library/app:1", "ghcr.io/me/app:2"]);
 }
+
+#[test]
+fn an_extractor_that_makes_no_parents_wants_directories() {
+    for (directories, works) in [(Directories::AsProducer, true), (Directories::Never, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let archive =
+            Producer::Strata.write_as(&two_names(), &Shape { directories, ..Shape::PLAIN });
+        assert_eq!(extract_without_parents(&archive, dir.path()).is_ok(), works);
+    }
+}

@@ -31,7 +31,8 @@ pub(super) fn check(bytes: &[u8], report: &Report) -> Result<(), Problem> {
 fn header(member: &Member) -> Result<(), Problem> {
     let name = String::from_utf8_lossy(&member.path);
     let found = (member.flag, member.mode, member.uid, member.gid, member.mtime);
-    if found != (b'0', 0o644, 0, 0, (0, 0)) {
+    let (flag, mode) = if name.ends_with('/') { (b'5', 0o755) } else { (b'0', 0o644) };
+    if found != (flag, mode, 0, 0, (0, 0)) || (flag == b'5' && !member.content.is_empty()) {
         return Err(Problem(format!("{name}: type, mode, uid, gid, mtime are {found:?}")));
     }
     if !member.records.is_empty() {
@@ -57,6 +58,9 @@ fn order(bytes: &[u8], members: &[Member], report: &Report) -> Result<(), Proble
         let there = hexes.filter(|hex| report.blobs.contains(&format!("sha256:{hex}")));
         for hex in there {
             if seen.insert(hex.clone()) {
+                if seen.len() == 1 {
+                    expected.extend(["blobs/", "blobs/sha256/"].map(str::to_owned));
+                }
                 expected.push(format!("blobs/sha256/{hex}"));
             }
         }

@@ -316,8 +316,11 @@ impl Archive {
                 self.strict = Some(Strict::default());
             }
             if let Some(strict) = &mut self.strict {
-                strict::check_header(&path, size, self.members.header())?;
-                strict.see(&path);
+                let header = self.members.header();
+                match entry.kind {
+                    EntryKind::Directory => strict.see_directory(&path, header)?,
+                    _ => strict.see_file(&path, size, header)?,
+                }
                 self.shelf.remember(&path)?;
             }
             match entry.kind {

@@ -24,6 +24,19 @@ pub(super) struct Strict {
     documents: HashMap<Vec<u8>, Kind>,
     /// The blobs that came.
     seen: HashSet<Digest>,
+    directories: Directories,
+}
+
+/// The members that are directories: each once, right before the first blob that lies in it. Streams written before there
+/// were any have none.
+#[derive(Debug, Default)]
+struct Directories {
+    /// A blob came before any directory, so none may come.
+    is_without: bool,
+    /// Those that a blob lies in.
+    used: Vec<String>,
+    /// Those that came since the last blob.
+    pending: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +74,34 @@ impl Strict {
         self.seen.contains(digest)
     }
 
-    /// Takes notice of a member.
-    pub(super) fn see(&mut self, path: &[u8]) {
-        self.seen.extend(std::str::from_utf8(path).ok().and_then(Digest::from_blob_path));
+    /// Takes notice of a member that is a file: its header must be the one that we would have written.
+    pub(super) fn see_file(
+        &mut self,
+        path: &[u8],
+        size: u64,
+        header: &[u8; 512],
+    ) -> Result<(), Error> {
+        let path = std::str::from_utf8(path).map_err(|_| malformed())?;
+        if stream::header(path, size)? != *header {
+            return Err(malformed());
+        }
+        match Digest::from_blob_path(path) {
+            Some(digest) => {
+                self.seen.insert(digest);
+                self.directories.check(&digest)
+            }
+            None => self.directories.check_none_pending(),
+        }
+    }
+
+    /// Takes notice of a member that is a directory.
+    pub(super) fn see_directory(&mut self, path: &[u8], header: &[u8; 512]) -> Result<(), Error> {
+        let path = std::str::from_utf8(path).map_err(|_| malformed())?;
+        let path = format!("{path}/");
+        if stream::directory_header(&path)? != *header {
+            return Err(malformed());
+        }
+        self.directories.add(path)
     }
 
     /// Learns from a member that was kept which others are documents.
@@ -122,6 +160,7 @@ impl Strict {
             }
             names.push(Name { reference, target: entry });
         }
+        self.directories.check_none_pending()?;
         let is_sound = head("oci-layout")?.as_deref() == Some(OCI_LAYOUT)
             && Heads::of(&names, &images)? == (Heads { index, manifest })
             && self.has_configs(&images)
@@ -150,6 +189,36 @@ impl Strict {
     }
 }
 
+impl Directories {
+    fn add(&mut self, path: String) -> Result<(), Error> {
+        // A blob lies in two.
+        if self.is_without || self.pending.len() == 2 {
+            return Err(malformed());
+        }
+        self.pending.push(path);
+        Ok(())
+    }
+
+    /// Checks that a blob comes after its directories, and after no others.
+    fn check(&mut self, blob: &Digest) -> Result<(), Error> {
+        self.is_without |= self.used.is_empty() && self.pending.is_empty();
+        if self.is_without {
+            return Ok(());
+        }
+        let needed = stream::directories_of(blob).into_iter();
+        let needed: Vec<_> = needed.filter(|path| !self.used.contains(path)).collect();
+        if needed != self.pending {
+            return Err(malformed());
+        }
+        self.used.append(&mut self.pending);
+        Ok(())
+    }
+
+    fn check_none_pending(&self) -> Result<(), Error> {
+        if self.pending.is_empty() { Ok(()) } else { Err(malformed()) }
+    }
+}
+
 /// Makes the heads again from what was kept on the shelf, and compares.
 pub(super) fn check_shelf(strict: &Strict, shelf: &Shelf) -> Result<(), Error> {
     let head = |name: &'static str| shelf.read(name.as_bytes(), name, HEADS_LIMIT);
@@ -158,12 +227,6 @@ pub(super) fn check_shelf(strict: &Strict, shelf: &Shelf) -> Result<(), Error> {
         let content = Verified::new(section, "document", descriptor.digest, Some(descriptor.size));
         crate::image::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
     })
-}
-
-/// Compares a member's header with the one that we would have written.
-pub(super) fn check_header(path: &[u8], size: u64, found: &[u8; 512]) -> Result<(), Error> {
-    let path = std::str::from_utf8(path).map_err(|_| malformed())?;
-    if stream::header(path, size)? == *found { Ok(()) } else { Err(malformed()) }
 }
 
 fn path_of(descriptor: &Descriptor) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Writes an image stream, a member at a time, in the order of the grammar.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Write};
 
 use super::{END, Heads, Image, OCI_LAYOUT, Thin, USER_NAME};
@@ -16,6 +16,8 @@ const COPY_SIZE: usize = 256 << 10;
 pub struct Writer<W> {
     output: W,
     written: HashSet<Digest>,
+    /// The directories that have their members.
+    directories: BTreeSet<String>,
     user_name: &'static str,
 }
 
@@ -43,7 +45,8 @@ impl<W: Write> Writer<W> {
         half: Option<Half>,
     ) -> Result<Self, Error> {
         let user_name = if half.is_some() { "" } else { USER_NAME };
-        let mut writer = Self { output, written: HashSet::new(), user_name };
+        let (written, directories) = (HashSet::new(), BTreeSet::new());
+        let mut writer = Self { output, written, directories, user_name };
         if half != Some(Half::Docker) {
             writer.member("oci-layout", OCI_LAYOUT)?;
             writer.member("index.json", &heads.index)?;
@@ -64,7 +67,12 @@ impl<W: Write> Writer<W> {
 
     /// Writes a document, unless it is in the stream already.
     pub fn document(&mut self, content: &[u8], digest: Digest) -> Result<(), Error> {
-        if self.written.insert(digest) { self.member(&digest.blob_path(), content) } else { Ok(()) }
+        if !self.written.insert(digest) {
+            return Ok(());
+        }
+        self.blob_header(&digest, content.len() as u64)?;
+        self.write(content)?;
+        self.pad(content.len() as u64)
     }
 
     /// Writes the documents of an image, those excepted that are in the stream already: its indexes, then its manifests.
@@ -86,7 +94,7 @@ impl<W: Write> Writer<W> {
         if !self.written.insert(blob.digest) {
             return Ok(());
         }
-        self.header(&blob.digest.blob_path(), blob.size)?;
+        self.blob_header(&blob.digest, blob.size)?;
         let mut buffer = vec![0; COPY_SIZE];
         let mut left = blob.size;
         loop {
@@ -113,7 +121,7 @@ impl<W: Write> Writer<W> {
         if !self.written.insert(blob.digest) {
             return Ok(());
         }
-        self.header(&blob.digest.blob_path(), blob.size)?;
+        self.blob_header(&blob.digest, blob.size)?;
         send(&mut self.output).map_err(|source| Error::io("writing the stream", source))?;
         self.pad(blob.size)
     }
@@ -136,8 +144,20 @@ impl<W: Write> Writer<W> {
         self.pad(content.len() as u64)
     }
 
+    /// Writes the header of a blob, and before the first blob of its algorithm the members of the directories that it
+    /// lies in: some extractors make no parents (sylabs/singularity#2935).
+    fn blob_header(&mut self, digest: &Digest, size: u64) -> Result<(), Error> {
+        for path in directories_of(digest) {
+            if self.directories.insert(path.clone()) {
+                let header = make_header(&path, Kind::Directory, self.user_name)?;
+                self.write(&header)?;
+            }
+        }
+        self.header(&digest.blob_path(), size)
+    }
+
     fn header(&mut self, path: &str, size: u64) -> Result<(), Error> {
-        let header = make_header(path, size, self.user_name)?;
+        let header = make_header(path, Kind::File { size }, self.user_name)?;
         self.write(&header)
     }
 
@@ -151,23 +171,47 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// The header of a member: of one path and size there is one only, so a reader can compare.
-pub(crate) fn header(path: &str, size: u64) -> Result<[u8; BLOCK], Error> {
-    make_header(path, size, USER_NAME)
+/// What a member is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    File {
+        /// Its length in bytes.
+        size: u64,
+    },
+    Directory,
 }
 
-fn make_header(path: &str, size: u64, user_name: &str) -> Result<[u8; BLOCK], Error> {
+/// The header of a file: of one path and size there is one only, so a reader can compare.
+pub(crate) fn header(path: &str, size: u64) -> Result<[u8; BLOCK], Error> {
+    make_header(path, Kind::File { size }, USER_NAME)
+}
+
+/// The header of a directory, whose path ends with a slash.
+pub(crate) fn directory_header(path: &str) -> Result<[u8; BLOCK], Error> {
+    make_header(path, Kind::Directory, USER_NAME)
+}
+
+/// The directories that a blob lies in, the outer one first.
+pub(crate) fn directories_of(digest: &Digest) -> [String; 2] {
+    ["blobs/".to_owned(), format!("blobs/{}/", digest.algorithm().name())]
+}
+
+fn make_header(path: &str, kind: Kind, user_name: &str) -> Result<[u8; BLOCK], Error> {
     let naming = |source| Error::io("naming a member", source);
+    let (entry_type, mode, size) = match kind {
+        Kind::File { size } => (tar::EntryType::Regular, 0o644, size),
+        Kind::Directory => (tar::EntryType::Directory, 0o755, 0),
+    };
     let mut header = tar::Header::new_ustar();
     header.set_path(path).map_err(naming)?;
     header.set_username(user_name).map_err(naming)?;
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_mode(0o644);
+    header.set_entry_type(entry_type);
+    header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
     header.set_size(size);
-    // Strict readers want numbers here too, though they mean nothing for a regular file.
+    // Strict readers want numbers here too, though they mean nothing for files and directories.
     header.set_device_major(0).map_err(naming)?;
     header.set_device_minor(0).map_err(naming)?;
     header.set_cksum();
