@@ -3,16 +3,20 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, IsTerminal as _, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
+use crate::closed::is_input_closed;
 use crate::failure::during;
 use crate::interrupt::{Switch, switch};
 use crate::{Failure, usage};
 
 /// The size that pipes between the programs are given; the most an ordinary user may ask for.
 const PIPE_SIZE: usize = 1 << 20;
+/// What is said before a reason.
+const READING: &str = "reading standard input";
 
 /// Where data comes from: standard input, or bytes in memory.
 ///
@@ -27,6 +31,8 @@ pub struct Input {
 enum Source {
     #[default]
     Empty,
+    /// Standard input that was closed, or that could not be opened a second time: every read fails with this error.
+    Broken(Errno),
     Memory(Cursor<Vec<u8>>),
     File {
         file: File,
@@ -38,9 +44,17 @@ enum Source {
 impl Input {
     /// The process's standard input.
     pub(crate) fn standard() -> Self {
-        match rustix::stdio::stdin().try_clone_to_owned() {
+        if is_input_closed() {
+            return Self { source: Source::Broken(Errno::BADF) };
+        }
+        Self::duplicate(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 0))
+    }
+
+    /// An input by a second descriptor. Where there is none, the first read tells.
+    fn duplicate(input: rustix::io::Result<OwnedFd>) -> Self {
+        match input {
             Ok(fd) => Self::from_file(File::from(fd), switch()),
-            Err(_) => Self::default(),
+            Err(error) => Self { source: Source::Broken(error) },
         }
     }
 
@@ -79,7 +93,7 @@ impl Input {
     pub const fn as_file(&self) -> Option<&File> {
         match &self.source {
             Source::File { file, .. } => Some(file),
-            Source::Empty | Source::Memory(_) => None,
+            Source::Empty | Source::Broken(_) | Source::Memory(_) => None,
         }
     }
 
@@ -111,6 +125,7 @@ impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
             Source::Empty => Ok(0),
+            Source::Broken(error) => Err(during(READING, (*error).into())),
             Source::Memory(bytes) => bytes.read(buffer),
             Source::File { file, kind, switch } => read_file(file, *kind, switch, buffer),
         }
@@ -121,6 +136,7 @@ impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
             Source::Empty => f.write_str("Input(empty)"),
+            Source::Broken(error) => write!(f, "Input({error:?})"),
             Source::Memory(bytes) => write!(f, "Input({} bytes)", bytes.get_ref().len()),
             Source::File { kind, .. } => write!(f, "Input({kind:?})"),
         }
@@ -143,7 +159,7 @@ fn read_file(
         match file.read(buffer) {
             // Whoever shares the description may have made it non-blocking, as ssh does.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result.map_err(|error| during("reading standard input", error)),
+            result => return result.map_err(|error| during(READING, error)),
         }
     }
 }
@@ -163,7 +179,6 @@ pub(crate) fn grow_pipe(pipe: &File) {
 #[cfg(test)]
 mod tests {
     use std::io::{Seek as _, Write as _};
-    use std::os::fd::OwnedFd;
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -242,6 +257,17 @@ mod tests {
         switch.throw(2);
         assert!(taken.read(&mut [0; 4]).is_err());
         assert!(taken.into_file().is_ok());
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_opened_again_fails_at_the_first_read() {
+        let mut input = Input::duplicate(Err(Errno::MFILE));
+        assert!(input.as_file().is_none() && !input.is_terminal());
+        let error = input.take_binary().unwrap().read(&mut [0; 4]).unwrap_err().into();
+        assert_eq!(
+            crate::report::error("load", &error),
+            "load: reading standard input: too many open files\n"
+        );
     }
 
     #[test]

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use layer_format::Errors;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 pub use crate::array::Array;
 pub use crate::exit::Code;
@@ -63,6 +64,10 @@ pub trait Command: Parser {
         Self::Errors::trouble(link).map(Code::from)
     }
 
+    /// Whether the program may come to hold a login: then it dumps no core, and no other program of the user reads its
+    /// memory.
+    const HOLDS_LOGINS: bool = false;
+
     /// The exit status for a failure, for the few commands whose statuses follow another convention,
     /// as those of `diff` or `env` do.
     fn status(code: Code) -> u8 {
@@ -74,6 +79,10 @@ pub trait Command: Parser {
 pub fn main<A: Command>(run: fn(&A, &mut Io<'_>) -> anyhow::Result<()>) -> ExitCode {
     let name = A::command().get_name().to_owned();
     report::hook_panics(&name);
+    if A::HOLDS_LOGINS {
+        // Nothing else depends on it.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+    }
     let args = match parse::<A>() {
         Ok(args) => args,
         Err(error) => return ExitCode::from(answer::<A>(&name, &error)),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,8 +37,8 @@ pub struct Output {
 enum Sink {
     #[default]
     Nowhere,
-    /// Standard output that was closed: whatever is written there is lost.
-    Closed,
+    /// Standard output that was closed, or that could not be opened a second time: every write fails with this error.
+    Broken(Errno),
     Memory(Arc<Mutex<Vec<u8>>>),
     File {
         file: File,
@@ -50,11 +50,16 @@ impl Output {
     /// The process's standard output.
     pub(crate) fn standard() -> Self {
         if is_output_closed() {
-            return Self::new(Sink::Closed);
+            return Self::new(Sink::Broken(Errno::BADF));
         }
-        match rustix::stdio::stdout().try_clone_to_owned() {
+        Self::duplicate(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0))
+    }
+
+    /// An output by a second descriptor. Where there is none, the first write tells.
+    fn duplicate(output: rustix::io::Result<OwnedFd>) -> Self {
+        match output {
             Ok(fd) => Self::from_file(File::from(fd)),
-            Err(_) => Self::default(),
+            Err(error) => Self::new(Sink::Broken(error)),
         }
     }
 
@@ -100,7 +105,7 @@ impl Output {
     pub const fn as_file(&self) -> Option<&File> {
         match &self.sink {
             Sink::File { file, .. } => Some(file),
-            Sink::Nowhere | Sink::Closed | Sink::Memory(_) => None,
+            Sink::Nowhere | Sink::Broken(_) | Sink::Memory(_) => None,
         }
     }
 
@@ -131,7 +136,7 @@ impl Output {
             Sink::File { file, kind } => {
                 send(from, file, *kind, range, advance).map_err(Self::mark)
             }
-            Sink::Nowhere | Sink::Closed | Sink::Memory(_) => {
+            Sink::Nowhere | Sink::Broken(_) | Sink::Memory(_) => {
                 let size = range.end - range.start;
                 let mut content = vec![0; usize::try_from(size).map_err(io::Error::other)?];
                 from.read_exact_at(&mut content, range.start)?;
@@ -154,7 +159,7 @@ impl Output {
     fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.sink {
             Sink::Nowhere => Ok(()),
-            Sink::Closed => Err(Errno::BADF.into()),
+            Sink::Broken(error) => Err((*error).into()),
             Sink::Memory(memory) => {
                 memory.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
                 Ok(())
@@ -206,7 +211,7 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.sink {
             Sink::Nowhere => f.write_str("Output(nowhere)"),
-            Sink::Closed => f.write_str("Output(closed)"),
+            Sink::Broken(error) => write!(f, "Output({error:?})"),
             Sink::Memory(_) => f.write_str("Output(memory)"),
             Sink::File { kind, .. } => write!(f, "Output({kind:?})"),
         }
@@ -245,7 +250,6 @@ fn write_file(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use std::fs::OpenOptions;
     use std::io::Read as _;
-    use std::os::fd::OwnedFd;
     use std::thread;
 
     use super::*;
@@ -290,6 +294,19 @@ mod tests {
         assert_eq!(
             crate::report::error("pull", &error),
             "pull: writing standard output: no space left on device\n"
+        );
+        assert_eq!(crate::failure::code(&error, |_| None), crate::Code::Failed);
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_opened_again_fails_at_the_first_write() {
+        let mut output = Output::duplicate(Err(Errno::MFILE));
+        output.flush().unwrap();
+        output.write_all(b"x").unwrap();
+        let error = output.flush().unwrap_err().into();
+        assert_eq!(
+            crate::report::error("pull", &error),
+            "pull: writing standard output: too many open files\n"
         );
         assert_eq!(crate::failure::code(&error, |_| None), crate::Code::Failed);
     }

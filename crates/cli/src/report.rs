@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::panic;
 use std::path::Path;
 
@@ -120,12 +119,21 @@ pub fn tell(name: &str, error: &anyhow::Error) {
 
 /// Writes to standard error in one piece; nobody is left to hear of a failure to do so.
 pub(crate) fn write(text: &str) {
-    drop(standard_error().and_then(|mut file| file.write_all(text.as_bytes())));
+    drop(StandardError.write_all(text.as_bytes()));
 }
 
-/// Standard error as an unbuffered file of its own.
-pub(crate) fn standard_error() -> io::Result<File> {
-    Ok(rustix::stdio::stderr().try_clone_to_owned()?.into())
+/// Standard error, unbuffered. It takes no descriptor of its own, so it is there when there are no more of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Makes a panic, which is always a mistake of ours, look like any other error.

@@ -10,6 +10,9 @@
 //!
 //! A run that isn't back after two seconds dies where it is, unless it [`hold`]s; a second signal
 //! kills at once. A signal that was ignored when the program started, as by `nohup`, stays ignored.
+//!
+//! XFSZ, which a write beyond the limit of `ulimit -f` sends, only makes that write fail: the run ends as it does on a full
+//! disk, and cleans up.
 
 use std::error::Error;
 use std::fmt;
@@ -23,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
 /// How long a run may take to come back after a signal.
@@ -37,6 +40,8 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// What the handlers have seen and the watcher has not.
 static PENDING: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 static SWITCH: Switch = Switch::new();
+/// Nobody reads it: a signal with a handler doesn't kill, and programs that are started later don't inherit the handler.
+static TOO_LARGE: AtomicBool = AtomicBool::new(false);
 
 /// Whether a signal has asked the run to end.
 pub fn requested() -> bool {
@@ -138,6 +143,9 @@ fn set_up() -> io::Result<()> {
             flag::register(signal, pending)?;
             low_level::pipe::register(signal, writer.try_clone()?)?;
         }
+    }
+    if ignored & (1 << (SIGXFSZ - 1)) == 0 {
+        flag::register(SIGXFSZ, &TOO_LARGE)?;
     }
     thread::Builder::new().name("signals".to_owned()).spawn(move || watch(reader))?;
     Ok(())

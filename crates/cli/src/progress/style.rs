@@ -1,10 +1,9 @@
 //! Who draws, and how.
 
 use std::env;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use crate::{Common, Output, When, report};
+use crate::{Common, Output, When};
 
 /// The form progress takes in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ struct Streams {
 impl Style {
     /// The style for the flags that were given and the streams there are.
     pub(crate) fn choose(common: &Common, output: &Output) -> Self {
-        let is_terminal = report::standard_error().is_ok_and(|file| file.is_terminal());
+        let is_terminal = rustix::termios::isatty(rustix::stdio::stderr());
         let can_draw = env::var_os("TERM").is_none_or(|term| term != "dumb");
         let streams = Streams {
             stderr_is_terminal: is_terminal && can_draw,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::report;
+use crate::report::StandardError;
 
 /// A place for talk. Nothing is done about failures: there is no other place to tell of them.
 pub(crate) struct Talk {
@@ -17,10 +17,7 @@ impl Talk {
     }
 
     pub(crate) fn standard_error() -> Self {
-        match report::standard_error() {
-            Ok(file) => Self::new(file),
-            Err(_) => Self::new(io::sink()),
-        }
+        Self::new(StandardError)
     }
 
     /// Writes whole lines in one piece, so that those of other programs don't come between.
