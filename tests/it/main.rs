@@ -17,6 +17,7 @@ mod fixtures;
 mod flatten;
 mod hostile;
 mod hostile_archives;
+mod limits;
 mod listings;
 mod logins;
 mod mirrors;

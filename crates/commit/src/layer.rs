@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek as _, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Builder};
 
 use anyhow::Context as _;
 use cli::{Failure, Io, Task};
@@ -127,7 +127,8 @@ fn pass(
 ) -> anyhow::Result<(DiffId, Kept)> {
     thread::scope(|scope| {
         let (feed, plain) = relay(DEPTH);
-        let hasher = scope.spawn(move || hash(plain));
+        let hasher = Builder::new().spawn_scoped(scope, move || hash(plain));
+        let hasher = hasher.context("starting a thread")?;
         let pool = Pool::default();
         let (current, position, failure) = (None, 0, None);
         let passing = Passing { content, pool, feed, encoder, current, position, failure };

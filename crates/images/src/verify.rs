@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, Builder};
 
 use cli::interrupt::Stopping;
 use cli::{Code, Failure, Io, Progress};
@@ -228,7 +228,10 @@ fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -
     let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     thread::scope(|scope| {
         for _ in 1..n_threads.min(queue.len()) {
-            scope.spawn(work);
+            // Without another thread this one does it all.
+            if Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });

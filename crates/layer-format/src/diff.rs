@@ -10,7 +10,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Builder, JoinHandle};
 
 use crate::codec::Decoder;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
@@ -41,16 +41,18 @@ pub struct Diffing {
     ending: Ending,
 }
 
-/// A blob whose stored bytes have all gone through, and whose diff id may still be on its way.
+/// A blob whose stored bytes have all gone through, and whose diff id may still be on its way. The error is that no thread
+/// could be started for it.
 #[derive(Debug)]
-pub struct Ending(Joining<Result<Digest, Error>>);
+pub struct Ending(io::Result<Joining<Result<Digest, Error>>>);
 
 impl Diffing {
-    /// Begins to hash what a blob decompresses to, and shows the layer's changes as they go by.
+    /// Begins to hash what a blob decompresses to, and shows the layer's changes as they go by. Where no thread can be
+    /// started for that, [`Ending::digest`] tells.
     pub fn begin(algorithm: Algorithm, watcher: Option<Watcher>) -> Self {
         let (feed, raw) = relay(DEPTH);
-        let outcome = thread::spawn(move || digest(raw, algorithm, watcher));
-        Self { feed, ending: Ending(Joining(Some(outcome))) }
+        let outcome = Builder::new().spawn(move || digest(raw, algorithm, watcher));
+        Self { feed, ending: Ending(outcome.map(|outcome| Joining(Some(outcome)))) }
     }
 
     /// The next of the stored bytes.
@@ -70,7 +72,8 @@ impl Ending {
     /// Waits for what the blob decompresses to.
     pub fn digest(self) -> Result<Digest, Error> {
         let stopped = || Error::Truncated { what: "the layer".to_owned() };
-        self.0.join().ok_or_else(stopped)?
+        let hashing = self.0.map_err(starting)?;
+        hashing.join().ok_or_else(stopped)?
     }
 }
 
@@ -83,11 +86,11 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Begins to show the layer's changes as they go by.
+    /// Begins to show the layer's changes as they go by. Where no thread can be started for that, nobody is shown anything.
     pub fn begin(watcher: Watcher) -> Self {
         let (feed, mut plain) = relay(DEPTH);
-        let outcome = thread::spawn(move || watch(&mut plain, watcher));
-        Self { feed, watcher: Joining(Some(outcome)) }
+        let outcome = Builder::new().spawn(move || watch(&mut plain, watcher));
+        Self { feed, watcher: Joining(outcome.ok()) }
     }
 
     /// The next of its bytes.
@@ -154,11 +157,16 @@ fn digest(raw: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> Result
     let mut decoder = Decoder::new(raw).map_err(decoding)?;
     let (sending, plain) = relay(DEPTH);
     thread::scope(|scope| {
-        let hasher = scope.spawn(move || hash(plain, algorithm, watcher));
+        let hasher = Builder::new().spawn_scoped(scope, move || hash(plain, algorithm, watcher));
+        let hasher = hasher.map_err(starting)?;
         sending.send_all(&Pool::default(), &mut decoder).ok();
         drop(sending);
         hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(decoding)
     })
+}
+
+fn starting(source: io::Error) -> Error {
+    Error::io("starting a thread", source)
 }
 
 fn hash(plain: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> io::Result<Digest> {

@@ -18,7 +18,7 @@ use cli::{Progress, Task};
 use layer_format::stream::Writer;
 use layer_format::{Descriptor, Error, Verified};
 
-use crate::fetch::{Blob, Fetching, next, short};
+use crate::fetch::{Blob, Fetching, next, short, start};
 use crate::slot::lock;
 
 /// Blobs up to this size are fetched whole.
@@ -60,8 +60,8 @@ impl Fetching<'_> {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let ahead = Ahead { blobs, progress, state, changed };
         thread::scope(|scope| {
-            (0..self.jobs.min(blobs.len())).for_each(|_| drop(scope.spawn(|| ahead.work())));
-            let passed = self.pass_each(&ahead, writer);
+            let started = start(scope, self.jobs.min(blobs.len()), || ahead.work());
+            let passed = started.and_then(|_| self.pass_each(&ahead, writer));
             ahead.update(|state| state.is_over = true);
             passed
         })

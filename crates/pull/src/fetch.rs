@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -134,8 +134,7 @@ impl Fetching<'_> {
             tasks: self.blobs.iter().map(|blob| Mutex::new(Some(self.waiting(blob)))).collect(),
         };
         thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..self.jobs.min(self.blobs.len())).map(|_| scope.spawn(|| work.run())).collect();
+            let workers = start(scope, self.jobs.min(self.blobs.len()), || work.run())?;
             let followed = follow(&work);
             if followed.is_err() {
                 work.stop();
@@ -158,6 +157,29 @@ impl Fetching<'_> {
         task.state("Waiting");
         task
     }
+}
+
+/// What is said where no thread can be started.
+const STARTING: &str = "starting a thread";
+
+/// Starts as many threads as there may be, at most `n`: fewer do the same work, one after the other.
+///
+/// # Errors
+/// Without even one.
+pub(crate) fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    n: usize,
+    work: impl Fn() -> T + Copy + Send + 'scope,
+) -> anyhow::Result<Vec<ScopedJoinHandle<'scope, T>>> {
+    let mut threads = vec![];
+    for _ in 0..n {
+        match Builder::new().spawn_scoped(scope, work) {
+            Ok(thread) => threads.push(thread),
+            Err(_) if !threads.is_empty() => break,
+            Err(error) => return Err(error).context(STARTING),
+        }
+    }
+    Ok(threads)
 }
 
 /// Writes a document, or gives the blob that is to be written; what is ready goes out before it is waited for.
@@ -224,13 +246,14 @@ impl Work<'_> {
         }
         let follower = Follower::checking(slot);
         let (brought, checked) = thread::scope(|scope| {
-            let checking = scope.spawn(|| proof::check(&claims, store, || follower.clone()));
+            let check = || proof::check(&claims, store, || follower.clone());
+            let checking = Builder::new().spawn_scoped(scope, check).context(STARTING)?;
             let brought = self.bring_once(slot, blob, task);
             if !matches!(brought, Ok(Some(_))) {
                 slot.fail();
             }
-            (brought, checking.join())
-        });
+            Ok::<_, anyhow::Error>((brought, checking.join()))
+        })?;
         let checked = checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let brought = brought?;
         if brought.is_none() || (checked.is_err() && self.is_stopped()) {

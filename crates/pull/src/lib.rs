@@ -68,6 +68,8 @@ pub struct Args {
 impl cli::Command for Args {
     type Errors = (layer_format::Error, registry::Error, store::Error);
 
+    const HOLDS_LOGINS: bool = true;
+
     fn common(&self) -> &cli::Common {
         &self.common
     }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, Builder};
 
+use anyhow::Context as _;
 use layer_format::Descriptor;
 use registry::{Content, Window};
 
@@ -99,7 +100,15 @@ fn beside(
     here: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(&work)).collect();
+        let mut workers = vec![];
+        for _ in 0..jobs {
+            match Builder::new().spawn_scoped(scope, &work) {
+                Ok(worker) => workers.push(worker),
+                // Fewer do the same work, one after the other.
+                Err(_) if !workers.is_empty() => break,
+                Err(error) => return Err(error).context("starting a thread"),
+            }
+        }
         let done = here();
         let mut result = Ok(());
         for worker in workers {

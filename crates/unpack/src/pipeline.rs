@@ -9,8 +9,9 @@
 //! Measured on two cores, a stage a thread is the fastest arrangement (docs/performance.md). The threads aren't scoped:
 //! when a layer can't be applied, nobody waits for a reader that hangs on a silent pipe.
 
+use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, Builder};
 
 use anyhow::Context as _;
 use cli::{Progress, Task};
@@ -60,7 +61,8 @@ pub(crate) fn unpack(
     progress: &Progress,
 ) -> anyhow::Result<Report> {
     let plans = plan(image, store);
-    let mut stages = start(source, image.clone(), plans.clone(), progress.clone());
+    let mut stages = start(source, image.clone(), plans.clone(), progress.clone())
+        .context("starting a thread")?;
     for (position, plan) in plans.iter().enumerate() {
         let mut listing = store.and_then(|store| ListingDraft::if_missing(store, &plan.diff_id));
         apply(&mut stages, &mut applier, plan, listing.as_mut())
@@ -89,16 +91,16 @@ fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
     image.layers.iter().map(plan).collect()
 }
 
-fn start(source: Source, image: Image, plans: Vec<Plan>, progress: Progress) -> Stages {
+fn start(source: Source, image: Image, plans: Vec<Plan>, progress: Progress) -> io::Result<Stages> {
     let (raw_sending, raw) = relay(DEPTH);
     let (plain_sending, plain) = relay(DEPTH);
     let (hash_sending, hashing) = relay(DEPTH);
     let (proof_sending, proofs) = sync_channel(plans.len());
     let (order_sending, orders) = sync_channel(plans.len());
     let (digest_sending, digests) = sync_channel(plans.len());
-    let reader = thread::spawn(move || read(source, &image, &raw_sending, &progress));
-    thread::spawn(move || hash(hashing, &orders, &digest_sending));
-    thread::spawn(move || {
+    // Those without input wait; the reader, which may hang on a silent pipe, comes last.
+    Builder::new().spawn(move || hash(hashing, &orders, &digest_sending))?;
+    Builder::new().spawn(move || {
         let mut decoding = Decoding {
             raw,
             plain: plain_sending,
@@ -108,8 +110,9 @@ fn start(source: Source, image: Image, plans: Vec<Plan>, progress: Progress) -> 
             pool: Pool::default(),
         };
         plans.iter().try_for_each(|plan| decoding.layer(plan))
-    });
-    Stages { plain, proofs, digests, reader }
+    })?;
+    let reader = Builder::new().spawn(move || read(source, &image, &raw_sending, &progress))?;
+    Ok(Stages { plain, proofs, digests, reader })
 }
 
 /// The first stage: stored bytes, checked against the manifest's digests.

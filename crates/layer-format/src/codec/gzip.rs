@@ -144,7 +144,12 @@ impl Workers {
     fn compress(&mut self, input: Input, flush: FlushCompress) -> io::Result<Receiver<Done>> {
         if self.threads.len() < self.limit {
             let (queue, level) = (Arc::clone(&self.queue), self.level);
-            self.threads.push(Builder::new().spawn(move || work(&queue, level))?);
+            match Builder::new().spawn(move || work(&queue, level)) {
+                Ok(thread) => self.threads.push(thread),
+                // Fewer make the same bytes.
+                Err(_) if !self.threads.is_empty() => self.limit = self.threads.len(),
+                Err(error) => return Err(error),
+            }
         }
         let (done, result) = sync_channel(1);
         if let Some(jobs) = &self.jobs {

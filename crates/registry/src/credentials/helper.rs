@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use layer_format::null_is_default;
@@ -124,11 +124,12 @@ impl Question {
         writeln!(input, "{}", self.server).ok();
         drop(input);
         let (sender, answers) = mpsc::channel();
-        thread::spawn(move || {
+        let reading = move || {
             let mut text = vec![];
             let read = output.take(LIMIT).read_to_end(&mut text).map(|_| text);
             sender.send(read).ok();
-        });
+        };
+        Builder::new().spawn(reading).map_err(|_| "can't be read from")?;
         let started = Instant::now();
         loop {
             match answers.recv_timeout(GLANCE) {

@@ -23,7 +23,7 @@ use crate::mirrors::Mirrors;
 use crate::options::Options;
 
 use certs::Own;
-use engine::Engine;
+use engine::{Engine, Resolver};
 pub(crate) use exchange::{Body, Exchange, Fault, Patience};
 use payload::Departure;
 pub(crate) use payload::Payload;
@@ -274,6 +274,7 @@ impl Transport {
         let ping = (self.patience.stall / 3).clamp(SHORTEST_PING, KEEPALIVE);
         let mut builder = Client::builder()
             .tls_backend_preconfigured(config)
+            .dns_resolver(Arc::new(Resolver))
             .user_agent(&self.user_agent)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)

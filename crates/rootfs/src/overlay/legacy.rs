@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread::Builder;
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -40,7 +41,10 @@ pub(super) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd, Error> {
         n_layers: overlay.lowers.len(),
         most: overlay.lowers.len() - 1,
     })?;
-    match std::thread::spawn(move || carry_out(&plan)).join() {
+    let thread = Builder::new().spawn(move || carry_out(&plan));
+    let started = |error| failed(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
+    let thread = thread.map_err(started)?;
+    match thread.join() {
         Ok(mounted) => mounted.map_err(failed),
         Err(panic) => std::panic::resume_unwind(panic),
     }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, Builder};
 
 use layer_format::layer::EntryPath;
 
@@ -86,10 +86,19 @@ pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Take
     let shared = Shared { root, options, devices, state, change: Condvar::new() };
     let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     thread::scope(|scope| {
-        for _ in 0..n_threads {
-            scope.spawn(|| shared.work());
+        for n_others in 0..n_threads {
+            match Builder::new().spawn_scoped(scope, || shared.work()) {
+                Ok(_) => {}
+                // Fewer do the same work. This one can't: each takes a working directory of its own.
+                Err(_) if n_others > 0 => break,
+                Err(source) => {
+                    let (path, operation) = (EntryPath::root(), "starting a thread");
+                    return Err(Error::Io { path, operation, source });
+                }
+            }
         }
-    });
+        Ok(())
+    })?;
     let mut taken = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).taken;
     taken.directories[0].own_xattrs = own_xattrs;
     Ok((top, taken))
