@@ -74,9 +74,7 @@ impl WholeFile {
         self.file.get_ref().sync_all()?;
         fs::rename(temporary, &self.target)?;
         self.temporary = None;
-        // Some file systems can't sync a directory; the file itself is safe by now.
-        drop(File::open(parent(&self.target)).and_then(|directory| directory.sync_all()));
-        Ok(())
+        sync_name(parent(&self.target))
     }
 }
 
@@ -95,6 +93,16 @@ impl Drop for WholeFile {
         if let Some(temporary) = &self.temporary {
             drop(fs::remove_file(temporary));
         }
+    }
+}
+
+/// Brings a name to the disk. Some file systems can't sync a directory, and one that may not be read can't be opened; the
+/// file itself is safe by then.
+fn sync_name(directory: &Path) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied};
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied) => Ok(()),
+        synced => synced,
     }
 }
 
