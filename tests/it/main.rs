@@ -15,6 +15,7 @@ mod damage;
 mod disks;
 mod fixtures;
 mod flatten;
+mod gc;
 mod hostile;
 mod hostile_archives;
 mod limits;

@@ -45,8 +45,9 @@ impl Graph {
                 }
                 // An index is here for some of its platforms only.
                 Some(Document::Index(index)) => {
-                    let here =
-                        index.manifests.into_iter().filter(|it| store.has(&it.digest, it.size));
+                    let away = store.lacks(&index.manifests)?;
+                    let is_here = |child: &&Descriptor| !away.contains(child);
+                    let here = index.manifests.iter().filter(is_here).cloned();
                     queue.extend(here.map(|child| (child, depth + 1)));
                 }
                 None => {}

@@ -10,9 +10,9 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::Context as _;
-use cli::Io;
+use cli::{Explain as _, Io};
 use layer_format::Reference;
-use store::{Freed, Store, Sweep};
+use store::{Freed, Kept, Proof, Store, Sweep};
 
 use crate::page::{Form, Page};
 
@@ -63,6 +63,10 @@ enum Action {
         /// Only say what would be freed
         #[arg(long)]
         dry_run: bool,
+        /// Also remove extracted layers that a union out of sight may have mounted; and run on network drives and FUSE file
+        /// systems, where gc can't see what others are doing with the store
+        #[arg(long)]
+        force: bool,
     },
     /// Check every blob's digest and size, every diff id, and that nothing is missing
     Verify {
@@ -98,9 +102,12 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         None => list::list(&store, &mut page),
         Some(Action::Tag { image, name }) => names::tag(&store, image, name, &mut page),
         Some(Action::Rm { names }) => names::remove(&store, names, &mut page),
-        Some(Action::Gc { dry_run }) => {
+        Some(Action::Gc { dry_run, force }) => {
             let sweep = sweep(*dry_run);
-            page.freed(&gc(&store, sweep)?, sweep)
+            let (freed, kept) = gc(&store, sweep, *force)?;
+            page.freed(&freed, &kept, sweep)?;
+            say_kept(&kept, io);
+            Ok(())
         }
         Some(Action::Verify { names }) => verify::verify(&store, names, io, form),
         Some(Action::Digests) => list::digests(&store, &mut page),
@@ -108,9 +115,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 /// Removes what nobody needs: blobs, and extracted layers that nobody has mounted.
-fn gc(store: &Store, sweep: Sweep) -> anyhow::Result<Freed> {
+fn gc(store: &Store, sweep: Sweep, is_forced: bool) -> anyhow::Result<(Freed, Kept)> {
+    if sweep == Sweep::Remove && !is_forced {
+        store.check_medium().hinted(store::Error::hint)?;
+    }
     let mut freed = store.gc(sweep)?;
-    let collected = store.collect_layers(sweep)?;
+    let proof = if is_forced { Proof::Waived } else { Proof::Needed };
+    let collected = store.collect_layers(sweep, proof)?;
     freed.n_layers += collected.n_layers;
     freed.bytes += collected.bytes;
     for doomed in &collected.doomed {
@@ -120,15 +131,27 @@ fn gc(store: &Store, sweep: Sweep) -> anyhow::Result<Freed> {
         let parent = File::open(parent).context("opening the layer cache")?;
         rootfs::remove_tree(&parent, name.as_bytes()).context("removing an extracted layer")?;
     }
-    Ok(freed)
+    Ok((freed, collected.kept))
+}
+
+/// Says what stays because nobody knows whether it is in use.
+fn say_kept(kept: &Kept, io: &Io<'_>) {
+    let Kept { n_layers, bytes, why } = kept;
+    if *n_layers > 0 {
+        let layers = if *n_layers == 1 { "layer" } else { "layers" };
+        let size = cli::human_size(*bytes);
+        io.warn(&format!(
+            "kept {n_layers} extracted {layers} ({size}) that a union may be using: {why}; --force removes them"
+        ));
+    }
 }
 
 /// An empty store is as good as none.
 fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
     let wanted = match &args.action {
         None | Some(Action::Digests) => return page.list(&[]),
-        Some(Action::Gc { dry_run }) => {
-            return page.freed(&Freed::default(), sweep(*dry_run));
+        Some(Action::Gc { dry_run, .. }) => {
+            return page.freed(&Freed::default(), &Kept::default(), sweep(*dry_run));
         }
         Some(Action::Tag { image, .. }) => Some(image),
         Some(Action::Rm { names } | Action::Verify { names }) => names.first(),

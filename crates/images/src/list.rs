@@ -38,10 +38,19 @@ pub(crate) fn digests(store: &Store, page: &mut Page<'_>) -> anyhow::Result<()> 
     let mut digests = BTreeMap::new();
     for image in store.images()? {
         let graph = Graph::read(store, &image.descriptor)?;
-        digests.extend(graph.sizes().filter(|(digest, size)| store.has(digest, *size)));
+        for (digest, size) in graph.sizes() {
+            if store.has(&digest, size)? {
+                digests.insert(digest, size);
+            }
+        }
         // An index may be kept for the one image that was chosen from it.
-        let index = image.index().and_then(|index| Some((index, store.document(&index).ok()?)));
-        digests.extend(index.map(|(index, raw)| (index, raw.len() as u64)));
+        let Some(index) = image.index() else { continue };
+        match store.document(&index) {
+            Ok(raw) => drop(digests.insert(index, raw.len() as u64)),
+            // It isn't there, or damaged: the receiver can't count on it.
+            Err(store::Error::MissingBlob { .. } | store::Error::Layer(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let line = |(digest, size): (&Digest, &u64)| Line {
         name: digest.to_string(),

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use cli::Output;
 use serde_json::{Value, json};
-use store::{Freed, Sweep};
+use store::{Freed, Kept, Sweep};
 
 /// For whom the output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +65,13 @@ impl Page<'_> {
     }
 
     /// What a gc has come to.
-    pub(crate) fn freed(&mut self, freed: &Freed, sweep: Sweep) -> anyhow::Result<()> {
+    pub(crate) fn freed(&mut self, freed: &Freed, kept: &Kept, sweep: Sweep) -> anyhow::Result<()> {
         let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
         if self.form == Form::Json {
             let is_dry = sweep == Sweep::DryRun;
             return self.object(&json!({
-                "bytes": bytes, "blobs": n_blobs, "partials": n_partials, "layers": n_layers, "dryRun": is_dry
+                "bytes": bytes, "blobs": n_blobs, "partials": n_partials, "layers": n_layers,
+                "keptBytes": kept.bytes, "keptLayers": kept.n_layers, "dryRun": is_dry
             }));
         }
         let would = if sweep == Sweep::DryRun { "would free" } else { "freed" };

@@ -52,6 +52,7 @@ pub(crate) fn verify(
     // gc leaves it all where it is until the end.
     let roots: Vec<_> = images.iter().map(|image| *image.digest()).collect();
     let hold = store.hold(&roots)?;
+    hold.warning().iter().for_each(|warning| io.warn(warning));
     let there = store.images()?;
     let images: Vec<_> = images.into_iter().filter(|image| there.contains(image)).collect();
     let mut verdict = plan(store, &images)?;

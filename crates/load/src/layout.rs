@@ -65,7 +65,8 @@ struct Layout<'a, 'b> {
 
 impl Blobs for Layout<'_, '_> {
     fn has(&mut self, blob: &Descriptor) -> Result<bool, Error> {
-        Ok(self.layout.has(&blob.digest, blob.size) || self.intake.has(blob)?)
+        let is_there = self.layout.has(&blob.digest, blob.size).map_err(of_store)?;
+        Ok(is_there || self.intake.has(blob)?)
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {

@@ -206,7 +206,8 @@ pub(crate) fn config(
 ) -> anyhow::Result<Vec<u8>> {
     let wanted = &manifest.config;
     match store
-        .filter(|store| store.has(&wanted.digest, wanted.size))
+        // What the store can't read, the registry has.
+        .filter(|store| store.has(&wanted.digest, wanted.size).unwrap_or(false))
         .map(|store| store.document(&wanted.digest))
     {
         Some(Ok(raw)) => Ok(raw),

@@ -35,7 +35,8 @@ pub(crate) fn push(
     let referrers = if args.referrers { store.referrers(&found.image)? } else { vec![] };
     let held = std::iter::once(found.descriptor.digest);
     let held: Vec<_> = held.chain(referrers.iter().map(|it| *it.digest())).collect();
-    let _lease = store.hold(&held)?;
+    let hold = store.hold(&held)?;
+    hold.warning().iter().for_each(|warning| io.warn(warning));
     let (image, root) =
         gather(&found, args.platform.as_ref(), &store).with_context(|| args.image.clone())?;
     target::check_pins(&names, &root)?;
@@ -153,8 +154,8 @@ fn documents(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow
 }
 
 fn check_whole(blobs: &[&Descriptor], store: &Store) -> anyhow::Result<()> {
-    let missing = blobs.iter().filter(|blob| !store.has(&blob.digest, blob.size));
-    let missing: Vec<_> = missing.map(|blob| blob.digest.to_string()).collect();
+    let missing = store.lacks(blobs.iter().copied())?;
+    let missing: Vec<_> = missing.iter().map(|blob| blob.digest.to_string()).collect();
     if missing.is_empty() {
         return Ok(());
     }

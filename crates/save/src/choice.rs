@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure};
 use layer_format::stream::{Image, Name};
-use layer_format::{Config, Descriptor, Error, Platform};
-use store::{Found, FoundBy, Lease, Store};
+use layer_format::{Config, Descriptor, Digest, Error, Platform};
+use store::{Found, FoundBy, Hold, Store};
 
 /// The images to save, in the order in which they were asked for.
 #[derive(Debug)]
@@ -17,13 +17,13 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// Finds the images and sees that they are whole. The lease keeps them so, where the store can be written to.
+    /// Finds the images and sees that they are whole. They are held so, where the store can be written to.
     pub(crate) fn find(
         images: &[String],
         platforms: &[Platform],
         with_referrers: bool,
         store: &Store,
-    ) -> anyhow::Result<(Self, Option<Lease>)> {
+    ) -> anyhow::Result<(Self, Hold)> {
         let found = images.iter().map(|text| find(text, store)).collect::<Result<Vec<_>, _>>()?;
         let mut referrers = vec![];
         for found in found.iter().filter(|_| with_referrers) {
@@ -31,7 +31,7 @@ impl Chosen {
         }
         let images_found = found.iter().map(|found| found.descriptor.digest);
         let roots: Vec<_> = images_found.chain(referrers.iter().map(|it| *it.digest())).collect();
-        let lease = store.hold(&roots)?;
+        let hold = store.hold(&roots)?;
         let mut chosen = Self { names: vec![], images: vec![] };
         let mut present = vec![];
         let mut seen = HashSet::new();
@@ -55,7 +55,7 @@ impl Chosen {
                 chosen.images.push(image);
             }
         }
-        Ok((chosen, lease))
+        Ok((chosen, hold))
     }
 }
 
@@ -73,32 +73,30 @@ pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
 
 /// The documents of an image, as far as the image is here: an index may be for some of its platforms.
 fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Image> {
-    let mut lookup = |descriptor: &Descriptor| {
-        if !store.has(&descriptor.digest, descriptor.size) {
-            return Ok(None);
-        }
-        document(descriptor, store).map(Some)
-    };
-    let gathered = Image::gather(root, platforms, &mut lookup)?;
+    let gathered = Image::gather(root, platforms, &mut |it| document_if_here(it, store))?;
     let mut image = gathered.ok_or(store::Error::MissingBlob { digest: root.digest })?;
-    let is_whole = |image: &Image| image.blobs().all(|blob| store.has(&blob.digest, blob.size));
-    if !is_whole(&image) {
-        if image.indexes.is_empty() {
-            return Err(incomplete(&image, store));
-        }
-        let all = image.clone();
-        image.manifests.retain(|it| it.parts().all(|part| store.has(&part.digest, part.size)));
-        let entries = image.entries();
-        if !image.manifests.iter().any(|manifest| entries.is_runnable(manifest)) {
-            return Err(incomplete(&all, store));
-        }
+    let missing: HashSet<_> = store.lacks(image.blobs())?.iter().map(|it| it.digest).collect();
+    if missing.is_empty() {
+        return Ok(image);
     }
-    Ok(image)
+    let incomplete = incomplete(image.blobs(), &missing);
+    if image.indexes.is_empty() {
+        return Err(incomplete);
+    }
+    image.manifests.retain(|it| it.parts().all(|part| !missing.contains(&part.digest)));
+    let entries = image.entries();
+    if image.manifests.iter().any(|manifest| entries.is_runnable(manifest)) {
+        return Ok(image);
+    }
+    Err(incomplete)
 }
 
-fn incomplete(image: &Image, store: &Store) -> anyhow::Error {
-    let missing = image.blobs().filter(|blob| !store.has(&blob.digest, blob.size));
-    let missing = missing.map(|blob| blob.digest.to_string()).collect::<Vec<_>>().join(", ");
+fn incomplete<'a>(
+    blobs: impl Iterator<Item = &'a Descriptor>,
+    missing: &HashSet<Digest>,
+) -> anyhow::Error {
+    let missing = blobs.map(|blob| blob.digest).filter(|digest| missing.contains(digest));
+    let missing = missing.map(|digest| digest.to_string()).collect::<Vec<_>>().join(", ");
     Failure::new(Code::NotFound, format!("not whole: the store has no {missing}"))
         .hint("pull it again")
         .into()
@@ -147,8 +145,23 @@ fn no_platform<'a>(wanted: impl Iterator<Item = &'a Platform>, present: &[Platfo
 pub(crate) fn document(descriptor: &Descriptor, store: &Store) -> Result<Vec<u8>, Error> {
     match store.document(&descriptor.digest) {
         Ok(raw) => Ok(raw),
-        Err(store::Error::Layer(error)) => Err(error),
-        Err(error) => Err(Error::io("reading the store", std::io::Error::other(error))),
+        Err(error) => Err(reading(error)),
+    }
+}
+
+/// The same, if it is there.
+pub(crate) fn document_if_here(
+    descriptor: &Descriptor,
+    store: &Store,
+) -> Result<Option<Vec<u8>>, Error> {
+    let is_here = store.has(&descriptor.digest, descriptor.size).map_err(reading)?;
+    is_here.then(|| document(descriptor, store)).transpose()
+}
+
+fn reading(error: store::Error) -> Error {
+    match error {
+        store::Error::Layer(error) => error,
+        error => Error::io("reading the store", std::io::Error::other(error)),
     }
 }
 

@@ -72,7 +72,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let none = || store::Error::NotFound { text: args.images[0].clone() };
     let store = Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint)?;
     let thinned = thin::read(args, &store, io)?;
-    let (chosen, lease) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
+    let (chosen, hold) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
+    hold.warning().iter().for_each(|warning| io.warn(warning));
     let thin = thinned.thin(&chosen.images, &store)?;
     let left_out: HashSet<_> =
         thin.iter().flat_map(|thin| &thin.left_out).map(|blob| blob.digest).collect();
@@ -91,7 +92,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     cli::interrupt::check()?;
     writer.finish()?.finish()?;
-    drop(lease);
+    drop(hold);
     saving.say(chosen.names.len(), left_out.len());
     Ok(())
 }

@@ -11,7 +11,7 @@ use layer_format::{Config, Descriptor, DiffId, Digest, Error, Manifest};
 use store::{FoundBy, Store};
 
 use crate::Args;
-use crate::choice::{document, find};
+use crate::choice::{document, document_if_here, find};
 
 /// No digest is longer, by far.
 const LINE_LIMIT: u64 = 1024;
@@ -32,10 +32,7 @@ pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Resul
         let found = find(text, store)?;
         let name = found.image.name().filter(|_| found.by == FoundBy::Name);
         thinned.base.push(name.map_or_else(|| found.descriptor.digest.to_string(), str::to_owned));
-        let mut lookup = |descriptor: &Descriptor| {
-            let is_there = store.has(&descriptor.digest, descriptor.size);
-            is_there.then(|| document(descriptor, store)).transpose()
-        };
+        let mut lookup = |it: &Descriptor| document_if_here(it, store);
         let image = Image::gather(&found.descriptor, &[], &mut lookup)?;
         let layers = image.iter().flat_map(|image| &image.manifests).flat_map(|it| &it.layers);
         thinned.has.extend(layers.map(|layer| layer.digest));

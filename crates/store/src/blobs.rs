@@ -1,6 +1,6 @@
 //! Blobs, read.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -40,8 +40,23 @@ impl Store {
     }
 
     /// Whether a blob is there, with this size. To rely on it, ask a [`Lease`](crate::Lease).
-    pub fn has(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(self.blob_path(digest)).is_ok_and(|it| it.is_file() && it.len() == size)
+    pub fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let found = owned::metadata(&self.blob_path(digest))?;
+        Ok(found.is_some_and(|it| it.is_file() && it.len() == size))
+    }
+
+    /// Those of the blobs that are not there.
+    pub fn lacks<'a>(
+        &self,
+        blobs: impl IntoIterator<Item = &'a Descriptor>,
+    ) -> Result<Vec<&'a Descriptor>> {
+        let mut missing = vec![];
+        for blob in blobs {
+            if !self.has(&blob.digest, blob.size)? {
+                missing.push(blob);
+            }
+        }
+        Ok(missing)
     }
 
     /// The bytes of a manifest, an index or a config, verified.
@@ -62,13 +77,12 @@ impl Store {
     /// What an image lacks: its manifest, its config, its layers. An index lacks nothing but itself, because it may be here
     /// for some of its platforms only; ask about its manifests one by one.
     pub fn missing(&self, image: &Descriptor) -> Result<Vec<Descriptor>> {
-        if !self.has(&image.digest, image.size) {
+        if !self.has(&image.digest, image.size)? {
             return Ok(vec![image.clone()]);
         }
         match Document::parse(self.document(&image.digest)?)? {
             Document::Manifest(manifest) => {
-                let parts = parts(&manifest).filter(|part| !self.has(&part.digest, part.size));
-                Ok(parts.cloned().collect())
+                Ok(self.lacks(parts(&manifest))?.into_iter().cloned().collect())
             }
             Document::Index(_) => Ok(vec![]),
         }
@@ -79,7 +93,9 @@ impl Store {
         let mut blobs = vec![];
         for algorithm in ["sha256", "sha512"] {
             let paths = owned::list(&self.path().join("blobs").join(algorithm))?;
-            blobs.extend(paths.iter().filter_map(|path| named_blob(algorithm, path)));
+            for path in &paths {
+                blobs.extend(named_blob(algorithm, path)?);
+            }
         }
         Ok(blobs)
     }
@@ -111,7 +127,9 @@ pub(crate) fn parts(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
 }
 
 /// The digest and size of a file below `blobs/`. Other tools' files are none, and what goes while we look was nobody's.
-fn named_blob(algorithm: &str, path: &Path) -> Option<(Digest, u64)> {
-    let digest = format!("{algorithm}:{}", path.file_name()?.to_str()?).parse().ok()?;
-    Some((digest, fs::metadata(path).ok()?.len()))
+fn named_blob(algorithm: &str, path: &Path) -> Result<Option<(Digest, u64)>> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let digest = name.and_then(|name| format!("{algorithm}:{name}").parse().ok());
+    let Some(digest) = digest else { return Ok(None) };
+    Ok(owned::metadata(path)?.map(|metadata| (digest, metadata.len())))
 }

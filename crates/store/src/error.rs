@@ -96,6 +96,23 @@ pub enum Error {
         /// The blob.
         digest: Digest,
     },
+    /// A file system on which other machines, or other mounts, may have the store too, with caches of their own.
+    #[error(
+        "{}: on {kind}, where gc can't tell what other users of the store are doing",
+        shown(path)
+    )]
+    Shared {
+        /// The store.
+        path: PathBuf,
+        /// Which file system it is.
+        kind: &'static str,
+    },
+    /// A file system that grants the same lock twice.
+    #[error("{}: its file system's locks keep nobody out", shown(path))]
+    LocksNothing {
+        /// The store.
+        path: PathBuf,
+    },
     /// An image that can't be named because it isn't whole.
     #[error("{digest}: not whole: the store has no {}", listed(missing))]
     Incomplete {
@@ -114,6 +131,16 @@ impl Error {
             Self::Layer(layer_format::Error::Ambiguous { .. }) => {
                 Some("choose one with --image NAME".to_owned())
             }
+            Self::Shared { .. } => Some(
+                "run it on the machine that the disk is in, or, if nothing else uses the store, with --force"
+                    .to_owned(),
+            ),
+            Self::LocksNothing { .. } => {
+                Some("if nothing else uses the store, --force removes all the same".to_owned())
+            }
+            _ if self.is_about_locking() => {
+                Some("a store takes a file system that can lock: --store DIR on a local disk".to_owned())
+            }
             _ => None,
         }
     }
@@ -126,11 +153,32 @@ impl Error {
         }
     }
 
-    /// Whether the store can't be written to, by this program or by any, which need not trouble a reader.
+    /// Whether it is another user's file.
+    pub(crate) fn is_about_permission(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// Whether the store is on a file system that nobody can write to.
+    pub fn is_read_only(&self) -> bool {
+        use io::ErrorKind::ReadOnlyFilesystem;
+        matches!(self, Self::Io { source, .. } if source.kind() == ReadOnlyFilesystem)
+    }
+
+    /// Whether the store can't be written to or locked, by this program or by any, which need not trouble a reader.
     pub(crate) fn is_about_writing(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let Self::Io { source, .. } = self else { return false };
-        matches!(source.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+        let kind = source.kind();
+        matches!(kind, PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+            || self.is_about_locking()
+    }
+
+    /// Whether the file system has no locks.
+    fn is_about_locking(&self) -> bool {
+        use rustix::io::Errno;
+        let Self::Io { operation: "locking", source, .. } = self else { return false };
+        let none = [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP];
+        none.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
     }
 }
 
@@ -138,7 +186,7 @@ impl Troubled for Error {
     fn trouble(&self) -> Trouble {
         match self {
             Self::Layer(inner) => inner.trouble(),
-            Self::Io { .. } => Trouble::Failed,
+            Self::Io { .. } | Self::Shared { .. } | Self::LocksNothing { .. } => Trouble::Failed,
             Self::MalformedJson { .. } | Self::Malformed { .. } => Trouble::Untrusted,
             Self::NotAStore { .. }
             | Self::NotALayout { .. }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use layer_format::Digest;
 
 use crate::index::Index;
-use crate::owned::{self, AtDrop, IfMissing, Owned, Taken};
+use crate::owned::{self, IfMissing, Owned, Taken};
 use crate::partial::from_file_name;
 use crate::store::{Folder, Store};
 use crate::{Result, notes, reach};
@@ -102,18 +102,17 @@ impl Store {
 
     /// The size of a file that no running program has and nobody will want.
     fn sweep_partial(&self, folder: Folder, path: PathBuf, sweep: Sweep) -> Result<Option<u64>> {
-        let Taken::Mine(mut file) = Owned::take(path, IfMissing::Leave)? else { return Ok(None) };
-        let is_done = |digest| fs::exists(self.blob_path(&digest)).unwrap_or(false);
+        let Taken::Mine(file) = Owned::take(path, IfMissing::Leave)? else { return Ok(None) };
         let size = file.size()?;
-        let is_resumable = folder == Folder::Partial
-            && size > 0
-            && from_file_name(file.path()).is_some_and(|digest| !is_done(digest))
-            && !is_older(&file.metadata()?, PARTIAL_AGE);
-        if is_resumable {
+        let may_be_resumed =
+            folder == Folder::Partial && size > 0 && !is_older(&file.metadata()?, PARTIAL_AGE);
+        if let Some(digest) = from_file_name(file.path()).filter(|_| may_be_resumed)
+            && owned::metadata(&self.blob_path(&digest))?.is_none()
+        {
             return Ok(None);
         }
         if sweep == Sweep::Remove {
-            file.at_drop(AtDrop::Remove);
+            file.remove()?;
         }
         Ok(Some(size))
     }

@@ -42,6 +42,7 @@ pub(crate) fn is_there(store: &Store) -> Result<bool> {
 /// Makes what isn't there yet. Several programs may do so at once, and any of them may die at it.
 pub(crate) fn create(store: &Store) -> Result<()> {
     refuse_other_things(store.path())?;
+    create_root(store.path())?;
     create_folders(store)?;
     let _guard = store.lock()?;
     create_dir(&store.path().join("blobs/sha256"))?;
@@ -61,9 +62,21 @@ pub(crate) fn create_folders(store: &Store) -> Result<()> {
     Folder::ALL.iter().try_for_each(|&folder| create_dir(&store.folder(folder)))
 }
 
-/// `mkdir -p`.
+/// Makes the store's own directory, if it is missing: for its owner alone, whoever that is. One that somebody has prepared
+/// stays as it is.
+fn create_root(path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        create_dir(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(Error::io("making directory", path)),
+    }
+}
+
+/// `mkdir -p`. Inside of a store, who else may come in is decided by its directory and the umask.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    let made = DirBuilder::new().recursive(true).create(path);
     made.map_err(Error::io("making directory", path))
 }
 

@@ -38,6 +38,36 @@ struct Digests {
     entered: HashSet<Digest>,
 }
 
+/// What came of [`Store::hold`].
+#[derive(Debug)]
+pub enum Hold {
+    /// gc keeps the blobs until this is dropped.
+    Held(Lease),
+    /// Nothing can be written, and why: gc keeps only what `index.json` names.
+    Without(Error),
+}
+
+impl Hold {
+    /// The lease, if there is one.
+    pub fn lease(self) -> Option<Lease> {
+        match self {
+            Self::Held(lease) => Some(lease),
+            Self::Without(_) => None,
+        }
+    }
+
+    /// What the user should know of. That a store is read-only, or another user's, is as it was meant to be.
+    pub fn warning(&self) -> Option<String> {
+        let Self::Without(error) = self else { return None };
+        if error.is_read_only() || error.is_about_permission() {
+            return None;
+        }
+        let cause = std::error::Error::source(error).map(|it| format!(": {it}"));
+        let cause = cause.unwrap_or_default();
+        Some(format!("nothing keeps gc from the image meanwhile: {error}{cause}"))
+    }
+}
+
 impl Store {
     /// Takes a lease, and sweeps away what killed programs left behind.
     pub fn lease(&self) -> Result<Lease> {
@@ -53,12 +83,13 @@ impl Store {
     }
 
     /// A lease for a reader: keeps these blobs and all that they lead to, as far as they are still there; look for them
-    /// afterwards. `None` where the store is read-only for us or the disk full: a reader can do without.
-    pub fn hold(&self, digests: &[Digest]) -> Result<Option<Lease>> {
+    /// afterwards. A reader can do without where the store can't be written to: if the image is removed and a gc runs
+    /// meanwhile, it finds a blob missing and fails.
+    pub fn hold(&self, digests: &[Digest]) -> Result<Hold> {
         let lease = self.lease().and_then(|lease| lease.protect(digests).map(|()| lease));
         match lease {
-            Err(error) if error.is_about_writing() => Ok(None),
-            lease => lease.map(Some),
+            Err(error) if error.is_about_writing() => Ok(Hold::Without(error)),
+            lease => lease.map(Hold::Held),
         }
     }
 
@@ -105,7 +136,7 @@ impl Lease {
     /// Whether a blob is there, with this size. If so it stays while the lease lives.
     pub fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
         self.protect(&[*digest])?;
-        Ok(self.inner.store.has(digest, size))
+        self.inner.store.has(digest, size)
     }
 
     /// Stores a manifest, an index or a config.
@@ -141,7 +172,7 @@ impl Lease {
     fn check(&self, image: &Descriptor) -> Result<()> {
         let store = self.store();
         self.protect(&[image.digest])?;
-        if store.has(&image.digest, image.size) {
+        if store.has(&image.digest, image.size)? {
             let document = Document::parse(store.document(&image.digest)?)?;
             if let Document::Manifest(manifest) = &document {
                 self.protect(&parts(manifest).map(|part| part.digest).collect::<Vec<_>>())?;

@@ -11,6 +11,7 @@
 //! strata/repositories/…  which repositories were seen to have a blob, by digest: a cache
 //! strata/uploads/…       where interrupted uploads go on: a cache
 //! strata/layers/…        layers extracted for union mounts: a cache
+//! strata/unions/…        which of those are mounted, perhaps out of gc's sight
 //! strata/targets/…       which image a directory was unpacked from, by inode: a cache
 //! ```
 //!
@@ -57,6 +58,7 @@ mod layers;
 mod layout;
 mod lease;
 mod listing;
+mod medium;
 mod notes;
 mod opened;
 mod owned;
@@ -71,8 +73,10 @@ pub use error::Error;
 pub use find::{Found, FoundBy};
 pub use gc::{Freed, Sweep};
 pub use image::{Image, STRATA_INDEX};
-pub use layers::{About, Collected, Doomed, Extracted, LayerDraft, Layers, Turn};
-pub use lease::Lease;
+pub use layers::{
+    About, Collected, Doomed, Extracted, Kept, LayerDraft, Layers, Proof, Reach, Turn,
+};
+pub use lease::{Hold, Lease};
 pub use listing::{ListingDraft, add_layer, uncompressed};
 pub use notes::{Origin, Target};
 pub use opened::Opened;

@@ -7,7 +7,7 @@
 use std::fs::{self, File, FileType, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
@@ -115,6 +115,12 @@ impl Owned {
         self.at_drop = at_drop;
     }
 
+    /// Removes the file now, for those who must know whether it went.
+    pub(crate) fn remove(mut self) -> Result<()> {
+        self.at_drop = AtDrop::Keep;
+        remove(&self.path)
+    }
+
     /// Moves the file to its place, where it stays.
     pub(crate) fn rename(&mut self, to: &Path) -> Result<()> {
         fs::rename(&self.path, to).map_err(Error::io("renaming to", to))?;
@@ -142,14 +148,29 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Removes every file in `dir` that no running program has.
+/// Removes every file in `dir` that no running program has. What another user left and keeps to himself stays: it is in
+/// nobody's way.
 pub(crate) fn sweep(dir: &Path) -> Result<()> {
     for path in list(dir)? {
-        if let Taken::Mine(mut file) = Owned::take(path, IfMissing::Leave)? {
-            file.at_drop(AtDrop::Remove);
+        let swept = match Owned::take(path, IfMissing::Leave) {
+            Ok(Taken::Mine(file)) => file.remove(),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match swept {
+            Err(error) if error.is_about_permission() => {}
+            swept => swept?,
         }
     }
     Ok(())
+}
+
+/// What there is to know about a file; nothing where there is none.
+pub(crate) fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some).map_err(Error::io("looking at", path)),
+    }
 }
 
 /// The paths of the regular files in `dir`; none if it isn't there.
@@ -166,8 +187,12 @@ pub(crate) fn entries(dir: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Ve
     let mut paths = vec![];
     for entry in entries {
         let entry = entry.map_err(Error::io("listing", dir))?;
-        if entry.file_type().is_ok_and(|kind| is_wanted(&kind)) {
-            paths.push(entry.path());
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if is_wanted(&kind) => paths.push(path),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("looking at", &path)(error)),
         }
     }
     Ok(paths)
@@ -183,7 +208,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 
 fn options() -> fs::OpenOptions {
     let mut options = File::options();
-    options.read(true).write(true).truncate(false).mode(0o644);
+    options.read(true).write(true).truncate(false);
     options
 }
 

@@ -187,7 +187,7 @@ impl Store {
             match Document::parse(self.document(&digest)?)? {
                 Document::Manifest(manifest) => return Ok((manifest, listed)),
                 Document::Index(index) => {
-                    let entries = self.present(index.manifests);
+                    let entries = self.present(index.manifests)?;
                     let entry = select(&entries, &wanted)?;
                     (digest, listed) = (entry.digest, entry.platform.clone());
                 }
@@ -198,10 +198,13 @@ impl Store {
     }
 
     /// The entries of an index that are here, if any is: an index may be here for some of its platforms only.
-    fn present(&self, entries: Vec<Descriptor>) -> Vec<Descriptor> {
-        let is_here = |entry: &Descriptor| self.has(&entry.digest, entry.size);
-        let (here, away): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_here);
-        if here.is_empty() { away } else { here }
+    fn present(&self, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
+        let (mut here, mut away) = (vec![], vec![]);
+        for entry in entries {
+            let is_here = self.has(&entry.digest, entry.size)?;
+            if is_here { here.push(entry) } else { away.push(entry) }
+        }
+        Ok(if here.is_empty() { away } else { here })
     }
 }
 

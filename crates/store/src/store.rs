@@ -85,9 +85,13 @@ impl Store {
         self.root.join("strata").join(folder.name())
     }
 
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.root.join("strata/lock")
+    }
+
     /// Waits for the lock that orders all changes of `index.json` and of leases, and gc.
     pub(crate) fn lock(&self) -> Result<Guard> {
-        let path = self.root.join("strata/lock");
+        let path = self.lock_path();
         let open =
             || File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = match open() {
@@ -160,11 +164,12 @@ pub(crate) enum Folder {
     Repositories,
     Targets,
     Temp,
+    Unions,
     Uploads,
 }
 
 impl Folder {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Layers,
         Self::Leases,
         Self::Listing,
@@ -173,6 +178,7 @@ impl Folder {
         Self::Repositories,
         Self::Targets,
         Self::Temp,
+        Self::Unions,
         Self::Uploads,
     ];
 
@@ -186,6 +192,7 @@ impl Folder {
             Self::Repositories => "repositories",
             Self::Targets => "targets",
             Self::Temp => "temp",
+            Self::Unions => "unions",
             Self::Uploads => "uploads",
         }
     }

@@ -16,13 +16,15 @@ use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use layer_format::Digest;
 use layer_format::archive::Image;
-use rootfs::overlay::{Control, MAX_LAYERS};
+use rootfs::overlay::{Control, MAX_LAYERS, Mount};
 use rootfs::{Root, Skipped};
-use store::{About, Extracted, LayerDraft, Layers, Lease, Store};
+use store::{About, Extracted, Hold, LayerDraft, Layers, Lease, Reach, Store};
 
 use crate::extract::{self, Job};
 use crate::kind::Kind;
 use crate::scaffold;
+
+const WRITABLE: &str = "it takes a store that you may write to: save IMAGE | load --store DIR";
 
 /// Directories to mount on top of each other.
 #[derive(Debug)]
@@ -32,8 +34,8 @@ pub(crate) struct Stack {
     pub(crate) layers: Vec<Extracted>,
     /// What the system refused to set on those that are new.
     pub(crate) skipped: Skipped,
-    /// Keeps them from gc until they are mounted.
-    _lease: Option<Lease>,
+    /// Keeps them from gc until it is noted that they are mounted; none in a store that nobody can write to.
+    lease: Option<Lease>,
 }
 
 /// What the lowest directory is for.
@@ -63,7 +65,7 @@ impl Stack {
         let floor_key = scaffold::key(floor);
         let every: Vec<_> =
             keys.iter().flat_map(Keys::every).chain([floor_key, root_key(None)]).collect();
-        let lease = store.hold(&every)?;
+        let lease = hold(store, &every, io)?;
         let cache = store.layers(&kind.name);
         for doomed in cache.leftovers()? {
             remove(doomed.path())?;
@@ -76,12 +78,34 @@ impl Stack {
         if floor == Floor::Scaffold || image.layers.is_empty() {
             layers.push(made(&cache, floor_key, |root| scaffold::fill(&root, floor))?);
         }
-        Ok(Self { control: kind.control, layers, skipped, _lease: lease })
+        Ok(Self { control: kind.control, layers, skipped, lease })
+    }
+
+    /// Notes that they are mounted, which keeps them from gc for as long as they are.
+    pub(crate) fn note(&self, store: &Store, mount: &Mount, reach: Reach) -> anyhow::Result<()> {
+        match self.lease {
+            Some(_) => Ok(store.note_union(mount.root()?, &self.layers, reach)?),
+            None => Ok(()),
+        }
     }
 
     /// Their directories, open.
     pub(crate) fn open(&self) -> anyhow::Result<Vec<Root>> {
         open(self.layers.iter())
+    }
+}
+
+/// Keeps the layers from gc. A union that gc knows nothing of could lose its files under its programs, so there is none.
+fn hold(store: &Store, keys: &[Digest], io: &Io<'_>) -> anyhow::Result<Option<Lease>> {
+    match store.hold(keys)? {
+        Hold::Held(lease) => Ok(Some(lease)),
+        Hold::Without(error) if error.is_read_only() => {
+            io.warn(
+                "the store is read-only here: where it isn't, images gc may take the layers away",
+            );
+            Ok(None)
+        }
+        Hold::Without(error) => Err(error).hint(WRITABLE),
     }
 }
 
@@ -133,9 +157,7 @@ fn image_layers(
         }
         let task = io.progress.task(layer.digest().short(), layer.size());
         task.state("Extracting");
-        let turn = job.cache.turn(&keys.chain).hint(
-            "extracting takes a store that you may write to: save IMAGE | load --store DIR",
-        )?;
+        let turn = job.cache.turn(&keys.chain).hint(WRITABLE)?;
         let there = match find(job.cache, keys)? {
             Some(there) => there,
             None => extract::layer(job, (layer, *keys), &layers, &task, &mut skipped)

@@ -26,7 +26,7 @@ use cli::{Explain as _, Io};
 use layer_format::archive::{Choice, Image};
 use layer_format::{Platform, Reference};
 use rootfs::Skipped;
-use store::{Location, Source, Store};
+use store::{Location, Reach, Source, Store};
 
 pub use namespace::enter;
 
@@ -109,6 +109,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut upper = args.upper.as_deref().map(|it| Upper::prepare(it, &stack)).transpose()?;
     let name = image_name(&image, text);
     let mount = mounting::mount(&name, &stack, upper.as_ref())?;
+    let reach = if args.command.is_empty() { Reach::Public } else { Reach::Private };
+    stack.note(&store, &mount, reach)?;
     if let Some(upper) = &mut upper {
         upper.note(&store, &image, io);
         upper.keep();

@@ -28,6 +28,8 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     // syn's places in a file are bytes only with proc-macro2's feature span-locations.
     ("proc-macro2", &["xtask"]),
     ("proptest", TESTS_ONLY),
+    // For `ustat` alone, which rustix hasn't; it is compiled anyway, under signal-hook and tempfile.
+    ("libc", &["store"]),
     ("rcgen", TESTS_ONLY),
     ("reqwest", &["registry"]),
     ("ring", &["layer-format"]),

@@ -1,12 +1,11 @@
 //! Extracted layers that nobody needs.
 
-use std::collections::HashSet;
-use std::fs::{self, File, FileType};
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, FileType};
 use std::path::{Path, PathBuf};
 
-use layer_format::Digest;
-
-use super::{DRAFT, GONE, lock_directory, read_about, rename};
+use super::unions::{Here, Note, Verdict};
+use super::{DRAFT, GONE, lock_directory, name, read_about, rename};
 use crate::Result;
 use crate::error::Error;
 use crate::gc::Sweep;
@@ -28,6 +27,26 @@ impl Doomed {
     }
 }
 
+/// What must be known of an extracted layer before it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// That no union has it mounted.
+    Needed,
+    /// That no process in sight has; somebody answers for the rest.
+    Waived,
+}
+
+/// Extracted layers that stay because nobody knows whether they are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// How many layers.
+    pub n_layers: u64,
+    /// How many bytes of content those have.
+    pub bytes: u64,
+    /// Why nobody knows.
+    pub why: &'static str,
+}
+
 /// What [`Store::collect_layers`] found.
 #[derive(Debug, Default)]
 pub struct Collected {
@@ -37,17 +56,28 @@ pub struct Collected {
     pub bytes: u64,
     /// What is to be removed, half-made layers of killed programs among it; nothing if it was only to be counted.
     pub doomed: Vec<Doomed>,
+    /// What may be in use.
+    pub kept: Kept,
 }
 
 impl Store {
-    /// Takes away the name of every extracted layer that no running program is about to use and that nobody has mounted.
-    pub fn collect_layers(&self, sweep: Sweep) -> Result<Collected> {
+    /// Takes away the name of every extracted layer that no running program is about to use and that no union has mounted, or
+    /// may have. Other users' layers are theirs to collect.
+    pub fn collect_layers(&self, sweep: Sweep, proof: Proof) -> Result<Collected> {
         let _guard = self.lock()?;
-        let leased = self.leased()?.into_iter().collect();
-        let in_use = InUse { leased, mounted: mounted() };
+        // A union's note is written before its lease ends; so the notes are read after the leases.
+        let leased = self.leased()?.iter().map(name).collect();
+        let mut in_use = InUse::new(leased, Here::look());
+        let over = in_use.add_notes(self, proof)?;
         let mut collected = Collected::default();
         for folder in directories(&self.folder(Folder::Layers))? {
-            collected.collect(&folder, &in_use, sweep)?;
+            match collected.collect(&folder, &in_use, sweep) {
+                Err(error) if error.is_about_permission() => {}
+                done => done?,
+            }
+        }
+        if sweep == Sweep::Remove {
+            over.iter().try_for_each(|note| owned::remove(note))?;
         }
         Ok(collected)
     }
@@ -56,11 +86,20 @@ impl Store {
 impl Collected {
     fn collect(&mut self, folder: &Path, in_use: &InUse, sweep: Sweep) -> Result<()> {
         for path in directories(folder)? {
-            let Some(bytes) = in_use.unused(&path) else { continue };
-            self.n_layers += 1;
-            self.bytes += bytes;
-            if sweep == Sweep::Remove {
-                take_name(folder, &path)?;
+            let Some((key, bytes)) = layer(&path)? else { continue };
+            match in_use.of(&key) {
+                Use::Known => {}
+                Use::Possible(why) => {
+                    let Kept { n_layers, bytes: sum, .. } = self.kept;
+                    self.kept = Kept { n_layers: n_layers + 1, bytes: sum + bytes, why };
+                }
+                Use::None => {
+                    self.n_layers += 1;
+                    self.bytes += bytes;
+                    if sweep == Sweep::Remove {
+                        take_name(folder, &path)?;
+                    }
+                }
             }
         }
         if sweep == Sweep::Remove {
@@ -70,24 +109,70 @@ impl Collected {
     }
 }
 
-/// What has to stay.
+/// Whether a layer has to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// It is in use.
+    Known,
+    /// It may be, and why nobody knows.
+    Possible(&'static str),
+    /// It isn't.
+    None,
+}
+
+/// What has to stay, by the layers' names.
 struct InUse {
-    /// Keys that running programs are about to use.
-    leased: HashSet<Digest>,
-    /// The overlays that any process in sight has mounted, as text with the names of their layers in it.
-    mounted: String,
+    /// What running programs are about to use.
+    leased: HashSet<String>,
+    /// What unions may have mounted that are perhaps gone, and why nobody knows.
+    possible: HashMap<String, &'static str>,
+    here: Here,
 }
 
 impl InUse {
-    /// The size of a layer that nobody uses.
-    fn unused(&self, path: &Path) -> Option<u64> {
-        let name = path.file_name()?.to_str()?;
-        let about = read_about(path).ok()??;
-        let is_used = name.starts_with('.')
-            || self.leased.contains(&about.key)
-            || self.mounted.contains(name);
-        (!is_used).then_some(about.bytes)
+    fn new(leased: HashSet<String>, here: Here) -> Self {
+        Self { leased, possible: HashMap::new(), here }
     }
+
+    /// Reads what unions left in the store; gives the notes of those that are gone.
+    fn add_notes(&mut self, store: &Store, proof: Proof) -> Result<Vec<PathBuf>> {
+        let mut over = vec![];
+        for path in owned::list(&store.folder(Folder::Unions))? {
+            let note = Note::read(&path, &self.here)?;
+            match note.map(|note| (note.judge(&self.here), note)) {
+                None | Some((Verdict::Over, _)) => over.push(path),
+                // Its layers' names are in sight.
+                Some((Verdict::Mounted, _)) => {}
+                Some((Verdict::Unknown(_), _)) if proof == Proof::Waived => over.push(path),
+                Some((Verdict::Unknown(why), note)) => {
+                    self.possible.extend(note.layers.into_iter().map(|layer| (layer, why)));
+                }
+            }
+        }
+        Ok(over)
+    }
+
+    fn of(&self, name: &str) -> Use {
+        let is_mounted = || self.here.sight.overlays.iter().any(|(_, line)| line.contains(name));
+        if self.leased.contains(name) || is_mounted() {
+            return Use::Known;
+        }
+        self.possible.get(name).map_or(Use::None, |why| Use::Possible(why))
+    }
+}
+
+/// The name of a layer and how much content it has; one whose description is damaged is of no use to anybody.
+fn layer(path: &Path) -> Result<Option<(String, u64)>> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
+    if name.starts_with('.') {
+        return Ok(None);
+    }
+    let bytes = match read_about(path) {
+        Ok(None) => return Ok(None),
+        Err(Error::MalformedJson { .. }) => 0,
+        about => about?.map_or(0, |about| about.bytes),
+    };
+    Ok(Some((name.to_owned(), bytes)))
 }
 
 fn take_name(folder: &Path, path: &Path) -> Result<()> {
@@ -106,18 +191,6 @@ pub(super) fn leftovers(folder: &Path) -> Result<Vec<Doomed>> {
         }
     }
     Ok(doomed)
-}
-
-fn mounted() -> String {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut lines = HashSet::new();
-    for process in processes {
-        // Processes come and go, and not all of them are ours to look at.
-        let Ok(text) = fs::read(process.path().join("mountinfo")) else { continue };
-        let text = String::from_utf8_lossy(&text);
-        lines.extend(text.lines().filter(|it| it.contains(" - overlay ")).map(str::to_owned));
-    }
-    lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
 fn directories(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -13,11 +13,14 @@
 //! of a union in one page. What has a name is whole: it got it by rename, when all was verified and on disk.
 //!
 //! Like a blob, a key is first entered in a [`Lease`](crate::Lease), then looked for; gc holds the lock and removes what
-//! no lease has and no process has mounted. A mount shows its layers' names in `/proc/*/mountinfo`, so the lease isn't
-//! needed any longer. A name counts wherever its store is: paths mean different things in different mount namespaces. What
-//! other PID namespaces have mounted is out of sight: they need a store of their own.
+//! no lease has and no union has mounted. A union leaves a note in `strata/unions` before its lease ends, and the note
+//! counts until the union is proven to be gone (`unions`). A layer whose name is in any `/proc/*/mountinfo` stays in any
+//! case, wherever that store is: paths mean different things in different mount namespaces.
 
+mod alive;
 mod collect;
+mod sight;
+mod unions;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -28,7 +31,8 @@ use layer_format::Digest;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 use serde::{Deserialize, Serialize};
 
-pub use collect::{Collected, Doomed};
+pub use collect::{Collected, Doomed, Kept, Proof};
+pub use unions::Reach;
 
 use crate::Result;
 use crate::error::Error;

@@ -95,16 +95,16 @@ fn gc_takes_what_no_lease_has_and_no_running_program_makes() {
     drop(layers.draft().unwrap());
     let lease = store.lease().unwrap();
     lease.protect(&[about("kept").key]).unwrap();
-    let dry = store.collect_layers(Sweep::DryRun).unwrap();
+    let dry = store.collect_layers(Sweep::DryRun, Proof::Needed).unwrap();
     assert_eq!((dry.n_layers, dry.bytes, dry.doomed.len()), (1, 3, 0));
-    let collected = store.collect_layers(Sweep::Remove).unwrap();
+    let collected = store.collect_layers(Sweep::Remove, Proof::Needed).unwrap();
     assert_eq!((collected.n_layers, collected.bytes, collected.doomed.len()), (1, 3, 2));
     remove(&collected.doomed);
     assert!(layers.find(&about("unused").key).unwrap().is_none());
     assert!(layers.find(&about("kept").key).unwrap().is_some());
     assert!(draft.tree().is_dir());
     drop(lease);
-    assert_eq!(store.collect_layers(Sweep::Remove).unwrap().n_layers, 1);
+    assert_eq!(store.collect_layers(Sweep::Remove, Proof::Needed).unwrap().n_layers, 1);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_a_killed_gc_began_the_next_one_ends() {
     let (_dir, store) = Store::temporary();
     let layers = store.layers("kind");
     make(&layers, "unused");
-    drop(store.collect_layers(Sweep::Remove).unwrap());
-    let collected = store.collect_layers(Sweep::Remove).unwrap();
+    drop(store.collect_layers(Sweep::Remove, Proof::Needed).unwrap());
+    let collected = store.collect_layers(Sweep::Remove, Proof::Needed).unwrap();
     assert_eq!((collected.n_layers, collected.doomed.len()), (0, 1));
 }

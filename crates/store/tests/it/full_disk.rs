@@ -79,6 +79,9 @@ fn as_root_a_disk_without_a_byte_left_loses_no_name() {
     assert!(lease.put(b"more").is_err());
     assert!(store.remove(&store.images().unwrap()).is_err());
     assert_eq!(kit::tree(disk.path()), before);
+    // A reader does without a lease, and is told.
+    let hold = store.hold(&[orphan]).unwrap();
+    assert!(hold.warning().unwrap().contains("No space left on device"), "{hold:?}");
     drop(lease);
     // gc needs no room, and makes some.
     assert_eq!(store.gc(Sweep::Remove).unwrap().n_blobs, 1);
@@ -96,7 +99,9 @@ fn as_root_a_read_only_disk_can_be_read() {
     let store = Store::open(disk.path()).unwrap();
     assert_eq!(store.find("a").unwrap().descriptor.digest, descriptor.digest);
     kit::assert_whole(&store, &descriptor);
-    assert!(store.hold(&[descriptor.digest]).unwrap().is_none());
+    let hold = store.hold(&[descriptor.digest]).unwrap();
+    // It is as it was meant to be.
+    assert_eq!((hold.warning(), hold.lease().is_none()), (None, true));
     assert_eq!(store.lease().unwrap_err().trouble(), Trouble::Failed);
     assert_eq!(store.remove(&store.images().unwrap()).unwrap_err().trouble(), Trouble::Failed);
 }

@@ -55,7 +55,7 @@ fn what_is_leased_stays_with_all_that_it_leads_to() {
     let descriptor = fixture.put(&lease);
     store.gc(Sweep::Remove).unwrap();
     assert_eq!(n_blobs(&store), 3);
-    let reader = store.hold(&[descriptor.digest]).unwrap().unwrap();
+    let reader = store.hold(&[descriptor.digest]).unwrap().lease().unwrap();
     drop(lease);
     store.gc(Sweep::Remove).unwrap();
     kit::assert_whole(&store, &descriptor);
@@ -70,14 +70,14 @@ fn a_blob_under_way_keeps_its_lease() {
     partial.write_all(b"content").unwrap();
     store.gc(Sweep::Remove).unwrap();
     let digest = partial.commit().unwrap();
-    assert!(store.has(&digest, 7));
+    assert!(store.has(&digest, 7).unwrap());
 }
 
 #[test]
 fn a_tag_may_be_put_on_what_just_lost_its_name() {
     let (_dir, store) = kit::store();
     let descriptor = image(&["layer"]).store(&store, "a");
-    let lease = store.hold(&[descriptor.digest]).unwrap().unwrap();
+    let lease = store.hold(&[descriptor.digest]).unwrap().lease().unwrap();
     store.remove(&store.images().unwrap()).unwrap();
     store.gc(Sweep::Remove).unwrap();
     lease.name(&[named("b", descriptor.clone())]).unwrap();
