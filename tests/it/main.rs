@@ -26,6 +26,7 @@ mod offline;
 mod options;
 mod outputs;
 mod pipes;
+mod proxies;
 mod push;
 mod race;
 mod referrers;

@@ -77,7 +77,7 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let client = Client::new(options(args, io)?)?;
+    let client = Client::new(options(args, io)?).hinted(registry::Error::hint)?;
     if args.explain_auth {
         return explain_auth(args, &client, io);
     }

@@ -15,7 +15,7 @@ mod workers;
 
 use std::io::Write as _;
 
-use cli::{Failure, Io};
+use cli::{Explain as _, Failure, Io};
 use layer_format::{Platform, Reference};
 use registry::{Client, Credentials, Mirrors, Options};
 
@@ -71,7 +71,7 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let client = Client::new(options(args, io)?)?;
+    let client = Client::new(options(args, io)?).hinted(registry::Error::hint)?;
     let pushed = match &args.image[..] {
         "-" => streamed::push(args, &client, io),
         _ => stored::push(args, &client, io),

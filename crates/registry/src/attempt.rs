@@ -6,9 +6,9 @@ use reqwest::{Method, StatusCode, Url};
 use crate::auth::{Access, Gate, Renewed, Shown};
 use crate::client::Shared;
 use crate::credentials::Secret;
-use crate::endpoint::is_loopback;
 use crate::error::Error;
-use crate::redirect::{self, DOWNGRADE, Trail};
+use crate::reach::{NOT_FOR_STRANGERS, Reach};
+use crate::redirect::{self, ANOTHER_HOST, DOWNGRADE, Trail};
 use crate::repository::Repository;
 use crate::retry::Failure;
 use crate::transport::{Answering, Exchange, Payload, Request};
@@ -142,16 +142,16 @@ impl Repository {
 
     fn ask_elsewhere(&self, call: &Call<'_>, url: &Url) -> Result<Answer, Failure> {
         let shared = self.shared();
-        // Such an address is a stranger's word; it shall not reach for what only this machine can.
         let host = url.host_str().unwrap_or_default().to_owned();
-        let is_local = is_loopback(&host) && !self.endpoint().is_local();
         let is_plain = url.scheme() != "https" && !self.endpoint().is_plain();
-        if is_local || is_plain || !url.username().is_empty() {
+        if is_plain || !url.username().is_empty() || url.password().is_some() {
             return Err(call
                 .protocol("the registry names another address, which is not safe")
                 .into());
         }
-        let request = call.request(url.clone());
+        let from = self.endpoint().secure_root()?;
+        let is_guarded = shared.lead(&from, url).map_err(|reason| call.protocol(reason))?;
+        let request = Request { is_guarded, ..call.request(url.clone()) };
         let fault = |fault| verdict::fault(fault, call.what, &host);
         let exchange = shared.transport.send(&request).map_err(fault)?;
         let (url, exchange) = shared.follow(call.what, &request, exchange)?;
@@ -209,6 +209,20 @@ impl Shared {
         self.options.mirrors.terms(url).map(|terms| terms.headers.clone()).unwrap_or_default()
     }
 
+    /// Checks that somebody at one address may send us to another, and says whether a name there is to be looked up with
+    /// care. On one and the same host there is nothing to be checked.
+    pub(crate) fn lead(&self, from: &Url, to: &Url) -> Result<bool, &'static str> {
+        if from.host_str() == to.host_str() {
+            return Ok(false);
+        }
+        let reach = self.transport.reach(from);
+        if reach.may_name(Reach::of(to)) {
+            Ok(reach != Reach::Machine)
+        } else {
+            Err(NOT_FOR_STRANGERS)
+        }
+    }
+
     /// Follows redirects. A login is left behind where the origin (scheme, host or port) changes, for good.
     pub(crate) fn follow(
         &self,
@@ -220,10 +234,13 @@ impl Shared {
         request.headers.retain(|(name, _)| *name != AUTHORIZATION);
         let mut trail = Trail::new(&request.url);
         while let Some(location) = redirect::location(&request.method, &exchange) {
-            let next = trail
-                .next(&location, &self.insecure)
-                .map_err(|reason| refused_redirect(what, reason))?;
+            let refused = |reason| refused_redirect(what, reason);
+            let next = trail.next(&location, &self.insecure).map_err(refused)?;
+            request.is_guarded |= self.lead(&request.url, &next).map_err(refused)?;
             if next.origin() != request.url.origin() {
+                if request.form.is_some() {
+                    return Err(refused(ANOTHER_HOST).into());
+                }
                 request.authorization = None;
                 request.private.clear();
             }
@@ -241,7 +258,7 @@ impl Shared {
 fn refused_redirect(what: &str, reason: &'static str) -> Error {
     let what = what.to_owned();
     match reason {
-        DOWNGRADE => Error::Protocol { what, reason },
+        DOWNGRADE | NOT_FOR_STRANGERS | ANOTHER_HOST => Error::Protocol { what, reason },
         _ => Error::Redirect { what, reason },
     }
 }

@@ -16,7 +16,7 @@ use crate::mirrors::{Plan, Site, Terms};
 use crate::options::Options;
 use crate::repository::Repository;
 use crate::text::one_line;
-use crate::transport::{Transport, proxy};
+use crate::transport::Transport;
 
 /// More warnings than anybody reads.
 const MAX_WARNINGS: usize = 32;
@@ -49,7 +49,12 @@ struct Warnings {
 
 impl Client {
     /// A client; nothing is connected, read or looked up before it is needed.
+    ///
+    /// # Errors
+    ///
+    /// If a host or a proxy is no address.
     pub fn new(options: Options) -> Result<Self, Error> {
+        options.proxies.check()?;
         let insecure: Vec<_> =
             options.insecure.iter().cloned().chain(options.mirrors.insecure()).collect();
         let insecure = Insecure::new(&insecure)?;
@@ -111,7 +116,10 @@ impl Client {
         }
         lines.push(format!("registry: {}", describe(endpoint)?));
         lines.push(format!("certificates: {certificates}"));
-        lines.push(format!("proxy: {}", proxy::describe(&mut |name| std::env::var(name).ok())));
+        lines.extend(endpoint.possible_roots()?.iter().enumerate().map(|(position, root)| {
+            let which = if position == 0 { "proxy" } else { "proxy for plain HTTP" };
+            format!("{which}: {}", options.proxies.describe(root))
+        }));
         let wanted = repository.login_wanted();
         let logins = options.credentials.explain(&wanted);
         lines.extend(logins.into_iter().map(|line| format!("login: {line}")));

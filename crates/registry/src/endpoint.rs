@@ -80,7 +80,7 @@ fn authority(url: &Url, text: &str) -> String {
 /// Whether a host, as it stands in a URL, is this machine itself.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']);
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback())
 }
 
 /// One registry on the network.
@@ -159,9 +159,15 @@ impl Endpoint {
         parse(&self.host).ok_or_else(|| Error::MalformedHost { text: self.host.clone() })
     }
 
-    /// Whether it is this machine itself.
-    pub(crate) fn is_local(&self) -> bool {
-        parse(&self.host).is_some_and(|url| is_loopback(url.host_str().unwrap_or_default()))
+    /// Its address by each scheme that it may turn out to speak, the likelier first; loopback's by one, for it has no proxy.
+    pub(crate) fn possible_roots(&self) -> Result<Vec<Url>, Error> {
+        let schemes: &[Scheme] = match self.manner {
+            Manner::Plain => &[Scheme::Http],
+            Manner::Insecure => &[Scheme::Https, Scheme::Http],
+            Manner::Secure | Manner::Loopback | Manner::Unverified => &[Scheme::Https],
+        };
+        let malformed = |_| Error::MalformedHost { text: self.host.clone() };
+        schemes.iter().map(|scheme| self.root(*scheme).map_err(malformed)).collect()
     }
 
     /// Whether an address is of this very host, port and scheme, as far as that is known.

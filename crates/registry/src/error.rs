@@ -215,6 +215,14 @@ pub enum Error {
         /// How many registries there are.
         n: usize,
     },
+    /// A variable that should name a proxy, and doesn't. What it holds is not shown, for it may be a password.
+    #[error("{variable}: {reason}")]
+    MalformedProxy {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A host that can't be one.
     #[error("malformed registry host {text:?}")]
     MalformedHost {
@@ -273,6 +281,9 @@ impl Error {
             Self::Rewound { .. } => {
                 "keep the image on the way: pull NAME, then push NAME".to_owned()
             }
+            Self::MalformedProxy { .. } => {
+                "a proxy is HOST:PORT, http://HOST:PORT or socks5://HOST:PORT".to_owned()
+            }
             Self::DigestRefused { .. } => {
                 "images verify tells whether the store is damaged".to_owned()
             }
@@ -317,7 +328,9 @@ impl Troubled for Error {
             | Self::NotARegistry { .. }
             | Self::Malformed { .. }
             | Self::Protocol { .. } => Trouble::Untrusted,
-            Self::MalformedHost { .. } | Self::SeveralRegistries { .. } => Trouble::Usage,
+            Self::MalformedHost { .. }
+            | Self::MalformedProxy { .. }
+            | Self::SeveralRegistries { .. } => Trouble::Usage,
             Self::Interrupted { .. }
             | Self::MalformedLogins { .. }
             | Self::MalformedLogin { .. }

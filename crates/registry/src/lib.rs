@@ -30,7 +30,7 @@
 //! | `deposit`, `upload` | what is public: writing |
 //! | `attempt`, `retry`, `verdict` | one request with its redirects and its login; when to try again; what an answer means |
 //! | `auth`, `credentials` | challenges and tokens; where logins come from |
-//! | `endpoint`, `mirrors`, `redirect` | which host and scheme; where else; which way a redirect may lead |
+//! | `endpoint`, `mirrors`, `redirect`, `reach` | which host and scheme; where else; which way a redirect may lead; how far an address lies |
 //! | `transport` | one HTTP exchange; TLS |
 
 mod client;
@@ -52,6 +52,7 @@ mod endpoint;
 mod limits;
 mod mirrors;
 mod range;
+mod reach;
 mod redirect;
 mod text;
 mod transport;
@@ -66,4 +67,5 @@ pub use error::{Cause, Error};
 pub use mirrors::Mirrors;
 pub use options::{Options, Retries};
 pub use repository::Repository;
+pub use transport::Proxies;
 pub use upload::{Content, Upload, Window};

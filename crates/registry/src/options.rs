@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::credentials::Credentials;
 use crate::mirrors::Mirrors;
+use crate::transport::Proxies;
 
 /// How a [`Client`](crate::Client) behaves; the default is what a person means who says nothing.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Options {
     pub certificates: Vec<PathBuf>,
     /// Where else images are to be had.
     pub mirrors: Mirrors,
+    /// By which proxies hosts are asked.
+    pub proxies: Proxies,
     /// How long a connection may take to be made, its TLS handshake included.
     pub connect: Duration,
     /// How long a registry may be silent, before its answer or in it, until the connection is given up as stalled. Only
@@ -41,6 +44,7 @@ impl Default for Options {
             credentials: Credentials::from_environment(),
             certificates: certificates(|name| std::env::var_os(name)),
             mirrors: Mirrors::none(),
+            proxies: Proxies::from_environment(),
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
             retries: Retries::default(),

@@ -56,6 +56,9 @@ fn check_scheme(from: &Url, to: &Url, insecure: &Insecure) -> Result<(), &'stati
 /// The reason that makes a redirect unsafe, not just useless.
 pub(crate) const DOWNGRADE: &str = "redirect from https to plain http refused";
 
+/// The same, where what is sent is itself the login.
+pub(crate) const ANOTHER_HOST: &str = "redirect of a login to another host refused";
+
 /// The target of an answer that is a redirect. One without a target is an answer like any other, and so is one that would
 /// turn an upload into a plain question.
 pub(crate) fn location(method: &Method, exchange: &Exchange) -> Option<String> {

@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::error::{Cause, Error};
+use crate::reach::NOT_FOR_STRANGERS;
 use crate::retry::{Again, Failure, retry_after};
 use crate::text::one_line;
 use crate::transport::{Exchange, Fault};
@@ -178,6 +179,7 @@ pub(crate) fn fault(fault: Fault, what: &str, host: &str) -> Failure {
         Fault::Cancelled => Error::Interrupted { what }.into(),
         Fault::SetUp(source) => Error::SetUp { source }.into(),
         Fault::Content(source) => Error::Unreadable { what, source }.into(),
+        Fault::Barred => Error::Protocol { what, reason: NOT_FOR_STRANGERS }.into(),
     }
 }
 

@@ -50,7 +50,9 @@ pub(super) fn fetch(
     let what = wanted.subject.what;
     let realm = realm(&wanted.wicket.realm, registry, &shared.insecure)
         .map_err(|reason| Error::Protocol { what: what.to_owned(), reason })?;
-    let mut request = request(realm, wanted);
+    let protocol = |reason| Error::Protocol { what: what.to_owned(), reason };
+    let is_guarded = shared.lead(registry, &realm).map_err(protocol)?;
+    let mut request = Request { is_guarded, ..request(realm, wanted) };
     if request.url.origin() == registry.origin() {
         request.private = shared.private_headers(registry);
     }
@@ -58,10 +60,7 @@ pub(super) fn fetch(
     let host = authority(&request.url);
     let exchange =
         shared.transport.send(&request).map_err(|fault| verdict::fault(fault, what, &host))?;
-    let (url, mut exchange) = match request.method {
-        Method::GET => shared.follow(what, &request, exchange)?,
-        _ => (request.url, exchange),
-    };
+    let (url, mut exchange) = shared.follow(what, &request, exchange)?;
     if !exchange.status.is_success() {
         let host = authority(&url);
         let refusal = Refusal::read(exchange);

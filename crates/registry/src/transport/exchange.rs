@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,6 +24,7 @@ use super::Bytes;
 use super::engine;
 use super::payload::Departure;
 use crate::error::Cause;
+use crate::reach::Barred;
 use crate::retry::GLANCE;
 
 /// How many bytes of a body may wait for the reader.
@@ -57,6 +59,8 @@ pub(crate) enum Fault {
     SetUp(Cause),
     /// What was to be sent could not be read.
     Content(Cause),
+    /// A name means an address that whoever gave it may not send us to.
+    Barred,
 }
 
 /// The status, headers and body of an answer.
@@ -65,6 +69,8 @@ pub(crate) struct Exchange {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
+    /// The other end of the connection, which is the proxy where there is one.
+    pub(super) peer: Option<IpAddr>,
 }
 
 /// Sends a request and waits for the head of its answer.
@@ -94,9 +100,10 @@ fn begin(
     let mut inlet =
         Inlet { handle: handle.clone(), messages: incoming, cancelled: patience.cancelled };
     match inlet.wait(patience.connect + patience.stall, &|| departure.taken())? {
-        Message::Head(status, headers) => {
+        Message::Head(Head { status, headers, peer }) => {
             let (chunk, is_over, stall) = (Bytes::new(), false, patience.stall);
-            Ok(Exchange { status, headers, body: Body { inlet, room, chunk, is_over, stall } })
+            let body = Body { inlet, room, chunk, is_over, stall };
+            Ok(Exchange { status, headers, body, peer })
         }
         Message::Failed(fault) => Err(fault),
         Message::Chunk(_) | Message::End => Err(broken("body before head")),
@@ -104,8 +111,15 @@ fn begin(
 }
 
 #[derive(Debug)]
+struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+    peer: Option<IpAddr>,
+}
+
+#[derive(Debug)]
 enum Message {
-    Head(StatusCode, HeaderMap),
+    Head(Head),
     Chunk(Bytes),
     End,
     Failed(Fault),
@@ -127,7 +141,8 @@ impl Outlet {
             None => return,
         };
         let headers = std::mem::take(response.headers_mut());
-        self.put(Message::Head(response.status(), headers));
+        let peer = response.remote_addr().map(|address| address.ip());
+        self.put(Message::Head(Head { status: response.status(), headers, peer }));
         loop {
             match self.unless_unwanted(response.chunk()).await {
                 Some(Ok(Some(chunk))) => self.pass(chunk).await,
@@ -231,7 +246,7 @@ impl Body {
                 Message::Chunk(chunk) => self.chunk = chunk,
                 Message::End => self.is_over = true,
                 Message::Failed(fault) => return Err(fault),
-                Message::Head(..) => return Err(broken("a second head")),
+                Message::Head(_) => return Err(broken("a second head")),
             }
         }
         Ok(self.at_hand())
@@ -270,7 +285,10 @@ fn broken(reason: &str) -> Fault {
 
 fn fault_of(error: &reqwest::Error) -> Fault {
     let cause = Cause::of(error);
-    match tls_error(error) {
+    if inside::<Barred>(error).is_some() {
+        return Fault::Barred;
+    }
+    match inside(error) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
             Fault::Certificate(cause)
         }
@@ -286,13 +304,13 @@ pub(super) fn complaint_of(error: &rustls::Error) -> Option<Fault> {
     is_about_us(*alert).then(|| Fault::Unwelcome(Cause::of(error)))
 }
 
-/// What TLS says of a failure, if it has a part in it.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+/// The error of a kind that has a part in a failure: what TLS says of it, for one.
+fn inside<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
     let mut link: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = link {
-        let tls = error.downcast_ref::<rustls::Error>();
-        if tls.is_some() {
-            return tls;
+        let found = error.downcast_ref::<T>();
+        if found.is_some() {
+            return found;
         }
         // What an io::Error was made of is not its source; that would be the source of that.
         let made_of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

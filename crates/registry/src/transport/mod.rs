@@ -5,22 +5,24 @@ mod engine;
 mod exchange;
 mod payload;
 mod probe;
-pub(crate) mod proxy;
+mod proxy;
 mod tls;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
-use reqwest::{Body as RequestBody, Client, Method, RequestBuilder, Url};
+use reqwest::{Body as RequestBody, Client, Method, Proxy, RequestBuilder, Url};
 
 use crate::credentials::Secret;
-use crate::endpoint::{Insecure, is_loopback};
+use crate::endpoint::Insecure;
 use crate::error::Cause;
 use crate::mirrors::Mirrors;
 use crate::options::Options;
+use crate::reach::{Guard, Reach};
 
 use certs::Own;
 use engine::{Engine, Resolver};
@@ -28,6 +30,7 @@ pub(crate) use exchange::{Body, Exchange, Fault, Patience};
 use payload::Departure;
 pub(crate) use payload::Payload;
 pub(crate) use probe::speaks_tls;
+pub use proxy::Proxies;
 use tls::Trust;
 
 /// So much longer may a late answer take.
@@ -62,6 +65,8 @@ pub(crate) struct Request {
     pub(crate) payload: Option<Payload>,
     /// When the answer may be expected.
     pub(crate) answer: Answering,
+    /// Whether a stranger gave the address: a name there must not mean this machine or its link.
+    pub(crate) is_guarded: bool,
 }
 
 /// When an answer may be expected, once everything was sent.
@@ -85,6 +90,7 @@ impl Request {
             form: None,
             payload: None,
             answer: Answering::Soon,
+            is_guarded: false,
         }
     }
 }
@@ -105,6 +111,7 @@ pub(crate) struct Transport {
     user_agent: String,
     insecure: Insecure,
     mirrors: Mirrors,
+    proxies: Proxies,
     patience: Patience,
     /// Where registries have certificates of their own, and what they have.
     certificates: Vec<PathBuf>,
@@ -112,17 +119,20 @@ pub(crate) struct Transport {
     clients: Mutex<HashMap<Route, Client>>,
     /// The hosts that have answered somebody, or didn't, and what they have against all of us.
     tried: Mutex<HashMap<String, Arc<OnceLock<Option<Fault>>>>>,
+    /// How far the hosts lie that were asked by name.
+    reaches: Mutex<HashMap<String, Reach>>,
 }
 
 /// What connections differ in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Route {
-    proxy: Proxy,
+    proxy: Option<Url>,
     trust: Trust,
     protocols: Protocols,
     connect: Duration,
     /// The registry, if it has certificates of its own.
     own: Option<String>,
+    is_guarded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,14 +141,6 @@ enum Protocols {
     Both,
     /// HTTP/1.1 alone.
     Old,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Proxy {
-    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
-    Environment,
-    /// None: a proxy elsewhere can't reach our loopback.
-    None,
 }
 
 impl Transport {
@@ -150,11 +152,13 @@ impl Transport {
             user_agent: options.user_agent.clone(),
             insecure,
             mirrors: options.mirrors.clone(),
+            proxies: options.proxies.clone(),
             patience,
             certificates: options.certificates.clone(),
             own: Mutex::default(),
             clients: Mutex::default(),
             tried: Mutex::default(),
+            reaches: Mutex::default(),
         }
     }
 
@@ -163,7 +167,11 @@ impl Transport {
         let handle = self.engine.handle().map_err(Fault::SetUp)?;
         let is_large = request.payload.as_ref().is_some_and(|payload| payload.length > LARGE);
         let protocols = if is_large { Protocols::Old } else { Protocols::Both };
-        let client = self.client(&request.url, protocols).map_err(Fault::SetUp)?;
+        let route = Route { protocols, ..self.route(&request.url).map_err(Fault::SetUp)? };
+        let is_direct = route.proxy.is_none();
+        // A proxy looks names up by itself; its own may be of this machine.
+        let route = Route { is_guarded: request.is_guarded && is_direct, ..route };
+        let client = self.client(&request.url, route).map_err(Fault::SetUp)?;
         let builder = client.request(request.method.clone(), request.url.clone());
         let mut builder = with_headers(builder, request).map_err(Fault::SetUp)?;
         let mut patience = Patience { connect: self.connect(&request.url), ..self.patience };
@@ -183,10 +191,28 @@ impl Transport {
         let host = may_wait.then(|| url.authority().to_owned());
         let request = builder.build().map_err(|error| Fault::SetUp(Cause::of(&error)))?;
         let ask = || exchange::exchange(handle, (client, request), patience, &departure);
-        match host {
+        let outcome = match host {
             Some(host) => self.first_alone(host, url, ask),
             None => ask(),
+        };
+        if let Ok(Exchange { peer: Some(peer), .. }) = &outcome
+            && is_direct
+        {
+            self.note_reach(url, *peer);
         }
+        outcome
+    }
+
+    /// How far the host of an address lies, as far as is known.
+    pub(crate) fn reach(&self, url: &Url) -> Reach {
+        let known = self.reaches.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_name = known.get(url.host_str().unwrap_or_default()).copied();
+        by_name.unwrap_or_else(|| Reach::of(url))
+    }
+
+    fn note_reach(&self, url: &Url, peer: IpAddr) {
+        let mut known = self.reaches.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(url.host_str().unwrap_or_default().to_owned(), Reach::of_address(peer));
     }
 
     /// Lets the first request to a host go alone until it is answered, or fails: only then is it known whether the others
@@ -217,8 +243,7 @@ impl Transport {
         let route = self.route(url).ok()?;
         let own = self.own(url).ok()?;
         let config = tls::config(route.trust, own.as_deref()).ok()?;
-        let is_direct = route.proxy == Proxy::None || !proxy::is_set();
-        let error = is_direct.then(|| probe::complaint(url, config))??;
+        let error = route.proxy.is_none().then(|| probe::complaint(url, config))??;
         exchange::complaint_of(&error)
     }
 
@@ -244,18 +269,18 @@ impl Transport {
     }
 
     fn route(&self, url: &Url) -> Result<Route, Cause> {
-        let is_local = is_loopback(url.host_str().unwrap_or_default());
         Ok(Route {
-            proxy: if is_local { Proxy::None } else { Proxy::Environment },
+            proxy: self.proxies.of(url).cloned(),
             trust: if self.insecure.lists(url) { Trust::Skip } else { Trust::Verify },
             protocols: Protocols::Both,
             connect: self.connect(url),
             own: self.own(url)?.map(|_| url.authority().to_owned()),
+            is_guarded: false,
         })
     }
 
-    fn client(&self, url: &Url, protocols: Protocols) -> Result<Client, Cause> {
-        let (route, own) = (Route { protocols, ..self.route(url)? }, self.own(url)?);
+    fn client(&self, url: &Url, route: Route) -> Result<Client, Cause> {
+        let own = self.own(url)?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&route) {
             return Ok(client.clone());
@@ -288,8 +313,14 @@ impl Transport {
             // or the next one would be sent on it as well.
             .http2_keep_alive_interval(ping)
             .http2_keep_alive_timeout(ping);
-        if route.proxy == Proxy::None {
-            builder = builder.no_proxy();
+        // The client's own idea of proxies is not ours.
+        builder = builder.no_proxy();
+        if let Some(proxy) = &route.proxy {
+            let proxy = Proxy::all(proxy.clone()).map_err(|error| Cause::of(&error))?;
+            builder = builder.proxy(proxy);
+        }
+        if route.is_guarded {
+            builder = builder.dns_resolver(Guard::shared());
         }
         builder.build().map_err(|error| Cause::of(&error))
     }

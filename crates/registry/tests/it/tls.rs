@@ -160,3 +160,41 @@ fn certificates_are_found_in_the_registrys_directory() {
     put("me.key", "PRIVATE KEY", &key);
     assert_eq!(ask().unwrap(), b"hi");
 }
+
+/// A server whose certificate signs itself and is marked as an authority, as `openssl req -x509` makes them.
+fn self_made(name: &str) -> (Arc<ServerConfig>, CertificateDer<'static>) {
+    let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = parameters.self_signed(&key).unwrap().der().clone();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(vec![certificate.clone()], key);
+    (Arc::new(config.unwrap()), certificate)
+}
+
+#[test]
+fn an_authority_of_its_own_making_is_believed_only_where_it_is_listed_and_for_its_name() {
+    for (name, is_listed, is_believed) in [
+        ("127.0.0.1", true, true),
+        ("127.0.0.1", false, false),
+        ("other.test", true, false),
+        ("other.test", false, false),
+    ] {
+        let (config, certificate) = self_made(name);
+        let script = serve(config, AS_GO, vec![answer(200, "", b"hi")]);
+        let sandbox = Sandbox::new();
+        // Somebody is believed in any case, so that it isn't for want of roots that this one is refused.
+        let (_, another) = self_made(name);
+        let listed = if is_listed { &certificate } else { &another };
+        sandbox.write(&format!("certs/{}/ca.crt", script.host), pem("CERTIFICATE", listed));
+        let options = Options { certificates: vec![sandbox.path("certs")], ..impatient() };
+        let repository = open_with(options, &format!("{}/app", script.host));
+        let outcome = repository.document(&descriptor(b"hi"));
+        assert_eq!(outcome.is_ok(), is_believed, "{name} {is_listed} {outcome:?}");
+        let Err(error) = outcome else { continue };
+        assert!(matches!(error, Error::Certificate { .. }), "{error:?}");
+        assert_eq!(script.requests(), [""; 0], "nothing was said to it");
+    }
+}
