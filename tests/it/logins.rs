@@ -48,7 +48,12 @@ fn is_refused(auth: Auth, entry: &Value) {
     let output = script.with(|program| program.env("DOCKER_CONFIG", config)).run();
     assert_one_line(output.fails_with(6), "pull");
     let host = registry.host();
-    assert!(output.stderr.contains(&format!("hint: log in: docker login {host}")));
+    // Which of the two it is, `crates/registry` tells apart.
+    let hints = [
+        format!("hint: log in: docker login {host}\n"),
+        format!("hint: log in again: docker login {host}\n"),
+    ];
+    assert!(hints.iter().any(|hint| output.stderr.contains(hint)), "{}", output.stderr);
     assert!(!output.stderr.contains(SECRET), "{}", output.stderr);
     assert!(registry.requests().len() < 12, "{}", registry.log());
 }

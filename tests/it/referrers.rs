@@ -222,17 +222,198 @@ fn a_referrer_that_is_missing_is_told() {
     success(&sandbox, &format!("pull --no-stream {name}"));
 }
 
-#[test]
-fn a_digest_that_no_tag_has_room_for_is_told() {
-    let (registry, sandbox, image) = (Registry::start(), Sandbox::new(), demo());
-    registry.add("app:1", &image);
+/// The SHA-512 digest of a manifest, and the tag that a list of what refers to it has.
+fn long(image: &Image) -> (String, String) {
     let mut hasher = Hasher::new(Algorithm::Sha512);
     hasher.update(&image.manifest_blob().bytes);
-    registry.fault(Fault::on("/manifests/sha512:").redirect("/v2/app/manifests/1"));
-    let name = format!("{}@{}", registry.name("app"), hasher.finish());
-    let output = success(&sandbox, &format!("pull --no-store --referrers {name} > a"));
-    let told = "what refers to SHA-512 digests is not asked for: 1 left out";
+    let digest = hasher.finish().to_string();
+    let tag = digest[..7 + 64].replace(':', "-");
+    (digest, tag)
+}
+
+#[test]
+fn what_refers_to_a_longer_digest_is_found_by_a_tag_that_is_cut() {
+    let (from, to, sandbox, image) = (start(false), start(false), Sandbox::new(), demo());
+    from.add("app:1", &image);
+    from.fault(Fault::on("/manifests/sha512:").redirect("/v2/app/manifests/1"));
+    let (digest, tag) = long(&image);
+    let statement = about(&image, "sbom").set_manifest("/subject/digest", digest.as_str());
+    from.add(&format!("app:{tag}"), Index::new().image(&statement));
+    let name = format!("{}@{digest}", from.name("app"));
+    let there = to.name("copy:1");
+    success(&sandbox, &format!("pull --no-store --referrers {name} | push - {there}"));
+    let expected = BTreeSet::from([statement.digest()]);
+    assert_eq!(listed(&to, &format!("copy:{tag}")), expected);
+}
+
+/// A registry that has the tags, and answers so to whoever asks for the API.
+fn without_api(signed: &Signed, fault: Fault) -> Registry {
+    let registry = start(false);
+    signed.add(&registry, false);
+    registry.fault(fault);
+    registry
+}
+
+#[test]
+fn a_registry_that_refuses_the_api_is_asked_by_the_tag() {
+    let signed = Signed::new();
+    let api = || Fault::on("/referrers/");
+    // Artifactory 406, Quay 400, others 401, 403, 405, 410, 500 and 501; GHCR sends to a page (oras-go#1396 and others).
+    let mut faults: Vec<_> =
+        [400, 401, 403, 405, 406, 410, 500, 501].map(|status| api().status(status)).into();
+    faults.extend([
+        api().status(404).html(),
+        api().html(),
+        api().body("application/json", "{\"errors\":[]}"),
+        api().body("application/json", "no json"),
+        api().redirect_loop(),
+    ]);
+    for fault in faults {
+        let shown = format!("{fault:?}");
+        let (registry, to, sandbox) = (without_api(&signed, fault), start(false), Sandbox::new());
+        let script = format!(
+            "pull --no-store --referrers {} | push - {}",
+            registry.name("app:1"),
+            to.name("copy:1")
+        );
+        let output = pipeline::sh(&sandbox, &script);
+        assert_eq!(output.code(), 0, "{shown}: {}", output.stderr);
+        assert!(!output.stderr.contains("can't tell"), "{shown}: {}", output.stderr);
+        signed.is_in(&to, "copy", false);
+    }
+}
+
+#[test]
+fn an_image_is_pulled_whatever_is_said_of_its_referrers_and_a_warning_tells() {
+    for (has_api, fault, words) in [
+        (false, Fault::on("/referrers/").status(406), "answered 406"),
+        (true, Fault::on("/referrers/").html(), "not a registry? got text/html"),
+    ] {
+        let (registry, sandbox) = (start(has_api), Sandbox::new());
+        registry.add("app:1", demo());
+        registry.fault(fault);
+        let name = registry.name("app:1");
+        let output = success(&sandbox, &format!("pull --no-stream --referrers {name}"));
+        assert_eq!(output.out(), format!("{}\n", demo().digest()));
+        let told = format!("{name}: can't tell what refers to it: ");
+        assert_eq!(output.stderr.matches(&told).count(), 1, "{}", output.stderr);
+        assert!(output.stderr.contains(words), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_registry_that_takes_the_tag_for_the_digest_has_no_list() {
+    // GitLab: oras-go#1396.
+    let (registry, sandbox) = (start(false), Sandbox::new());
+    let signed = Signed::new();
+    registry.add("app:1", &signed.image);
+    registry.add(&format!("app:{}", tag(&signed.image)), &signed.image);
+    let name = registry.name("app:1");
+    let output = success(&sandbox, &format!("pull --no-stream --referrers {name}"));
+    assert!(!output.stderr.contains("referrers"), "{}", output.stderr);
+    // A list can be put there all the same.
+    let from = start(true);
+    signed.add(&from, true);
+    let there = registry.name("app:1");
+    success(
+        &sandbox,
+        &format!("pull --no-store --referrers {} | push - {there}", from.name("app:1")),
+    );
+    signed.is_in(&registry, "app", false);
+    // Something else under that name is told, and the image is pulled.
+    registry.add(&format!("app:{}", tag(&signed.image)), signature());
+    let output = success(&sandbox, &format!("pull --store other --no-stream --referrers {name}"));
+    let told = "this is no list of referrers";
     assert_eq!(output.stderr.matches(told).count(), 1, "{}", output.stderr);
+}
+
+#[test]
+fn the_next_page_is_asked_where_the_first_was_had() {
+    // Behind a proxy a registry knows neither the scheme nor the name by which it is spoken to.
+    let (registry, to, sandbox) = (start(true), start(false), Sandbox::new());
+    let signed = Signed::new();
+    signed.add(&registry, true);
+    let next = format!("</v2/app/referrers/{}?start=2>; rel=\"next\"", signed.image.digest());
+    for origin in ["https://registry.internal:8443", "http://localhost:1", "https://127.0.0.1"] {
+        let link = next.replace("</", &format!("<{origin}/"));
+        let first = Fault::on(&format!("/referrers/{}", signed.image.digest()));
+        registry.heal();
+        registry.fault(first.times(1).header("Link", &link));
+        let (from, there) = (registry.name("app:1"), to.name("copy:1"));
+        success(&sandbox, &format!("pull --no-store --referrers {from} | push - {there}"));
+        signed.is_in(&to, "copy", false);
+    }
+}
+
+#[test]
+fn a_list_that_somebody_else_overwrites_is_put_again() {
+    let (from, sandbox) = (start(true), Sandbox::new());
+    let signed = Signed::new();
+    signed.add(&from, true);
+    let list = tag(&signed.image);
+    // 201 although nothing was put there is what another writer's later list looks like; 412 is said by a registry that
+    // compares versions.
+    for status in [201, 412] {
+        let to = start(false);
+        let older = about(&signed.image, "older");
+        to.add(&format!("copy:{list}"), Index::new().image(&older));
+        to.fault(Fault::on(&format!("/manifests/{list}")).method("PUT").times(2).status(status));
+        let script = format!(
+            "pull --no-store --referrers {} | push - {}",
+            from.name("app:1"),
+            to.name("copy:1")
+        );
+        success(&sandbox, &script);
+        let mut expected: BTreeSet<_> = signed.direct.iter().map(Image::digest).collect();
+        expected.insert(older.digest());
+        assert_eq!(listed(&to, &format!("copy:{list}")), expected, "{status}");
+        let puts =
+            to.requests().into_iter().filter(|it| it.method == "PUT" && it.path.ends_with(&list));
+        let puts: Vec<_> = puts.collect();
+        assert_eq!(puts.len(), 3, "{status}");
+        assert!(puts.iter().all(|it| it.header("If-Match").is_some()), "the registry gave an ETag");
+    }
+    // It ends all the same.
+    let to = start(false);
+    to.fault(Fault::on(&format!("/manifests/{list}")).method("PUT").status(201));
+    let script = format!(
+        "pull --no-store --referrers {} | push - {}",
+        from.name("app:1"),
+        to.name("copy:1")
+    );
+    let output = pipeline::sh(&sandbox, &script);
+    output.fails_with(1);
+    assert!(
+        output.stderr.contains("others changed this list of referrers 16 times"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_list_says_what_each_entry_is() {
+    // Lists of some registries don't: distribution-spec, "Pushing Manifests with Subject".
+    let (from, to, sandbox) = (start(false), start(false), Sandbox::new());
+    let image = demo();
+    let typed = about(&image, "typed").set_manifest("/annotations", json!({ "a": "b" }));
+    let untyped = about(&image, "by its config").set_manifest("/artifactType", Value::Null);
+    from.add("app:1", &image);
+    from.add(&format!("app:{}", tag(&image)), Index::new().image(&typed).image(&untyped));
+    let script = format!(
+        "pull --no-store --referrers {} | push - {}",
+        from.name("app:1"),
+        to.name("copy:1")
+    );
+    success(&sandbox, &script);
+    let raw = to.manifest(&format!("copy:{}", tag(&image))).unwrap();
+    let list: Value = serde_json::from_slice(&raw).unwrap();
+    let entry = |image: &Image| {
+        let entries = list["manifests"].as_array().unwrap();
+        entries.iter().find(|it| it["digest"] == json!(image.digest())).unwrap().clone()
+    };
+    assert_eq!(entry(&typed)["artifactType"], "application/vnd.test.statement");
+    assert_eq!(entry(&typed)["annotations"], json!({ "a": "b" }));
+    assert_eq!(entry(&untyped)["artifactType"], "application/vnd.oci.empty.v1+json");
 }
 
 #[test]

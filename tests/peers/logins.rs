@@ -72,15 +72,15 @@ fn a_wrong_password_and_none_are_refused() {
     assert_snapshot!(user.text(&user.pull("app:1")), @"
     status: 6
     --- stderr
-    pull: [REGISTRY]/app:1: not authorised: authentication required (UNAUTHORIZED)
+    pull: [REGISTRY]/app:1: not authorised: no login known for [REGISTRY]: authentication required (UNAUTHORIZED)
     hint: log in: docker login [REGISTRY]
     ");
     user.log_in("wrong");
     assert_snapshot!(user.text(&user.pull("app:1")), @"
     status: 6
     --- stderr
-    pull: [REGISTRY]/app:1: not authorised: authentication required (UNAUTHORIZED)
-    hint: log in: docker login [REGISTRY]
+    pull: [REGISTRY]/app:1: not authorised: the login from [SANDBOX]/home/.docker/config.json was refused: authentication required (UNAUTHORIZED)
+    hint: log in again: docker login [REGISTRY]
     ");
 }
 

@@ -167,10 +167,9 @@ fn a_wrong_password_is_told() {
     assert_eq!(output.code(), 6, "{}", output.text());
     let said = place.text(&output);
     let [error, hint] = said.lines().skip(2).collect::<Vec<_>>()[..] else { panic!("{said}") };
-    assert!(
-        error.starts_with("push: [REGISTRY]/app@sha256:") && error.ends_with(": not authorised")
-    );
-    assert_eq!(hint, "hint: log in: docker login [REGISTRY]");
+    let why = ": not authorised: the login from the command line was refused";
+    assert!(error.starts_with("push: [REGISTRY]/app@sha256:") && error.ends_with(why), "{error}");
+    assert_eq!(hint, "hint: log in again: docker login [REGISTRY]");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_wrong_password_is_refused_by_the_token_server() {
         assert_eq!(output.pipe, [0, 6], "{}", output.text());
         assert!(!output.text().contains("guess"), "{}", output.text());
         let said = place.text(&output);
-        assert!(said.contains(": not authorised: no such user (UNAUTHORIZED)"), "{said}");
+        assert!(said.contains(" was refused: no such user (UNAUTHORIZED)"), "{said}");
         assert_eq!(output.stderr.lines().count(), 2, "{said}");
     }
     assert!(place.given().is_empty(), "{:?}", place.given());

@@ -69,6 +69,13 @@ impl Digest {
         hex
     }
 
+    /// The tag under which a registry without the referrers API lists what refers to this digest, and with which cosign's tags
+    /// begin: `sha256-…`, of a longer hash the first 64 digits (distribution-spec, "Referrers Tag Schema").
+    pub fn referrers_tag(&self) -> String {
+        let hex = self.hex();
+        format!("{}-{}", self.algorithm().name(), hex.get(..64).unwrap_or(&hex))
+    }
+
     /// The first 12 hex digits, as people know them from `docker images`.
     pub fn short(&self) -> String {
         self.hex()[..12].to_owned()

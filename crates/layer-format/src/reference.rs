@@ -77,21 +77,24 @@ impl Reference {
         format!("{}:{tag}", self.name()).parse()
     }
 
-    /// What this name speaks about, where its tag is one for what refers to an image: the distribution-spec's `sha256-…`,
-    /// or cosign's `sha256-….sig`, `.att` and `.sbom`.
-    pub fn subject(&self) -> Option<Digest> {
-        let (algorithm, rest) = self.tag()?.split_once('-')?;
-        let hex = match rest.split_once('.') {
-            Some((hex, kind)) if COSIGN_KINDS.contains(&kind) => hex,
-            _ => rest,
+    /// What this name speaks about, where its tag is one for what refers to an image: the distribution-spec's `sha256-…`, or
+    /// cosign's `sha256-….sig`, `.att` and `.sbom`. It is the [tag](Digest::referrers_tag) that a digest has for that, for of
+    /// SHA-512 there is no more in it.
+    pub fn subject(&self) -> Option<&str> {
+        let tag = self.tag()?;
+        let base = match tag.split_once('.') {
+            Some((base, kind)) if COSIGN_KINDS.contains(&kind) => base,
+            _ => tag,
         };
-        format!("{algorithm}:{hex}").parse().ok()
+        let hex = base.strip_prefix("sha256-").or_else(|| base.strip_prefix("sha512-"))?;
+        let is_hash = format!("sha256:{hex}").parse::<Digest>().is_ok();
+        is_hash.then_some(base)
     }
 
-    /// The same of a name as others write it into an index, which may be a tag alone.
-    pub fn subject_of(name: &str) -> Option<Digest> {
-        let named = name.parse::<Self>().ok().and_then(|name| name.subject());
-        named.or_else(|| format!("name:{name}").parse::<Self>().ok()?.subject())
+    /// Whether a name as others write it into an index, which may be a tag alone, [speaks about](Self::subject) something else.
+    pub fn is_about_another(name: &str) -> bool {
+        let is_about = |name: String| name.parse::<Self>().is_ok_and(|it| it.subject().is_some());
+        is_about(name.to_owned()) || is_about(format!("name:{name}"))
     }
 
     fn suffix(&self) -> String {
@@ -282,15 +285,18 @@ mod tests {
     #[test]
     fn a_tag_may_say_that_an_image_is_about_another() {
         let digest: Digest = format!("sha256:{HEX}").parse().unwrap();
-        let check = |tag: &str, expected: Option<Digest>| {
+        let check = |tag: &str, expected: Option<&str>| {
             let name: Reference = format!("r.test/a:{tag}").parse().unwrap();
             assert_eq!(name.subject(), expected, "{tag}");
-            assert_eq!(Reference::subject_of(tag), expected, "{tag}");
-            assert_eq!(Reference::subject_of(&name.full()), expected, "{tag}");
+            assert_eq!(Reference::is_about_another(tag), expected.is_some(), "{tag}");
+            assert_eq!(Reference::is_about_another(&name.full()), expected.is_some(), "{tag}");
         };
         for kind in ["", ".sig", ".att", ".sbom"] {
-            check(&format!("sha256-{HEX}{kind}"), Some(digest));
+            check(&format!("sha256-{HEX}{kind}"), Some(&digest.referrers_tag()));
         }
+        // Of a longer hash, a tag has the first 64 digits.
+        let long: Digest = format!("sha512:{HEX}{HEX}").parse().unwrap();
+        check(&format!("sha512-{HEX}"), Some(&long.referrers_tag()));
         for tag in [
             "1".to_owned(),
             "latest".to_owned(),
@@ -300,8 +306,7 @@ mod tests {
             format!("sha256-{}", &HEX[1..]),
             format!("sha256-{}", HEX.to_uppercase()),
             format!("sha1-{HEX}"),
-            // The tag for one of SHA-512 is cut, and so says nothing.
-            format!("sha512-{HEX}"),
+            format!("sha512-{}", &HEX[1..]),
         ] {
             check(&tag, None);
         }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use layer_format::stream::Image;
 use layer_format::{
-    COSIGN_KINDS, Descriptor, Digest, Document, Error, Index, Reference, media_type,
+    Algorithm, COSIGN_KINDS, Descriptor, Digest, Document, Error, Index, Reference, media_type,
 };
-use registry::Repository;
+use registry::{Referrers, Repository};
 use store::Store;
 
 use crate::select::{Budget, Pulled, collect, config};
@@ -30,7 +30,9 @@ pub(crate) fn of(
         store,
         budget: Budget::default(),
         lacks_api: false,
-        n_skipped: 0,
+        refusal: None,
+        has_list: false,
+        oddities: vec![],
     };
     let mut seen = HashSet::new();
     let mut next: Vec<Digest> = std::iter::once(pulled.digest).chain(digests(pulled)).collect();
@@ -50,12 +52,9 @@ pub(crate) fn of(
         }
         next.extend(found[start..].iter().flat_map(digests));
     }
-    if search.n_skipped > 0 {
-        warn(&format!(
-            "{}: what refers to SHA-512 digests is not asked for: {} left out",
-            pulled.reference, search.n_skipped
-        ));
-    }
+    // Where a list was found by its tag, that is how this registry lists them.
+    let refusal = search.refusal.iter().filter(|_| !search.has_list);
+    refusal.chain(&search.oddities).for_each(|text| warn(text));
     Ok(found)
 }
 
@@ -71,26 +70,28 @@ struct Search<'a> {
     budget: Budget,
     /// Whether the registry has said that it hasn't the referrers API.
     lacks_api: bool,
-    /// How many manifests have digests that no tag has room for.
-    n_skipped: usize,
+    /// What it said where that was more than that it hasn't.
+    refusal: Option<String>,
+    /// Whether a tag had a list.
+    has_list: bool,
+    /// What stands at tags where lists should be.
+    oddities: Vec<String>,
 }
 
 impl Search<'_> {
     /// What refers to a manifest: the list, and what cosign made.
     fn referrers(&mut self, subject: &Digest) -> anyhow::Result<Vec<Pulled>> {
-        let tag = subject.to_string().replace(':', "-");
-        // Such a digest is too long for a tag, which is the only name that the list can have here.
-        let Ok(name) = self.reference.tagged(&tag) else {
-            self.n_skipped += 1;
-            return Ok(vec![]);
-        };
+        let tag = subject.referrers_tag();
+        let name = self.reference.tagged(&tag)?;
         let mut found = vec![];
         let listed = self.listed(subject, &tag)?;
         if !listed.is_empty() {
             let index = list(listed)?;
             found.push(self.complete(name, Document::Index(index))?);
         }
-        for kind in COSIGN_KINDS {
+        // Cosign's tags have the whole of a hash, and no tag has room for a longer one.
+        let kinds = COSIGN_KINDS.iter().filter(|_| subject.algorithm() == Algorithm::Sha256);
+        for kind in kinds {
             let tag = format!("{tag}.{kind}");
             if let Some(document) = self.tagged(&tag)? {
                 found.push(self.complete(self.reference.tagged(&tag)?, document)?);
@@ -103,16 +104,28 @@ impl Search<'_> {
     fn listed(&mut self, subject: &Digest, tag: &str) -> anyhow::Result<Vec<Descriptor>> {
         if !self.lacks_api {
             match self.repository.referrers(subject)? {
-                Some(listed) => return Ok(listed),
-                None => self.lacks_api = true,
+                Referrers::Listed(listed) => return Ok(listed),
+                Referrers::Unsupported => self.lacks_api = true,
+                Referrers::Refused(error) => {
+                    self.lacks_api = true;
+                    let reference = &self.reference;
+                    let refusal = format!("{reference}: can't tell what refers to it: {error}");
+                    self.refusal = Some(refusal);
+                }
             }
         }
         match self.tagged(tag)? {
+            // GitLab takes such a tag for the digest that it is made of (oras-go#1396).
+            Some(document) if document.descriptor().digest == *subject => Ok(vec![]),
             None => Ok(vec![]),
-            Some(Document::Index(index)) => Ok(index.manifests),
+            Some(Document::Index(index)) => {
+                self.has_list = true;
+                Ok(index.manifests)
+            }
             Some(Document::Manifest(_)) => {
-                let what = self.reference.tagged(tag)?.to_string();
-                Err(Error::Malformed { what, reason: "this is no list of referrers" }.into())
+                let name = self.reference.tagged(tag)?;
+                self.oddities.push(format!("{name}: this is no list of referrers"));
+                Ok(vec![])
             }
         }
     }

@@ -3,13 +3,16 @@
 //! A registry with the referrers API lists by itself what has a `subject`. For another one the list is an index, under a tag
 //! made of the image's digest, which grows with each that comes (distribution-spec, "Referrers Tag Schema").
 
-use std::collections::HashSet;
-
 use layer_format::stream::Image;
 use layer_format::{Descriptor, Digest, Document, Index, Reference};
 
+use serde_json::Value;
+
 use crate::publish::{self, children_first};
 use crate::target::Target;
+
+/// How often a list is put again that somebody else has changed meanwhile.
+const TRIES: usize = 16;
 
 /// Puts what a list of referrers holds into a repository, or what cosign made under its tag. `name` is the one that it had
 /// elsewhere.
@@ -23,7 +26,7 @@ pub(crate) fn attach(
     let Some(list) = image.indexes.first().filter(|_| is_list(name)) else {
         return publish::publish(target, &[&there], image, root);
     };
-    let mut unlisted = HashSet::new();
+    let mut unlisted = vec![];
     for document in
         children_first(image, root).into_iter().filter(|it| it.descriptor.digest != *root)
     {
@@ -31,12 +34,11 @@ pub(crate) fn attach(
         let Descriptor { digest, media_type, .. } = &document.descriptor;
         let place = digest.to_string();
         if !target.repository.put_manifest(&place, media_type, document.raw)? {
-            unlisted.insert(*digest);
+            let entry = list.manifests.iter().find(|entry| entry.digest == *digest);
+            unlisted.extend(entry.map(|entry| described(entry, document.raw)));
         }
     }
-    let entries = list.manifests.iter().filter(|entry| unlisted.contains(&entry.digest));
-    let entries: Vec<_> = entries.cloned().collect();
-    if entries.is_empty() { Ok(()) } else { extend(target, &there, entries) }
+    extend(target, &there, &unlisted)
 }
 
 /// The name that something gets in a repository.
@@ -44,24 +46,71 @@ pub(crate) fn name_at(target: &Target, name: &Reference) -> anyhow::Result<Refer
     Ok(target.names[0].tagged(&name.wanted())?)
 }
 
-/// Adds to the list that is there.
-fn extend(target: &Target, name: &Reference, new: Vec<Descriptor>) -> anyhow::Result<()> {
+/// Adds to the list that is there, until a look afterwards finds everything in it: somebody else may put a list of his own in
+/// between.
+fn extend(target: &Target, name: &Reference, new: &[Descriptor]) -> anyhow::Result<()> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    for _ in 0..TRIES {
+        let list = listed(target, name)?;
+        let missing: Vec<_> = new.iter().filter(|entry| !list.has(&entry.digest)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        cli::interrupt::check()?;
+        let entries: Vec<_> = list.entries.iter().chain(missing).cloned().collect();
+        let index = Index::listing(&entries)?;
+        let (tag, media_type) = (name.wanted(), index.descriptor().media_type);
+        let version = list.version.as_deref();
+        target.repository.replace_manifest(&tag, &media_type, &index.raw, version)?;
+    }
+    anyhow::bail!("{name}: others changed this list of referrers {TRIES} times in between")
+}
+
+/// A list of referrers as it is there.
+#[derive(Default)]
+struct Listed {
+    entries: Vec<Descriptor>,
+    /// The registry's word for this very content.
+    version: Option<String>,
+}
+
+impl Listed {
+    fn has(&self, digest: &Digest) -> bool {
+        self.entries.iter().any(|entry| entry.digest == *digest)
+    }
+}
+
+fn listed(target: &Target, name: &Reference) -> anyhow::Result<Listed> {
     let tag = name.wanted();
-    // By its digest, so that no mirror's older list takes its place.
-    let known = target.repository.manifest_digest(&tag)?;
-    let known = known.map(|digest| target.repository.manifest(&digest.to_string())).transpose()?;
-    let mut entries = match known {
-        None => vec![],
-        Some((Document::Index(index), _)) => index.manifests,
-        Some((Document::Manifest(_), _)) => {
+    let Some(current) = target.repository.current(&tag)? else { return Ok(Listed::default()) };
+    match current.document {
+        Document::Index(index) => Ok(Listed { entries: index.manifests, version: current.version }),
+        // GitLab takes such a tag for the digest that it is made of (oras-go#1396).
+        Document::Manifest(_) if current.digest.referrers_tag() == tag => Ok(Listed::default()),
+        Document::Manifest(_) => {
             anyhow::bail!("{name}: there is something else than a list of referrers")
         }
-    };
-    let mut seen: HashSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
-    entries.extend(new.into_iter().filter(|entry| seen.insert(entry.digest)));
-    let index = Index::listing(&entries)?;
-    target.repository.put_manifest(&tag, &index.descriptor().media_type, &index.raw)?;
-    Ok(())
+    }
+}
+
+/// A manifest as a list of referrers has it: with the type of what it is, and its annotations (distribution-spec, "Pushing
+/// Manifests with Subject"), which not every registry's list says.
+fn described(entry: &Descriptor, raw: &[u8]) -> Descriptor {
+    let mut entry = entry.clone();
+    let Ok(document) = serde_json::from_slice::<Value>(raw) else { return entry };
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let kind = text(&document["artifactType"]).or_else(|| text(&document["config"]["mediaType"]));
+    if let Some(kind) = kind {
+        entry.other.entry("artifactType".to_owned()).or_insert(kind.into());
+    }
+    if entry.annotations.is_empty() {
+        let annotations = document["annotations"].as_object().into_iter().flatten();
+        entry.annotations =
+            annotations.filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect();
+    }
+    entry
 }
 
 /// Whether this is the name of a list, and not of something that cosign made.

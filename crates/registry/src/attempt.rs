@@ -12,7 +12,7 @@ use crate::redirect::{self, ANOTHER_HOST, DOWNGRADE, Trail};
 use crate::repository::Repository;
 use crate::retry::Failure;
 use crate::transport::{Answering, Exchange, Payload, Request};
-use crate::verdict::{self, Refusal, Subject};
+use crate::verdict::{self, Refusal, Standing, Subject};
 
 /// What to ask for.
 #[derive(Clone, Debug)]
@@ -108,7 +108,8 @@ impl Repository {
 
     fn ask_registry(&self, gate: &Gate, call: &Call<'_>) -> Result<Answer, Failure> {
         let host = self.endpoint().host();
-        let subject = Subject { what: call.what, registry: self.registry(), host, login: None };
+        let login = Standing::Unknown;
+        let subject = Subject { what: call.what, registry: self.registry(), host, login };
         let mut asked = self.ask_once(gate, call)?;
         if asked.exchange.status == StatusCode::UNAUTHORIZED {
             let challenge = (&asked.request.url, &asked.exchange.headers);
@@ -117,16 +118,51 @@ impl Repository {
                 asked = self.ask_once(gate, call)?;
             }
         }
+        if may_hide(asked.exchange.status) && self.knock(gate, call.what, &asked.shown)? {
+            asked = self.ask_once(gate, call)?;
+        }
         let Asked { shown, request, exchange } = asked;
-        let subject = Subject { login: shown.login.as_deref(), ..subject };
+        let unasked = if shown.login.is_none() && exchange.status == StatusCode::FORBIDDEN {
+            gate.known(self.shared())
+        } else {
+            None
+        };
+        let login = unasked.as_deref().map_or_else(|| shown.standing(), Standing::Accepted);
         let (url, exchange) = self.shared().follow(call.what, &request, exchange)?;
-        judge(call, subject, &url, exchange)
+        judge(call, Subject { login, ..subject }, &url, exchange)
+    }
+
+    /// Asks for `/v2/` what it wants to be shown: some registries say so there alone, and of what only their users may see
+    /// that it isn't there (containerd#3291). Says whether there is something to be shown now.
+    fn knock(&self, gate: &Gate, what: &str, shown: &Shown) -> Result<bool, Failure> {
+        let (shared, host) = (self.shared(), self.endpoint().host());
+        if !gate.may_knock(shared)? {
+            return Ok(false);
+        }
+        let login = Standing::Unknown;
+        let subject = Subject { what, registry: self.registry(), host, login };
+        let build = |mut root: Url| {
+            if let Ok(mut segments) = root.path_segments_mut() {
+                segments.pop_if_empty().extend(self.site().root.split('/')).push("");
+            }
+            Request { private: shared.private_headers(&root), ..Request::get(root) }
+        };
+        // What was answered about the image counts, if this isn't answered.
+        let Ok((request, exchange)) = self.endpoint().send(&shared.transport, &build) else {
+            return Ok(false);
+        };
+        if exchange.status != StatusCode::UNAUTHORIZED {
+            return Ok(false);
+        }
+        let challenge = (&request.url, &exchange.headers);
+        Ok(gate.renew(shared, subject, shown, challenge)? == Renewed::Yes)
     }
 
     /// Asks the registry, showing what it is known to want.
     fn ask_once(&self, gate: &Gate, call: &Call<'_>) -> Result<Asked, Failure> {
         let (shared, host) = (self.shared(), self.endpoint().host());
-        let subject = Subject { what: call.what, registry: self.registry(), host, login: None };
+        let login = Standing::Unknown;
+        let subject = Subject { what: call.what, registry: self.registry(), host, login };
         let shown = gate.show(shared, subject)?;
         let build = |root| Request {
             authorization: shown.authorization.clone(),
@@ -155,7 +191,8 @@ impl Repository {
         let fault = |fault| verdict::fault(fault, call.what, &host);
         let exchange = shared.transport.send(&request).map_err(fault)?;
         let (url, exchange) = shared.follow(call.what, &request, exchange)?;
-        let subject = Subject { what: call.what, registry: &host, host: &host, login: None };
+        let login = Standing::Unknown;
+        let subject = Subject { what: call.what, registry: &host, host: &host, login };
         judge(call, subject, &url, exchange)
     }
 
@@ -181,6 +218,11 @@ impl Repository {
         }
         root
     }
+}
+
+/// Whether a registry may answer so to somebody of whom it wants a login.
+fn may_hide(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
 }
 
 /// Tells success from refusal.

@@ -2,20 +2,31 @@
 
 use std::sync::Arc;
 
-use layer_format::{Descriptor, Digest};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use layer_format::{Descriptor, Digest, Document};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH};
 use reqwest::{Method, StatusCode};
 
 use crate::attempt::{Answer, Call, Place};
 use crate::auth::Access;
 use crate::error::Error;
-use crate::repository::{CONTENT_DIGEST, MANIFEST_TYPES, Repository};
+use crate::repository::{CONTENT_DIGEST, MANIFEST_TYPES, Repository, check_digest, check_manifest};
 use crate::retry::{Attempts, Failure};
 use crate::transport::{Answering, Payload};
 use crate::upload::{Upload, Window};
 use crate::verdict::text_of;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// What a tag stands for at some moment.
+#[derive(Debug)]
+pub struct Current {
+    /// The manifest or index.
+    pub document: Document,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// The registry's word for this very content (`ETag`), if it has one.
+    pub version: Option<String>,
+}
 
 impl Repository {
     /// Whether the repository has a blob.
@@ -61,24 +72,77 @@ impl Repository {
         Ok(content_digest(&answer).or(pinned))
     }
 
+    /// What a tag stands for now, as the registry itself has it, whatever mirrors there are; none if there is nothing.
+    pub fn current(&self, tag: &str) -> Result<Option<Current>, Error> {
+        let what = self.manifest_name(tag, None);
+        let mut call = Call::get(&what, Place::Repository("manifests", tag));
+        call.headers = vec![(ACCEPT, MANIFEST_TYPES.join(", "))];
+        call.accepted = &[StatusCode::NOT_FOUND];
+        let attempts = Attempts::new(&self.shared().options);
+        attempts.run(&what, || {
+            let answer = self.attempt_for(&Access::Push, &call)?;
+            if !answer.exchange.status.is_success() {
+                return Ok(None);
+            }
+            let version = text_of(&answer.exchange.headers, &ETAG).map(str::to_owned);
+            let raw = check_manifest(&what, None, answer)?;
+            let digest = Digest::of(&raw);
+            let malformed = |source| Error::Malformed { what: what.clone(), source };
+            let document = Document::parse(raw).map_err(malformed)?;
+            Ok(Some(Current { document, digest, version }))
+        })
+    }
+
+    /// Puts an index under a tag as [`put_manifest`](Self::put_manifest) does, in place of the version that was
+    /// [there](Self::current). Says whether it was done: a registry that compares versions may find another one there.
+    pub fn replace_manifest(
+        &self,
+        tag: &str,
+        media_type: &str,
+        raw: &[u8],
+        version: Option<&str>,
+    ) -> Result<bool, Error> {
+        let condition = version.map(|version| (IF_MATCH, version.to_owned()));
+        let answer = self.put(tag, media_type, raw, condition)?;
+        Ok(answer.exchange.status.is_success())
+    }
+
     /// Puts a manifest or an index under a tag or its digest, byte for byte. All that it names must be there before.
     ///
     /// Says whether the registry lists it by itself among what refers to its `subject`.
     pub fn put_manifest(&self, name: &str, media_type: &str, raw: &[u8]) -> Result<bool, Error> {
+        let answer = self.put(name, media_type, raw, None)?;
+        Ok(text_of(&answer.exchange.headers, &SUBJECT).is_some())
+    }
+
+    /// Puts a manifest or an index, on a condition if there is one.
+    fn put(
+        &self,
+        name: &str,
+        media_type: &str,
+        raw: &[u8],
+        condition: Option<(HeaderName, String)>,
+    ) -> Result<Answer, Error> {
         let pinned = self.pinned(name)?;
         let what = self.manifest_name(name, pinned.as_ref());
         let (content, length) = (Arc::new(Window::new(0, raw)), raw.len() as u64);
         let mut call = Call::get(&what, Place::Repository("manifests", name));
         call.method = Method::PUT;
         call.headers = vec![(CONTENT_TYPE, media_type.to_owned())];
+        if let Some(condition) = condition {
+            call.headers.push(condition);
+            call.accepted = &[StatusCode::PRECONDITION_FAILED];
+        }
         call.payload = Some(Payload { content, offset: 0, length });
         call.answer = Answering::Late;
         let attempts = Attempts::new(&self.shared().options);
         let answer = attempts.run(&what, || self.attempt_for(&Access::Push, &call))?;
-        if let Some(digest) = content_digest(&answer) {
-            crate::repository::check_digest(&what, &digest, raw)?;
+        if let Some(digest) =
+            content_digest(&answer).filter(|_| answer.exchange.status.is_success())
+        {
+            check_digest(&what, &digest, raw)?;
         }
-        Ok(text_of(&answer.exchange.headers, &SUBJECT).is_some())
+        Ok(answer)
     }
 }
 

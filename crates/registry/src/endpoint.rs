@@ -193,6 +193,16 @@ impl Endpoint {
         if is_ours { other } else { url }
     }
 
+    /// An address that the registry gave as its own, by the scheme and host by which it is spoken to: behind a proxy it often
+    /// knows neither.
+    pub(crate) fn at_home(&self, url: Url) -> Url {
+        let scheme = self.settled.get().copied().unwrap_or(Scheme::Https);
+        let Ok(mut here) = self.root(scheme) else { return url };
+        here.set_path(url.path());
+        here.set_query(url.query());
+        here
+    }
+
     /// Sends a request in the scheme that the registry speaks; `build` makes it from the registry's root. Gives back
     /// where it went as well.
     pub(crate) fn send(

@@ -21,14 +21,14 @@ pub enum Error {
         said: String,
     },
     /// The registry or its token server wants a login, or another one.
-    #[error("{what}: not authorised{}", after(said))]
+    #[error("{what}: not authorised: {}{}", denial.told(registry), after(said))]
     Unauthorised {
         /// The image or blob.
         what: String,
         /// The registry, as it stands in names.
         registry: String,
-        /// Where the login that was refused came from; nothing was known where there is none.
-        login: Option<String>,
+        /// What became of the login.
+        denial: Denial,
         /// The registry's own words, or nothing.
         said: String,
     },
@@ -263,12 +263,41 @@ pub enum Error {
     },
 }
 
+/// Why nobody was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No login is known for the registry.
+    NoLogin,
+    /// The login from this place was refused, or what was had for it.
+    LoginRefused(String),
+    /// The login from this place was not refused, but its owner may not do this.
+    NotAllowed(String),
+}
+
+impl Denial {
+    fn told(&self, registry: &str) -> String {
+        match self {
+            Self::NoLogin => format!("no login known for {registry}"),
+            Self::LoginRefused(place) => format!("the login from {place} was refused"),
+            Self::NotAllowed(place) => format!("the login from {place} is not allowed to do this"),
+        }
+    }
+}
+
 impl Error {
     /// What its user may do about it, where something is known.
     pub fn hint(&self) -> Option<String> {
         let dir = |host: &str| format!("/etc/containers/certs.d/{host}");
         Some(match self {
-            Self::Unauthorised { registry, .. } => format!("log in: docker login {registry}"),
+            Self::Unauthorised { registry, denial, .. } => match denial {
+                Denial::NoLogin => format!("log in: docker login {registry}"),
+                Denial::LoginRefused(_) => format!("log in again: docker login {registry}"),
+                Denial::NotAllowed(_) => {
+                    "the repository's owner gives the right to this; pull --explain-auth NAME says \
+                     which login is used"
+                        .to_owned()
+                }
+            },
             Self::Certificate { host, .. } => {
                 format!("put its authority into {}/ca.crt, or --insecure {host}", dir(host))
             }

@@ -13,6 +13,17 @@ use crate::verdict;
 /// No image has more pages of them.
 const PAGES_LIMIT: usize = 64;
 
+/// What a registry says of what refers to a manifest.
+#[derive(Debug)]
+pub enum Referrers {
+    /// All of it.
+    Listed(Vec<Descriptor>),
+    /// It lacks the API for it, so that the tag `sha256-…` is to be asked for.
+    Unsupported,
+    /// The same, where it says so in words of its own: with another status than 404, or with a web page.
+    Refused(Box<Error>),
+}
+
 /// A part of the list, and where the next is.
 struct Page {
     entries: Vec<Descriptor>,
@@ -20,9 +31,12 @@ struct Page {
 }
 
 impl Repository {
-    /// What refers to this manifest or index; none if the registry lacks the API for it, so that the tag
-    /// `sha256-…` is to be asked for.
-    pub fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, Error> {
+    /// What refers to this manifest or index.
+    ///
+    /// # Errors
+    ///
+    /// If the registry can't be reached, or has no end of it.
+    pub fn referrers(&self, subject: &Digest) -> Result<Referrers, Error> {
         let what = self.name_of(subject);
         let name = subject.to_string();
         let mut referrers = vec![];
@@ -30,11 +44,17 @@ impl Repository {
         let mut left = DOCUMENT_LIMIT;
         for _ in 0..PAGES_LIMIT {
             let place = next.as_ref().map_or(Place::Repository("referrers", &name), Place::Given);
-            let Some(page) = self.page(&what, place, &mut left)? else { return Ok(None) };
+            let page = match self.page(&what, place, &mut left) {
+                Err(error) if is_refusal(&error) => {
+                    return Ok(Referrers::Refused(Box::new(error)));
+                }
+                page => page?,
+            };
+            let Some(page) = page else { return Ok(Referrers::Unsupported) };
             referrers.extend(page.entries);
             next = page.next;
             if next.is_none() {
-                return Ok(Some(referrers));
+                return Ok(Referrers::Listed(referrers));
             }
         }
         Err(Error::Protocol { what, reason: "too many pages of referrers" })
@@ -65,14 +85,25 @@ impl Repository {
         })?;
         let Some((raw, next)) = read else { return Ok(None) };
         *left = left.saturating_sub(raw.len() as u64);
-        if next.as_ref().is_some_and(|url| !self.endpoint().is_at(url)) {
-            let reason = "the next page of referrers is on another host";
-            return Err(Error::Protocol { what: what.to_owned(), reason });
-        }
         let index = Index::parse(raw)
             .map_err(|source| Error::Malformed { what: what.to_owned(), source })?;
+        let next = next.map(|url| self.endpoint().at_home(url));
         Ok(Some(Page { entries: index.manifests, next }))
     }
+}
+
+/// Whether a registry without the API may fail so: Artifactory answers 406, Quay 400, others 401, 403, 405 or 501, GHCR sends
+/// to a page (oras-go#1396 and others).
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Refused { .. }
+            | Error::Unauthorised { .. }
+            | Error::NotFound { .. }
+            | Error::NotARegistry { .. }
+            | Error::Malformed { .. }
+            | Error::Redirect { .. }
+    )
 }
 
 /// `Link: <…>; rel="next"`, relative to what was asked (RFC 8288).

@@ -1,13 +1,14 @@
 //! One repository of one registry: manifests, documents and blobs.
 
 use std::fmt;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use layer_format::{
-    DOCUMENT_LIMIT, Descriptor, Digest, Document, Hasher, Reference, Trouble, Troubled as _,
-    media_type,
+    DOCUMENT_LIMIT, Decoder, Descriptor, Digest, Document, Hasher, Reference, Trouble,
+    Troubled as _, media_type,
 };
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, HeaderName};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName};
 
 use crate::attempt::{Answer, Call, Place};
 use crate::auth::Gate;
@@ -238,7 +239,11 @@ fn is_manifest(media_type: &str) -> bool {
 }
 
 /// Reads a manifest's bytes and checks them.
-fn check_manifest(what: &str, pinned: Option<&Digest>, answer: Answer) -> Result<Vec<u8>, Failure> {
+pub(crate) fn check_manifest(
+    what: &str,
+    pinned: Option<&Digest>,
+    answer: Answer,
+) -> Result<Vec<u8>, Failure> {
     let Answer { mut exchange, host, .. } = answer;
     let too_large = || Error::TooLarge { what: what.to_owned(), limit: DOCUMENT_LIMIT };
     let length = verdict::text_of(&exchange.headers, &CONTENT_LENGTH);
@@ -248,12 +253,19 @@ fn check_manifest(what: &str, pinned: Option<&Digest>, answer: Answer) -> Result
     }
     let raw = exchange.body.read_all(DOCUMENT_LIMIT);
     let raw = raw.map_err(|fault| verdict::fault(fault, what, &host))?;
+    let raw = decoded(what, &exchange.headers, raw)?;
     if raw.len() as u64 > DOCUMENT_LIMIT {
         return Err(too_large().into());
     }
     if verdict::is_html(&exchange.headers) && !raw.trim_ascii_start().starts_with(b"{") {
         let media_type = verdict::media_type(&exchange.headers);
         return Err(Error::NotARegistry { what: what.to_owned(), media_type }.into());
+    }
+    // Its digest is that of a part of it, the rest are signatures; nobody reads it anyway.
+    if is_schema_1(&raw)
+        && let Err(source) = Document::parse(raw.clone())
+    {
+        return Err(Error::Malformed { what: what.to_owned(), source }.into());
     }
     // A header that isn't a digest, or one of a kind that nobody here computes, says nothing.
     let said = verdict::text_of(&exchange.headers, &CONTENT_DIGEST);
@@ -262,6 +274,31 @@ fn check_manifest(what: &str, pinned: Option<&Digest>, answer: Answer) -> Result
         check_digest(what, digest, &raw)?;
     }
     Ok(raw)
+}
+
+/// Whether a manifest is of Docker's first kind, signed or not.
+fn is_schema_1(raw: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        schema_version: u64,
+    }
+    serde_json::from_slice(raw).is_ok_and(|it: Version| it.schema_version == 1)
+}
+
+/// Undoes `Content-Encoding: gzip`, which nobody was asked for; what isn't really compressed stays as it is.
+fn decoded(what: &str, headers: &HeaderMap, raw: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let encoding = verdict::text_of(headers, &CONTENT_ENCODING).unwrap_or_default();
+    let is_gzip = encoding.trim().eq_ignore_ascii_case("gzip") && raw.starts_with(&[0x1f, 0x8b]);
+    if !is_gzip {
+        return Ok(raw);
+    }
+    let mut plain = vec![];
+    let decoder = Decoder::new(&raw[..])
+        .and_then(|decoder| decoder.take(DOCUMENT_LIMIT + 1).read_to_end(&mut plain));
+    let reason = "what came as gzip is none";
+    decoder.map_err(|_| Error::Protocol { what: what.to_owned(), reason })?;
+    Ok(plain)
 }
 
 pub(crate) fn check_digest(what: &str, expected: &Digest, content: &[u8]) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde_json::Value;
 
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Denial, Error};
 use crate::reach::NOT_FOR_STRANGERS;
 use crate::retry::{Again, Failure, retry_after};
 use crate::text::one_line;
@@ -37,7 +37,25 @@ pub(crate) struct Subject<'a> {
     pub(crate) what: &'a str,
     pub(crate) registry: &'a str,
     pub(crate) host: &'a str,
-    pub(crate) login: Option<&'a str>,
+    pub(crate) login: Standing<'a>,
+}
+
+/// What is known of a login when somebody refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing<'a> {
+    /// There is none.
+    Unknown,
+    /// The one from this place was shown to whoever refuses, or nobody wanted to see it.
+    Shown(&'a str),
+    /// The one from this place was good enough for a token.
+    Accepted(&'a str),
+}
+
+impl<'a> Standing<'a> {
+    /// A login from this place, if there is one.
+    pub(crate) fn shown(place: Option<&'a str>) -> Self {
+        place.map_or(Self::Unknown, Self::Shown)
+    }
 }
 
 impl Refusal {
@@ -73,8 +91,15 @@ impl Refusal {
                 Error::Refused { what, host: host.to_owned(), status: self.status.as_u16(), said }
             }
             (401 | 403, _) | (_, "UNAUTHORIZED" | "DENIED") => {
-                let login = login.map(str::to_owned);
-                Error::Unauthorised { what, registry: registry.to_owned(), login, said }
+                let is_denied = self.status == StatusCode::FORBIDDEN || self.code == "DENIED";
+                let denial = match login {
+                    Standing::Unknown => Denial::NoLogin,
+                    Standing::Shown(place) if !is_denied => Denial::LoginRefused(place.to_owned()),
+                    Standing::Shown(place) | Standing::Accepted(place) => {
+                        Denial::NotAllowed(place.to_owned())
+                    }
+                };
+                Error::Unauthorised { what, registry: registry.to_owned(), denial, said }
             }
             (404 | 410, _) | (_, "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN") => {
                 Error::NotFound { what, said }
@@ -100,7 +125,10 @@ impl Refusal {
 
     fn again(&self) -> Again {
         match (self.status.as_u16(), self.code.as_str()) {
-            (408 | 429 | 500 | 502 | 503 | 504, _) | (_, "TOOMANYREQUESTS") => {
+            // 499 and 520 to 530 are words of proxies (nginx, Cloudflare) for what passes: go-containerregistry#1707. A registry
+            // that has just got a blob may take a while to know it.
+            (408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=530, _)
+            | (_, "TOOMANYREQUESTS" | "MANIFEST_BLOB_UNKNOWN") => {
                 self.retry_after.map_or(Again::Later, Again::After)
             }
             _ => Again::Never,
@@ -211,7 +239,8 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let about_certificate = NO_CERTIFICATE.into_iter().find(|text| body.contains(text));
         let refusal = Refusal { status, code, said, about_certificate, retry_after: None };
-        let subject = Subject { what: "app:1", registry: "r.test", host: "h.test", login: None };
+        let subject =
+            Subject { what: "app:1", registry: "r.test", host: "h.test", login: Standing::Unknown };
         let failure = refusal.failure(subject);
         assert_eq!(failure.error.to_string(), text);
         assert_eq!((failure.error.trouble(), failure.again), (trouble, again));
@@ -247,9 +276,10 @@ mod tests {
         check(404, &unknown, text, Trouble::NotFound, never);
         check(404, "", "app:1: not found", Trouble::NotFound, never);
         let denied = spec("DENIED", "no\\nway\\u001b[1m");
-        let text = r"app:1: not authorised: no\nway\u{1b}[1m (DENIED)";
+        let text = r"app:1: not authorised: no login known for r.test: no\nway\u{1b}[1m (DENIED)";
         check(403, &denied, text, Trouble::Unauthorised, never);
-        check(401, "<html>", "app:1: not authorised", Trouble::Unauthorised, never);
+        let text = "app:1: not authorised: no login known for r.test";
+        check(401, "<html>", text, Trouble::Unauthorised, never);
         let slow = spec("TOOMANYREQUESTS", "slow down");
         let text = "app:1: h.test answered 429: slow down (TOOMANYREQUESTS)";
         check(429, &slow, text, Trouble::Network, later);

@@ -17,7 +17,7 @@ impl Store {
         let subject = |entry: &Image| {
             let reference = entry.reference()?;
             let is_here = repository.as_ref().is_none_or(|name| *name == reference.name());
-            reference.subject().filter(|_| is_here)
+            reference.subject().filter(|_| is_here).map(str::to_owned)
         };
         let mut left: Vec<_> =
             self.images()?.into_iter().filter_map(|it| Some((subject(&it)?, it))).collect();
@@ -25,8 +25,9 @@ impl Store {
         self.descend(&image.descriptor, &mut seen)?;
         let mut found: Vec<Image> = vec![];
         loop {
+            let tags: HashSet<_> = seen.iter().map(Digest::referrers_tag).collect();
             let (new, others): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(subject, _)| seen.contains(subject));
+                left.into_iter().partition(|(subject, _)| tags.contains(subject));
             left = others;
             for (_, entry) in &new {
                 self.descend(&entry.descriptor, &mut seen)?;

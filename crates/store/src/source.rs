@@ -236,7 +236,7 @@ fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Vec<String>
     images.retain(|image| image.descriptor.is_image());
     // What is there for another image's sake counts only where there is nothing else.
     let is_about_another =
-        |image: &crate::Image| image.name().and_then(Reference::subject_of).is_some();
+        |image: &crate::Image| image.name().is_some_and(Reference::is_about_another);
     let own = images.iter().filter(|image| !is_about_another(image));
     let own: HashSet<_> = own.map(|image| *image.digest()).collect();
     images.retain(|image| own.is_empty() || own.contains(image.digest()));

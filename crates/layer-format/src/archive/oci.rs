@@ -104,7 +104,7 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
 
 /// Whether these are signatures or the like, by all their names.
 fn is_about_another(group: &Named) -> bool {
-    let is_about = |name: &String| Reference::subject_of(name).is_some();
+    let is_about = |name: &String| Reference::is_about_another(name);
     !group.names.is_empty() && group.names.iter().all(is_about)
 }
 

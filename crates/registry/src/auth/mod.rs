@@ -18,7 +18,7 @@ use crate::credentials::{Found, Login, Wanted as Sought};
 use crate::options::Options;
 use crate::retry::Failure;
 use crate::transport::Authorization;
-use crate::verdict::Subject;
+use crate::verdict::{Standing, Subject};
 pub(crate) use access::Access;
 use challenge::{Challenge, Wicket, challenge};
 use token::{Token, Wanted};
@@ -39,6 +39,8 @@ struct State {
     pass: Option<Pass>,
     /// Where the login came from.
     login: Option<String>,
+    /// Whether the registry was asked for what it wants to be shown, apart from any image.
+    has_knocked: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,19 @@ pub(crate) struct Shown {
     pub(crate) authorization: Option<Authorization>,
     /// Where the login came from.
     pub(crate) login: Option<String>,
+    /// Whether a token was had for it.
+    pub(crate) is_accepted: bool,
     generation: u64,
+}
+
+impl Shown {
+    /// What is to be said of the login.
+    pub(crate) fn standing(&self) -> Standing<'_> {
+        match &self.login {
+            Some(place) if self.is_accepted => Standing::Accepted(place),
+            place => Standing::shown(place.as_deref()),
+        }
+    }
 }
 
 /// Whether there is something else to show.
@@ -88,8 +102,24 @@ impl Gate {
                 self.fetch(&mut state, shared, subject, (wicket, registry))?
             }
         };
+        let is_accepted = matches!(state.pass, Some(Pass::Token { .. }));
         let State { generation, ref login, .. } = *state;
-        Ok(Shown { authorization, login: login.clone(), generation })
+        Ok(Shown { authorization, login: login.clone(), is_accepted, generation })
+    }
+
+    /// Whether it makes sense to ask the registry itself what it wants to be shown: it hasn't said so about an image, there is
+    /// a login, and it is the first time.
+    pub(crate) fn may_knock(&self, shared: &Shared) -> Result<bool, Failure> {
+        let mut state = self.lock();
+        if state.pass.is_some() || std::mem::replace(&mut state.has_knocked, true) {
+            return Ok(false);
+        }
+        Ok(self.find(shared)?.is_some())
+    }
+
+    /// Where a login is known from, whether or not anybody wanted it.
+    pub(crate) fn known(&self, shared: &Shared) -> Option<String> {
+        self.find(shared).ok().flatten().map(|found| found.place)
     }
 
     /// After a 401: finds out what else there is to show.
@@ -146,7 +176,7 @@ impl Gate {
         } else {
             let scope = self.access.scope(&self.repository, wicket.scope.as_deref());
             let wicket = Wicket { scope: Some(scope.clone()), ..wicket };
-            let subject = Subject { login: place.as_deref(), ..subject };
+            let subject = Subject { login: Standing::shown(place.as_deref()), ..subject };
             let wanted = Wanted { subject, wicket: &wicket, scope: &scope, login };
             let token = token::fetch(shared, &wanted, &registry)?;
             Pass::Token { token, wicket, registry }
@@ -155,7 +185,8 @@ impl Gate {
             Pass::Fixed(authorization) => authorization.clone(),
             Pass::Token { token, .. } => Authorization::Bearer(token.value.clone()),
         };
-        *state = State { generation: state.generation + 1, pass: Some(pass), login: place };
+        let (generation, has_knocked) = (state.generation + 1, state.has_knocked);
+        *state = State { generation, pass: Some(pass), login: place, has_knocked };
         Ok(Some(authorization))
     }
 

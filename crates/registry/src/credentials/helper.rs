@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use layer_format::null_is_default;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::docker::{canonical, fit, login_of, parse};
 use super::{Login, Wanted};
@@ -38,13 +39,27 @@ struct File {
     auths: BTreeMap<String, Option<IgnoredAny>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// A helper's answer. Docker reads its keys in any case (`Username`, `username`), and so helpers write them.
+#[derive(Debug, Default)]
 struct Answer {
-    #[serde(default)]
     username: String,
-    #[serde(default)]
     secret: String,
+}
+
+impl Answer {
+    fn parse(json: &[u8]) -> Option<Self> {
+        let fields: BTreeMap<String, Value> = serde_json::from_slice(json).ok()?;
+        let mut answer = Self::default();
+        for (key, value) in fields {
+            let place = match key.to_ascii_lowercase().as_str() {
+                "username" => &mut answer.username,
+                "secret" => &mut answer.secret,
+                _ => continue,
+            };
+            value.as_str()?.clone_into(place);
+        }
+        Some(answer)
+    }
 }
 
 /// A helper, and the name under which it should know the registry.
@@ -89,6 +104,15 @@ impl Question {
         if self.program.contains(['/', '\0']) {
             return Err("is no name of a helper");
         }
+        self.ask_within(PATIENCE, cancelled)
+    }
+
+    /// The same, with this much time for the answer and as much for the end.
+    fn ask_within(
+        &self,
+        patience: Duration,
+        cancelled: fn() -> bool,
+    ) -> Result<Option<Login>, &'static str> {
         let started = Command::new(&self.program)
             .arg("get")
             .stdin(Stdio::piped())
@@ -99,24 +123,32 @@ impl Question {
             io::ErrorKind::NotFound => "is not there",
             _ => "can't be started",
         })?;
-        let answered = self.talk(&mut child, cancelled);
-        if answered.is_err() {
+        let answered = self.talk(&mut child, patience, cancelled);
+        let ended = match answered {
+            Ok(text) => end_of(&mut child, patience, cancelled).map(|status| (text, status)),
+            Err(reason) => Err(reason),
+        };
+        if ended.is_err() {
             // It may have ended by itself.
             child.kill().ok();
+            child.wait().ok();
         }
-        let status = child.wait().map_err(|_| "failed")?;
-        let text = answered?;
+        let (text, status) = ended?;
         if !status.success() {
             let is_unknown = String::from_utf8_lossy(&text).contains("credentials not found");
             return if is_unknown { Ok(None) } else { Err("failed") };
         }
-        let Answer { username, secret } =
-            serde_json::from_slice(&text).map_err(|_| "gave no login")?;
+        let Answer { username, secret } = Answer::parse(&text).ok_or("gave no login")?;
         Ok(login_of(username, secret))
     }
 
     /// Writes the question and reads all that is answered.
-    fn talk(&self, child: &mut Child, cancelled: fn() -> bool) -> Result<Vec<u8>, &'static str> {
+    fn talk(
+        &self,
+        child: &mut Child,
+        patience: Duration,
+        cancelled: fn() -> bool,
+    ) -> Result<Vec<u8>, &'static str> {
         let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("can't be talked to");
         };
@@ -136,7 +168,7 @@ impl Question {
                 Ok(read) => return read.map_err(|_| "can't be read from"),
                 Err(RecvTimeoutError::Disconnected) => return Err("can't be read from"),
                 Err(RecvTimeoutError::Timeout) if cancelled() => return Err("was interrupted"),
-                Err(RecvTimeoutError::Timeout) if started.elapsed() > PATIENCE => {
+                Err(RecvTimeoutError::Timeout) if started.elapsed() > patience => {
                     return Err("doesn't answer");
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -145,9 +177,100 @@ impl Question {
     }
 }
 
+/// How a helper ended that has said all it had to say.
+fn end_of(
+    child: &mut Child,
+    patience: Duration,
+    cancelled: fn() -> bool,
+) -> Result<ExitStatus, &'static str> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Err(_) => return Err("failed"),
+            Ok(None) if cancelled() => return Err("was interrupted"),
+            Ok(None) if started.elapsed() > patience => return Err("doesn't end"),
+            Ok(None) => thread::sleep(pause),
+        }
+        pause = GLANCE.min(pause * 2);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+    use crate::credentials::Secret;
+
+    /// Asks a helper that is this script.
+    fn ask_script(
+        name: &str,
+        script: &str,
+        patience: Duration,
+        cancelled: fn() -> bool,
+    ) -> Result<Option<Login>, &'static str> {
+        let path =
+            std::env::temp_dir().join(format!("strata-helper-{name}-{}", std::process::id()));
+        // Written by a process of its own: a file that somebody has open for writing can't be started, and a child of another
+        // test may have this one open for a moment.
+        let written = Command::new("/bin/sh")
+            .args(["-c", "cat > \"$1\"", "sh"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .and_then(|mut child| {
+                child.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}").as_bytes())?;
+                child.wait()
+            });
+        assert!(written.unwrap().success());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = path.to_str().unwrap().to_owned();
+        let question = Question { program, server: "r.test".to_owned() };
+        let answer = question.ask_within(patience, cancelled);
+        std::fs::remove_file(path).unwrap();
+        answer
+    }
+
+    const LONG: Duration = Duration::from_mins(1);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    #[test]
+    fn a_slow_helper_is_waited_for() {
+        let script = r#"read it; sleep 0.5; echo "{\"Username\":\"$it\",\"Secret\":\"s\"}""#;
+        let user = "r.test".to_owned();
+        let login = Login::Password { user, password: Secret::new("s") };
+        assert_eq!(ask_script("slow", script, LONG, || false), Ok(Some(login)));
+    }
+
+    #[test]
+    fn a_silent_helper_is_given_up_and_ended() {
+        let started = Instant::now();
+        let silent = ask_script("silent", "exec sleep 60", SHORT, || false);
+        assert_eq!(silent, Err("doesn't answer"));
+        // One that has answered and doesn't end is no better: how it ends says whether the answer is one.
+        let script = r#"echo '{"Username":"me","Secret":"s"}'; exec >&-; exec sleep 60"#;
+        assert_eq!(ask_script("endless", script, SHORT, || false), Err("doesn't end"));
+        let interrupted = ask_script("interrupted", "exec sleep 60", LONG, || true);
+        assert_eq!(interrupted, Err("was interrupted"));
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn an_answer_is_read_in_any_case_of_its_keys() {
+        let check = |json: &str, expected: Option<(&str, &str)>| {
+            let answer = Answer::parse(json.as_bytes());
+            let found = answer.as_ref().map(|it| (it.username.as_str(), it.secret.as_str()));
+            assert_eq!(found, expected, "{json}");
+        };
+        check(r#"{"ServerURL":"r","Username":"me","Secret":"s"}"#, Some(("me", "s")));
+        check(r#"{"username":"me","secret":"s","more":[1]}"#, Some(("me", "s")));
+        check("{}", Some(("", "")));
+        for json in ["", "[]", "hunter2", r#"{"Username":7}"#] {
+            check(json, None);
+        }
+    }
 
     #[track_caller]
     fn check(json: &str, registry: &str, repository: &str, expected: &[(&str, &str)]) {

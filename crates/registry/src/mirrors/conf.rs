@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{API, By, Mirror, Registry};
 use crate::error::{Cause, Error};
@@ -11,6 +12,8 @@ use crate::error::{Cause, Error};
 struct File {
     #[serde(default)]
     registry: Vec<Entry>,
+    /// The table of version 1, whose words nobody here understands.
+    registries: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +50,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Registry>, Error> {
         source: Cause::of(&std::io::Error::other(reason.to_owned())),
     };
     let file: File = toml::from_str(text).map_err(|error| malformed(error.message()))?;
+    if file.registries.is_some() {
+        return Err(malformed("version 1 of registries.conf; write [[registry]] instead"));
+    }
     file.registry.into_iter().map(|entry| registry(entry).map_err(malformed)).collect()
 }
 

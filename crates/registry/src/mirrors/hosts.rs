@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::places::is_missing;
 use super::terms::{Terms, Written};
 use super::{API, By, EVERYTHING, Mirror, Registry};
 use crate::attempt::authority;
@@ -45,14 +46,27 @@ pub(super) struct Said {
     pub(super) terms: Vec<(String, Terms)>,
 }
 
-/// The directories of registries, and the registry of each, the more important later.
-pub(super) fn dirs(certs: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(certs) else { return vec![] };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<_> = names.collect();
+/// The directories of registries, and the registry of each, the more important later. A directory that only others may read
+/// is not for us.
+///
+/// # Errors
+///
+/// If the directory is there and can't be read for another reason.
+pub(super) fn dirs(certs: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
+    let unreadable = |source| Error::UnreadableSettings { path: certs.to_owned(), source };
+    let entries = match std::fs::read_dir(certs) {
+        Err(error) if is_missing(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(vec![]);
+        }
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut names = vec![];
+    for entry in entries {
+        names.extend(entry.map_err(unreadable)?.file_name().into_string().ok());
+    }
     // `host_5000_` comes after `host:5000`.
     names.sort();
-    names.into_iter().map(|name| (registry_of(&name), certs.join(name))).collect()
+    Ok(names.into_iter().map(|name| (registry_of(&name), certs.join(name))).collect())
 }
 
 /// The registry that a directory is named for: `host`, `host:port`, or `host_port_` where a colon can't be in a name.
@@ -78,15 +92,24 @@ pub(super) fn read(host: &str, dir: &Path) -> Result<Said, Error> {
         Err(error) => Err(error),
         Ok(Some(text)) => parse(host, &text, &path),
         Ok(None) => {
-            Ok(Said { registry: Registry::of(host, vec![]), terms: certificates(host, dir) })
+            Ok(Said { registry: Registry::of(host, vec![]), terms: certificates(host, dir)? })
         }
     }
 }
 
 /// The terms that files as `ca.crt`, `me.cert` and `me.key` make.
-fn certificates(host: &str, dir: &Path) -> Vec<(String, Terms)> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return vec![] };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+fn certificates(host: &str, dir: &Path) -> Result<Vec<(String, Terms)>, Error> {
+    let unreadable = |source| Error::UnreadableSettings { path: dir.to_owned(), source };
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if is_missing(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(vec![]);
+        }
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut paths = vec![];
+    for entry in entries {
+        paths.push(entry.map_err(unreadable)?.path());
+    }
     paths.sort();
     let mut terms = Terms::default();
     for path in paths {
@@ -99,7 +122,7 @@ fn certificates(host: &str, dir: &Path) -> Vec<(String, Terms)> {
             _ => {}
         }
     }
-    if terms == Terms::default() { vec![] } else { own_terms(host, terms) }
+    Ok(if terms == Terms::default() { vec![] } else { own_terms(host, terms) })
 }
 
 /// Terms for the registry itself; for all registries at once there are none.

@@ -6,11 +6,13 @@
 
 mod conf;
 mod hosts;
+mod places;
 mod terms;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use layer_format::Reference;
@@ -20,6 +22,7 @@ use crate::attempt::authority;
 use crate::endpoint::{Scheme, address_of};
 use crate::error::{Cause, Error};
 use hosts::Said;
+use places::Places;
 pub(crate) use terms::Terms;
 
 /// Where the API begins at most hosts.
@@ -99,32 +102,39 @@ impl Mirrors {
         Self::default()
     }
 
-    /// Containerd's `certs.d/HOST/hosts.toml`; then podman's: the file that `CONTAINERS_REGISTRIES_CONF` names, else the user's,
-    /// else the machine's `registries.conf`, and what is in the directories `registries.conf.d` of both.
+    /// Containerd's `certs.d/HOST/hosts.toml`; then podman's `registries.conf` and its drop-ins: the user's, the machine's and its
+    /// vendor's. `CONTAINERS_REGISTRIES_CONF` names a file in place of all of these, `CONTAINERS_REGISTRIES_CONF_OVERRIDE` one
+    /// that is read last.
+    ///
+    /// # Errors
+    ///
+    /// If a file is malformed or can't be read, or one that a variable names isn't there.
     pub fn from_environment() -> Result<Self, Error> {
         let set = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
         let dir = |name: &str| set(name).map(PathBuf::from);
         let user = dir("XDG_CONFIG_HOME").or_else(|| dir("HOME").map(|home| home.join(".config")));
-        let configs: Vec<_> = user.into_iter().chain([PathBuf::from("/etc")]).collect();
+        let machine = PathBuf::from("/etc");
         let mut mirrors = Self::default();
         // What is more important comes later.
-        for config in configs.iter().rev() {
+        for config in [&machine].into_iter().chain(&user) {
             mirrors.read_hosts(&config.join("containerd/certs.d"))?;
         }
-        if let Some(file) = dir("CONTAINERS_REGISTRIES_CONF") {
-            mirrors.read(&[file], &[])?;
-            return Ok(mirrors);
-        }
-        let containers = configs.iter().map(|config| config.join("containers"));
-        let files: Vec<_> = containers.clone().map(|dir| dir.join("registries.conf")).collect();
-        let more: Vec<_> = containers.rev().map(|dir| dir.join("registries.conf.d")).collect();
-        mirrors.read(&files, &more)?;
+        let places = Places {
+            user: user.map(|config| config.join("containers")),
+            machine: machine.join("containers"),
+            vendor: PathBuf::from("/usr/share/containers"),
+            // Who can't be told apart is somebody else than root.
+            uid: std::fs::metadata("/proc/self").map_or(u32::MAX, |own| own.uid()),
+        };
+        let named = dir("CONTAINERS_REGISTRIES_CONF");
+        let last = dir("CONTAINERS_REGISTRIES_CONF_OVERRIDE");
+        mirrors.read(&places, named.as_deref(), last.as_deref())?;
         Ok(mirrors)
     }
 
     /// Reads containerd's files: `HOST/hosts.toml` below a directory. What is said later about a registry counts.
     pub fn read_hosts(&mut self, dir: &Path) -> Result<(), Error> {
-        for (host, dir) in hosts::dirs(dir) {
+        for (host, dir) in hosts::dirs(dir)? {
             match hosts::read(&host, &dir) {
                 Ok(Said { registry, terms }) => {
                     self.put(registry);
@@ -141,23 +151,36 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Reads the first of `files` that is there, and all files of `dirs`.
-    fn read(&mut self, files: &[PathBuf], dirs: &[PathBuf]) -> Result<(), Error> {
-        for file in files {
-            if self.add(file)? {
-                break;
+    /// Reads podman's files, or the one that was named in their place, and one more.
+    fn read(
+        &mut self,
+        places: &Places,
+        named: Option<&Path>,
+        last: Option<&Path>,
+    ) -> Result<(), Error> {
+        match named {
+            Some(file) => self.add_named(file)?,
+            None => {
+                for file in places.main() {
+                    if self.add(&file)? {
+                        break;
+                    }
+                }
+                for file in places.drop_ins()? {
+                    self.add(&file)?;
+                }
             }
         }
-        for dir in dirs {
-            let Ok(entries) = std::fs::read_dir(dir) else { continue };
-            let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-            paths.retain(|path| path.extension().is_some_and(|it| it == "conf"));
-            paths.sort();
-            for path in paths {
-                self.add(&path)?;
-            }
+        last.map_or(Ok(()), |file| self.add_named(file))
+    }
+
+    /// Adds what a file says that somebody named: it must be there.
+    fn add_named(&mut self, path: &Path) -> Result<(), Error> {
+        if self.add(path)? {
+            return Ok(());
         }
-        Ok(())
+        let source = io::ErrorKind::NotFound.into();
+        Err(Error::UnreadableSettings { path: path.to_owned(), source })
     }
 
     /// Adds what a file says; tells whether it is there.
@@ -267,10 +290,9 @@ impl Registry {
 
 /// A file's text, if it is there.
 fn read(path: &Path) -> Result<Option<String>, Error> {
-    use io::ErrorKind::{NotADirectory, NotFound};
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(error) if places::is_missing(&error) => Ok(None),
         Err(source) => Err(Error::UnreadableSettings { path: path.to_owned(), source }),
     }
 }
@@ -352,22 +374,138 @@ mod tests {
         }
     }
 
+    /// Files below a directory of its own, each about the registry that it is named for here.
+    struct Files(PathBuf);
+
+    impl Files {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let dir = format!("strata-mirrors-{name}-{}", std::process::id());
+            let files_here = Self(std::env::temp_dir().join(dir));
+            for (path, location) in files {
+                let path = files_here.0.join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let text = format!("[[registry]]\nlocation = \"{location}\"\n");
+                std::fs::write(path, text).unwrap();
+            }
+            files_here
+        }
+
+        fn places(&self, uid: u32) -> Places {
+            let dir = |name: &str| self.0.join(name);
+            Places { user: Some(dir("user")), machine: dir("etc"), vendor: dir("usr"), uid }
+        }
+
+        /// The registries that are known in the end, in the order in which they came.
+        fn found(&self, uid: u32, named: Option<&str>, last: Option<&str>) -> Vec<String> {
+            let (named, last) = (named.map(|it| self.0.join(it)), last.map(|it| self.0.join(it)));
+            let mut mirrors = Mirrors::none();
+            mirrors.read(&self.places(uid), named.as_deref(), last.as_deref()).unwrap();
+            mirrors.registries.into_iter().map(|registry| registry.prefix).collect()
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
     #[test]
-    fn the_users_file_hides_the_machines_and_directories_add_to_it() {
-        let dir = std::env::temp_dir().join(format!("strata-mirrors-{}", std::process::id()));
-        let more = dir.join("registries.conf.d");
-        std::fs::create_dir_all(&more).unwrap();
-        let registry = |location: &str| format!("[[registry]]\nlocation = \"{location}\"\n");
-        std::fs::write(dir.join("user"), registry("a.test")).unwrap();
-        std::fs::write(dir.join("machine"), registry("b.test")).unwrap();
-        std::fs::write(more.join("1.conf"), registry("c.test")).unwrap();
-        std::fs::write(more.join("2.txt"), registry("d.test")).unwrap();
-        let files = ["none", "user", "machine"].map(|name| dir.join(name));
-        let mut found = Mirrors::none();
-        found.read(&files, &[more]).unwrap();
-        let prefixes: Vec<_> =
-            found.registries.iter().map(|registry| registry.prefix.as_str()).collect();
-        assert_eq!(prefixes, ["a.test", "c.test"]);
-        std::fs::remove_dir_all(&dir).unwrap();
+    fn the_first_main_file_counts_alone() {
+        let all = [
+            ("user/registries.conf", "user"),
+            ("etc/registries.conf", "etc"),
+            ("usr/registries.conf", "usr"),
+        ];
+        for (n, (_, expected)) in all.iter().enumerate() {
+            let files = Files::new("main", &all[n..]);
+            assert_eq!(files.found(0, None, None), [*expected]);
+        }
+        assert!(Files::new("none", &[]).found(0, None, None).is_empty());
+    }
+
+    /// As containers-registries.conf(5) of podman 6 says.
+    #[test]
+    fn drop_ins_are_merged_by_their_names_and_the_more_important_hides_its_namesakes() {
+        let files = Files::new(
+            "drop-ins",
+            &[
+                ("usr/registries.conf", "main"),
+                ("user/registries.conf.d/40-a.conf", "user"),
+                ("etc/registries.conf.d/40-a.conf", "hidden-by-user"),
+                ("etc/registries.conf.d/10-b.conf", "etc"),
+                ("usr/registries.conf.d/10-b.conf", "hidden-by-etc"),
+                ("usr/registries.conf.d/90-c.conf", "usr"),
+                ("usr/registries.conf.d/90-c.txt", "no-conf"),
+                ("etc/registries.rootful.conf.d/20-d.conf", "rootful"),
+                ("etc/registries.conf.d/20-d.conf", "of-all"),
+                ("usr/registries.rootless.conf.d/30-e.conf", "rootless"),
+                ("usr/registries.rootless.conf.d/1000/30-e.conf", "uid-1000"),
+                ("etc/registries.rootless.conf.d/50-f.conf", "etc-rootless"),
+                ("user/registries.rootful.conf.d/60-g.conf", "no-place"),
+            ],
+        );
+        let of_root = ["main", "etc", "rootful", "user", "usr"];
+        assert_eq!(files.found(0, None, None), of_root);
+        let of_user = ["main", "etc", "of-all", "uid-1000", "user", "etc-rootless", "usr"];
+        assert_eq!(files.found(1000, None, None), of_user);
+        let of_another = ["main", "etc", "of-all", "rootless", "user", "etc-rootless", "usr"];
+        assert_eq!(files.found(1001, None, None), of_another);
+    }
+
+    #[test]
+    fn a_named_file_stands_alone_and_another_is_read_last() {
+        let files = Files::new(
+            "named",
+            &[
+                ("etc/registries.conf", "etc"),
+                ("etc/registries.conf.d/a.conf", "drop-in"),
+                ("named", "named"),
+                ("last", "last"),
+            ],
+        );
+        assert_eq!(files.found(0, Some("named"), None), ["named"]);
+        assert_eq!(files.found(0, Some("named"), Some("last")), ["named", "last"]);
+        assert_eq!(files.found(0, None, Some("last")), ["etc", "drop-in", "last"]);
+        let missing = files.0.join("missing");
+        for (named, last) in [(Some(&*missing), None), (None, Some(&*missing))] {
+            let error = Mirrors::none().read(&files.places(0), named, last).unwrap_err();
+            assert!(error.to_string().ends_with("/missing: reading settings"), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_are_not_taken_for_none() {
+        // A link that leads to itself can't be read by root either.
+        let files = Files::new("unreadable", &[("etc/registries.conf", "etc")]);
+        let link = |path: &str| {
+            let path = files.0.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+        };
+        let is_told = |path: &str| {
+            let error = Mirrors::none().read(&files.places(0), None, None).unwrap_err();
+            assert!(error.to_string().contains(path), "{error}");
+            std::fs::remove_file(files.0.join(path)).unwrap();
+        };
+        for path in
+            ["user/registries.conf", "usr/registries.conf.d", "etc/registries.conf.d/a.conf"]
+        {
+            link(path);
+            is_told(path);
+        }
+        link("certs.d");
+        let error = Mirrors::none().read_hosts(&files.0.join("certs.d")).unwrap_err();
+        assert!(error.to_string().contains("certs.d"), "{error}");
+    }
+
+    #[test]
+    fn version_1_is_refused_as_podman_6_refuses_it() {
+        for table in ["search", "insecure", "block"] {
+            let text = format!("[registries.{table}]\nregistries = [\"a.test\"]\n");
+            let error = conf::parse(&text, Path::new("/etc/r.conf")).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.starts_with("version 1 of registries.conf"), "{source}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::repository::Repository;
 use crate::retry::{Attempts, Failure};
 use crate::transport::{Answering, Payload};
-use crate::verdict::{Refusal, Subject, text_of};
+use crate::verdict::{Refusal, Standing, Subject, text_of};
 
 pub use content::{Content, Window};
 
@@ -353,7 +353,8 @@ impl Upload {
     }
 
     fn subject<'a>(&'a self, host: &'a str) -> Subject<'a> {
-        Subject { what: &self.what, registry: self.repository.registry(), host, login: None }
+        let login = Standing::Unknown;
+        Subject { what: &self.what, registry: self.repository.registry(), host, login }
     }
 
     fn call<'a>(&'a self, method: Method, place: Place<'a>) -> Call<'a> {

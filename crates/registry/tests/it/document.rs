@@ -168,7 +168,8 @@ fn a_registry_that_wants_an_hour_is_given_up_at_once() {
 
 #[test]
 fn what_may_pass_is_tried_again_and_no_oftener_than_agreed() {
-    for status in [408, 500, 502, 503, 504] {
+    // go-containerregistry#1707: proxies have words of their own.
+    for status in [408, 425, 499, 500, 502, 503, 504, 520, 522, 524, 530] {
         let fault = Fault::on("manifests/").times(4).status(status);
         let (_registry, repository) = with_image_and(fault);
         is_whole(&repository);
@@ -181,7 +182,7 @@ fn what_may_pass_is_tried_again_and_no_oftener_than_agreed() {
 
 #[test]
 fn what_will_not_pass_is_asked_once() {
-    for status in [400, 401, 403, 404, 405] {
+    for status in [400, 401, 403, 404, 405, 418, 501, 505, 519, 531] {
         let (registry, repository) = with_image_and(Fault::on("manifests/").status(status));
         assert!(repository.manifest("1").is_err());
         assert_eq!(registry.requests().len(), 1, "{status}");
@@ -248,4 +249,47 @@ fn warnings_are_kept_for_the_user() {
     is_whole(&repository);
     is_whole(&repository);
     assert_eq!(client.warnings(), [format!("{}: this tag goes away", registry.host())]);
+}
+
+#[test]
+fn dockers_first_manifests_are_told_whatever_digest_they_have() {
+    // The registry's digest is that of the payload, without the signatures.
+    let signed = br#"{"schemaVersion":1,"name":"app","fsLayers":[],"signatures":[{}]}"#;
+    let digest = Digest::of(b"the payload alone");
+    let headers = format!(
+        "Content-Type: {}\r\nDocker-Content-Digest: {digest}\r\n",
+        media_type::DOCKER_SCHEMA1
+    );
+    for wanted in ["1", &digest.to_string()] {
+        let script = Script::plain(vec![answer(200, &headers, signed)]);
+        let name = format!("{}/app", script.host);
+        let error = open_with(options(), &name).manifest(wanted).unwrap_err();
+        let text = crate::support::chain(&error);
+        assert!(text.contains("Docker schema 1 is too old"), "{text}");
+        assert_eq!(layer_format::Troubled::trouble(&error), Trouble::Untrusted);
+    }
+}
+
+#[test]
+fn a_manifest_that_comes_compressed_all_the_same_is_read() {
+    let raw = image().manifest_blob().bytes;
+    let compressed = kit::Codec::GZIP.encode(&raw);
+    let digest = image().digest();
+    for (encoding, body) in [("gzip", &compressed), ("GZIP", &compressed), ("gzip", &raw)] {
+        let headers =
+            format!("Content-Encoding: {encoding}\r\nDocker-Content-Digest: {digest}\r\n");
+        let script = Script::plain(vec![answer(200, &headers, body)]);
+        is_whole(&open_with(options(), &format!("{}/app", script.host)));
+    }
+    // A bomb is no longer than a manifest may be.
+    let bomb = kit::Codec::GZIP.encode(&vec![b' '; 64 << 20]);
+    for (body, reason) in [
+        (bomb, "is larger than 4194304 bytes"),
+        (compressed[..compressed.len() / 2].to_vec(), "what came as gzip is none"),
+    ] {
+        let script = Script::plain(vec![answer(200, "Content-Encoding: gzip\r\n", &body)]);
+        let repository = open_with(options(), &format!("{}/app", script.host));
+        let error = repository.manifest("1").unwrap_err();
+        assert!(error.to_string().ends_with(reason), "{error}");
+    }
 }

@@ -6,7 +6,7 @@ use std::thread;
 use kit::registry::auth::{Bearer, base64};
 use kit::{Auth, Fault, Image, Layer, Registry};
 use layer_format::{Trouble, Troubled as _};
-use registry::{Credentials, Error, Login, Options, Repository, Secret};
+use registry::{Credentials, Denial, Error, Login, Options, Repository, Secret};
 
 use crate::script::{Script, answer};
 use crate::support::{chain, content, descriptor, open_with, options, read};
@@ -60,15 +60,17 @@ fn a_password_is_shown_only_when_asked_for() {
 fn a_missing_or_wrong_password_is_said_without_it() {
     let registry = start(Auth::basic("me", PASSWORD));
     let error = refused(&anonymous(&registry));
-    let text = format!(
-        "{}:1: not authorised: authentication required (UNAUTHORIZED)",
-        registry.name("app")
-    );
+    let (name, host) = (registry.name("app"), registry.host());
+    let said = "authentication required (UNAUTHORIZED)";
+    let text = format!("{name}:1: not authorised: no login known for {host}: {said}");
     assert_eq!(chain(&error), text);
-    assert!(matches!(error, Error::Unauthorised { login: None, .. }));
+    assert_eq!(error.hint(), Some(format!("log in: docker login {host}")));
     registry.forget();
     let error = refused(&logged_in(&registry, password("wrong")));
-    assert!(matches!(error, Error::Unauthorised { login: Some(_), .. }));
+    let text =
+        format!("{name}:1: not authorised: the login from the command line was refused: {said}");
+    assert_eq!(chain(&error), text);
+    assert_eq!(error.hint(), Some(format!("log in again: docker login {host}")));
     assert_eq!(registry.requests().len(), 2);
 }
 
@@ -248,4 +250,122 @@ fn a_busy_token_server_is_asked_again() {
     registry.fault(Fault::on("/token").times(2).status(503));
     anonymous(&registry).manifest("1").unwrap();
     assert_eq!(n_tokens(&registry), 3);
+}
+
+#[track_caller]
+fn denial(outcome: Result<impl std::fmt::Debug, Error>) -> Denial {
+    match outcome.unwrap_err() {
+        Error::Unauthorised { denial, .. } => denial,
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn who_may_not_do_something_is_not_told_that_his_login_is_wrong() {
+    let here = || "the command line".to_owned();
+    // With a password: 403, or Docker's words for it.
+    let denied = r#"{"errors":[{"code":"DENIED","message":"no push access"}]}"#;
+    for fault in [
+        Fault::on("manifests/").status(403),
+        Fault::on("manifests/").after(1).status(401).body("application/json", denied),
+    ] {
+        let registry = start(Auth::basic("me", PASSWORD));
+        let repository = logged_in(&registry, password(PASSWORD));
+        registry.fault(fault);
+        assert_eq!(denial(repository.manifest("1")), Denial::NotAllowed(here()));
+    }
+    // A token was had for the login, and it doesn't suffice.
+    let registry = start(Auth::Bearer(Bearer::login("me", PASSWORD)));
+    let realm =
+        format!(r#"Bearer realm="http://{}/token",error="insufficient_scope""#, registry.host());
+    registry.fault(Fault::on("manifests/").status(401).header("WWW-Authenticate", &realm));
+    let error = logged_in(&registry, password(PASSWORD)).manifest("1").unwrap_err();
+    let text = "1: not authorised: the login from the command line is not allowed to do this: ";
+    assert!(chain(&error).contains(text), "{}", chain(&error));
+    assert!(error.hint().unwrap().contains("gives the right to this"));
+    // The token server has refused it.
+    let wrong = logged_in(&registry, password("wrong")).manifest("1");
+    assert_eq!(denial(wrong), Denial::LoginRefused(here()));
+    assert_eq!(denial(anonymous(&registry).manifest("1")), Denial::NoLogin);
+    // Nobody asked for the login that there is.
+    let registry = start(Auth::Anonymous);
+    registry.fault(Fault::on("manifests/").status(403));
+    let unasked = logged_in(&registry, password(PASSWORD)).manifest("1");
+    assert_eq!(denial(unasked), Denial::NotAllowed(here()));
+    assert_eq!(denial(anonymous(&registry).manifest("1")), Denial::NoLogin);
+}
+
+#[test]
+fn a_registry_that_asks_for_a_login_at_its_door_alone_is_shown_one() {
+    // containerd#3291: to strangers, what is private isn't there.
+    for (status, headers) in [(404, ""), (403, ""), (401, "")] {
+        let script = Script::plain(vec![
+            answer(status, headers, b""),
+            answer(401, "WWW-Authenticate: Basic realm=\"x\"\r\n", b""),
+            answer(200, "", b"hi"),
+            answer(404, "", b""),
+        ]);
+        let credentials = Credentials::none().with(&script.host, password(PASSWORD));
+        let name = format!("{}/app", script.host);
+        let repository = open_with(Options { credentials, ..options() }, &name);
+        assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi", "{status}");
+        let error = repository.document(&descriptor(b"hi")).unwrap_err();
+        assert_eq!(error.trouble(), Trouble::NotFound);
+        let requests = script.requests();
+        assert!(requests[1].starts_with("GET /v2/ HTTP/1.1\r\n"), "{requests:?}");
+        let shown =
+            requests.iter().map(|it| it.to_lowercase().contains("\r\nauthorization: basic"));
+        assert_eq!(shown.collect::<Vec<_>>(), [false, false, true, true]);
+    }
+}
+
+#[test]
+fn nobody_knocks_without_a_login_or_twice() {
+    let registry = start(Auth::Anonymous);
+    let knocks =
+        |registry: &Registry| registry.requests().iter().filter(|it| it.path == "/v2/").count();
+    let repository = anonymous(&registry);
+    for repository in [repository, logged_in(&registry, password(PASSWORD))] {
+        for _ in 0..2 {
+            let error = repository.manifest("nope").unwrap_err();
+            assert_eq!(error.trouble(), Trouble::NotFound, "{error}");
+        }
+    }
+    assert_eq!(knocks(&registry), 1, "{}", registry.log());
+    assert!(registry.requests().iter().all(|it| it.authorization.is_none()));
+}
+
+#[test]
+fn a_token_server_may_send_on() {
+    for status in [301, 302, 303, 307, 308] {
+        let server = Script::plain(vec![
+            answer(status, "Location: /other\r\n", b""),
+            answer(200, "", br#"{"token":"t"}"#),
+        ]);
+        let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{}/t\"\r\n", server.host);
+        let script = Script::plain(vec![answer(401, &challenge, b""), answer(200, "", b"hi")]);
+        let credentials = Credentials::none().with(&script.host, password(PASSWORD));
+        let name = format!("{}/app", script.host);
+        let repository = open_with(Options { credentials, ..options() }, &name);
+        assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi", "{status}");
+        let requests = server.requests();
+        // On its own host it is shown the login there too.
+        assert!(requests[1].starts_with("GET /other HTTP/1.1\r\n"), "{requests:?}");
+        assert!(requests[1].to_lowercase().contains("\r\nauthorization: basic "), "{requests:?}");
+    }
+}
+
+#[test]
+fn a_token_server_on_another_host_is_sent_to_without_the_login() {
+    let other = Script::plain(vec![answer(200, "", br#"{"token":"t"}"#)]);
+    let location = format!("Location: http://{}/token\r\n", other.host);
+    let server = Script::plain(vec![answer(307, &location, b"")]);
+    let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{}/t\"\r\n", server.host);
+    let script = Script::plain(vec![answer(401, &challenge, b""), answer(200, "", b"hi")]);
+    let credentials = Credentials::none().with(&script.host, password(PASSWORD));
+    let repository =
+        open_with(Options { credentials, ..options() }, &format!("{}/app", script.host));
+    assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+    assert!(server.requests()[0].to_lowercase().contains("\r\nauthorization: basic "));
+    assert!(!other.requests()[0].to_lowercase().contains("authorization"));
 }

@@ -148,7 +148,8 @@ fn a_foreign_layer_is_not_fetched_from_what_is_near_us() {
     for address in NEAR {
         let place = Elsewhere::new(vec![answer(404, "", b"")]);
         let layer = foreign(&place.near(address));
-        place.is_refused(&place.open().blob(&layer, 0).unwrap_err(), 2);
+        // The registry is asked for the blob, and what it wants to be shown.
+        place.is_refused(&place.open().blob(&layer, 0).unwrap_err(), 3);
     }
 }
 
