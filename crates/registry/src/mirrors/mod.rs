@@ -158,17 +158,16 @@ impl Mirrors {
         named: Option<&Path>,
         last: Option<&Path>,
     ) -> Result<(), Error> {
-        match named {
-            Some(file) => self.add_named(file)?,
-            None => {
-                for file in places.main() {
-                    if self.add(&file)? {
-                        break;
-                    }
+        if let Some(file) = named {
+            self.add_named(file)?;
+        } else {
+            for file in places.main() {
+                if self.add(&file)? {
+                    break;
                 }
-                for file in places.drop_ins()? {
-                    self.add(&file)?;
-                }
+            }
+            for file in places.drop_ins()? {
+                self.add(&file)?;
             }
         }
         last.map_or(Ok(()), |file| self.add_named(file))
