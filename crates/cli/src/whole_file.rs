@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind::{InvalidInput, PermissionDenied};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,19 @@ impl WholeFile {
         self.file.get_ref().sync_all()?;
         fs::rename(temporary, &self.target)?;
         self.temporary = None;
-        sync_name(parent(&self.target))
+        self.sync_name()
+    }
+
+    /// Brings the file's name to the disk.
+    fn sync_name(&self) -> io::Result<()> {
+        match File::open(parent(&self.target)).and_then(|directory| directory.sync_all()) {
+            // Some file systems can't sync a directory, and a directory may be written to that may not be read. The whole
+            // file system can be synced still.
+            Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied) => {
+                Ok(rustix::fs::syncfs(self.file.get_ref())?)
+            }
+            synced => synced,
+        }
     }
 }
 
@@ -93,16 +106,6 @@ impl Drop for WholeFile {
         if let Some(temporary) = &self.temporary {
             drop(fs::remove_file(temporary));
         }
-    }
-}
-
-/// Brings a name to the disk. Some file systems can't sync a directory, and one that may not be read can't be opened; the
-/// file itself is safe by then.
-fn sync_name(directory: &Path) -> io::Result<()> {
-    use io::ErrorKind::{InvalidInput, PermissionDenied};
-    match File::open(directory).and_then(|directory| directory.sync_all()) {
-        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied) => Ok(()),
-        synced => synced,
     }
 }
 
@@ -227,6 +230,17 @@ mod tests {
         living.finish().unwrap();
         second.finish().unwrap();
         assert_eq!(names(dir.path()), [".xy.part-1-0", "x"]);
+    }
+
+    #[test]
+    fn a_directory_that_may_not_be_listed_takes_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image.tar");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o333)).unwrap();
+        let mut file = WholeFile::create(&path).unwrap();
+        file.write_all(b"whole").unwrap();
+        file.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::Result;
 use crate::error::Error;
 use crate::index::Index;
-use crate::store::{Durability, Folder, Store};
+use crate::store::{self, Durability, Folder, Store};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const LAYOUT_LIMIT: u64 = 4096;
@@ -42,8 +42,10 @@ pub(crate) fn is_there(store: &Store) -> Result<bool> {
 /// Makes what isn't there yet. Several programs may do so at once, and any of them may die at it.
 pub(crate) fn create(store: &Store) -> Result<()> {
     refuse_other_things(store.path())?;
+    let missing = missing(store.path())?;
     create_root(store.path())?;
     create_folders(store)?;
+    sync_names(&missing)?;
     let _guard = store.lock()?;
     create_dir(&store.path().join("blobs/sha256"))?;
     let index = store.index_path();
@@ -78,6 +80,31 @@ fn create_root(path: &Path) -> Result<()> {
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).create(path);
     made.map_err(Error::io("making directory", path))
+}
+
+/// The store's directory and those above it, as far as they are not there.
+fn missing(root: &Path) -> Result<Vec<&Path>> {
+    let mut missing = vec![];
+    for path in root.ancestors() {
+        if fs::exists(path).map_err(Error::io("looking at", path))? {
+            break;
+        }
+        missing.push(path);
+    }
+    Ok(missing)
+}
+
+/// Brings the names of new directories to the disk.
+fn sync_names(directories: &[&Path]) -> Result<()> {
+    directories.iter().filter_map(|path| path.parent()).try_for_each(|parent| {
+        match store::sync_dir(parent) {
+            // It may be written to and not read.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(())
+            }
+            synced => synced,
+        }
+    })
 }
 
 fn refuse_other_things(root: &Path) -> Result<()> {

@@ -211,7 +211,8 @@ pub(crate) struct Guard {
     _file: File,
 }
 
-fn sync_dir(path: &Path) -> Result<()> {
+/// Brings a directory's entries to the disk.
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     match File::open(path).and_then(|dir| dir.sync_all()) {
         // Some file systems can't sync directories, and say so.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
