@@ -52,6 +52,11 @@ impl Head {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// How many bytes of a body are announced.
+    pub(crate) fn length(&self) -> Option<usize> {
+        self.header("Content-Length")?.parse().ok()
+    }
+
     /// The path without the query.
     pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()

@@ -5,10 +5,13 @@
 //! every request, with the bytes of each body that were really sent.
 //!
 //! Blobs are also served at `/storage/<digest>`, without a login, as the target of redirects.
+//! [`profiles`] has the ways of the registries that people use.
 
 pub mod auth;
 pub mod fault;
 pub mod log;
+pub mod profile;
+pub mod profiles;
 
 pub(crate) mod http;
 mod reply;
@@ -28,19 +31,23 @@ use crate::must::Must as _;
 use auth::{Auth, Tokens};
 use fault::Fault;
 use log::{Log, Request};
+use profile::{Profile, Referrers};
 use repository::Repositories;
 
 /// A running registry; dropping it ends all its connections.
 #[derive(Debug)]
 pub struct Registry {
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    acceptors: Vec<JoinHandle<()>>,
 }
 
 /// What all threads of a registry share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
+    /// Another host, which has the blobs alone and refuses logins.
+    pub(crate) storage: Option<SocketAddr>,
+    pub(crate) profile: Profile,
     pub(crate) auth: Auth,
     pub(crate) tokens: Mutex<Tokens>,
     pub(crate) repositories: Mutex<Repositories>,
@@ -77,22 +84,38 @@ impl Registry {
 
     /// A registry that wants a login.
     pub fn with_auth(auth: Auth) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").must("bind a port on loopback");
+        Self::new(&profiles::SPEC, auth)
+    }
+
+    /// A registry with the ways of one that people use, its login included.
+    pub fn with_profile(profile: &Profile) -> Self {
+        Self::new(profile, profile.auth())
+    }
+
+    fn new(profile: &Profile, auth: Auth) -> Self {
+        let listener = listen();
+        let storage = profile.has_storage.then(listen);
         let shared = Arc::new(Shared {
-            address: listener.local_addr().must("ask for the port"),
+            address: address_of(&listener),
+            storage: storage.as_ref().map(address_of),
+            profile: *profile,
             auth,
             tokens: Mutex::default(),
             repositories: Mutex::default(),
             faults: Mutex::default(),
             log: Log::default(),
-            knows_referrers: AtomicBool::new(false),
+            knows_referrers: AtomicBool::new(profile.referrers == Referrers::Api),
             connections: Mutex::default(),
             stopping: AtomicBool::new(false),
             released: (Mutex::new(false), Condvar::new()),
         });
-        let for_thread = Arc::clone(&shared);
-        let acceptor = std::thread::spawn(move || accept(&listener, &for_thread));
-        Self { shared, acceptor: Some(acceptor) }
+        let acceptors = [Some((listener, Host::Registry)), storage.map(|it| (it, Host::Storage))];
+        let acceptors = acceptors.into_iter().flatten().map(|(listener, host)| {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || accept(&listener, &shared, host))
+        });
+        let acceptors = acceptors.collect();
+        Self { shared, acceptors }
     }
 
     /// A registry for anybody that has the referrers API, two to a page.
@@ -203,6 +226,17 @@ impl Registry {
         self.requests().iter().filter(|it| it.method == method).map(|it| it.received).sum()
     }
 
+    /// How many requests had this method, and a path that contains some text.
+    pub fn n_requests(&self, method: &str, path: &str) -> usize {
+        let requests = self.requests();
+        requests.iter().filter(|it| it.method == method && it.path.contains(path)).count()
+    }
+
+    /// How many uploads are under way, or were left behind.
+    pub fn n_uploads(&self) -> usize {
+        lock(&self.shared.repositories).uploads.len()
+    }
+
     /// Forgets all uploads under way.
     pub fn forget_uploads(&self) {
         lock(&self.shared.repositories).uploads.clear();
@@ -225,18 +259,34 @@ impl Drop for Registry {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.release();
-        let address = self.shared.address;
-        drop(TcpStream::connect(address));
+        for address in self.shared.storage.iter().chain([&self.shared.address]) {
+            drop(TcpStream::connect(address));
+        }
         for connection in lock(&self.shared.connections).drain(..) {
             drop(connection.shutdown(Shutdown::Both));
         }
-        if let Some(acceptor) = self.acceptor.take() {
+        for acceptor in self.acceptors.drain(..) {
             drop(acceptor.join());
         }
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+/// Which of a registry's two hosts is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Registry,
+    Storage,
+}
+
+fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").must("bind a port on loopback")
+}
+
+fn address_of(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().must("ask for the port")
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, host: Host) {
     let mut threads = Vec::new();
     for connection in listener.incoming() {
         if shared.stopping() {
@@ -246,7 +296,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(copy) = connection.try_clone() else { continue };
         lock(&shared.connections).push(copy);
         let shared = Arc::clone(shared);
-        threads.push(std::thread::spawn(move || serve(&connection, &shared)));
+        threads.push(std::thread::spawn(move || serve(&connection, &shared, host)));
     }
     for connection in lock(&shared.connections).drain(..) {
         drop(connection.shutdown(Shutdown::Both));
@@ -257,12 +307,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// Answers one request after the other until either side wants no more.
-fn serve(connection: &TcpStream, shared: &Shared) {
+fn serve(connection: &TcpStream, shared: &Shared, host: Host) {
     drop(connection.set_nodelay(true));
     let mut input = BufReader::new(connection);
     while let Ok(Some(request)) = http::read(&mut input) {
         let entry = shared.log.begin(&request);
-        let answered = route::answer(shared, &request, &mut input, entry)
+        let answered = route::answer((shared, host), &request, &mut input, entry)
             .and_then(|reply| send::send(connection, &request, &reply, shared, entry));
         match answered {
             Ok(send::After::KeepAlive) if !shared.stopping() => {}

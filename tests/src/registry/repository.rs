@@ -96,6 +96,14 @@ impl Repository {
         referring.collect()
     }
 
+    /// Whether a manifest here names a blob.
+    pub(crate) fn names(&self, digest: &str) -> bool {
+        self.manifests.values().any(|(_, bytes)| {
+            let json = serde_json::from_slice(bytes).unwrap_or_default();
+            super::route::named(&json).iter().any(|it| it == digest)
+        })
+    }
+
     /// Whether a manifest or a blob is here.
     pub(crate) fn has(&self, digest: &str) -> bool {
         self.blobs.contains_key(digest) || self.manifests.contains_key(digest)

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::http::Head;
 use super::log::Entry;
+use super::profile::{Head as HeadOf, Referrers};
 use super::reply::Reply;
-use super::{Shared, auth, fault, lock, upload};
+use super::{Host, Shared, auth, fault, lock, upload};
 use crate::image::{Blob, digest};
 
 /// One request as the routes see it.
@@ -23,14 +24,13 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Whether less of the body came than was announced.
     pub(crate) fn is_cut(&self) -> bool {
-        let announced = self.head.header("Content-Length").and_then(|length| length.parse().ok());
-        announced.is_some_and(|length: usize| self.body.len() < length)
+        self.head.length().is_some_and(|length| self.body.len() < length)
     }
 }
 
 /// The answer to a request, faults applied.
 pub(crate) fn answer(
-    shared: &Shared,
+    (shared, host): (&Shared, Host),
     head: &Head,
     input: &mut BufReader<&TcpStream>,
     entry: Entry,
@@ -40,14 +40,43 @@ pub(crate) fn answer(
     shared.log.note(entry, |request| request.received = body.len() as u64);
     let mut reply = match plan.instead(head) {
         Some(reply) => reply,
-        None => route(shared, head, body),
+        None => match host {
+            Host::Registry => route(shared, head, body),
+            Host::Storage => stored(shared, head),
+        },
     };
+    shared.profile.dress(&mut reply);
     plan.apply(&mut reply, head);
     Ok(reply)
 }
 
+/// A blob from the host that has nothing else, if it is asked for as S3 wants it.
+fn stored(shared: &Shared, head: &Head) -> Reply {
+    let digest = head.path().strip_prefix("/storage/").unwrap_or_default();
+    if head.header("Authorization").is_some() {
+        return Reply::new(400, "application/xml", "<Error><Code>InvalidArgument</Code></Error>");
+    }
+    if head.method != "GET" {
+        return Reply::new(
+            403,
+            "application/xml",
+            "<Error><Code>SignatureDoesNotMatch</Code></Error>",
+        );
+    }
+    match lock(&shared.repositories).any_blob(digest) {
+        Some(bytes) => blob_reply(&bytes, digest),
+        None => Reply::new(404, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
+    }
+}
+
 fn route(shared: &Shared, head: &Head, body: Vec<u8>) -> Reply {
     let path = head.path();
+    if shared.profile.uploads.largest.is_some_and(|largest| body.len() > largest) {
+        return Reply::error(413, "", "Request Entity Too Large");
+    }
+    if path == "/page" {
+        return Reply::new(200, "text/html", "<!doctype html><title>For people</title>");
+    }
     if path == "/token" {
         return auth::token(shared, head, &body);
     }
@@ -95,7 +124,10 @@ fn scopes(head: &Head, repository: &str) -> Vec<String> {
 
 fn manifest(call: &Call<'_>, reference: &str) -> Reply {
     let repositories = lock(&call.shared.repositories);
-    let found = repositories.get(call.repository).and_then(|it| it.manifest(reference));
+    let hex = reference.strip_prefix("sha256-");
+    let hex = hex.filter(|_| call.shared.profile.referrers == Referrers::TagIsDigest);
+    let wanted = hex.map_or_else(|| reference.to_owned(), |hex| format!("sha256:{hex}"));
+    let found = repositories.get(call.repository).and_then(|it| it.manifest(&wanted));
     let Some((digest, media_type, bytes)) = found else {
         return Reply::error(404, "MANIFEST_UNKNOWN", "manifest unknown");
     };
@@ -113,16 +145,20 @@ fn put_manifest(call: &Call<'_>, reference: &str) -> Reply {
         return Reply::error(400, "MANIFEST_INVALID", "the manifest is not JSON");
     };
     let mut repositories = lock(&call.shared.repositories);
-    let repository = repositories.open(call.repository);
-    let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
-    let references =
-        [list("layers"), list("manifests"), json.get("config").cloned().into_iter().collect()];
-    for descriptor in references.concat() {
-        let digest = descriptor["digest"].as_str().unwrap_or_default();
-        if !repository.has(digest) {
+    for digest in named(&json) {
+        let is_here = repositories.get(call.repository).is_some_and(|it| it.has(&digest));
+        let elsewhere = call.shared.profile.finds_blobs_elsewhere;
+        let found = repositories.any_blob(&digest).filter(|_| elsewhere && !is_here);
+        if !is_here && found.is_none() {
             return Reply::error(400, "MANIFEST_BLOB_UNKNOWN", &format!("{digest} is not here"));
         }
+        if let Some(bytes) = found {
+            let media_type = String::new();
+            let blob = Blob { digest, media_type, bytes: bytes.to_vec() };
+            repositories.open(call.repository).add(&blob);
+        }
     }
+    let repository = repositories.open(call.repository);
     let media_type = call.head.header("Content-Type").unwrap_or_default();
     repository.add(&Blob::new(media_type, call.body.clone()));
     if !repository.has(&real) || repository.manifest(&real).is_none() {
@@ -140,6 +176,15 @@ fn put_manifest(call: &Call<'_>, reference: &str) -> Reply {
     }
 }
 
+/// What a manifest or an index names.
+pub(crate) fn named(json: &Value) -> Vec<String> {
+    let list = |key: &str| json[key].as_array().cloned().unwrap_or_default();
+    let descriptors =
+        [list("layers"), list("manifests"), json.get("config").cloned().into_iter().collect()];
+    let digests = descriptors.concat().into_iter();
+    digests.map(|it| it["digest"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
 fn knows_referrers(call: &Call<'_>) -> bool {
     call.shared.knows_referrers.load(Ordering::SeqCst)
 }
@@ -148,7 +193,13 @@ fn knows_referrers(call: &Call<'_>) -> bool {
 fn referrers(call: &Call<'_>, subject: &str) -> Reply {
     const PAGE: usize = 2;
     if !knows_referrers(call) {
-        return Reply::error(404, "NOT_FOUND", "no referrers here");
+        return match call.shared.profile.referrers {
+            Referrers::Page => Reply::empty(303).header("Location", "/page"),
+            Referrers::Status(status) => Reply::error(status, "UNSUPPORTED", "no referrers here"),
+            Referrers::Api | Referrers::TagIsDigest => {
+                Reply::error(404, "NOT_FOUND", "no referrers here")
+            }
+        };
     }
     let repositories = lock(&call.shared.repositories);
     let all = repositories.get(call.repository).map(|it| it.referrers(subject)).unwrap_or_default();
@@ -167,7 +218,15 @@ fn referrers(call: &Call<'_>, subject: &str) -> Reply {
 
 fn blob(call: &Call<'_>, digest: &str) -> Reply {
     let repositories = lock(&call.shared.repositories);
+    let is_head = call.head.method == "HEAD";
+    if let (HeadOf::Refused(status), true) = (call.shared.profile.head, is_head) {
+        return Reply::empty(status);
+    }
+    let is_sent_on = !is_head || call.shared.profile.head == HeadOf::Redirected;
     match repositories.get(call.repository).and_then(|it| it.blob(digest)) {
+        Some(_) if let (Some(storage), true) = (call.shared.storage, is_sent_on) => {
+            Reply::empty(307).header("Location", &format!("http://{storage}/storage/{digest}"))
+        }
         Some(bytes) => blob_reply(&bytes, digest),
         None => Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
     }

@@ -289,3 +289,72 @@ fn uploads_go_on_where_they_broke_off() {
     assert_eq!(registry.manifest("b:t").unwrap(), manifest.as_bytes());
     assert_eq!(registry.tags("b"), ["t"]);
 }
+
+/// Begins an upload at a registry; gives where it goes on.
+fn begin(registry: &Registry, query: &str) -> String {
+    let (head, _) = ask(registry, "POST", &format!("/v2/a/blobs/uploads/{query}"), LOGIN, b"");
+    has(&head, "HTTP/1.1 202 Accepted");
+    location_of(&head)
+}
+
+fn location_of(head: &str) -> String {
+    head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap().to_owned()
+}
+
+/// `me:secret`.
+const LOGIN: &str = "Authorization: Basic bWU6c2VjcmV0\r\n";
+
+#[test]
+fn profiles_differ_in_what_they_say_of_chunks() {
+    let chunk = |registry: &Registry, place: &str, range: &str, bytes: &[u8]| {
+        let headers = format!("{LOGIN}Content-Range: {range}\r\n");
+        ask(registry, "PATCH", place, &headers, bytes).0
+    };
+    let registry = Registry::with_profile(&profiles::ECR);
+    let first = chunk(&registry, &begin(&registry, ""), "0-3", b"0123");
+    has(&first, "HTTP/1.1 201 Created");
+    let second = chunk(&registry, &location_of(&first), "4-5", b"45");
+    has(&second, "Range: 0-3");
+    has(&get(&registry, &location_of(&second), LOGIN).0, "HTTP/1.1 404 Not Found");
+    let registry = Registry::with_profile(&profiles::ZOT);
+    let first = chunk(&registry, &begin(&registry, ""), "0-3", b"0123");
+    has(&chunk(&registry, &location_of(&first), "4-5", b"45"), "Range: 0-1");
+    let registry =
+        Registry::with_profile(&Profile { login: profile::Login::None, ..profiles::GHCR });
+    let large = vec![0; (4 << 20) + 1];
+    let place = begin(&registry, "");
+    has(&chunk(&registry, &place, "0-4194304", &large), "HTTP/1.1 416 Range Not Satisfiable");
+    let put = format!("{place}&digest={}", crate::digest(&large));
+    has(&ask(&registry, "PUT", &put, "", &large).0, "HTTP/1.1 201 Created");
+    let registry = Registry::with_profile(&profiles::NGINX_1M);
+    let (head, body) = ask(&registry, "PUT", &begin(&registry, ""), "", &large);
+    has(&head, "HTTP/1.1 413 Content Too Large");
+    assert!(body.starts_with(b"<html>"));
+}
+
+#[test]
+fn profiles_differ_in_mounts_and_storage() {
+    let registry = Registry::with_profile(&profiles::ECR);
+    let image = random(1, 1, 1);
+    let layer = image.layer_blobs()[0].digest.clone();
+    registry.add_blob("b", image.layer_blobs()[0].bytes.clone());
+    let mount = format!("/v2/a/blobs/uploads/?mount={layer}&from=b");
+    has(&ask(&registry, "POST", &mount, LOGIN, b"").0, "HTTP/1.1 202 Accepted");
+    registry.add("b:1", image);
+    has(&ask(&registry, "POST", &mount, LOGIN, b"").0, "HTTP/1.1 201 Created");
+    let (head, _) = get(&registry, &format!("/v2/b/blobs/{layer}"), LOGIN);
+    has(&head, "HTTP/1.1 307 Temporary Redirect");
+    let location = location_of(&head);
+    let (host, path) = location.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let from_storage = |headers: &str| {
+        let mut connection = TcpStream::connect(host).unwrap();
+        write!(connection, "GET /{path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n").unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..12]).into_owned()
+    };
+    assert_eq!(
+        (from_storage(""), from_storage(LOGIN)),
+        ("HTTP/1.1 200".into(), "HTTP/1.1 400".into())
+    );
+}

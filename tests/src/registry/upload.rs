@@ -4,6 +4,7 @@
 //! refused, as real registries do, except when it is only asked how far the upload has come. What
 //! came before a broken connection is kept.
 
+use super::profile::{Asked, Chunks, Mounts, Said};
 use super::reply::Reply;
 use super::route::Call;
 use super::{auth, lock};
@@ -14,6 +15,8 @@ use crate::image::{Blob, digest};
 pub(crate) struct Upload {
     repository: String,
     bytes: Vec<u8>,
+    /// How many bytes the first chunk had.
+    first: usize,
 }
 
 /// The answer to a request on `blobs/uploads/` or on an upload.
@@ -42,12 +45,29 @@ fn start(call: &Call<'_>) -> Reply {
         auth::refuse(call.shared, call.head, &[scope]).is_none()
     });
     let mut repositories = lock(&call.shared.repositories);
-    if let (Some(mount), Some(from)) = (call.head.query("mount"), from)
-        && let Some(bytes) = repositories.get(&from).and_then(|it| it.blob(&mount))
-    {
-        let blob = Blob { digest: mount, media_type: String::new(), bytes: bytes.to_vec() };
-        repositories.open(call.repository).add(&blob);
-        return created(call, &blob.digest);
+    let mounts = call.shared.profile.mounts;
+    if let Some(mount) = call.head.query("mount") {
+        let found = from.and_then(|from| {
+            let source = repositories.get(&from)?;
+            let may = match mounts {
+                Mounts::Always | Mounts::OrRefused(_) => true,
+                Mounts::Named => source.names(&mount),
+                Mounts::Never | Mounts::Lost => false,
+            };
+            source.blob(&mount).filter(|_| may)
+        });
+        match (found, mounts) {
+            (Some(bytes), _) => {
+                let blob = Blob { digest: mount, media_type: String::new(), bytes: bytes.to_vec() };
+                repositories.open(call.repository).add(&blob);
+                return created(call, &blob.digest);
+            }
+            (None, Mounts::OrRefused(status)) => {
+                return Reply::error(status, "UNAUTHORIZED", "project not found");
+            }
+            (None, Mounts::Lost) => return Reply::empty(202),
+            (None, _) => {}
+        }
     }
     if let Some(wanted) = call.head.query("digest") {
         drop(repositories);
@@ -55,7 +75,7 @@ fn start(call: &Call<'_>) -> Reply {
     }
     repositories.n_uploads += 1;
     let id = format!("upload-{}", repositories.n_uploads);
-    let upload = Upload { repository: call.repository.to_owned(), bytes: Vec::new() };
+    let upload = Upload { repository: call.repository.to_owned(), ..Upload::default() };
     repositories.uploads.insert(id.clone(), upload);
     progress(call, &id, 202, 0)
 }
@@ -83,8 +103,8 @@ fn agrees(call: &Call<'_>) -> bool {
     length == (last + 1).checked_sub(first)
 }
 
-/// Adds the request's body to an upload; gives all its bytes so far.
-fn add(call: &Call<'_>, id: &str) -> Result<Vec<u8>, Box<Reply>> {
+/// Adds the request's body to an upload; gives the upload's length.
+fn add(call: &Call<'_>, id: &str) -> Result<usize, Box<Reply>> {
     let mut repositories = lock(&call.shared.repositories);
     let upload = repositories.uploads.get_mut(id).filter(|it| it.repository == call.repository);
     let upload = upload.ok_or_else(|| Box::new(unknown()))?;
@@ -104,27 +124,61 @@ fn add(call: &Call<'_>, id: &str) -> Result<Vec<u8>, Box<Reply>> {
         let range = format!("0-{}", length.saturating_sub(1));
         return Err(Box::new(refusal.header("Range", &range)));
     }
+    if call.is_cut() && !call.shared.profile.uploads.keeps_cut {
+        repositories.uploads.remove(id);
+        return Err(Box::new(unknown()));
+    }
     upload.bytes.extend(&call.body);
-    Ok(upload.bytes.clone())
+    if length == 0 {
+        upload.first = call.body.len();
+    }
+    Ok(upload.bytes.len())
 }
 
 fn append(call: &Call<'_>, id: &str) -> Reply {
-    match add(call, id) {
-        Ok(bytes) => progress(call, id, 202, bytes.len()),
-        Err(refusal) => *refusal,
-    }
+    let is_chunk = call.head.header("Content-Range").is_some();
+    let (status, said) = match call.shared.profile.uploads.chunks {
+        Chunks::Refused(status) if is_chunk => {
+            return Reply::error(status, "UNSUPPORTED", "no chunked uploads here");
+        }
+        Chunks::Limited(limit) if is_chunk && call.body.len() > limit => {
+            let text = format!(
+                "the request body is too large and exceeds the maximum permissible limit of {}.00MiB",
+                limit >> 20
+            );
+            return Reply::error(416, "REQUESTED_RANGE_NOT_SATISFIABLE", &text);
+        }
+        Chunks::Taken(status, said) => (status, said),
+        Chunks::Refused(_) | Chunks::Limited(_) => (202, Said::All),
+    };
+    let length = match add(call, id) {
+        Ok(length) => length,
+        Err(refusal) => return *refusal,
+    };
+    let first = lock(&call.shared.repositories).uploads.get(id).map_or(0, |it| it.first);
+    let range = |length: usize| format!("0-{}", length.saturating_sub(1));
+    let said = match said {
+        Said::All => range(length),
+        Said::First => range(first),
+        Said::Last => range(call.body.len()),
+        Said::Nothing => String::new(),
+    };
+    progress(call, id, status, length).header("Range", &said)
 }
 
 fn finish(call: &Call<'_>, id: &str) -> Reply {
     let Some(wanted) = call.head.query("digest") else {
         return Reply::error(400, "DIGEST_INVALID", "no digest");
     };
+    if !call.body.is_empty() && !call.shared.profile.uploads.takes_whole {
+        return Reply::error(405, "UNSUPPORTED", "a body comes by PATCH");
+    }
     match add(call, id) {
         // The rest never came; it can go on where it was cut.
-        Ok(bytes) if call.is_cut() => progress(call, id, 400, bytes.len()),
-        Ok(bytes) => {
-            lock(&call.shared.repositories).uploads.remove(id);
-            store(call, &wanted, bytes)
+        Ok(length) if call.is_cut() => progress(call, id, 400, length),
+        Ok(_) => {
+            let upload = lock(&call.shared.repositories).uploads.remove(id);
+            store(call, &wanted, upload.map(|it| it.bytes).unwrap_or_default())
         }
         Err(refusal) => *refusal,
     }
@@ -140,6 +194,9 @@ fn store(call: &Call<'_>, wanted: &str, bytes: Vec<u8>) -> Reply {
 }
 
 fn status(call: &Call<'_>, id: &str) -> Reply {
+    if let Asked::Status(status) = call.shared.profile.uploads.asked {
+        return Reply::error(status, "BLOB_UPLOAD_UNKNOWN", "not told");
+    }
     let repositories = lock(&call.shared.repositories);
     match repositories.uploads.get(id).map(|upload| upload.bytes.len()) {
         Some(length) => progress(call, id, 204, length),
