@@ -8,6 +8,7 @@
 extern crate tests as kit;
 
 mod archives;
+mod artifacts;
 mod bundle;
 mod changes;
 mod commit;

@@ -4,8 +4,8 @@ use std::fs;
 
 use kit::image::random::random;
 use kit::{
-    Blob, Codec, Content, Device, Gzip, Image, Index, Layer, Output, Registry, Sandbox, Zstd,
-    check, pipeline, tree,
+    Codec, Content, Device, Gzip, Image, Index, Layer, Output, Registry, Sandbox, Zstd, check,
+    pipeline, tree,
 };
 use serde_json::Value;
 
@@ -417,17 +417,6 @@ fn an_image_without_layers_is_an_empty_directory() {
     let (_registry, sandbox, name) = with(Image::new());
     pipeline::sh(&sandbox, &format!("pull {name} | unpack root")).success();
     assert!(names(sandbox.path("root")).is_empty());
-}
-
-#[test]
-fn what_is_no_image_is_not_pulled_as_one() {
-    let helm = Blob::new("application/vnd.cncf.helm.config.v1+json", b"{}".to_vec());
-    let image = Image::new().set_manifest("/config", helm.descriptor());
-    let mut content = Content::from(&image);
-    content.blobs.push(helm);
-    let (_registry, sandbox, name) = with(&content);
-    let output = pipeline::sh(&sandbox, &format!("pull --no-stream {name}"));
-    assert_one_line(output.fails_with(4), "pull");
 }
 
 #[test]

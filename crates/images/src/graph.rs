@@ -81,12 +81,15 @@ impl Graph {
         }
         let digest = &manifest.config.digest;
         let Some(config) = self.document(store, digest, Config::parse)? else { return Ok(()) };
-        if let Err(error) = config.check_layers(manifest.layers.len()) {
-            self.problems.push((*digest, said(&error)));
-            return Ok(());
-        }
-        for (layer, diff_id) in manifest.layers.iter().zip(config.diff_ids()) {
-            self.diff_ids.entry(layer.digest).or_default().insert(*diff_id);
+        let diff_ids = match manifest.diff_ids(&config) {
+            Ok(diff_ids) => diff_ids,
+            Err(error) => {
+                self.problems.push((*digest, said(&error)));
+                return Ok(());
+            }
+        };
+        for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
+            self.diff_ids.entry(layer.digest).or_default().extend(diff_id);
         }
         self.platforms.push(config.platform.to_string());
         self.created = self.created.take().max(config.created);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
+use crate::error::Error;
 use crate::platform::Platform;
 
 /// The media types of the specs. Only what a document holds decides what it is; these are for writing and for `Accept`.
@@ -43,6 +44,8 @@ pub mod annotation {
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
     /// Says of an index entry that it is no image but speaks about one.
     pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+    /// Is `true` for an index entry whose layers are zstd, beside one for the same platform whose layers aren't.
+    pub const ZSTD: &str = "io.github.containers.compression.zstd";
 }
 
 /// A pointer to a blob: its type, digest and size, and what is said about it.
@@ -126,6 +129,34 @@ impl Descriptor {
             |platform: &Platform| platform.os == "unknown" && platform.architecture == "unknown";
         self.annotations.contains_key(annotation::REFERENCE_TYPE)
             || self.platform.as_ref().is_some_and(is_unknown)
+    }
+
+    /// Whether the blob may be a layer of files: a tar, compressed or not. An encrypted one is none, nor is an image of a file
+    /// system (EROFS), nor what artifacts consist of.
+    pub fn is_tar(&self) -> bool {
+        let kind = self.media_type.as_str();
+        let is_unsaid = kind.is_empty() || kind == "application/octet-stream";
+        is_unsaid || (kind.contains("tar") && !self.is_encrypted())
+    }
+
+    /// Refuses a digest that no stream has room for: a tar's names have 100 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] names it.
+    pub fn check_digest(&self) -> Result<(), Error> {
+        if self.digest.algorithm() == Algorithm::Sha256 {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            what: format!("{}:{}…", self.digest.algorithm().name(), self.digest.short()),
+            reason: "only SHA-256 is supported for what an image consists of; push it again with that",
+        })
+    }
+
+    /// Whether it is encrypted (ocicrypt).
+    pub fn is_encrypted(&self) -> bool {
+        self.media_type.ends_with("+encrypted")
     }
 
     /// Whether the blob is a layer that registries may not hand on, so that it may have to come from [`Self::urls`].

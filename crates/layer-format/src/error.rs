@@ -67,6 +67,15 @@ pub enum Error {
         /// Which rule it breaks.
         reason: &'static str,
     },
+    /// Something that is right by itself, and that nobody here can deal with: an artifact where files are wanted, layers that are
+    /// no tars, digests of another kind.
+    #[error("{what}: {reason}")]
+    Unsupported {
+        /// What it is.
+        what: String,
+        /// Why it is of no use here.
+        reason: &'static str,
+    },
     /// An entry of a layer or a member of an archive that can't be what it says.
     #[error("entry {path}: {reason}")]
     MalformedEntry {
@@ -176,7 +185,7 @@ impl Troubled for Error {
             | Self::MalformedPlatform { .. }
             | Self::Ambiguous { .. } => Trouble::Usage,
             Self::NotFound { .. } | Self::NoPlatform { .. } => Trouble::NotFound,
-            Self::Io { .. } => Trouble::Failed,
+            Self::Io { .. } | Self::Unsupported { .. } => Trouble::Failed,
             _ => Trouble::Untrusted,
         }
     }

@@ -133,14 +133,73 @@ impl Manifest {
         std::iter::once(&self.config).chain(&self.layers)
     }
 
-    /// Refuses what is plainly no container image: an artifact may have no layers, and a config of any type.
+    /// Refuses blobs that neither a stream nor a store of ours can hold.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] names the first.
+    pub fn check_digests(&self) -> Result<(), Error> {
+        self.parts().try_for_each(Descriptor::check_digest)
+    }
+
+    /// Refuses what has no files: an artifact, whose config is of a type of its own, and layers that nobody here can read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] says what it is.
     pub fn check_image(&self) -> Result<(), Error> {
         let types = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
-        if !self.layers.is_empty() || types.contains(&self.config.media_type.as_str()) {
-            return Ok(());
+        let is_image = types.contains(&self.config.media_type.as_str());
+        let odd = self.layers.iter().find(|layer| !layer.is_tar());
+        match odd {
+            None if is_image || !self.layers.is_empty() => Ok(()),
+            Some(layer) if is_image => Err(Error::Unsupported {
+                what: format!("a layer of type {:?}", layer.media_type),
+                reason: if layer.is_encrypted() {
+                    "it is encrypted, and nobody here has the key"
+                } else {
+                    "it is no tar of files; its index may list another image"
+                },
+            }),
+            _ => Err(self.no_image()),
         }
-        let what = format!("a {:?}", self.config.media_type);
-        Err(Error::Malformed { what, reason: "this is no container image" })
+    }
+
+    /// The layers' uncompressed digests, base first, for who reads their files.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_image`](Self::check_image), or if there are others than layers.
+    pub fn files<'a>(&self, config: &'a Config) -> Result<&'a [DiffId], Error> {
+        self.check_image()?;
+        let types = [media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
+        if config.diff_ids().is_empty() && !types.contains(&self.config.media_type.as_str()) {
+            return Err(self.no_image());
+        }
+        config.check_layers(self.layers.len())?;
+        Ok(config.diff_ids())
+    }
+
+    /// What each blob decompresses to, as far as the config says so, for who passes it on: an artifact's config has nothing of
+    /// that kind, and what is in a layer that is no tar, or encrypted, nobody here finds out.
+    ///
+    /// # Errors
+    ///
+    /// If there are others than layers.
+    pub fn diff_ids(&self, config: &Config) -> Result<Vec<Option<DiffId>>, Error> {
+        if config.diff_ids().is_empty() {
+            return Ok(vec![None; self.layers.len()]);
+        }
+        config.check_layers(self.layers.len())?;
+        let pairs = self.layers.iter().zip(config.diff_ids());
+        Ok(pairs.map(|(layer, diff_id)| layer.is_tar().then_some(*diff_id)).collect())
+    }
+
+    fn no_image(&self) -> Error {
+        Error::Unsupported {
+            what: format!("a {:?}", self.config.media_type),
+            reason: "this is no container image and has no files; save, load and push pass it on",
+        }
     }
 
     /// Whether it is Docker's, not OCI's.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor::{Descriptor, null_is_default};
+use crate::descriptor::{Descriptor, annotation, null_is_default};
 use crate::error::Error;
 
 /// A platform as the image-spec writes it (image-index.md, "platform"), variants normalised as containerd does.
@@ -23,6 +23,14 @@ pub struct Platform {
     /// For Windows.
     #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
+    /// What an image wants of its machine besides (`os.features`): `erofs` for layers that are no tars, Windows' `win32k`.
+    #[serde(
+        rename = "os.features",
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub os_features: Vec<String>,
 }
 
 impl Platform {
@@ -43,7 +51,7 @@ impl Platform {
     fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let (architecture, variant) =
             normalise(&architecture.to_lowercase(), variant.map(str::to_lowercase));
-        Self { os: os.to_lowercase(), architecture, variant, os_version: None }
+        Self { os: os.to_lowercase(), architecture, variant, os_version: None, os_features: vec![] }
     }
 
     /// How well an image for `candidate` runs here: 0 is exactly right, higher is worse, `None` is not at all.
@@ -137,7 +145,8 @@ impl fmt::Display for Platform {
 }
 
 /// The best entry for `wanted` among an index's `manifests`. Attestations are never picked; an entry that doesn't say
-/// its platform is taken only where no other runs.
+/// its platform is taken only where no other runs. One that wants features of the machine stands behind all that want none,
+/// for we have none to offer; of equals, one that is marked as zstd stands before those that aren't, as podman has it.
 pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a Descriptor, Error> {
     const UNSAID: u32 = u32::MAX;
     let images = || manifests.iter().filter(|entry| !entry.is_attestation());
@@ -145,8 +154,12 @@ pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a 
         Some(platform) => wanted.rank(platform),
         None => Some(UNSAID),
     };
+    let wants_more =
+        |entry: &Descriptor| entry.platform.as_ref().is_some_and(|it| !it.os_features.is_empty());
+    let is_zstd = |entry: &Descriptor| entry.annotation(annotation::ZSTD) == Some("true");
+    let place = |entry: &Descriptor| Some((wants_more(entry), rank(entry)?, !is_zstd(entry)));
     let best =
-        images().filter_map(|entry| Some((rank(entry)?, entry))).min_by_key(|&(rank, _)| rank);
+        images().filter_map(|entry| Some((place(entry)?, entry))).min_by_key(|&(place, _)| place);
     best.map(|(_, entry)| entry).ok_or_else(|| {
         let present = images().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string);
         Error::NoPlatform { wanted: wanted.to_string(), present: present.collect() }
@@ -219,6 +232,39 @@ mod tests {
         assert_eq!(best("linux/amd64", &["linux/386", "linux/amd64"]).unwrap(), "linux/amd64");
         assert_eq!(best("linux/amd64", &["windows/amd64", "linux/386"]).unwrap(), "linux/386");
         assert_eq!(best("linux/386", &["linux/amd64", "windows/386"]), None);
+    }
+
+    #[test]
+    fn features_that_we_lack_come_last_and_zstd_first_among_equals() {
+        let entry = |n: u64, platform: &str, more: &str| -> Descriptor {
+            let json = format!(
+                r#"{{"digest":"sha256:{n:064x}","size":{n},"platform":{{{platform}}}{more}}}"#
+            );
+            serde_json::from_str(&json).unwrap()
+        };
+        let amd64 = r#""os":"linux","architecture":"amd64""#;
+        let erofs = format!(r#"{amd64},"os.features":["erofs"]"#);
+        let v2 = format!(r#"{amd64},"variant":"v2""#);
+        let is_zstd = r#","annotations":{"io.github.containers.compression.zstd":"true"}"#;
+        let not_zstd = r#","annotations":{"io.github.containers.compression.zstd":"false"}"#;
+        let check = |entries: &[(&str, &str)], wanted: &str, expected: u64| {
+            let entries: Vec<_> =
+                (0..).zip(entries).map(|(n, (platform, more))| entry(n, platform, more)).collect();
+            assert_eq!(select(&entries, &platform(wanted)).unwrap().size, expected, "{entries:?}");
+        };
+        check(&[(&erofs, ""), (amd64, "")], "linux/amd64", 1);
+        check(&[(amd64, ""), (&erofs, "")], "linux/amd64", 0);
+        // A worse one that runs is better than one that doesn't.
+        check(&[(&erofs, ""), (r#""os":"linux","architecture":"386""#, "")], "linux/amd64", 1);
+        check(&[(&erofs, "")], "linux/amd64", 0);
+        check(&[(amd64, ""), (amd64, is_zstd)], "linux/amd64", 1);
+        check(&[(amd64, is_zstd), (amd64, "")], "linux/amd64", 0);
+        check(&[(amd64, ""), (amd64, not_zstd)], "linux/amd64", 0);
+        check(&[(&v2, ""), (amd64, is_zstd)], "linux/amd64/v2", 0);
+        check(&[(amd64, ""), (&erofs, is_zstd)], "linux/amd64", 0);
+        // What is written again has them still.
+        let written = serde_json::to_value(entry(1, &erofs, "")).unwrap();
+        assert_eq!(written["platform"]["os.features"], serde_json::json!(["erofs"]));
     }
 
     #[test]

@@ -134,6 +134,9 @@ impl FromStr for Reference {
 }
 
 fn parse(text: &str) -> Result<Reference, &'static str> {
+    if text.contains("://") {
+        return Err("a name has no scheme: leave docker://, oci:// and the like out");
+    }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => {
             (rest, Some(digest.parse().map_err(|_| "the digest after @ is malformed")?))

@@ -37,8 +37,8 @@ pub(crate) struct Pulled {
     pub(crate) chosen_from: Option<Digest>,
     /// The configs, in the order of the manifests.
     pub(crate) configs: Vec<Vec<u8>>,
-    /// Of each manifest what its layers must decompress to; of one that is no container image's, nothing.
-    pub(crate) diff_ids: Vec<Vec<DiffId>>,
+    /// Of each manifest what its layers must decompress to, as far as they are layers of files.
+    pub(crate) diff_ids: Vec<Vec<Option<DiffId>>>,
 }
 
 impl Pulled {
@@ -69,7 +69,10 @@ impl Pulled {
     /// The layers, and what each must decompress to.
     pub(crate) fn diff_ids(&self) -> impl Iterator<Item = (&Descriptor, DiffId)> {
         let pairs = self.image.manifests.iter().zip(&self.diff_ids);
-        pairs.flat_map(|(manifest, diff_ids)| manifest.layers.iter().zip(diff_ids.iter().copied()))
+        pairs.flat_map(|(manifest, diff_ids)| {
+            let pairs = manifest.layers.iter().zip(diff_ids);
+            pairs.filter_map(|(layer, diff_id)| Some((layer, (*diff_id)?)))
+        })
     }
 }
 
@@ -95,6 +98,12 @@ pub(crate) fn resolve(
             image.manifests.push(manifest);
             listed = platform;
         }
+    }
+    for entry in image.indexes.iter().flat_map(|index| &index.manifests) {
+        entry.check_digest()?;
+    }
+    for manifest in &image.manifests {
+        manifest.check_digests()?;
     }
     let (mut configs, mut diff_ids) = (Vec::new(), Vec::new());
     let entries = image.entries();
@@ -221,18 +230,15 @@ fn check(
     raw: &[u8],
     entries: &Entries<'_>,
     (choice, listed): (&Choice, Option<&Platform>),
-) -> anyhow::Result<Vec<DiffId>> {
+) -> anyhow::Result<Vec<Option<DiffId>>> {
+    // Artifacts are passed on as they are.
     if !entries.is_runnable(manifest) {
-        if *choice == Choice::All {
-            return Ok(vec![]);
-        }
-        let what = format!("a {:?}", manifest.config.media_type);
-        return Err(Error::Malformed { what, reason: "this is no container image" }.into());
+        return Ok(vec![]);
     }
     let config = Config::parse(raw.to_vec())?;
-    config.check_layers(manifest.layers.len())?;
+    let diff_ids = manifest.diff_ids(&config)?;
     if let Choice::One(wanted) = choice {
         check_platform(wanted.as_ref(), listed, &config.platform)?;
     }
-    Ok(config.diff_ids().to_vec())
+    Ok(diff_ids)
 }

@@ -132,7 +132,7 @@ fn gather(
         return Ok((image, root.digest));
     }
     let entries = image.entries();
-    let position = image.manifests.iter().position(|manifest| entries.is_runnable(manifest));
+    let position = image.manifests.iter().position(|manifest| !entries.is_attestation(manifest));
     let position = position.ok_or_else(|| {
         Failure::new(Code::NotFound, "the store lacks the image for this platform")
     })?;

@@ -68,6 +68,17 @@ pub enum Error {
         #[source]
         source: Cause,
     },
+    /// The other end and we know no cipher, no version or no kind of certificate in common.
+    #[error("{what}: connecting to {host}")]
+    Handshake {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// What is missing.
+        #[source]
+        source: Cause,
+    },
     /// The other end lets nobody in who doesn't show a certificate, or doesn't believe the one that was shown.
     #[error("{what}: {host} wants a client certificate")]
     ClientCertificate {
@@ -310,6 +321,10 @@ impl Error {
             Self::Rewound { .. } => {
                 "keep the image on the way: pull NAME, then push NAME".to_owned()
             }
+            Self::Handshake { .. } => {
+                "certificates of RSA, P-256, P-384 and Ed25519 are supported, with TLS 1.2 and 1.3"
+                    .to_owned()
+            }
             Self::MalformedProxy { .. } => {
                 "a proxy is HOST:PORT, http://HOST:PORT or socks5://HOST:PORT".to_owned()
             }
@@ -347,6 +362,7 @@ impl Troubled for Error {
             Self::Refused { .. }
             | Self::Connection { .. }
             | Self::Certificate { .. }
+            | Self::Handshake { .. }
             | Self::Stalled { .. }
             | Self::Redirect { .. }
             | Self::Rewound { .. } => Trouble::Network,

@@ -83,6 +83,7 @@ impl Repository {
             Error::Connection { .. }
             | Error::Stalled { .. }
             | Error::Certificate { .. }
+            | Error::Handshake { .. }
             | Error::ClientCertificate { .. } => {
                 self.endpoint.give_up();
             }

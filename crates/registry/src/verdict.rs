@@ -204,6 +204,7 @@ pub(crate) fn fault(fault: Fault, what: &str, host: &str) -> Failure {
         }
         Fault::Certificate(source) => Error::Certificate { what, host, source }.into(),
         Fault::Unwelcome(source) => Error::ClientCertificate { what, host, source }.into(),
+        Fault::Handshake(source) => Error::Handshake { what, host, source }.into(),
         Fault::Cancelled => Error::Interrupted { what }.into(),
         Fault::SetUp(source) => Error::SetUp { source }.into(),
         Fault::Content(source) => Error::Unreadable { what, source }.into(),

@@ -156,9 +156,9 @@ impl Store {
         let (manifest, listed) = self.manifest(root, platform)?;
         manifest.check_image()?;
         let config = Config::parse(self.document(&manifest.config.digest)?)?;
-        config.check_layers(manifest.layers.len())?;
+        let diff_ids = manifest.files(&config)?;
         check_platform(platform, listed.as_ref(), &config.platform)?;
-        let pairs = manifest.layers.iter().zip(config.diff_ids());
+        let pairs = manifest.layers.iter().zip(diff_ids);
         let layers = pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect();
         Ok(archive::Image { names, manifest: Some(manifest), config, layers })
     }

@@ -172,7 +172,7 @@ impl Found {
             return Ok(None);
         }
         let entries = self.image.entries();
-        let position = self.image.manifests.iter().position(|it| entries.is_runnable(it));
+        let position = self.image.manifests.iter().position(|it| !entries.is_attestation(it));
         let manifest = position.map(|position| self.image.manifests.swap_remove(position));
         let what = || self.root.digest.to_string();
         let manifest = manifest.ok_or_else(|| Error::Malformed {
@@ -220,6 +220,7 @@ struct Need {
 }
 
 fn need(manifest: Manifest, entries: &Entries<'_>, blobs: &mut dyn Blobs) -> Result<Need, Error> {
+    manifest.check_digests()?;
     let part = |blob: &Descriptor| Part { blob: blob.clone(), diff_id: None };
     let mut parts: Vec<Part> = manifest.parts().map(part).collect();
     let mut platform = None;
@@ -228,9 +229,8 @@ fn need(manifest: Manifest, entries: &Entries<'_>, blobs: &mut dyn Blobs) -> Res
         && let Some(raw) = blobs.document(&manifest.config)?
     {
         let config = Config::parse(raw)?;
-        config.check_layers(manifest.layers.len())?;
-        for (part, diff_id) in parts[1..].iter_mut().zip(config.diff_ids()) {
-            part.diff_id = Some(*diff_id);
+        for (part, diff_id) in parts[1..].iter_mut().zip(manifest.diff_ids(&config)?) {
+            part.diff_id = diff_id;
         }
         platform = Some(config.platform);
     }

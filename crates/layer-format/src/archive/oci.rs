@@ -62,8 +62,7 @@ pub(super) fn resolve(
 }
 
 fn layers(manifest: &Manifest, config: &Config) -> Result<Vec<Layer>, Error> {
-    config.check_layers(manifest.layers.len())?;
-    let pairs = manifest.layers.iter().zip(config.diff_ids());
+    let pairs = manifest.layers.iter().zip(manifest.files(config)?);
     Ok(pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect())
 }
 

@@ -162,7 +162,12 @@ impl Entries<'_> {
     pub fn is_runnable(&self, manifest: &Manifest) -> bool {
         let is_config = manifest.config.media_type == media_type::OCI_CONFIG
             || manifest.config.media_type == media_type::DOCKER_CONFIG;
-        is_config && !self.of(manifest).is_some_and(Descriptor::is_attestation)
+        is_config && !self.is_attestation(manifest)
+    }
+
+    /// Whether a manifest speaks about another.
+    pub fn is_attestation(&self, manifest: &Manifest) -> bool {
+        self.of(manifest).is_some_and(Descriptor::is_attestation)
     }
 
     /// The platform that a manifest is listed for.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Request, Response, StatusCode};
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     Certificate(Cause),
     /// The other end wants a certificate from us, or another.
     Unwelcome(Cause),
+    /// We and the other end know nothing in common.
+    Handshake(Cause),
     /// The connection broke.
     Broken(Cause),
     /// Nothing came for this long.
@@ -288,6 +290,9 @@ fn fault_of(error: &reqwest::Error) -> Fault {
     if inside::<Barred>(error).is_some() {
         return Fault::Barred;
     }
+    if let Some(cause) = inside(error).and_then(in_common) {
+        return Fault::Handshake(cause);
+    }
     match inside(error) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
             Fault::Certificate(cause)
@@ -302,6 +307,25 @@ fn fault_of(error: &reqwest::Error) -> Fault {
 pub(super) fn complaint_of(error: &rustls::Error) -> Option<Fault> {
     let rustls::Error::AlertReceived(alert) = error else { return None };
     is_about_us(*alert).then(|| Fault::Unwelcome(Cause::of(error)))
+}
+
+/// What to tell of a handshake that fails for want of an algorithm. ring checks no signatures of P-521, so none are offered.
+fn in_common(error: &rustls::Error) -> Option<Cause> {
+    use CertificateError as Certificate;
+    let reason = match error {
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "nothing in common with the server, whose certificate may be of a kind that isn't supported (P-521)"
+        }
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the server speaks no TLS newer than 1.1, which isn't supported"
+        }
+        rustls::Error::InvalidCertificate(
+            Certificate::UnsupportedSignatureAlgorithmContext { .. }
+            | Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => "its certificate is signed in a way that isn't supported (P-521, for one)",
+        _ => return None,
+    };
+    Some(Cause::said(reason))
 }
 
 /// The error of a kind that has a part in a failure: what TLS says of it, for one.

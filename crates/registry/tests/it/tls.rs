@@ -198,3 +198,59 @@ fn an_authority_of_its_own_making_is_believed_only_where_it_is_listed_and_for_it
         assert_eq!(script.requests(), [""; 0], "nothing was said to it");
     }
 }
+
+#[test]
+fn a_server_with_nothing_in_common_is_told_what_is_supported() {
+    // What openssl answers that has a certificate of P-521 alone; and one that speaks TLS 1.0.
+    for (alert, reason) in [(40, "(P-521)"), (70, "no TLS newer than 1.1")] {
+        let script = Script::start(vec![], move |mut socket, _| {
+            let mut greeting = [0; 5];
+            drop(std::io::Read::read_exact(&mut socket, &mut greeting));
+            let length = usize::from(u16::from_be_bytes([greeting[3], greeting[4]]));
+            drop(std::io::Read::read_exact(&mut socket, &mut vec![0; length]));
+            drop(std::io::Write::write_all(&mut socket, &[0x15, 3, 3, 0, 2, 2, alert]));
+            drop(socket.shutdown(Shutdown::Write));
+            drop(std::io::copy(&mut socket, &mut std::io::sink()));
+        });
+        let certs = Sandbox::new();
+        let hosts = format!("server = \"https://{}\"", script.host);
+        certs.write("r.test/hosts.toml", hosts);
+        let mut mirrors = registry::Mirrors::none();
+        mirrors.read_hosts(&certs.path(".")).unwrap();
+        let repository = open_with(Options { mirrors, ..options() }, "r.test/app");
+        let error = repository.document(&descriptor(b"hi")).unwrap_err();
+        assert!(matches!(error, Error::Handshake { .. }), "{error:?}");
+        assert!(chain(&error).contains(reason), "{}", chain(&error));
+        assert_eq!(error.trouble(), Trouble::Network);
+        assert!(error.hint().unwrap().contains("P-384"));
+    }
+}
+
+#[test]
+fn a_certificate_that_is_signed_in_an_unsupported_way_is_told() {
+    // ecdsa-with-SHA512, 1.2.840.10045.4.3.4, in place of ecdsa-with-SHA256, 1.2.840.10045.4.3.2: as an authority of P-521 signs.
+    let (authority, key) = (Authority::new("authority"), KeyPair::generate().unwrap());
+    let parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let signed = parameters.signed_by(&key, &authority.issuer).unwrap();
+    let (from, to) =
+        ([0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4]);
+    let mut der = signed.der().to_vec();
+    for at in 0..der.len() - from.len() {
+        if der[at..at + from.len()] == from {
+            der[at..at + from.len()].copy_from_slice(&to);
+        }
+    }
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(vec![der.into()], key).unwrap();
+    let script = serve(Arc::new(config), AS_GO, vec![]);
+    let sandbox = Sandbox::new();
+    let authority = pem("CERTIFICATE", &authority.certificate);
+    sandbox.write(&format!("certs/{}/ca.crt", script.host), authority);
+    let options = Options { certificates: vec![sandbox.path("certs")], ..impatient() };
+    let error = open_with(options, &format!("{}/app", script.host)).document(&descriptor(b"hi"));
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Handshake { .. }), "{error:?}");
+    assert!(chain(&error).ends_with("signed in a way that isn't supported (P-521, for one)"));
+}
