@@ -40,12 +40,11 @@ impl<'a> Xattrs<'a> {
     /// module for instance, stays; so does what this user may not remove.
     pub(crate) fn retain(&self, kept: &[(Vec<u8>, Vec<u8>)]) -> std::result::Result<(), Failure> {
         const OPERATION: &str = "removing an extended attribute";
-        let mut names = match self.list_size() {
-            Err(Errno::NOTSUP) | Ok(0) => return Ok(()),
-            size => vec![0; size.doing(OPERATION)?],
+        let names = match whole(|names| self.list(names), 1024) {
+            Err(Errno::NOTSUP) => return Ok(()),
+            names => names.doing(OPERATION)?,
         };
-        let size = self.list(&mut names).doing(OPERATION)?;
-        for name in names[..size].split(|&byte| byte == 0).filter(|name| is_of_images(name)) {
+        for name in names.split(|&byte| byte == 0).filter(|name| is_of_images(name)) {
             if kept.iter().any(|(other, _)| other == name) {
                 continue;
             }
@@ -55,13 +54,6 @@ impl<'a> Xattrs<'a> {
             }
         }
         Ok(())
-    }
-
-    fn list_size(&self) -> Result<usize> {
-        match self {
-            Self::Open(fd) => rustix::fs::flistxattr_query(fd),
-            Self::Held(held) => rustix::fs::listxattr_query(magic_link(held.as_fd())),
-        }
     }
 
     fn list(&self, names: &mut [u8]) -> Result<usize> {
@@ -129,7 +121,11 @@ fn read(
     Ok(xattrs)
 }
 
-/// Reads what fits into a small buffer mostly, and else into one of the size that the kernel says.
+/// The most bytes that a value, or a list of names, can have: `XATTR_SIZE_MAX` and `XATTR_LIST_MAX` of Linux.
+const MOST_BYTES: usize = 64 << 10;
+
+/// Reads a value or a list into a small buffer, which mostly suffices, and else into one that holds all that the kernel
+/// can have. The kernel isn't asked for the size: that could change before the next call.
 fn whole(read: impl Fn(&mut [u8]) -> Result<usize>, guess: usize) -> Result<Vec<u8>> {
     let mut small = [0; 1024];
     match read(&mut small[..guess]) {
@@ -137,18 +133,11 @@ fn whole(read: impl Fn(&mut [u8]) -> Result<usize>, guess: usize) -> Result<Vec<
         Err(Errno::RANGE) => {}
         Err(errno) => return Err(errno),
     }
-    loop {
-        let mut buffer = vec![0; read(&mut [])?];
-        match read(&mut buffer) {
-            Ok(size) => {
-                buffer.truncate(size);
-                return Ok(buffer);
-            }
-            // It has grown meanwhile.
-            Err(Errno::RANGE) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
+    let mut large = vec![0; MOST_BYTES];
+    let size = read(&mut large)?;
+    large.truncate(size);
+    large.shrink_to_fit();
+    Ok(large)
 }
 
 /// Whether a directory passes an access control list on to what is made in it.

@@ -10,6 +10,69 @@ use kit::tree::{self, Mtime, Show};
 
 use crate::{apply, is_root, quick_dir, show, snapshot, try_snapshot};
 
+/// The lengths at the edges of the buffers that attributes pass through, to the most that Linux allows.
+const LENGTHS: [usize; 8] = [0, 1, 255, 256, 257, 1024, 4095, 65_536];
+
+// restic#4929: values of more than 256 bytes became empty, and lists of names of more than 1,024 bytes lost all.
+#[test]
+fn attributes_of_every_length_come_back_and_tell_of_a_change() {
+    for length in LENGTHS {
+        let value = |last: char| format!("{}{last}", "v".repeat(length.saturating_sub(1)));
+        let line =
+            |value: &str| format!("-rw-r--r-- 0:0 f \"x\" @5 user.a=\"{value}\" user.b=\"b\"");
+        let trees = Trees::new(&line(&value('1')[..length]));
+        assert_eq!(trees.list(&[]), "", "{length}");
+        fs::remove_file(trees.path("now/f")).unwrap();
+        let other = value('2');
+        tree::build(trees.path("now"), &line(if length == 0 { "x" } else { &other }));
+        assert_eq!(trees.list(&["--ignore", "mtime"]), "C f\n", "{length}");
+        let again = trees.again(&trees.layer(&[]));
+        tree::assert_same(&show(&trees.path("now")), &show(&again));
+    }
+}
+
+#[test]
+fn lists_of_names_longer_than_any_first_buffer_come_back() {
+    // A name of 255 bytes is the longest; 250 of them are nearly the longest list.
+    for n_names in [4, 5, 40, 250] {
+        let names = (0..n_names).map(|n| format!(" user.{n:0>250}=\"{n}\""));
+        let line = format!("-rwxr-xr-x 0:0 f \"x\" @5{}", names.collect::<String>());
+        let trees = Trees::new(&line);
+        assert_eq!(trees.list(&[]), "", "{n_names}");
+        fs::set_permissions(trees.path("now/f"), fs::Permissions::from_mode(0o700)).unwrap();
+        let again = trees.again(&trees.layer(&[]));
+        tree::assert_same(&show(&trees.path("now")), &show(&again));
+        assert!(show(&again).contains(&format!("{:0>250}", n_names - 1)), "{n_names}");
+    }
+}
+
+#[test]
+fn as_root_access_lists_of_forty_entries_come_back() {
+    if !is_root() {
+        return kit::peers::skip("access lists of strangers", "they need root");
+    }
+    let entry = |tag: u8, permissions: u8, id: u32| {
+        [&[tag, 0, permissions, 0][..], &id.to_le_bytes()].concat()
+    };
+    let users = (0..40).flat_map(|id| entry(2, 4, 1000 + id));
+    let none = u32::MAX;
+    let acl: Vec<u8> = [2, 0, 0, 0]
+        .into_iter()
+        .chain(entry(1, 6, none))
+        .chain(users)
+        .chain([entry(4, 4, none), entry(16, 4, none), entry(32, 4, none)].concat())
+        .collect();
+    let value: String = acl.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let trees = Trees::new(&format!(
+        "-rw-r--r-- 0:0 f \"x\" @5 system.posix_acl_access=\"{value}\"\n\
+         drwxr-xr-x 0:0 d/ @5 system.posix_acl_default=\"{value}\""
+    ));
+    assert_eq!(trees.list(&[]), "");
+    let again = trees.again(&trees.layer(&[]));
+    tree::assert_same(&show(&trees.path("base")), &show(&again));
+    assert_eq!(show(&again).matches("\\xe8\\x03").count(), 2, "{}", show(&again));
+}
+
 /// A base and a copy of it, made from lines of the kit's.
 struct Trees {
     place: tempfile::TempDir,

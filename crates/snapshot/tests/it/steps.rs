@@ -71,18 +71,27 @@ fn kind() -> impl Strategy<Value = (&'static str, String)> {
 fn attributes() -> impl Strategy<Value = (String, String)> {
     let owner = prop::sample::select(vec!["0:0", "0:0", "7:8", "3000000:70000"]);
     let times = ["", "", " @-5.5", " @4400000000.000000001", " @1000000000.123456789", " @0"];
-    let xattrs = [
-        "",
-        "",
-        "",
-        "",
-        " user.a=\"\"",
-        " trusted.b=\"x y\\x00\"",
-        " user.a=\"1\" user.b=\"\\xff\"",
-        CAPABILITY,
-    ];
-    let after = (prop::sample::select(times.to_vec()), prop::sample::select(xattrs.to_vec()));
+    let after = (prop::sample::select(times.to_vec()), xattrs());
     (owner.prop_map(str::to_owned), after.prop_map(|(time, xattrs)| format!("{time}{xattrs}")))
+}
+
+/// None mostly, some small ones, and those at the edges of buffers: values, and all names together.
+fn xattrs() -> impl Strategy<Value = String> {
+    let small =
+        [" user.a=\"\"", " trusted.b=\"x y\\x00\"", " user.a=\"1\" user.b=\"\\xff\"", CAPABILITY];
+    let lengths = vec![0, 1, 255, 256, 257, 1024, 4095, 65_536];
+    let long = (prop::sample::select(lengths), "[a-z]")
+        .prop_map(|(length, letter)| format!(" user.a=\"{}\"", letter.repeat(length)));
+    let many = (1..12_usize).prop_map(|n| {
+        let name = |n| format!(" user.{}{n}=\"{n}\"", "n".repeat(200));
+        (0..n).map(name).collect()
+    });
+    prop_oneof![
+        8 => Just(String::new()),
+        8 => prop::sample::select(small.to_vec()).prop_map(str::to_owned),
+        2 => long,
+        1 => many,
+    ]
 }
 
 fn put() -> impl Strategy<Value = Step> {
