@@ -12,6 +12,7 @@ mod artifacts;
 mod bundle;
 mod changes;
 mod commit;
+mod containers;
 mod damage;
 mod disks;
 mod fixtures;

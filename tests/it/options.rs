@@ -68,7 +68,7 @@ fn as_root_owners_are_kept_or_ignored() {
     let image = Image::new().layer(Layer::new().file("f", "x").owner(1000, 2000).mode(0o6755));
     let sandbox = Sandbox::new();
     for (owner, expected) in
-        [("keep", "-rwsr-sr-x 1000:2000 f 1 \"x\""), ("ignore", "-rwsr-sr-x 0:0 f 1 \"x\"")]
+        [("keep", "-rwsr-sr-x 1000:2000 f 1 \"x\""), ("ignore", "-rwxr-xr-x 0:0 f 1 \"x\"")]
     {
         let command = sandbox.command("unpack").args(["--owner", owner, "root"]);
         command.input(stream_of(&image)).run().success();
@@ -187,7 +187,7 @@ fn a_plain_user_gets_all_that_needs_no_privilege_and_one_line_about_the_rest() {
     assert_eq!(
         bare(sandbox.path("root")),
         "drwxr-xr-x ./\n-rw-r--r-- cap 1 \"x\"\ndr-xr-xr-x closed/\ndr-xr-xr-x closed/deep/\n\
-         -rw-r--r-- closed/deep/g 1 \"y\"\ndrwxr-xr-x dev/\n-rwsr-xr-x su 2 \"su\"\n"
+         -rw-r--r-- closed/deep/g 1 \"y\"\ndrwxr-xr-x dev/\n-rwxr-xr-x su 2 \"su\"\n"
     );
 }
 

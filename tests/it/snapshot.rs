@@ -312,7 +312,7 @@ fn as_root_a_plain_users_tree_is_snapshot_with_the_owners_of_its_base() {
     let expected = r#"drwxr-xr-x 0:0 ./
 drwxr-xr-x 0:0 bin/
 -rws------ 0:0 bin/ping 4 "ping" security.capability="\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
--rwxr-xr-x 0:0 bin/su 7 "sumore\n"
+-rwsr-xr-x 0:0 bin/su 7 "sumore\n"
 drwxr-xr-x 0:0 dev/
 crw-rw-rw- 0:0 dev/null 1,3
 -rw-rw-rw- 0:0 dev/zero = dev/null

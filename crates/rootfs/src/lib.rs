@@ -34,6 +34,7 @@ mod diff;
 mod error;
 mod metadata;
 pub mod overlay;
+mod powers;
 mod remove;
 mod root;
 mod scan;
@@ -46,7 +47,7 @@ pub use diff::{
     Identity, Upper, What,
 };
 pub use error::Error;
-pub use metadata::{Owner, Skipped};
+pub use metadata::{Owner, Skipped, SpecialBits};
 pub use remove::{clear, remove_tree};
 pub use root::Root;
 pub use scan::{Found, Inode, LeaveOut, Mounts, Scan, ScanOptions};

@@ -9,11 +9,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use layer_format::layer::{Entry, Timestamp};
+use layer_format::layer::{Entry, EntryKind, Timestamp};
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Doing, Failure, SETTING_XATTR};
+use crate::powers::Powers;
 use crate::root;
 use crate::xattrs::Xattrs;
 
@@ -26,15 +27,77 @@ pub enum Owner {
     Ignore,
 }
 
-/// How many attributes and entries the system refused to this user or on this file system.
+/// What becomes of the setuid and setgid bits of a file whose owner was not set: with them it would run as somebody whom
+/// the image doesn't mean (hpc/charliecloud#155, umoci#181).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecialBits {
+    /// They go with the owner: what isn't given away has none.
+    WithOwner,
+    /// They are set whoever owns the file.
+    Always,
+}
+
+/// How many attributes and entries the system refused to this user or on this file system, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// Entries that belong to someone else than the layer says.
+    /// Entries that belong to someone else than the layer says, for lack of privilege.
     pub owners: u64,
-    /// Device nodes, and further names of them, that are not there.
+    /// Entries whose owner has an id that the user namespace doesn't know.
+    pub unmapped_owners: u64,
+    /// Files without the setuid or setgid bit that the layer gives them, since their owner was not set.
+    pub special_bits: u64,
+    /// Device nodes, and further names of them, that are not there, for lack of privilege.
     pub devices: u64,
-    /// Extended attributes that are not set.
+    /// Extended attributes that are not set, for lack of privilege.
     pub xattrs: u64,
+    /// Extended attributes of a kind that the file system doesn't have.
+    pub unsupported_xattrs: u64,
+}
+
+impl Skipped {
+    /// Adds what was skipped elsewhere.
+    pub fn add(&mut self, other: Self) {
+        let Self { owners, unmapped_owners, special_bits, devices, xattrs, unsupported_xattrs } =
+            other;
+        self.owners += owners;
+        self.unmapped_owners += unmapped_owners;
+        self.special_bits += special_bits;
+        self.devices += devices;
+        self.xattrs += xattrs;
+        self.unsupported_xattrs += unsupported_xattrs;
+    }
+
+    /// What was skipped, in words, a text for each reason.
+    pub fn reasons(&self) -> Vec<String> {
+        let reason = |why: &str, counts: &[(u64, &str)]| {
+            let told: Vec<_> = counts
+                .iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, what)| format!("{n} {what}{}", if *n == 1 { "" } else { "s" }))
+                .collect();
+            (!told.is_empty()).then(|| format!("{why}: {}", told.join(", ")))
+        };
+        let privilege =
+            [(self.owners, "owner"), (self.devices, "device"), (self.xattrs, "extended attribute")];
+        [
+            reason("not set, for lack of privilege", &privilege),
+            reason(
+                "not set, since this user namespace has no such user or group",
+                &[(self.unmapped_owners, "owner")],
+            ),
+            reason(
+                "not set, since this file system has none",
+                &[(self.unsupported_xattrs, "extended attribute")],
+            ),
+            reason(
+                "without setuid and setgid bits, since their owners were not set",
+                &[(self.special_bits, "file")],
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 /// What an inode is to have.
@@ -45,17 +108,27 @@ pub(crate) struct Attributes<'a> {
     pub(crate) mode: Option<u32>,
     pub(crate) mtime: Timestamp,
     pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    /// Whether it is a regular file, which its setuid and setgid bits make a program of somebody's.
+    pub(crate) is_file: bool,
 }
 
 impl<'a> Attributes<'a> {
     pub(crate) fn of(entry: &'a Entry) -> Self {
         let owner = (entry.uid, entry.gid);
-        Self { owner, mode: Some(entry.mode & 0o7777), mtime: entry.mtime, xattrs: &entry.xattrs }
+        let is_file = matches!(entry.kind, EntryKind::File { .. });
+        let mode = Some(entry.mode & 0o7777);
+        Self { owner, mode, mtime: entry.mtime, xattrs: &entry.xattrs, is_file }
     }
 
     /// Those of a directory that no layer describes.
     pub(crate) fn implied() -> Self {
-        Self { owner: (0, 0), mode: Some(0o755), mtime: Timestamp::default(), xattrs: &[] }
+        Self {
+            owner: (0, 0),
+            mode: Some(0o755),
+            mtime: Timestamp::default(),
+            xattrs: &[],
+            is_file: false,
+        }
     }
 }
 
@@ -95,14 +168,19 @@ pub(crate) enum Inode<'a> {
 #[derive(Debug)]
 pub(crate) struct Setter {
     owner: Owner,
+    special_bits: SpecialBits,
+    /// Whether nothing is given away, since it would be out of reach then.
+    keeps_files: bool,
     /// Whether giving files away was refused once; nothing changes that later.
     giving_refused: bool,
     pub(crate) skipped: Skipped,
 }
 
 impl Setter {
-    pub(crate) fn new(owner: Owner) -> Self {
-        Self { owner, giving_refused: false, skipped: Skipped::default() }
+    pub(crate) fn new(owner: Owner, special_bits: SpecialBits) -> Self {
+        let keeps_files = Powers::of_process().keeps_files;
+        let skipped = Skipped::default();
+        Self { owner, special_bits, keeps_files, giving_refused: false, skipped }
     }
 
     /// Sets everything but the times. Says whether it gave the inode to the owner that is wanted.
@@ -115,6 +193,7 @@ impl Setter {
         let given = self.set_owner(inode, has.owner, wanted.owner)?;
         self.set_xattrs(inode, has.xattrs, wanted.xattrs)?;
         let Some(mode) = wanted.mode else { return Ok(given) };
+        let mode = self.allowed(mode, if given { wanted.owner } else { has.owner }, wanted);
         // A mode with special bits loses them to chown, an ACL that comes or goes alters the mode.
         let disturbed = given && mode & 0o7000 != 0
             || has.xattrs == Leftovers::Possible
@@ -123,6 +202,18 @@ impl Setter {
             set_mode(inode, mode)?;
         }
         Ok(given)
+    }
+
+    /// The mode without the special bits that a file may not have, given whose it is.
+    fn allowed(&mut self, mode: u32, owner: (u32, u32), wanted: &Attributes<'_>) -> u32 {
+        if !wanted.is_file || self.special_bits == SpecialBits::Always {
+            return mode;
+        }
+        let setuid = if owner.0 == wanted.owner.0 { 0 } else { 0o4000 };
+        let setgid = if owner.1 == wanted.owner.1 { 0 } else { 0o2000 };
+        let lost = mode & (setuid | setgid);
+        self.skipped.special_bits += u64::from(lost != 0);
+        mode & !lost
     }
 
     fn set_owner(
@@ -134,7 +225,7 @@ impl Setter {
         if self.owner == Owner::Ignore || has == wanted {
             return Ok(false);
         }
-        if has.0 != wanted.0 && self.giving_refused {
+        if self.keeps_files || has.0 != wanted.0 && self.giving_refused {
             self.skipped.owners += 1;
             return Ok(false);
         }
@@ -146,10 +237,14 @@ impl Setter {
             }
         };
         match result {
-            // EINVAL: an id that this user namespace doesn't know.
-            Err(errno @ (Errno::PERM | Errno::INVAL)) => {
-                self.giving_refused |= errno == Errno::PERM && has.0 != wanted.0;
+            Err(Errno::PERM) => {
+                self.giving_refused |= has.0 != wanted.0;
                 self.skipped.owners += 1;
+                Ok(false)
+            }
+            // An id that this user namespace doesn't know.
+            Err(Errno::INVAL) => {
+                self.skipped.unmapped_owners += 1;
                 Ok(false)
             }
             result => result.map(|()| true).doing("setting the owner"),
@@ -171,7 +266,9 @@ impl Setter {
         }
         for (name, value) in wanted {
             match xattrs.set(name, value) {
-                Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP) => self.skipped.xattrs += 1,
+                Err(Errno::PERM | Errno::ACCESS) => self.skipped.xattrs += 1,
+                // Nobody can set those of users on links and special files: that is no matter of the file system.
+                Err(Errno::NOTSUP | Errno::NOSYS) => self.skipped.unsupported_xattrs += 1,
                 result => result.doing(SETTING_XATTR)?,
             }
         }

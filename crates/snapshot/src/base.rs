@@ -153,10 +153,11 @@ fn directory(args: &Args, path: &Path) -> anyhow::Result<Base> {
     let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
     let options = ScanOptions { leave_out: None, mounts, stop: &cli::interrupt::requested };
     let scan = Scan::read(&root, &options).with_context(|| clean_path(path))?;
+    let identity = Identity::of_process(&root);
     let options = DiffOptions {
         ignore: rootfs::Attributes::default(),
-        identity: Identity::of_process(),
-        default_owner: args.default_owner.filter(|_| Identity::of_process() != Identity::Real),
+        default_owner: args.default_owner.filter(|_| !identity.knows_owners()),
+        identity,
         leave_out: None,
     };
     let diff = Diff::new(None, &scan, options).with_context(|| clean_path(path))?.finish();

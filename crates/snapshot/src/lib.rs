@@ -112,7 +112,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let base = Base::find(args, &root, io)?;
     let scan = scan(args, &root, leave_out)?;
     say_sockets(&scan, io);
-    let options = options(args, leave_out);
+    let options = options(args, &root, leave_out);
     let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
     if args.checksum {
         checksum::compare(&mut diff, &base, args, io)?;
@@ -140,10 +140,10 @@ fn scan(args: &Args, root: &Root, leave_out: Option<LeaveOut<'_>>) -> anyhow::Re
     scanned.with_context(|| cli::report::clean_path(&args.dir))
 }
 
-fn options<'a>(args: &Args, leave_out: Option<LeaveOut<'a>>) -> DiffOptions<'a> {
+fn options<'a>(args: &Args, root: &Root, leave_out: Option<LeaveOut<'a>>) -> DiffOptions<'a> {
     DiffOptions {
         ignore: ignored(&args.ignore),
-        identity: Identity::of_process(),
+        identity: Identity::of_process(root),
         default_owner: args.default_owner,
         leave_out,
     }

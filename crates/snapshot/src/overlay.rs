@@ -52,8 +52,10 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     let scan = scan(args, &upper.root, leave_out)?;
     say_sockets(&scan, io);
     // What no layer can hold is refused before anything is written.
-    Upper::new(&scan, options(args, leave_out)).try_for_each(|it| it.map(drop)).map_err(explain)?;
-    let changes = Upper::new(&scan, options(args, leave_out)).filter_map(Result::ok);
+    Upper::new(&scan, options(args, &upper.root, leave_out))
+        .try_for_each(|it| it.map(drop))
+        .map_err(explain)?;
+    let changes = Upper::new(&scan, options(args, &upper.root, leave_out)).filter_map(Result::ok);
     let changes = changes.map(|difference| upper.judge(difference));
     match form(args) {
         Some(form) => list::write(changes, form, io),

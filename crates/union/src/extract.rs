@@ -7,7 +7,7 @@ use layer_format::archive::Layer;
 use layer_format::layer::{Change, Reader};
 use layer_format::{Codec, Decoder, Error, Verified};
 use rootfs::overlay::{Control, Overlay, StandsAlone, Upper};
-use rootfs::{Applier, Options, Owner, Root, Skipped, SymlinkedDirs};
+use rootfs::{Applier, Options, Owner, Root, Skipped, SpecialBits, SymlinkedDirs};
 use store::{About, Extracted, Layers, ListingDraft, Store};
 
 use crate::cache::{Draft, Floor, Keys, open};
@@ -17,8 +17,12 @@ use crate::{mounting, scaffold};
 const BUFFER: usize = 128 << 10;
 
 /// As unpack does, unless it is told otherwise.
-pub(crate) const OPTIONS: Options =
-    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace, reserved: None };
+pub(crate) const OPTIONS: Options = Options {
+    owner: Owner::Keep,
+    special_bits: SpecialBits::WithOwner,
+    symlinked_dirs: SymlinkedDirs::Replace,
+    reserved: None,
+};
 
 /// What all layers have in common.
 #[derive(Debug)]
@@ -40,13 +44,13 @@ pub(crate) fn layer(
     let alone = Applier::new(draft.root()?, OPTIONS)?;
     let applied = apply(job, layer, alone, Some(StandsAlone::new()), task)?;
     if let Some(applied) = applied {
-        add(skipped, applied.skipped);
+        skipped.add(applied.skipped);
         return draft.finish(applied.about(keys, true));
     }
     rootfs::clear(&draft.root()?, None)?;
     task.position(0);
     let applied = over(job, layer, &draft, below, task)?;
-    add(skipped, applied.skipped);
+    skipped.add(applied.skipped);
     draft.finish(applied.about(keys, false))
 }
 
@@ -62,12 +66,6 @@ impl Applied {
         let key = if stands_alone { keys.diff } else { keys.chain };
         About { key, stands_alone, describes_root: self.describes_root, bytes: self.bytes }
     }
-}
-
-fn add(skipped: &mut Skipped, more: Skipped) {
-    skipped.owners += more.owners;
-    skipped.devices += more.devices;
-    skipped.xattrs += more.xattrs;
 }
 
 /// Applies a layer to a mount of those below it, which writes what it changes into the draft.

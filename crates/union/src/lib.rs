@@ -150,10 +150,7 @@ fn image_name(image: &Image, text: &str) -> String {
 }
 
 fn warn(skipped: &Skipped, io: &Io<'_>) {
-    let Skipped { owners, devices, xattrs } = skipped;
-    if owners + devices + xattrs > 0 {
-        io.warn(&format!(
-            "not set on the new layers, for lack of privilege: {owners} owners, {devices} devices, {xattrs} extended attributes"
-        ));
+    for reason in skipped.reasons() {
+        io.warn(&format!("of the new layers: {reason}"));
     }
 }

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use layer_format::Platform;
 use layer_format::archive::Choice;
-use rootfs::{Applier, Options, Owner, Report, SymlinkedDirs};
+use rootfs::{Applier, Options, Owner, Report, SpecialBits, SymlinkedDirs};
 use store::{Location, Source, Store};
 
 use crate::target::{Durability, Target};
@@ -34,6 +34,7 @@ use crate::target::{Durability, Target};
     ("docker save nginx | unpack rootfs", "Every other tool's archive works too"),
     ("unpack --from ./images.tar --image nginx:1.27 rootfs", "One image of several in a file"),
 ]))]
+#[expect(clippy::struct_excessive_bools, reason = "flags are what a command line has")]
 pub struct Args {
     /// Directory to unpack into; made if missing, must be empty
     dir: PathBuf,
@@ -49,6 +50,10 @@ pub struct Args {
     /// Whose the files become: keep what the layers say, or ignore it
     #[arg(long, value_name = "WHOSE", default_value = "keep", value_parser = ["keep", "ignore"])]
     owner: String,
+    /// Keep setuid and setgid bits on files whose owner is not set; without it they go, since such a file would run as
+    /// whoever unpacks
+    #[arg(long)]
+    keep_setuid: bool,
     /// Follow a lower layer's symbolic link to a directory, inside the root, where an upper layer writes through it
     #[arg(long)]
     keep_symlinked_dirs: bool,
@@ -130,7 +135,8 @@ fn options(args: &Args) -> Options {
     let owner = if args.owner == "ignore" { Owner::Ignore } else { Owner::Keep };
     let symlinked_dirs =
         if args.keep_symlinked_dirs { SymlinkedDirs::Follow } else { SymlinkedDirs::Replace };
-    Options { owner, symlinked_dirs, reserved: Some(draft::MARK) }
+    let special_bits = if args.keep_setuid { SpecialBits::Always } else { SpecialBits::WithOwner };
+    Options { owner, special_bits, symlinked_dirs, reserved: Some(draft::MARK) }
 }
 
 fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
@@ -138,17 +144,7 @@ fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
     let layers = count(n_layers as u64, "layer", "layers");
     let entries = count(report.n_entries, "entry", "entries");
     io.say(&format!("unpacked {layers}, {entries}, {}", cli::human_size(report.bytes)));
-    let skipped = [
-        (report.skipped.owners, "owner", "owners"),
-        (report.skipped.devices, "device", "devices"),
-        (report.skipped.xattrs, "extended attribute", "extended attributes"),
-    ];
-    let skipped: Vec<_> = skipped
-        .iter()
-        .filter(|(n, ..)| *n > 0)
-        .map(|(n, one, many)| count(*n, one, many))
-        .collect();
-    if !skipped.is_empty() {
-        io.warn(&format!("not set, for lack of privilege: {}", skipped.join(", ")));
+    for reason in report.skipped.reasons() {
+        io.warn(&reason);
     }
 }

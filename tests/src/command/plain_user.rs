@@ -18,6 +18,19 @@ pub(crate) const NOBODY: u32 = 65534;
 ///
 /// If the test fails, or can't be started.
 pub fn run_as_plain_user(test: &str, before: &[&str]) {
+    run_again(test, before, Some(NOBODY));
+}
+
+/// Runs one test of this executable again as this user, started by other words, as `["setpriv", "--bounding-set=-chown"]`.
+///
+/// # Panics
+///
+/// If the test fails, or can't be started.
+pub fn run_with(test: &str, before: &[&str]) {
+    run_again(test, before, None);
+}
+
+fn run_again(test: &str, before: &[&str], user: Option<u32>) {
     let dir = tempfile::tempdir().must("making a directory");
     let everyone = fs::Permissions::from_mode(0o755);
     fs::set_permissions(dir.path(), everyone).must("letting everyone in");
@@ -25,19 +38,17 @@ pub fn run_as_plain_user(test: &str, before: &[&str]) {
     fs::copy(env::current_exe().must("this executable"), &exe).must("copying the test");
     let temporary = dir.path().join("tmp");
     fs::create_dir(&temporary).must("making a directory");
-    chown(&temporary, Some(NOBODY), Some(NOBODY)).must("giving it away");
+    chown(&temporary, user, user).must("giving it away");
     let mut words: Vec<_> = before.iter().map(std::ffi::OsString::from).collect();
     words.push(exe.into());
-    let output = Command::new(&words[0])
-        .args(&words[1..])
-        .args(["--exact", test, "--nocapture"])
-        .env("TMPDIR", &temporary)
-        .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .output()
-        .must("starting the test");
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(["--exact", test, "--nocapture"]);
+    command.env("TMPDIR", &temporary).current_dir("/");
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let output = command.output().must("starting the test");
     let said = String::from_utf8_lossy(&output.stdout);
     let has_passed = output.status.success() && said.contains("1 passed");
-    assert!(has_passed, "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(has_passed, "{before:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
 }

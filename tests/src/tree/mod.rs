@@ -61,6 +61,11 @@ pub fn show(dir: impl AsRef<Path>) -> String {
     show_with(dir, Show::PLAIN)
 }
 
+/// Sets an attribute; whether the file system and this user let it be set.
+pub fn try_xattr(path: impl AsRef<Path>, name: &str, value: &[u8]) -> bool {
+    rustix::fs::lsetxattr(path.as_ref(), name, value, rustix::fs::XattrFlags::empty()).is_ok()
+}
+
 /// A directory as text. Symbolic links are never followed; depth has no limit.
 pub fn show_with(dir: impl AsRef<Path>, show: Show) -> String {
     let dir = dir.as_ref();

@@ -26,7 +26,7 @@ use layer_format::layer::Change;
 use self::own::{Key, OwnPaths};
 use self::walk::Walk;
 use crate::error::Error;
-use crate::metadata::{Owner, Skipped};
+use crate::metadata::{Owner, Skipped, SpecialBits};
 use crate::root::Root;
 
 /// What a user decides.
@@ -34,6 +34,8 @@ use crate::root::Root;
 pub struct Options {
     /// Whose the files become.
     pub owner: Owner,
+    /// What becomes of the setuid and setgid bits of files whose owner is not set.
+    pub special_bits: SpecialBits,
     /// What happens to a lower layer's link to a directory when an entry takes it for one.
     pub symlinked_dirs: SymlinkedDirs,
     /// A name in the root that is not the layers': whiteouts leave it alone, and entries that would touch it are refused.

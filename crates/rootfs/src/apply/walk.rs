@@ -66,8 +66,8 @@ impl Walk {
             Ok(directory)
         });
         let root = directory.map_err(|failure| failure.at(EntryPath::root()))?;
-        let Options { owner, symlinked_dirs, reserved } = options;
-        let (path, setter) = (Vec::new(), Setter::new(owner));
+        let Options { owner, special_bits, symlinked_dirs, reserved } = options;
+        let (path, setter) = (Vec::new(), Setter::new(owner, special_bits));
         Ok(Self { way: vec![root], path, symlinked_dirs, reserved, uid, setter })
     }
 

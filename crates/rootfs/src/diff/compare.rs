@@ -3,9 +3,9 @@
 use layer_format::layer::{Entry, EntryKind, EntryPath};
 use layer_format::listing::Inode;
 
+use super::DiffOptions;
 use super::attributes::{Attribute, Attributes};
 use super::clamp::Clamp;
-use super::{DiffOptions, Identity};
 use crate::scan::Found;
 use crate::xattrs::{Xattr, is_of_images};
 
@@ -28,7 +28,7 @@ pub(super) fn compare(
         }
     }
     let is_link = matches!(base.kind, EntryKind::Symlink { .. });
-    if base.mode & 0o7777 != found.mode() && !is_link {
+    if base.mode & 0o7777 != mode(base, found, options) && !is_link {
         different.insert(Attribute::Mode);
     }
     if options.identity.owner(found.owner(), (base.uid, base.gid)) != (base.uid, base.gid) {
@@ -59,12 +59,10 @@ fn different_kind(base: &EntryKind, found: Found<'_>) -> Option<Attribute> {
 /// What a layer says of something new.
 pub(super) fn added(path: EntryPath, found: Found<'_>, options: &DiffOptions<'_>) -> Entry {
     let default = options.default_owner;
-    let (uid, gid) = match (&options.identity, default) {
-        (Identity::Plain { .. }, _) => {
-            options.identity.owner(found.owner(), default.unwrap_or_default())
-        }
-        (_, Some(owner)) => owner,
-        (_, None) => found.owner(),
+    let (uid, gid) = if options.identity.is_mine_anybodys() {
+        options.identity.owner(found.owner(), default.unwrap_or_default())
+    } else {
+        default.unwrap_or_else(|| found.owner())
     };
     let kind = kind(found);
     let mode = mode_of(&kind, found);
@@ -87,7 +85,11 @@ pub(super) fn changed(
         owner
     };
     let kind = kind(found);
-    let mode = if different.has(Attribute::Mode) { found.mode() } else { base.mode & 0o7777 };
+    let mode = if different.has(Attribute::Mode) {
+        mode(base, found, options)
+    } else {
+        base.mode & 0o7777
+    };
     let mtime = if different.has(Attribute::Mtime) { found.mtime() } else { base.mtime };
     let xattrs = xattrs(base, found, different, options);
     Entry { path, kind, mode, uid, gid, mtime, xattrs }
@@ -118,6 +120,15 @@ fn xattrs(
     let mut xattrs: Vec<_> = unseen.chain(found.xattrs().iter().filter(is_seen)).cloned().collect();
     xattrs.sort_unstable();
     xattrs
+}
+
+/// The mode that is meant by what was found: special bits that a file could not have here are the base's.
+fn mode(base: &Inode, found: Found<'_>, options: &DiffOptions<'_>) -> u32 {
+    if !matches!(base.kind, EntryKind::File { .. }) {
+        return found.mode();
+    }
+    let earlier = (base.mode & 0o7777, (base.uid, base.gid));
+    options.identity.mode((found.mode(), found.owner()), earlier)
 }
 
 fn kind(found: Found<'_>) -> EntryKind {

@@ -1,28 +1,48 @@
-//! What a tree can tell: all that an image says, or what a user could make of it.
+//! What a tree can tell: all that an image says, or what this process could make of it here.
+//!
+//! | what could not be set | how that is known | what `snapshot` takes |
+//! |---|---|---|
+//! | an owner | the capabilities of this process, the ids of its user namespace | the base's |
+//! | the setuid and setgid bits of a file whose owner was not set | as above | the base's |
+//! | a device | no `MKNOD`, or another user namespace than the machine's | it is there |
+//! | an attribute | no `SETFCAP` or `SYS_ADMIN`, or a file system that has none of the kind | the base's |
 
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
+use std::os::fd::AsFd;
 
 use layer_format::layer::EntryKind;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Gid;
 
+use crate::powers::{Holds, Powers};
 use crate::xattrs::is_of_images;
 
-/// Whether owners, devices and privileged attributes are what an image says, or what a user could make of it.
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+
+/// Whether owners, devices and attributes are what an image says, or what this process could make of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// The tree says what it is.
+pub struct Identity {
+    owners: Owners,
+    powers: Powers,
+    holds: Holds,
+}
+
+/// What the owners of a tree tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owners {
+    /// What they are.
     Real,
-    /// The tree is a plain user's: what is his may be anybody's, and what he can't make may be missing.
-    Plain {
+    /// What is this user's may be anybody's: files can't be given away.
+    Mine {
         /// The user.
         uid: u32,
-        /// His groups.
+        /// The user's groups.
         gids: Vec<u32>,
     },
-    /// The tree is that of root in a user namespace: what is his may be that of somebody whom the namespace doesn't know.
+    /// What is root's may be that of somebody whom the user namespace doesn't know.
     Namespace {
         /// The users that it knows.
         uids: Vec<Range<u32>>,
@@ -32,31 +52,45 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// What follows from who runs this.
-    pub fn of_process() -> Self {
-        let uid = rustix::process::geteuid();
-        if uid.is_root() {
-            let maps = (map("/proc/self/uid_map"), map("/proc/self/gid_map"));
-            return match maps {
-                (Some(uids), Some(gids)) => Self::Namespace { uids, gids },
-                _ => Self::Real,
-            };
-        }
-        // If the groups can't be had, the first of them is what files have anyway.
-        let groups = rustix::process::getgroups().unwrap_or_default();
-        let gids = groups.into_iter().chain([rustix::process::getegid()]);
-        Self::Plain { uid: uid.as_raw(), gids: gids.map(Gid::as_raw).collect() }
+    /// A tree that says what it is.
+    pub const REAL: Self = Self {
+        owners: Owners::Real,
+        powers: Powers {
+            gives_files: true,
+            keeps_files: false,
+            passes_modes: true,
+            makes_devices: true,
+            sets_capabilities: true,
+            sees_trusted: true,
+        },
+        holds: Holds::ALL,
+    };
+
+    /// What follows from who runs this, and from the file system of the tree's root.
+    pub fn of_process(root: impl AsFd) -> Self {
+        let powers = Powers::of_process();
+        Self { owners: Owners::of_process(powers), powers, holds: Holds::of(root) }
+    }
+
+    /// Whether the owner of a file is known to be what it seems.
+    pub fn knows_owners(&self) -> bool {
+        self.owners == Owners::Real
+    }
+
+    /// Whether every file of this user may be anybody's.
+    pub(super) fn is_mine_anybodys(&self) -> bool {
+        matches!(self.owners, Owners::Mine { .. })
     }
 
     /// The owner that is meant, given that `earlier` was said before.
     pub(super) fn owner(&self, found: (u32, u32), earlier: (u32, u32)) -> (u32, u32) {
-        match self {
-            Self::Real => found,
-            Self::Plain { uid, gids } => (
+        match &self.owners {
+            Owners::Real => found,
+            Owners::Mine { uid, gids } => (
                 if found.0 == *uid { earlier.0 } else { found.0 },
                 if gids.contains(&found.1) { earlier.1 } else { found.1 },
             ),
-            Self::Namespace { uids, gids } => {
+            Owners::Namespace { uids, gids } => {
                 let knows = |ids: &[Range<u32>], id| ids.iter().any(|range| range.contains(&id));
                 // Both are given at once, or neither.
                 let could_give = knows(uids, earlier.0) && knows(gids, earlier.1);
@@ -65,24 +99,50 @@ impl Identity {
         }
     }
 
+    /// The mode that is meant by that of a file, given who owns it and what was said before: without the owner, it could
+    /// have no setuid or setgid bit either.
+    pub(super) fn mode(&self, found: (u32, (u32, u32)), earlier: (u32, (u32, u32))) -> u32 {
+        let ((mode, owner), (earlier_mode, earlier_owner)) = (found, earlier);
+        let meant = self.owner(owner, earlier_owner);
+        let lost_uid = meant.0 == earlier_owner.0 && owner.0 != earlier_owner.0;
+        let lost_gid = meant.1 == earlier_owner.1 && owner.1 != earlier_owner.1;
+        let bits = if lost_uid { SETUID } else { 0 } | if lost_gid { SETGID } else { 0 };
+        mode | earlier_mode & bits
+    }
+
     /// Whether the tree tells if this attribute is set on something of this kind.
     pub(super) fn tells(&self, kind: &EntryKind, name: &[u8]) -> bool {
         // The kernel lets nobody set those of users on links and special files, whatever a layer says.
         let is_possible = matches!(kind, EntryKind::File { .. } | EntryKind::Directory)
             || !name.starts_with(b"user.");
-        let is_privileged = match self {
-            Self::Real => false,
-            Self::Plain { .. } => name.starts_with(b"trusted.") || name.starts_with(b"security."),
-            Self::Namespace { .. } => name.starts_with(b"trusted."),
+        let is_privileged = match name {
+            b"security.capability" => !self.powers.sets_capabilities,
+            _ => name.starts_with(b"trusted.") && !self.powers.sees_trusted,
         };
-        is_possible && is_of_images(name) && !is_privileged
+        is_possible && is_of_images(name) && !is_privileged && self.holds.may_have(name)
     }
 
     /// Whether this may be missing without having been removed.
     pub(super) fn may_be_missing(&self, kind: &EntryKind) -> bool {
         let is_device =
             matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
-        *self != Self::Real && is_device
+        is_device && !self.powers.makes_devices
+    }
+}
+
+impl Owners {
+    fn of_process(powers: Powers) -> Self {
+        if !powers.gives_files {
+            // If the groups can't be had, the first of them is what files have anyway.
+            let groups = rustix::process::getgroups().unwrap_or_default();
+            let gids = groups.into_iter().chain([rustix::process::getegid()]);
+            let uid = rustix::process::geteuid().as_raw();
+            return Self::Mine { uid, gids: gids.map(Gid::as_raw).collect() };
+        }
+        match (map("/proc/self/uid_map"), map("/proc/self/gid_map")) {
+            (Some(uids), Some(gids)) => Self::Namespace { uids, gids },
+            _ => Self::Real,
+        }
     }
 }
 
@@ -120,9 +180,26 @@ mod tests {
     #[test]
     fn root_of_a_namespace_keeps_owners_that_it_does_not_know() {
         let known = || vec![0..1, 1..65537];
-        let identity = Identity::Namespace { uids: known(), gids: known() };
+        let owners = Owners::Namespace { uids: known(), gids: known() };
+        let identity = Identity { owners, ..Identity::REAL };
         assert_eq!(identity.owner((0, 0), (7, 7)), (0, 0));
         assert_eq!(identity.owner((0, 0), (70_000, 7)), (70_000, 7));
         assert_eq!(identity.owner((5, 0), (70_000, 7)), (5, 0));
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_given_away_may_have_lost_its_special_bits() {
+        let owners = Owners::Mine { uid: 1000, gids: vec![1000] };
+        let identity = Identity { owners, ..Identity::REAL };
+        let mode = |found, owner, earlier, earlier_owner| {
+            identity.mode((found, owner), (earlier, earlier_owner))
+        };
+        assert_eq!(mode(0o755, (1000, 1000), 0o6755, (0, 0)), 0o6755);
+        assert_eq!(mode(0o700, (1000, 1000), 0o4755, (0, 0)), 0o4700);
+        // The group was right, so that its bit was taken away by somebody.
+        assert_eq!(mode(0o755, (1000, 1000), 0o6755, (0, 1000)), 0o4755);
+        // The owner isn't ours: it was changed to that.
+        assert_eq!(mode(0o755, (5, 1000), 0o4755, (0, 1000)), 0o755);
+        assert_eq!(Identity::REAL.mode((0o755, (0, 0)), (0o4755, (7, 7))), 0o755);
     }
 }

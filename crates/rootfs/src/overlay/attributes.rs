@@ -6,7 +6,7 @@ use layer_format::layer::{EntryPath, Timestamp};
 
 use super::is_mark;
 use crate::error::{Doing, Error, Failure};
-use crate::metadata::{self, Attributes, Inode, Leftovers, Owner, Present, Setter};
+use crate::metadata::{self, Attributes, Inode, Leftovers, Owner, Present, Setter, SpecialBits};
 use crate::root::Root;
 use crate::xattrs::{self, Xattr};
 
@@ -29,9 +29,14 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Failure> {
         mode: Some(stat.st_mode & 0o7777),
         mtime,
         xattrs: &xattrs,
+        is_file: false,
     };
     let inode = Inode::Open(to);
-    Setter::new(Owner::Keep).set(inode, Present::of(&has, Leftovers::Possible), &wanted)?;
+    Setter::new(Owner::Keep, SpecialBits::WithOwner).set(
+        inode,
+        Present::of(&has, Leftovers::Possible),
+        &wanted,
+    )?;
     metadata::set_times(inode, mtime)
 }
 

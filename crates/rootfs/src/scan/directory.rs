@@ -11,6 +11,7 @@ use super::walk::Devices;
 use super::{Mounts, ScanOptions, Unlocked};
 use crate::beneath;
 use crate::error::{Doing, Failure};
+use crate::powers::Powers;
 use crate::root::{self, magic_link};
 use crate::xattrs::{self, Xattr};
 
@@ -90,7 +91,7 @@ pub(super) fn open(
         rustix::fs::accessat(fd, ".", rustix::fs::Access::EXEC_OK, AtFlags::EACCESS).is_ok()
     };
     match open() {
-        Ok(fd) if rustix::process::geteuid().is_root() || is_searchable(&fd) => {
+        Ok(fd) if Powers::of_process().passes_modes || is_searchable(&fd) => {
             return Ok((fd, None));
         }
         Ok(_) | Err(Errno::ACCESS) => {}

@@ -105,7 +105,7 @@ impl Scan {
     }
 
     /// The tree that was scanned.
-    pub(crate) fn root(&self) -> &Root {
+    pub fn root(&self) -> &Root {
         &self.root
     }
 }

@@ -107,7 +107,7 @@ fn an_xattr_that_is_nonsense_is_refused() {
         assert_eq!(error.trouble(), Trouble::Untrusted, "{error}");
     }
     let report = try_apply(root.path(), OPTIONS, &["[nonsense=x] f = 1"]).unwrap();
-    assert_eq!(report.skipped.xattrs, 1);
+    assert_eq!(report.skipped.unsupported_xattrs, 1);
 }
 
 #[test]

@@ -27,11 +27,14 @@ fn what_is_refused_is_counted() {
     let layer = "[4755 0:0] su = x\n[0:0] d/\n[0:0] l -> su\n[660 0:0] null %c 1:3\ntty => null\n[600 0:0] p |\n\
                  [trusted.a=1 user.b=2] f = y\ni/j/k = z\nhard => f";
     let report = try_apply(root.path(), OPTIONS, &[layer, "null2 => null"]).unwrap();
-    assert_eq!(report.skipped, Skipped { owners: 4, devices: 3, xattrs: 1 });
+    assert_eq!(
+        report.skipped,
+        Skipped { owners: 4, special_bits: 1, devices: 3, xattrs: 1, ..Skipped::default() }
+    );
     assert_eq!((report.n_entries, report.bytes), (10, 3));
     assert_eq!(
         show(root.path()).lines().collect::<Vec<_>>(),
-        lines("d/\n[user.b=2] f = y\nhard => f\n[@0] i/\n[@0] i/j/\ni/j/k = z\nl -> su\n[600] p |\n[4755] su = x").collect::<Vec<_>>()
+        lines("d/\n[user.b=2] f = y\nhard => f\n[@0] i/\n[@0] i/j/\ni/j/k = z\nl -> su\n[600] p |\n[755] su = x").collect::<Vec<_>>()
     );
 }
 
@@ -60,7 +63,10 @@ fn as_root_of_a_namespace_what_is_refused_is_counted() {
     let root = tempfile::tempdir().unwrap();
     let layer = "[1:2] a = x\n[0:0] b = y\n[0:7] c/\nnull %c 1:3\n[trusted.a=1] d = z";
     let report = try_apply(root.path(), OPTIONS, &[layer]).unwrap();
-    assert_eq!(report.skipped, Skipped { owners: 2, devices: 1, xattrs: 1 });
+    assert_eq!(
+        report.skipped,
+        Skipped { unmapped_owners: 2, devices: 1, xattrs: 1, ..Skipped::default() }
+    );
     assert_eq!(show(root.path()), "a = x\nb = y\nc/\nd = z\n");
 }
 

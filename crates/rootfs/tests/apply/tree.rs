@@ -18,12 +18,20 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
-use rootfs::{Applier, Error, Options, Owner, Report, Root, SymlinkedDirs};
+use rootfs::{Applier, Error, Options, Owner, Report, Root, SpecialBits, SymlinkedDirs};
 
-pub(crate) const OPTIONS: Options =
-    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Replace, reserved: None };
-pub(crate) const FOLLOW: Options =
-    Options { owner: Owner::Keep, symlinked_dirs: SymlinkedDirs::Follow, reserved: None };
+pub(crate) const OPTIONS: Options = Options {
+    owner: Owner::Keep,
+    special_bits: SpecialBits::WithOwner,
+    symlinked_dirs: SymlinkedDirs::Replace,
+    reserved: None,
+};
+pub(crate) const FOLLOW: Options = Options {
+    owner: Owner::Keep,
+    special_bits: SpecialBits::WithOwner,
+    symlinked_dirs: SymlinkedDirs::Follow,
+    reserved: None,
+};
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -12,7 +12,7 @@ use crate::steps::{Step, perform, step};
 use crate::{apply, is_root, quick_dir, show, snapshot};
 
 /// The layers as an archive, for `--base`.
-fn archive(dir: &Path, codec: Codec, layers: &[&[u8]]) -> PathBuf {
+pub(crate) fn archive(dir: &Path, codec: Codec, layers: &[&[u8]]) -> PathBuf {
     let image = layers.iter().fold(Image::new().codec(codec), |image, layer| image.layer(*layer));
     let path = dir.join("base.tar");
     fs::write(&path, Producer::Strata.write(&[Named::new("localhost/base:1", image)])).unwrap();

@@ -1,0 +1,151 @@
+//! What this process may set on files, and what a file system can hold of it: decided by capabilities and by asking, not by
+//! the user's number. Uid 0 of a container often lacks some of them, and that of a user namespace has them there alone.
+
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+
+use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
+
+/// The inode of the first user namespace's file in proc, as the kernel fixes it (`PROC_USER_INIT_INO`).
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// What this process may set. It doesn't change while the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own, with yes or no for an answer"
+)]
+pub(crate) struct Powers {
+    /// Whether files can be given to others and still be worked on: takes `CHOWN` for the first, and `DAC_OVERRIDE`,
+    /// `FOWNER` and `FSETID` for what comes after.
+    pub(crate) gives_files: bool,
+    /// Whether files could be given to others, and would then be out of reach: nothing is given away.
+    pub(crate) keeps_files: bool,
+    /// Whether directories of others, and those that lock their own owner out, can be entered.
+    pub(crate) passes_modes: bool,
+    /// Whether device nodes can be made: `MKNOD` in the first user namespace.
+    pub(crate) makes_devices: bool,
+    /// Whether file capabilities can be set: `SETFCAP`.
+    pub(crate) sets_capabilities: bool,
+    /// Whether attributes in `trusted.` can be set and are shown: `SYS_ADMIN` in the first user namespace.
+    pub(crate) sees_trusted: bool,
+}
+
+impl Powers {
+    /// What this process may do.
+    pub(crate) fn of_process() -> Self {
+        static FOUND: OnceLock<Powers> = OnceLock::new();
+        *FOUND.get_or_init(|| {
+            // Linux answers this since 2.6; whoever forbids it gets what a plain user gets.
+            let all = rustix::thread::capabilities(None).map(|sets| sets.effective);
+            Self::of(all.unwrap_or(CapabilitySet::empty()), is_first_namespace())
+        })
+    }
+
+    fn of(has: CapabilitySet, is_first_namespace: bool) -> Self {
+        let all = |wanted: CapabilitySet| has.contains(wanted);
+        let works_on = CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER | CapabilitySet::FSETID;
+        Self {
+            gives_files: all(CapabilitySet::CHOWN | works_on),
+            keeps_files: all(CapabilitySet::CHOWN) && !all(works_on),
+            passes_modes: all(CapabilitySet::DAC_OVERRIDE),
+            makes_devices: all(CapabilitySet::MKNOD) && is_first_namespace,
+            sets_capabilities: all(CapabilitySet::SETFCAP),
+            sees_trusted: all(CapabilitySet::SYS_ADMIN) && is_first_namespace,
+        }
+    }
+}
+
+/// Whether this is the machine's own user namespace. Without /proc there is no telling, and a system without it is
+/// taken for one without namespaces.
+fn is_first_namespace() -> bool {
+    rustix::fs::stat(c"/proc/self/ns/user").map_or(true, |stat| stat.st_ino == FIRST_USER_NAMESPACE)
+}
+
+/// The kinds of extended attributes that a file system can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own, with yes or no for an answer"
+)]
+pub(crate) struct Holds {
+    pub(crate) user: bool,
+    pub(crate) trusted: bool,
+    pub(crate) capabilities: bool,
+    pub(crate) acls: bool,
+}
+
+impl Holds {
+    /// Everything.
+    pub(crate) const ALL: Self = Self { user: true, trusted: true, capabilities: true, acls: true };
+
+    /// Asks the file system of a directory for attributes that needn't be there: it answers that they aren't, or that it
+    /// knows none of that kind.
+    pub(crate) fn of(directory: impl AsFd) -> Self {
+        let knows = |name: &str| {
+            let answer = rustix::fs::fgetxattr(&directory, name, &mut [0_u8; 1][..]);
+            !matches!(answer, Err(Errno::NOTSUP | Errno::NOSYS))
+        };
+        Self {
+            user: knows("user.strata"),
+            trusted: knows("trusted.strata"),
+            capabilities: knows("security.capability"),
+            acls: knows("system.posix_acl_access"),
+        }
+    }
+
+    /// Whether an attribute of this name can be there.
+    pub(crate) fn may_have(self, name: &[u8]) -> bool {
+        match name {
+            b"security.capability" => self.capabilities,
+            _ if name.starts_with(b"user.") => self.user,
+            _ if name.starts_with(b"trusted.") => self.trusted,
+            _ => self.acls,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTAINER: [CapabilitySet; 6] = [
+        CapabilitySet::CHOWN,
+        CapabilitySet::DAC_OVERRIDE,
+        CapabilitySet::FOWNER,
+        CapabilitySet::FSETID,
+        CapabilitySet::MKNOD,
+        CapabilitySet::SETFCAP,
+    ];
+
+    fn without(missing: CapabilitySet) -> Powers {
+        let all = CONTAINER.into_iter().fold(CapabilitySet::empty(), |all, one| all | one);
+        Powers::of(all - missing, true)
+    }
+
+    #[test]
+    fn giving_files_away_takes_four_capabilities() {
+        assert!(without(CapabilitySet::empty()).gives_files);
+        for missing in &CONTAINER[..4] {
+            let powers = without(*missing);
+            assert!(!powers.gives_files, "{missing:?}");
+            assert_eq!(powers.keeps_files, *missing != CapabilitySet::CHOWN, "{missing:?}");
+        }
+        for irrelevant in &CONTAINER[4..] {
+            assert!(without(*irrelevant).gives_files, "{irrelevant:?}");
+        }
+    }
+
+    #[test]
+    fn devices_and_trusted_attributes_are_for_the_first_namespace() {
+        let all = CapabilitySet::all();
+        let first = Powers::of(all, true);
+        assert!(first.makes_devices && first.sees_trusted && first.sets_capabilities);
+        let other = Powers::of(all, false);
+        assert!(!other.makes_devices && !other.sees_trusted && other.sets_capabilities);
+        assert!(!without(CapabilitySet::MKNOD).makes_devices);
+        assert!(!without(CapabilitySet::SETFCAP).sets_capabilities);
+        assert!(!without(CapabilitySet::empty()).sees_trusted);
+    }
+}

@@ -1,0 +1,112 @@
+//! Where not everything can be set: containers, user namespaces, plain users, file systems without attributes. What is
+//! missing is said with its reason, is no change, and is nobody's privilege.
+
+use kit::pipeline::{Script, sh};
+use kit::{Image, Layer, Sandbox};
+
+use crate::fixtures::{lacks_root, stream_of};
+
+/// Owners, special bits, a device, a capability, an attribute.
+fn privileged() -> Image {
+    Image::new().layer(Layer::text(
+        r#"
+        drwxr-xr-x 0:0 ./ @5
+        -rwsr-xr-x 0:0 su "su" @5
+        -rwsr-sr-x 7:8 shell "x" @5
+        -rwxr-xr-x 0:0 ping "p" @5 security.capability="\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+        crw-rw---- 0:5 tty 5,0 @5
+        -rw------- 7:7 mine "f" @5 user.a="1"
+        "#,
+    ))
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("image", stream_of(&privileged()));
+    sandbox
+}
+
+/// What says that nothing has changed, and that a change is seen with all that the base says of the file.
+const UNTOUCHED: &str = "snapshot --base ./image --list root && changes ./image ./root && echo same && \
+    printf other > root/shell && snapshot -q --base ./image root | tar tv --numeric-owner | grep shell";
+
+// buildah#3384: what podman's default capabilities, or a user's choice, leave out.
+#[test]
+fn as_root_what_a_container_can_t_set_is_no_change() {
+    if lacks_root() {
+        return;
+    }
+    for dropped in ["-chown", "-mknod", "-setfcap", "-dac_override", "-fowner", "-fsetid", "-all"] {
+        let sandbox = sandbox();
+        let script = format!(
+            "setpriv --bounding-set={dropped} bash -c 'unpack -q root < image && {UNTOUCHED}'"
+        );
+        let output = sh(&sandbox, &script);
+        let out = output.success().out();
+        assert!(out.starts_with("same\n-rwsr-sr-x 7/8 "), "{dropped}: {}", output.text());
+    }
+}
+
+/// Runs a script and compares what it says on standard error.
+#[track_caller]
+fn check_said(script: &str, expected: &str) {
+    let sandbox = sandbox();
+    let output = Script::new(&sandbox, script).run();
+    let said = &output.success().stderr;
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("warning")).collect();
+    assert_eq!(warnings.join("\n"), expected, "{}", output.text());
+}
+
+// podman#19132: the warning blamed the privilege.
+#[test]
+fn as_root_the_warning_names_the_reason() {
+    if lacks_root() {
+        return;
+    }
+    check_said(
+        "setpriv --bounding-set=-mknod unpack root < image",
+        "unpack: warning: not set, for lack of privilege: 1 device",
+    );
+    check_said(
+        "unshare --mount sh -c 'mkdir m && mount -t ramfs none m && unpack m/root < image'",
+        "unpack: warning: not set, since this file system has none: 2 extended attributes",
+    );
+    check_said(
+        "setpriv --reuid 65534 --regid 65534 --clear-groups unshare --user --map-root-user \
+         sh -c 'unpack root < image'",
+        "unpack: warning: not set, for lack of privilege: 1 device\n\
+         unpack: warning: not set, since this user namespace has no such user or group: 2 owners\n\
+         unpack: warning: without setuid and setgid bits, since their owners were not set: 1 file",
+    );
+}
+
+// hpc/charliecloud#155, #955, umoci#181: a stranger's setuid shell became the unpacking user's own, for all to run.
+#[test]
+fn a_file_that_is_not_given_to_its_owner_gets_no_setuid_bit() {
+    let sandbox = sandbox();
+    let script = format!(
+        "unpack root < image 2> said; find root -perm /6000 -printf '%P %m\\n'; grep -c 'setuid and setgid bits' said
+         {UNTOUCHED}
+         unpack -q --keep-setuid kept < image; find kept -perm /6000 -printf '%P %m\\n' | sort"
+    );
+    let output = Script::new(&sandbox, &script).as_plain_user().run();
+    let out = output.success().out();
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[..2], ["1", "same"], "{}", output.text());
+    assert!(lines[2].starts_with("-rwsr-sr-x 7/8 "), "{out}");
+    assert_eq!(lines[3..], ["shell 6755", "su 4755"], "{out}");
+}
+
+#[test]
+fn as_root_owners_that_are_ignored_make_no_program_root_s() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = sandbox();
+    let script =
+        "unpack -q --owner ignore root < image; find root -perm /6000 -printf '%P %m %U\\n'
+                  unpack -q other < image; find other -perm /6000 -printf '%P %m %U:%G\\n' | sort";
+    // What is root's in the image is nobody else's.
+    let expected = "su 4755 0\nshell 6755 7:8\nsu 4755 0:0\n";
+    assert_eq!(sh(&sandbox, script).success().out(), expected);
+}
