@@ -10,7 +10,7 @@ use std::path::Path;
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
 use layer_format::listing::{OwnLinks, Tree};
 use proptest::prelude::*;
-use rootfs::{Applier, Options, Owner, Root, SymlinkedDirs};
+use rootfs::{Applier, Options, Owner, Root, SpecialBits, SymlinkedDirs};
 
 /// What is compared of a name: kind and target or size, mode, time, and which names are one file.
 type Listed = BTreeMap<String, (String, u32, i64, Vec<String>)>;
@@ -58,7 +58,12 @@ fn change() -> impl Strategy<Value = Change> {
 fn unpacked(layers: &[Vec<Change>], dir: &Path) -> Option<Listed> {
     let root = Root::from_fd(fs::File::open(dir).unwrap().into());
     let symlinked_dirs = SymlinkedDirs::Replace;
-    let options = Options { owner: Owner::Ignore, symlinked_dirs, reserved: None };
+    let options = Options {
+        owner: Owner::Ignore,
+        special_bits: SpecialBits::WithOwner,
+        symlinked_dirs,
+        reserved: None,
+    };
     let mut applier = Applier::new(root, options).unwrap();
     for layer in layers {
         applier.begin_layer();

@@ -62,7 +62,7 @@ fn as_root_access_lists_of_forty_entries_come_back() {
         .chain(users)
         .chain([entry(4, 4, none), entry(16, 4, none), entry(32, 4, none)].concat())
         .collect();
-    let value: String = acl.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let value = acl.iter().fold(String::new(), |text, byte| format!("{text}\\x{byte:02x}"));
     let trees = Trees::new(&format!(
         "-rw-r--r-- 0:0 f \"x\" @5 system.posix_acl_access=\"{value}\"\n\
          drwxr-xr-x 0:0 d/ @5 system.posix_acl_default=\"{value}\""

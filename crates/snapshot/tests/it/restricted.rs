@@ -63,7 +63,9 @@ fn check(image: &Image, steps: &[Step]) {
     apply(&tree, &layers);
     let list = |tree: &Path| String::from_utf8(snapshot(tree, base, &["--list"])).unwrap();
     assert_eq!(list(&tree), "", "untouched");
-    steps.iter().for_each(|step| perform(&tree, step));
+    for step in steps {
+        perform(&tree, step);
+    }
     let layer = snapshot(&tree, base, &[]);
     let again = dir("again");
     let with_layer: Vec<&[u8]> = layers.iter().copied().chain([layer.as_slice()]).collect();
