@@ -110,3 +110,50 @@ fn as_root_owners_that_are_ignored_make_no_program_root_s() {
     let expected = "su 4755 0\nshell 6755 7:8\nsu 4755 0:0\n";
     assert_eq!(sh(&sandbox, script).success().out(), expected);
 }
+
+/// What a system call of root's unpack is refused with, and what is said of it.
+#[track_caller]
+fn check_refused(call: &str, errno: &str, flags: &str, status: i32, expected: &str) {
+    let sandbox = sandbox();
+    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
+        return kit::peers::skip("a refused system call", "no strace");
+    }
+    let script = format!(
+        "strace -f -o /dev/null -e trace={call} -e inject={call}:error={errno} unpack {flags} root < image"
+    );
+    let output = sh(&sandbox, &script);
+    assert_eq!(output.code(), status, "{}", output.text());
+    assert!(output.stderr.contains(expected), "{}", output.text());
+    assert_eq!(sandbox.path("root").exists(), status == 0, "{}", output.text());
+}
+
+// What root has every right to, a security module or a device cgroup may refuse: it is said, with --quiet too, and what is
+// no matter of rights ends the run.
+#[test]
+fn as_root_what_nobody_expects_is_said_and_other_failures_are_errors() {
+    if lacks_root() {
+        return;
+    }
+    for flags in ["", "-q"] {
+        let check = |call: &str, what: &str| {
+            check_refused(
+                call,
+                "EPERM",
+                flags,
+                0,
+                &format!("warning: not set, for lack of privilege: {what}"),
+            );
+        };
+        check("mknodat", "1 device\n");
+        check("fchown", "2 owners\n");
+        check("fsetxattr", "2 extended attributes\n");
+    }
+    for errno in ["ENOSPC", "EIO"] {
+        check_refused("mknodat", errno, "-q", 1, "unpack: ");
+        check_refused("fchown", errno, "-q", 1, "unpack: ");
+        check_refused("fsetxattr", errno, "-q", 1, "unpack: ");
+        check_refused("utimensat", errno, "-q", 1, "unpack: ");
+    }
+    // A time is a matter of rights only for what isn't ours, and all that unpack makes is.
+    check_refused("utimensat", "EPERM", "-q", 1, "unpack: ");
+}

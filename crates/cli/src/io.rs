@@ -71,9 +71,14 @@ impl Io<'_> {
         self.progress.say(text);
     }
 
-    /// Warns on standard error, as `program: warning: text`.
+    /// Warns on standard error, as `program: warning: text`; not with `--quiet`.
     pub fn warn(&self, text: &str) {
         self.progress.warn(text);
+    }
+
+    /// Warns of what nobody expects and what is lost by it, with `--quiet` too.
+    pub fn alarm(&self, text: &str) {
+        self.progress.alarm(text);
     }
 
     /// The file that was named on the command line for output, where `-` is standard output.

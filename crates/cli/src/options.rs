@@ -12,7 +12,7 @@ pub struct Common {
     #[arg(long, global = true, display_order = 899, value_name = "DIR", env = "STRATA_STORE")]
     pub store: Option<PathBuf>,
 
-    /// Say nothing but errors
+    /// Say nothing but errors, and warnings of what nobody expects
     #[arg(short, long, global = true, display_order = 900)]
     pub quiet: bool,
 

@@ -47,7 +47,7 @@ pub use diff::{
     Identity, Upper, What,
 };
 pub use error::Error;
-pub use metadata::{Owner, Skipped, SpecialBits};
+pub use metadata::{Owner, Reason, Skipped, SpecialBits};
 pub use remove::{clear, remove_tree};
 pub use root::Root;
 pub use scan::{Found, Inode, LeaveOut, Mounts, Scan, ScanOptions};

@@ -67,36 +67,54 @@ impl Skipped {
         self.unsupported_xattrs += unsupported_xattrs;
     }
 
-    /// What was skipped, in words, a text for each reason.
-    pub fn reasons(&self) -> Vec<String> {
-        let reason = |why: &str, counts: &[(u64, &str)]| {
-            let told: Vec<_> = counts
-                .iter()
-                .filter(|(n, _)| *n > 0)
-                .map(|(n, what)| format!("{n} {what}{}", if *n == 1 { "" } else { "s" }))
-                .collect();
-            (!told.is_empty()).then(|| format!("{why}: {}", told.join(", ")))
-        };
-        let privilege =
-            [(self.owners, "owner"), (self.devices, "device"), (self.xattrs, "extended attribute")];
-        [
-            reason("not set, for lack of privilege", &privilege),
-            reason(
+    /// What was skipped, in words, one text for each reason.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let powers = Powers::of_process();
+        let privileges = [
+            (self.owners, "owner", powers.gives_files),
+            (self.devices, "device", powers.makes_devices),
+            (self.xattrs, "extended attribute", powers.sets_capabilities && powers.sees_trusted),
+        ];
+        let all = [
+            Reason::of("not set, for lack of privilege", &privileges),
+            Reason::of(
                 "not set, since this user namespace has no such user or group",
-                &[(self.unmapped_owners, "owner")],
+                &[(self.unmapped_owners, "owner", false)],
             ),
-            reason(
+            Reason::of(
                 "not set, since this file system has none",
-                &[(self.unsupported_xattrs, "extended attribute")],
+                &[(self.unsupported_xattrs, "extended attribute", true)],
             ),
-            reason(
+            Reason::of(
                 "without setuid and setgid bits, since their owners were not set",
-                &[(self.special_bits, "file")],
+                &[(self.special_bits, "file", false)],
             ),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        ];
+        all.into_iter().flatten().collect()
+    }
+}
+
+/// Why something was skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The reason and what it is about, as `not set, for lack of privilege: 2 owners`.
+    pub text: String,
+    /// Whether this process has every right that it takes, so that nobody expects it.
+    pub is_surprise: bool,
+}
+
+impl Reason {
+    /// `counts` has a number, the name of one of these, and whether one of them is a surprise.
+    fn of(why: &str, counts: &[(u64, &str, bool)]) -> Option<Self> {
+        let counts: Vec<_> = counts.iter().filter(|(n, ..)| *n > 0).collect();
+        let told: Vec<_> = counts
+            .iter()
+            .map(|(n, what, _)| format!("{n} {what}{}", if *n == 1 { "" } else { "s" }))
+            .collect();
+        (!told.is_empty()).then(|| Self {
+            text: format!("{why}: {}", told.join(", ")),
+            is_surprise: counts.iter().any(|(.., is_surprise)| *is_surprise),
+        })
     }
 }
 

@@ -151,6 +151,7 @@ fn image_name(image: &Image, text: &str) -> String {
 
 fn warn(skipped: &Skipped, io: &Io<'_>) {
     for reason in skipped.reasons() {
-        io.warn(&format!("of the new layers: {reason}"));
+        let text = format!("of the new layers: {}", reason.text);
+        if reason.is_surprise { io.alarm(&text) } else { io.warn(&text) }
     }
 }

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use layer_format::Platform;
 use layer_format::archive::Choice;
-use rootfs::{Applier, Options, Owner, Report, SpecialBits, SymlinkedDirs};
+use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::{Location, Source, Store};
 
 use crate::target::{Durability, Target};
@@ -145,6 +145,11 @@ fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
     let entries = count(report.n_entries, "entry", "entries");
     io.say(&format!("unpacked {layers}, {entries}, {}", cli::human_size(report.bytes)));
     for reason in report.skipped.reasons() {
-        io.warn(&reason);
+        warn(&reason, io);
     }
+}
+
+/// With `--quiet`, what a user without privileges expects isn't said; what nobody expects is.
+fn warn(reason: &Reason, io: &Io<'_>) {
+    if reason.is_surprise { io.alarm(&reason.text) } else { io.warn(&reason.text) }
 }

@@ -25,6 +25,8 @@ pub(super) enum Word {
     Line,
     Say,
     Warn,
+    /// A warning that `--quiet` doesn't hide.
+    Alarm,
 }
 
 /// Everything behind the lock.
@@ -115,7 +117,7 @@ impl Board {
 
     pub(super) fn word(&mut self, word: Word, text: &str) {
         let is_said = match self.style {
-            Style::Quiet => false,
+            Style::Quiet => word == Word::Alarm,
             Style::None => word != Word::Line,
             Style::Bars | Style::Last | Style::Plain | Style::Json => true,
         };
@@ -124,7 +126,8 @@ impl Board {
         }
         let text = clean(text);
         if self.style == Style::Json {
-            let key = if word == Word::Warn { "warning" } else { "status" };
+            let is_warning = matches!(word, Word::Warn | Word::Alarm);
+            let key = if is_warning { "warning" } else { "status" };
             self.write(&view::json_word(key, &text));
         } else if self.style == Style::Last && !self.is_over {
             self.held.push_str(&text);

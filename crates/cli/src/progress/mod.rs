@@ -81,6 +81,12 @@ impl Progress {
         self.board().word(Word::Warn, &text);
     }
 
+    /// Warns as [`warn`](Self::warn) does, with `--quiet` too.
+    pub fn alarm(&self, text: impl AsRef<str>) {
+        let text = format!("{}: warning: {}", self.shared.name, text.as_ref());
+        self.board().word(Word::Alarm, &text);
+    }
+
     /// Does something that writes to the terminal while no bars are there.
     pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.board().aside(write)
