@@ -324,6 +324,34 @@ fn a_wrong_digest_is_refused_before_the_directory_appears() {
     }
 }
 
+#[test]
+fn a_wrong_diff_id_is_refused_by_every_reader_whatever_the_codec() {
+    for codec in [kit::Codec::None, kit::Codec::GZIP, kit::Codec::ZSTD] {
+        let layer = Layer::new().dir("./", 0o755).file("f", "x");
+        let other = Layer::new().file("f", "y").diff_id();
+        let image = Image::new().codec(codec).layer(Layer::new().file("below", "b")).layer(layer);
+        let sandbox = Sandbox::new();
+        let image = image.set_config("/rootfs/diff_ids/1", other);
+        sandbox.write("image", stream_of(&image));
+        for line in [
+            "unpack root < image",
+            "cat image | unpack root",
+            "unpack --from ./image root",
+            "flatten ./image > flat",
+            "flatten - < image > flat",
+            "inspect --files ./image",
+            "inspect --cat f ./image",
+            "changes ./image ./image2",
+            "snapshot --base ./image --list empty",
+        ] {
+            let script = format!("mkdir -p empty; cp image image2; printf x >> image2; {line}");
+            let output = pipeline::sh(&sandbox, &script);
+            assert_eq!(output.code(), 4, "{codec:?}: {line}: {}", output.text());
+            assert!(!sandbox.path("root").exists(), "{codec:?}: {line}");
+        }
+    }
+}
+
 /// An image's blobs, and nothing that its manifest says of them.
 fn whole(image: &Image) -> kit::Content {
     kit::Content { descriptor: image.manifest_blob().descriptor(), blobs: image.blobs() }
