@@ -180,7 +180,7 @@ impl Transport {
         }
         let departure = Arc::new(Departure::default());
         if let Some(payload) = &request.payload {
-            let body = payload.open(handle, &departure).map_err(Fault::Content)?;
+            let body = payload.open(&departure).map_err(Fault::Content)?;
             builder = builder.body(RequestBody::wrap(body));
         } else if request.form.is_none() && !request.method.is_safe() {
             // Some servers want to be told that there is nothing.

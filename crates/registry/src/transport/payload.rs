@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::thread::Builder;
 
 use http_body::{Frame, SizeHint};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Bytes;
@@ -46,20 +46,17 @@ pub(super) struct Outgoing {
 
 impl Payload {
     /// Begins to read.
-    pub(super) fn open(
-        &self,
-        handle: &Handle,
-        departure: &Arc<Departure>,
-    ) -> Result<Outgoing, Cause> {
+    pub(super) fn open(&self, departure: &Arc<Departure>) -> Result<Outgoing, Cause> {
         let content = self.content.open(self.offset).map_err(|error| Cause::of(&error))?;
         let content = content.take(self.length);
         let (sender, pieces) = mpsc::channel(DEPTH);
         let reading = Arc::clone(departure);
-        handle.spawn_blocking(move || {
+        let thread = Builder::new().name("upload".to_owned()).spawn(move || {
             if let Err(error) = read(content, &sender) {
                 *lock(&reading.failed) = Some(Cause::of(&error));
             }
         });
+        thread.map_err(|error| Cause::of(&error))?;
         Ok(Outgoing { pieces, left: self.length, departure: Arc::clone(departure) })
     }
 }
@@ -163,7 +160,7 @@ mod tests {
         let (engine, departure) = (Engine::default(), Arc::default());
         let handle = engine.handle().unwrap();
         let payload = Payload { content, offset: 0, length: 1 << 40 };
-        let mut outgoing = payload.open(handle, &departure).unwrap();
+        let mut outgoing = payload.open(&departure).unwrap();
         assert_eq!(outgoing.size_hint().exact(), Some(1 << 40));
         let taken = handle.block_on(poll_fn(|context| Pin::new(&mut outgoing).poll_frame(context)));
         assert_eq!(taken.unwrap().unwrap().into_data().unwrap().len() as u64, PIECE);
@@ -185,7 +182,7 @@ mod tests {
         let (engine, departure) = (Engine::default(), Arc::default());
         let handle = engine.handle().unwrap();
         let payload = Payload { content, offset: 1, length: 3 };
-        let mut outgoing = payload.open(handle, &departure).unwrap();
+        let mut outgoing = payload.open(&departure).unwrap();
         let mut next =
             || handle.block_on(poll_fn(|context| Pin::new(&mut outgoing).poll_frame(context)));
         assert_eq!(&next().unwrap().unwrap().into_data().unwrap()[..], b"bc");
