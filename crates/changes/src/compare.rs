@@ -40,6 +40,16 @@ pub(crate) struct Candidate<'a> {
     pub(crate) after: Place<'a>,
 }
 
+impl Candidate<'_> {
+    /// How many bytes it has, the same in both trees.
+    pub(crate) fn size(&self) -> u64 {
+        match self.before.inode().kind {
+            EntryKind::File { size, .. } => size,
+            _ => 0,
+        }
+    }
+}
+
 impl<'a> Comparison<'a> {
     pub(crate) fn new(trees: &'a Trees, ignore: Attributes) -> Self {
         let seed = RandomState::new();
@@ -183,7 +193,8 @@ type Children<'a> = Peekable<Box<dyn Iterator<Item = (&'a [u8], Place<'a>)> + 'a
 
 /// A directory, in one tree or in both, whose names are being gone through.
 struct Level<'a> {
-    path: EntryPath,
+    /// How long its path is, in bytes.
+    length: usize,
     before: Children<'a>,
     after: Children<'a>,
 }
@@ -191,13 +202,16 @@ struct Level<'a> {
 /// Iterates over both trees, directories before what is in them.
 struct Pairs<'a> {
     next: Option<Pair<'a>>,
+    /// Of the pair before.
+    path: EntryPath,
+    /// The directories that it is in.
     way: Vec<Level<'a>>,
 }
 
 impl<'a> Pairs<'a> {
     fn new(before: Place<'a>, after: Place<'a>) -> Self {
         let (path, before, after) = (EntryPath::root(), Some(before), Some(after));
-        Self { next: Some(Pair { path, before, after }), way: vec![] }
+        Self { next: Some(Pair { path, before, after }), path: EntryPath::root(), way: vec![] }
     }
 
     fn find(&mut self) -> Option<Pair<'a>> {
@@ -205,7 +219,7 @@ impl<'a> Pairs<'a> {
             return Some(first);
         }
         loop {
-            if let Some(pair) = self.way.last_mut()?.next() {
+            if let Some(pair) = self.way.last_mut()?.next(&mut self.path) {
                 return Some(pair);
             }
             self.way.pop();
@@ -220,16 +234,17 @@ impl<'a> Iterator for Pairs<'a> {
         let pair = self.find()?;
         let is_directory = |place: &Option<Place<'_>>| place.is_some_and(|it| it.is_directory());
         if is_directory(&pair.before) || is_directory(&pair.after) {
-            let path = pair.path.clone();
+            let length = pair.path.as_bytes().len();
             let (before, after) = (children(pair.before), children(pair.after));
-            self.way.push(Level { path, before, after });
+            self.way.push(Level { length, before, after });
         }
         Some(pair)
     }
 }
 
 impl<'a> Level<'a> {
-    fn next(&mut self) -> Option<Pair<'a>> {
+    /// The next pair, for which `path` is changed.
+    fn next(&mut self, path: &mut EntryPath) -> Option<Pair<'a>> {
         let order = match (self.before.peek(), self.after.peek()) {
             (None, None) => return None,
             (Some(_), None) => Ordering::Less,
@@ -239,7 +254,9 @@ impl<'a> Level<'a> {
         let before = if order.is_le() { self.before.next() } else { None };
         let after = if order.is_ge() { self.after.next() } else { None };
         let (name, _) = before.or(after)?;
-        let path = self.path.join(name);
+        path.truncate(self.length);
+        path.push(name);
+        let path = path.clone();
         let place = |child: Option<(&[u8], Place<'a>)>| child.map(|(_, place)| place);
         Some(Pair { path, before: place(before), after: place(after) })
     }

@@ -5,77 +5,70 @@
 //! Directories come before what is in them, so they are written when one of the two is first due, with the attributes
 //! that they have in the end, from whatever layer those are.
 //!
-//! Of most names no more is kept than where they stand and which change they come from: the attributes come with the
-//! layer once more.
+//! Of a name no more is kept, beside the tree, than its number.
 
-use layer_format::Error;
-use layer_format::layer::EntryPath;
-use layer_format::listing::{Inode, Origin, Tree};
+use layer_format::layer::{EntryKind, EntryPath};
+use layer_format::listing::{NameId, Origin, Place, Tree};
 
 /// The order of a tar.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    names: Vec<Name>,
-    /// The last components of all names, one after the other.
-    text: Vec<u8>,
-    /// In the order of names; the first is the root.
-    directories: Vec<Directory>,
+    tree: Tree,
     /// The names that come from changes, in the order of those; names of one change in their own.
     steps: Vec<NameId>,
+    /// The directories that no layer describes, in the order of names.
+    implied: Vec<NameId>,
+    n_entries: u64,
+    size: u64,
 }
 
-/// A name, by its place in the order of paths.
-pub(crate) type NameId = u32;
-
-#[derive(Debug)]
-struct Name {
-    parent: NameId,
-    /// Where in the text it ends; it begins where the one before ends.
-    end: u32,
-    /// The change that it is written with; none for a directory that no layer describes.
-    origin: Option<Origin>,
-}
-
-/// A directory as it is in the end.
-#[derive(Debug)]
-pub(crate) struct Directory {
-    name: NameId,
-    pub(crate) inode: Inode,
-}
+/// Says of a name if it is left out, with all below it.
+pub(crate) type LeaveOut<'a> = &'a dyn Fn(&EntryPath, &Place<'_>) -> bool;
 
 impl Plan {
     /// Makes the plan of a tree.
-    pub(crate) fn of(tree: &Tree) -> Self {
-        let names = Vec::with_capacity(tree.n_names());
-        let mut plan = Self { names, text: vec![], directories: vec![], steps: vec![] };
-        // The directories from the root to the name before.
-        let mut above: Vec<NameId> = vec![];
+    pub(crate) fn of(tree: Tree, leave_out: LeaveOut<'_>) -> Self {
+        let (mut steps, mut implied) = (Vec::with_capacity(tree.n_names()), vec![]);
+        // A directory that is left out, with all that comes next below it.
+        let mut out: Option<EntryPath> = None;
         for item in tree.items() {
-            let name = number(plan.names.len());
-            above.truncate(item.path.components().count());
-            plan.text.extend_from_slice(item.path.file_name().unwrap_or_default());
-            let parent = above.last().copied().unwrap_or_default();
-            let (end, origin) = (number(plan.text.len()), item.place.origin());
-            plan.names.push(Name { parent, end, origin });
-            if item.place.is_directory() {
-                plan.directories.push(Directory { name, inode: item.place.inode() });
-                above.push(name);
+            if out.as_ref().is_some_and(|out| item.path.is_below(out)) {
+                continue;
             }
+            out = None;
+            if !item.path.is_root() && leave_out(&item.path, &item.place) {
+                out = item.place.is_directory().then_some(item.path);
+                continue;
+            }
+            let list = if item.place.origin().is_some() { &mut steps } else { &mut implied };
+            list.push(item.place.name_id());
         }
-        let origin = |name: NameId| plan.names[name as usize].origin;
-        plan.steps = (0..number(plan.names.len())).filter(|&it| origin(it).is_some()).collect();
-        plan.steps.sort_unstable_by_key(|&name| (origin(name), name));
+        let n_entries = (steps.len() + implied.len()) as u64;
+        // The sort is stable, so the names of one change stay in order.
+        steps.sort_by_key(|&name| tree.place(name).origin());
+        let mut plan = Self { tree, steps, implied, n_entries, size: 0 };
+        plan.size = plan.measure();
         plan
     }
 
     /// How many entries the tar will have.
-    pub(crate) fn n_entries(&self) -> usize {
-        self.names.len()
+    pub(crate) fn n_entries(&self) -> u64 {
+        self.n_entries
     }
 
-    /// How many directories there are.
-    pub(crate) fn n_directories(&self) -> usize {
-        self.directories.len()
+    /// How many bytes the files have together, holes included; of what has several names only once.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn measure(&self) -> u64 {
+        let same = |&one: &NameId, &other: &NameId| self.origin(one) == self.origin(other);
+        let sizes =
+            self.steps.chunk_by(same).map(|names| match self.place(names[0]).inode().kind {
+                EntryKind::File { size, .. } => size,
+                _ => 0,
+            });
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// The names from the step `at` on that this change is written under.
@@ -93,52 +86,29 @@ impl Plan {
         next.is_none_or(|origin| origin.layer() != layer)
     }
 
-    /// Which of the directories a name is.
-    pub(crate) fn directory(&self, name: NameId) -> Option<usize> {
-        self.directories.binary_search_by_key(&name, |directory| directory.name).ok()
+    /// The directories that no layer describes.
+    pub(crate) fn implied(&self) -> &[NameId] {
+        &self.implied
     }
 
-    /// A directory, by its number among them.
-    pub(crate) fn nth_directory(&self, at: usize) -> (NameId, &Inode) {
-        let Directory { name, inode } = &self.directories[at];
-        (*name, inode)
+    /// A name, and what lies there.
+    pub(crate) fn place(&self, name: NameId) -> Place<'_> {
+        self.tree.place(name)
     }
 
-    /// The directory that a name is in; the root is in itself.
-    pub(crate) fn parent(&self, name: NameId) -> NameId {
-        self.names[name as usize].parent
-    }
-
-    /// The whole path of a name.
-    pub(crate) fn path(&self, name: NameId) -> Result<EntryPath, Error> {
-        let mut components = vec![];
-        let mut here = name;
-        while here != 0 {
-            components.push(self.text_of(here));
-            here = self.parent(here);
-        }
-        components.reverse();
-        EntryPath::parse(&components.join(&b'/'))
+    /// A number that is above those of all names.
+    pub(crate) fn most_names(&self) -> usize {
+        self.tree.most_names()
     }
 
     fn origin(&self, name: NameId) -> Option<Origin> {
-        self.names[name as usize].origin
+        self.place(name).origin()
     }
-
-    fn text_of(&self, name: NameId) -> &[u8] {
-        let at = name as usize;
-        let start = at.checked_sub(1).map_or(0, |before| self.names[before].end);
-        &self.text[start as usize..self.names[at].end as usize]
-    }
-}
-
-fn number(n: usize) -> u32 {
-    u32::try_from(n).expect("a tree's limit is below 4 GiB")
 }
 
 #[cfg(test)]
 mod tests {
-    use layer_format::layer::{Change, Entry, EntryKind, Timestamp};
+    use layer_format::layer::{Change, Entry, Timestamp};
 
     use super::*;
 
@@ -166,7 +136,7 @@ mod tests {
             layer.iter().for_each(|change| tree.apply(change).unwrap());
             tree.end_layer();
         }
-        Plan::of(&tree)
+        Plan::of(tree, &|path, _| path.as_bytes() == b"out")
     }
 
     /// The paths that each change of the layers is written under.
@@ -177,7 +147,7 @@ mod tests {
             for change in 0..changes.len() {
                 let due = plan.due(at, layer, change as u64);
                 at += due.len();
-                let paths = due.iter().map(|&name| plan.path(name).unwrap().to_string());
+                let paths = due.iter().map(|&name| plan.place(name).path().to_string());
                 shown.push(paths.collect::<Vec<_>>().join(" "));
             }
             assert!(plan.is_through(at, layer));
@@ -198,21 +168,21 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_those_of_the_end_each_in_its_parent() {
+    fn directories_that_no_layer_describes_are_known() {
         let directory = |text: &str| add(text, EntryKind::Directory);
         let layers: [&[Change]; 2] = [&[file("a/b/c/d"), directory("e")], &[directory("a/b")]];
         let plan = plan(&layers);
-        let directories: Vec<_> = (0..plan.n_directories())
-            .map(|at| {
-                let (name, inode) = plan.nth_directory(at);
-                assert_eq!(plan.directory(name), Some(at));
-                let parent = plan.path(plan.parent(name)).unwrap();
-                format!("{} in {parent} {}", plan.path(name).unwrap(), inode.origin.is_some())
-            })
-            .collect();
-        let expected =
-            [". in . false", "a in . false", "a/b in a true", "a/b/c in a/b false", "e in . true"];
-        assert_eq!(directories, expected);
+        let implied = plan.implied().iter().map(|&name| plan.place(name).path().to_string());
+        assert_eq!(implied.collect::<Vec<_>>(), [".", "a", "a/b/c"]);
         assert_eq!(shown(&plan, &layers), ["a/b/c/d", "e", "a/b"]);
+    }
+
+    #[test]
+    fn what_is_left_out_takes_with_it_what_is_below_and_no_content() {
+        let layers: [&[Change]; 1] =
+            [&[file("out/a/b"), link("c", "out/a/b"), file("out/d"), file("outer"), file("x")]];
+        let plan = plan(&layers);
+        assert_eq!(shown(&plan, &layers), ["c", "", "", "outer", "x"]);
+        assert_eq!((plan.n_entries(), plan.size()), (4, 3));
     }
 }

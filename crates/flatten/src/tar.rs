@@ -4,9 +4,10 @@ use std::io::{self, BufRead, Write};
 
 use layer_format::Error;
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Writer};
+use layer_format::listing::{NameId, Place};
 
 use crate::layers::Layers;
-use crate::plan::{NameId, Plan};
+use crate::plan::Plan;
 
 /// Writes the tar to its end, when everything has been verified; gives the output back, and the tar's size.
 pub(crate) fn write<W: Write>(
@@ -15,7 +16,7 @@ pub(crate) fn write<W: Write>(
     output: W,
 ) -> anyhow::Result<(W, u64)> {
     let counting = Counting { inner: output, size: 0 };
-    let written = vec![false; plan.n_directories()];
+    let written = vec![false; plan.most_names()];
     let mut tar = Tar { plan, at: 0, written, writer: Writer::new(counting) };
     layers.read(|position, layer| tar.layer(position, layer))?;
     tar.remaining_directories()?;
@@ -28,7 +29,7 @@ struct Tar<'a, W> {
     plan: &'a Plan,
     /// The next step.
     at: usize,
-    /// Which directories are written.
+    /// Which names are directories that are written.
     written: Vec<bool>,
     writer: Writer<W>,
 }
@@ -60,19 +61,21 @@ impl<W: Write> Tar<'_, W> {
         content: &mut Reader<impl BufRead>,
     ) -> Result<(), Error> {
         let [first, others @ ..] = names else { return Err(otherwise()) };
-        if self.plan.directory(*first).is_some() {
-            return self.directory(*first);
+        let place = self.plan.place(*first);
+        if place.is_directory() {
+            return self.directory(place);
         }
-        self.directory(self.plan.parent(*first))?;
-        entry.path = self.plan.path(*first)?;
+        self.directory(place.parent())?;
+        entry.path = place.path();
         let size = entry.kind.content_size();
         let target = entry.path.clone();
         self.writer.write_change(&Change::Add(entry.clone()))?;
         copy(content, &mut self.writer, size)?;
         entry.kind = EntryKind::Hardlink { target };
         for name in others {
-            self.directory(self.plan.parent(*name))?;
-            entry.path = self.plan.path(*name)?;
+            let place = self.plan.place(*name);
+            self.directory(place.parent())?;
+            entry.path = place.path();
             // Some readers set what a link's header says, so it says the same as its target's.
             self.writer.write_change(&Change::Add(entry.clone()))?;
         }
@@ -80,18 +83,17 @@ impl<W: Write> Tar<'_, W> {
     }
 
     /// Writes a directory and all above it that aren't written.
-    fn directory(&mut self, name: NameId) -> Result<(), Error> {
+    fn directory(&mut self, place: Place<'_>) -> Result<(), Error> {
         let mut chain = vec![];
-        let mut here = name;
-        while let Some(at) = self.plan.directory(here).filter(|&at| !self.written[at]) {
-            self.written[at] = true;
-            chain.push(at);
-            here = self.plan.parent(here);
+        let mut here = place;
+        while !std::mem::replace(&mut self.written[here.name_id().number()], true) {
+            chain.push(here);
+            here = here.parent();
         }
-        for at in chain.into_iter().rev() {
-            let (name, inode) = self.plan.nth_directory(at);
+        for place in chain.into_iter().rev() {
+            let inode = place.inode();
             let entry = Entry {
-                path: self.plan.path(name)?,
+                path: place.path(),
                 kind: EntryKind::Directory,
                 mode: inode.mode,
                 uid: inode.uid,
@@ -106,8 +108,8 @@ impl<W: Write> Tar<'_, W> {
 
     /// Writes the directories that nothing is in and that no layer describes.
     fn remaining_directories(&mut self) -> Result<(), Error> {
-        (0..self.plan.n_directories())
-            .try_for_each(|at| self.directory(self.plan.nth_directory(at).0))
+        let plan = self.plan;
+        plan.implied().iter().try_for_each(|&name| self.directory(plan.place(name)))
     }
 }
 

@@ -4,6 +4,13 @@ use std::fmt;
 
 use crate::error::Error;
 
+/// How many names a path may have: so many directories deep an image may be. Linux has no limit, and other tools none in
+/// common; programs that take whole paths stop at 2,048, which is as many as fit into `PATH_MAX`.
+pub const MAX_COMPONENTS: usize = 4096;
+
+/// What is said beyond that.
+pub const TOO_DEEP: &str = "more than 4096 directories deep";
+
 /// The path of an entry, relative to the root, normalised: no empty, `.` or `..` component, no NUL.
 ///
 /// The empty path is the root itself. Names need not be UTF-8, so the path shows itself escaped.
@@ -24,14 +31,18 @@ impl EntryPath {
             return refuse("a NUL in the name");
         }
         let mut path = Vec::with_capacity(name.len());
+        let mut n_components = 0;
         for component in name.split(|&byte| byte == b'/') {
             match component {
                 b"" | b"." => {}
                 b".." => return refuse("the name leads out of the root (..)"),
-                component => push(&mut path, component),
+                component => {
+                    push(&mut path, component);
+                    n_components += 1;
+                }
             }
         }
-        Ok(Self(path))
+        if n_components > MAX_COMPONENTS { refuse(TOO_DEEP) } else { Ok(Self(path)) }
     }
 
     /// The bytes, without a slash at either end.
@@ -76,6 +87,17 @@ impl EntryPath {
         let mut path = self.0.clone();
         push(&mut path, name);
         Self(path)
+    }
+
+    /// Goes to `name` in this directory, which must be as for [`join`](Self::join).
+    pub fn push(&mut self, name: &[u8]) {
+        push(&mut self.0, name);
+    }
+
+    /// Goes back to the directory with a path of `length` bytes that this is in, at any depth.
+    pub fn truncate(&mut self, length: usize) {
+        debug_assert!(length == 0 || length == self.0.len() || self.0[length] == b'/');
+        self.0.truncate(length);
     }
 
     /// Whether this lies below `directory`, at any depth; nothing lies below itself.
@@ -166,6 +188,14 @@ mod tests {
         for name in ["..", "../a", "a/../b", "a/..", "/..", "a\0b"] {
             check(name, None);
         }
+    }
+
+    #[test]
+    fn a_path_has_so_many_names_and_no_more() {
+        let path = |n_names: usize| EntryPath::parse("a/".repeat(n_names).as_bytes());
+        assert_eq!(path(MAX_COMPONENTS).unwrap().components().count(), MAX_COMPONENTS);
+        let error = path(MAX_COMPONENTS + 1).unwrap_err();
+        assert!(error.to_string().ends_with("more than 4096 directories deep"));
     }
 
     #[test]

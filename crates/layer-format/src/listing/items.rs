@@ -15,6 +15,17 @@ pub struct Item<'a> {
     pub place: Place<'a>,
 }
 
+/// Tells the names of one tree apart, in less room than a [`Place`]. It is good as long as nothing is added to the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameId(pub(super) u32);
+
+impl NameId {
+    /// A number below [`Tree::most_names`] that no other name has.
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A name of a tree, from which others are reached.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
@@ -48,6 +59,17 @@ impl<'a> Place<'a> {
     /// Which inode it is. Hard links of each other have the same one.
     pub fn id(&self) -> InodeId {
         InodeId(self.tree.nodes[self.node].inode)
+    }
+
+    /// Which name it is.
+    pub fn name_id(&self) -> NameId {
+        NameId(self.node)
+    }
+
+    /// The directory that it is in; the root is in itself.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        Self { node: self.tree.nodes[self.node].parent, ..*self }
     }
 
     /// Which change described what lies there; none for a directory that only stands above something.
@@ -94,7 +116,10 @@ impl<'a> Place<'a> {
 pub struct Items<'a> {
     tree: &'a Tree,
     begun: bool,
-    stack: Vec<(EntryPath, Children<'a>)>,
+    /// Of the name before.
+    path: EntryPath,
+    /// The directories that it is in, each with the length of its path and what comes next in it.
+    stack: Vec<(usize, Children<'a>)>,
 }
 
 impl<'a> Iterator for Items<'a> {
@@ -103,13 +128,14 @@ impl<'a> Iterator for Items<'a> {
     fn next(&mut self) -> Option<Item<'a>> {
         if !self.begun {
             self.begun = true;
-            return Some(self.enter(ROOT, EntryPath::root()));
+            return Some(self.enter(ROOT));
         }
         loop {
-            let (directory, children) = self.stack.last_mut()?;
+            let (length, children) = self.stack.last_mut()?;
             if let Some(child) = children.next() {
-                let path = directory.join(self.tree.nodes.name(child));
-                return Some(self.enter(child, path));
+                self.path.truncate(*length);
+                self.path.push(self.tree.nodes.name(child));
+                return Some(self.enter(child));
             }
             self.stack.pop();
         }
@@ -118,13 +144,13 @@ impl<'a> Iterator for Items<'a> {
 
 impl<'a> Items<'a> {
     pub(super) fn of(tree: &'a Tree) -> Self {
-        Self { tree, begun: false, stack: vec![] }
+        Self { tree, begun: false, path: EntryPath::root(), stack: vec![] }
     }
 
-    fn enter(&mut self, node: u32, path: EntryPath) -> Item<'a> {
+    fn enter(&mut self, node: u32) -> Item<'a> {
         if self.tree.nodes.is_directory(node) {
-            self.stack.push((path.clone(), self.tree.nodes.children(node)));
+            self.stack.push((self.path.as_bytes().len(), self.tree.nodes.children(node)));
         }
-        Item { path, place: Place::new(self.tree, node) }
+        Item { path: self.path.clone(), place: Place::new(self.tree, node) }
     }
 }

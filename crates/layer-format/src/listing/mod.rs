@@ -33,7 +33,7 @@ mod tree;
 mod whiteout;
 
 pub use inode::{Inode, InodeId, Origin};
-pub use items::{Item, Items, Place};
+pub use items::{Item, Items, NameId, Place};
 pub use kept::{ListingReader, ListingWriter, is_listing};
 pub use own::OwnLinks;
 pub use tree::{Tree, WEIGHT_LIMIT};

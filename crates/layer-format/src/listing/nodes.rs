@@ -76,6 +76,11 @@ impl Nodes {
         self.names.len() - self.unused_names.len()
     }
 
+    /// How many rows there are of names, those that nothing leads to among them.
+    pub(super) fn n_rows(&self) -> usize {
+        self.names.len()
+    }
+
     /// How many bytes all of it takes.
     pub(super) fn weight(&self) -> usize {
         let rows = size_of_val(&*self.names) + size_of_val(&*self.inodes);

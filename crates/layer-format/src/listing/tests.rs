@@ -208,3 +208,23 @@ fn a_hard_link_to_what_a_whiteout_removes_is_refused_whatever_came_in_its_place(
     }
     check(&[&["d d", "f d/f"], &["h = d/f", "- d/g", "! d/e"]], "d/0 d/f0 h1");
 }
+
+#[test]
+fn no_link_leads_deeper_than_a_path_can() {
+    let (first, below) = ("a/".repeat(2000), "b/".repeat(2096));
+    let layer = |n: usize| {
+        [format!("d {first}"), format!("l > {first}"), format!("d l/{}", &below[..2 * n])]
+    };
+    let tree = |n: usize| {
+        let lines = layer(n);
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        tree(&[&lines])
+    };
+    assert_eq!(tree(2096).unwrap().n_names(), 4098);
+    let deepest = tree(2096).unwrap().items().map(|item| item.path.components().count()).max();
+    assert_eq!(deepest, Some(4096));
+    let below =
+        [format!("d {first}"), format!("l > {first}"), format!("d l/{}", "b/".repeat(2097))];
+    let below: Vec<&str> = below.iter().map(String::as_str).collect();
+    refuse(&[&below], "more than 4096 directories deep");
+}

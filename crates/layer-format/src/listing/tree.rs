@@ -1,14 +1,17 @@
 //! The merged tree: entries over entries.
 
 use std::io::BufRead;
+use std::iter;
 
 use super::inode::{Inode, Origin};
-use super::items::{Items, Place};
+use super::items::{Items, NameId, Place};
 use super::marks::Marks;
 use super::nodes::{Node, Nodes, ROOT};
 use super::siblings::NONE;
 use crate::error::Error;
-use crate::layer::{Change, Entry, EntryKind, EntryPath, Reader, impossible};
+use crate::layer::{
+    Change, Entry, EntryKind, EntryPath, MAX_COMPONENTS, Reader, TOO_DEEP, escape, impossible,
+};
 
 /// About how many bytes a tree may take: ten times what the largest images need.
 pub const WEIGHT_LIMIT: u64 = 2 << 30;
@@ -105,6 +108,16 @@ impl Tree {
         Place::new(self, ROOT)
     }
 
+    /// The place of a name by its number.
+    pub fn place(&self, id: NameId) -> Place<'_> {
+        Place::new(self, id.0)
+    }
+
+    /// A number that is above those of all names.
+    pub fn most_names(&self) -> usize {
+        self.nodes.n_rows()
+    }
+
     /// What is at `path`, every symbolic link on the way followed beneath the root, the last one too.
     pub fn find(&self, path: &[u8]) -> Option<Place<'_>> {
         self.resolve(ROOT, path).map(|node| Place::new(self, node))
@@ -138,7 +151,7 @@ impl Tree {
             self.describe(ROOT, &Inode::of(entry, self.origin()?));
             return Ok(());
         };
-        let Some(here) = self.walk(parent, Purpose::Write) else { return Ok(()) };
+        let Some(here) = self.walk(parent, Purpose::Write)? else { return Ok(()) };
         if let EntryKind::Hardlink { target } = &entry.kind {
             return self.add_link(here, name, &entry.path, target);
         }
@@ -164,7 +177,7 @@ impl Tree {
         let Some((target_parent, target_name)) = split(target.as_bytes()) else {
             return Err(refuse(path, "a hard link to the root"));
         };
-        let there = self.walk(target_parent, Purpose::LinkTarget);
+        let there = self.walk(target_parent, Purpose::LinkTarget)?;
         let found = there.and_then(|there| Some((there, self.nodes.child(there, target_name)?)));
         let Some((there, held)) = found else {
             return Err(refuse(path, "a hard link to what isn't there"));
@@ -187,27 +200,48 @@ impl Tree {
     }
 
     /// Goes to the directory at `path`. With [`Purpose::Write`] it gets there.
-    pub(super) fn walk(&mut self, path: &[u8], purpose: Purpose) -> Option<u32> {
-        let mut here = ROOT;
+    ///
+    /// # Errors
+    /// What is written there would lie too deep: links can lead deeper than a path is long.
+    pub(super) fn walk(&mut self, path: &[u8], purpose: Purpose) -> Result<Option<u32>, Error> {
+        let (mut here, mut depth) = (ROOT, 0);
         for name in components(path) {
             let child = self.nodes.child(here, name);
-            let directory = child.filter(|&child| self.nodes.is_directory(child)).or_else(|| {
-                let follows = purpose != Purpose::Whiteout && self.is_written(child?);
-                follows.then(|| self.follow(here, name)).flatten()
-            });
-            here = match directory {
-                Some(directory) => directory,
-                None if purpose != Purpose::Write => return None,
-                None => self.make_implied(here, name),
+            depth += 1;
+            here = match child {
+                Some(child) if self.nodes.is_directory(child) => child,
+                _ => match child.and_then(|child| self.follow_own(here, (name, child), purpose)) {
+                    Some(directory) => {
+                        depth = self.depth(directory);
+                        directory
+                    }
+                    None if purpose != Purpose::Write => return Ok(None),
+                    None => self.make_implied(here, name),
+                },
             };
+            if depth >= MAX_COMPONENTS && purpose == Purpose::Write {
+                return Err(Error::MalformedEntry { path: escape(path), reason: TOO_DEEP });
+            }
         }
-        Some(here)
+        Ok(Some(here))
+    }
+
+    /// How many directories a node is below the root.
+    fn depth(&self, node: u32) -> usize {
+        let up = |&node: &u32| Some(self.nodes[node].parent);
+        iter::successors(Some(node), up).take_while(|&node| node != ROOT).count()
     }
 
     /// Makes a directory that some entry needs and no layer describes.
     fn make_implied(&mut self, directory: u32, name: &[u8]) -> u32 {
         let inode = self.nodes.add_inode(&Inode::implied());
         self.put(directory, name, inode)
+    }
+
+    /// The directory that a link of this very layer leads to.
+    fn follow_own(&self, here: u32, (name, link): (&[u8], u32), purpose: Purpose) -> Option<u32> {
+        let follows = purpose != Purpose::Whiteout && self.is_written(link);
+        follows.then(|| self.follow(here, name)).flatten()
     }
 
     /// The directory that the link `name` leads to beneath the root.

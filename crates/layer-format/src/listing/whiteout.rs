@@ -22,7 +22,7 @@ impl Tree {
         if self.marks.is_taken(path) || self.marks.is_above_taken(path) {
             return Err(refuse_taken(path));
         }
-        let here = self.walk(parent, Purpose::Whiteout);
+        let here = self.walk(parent, Purpose::Whiteout)?;
         match here.and_then(|here| self.nodes.child(here, name)) {
             Some(child) if !self.is_spared(child) => self.remove(child),
             Some(child) if self.nodes.is_directory(child) => {
@@ -38,7 +38,7 @@ impl Tree {
         if self.marks.is_above_taken(path) {
             return Err(refuse_taken(path));
         }
-        if let Some(directory) = self.walk(path.as_bytes(), Purpose::Whiteout) {
+        if let Some(directory) = self.walk(path.as_bytes(), Purpose::Whiteout)? {
             self.clear(directory, Attributes::Keep);
         }
         Ok(())

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use layer_format::layer::EntryPath;
+use layer_format::layer::{EntryPath, MAX_COMPONENTS, TOO_DEEP};
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
@@ -197,6 +197,10 @@ impl Walk {
     }
 
     pub(super) fn push(&mut self, name: &[u8], directory: Directory) -> Result<(), Error> {
+        // Links lead deeper than a path is long. Where no path could have so many names, they need not be counted.
+        if self.path.len() > MAX_COMPONENTS && components(&self.path).count() >= MAX_COMPONENTS {
+            return Err(Error::impossible(&self.path_of(name), TOO_DEEP));
+        }
         if !self.path.is_empty() {
             self.path.push(b'/');
         }

@@ -37,8 +37,16 @@ pub enum What {
 /// A directory on the way, not yet told of.
 #[derive(Debug)]
 struct Above<'a> {
-    path: EntryPath,
+    depth: usize,
     base: Place<'a>,
+}
+
+/// A difference that is told after the directories above it.
+#[derive(Debug)]
+struct Waiting<'a> {
+    what: What,
+    change: Change,
+    content: Option<Found<'a>>,
 }
 
 /// Iterates over all that has changed.
@@ -46,10 +54,10 @@ pub struct Differences<'d, 'a> {
     diff: &'d Diff<'a>,
     pairs: Pairs<'a>,
     place: usize,
-    above: Vec<Above<'a>>,
+    above: VecDeque<Above<'a>>,
     /// Of files with several names, the first that was told.
     first: HashMap<Inode, EntryPath>,
-    ready: VecDeque<Difference<'a>>,
+    waiting: Option<Waiting<'a>>,
 }
 
 impl std::fmt::Debug for Differences<'_, '_> {
@@ -62,23 +70,29 @@ impl<'a> Iterator for Differences<'_, 'a> {
     type Item = Difference<'a>;
 
     fn next(&mut self) -> Option<Difference<'a>> {
-        while self.ready.is_empty() {
+        while self.waiting.is_none() {
             let pair = self.pairs.next()?;
             self.take(pair);
         }
-        self.ready.pop_front()
+        if let Some(Above { base, .. }) = self.above.pop_front() {
+            // Nothing about it has changed, so it has its path in the base.
+            let change = Change::Add(compare::unchanged(base.path(), base.inode()));
+            return Some(Difference { what: What::Above, change, content: None });
+        }
+        let Waiting { what, change, content } = self.waiting.take()?;
+        Some(Difference { what, change, content })
     }
 }
 
 impl<'d, 'a> Differences<'d, 'a> {
     pub(super) fn new(diff: &'d Diff<'a>) -> Self {
-        let pairs = diff.pairs();
-        Self { diff, pairs, place: 0, above: vec![], first: HashMap::new(), ready: VecDeque::new() }
+        let (pairs, above, first) = (diff.pairs(), VecDeque::new(), HashMap::new());
+        Self { diff, pairs, place: 0, above, first, waiting: None }
     }
 
-    fn take(&mut self, Pair { path, base, found }: Pair<'a>) {
-        while self.above.last().is_some_and(|above| !path.is_below(&above.path)) {
-            self.above.pop();
+    fn take(&mut self, Pair { path, depth, base, found }: Pair<'a>) {
+        while self.above.back().is_some_and(|above| above.depth >= depth) {
+            self.above.pop_back();
         }
         let Some(found) = found else { return self.removed(path, base) };
         let different = self.diff.different[self.place];
@@ -87,7 +101,7 @@ impl<'d, 'a> Differences<'d, 'a> {
             None => self.added(path, found),
             Some(base) if different.is_empty() => {
                 if found.is_directory() && base.layer().is_some() {
-                    self.above.push(Above { path, base });
+                    self.above.push_back(Above { depth, base });
                 }
             }
             Some(base) => self.changed(path, base, found, different),
@@ -148,10 +162,6 @@ impl<'d, 'a> Differences<'d, 'a> {
     }
 
     fn tell(&mut self, what: What, change: Change, content: Option<Found<'a>>) {
-        for Above { path, base } in self.above.drain(..) {
-            let change = Change::Add(compare::unchanged(path, base.inode()));
-            self.ready.push_back(Difference { what: What::Above, change, content: None });
-        }
-        self.ready.push_back(Difference { what, change, content });
+        self.waiting = Some(Waiting { what, change, content });
     }
 }

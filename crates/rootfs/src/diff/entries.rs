@@ -14,7 +14,7 @@ pub(super) fn entries<'d>(diff: &'d Diff<'_>) -> impl Iterator<Item = Entry> + '
     let mut different = diff.different.iter();
     let (mut first, mut first_unseen) = (HashMap::new(), HashMap::new());
     let options = &diff.options;
-    diff.pairs().filter_map(move |Pair { path, base, found }| {
+    diff.pairs().filter_map(move |Pair { path, base, found, .. }| {
         let Some(found) = found else {
             let (id, inode) = (base?.id(), base?.inode());
             let is_unseen = options.identity.may_be_missing(&inode.kind);

@@ -130,7 +130,7 @@ impl<'a> Diff<'a> {
         let clamp = Clamp::new(scan.root().as_fd());
         let mut different = Vec::with_capacity(scan.n_entries());
         let (mut linked, mut unfit) = (vec![], None);
-        for Pair { path, base, found } in diff.pairs() {
+        for Pair { path, base, found, .. } in diff.pairs() {
             let Some(found) = found else { continue };
             if unfit.is_none() {
                 unfit = unfit_name(&path).map(|reason| (path, reason));

@@ -10,13 +10,16 @@ use crate::scan::{Found, LeaveOut};
 #[derive(Debug)]
 pub(super) struct Pair<'a> {
     pub(super) path: EntryPath,
+    /// How many names the path has.
+    pub(super) depth: usize,
     pub(super) base: Option<Place<'a>>,
     pub(super) found: Option<Found<'a>>,
 }
 
 /// A directory whose names are being gone through.
 struct Level<'a> {
-    path: EntryPath,
+    /// How long its path is, in bytes.
+    length: usize,
     base: Option<Place<'a>>,
     found: Found<'a>,
     earlier: Box<dyn Iterator<Item = (&'a [u8], Place<'a>)> + 'a>,
@@ -27,6 +30,8 @@ pub(super) struct Pairs<'a> {
     leave_out: Option<LeaveOut<'a>>,
     first: Option<(Option<Place<'a>>, Found<'a>)>,
     way: Vec<Level<'a>>,
+    /// Of the pair before.
+    path: EntryPath,
 }
 
 impl<'a> Pairs<'a> {
@@ -35,20 +40,22 @@ impl<'a> Pairs<'a> {
         found: Found<'a>,
         leave_out: Option<LeaveOut<'a>>,
     ) -> Self {
-        Self { leave_out, first: Some((base, found)), way: vec![] }
+        Self { leave_out, first: Some((base, found)), way: vec![], path: EntryPath::root() }
     }
 
     /// Gives the pair of something that is there, after which what is in it comes.
-    fn enter(&mut self, path: EntryPath, base: Option<Place<'a>>, found: Found<'a>) -> Pair<'a> {
+    fn enter(&mut self, base: Option<Place<'a>>, found: Found<'a>) -> Pair<'a> {
+        let depth = self.way.len();
         if found.is_directory() && !found.is_passed() {
             let base = base.filter(Place::is_directory);
             let earlier: Box<dyn Iterator<Item = _>> = match base {
                 Some(base) => Box::new(base.children()),
                 None => Box::new(std::iter::empty()),
             };
-            self.way.push(Level { path: path.clone(), base, found, earlier, next: 0 });
+            let length = self.path.as_bytes().len();
+            self.way.push(Level { length, base, found, earlier, next: 0 });
         }
-        Pair { path, base, found: Some(found) }
+        Pair { path: self.path.clone(), depth, base, found: Some(found) }
     }
 }
 
@@ -57,18 +64,20 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Pair<'a>> {
         if let Some((base, found)) = self.first.take() {
-            return Some(self.enter(EntryPath::root(), base, found));
+            return Some(self.enter(base, found));
         }
         loop {
-            let leave_out = self.leave_out;
+            let (leave_out, depth) = (self.leave_out, self.way.len());
             let level = self.way.last_mut()?;
-            if let Some((name, base)) = level.next_gone(leave_out) {
-                return Some(Pair { path: level.path.join(name), base: Some(base), found: None });
+            self.path.truncate(level.length);
+            if let Some((name, base)) = level.next_gone(&self.path, leave_out) {
+                let path = self.path.join(name);
+                return Some(Pair { path, depth, base: Some(base), found: None });
             }
             if let Some(found) = level.next_found() {
-                let path = level.path.join(found.name());
+                self.path.push(found.name());
                 let base = level.base.and_then(|base| base.child(found.name()));
-                return Some(self.enter(path, base, found));
+                return Some(self.enter(base, found));
             }
             self.way.pop();
         }
@@ -76,8 +85,12 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 impl<'a> Level<'a> {
-    fn next_gone(&mut self, leave_out: Option<LeaveOut<'_>>) -> Option<(&'a [u8], Place<'a>)> {
-        let Self { path, found, earlier, .. } = self;
+    fn next_gone(
+        &mut self,
+        path: &EntryPath,
+        leave_out: Option<LeaveOut<'_>>,
+    ) -> Option<(&'a [u8], Place<'a>)> {
+        let Self { found, earlier, .. } = self;
         let is_there = |name: &[u8]| found.child(name).is_some_and(|found| !found.is_socket());
         earlier.find(|(name, base)| {
             let is_out = |out: LeaveOut<'_>| out(path.join(name).as_bytes(), base.is_directory());

@@ -23,12 +23,15 @@ use crate::xattrs::Xattr;
 pub struct Upper<'a> {
     options: DiffOptions<'a>,
     way: Vec<Level<'a>>,
+    /// Of what was looked at last.
+    path: EntryPath,
     first: HashMap<Inode, EntryPath>,
 }
 
 /// A directory that is being told of: its marker, its whiteouts, then what is in it.
 struct Level<'a> {
-    path: EntryPath,
+    /// How long its path is, in bytes.
+    length: usize,
     found: Found<'a>,
     phase: Phase,
     next: usize,
@@ -50,14 +53,14 @@ impl std::fmt::Debug for Upper<'_> {
 impl<'a> Upper<'a> {
     /// The changes in a scanned upper directory. The directory itself, which stands for the root, is none.
     pub fn new(scan: &'a Scan, options: DiffOptions<'a>) -> Self {
-        let top = Level::new(EntryPath::root(), scan.top());
-        Self { options, way: vec![top], first: HashMap::new() }
+        let top = Level::new(&EntryPath::root(), scan.top());
+        Self { options, way: vec![top], path: EntryPath::root(), first: HashMap::new() }
     }
 
     fn entry(&mut self, path: EntryPath, found: Found<'a>) -> Result<Difference<'a>, Error> {
         refuse(&path, found)?;
         if found.is_directory() && !found.is_passed() {
-            self.way.push(Level::new(path.clone(), found));
+            self.way.push(Level::new(&path, found));
         }
         let mut entry: Entry = compare::added(path, found, &self.options);
         entry.xattrs.retain(|(name, _)| overlay_name(name).is_none());
@@ -87,10 +90,11 @@ impl<'a> Iterator for Upper<'a> {
                 self.way.pop();
                 continue;
             };
-            let path = match level.phase {
-                Phase::Marker => level.path.clone(),
-                Phase::Whiteouts | Phase::Entries => level.path.join(found.name()),
-            };
+            self.path.truncate(level.length);
+            if level.phase != Phase::Marker {
+                self.path.push(found.name());
+            }
+            let path = self.path.clone();
             let told = |change| Some(Ok(Difference { what: What::Removed, change, content: None }));
             match level.phase {
                 Phase::Marker if is_opaque(found) => return told(Change::Opaque(path)),
@@ -105,8 +109,8 @@ impl<'a> Iterator for Upper<'a> {
 }
 
 impl<'a> Level<'a> {
-    fn new(path: EntryPath, found: Found<'a>) -> Self {
-        Self { path, found, phase: Phase::Marker, next: 0 }
+    fn new(path: &EntryPath, found: Found<'a>) -> Self {
+        Self { length: path.as_bytes().len(), found, phase: Phase::Marker, next: 0 }
     }
 
     /// What is to be looked at next.

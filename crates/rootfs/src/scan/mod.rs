@@ -92,13 +92,22 @@ impl Scan {
     /// The paths of the sockets, which no layer can hold.
     pub fn sockets(&self) -> Vec<EntryPath> {
         let mut sockets = vec![];
-        let mut todo = vec![(EntryPath::root(), self.top())];
-        while let Some((path, found)) = todo.pop() {
-            if found.is_socket() {
-                sockets.push(path);
+        let mut path = EntryPath::root();
+        // The directories on the way, each with the length of its path and the place of what comes next in it.
+        let mut way = vec![(0, self.top(), 0)];
+        while let Some((length, directory, place)) = way.last_mut() {
+            path.truncate(*length);
+            let Some(child) = directory.nth(*place) else {
+                way.pop();
                 continue;
+            };
+            *place += 1;
+            if child.is_socket() {
+                sockets.push(path.join(child.name()));
+            } else if child.is_directory() {
+                path.push(child.name());
+                way.push((path.as_bytes().len(), child, 0));
             }
-            todo.extend(found.children().map(|child| (path.join(child.name()), child)));
         }
         sockets.sort();
         sockets

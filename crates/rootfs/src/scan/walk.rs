@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
-use layer_format::layer::EntryPath;
+use layer_format::layer::{EntryPath, MAX_COMPONENTS, TOO_DEEP};
 
 use rustix::thread::UnshareFlags;
 
@@ -158,6 +158,11 @@ impl Shared<'_> {
         let with = (&self.devices, standing);
         let read = directory::read(fd.as_fd(), &task.path, self.options, with);
         match read {
+            // What is in it lies deeper than a layer can say.
+            Ok(directory) if is_deepest(&task.path) && !directory.nodes.is_empty() => {
+                self.lock().taken.unlocked.extend(unlocked);
+                Err(Error::Unfit { path: path_of(b""), reason: TOO_DEEP })
+            }
             Ok(directory) => Ok((directory, unlocked)),
             Err(At { name, failure }) => {
                 // Its mode must be given back all the same.
@@ -186,6 +191,11 @@ impl State {
         }
         self.taken.directories[task.number] = directory;
     }
+}
+
+/// Whether no layer has a path that is longer by one name.
+fn is_deepest(path: &[u8]) -> bool {
+    path.len() > MAX_COMPONENTS && path.split(|&byte| byte == b'/').count() >= MAX_COMPONENTS
 }
 
 /// Gives this thread, which is one of a scan, a working directory of its own.
