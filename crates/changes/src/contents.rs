@@ -25,10 +25,13 @@ type Tell<'a> = &'a mut dyn FnMut(usize, Digest);
 pub(crate) fn others(
     comparison: &Comparison<'_>,
     sides: &mut Sides,
-    store: Option<&Store>,
-    progress: &Progress,
+    max_size: Option<u64>,
+    (store, progress): (Option<&Store>, &Progress),
 ) -> anyhow::Result<HashSet<usize>> {
     let is_known = same_content(sides);
+    let candidates = comparison.candidates().filter(|it| !is_known(it));
+    let size = candidates.map(|it| it.size()).fold(0, u64::saturating_add);
+    cli::check_size(max_size, "the contents to compare are", size)?;
     let candidates = comparison.candidates().enumerate().filter(|(_, it)| !is_known(it));
     let mut earlier: Vec<Option<Digest>> = vec![];
     let mut others = HashSet::new();
@@ -119,7 +122,7 @@ fn of_image(
         task.state("Comparing");
         let stored = Stopping(task.read(opened.stored(position).with_context(name)?));
         let content = store::uncompressed(layer, stored, store).with_context(name)?;
-        let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
+        let mut reader = Reader::new(BufReader::with_capacity(BUFFER, Stopping(content)));
         of_layer(&mut reader, wanted, tell).with_context(name)?;
         drop(reader);
         task.done("Compared");

@@ -43,6 +43,9 @@ pub struct Args {
     /// Compare contents too where all else is the same
     #[arg(long)]
     checksum: bool,
+    /// How many bytes --checksum may compare, holes included: 500M, 20G; 16T without this
+    #[arg(long, requires = "checksum", value_name = "SIZE", value_parser = cli::parse_size)]
+    max_size: Option<u64>,
     /// What may be different without being a change
     #[arg(long, value_name = "WHAT,…", value_delimiter = ',',
         value_parser = ["config", "mode", "owner", "mtime", "xattrs", "links"])]
@@ -118,7 +121,7 @@ fn files(
     let trees = sides.trees(scans, (store, progress))?;
     let mut comparison = Comparison::new(&trees, ignored(&args.ignore));
     if args.checksum {
-        comparison.others = contents::others(&comparison, sides, store, progress)?;
+        comparison.others = contents::others(&comparison, sides, args.max_size, (store, progress))?;
     }
     let Some(depth) = args.stat else {
         return comparison.differences().try_for_each(|difference| report.difference(&difference));

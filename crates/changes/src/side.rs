@@ -216,7 +216,7 @@ pub(crate) fn read_layer(
     file.seek(SeekFrom::Start(start)).map_err(reading)?;
     let decoder =
         Decoder::new(BufReader::with_capacity(BUFFER, Stopping(file))).map_err(reading)?;
-    Ok(Reader::new(BufReader::with_capacity(BUFFER, decoder)))
+    Ok(Reader::new(BufReader::with_capacity(BUFFER, Stopping(decoder))))
 }
 
 /// A whiteout as the file that it is in a layer.

@@ -157,6 +157,10 @@ impl Output {
     }
 
     fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // What is written may be long and come of nothing that is read, as the holes of a file do.
+        if matches!(self.sink, Sink::File { .. }) {
+            interrupt::check()?;
+        }
         match &mut self.sink {
             Sink::Nowhere => Ok(()),
             Sink::Broken(error) => Err((*error).into()),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use crate::input::file_type;
+use crate::interrupt;
 use crate::send::send;
 
 /// What stands between a file's name and the writer's process id in the name of a temporary file.
@@ -93,6 +94,7 @@ impl WholeFile {
 
 impl Write for WholeFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        interrupt::check()?;
         self.file.write(bytes)
     }
 

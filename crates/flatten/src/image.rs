@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use cli::Output;
+use cli::interrupt::Stopping;
 use layer_format::stream::{self, Heads, Name, Writer};
 use layer_format::{
     Algorithm, Codec, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hasher, Manifest,
@@ -32,13 +33,13 @@ pub(crate) fn write(
     let config = layers.image.config.clone();
     let spool = store::spool(layers.store)().context("making a temporary file")?;
     let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let encoder =
-        Encoder::new(Hashing::new(spool), compression, n_threads).context("compressing")?;
-    let plain = io::BufWriter::with_capacity(BUFFER, Hashing::new(encoder));
+    let encoder = Encoder::new(Hashing::new(Stopping(spool)), compression, n_threads)
+        .context("compressing")?;
+    let plain = io::BufWriter::with_capacity(BUFFER, Stopping(Hashing::new(encoder)));
     // The tar is finished, so nothing is left in the buffer.
-    let plain = tar::write(layers, plan, plain)?.0.into_parts().0;
+    let plain = tar::write(layers, plan, plain)?.0.into_parts().0.0;
     let stored = plain.inner.finish().context("keeping the layer")?;
-    let mut file = stored.inner;
+    let Stopping(mut file) = stored.inner;
     file.rewind().context("keeping the layer")?;
     let layer = Descriptor::new(type_of(compression), stored.hasher.finish(), stored.size);
     let config = one_layer(&config, &DiffId(plain.hasher.finish()))?;

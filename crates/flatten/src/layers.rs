@@ -52,7 +52,10 @@ impl<'a> Layers<'a> {
     /// Reads each layer, base first; at its end it has been verified. Then the archive is read to its end.
     pub(crate) fn read(
         mut self,
-        mut read: impl FnMut(usize, &mut Reader<BufReader<Box<dyn Read + '_>>>) -> Result<(), Error>,
+        mut read: impl FnMut(
+            usize,
+            &mut Reader<BufReader<Stopping<Box<dyn Read + '_>>>>,
+        ) -> Result<(), Error>,
     ) -> anyhow::Result<()> {
         for (position, layer) in self.image.layers.iter().enumerate() {
             let name = || self.image.layer_name(position);
@@ -61,7 +64,7 @@ impl<'a> Layers<'a> {
             let stored = self.opened.stored(position).with_context(name)?;
             let passing = Stopping(task.read(stored));
             let content = store::uncompressed(layer, passing, self.store).with_context(name)?;
-            let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
+            let mut reader = Reader::new(BufReader::with_capacity(BUFFER, Stopping(content)));
             read(position, &mut reader).with_context(name)?;
             drop(reader);
             task.done("Flattened");

@@ -12,8 +12,10 @@ mod tar;
 use std::fs::File;
 
 use anyhow::Context as _;
-use cli::{Explain as _, Io};
+use cli::{Explain as _, Globs, Io};
 use layer_format::archive::Choice;
+use layer_format::layer::{EntryKind, EntryPath};
+use layer_format::listing::Place;
 use layer_format::{Compression, Platform, Reference};
 use store::{Location, Opened, Store};
 
@@ -46,6 +48,14 @@ pub struct Args {
     /// How hard to compress: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(long, value_name = "N", requires = "as_image")]
     level: Option<u8>,
+    /// Leave out paths that match a pattern, as .gitignore writes them; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Leave out device nodes, for readers that can't make them
+    #[arg(long)]
+    no_devices: bool,
+    #[command(flatten)]
+    limits: cli::Limits,
     /// Which image of an archive that holds several: a name or a digest
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
@@ -74,13 +84,24 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let store = store(args)?;
     let opened = open(args, store.as_ref(), io)?;
     let mut layers = Layers::new(opened, store.as_ref(), &io.progress);
-    let plan = Plan::of(&layers.tree()?);
+    let globs = Globs::parse(&args.exclude)?;
+    let plan = Plan::of(layers.tree()?, &|path, place| is_out(args, &globs, path, place));
+    args.limits.check(plan.n_entries(), plan.size())?;
     if let Some(name) = &args.as_image {
         return image::write(layers, &plan, (name, compression), &mut io.output);
     }
     let size = tar::write(layers, &plan, &mut io.output)?.1;
     io.say(&format!("flattened {} entries, {}", plan.n_entries(), cli::human_size(size)));
     Ok(())
+}
+
+/// Whether a name is left out, with all below it.
+fn is_out(args: &Args, globs: &Globs, path: &EntryPath, place: &Place<'_>) -> bool {
+    let is_device = |kind: EntryKind| {
+        matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. })
+    };
+    globs.match_path(path.as_bytes(), place.is_directory())
+        || (args.no_devices && is_device(place.inode().kind))
 }
 
 fn compression(args: &Args) -> anyhow::Result<Compression> {

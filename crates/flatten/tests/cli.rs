@@ -32,6 +32,9 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["--as-image", "A B", "a"],
             &["--platform", "x", "a"],
             &["--compress", "zstd", "a"],
+            &["--exclude", "/", "a"],
+            &["--max-size", "x", "a"],
+            &["--max-entries", "-1", "a"],
         ],
     );
 }

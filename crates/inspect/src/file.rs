@@ -25,7 +25,11 @@ const LINE: usize = 64 << 10;
 const BUFFER: usize = 64 << 10;
 
 /// Writes the file's content.
-pub(crate) fn cat(mut opened: Opened, path: &Path, io: &mut Io<'_>) -> anyhow::Result<()> {
+pub(crate) fn cat(
+    mut opened: Opened,
+    (path, max_size): (&Path, Option<u64>),
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
     let mut tree = Tree::new();
     let mut sections = vec![];
     if opened.location == Location::Input {
@@ -38,7 +42,7 @@ pub(crate) fn cat(mut opened: Opened, path: &Path, io: &mut Io<'_>) -> anyhow::R
             sections.push(kept.stream_position().context("keeping a layer")?);
         }
     }
-    let origin = find(&tree, path)?;
+    let origin = find(&tree, path, max_size)?;
     drop(tree);
     if let Some(kept) = opened.kept.take() {
         opened.finish()?;
@@ -56,14 +60,17 @@ pub(crate) fn cat(mut opened: Opened, path: &Path, io: &mut Io<'_>) -> anyhow::R
 }
 
 /// Where the file's content is.
-fn find(tree: &Tree, path: &Path) -> anyhow::Result<Origin> {
+fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<Origin> {
     let shown = || cli::report::clean_path(path);
     let place = tree.find(path.as_os_str().as_bytes()).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("{}: not in this image", shown()))
             .hint("--files lists what is there")
     })?;
     match (&place.inode().kind, place.origin()) {
-        (EntryKind::File { .. }, Some(origin)) => Ok(origin),
+        (&EntryKind::File { size, .. }, Some(origin)) => {
+            cli::check_size(max_size, &format!("{} is", shown()), size)?;
+            Ok(origin)
+        }
         (kind, _) => {
             let message = format!("{}: is a {}", shown(), kind_text(kind));
             Err(Failure::new(Code::Failed, message).into())

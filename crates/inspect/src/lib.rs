@@ -52,6 +52,9 @@ pub struct Args {
     /// Write one file's content; symbolic links are followed inside the image
     #[arg(long, group = "view", value_name = "PATH")]
     cat: Option<PathBuf>,
+    /// How large the file of --cat may be, holes included: 500M, 20G; 16T without this
+    #[arg(long, requires = "cat", value_name = "SIZE", value_parser = cli::parse_size)]
+    max_size: Option<u64>,
     /// Print lists as JSON
     #[arg(long)]
     json: bool,
@@ -96,7 +99,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.files {
         files::list(opened, form, io)
     } else if let Some(path) = &args.cat {
-        file::cat(opened, path, io)
+        file::cat(opened, (path, args.max_size), io)
     } else if args.layers {
         layers::list(opened, form, io)
     } else if args.history {

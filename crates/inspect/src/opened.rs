@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
+use cli::interrupt::Stopping;
 use cli::{Explain as _, Io, Progress, Task};
 use layer_format::archive::{Choice, Image};
 use layer_format::layer::Reader;
@@ -87,10 +88,10 @@ impl Opened {
         &mut self,
         position: usize,
         progress: &Progress,
-        read: impl FnOnce(&mut Reader<BufReader<&mut dyn Read>>) -> Result<T, Error>,
+        read: impl FnOnce(&mut Reader<BufReader<Stopping<&mut dyn Read>>>) -> Result<T, Error>,
     ) -> anyhow::Result<T> {
         let (result, _) = self.layer(position, progress, |content| {
-            read(&mut Reader::new(BufReader::with_capacity(BUFFER, content)))
+            read(&mut Reader::new(BufReader::with_capacity(BUFFER, Stopping(content))))
         })?;
         Ok(result)
     }

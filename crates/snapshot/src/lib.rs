@@ -5,7 +5,6 @@
 
 mod base;
 mod checksum;
-mod glob;
 mod held;
 mod layer;
 mod list;
@@ -14,14 +13,13 @@ mod overlay;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::{Failure, Io};
+use cli::{Failure, Globs, Io};
 use layer_format::Platform;
 use rootfs::{
     Attribute, Attributes, Diff, DiffOptions, Identity, LeaveOut, Mounts, Root, Scan, ScanOptions,
 };
 
 use crate::base::Base;
-use crate::glob::Globs;
 use crate::list::Form;
 
 /// Write what has changed in a directory as a layer

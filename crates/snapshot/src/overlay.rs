@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cli::{Explain as _, Failure, Io, usage};
+use cli::{Explain as _, Failure, Globs, Io, usage};
 use layer_format::Digest;
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
@@ -10,7 +10,6 @@ use rootfs::{Attributes, Difference, Root, Upper, What};
 use store::{Location, Store, Target};
 
 use crate::base;
-use crate::glob::Globs;
 use crate::{Args, form, layer, list, options, say_sockets, scan};
 
 /// An upper directory, and what is known of those below it.

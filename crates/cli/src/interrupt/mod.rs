@@ -17,7 +17,7 @@
 use std::error::Error;
 use std::fmt;
 use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Read, Write as _};
+use std::io::{self, BufRead, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
@@ -53,7 +53,8 @@ pub fn check() -> Result<(), Interrupted> {
     SWITCH.check()
 }
 
-/// A reader, of a file for instance, that a signal ends.
+/// A reader or writer, of a file for instance, that a signal ends. Around what a decoder gives it also ends the gigabytes
+/// that a few stored bytes can become.
 #[derive(Debug)]
 pub struct Stopping<R>(pub R);
 
@@ -61,6 +62,28 @@ impl<R: Read> Read for Stopping<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         check()?;
         self.0.read(buffer)
+    }
+}
+
+impl<R: BufRead> BufRead for Stopping<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        check()?;
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.0.consume(n);
+    }
+}
+
+impl<W: Write> Write for Stopping<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        check()?;
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

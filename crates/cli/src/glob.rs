@@ -5,11 +5,11 @@
 //! counts. `*` and `?` stand for anything but a slash, `**` for any number of directories, `[a-z]` for one of these bytes,
 //! `\` takes the next character as it is. What is below something left out is left out too.
 
-use cli::usage;
+use crate::{report, usage};
 
 /// Patterns in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Globs(Vec<Glob>);
+pub struct Globs(Vec<Glob>);
 
 #[derive(Debug)]
 struct Glob {
@@ -21,22 +21,27 @@ struct Glob {
 }
 
 impl Globs {
-    pub(crate) fn parse(patterns: &[String]) -> anyhow::Result<Self> {
+    /// Parses the values of `--exclude`.
+    ///
+    /// # Errors
+    /// Wrong usage, for a pattern that could match nothing.
+    pub fn parse(patterns: &[String]) -> anyhow::Result<Self> {
         let parse = |text: &String| {
             let glob = Glob::parse(text.as_bytes());
             glob.ok_or_else(|| {
-                usage(format!("--exclude {}: a pattern of nothing", cli::report::clean(text)))
+                usage(format!("--exclude {}: a pattern of nothing", report::clean(text)))
             })
         };
         Ok(Self(patterns.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether the path itself is matched; what is above it was asked for before.
-    pub(crate) fn match_path(&self, path: &[u8], is_directory: bool) -> bool {
+    pub fn match_path(&self, path: &[u8], is_directory: bool) -> bool {
         let last = self.0.iter().rfind(|glob| glob.matches(path, is_directory));
         last.is_some_and(|glob| !glob.takes_back)
     }

@@ -1,0 +1,113 @@
+//! Limits on what a stranger's image makes of itself, as they are given on the command line.
+
+use crate::{Code, Failure, human_size};
+
+/// What there may be of an image's files, where nobody has said anything: as much as the largest file of an ext4.
+const USUAL_MAX_SIZE: u64 = 16 << 40;
+
+/// Flags that limit how many files there may be, and how large they may be together.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// How many bytes the files may have together, holes included: 500M, 20G; 16T without this
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_size: Option<u64>,
+
+    /// How many entries there may be: files, directories, links
+    #[arg(long, value_name = "N")]
+    pub max_entries: Option<u64>,
+}
+
+impl Limits {
+    /// Refuses an image that is larger.
+    ///
+    /// # Errors
+    /// [`Code::Untrusted`].
+    pub fn check(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
+        if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
+            let message = format!("the image has {n_entries} entries, and {most} are allowed");
+            return Err(Failure::new(Code::Untrusted, message).hint("--max-entries N allows more"));
+        }
+        check_size(self.max_size, "the image's files are", size)
+    }
+}
+
+/// Refuses what is larger than somebody has allowed, or than anybody can need.
+///
+/// # Errors
+/// [`Code::Untrusted`].
+pub fn check_size(allowed: Option<u64>, what: &str, size: u64) -> Result<(), Failure> {
+    let most = allowed.unwrap_or(USUAL_MAX_SIZE);
+    if size <= most {
+        return Ok(());
+    }
+    let (size, most) = (human_size(size), human_size(most));
+    let message = format!("{what} {size} large, and {most} are allowed");
+    Err(Failure::new(Code::Untrusted, message).hint("--max-size SIZE allows more"))
+}
+
+/// Parses a size: a number of bytes, or with K, M, G, T, P and E of powers of 1,024; with B after them, of 1,000.
+///
+/// # Errors
+/// What is no size, or is beyond 64 bits.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let (base, unit) = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => (1, String::new()),
+        unit => match unit.strip_suffix("IB").or_else(|| unit.strip_suffix('I')) {
+            Some(unit) => (1_024, unit.to_owned()),
+            None => match unit.strip_suffix('B') {
+                Some(unit) => (1_000, unit.to_owned()),
+                None => (1_024, unit.to_owned()),
+            },
+        },
+    };
+    let power = ["", "K", "M", "G", "T", "P", "E"].iter().position(|&known| known == unit);
+    let scale = power.and_then(|power| {
+        u64::pow(base, 0).checked_mul(u64::pow(base, u32::try_from(power).ok()?))
+    });
+    let number = number.parse::<u64>().ok();
+    let size = number.zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+    size.ok_or_else(|| "not a size, as 500M or 20G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_numbers_with_units() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("17", Some(17)),
+            ("17B", Some(17)),
+            ("1K", Some(1_024)),
+            ("1kb", Some(1_000)),
+            ("2MiB", Some(2 << 20)),
+            ("500M", Some(500 << 20)),
+            ("20g", Some(20 << 30)),
+            ("16T", Some(16 << 40)),
+            ("15E", Some(15 << 60)),
+            ("16E", None),
+            ("", None),
+            ("G", None),
+            ("-1", None),
+            ("1.5G", None),
+            ("1X", None),
+            ("1 G", None),
+            ("ö", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_larger_is_refused() {
+        let limits = Limits { max_size: Some(10), max_entries: Some(2) };
+        assert!(limits.check(2, 10).is_ok());
+        assert!(limits.check(3, 10).is_err());
+        assert!(limits.check(2, 11).is_err());
+        assert!(Limits::default().check(u64::MAX, 16 << 40).is_ok());
+        assert!(Limits::default().check(0, (16 << 40) + 1).is_err());
+    }
+}
