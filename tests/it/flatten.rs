@@ -382,3 +382,90 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     let output = pipeline::sh(&sandbox, "script -qec 'flatten ./image' /dev/null");
     assert!(output.fails_with(2).out().starts_with("flatten: standard output is a terminal"));
 }
+
+/// What is left out, and what is left of it.
+#[track_caller]
+fn check_left_out(flags: &[&str], expected: &str) {
+    let layer = Layer::text(
+        "drwxr-xr-x dev/\ncrw-rw-rw- dev/null 1,3\nbrw-rw---- dev/sda 8,0\nprw-r--r-- dev/log\n\
+         drwxr-xr-x tmp/\n-rw-r--r-- tmp/a \"content\"\n-rw-r--r-- x.log \"log\"\n",
+    );
+    let layer = layer.hardlink("zkept", "tmp/a");
+    let output = Sandbox::new()
+        .command("flatten")
+        .args(["-q", "-"])
+        .args(flags)
+        .input(stream_of(&Image::new().layer(layer)))
+        .run();
+    assert_plain(&output.success().stdout);
+    let shown =
+        tree::show_tar(&output.stdout, Show { mtime: Mtime::Hidden, owner: false, ..Show::PLAIN });
+    let paths: Vec<_> = shown.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(paths.join(", "), expected, "{flags:?}");
+}
+
+#[test]
+fn devices_and_what_matches_are_left_out() {
+    check_left_out(
+        &["--no-devices"],
+        "./, dev/, dev/log, tmp/, tmp/a 7 \"content\", zkept = tmp/a, x.log 3 \"log\"",
+    );
+    // The content comes with the first name that is left.
+    check_left_out(
+        &["--exclude", "/tmp", "--exclude", "*.log", "--exclude", "dev/*"],
+        "./, dev/, zkept 7 \"content\"",
+    );
+    check_left_out(&["--exclude", "*", "--exclude", "!zkept"], "./, zkept 7 \"content\"");
+}
+
+#[test]
+fn a_plain_user_extracts_what_has_no_devices() {
+    // hpc/charliecloud: a user can make no device nodes, and tar stops at them.
+    let layer = Layer::text("drwxr-xr-x dev/\ncrw-rw-rw- dev/null 1,3\n-rw-r--r-- a \"a\"\n");
+    let sandbox = Sandbox::new();
+    sandbox.write("image", stream_of(&Image::new().layer(layer)));
+    for (flags, code) in [("", 2), ("--no-devices", 0)] {
+        let script = format!("flatten -q {flags} - < image | (mkdir -p out && tar -C out -x)");
+        pipeline::Script::new(&sandbox, &script).as_plain_user().run().fails_with(code);
+    }
+    assert_eq!(sandbox.read("out/a"), b"a");
+}
+
+#[test]
+fn limits_are_kept_before_the_first_byte_is_written() {
+    let gigantic =
+        Layer::new().dir("a", 0o755).sparse("hole", kit::Sparse::Pax10, i64::MAX as u64, &[]);
+    let (gigantic, small) =
+        (Image::new().layer(gigantic), Image::new().layer(Layer::text("-rw-r--r-- a \"12345\"")));
+    let check = |image: &Image, flags: &[&str], expected: Option<&str>| {
+        let sandbox = Sandbox::new();
+        let program = sandbox.command("flatten").args(["-q", "-"]).args(flags);
+        let output = program.input(stream_of(image)).run();
+        let Some(expected) = expected else {
+            output.success();
+            return;
+        };
+        assert_one_line(output.fails_with(4), "flatten");
+        assert!(output.stderr.contains(expected) && output.stdout.is_empty(), "{}", output.text());
+    };
+    check(&gigantic, &[], Some("the image's files are 9.22EB large, and 17.6TB are allowed"));
+    check(&gigantic, &["--as-image", "x:1"], Some("9.22EB"));
+    check(&gigantic, &["--exclude", "hole"], None);
+    check(&small, &["--max-size", "4"], Some("5B large, and 4B are allowed"));
+    check(&small, &["--max-size", "5", "--max-entries", "2"], None);
+    check(&small, &["--max-entries", "1"], Some("the image has 2 entries, and 1 are allowed"));
+    let sandbox = Sandbox::new();
+    let cat = |flags: &[&str]| {
+        let program = sandbox.command("inspect").args(["-q", "--cat", "hole", "-"]).args(flags);
+        program.input(stream_of(&gigantic)).run()
+    };
+    for flags in [&[][..], &["--max-size", "1P"]] {
+        assert_one_line(cat(flags).fails_with(4), "inspect");
+        assert!(cat(flags).stderr.contains("hole is 9.22EB large"), "{}", cat(flags).text());
+    }
+    sandbox.write("one", stream_of(&gigantic));
+    let changed = Layer::new().sparse("hole", kit::Sparse::Pax10, i64::MAX as u64, &[]);
+    sandbox.write("other", stream_of(&Image::new().layer(changed)));
+    let output = pipeline::sh(&sandbox, "changes -q --checksum ./one ./other");
+    assert_one_line(output.fails_with(4), "changes");
+}

@@ -1,5 +1,5 @@
-//! What a machine allows, and no more: threads, file sizes, open files, standard streams that aren't there. Each program
-//! does its work or fails with one line, and leaves nothing behind.
+//! What a machine allows, and no more: threads, file sizes, open files, memory, standard streams that aren't there. Each
+//! program does its work or fails with one line, and leaves nothing behind.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -89,7 +89,7 @@ pub(crate) fn tree_of(
 pub(crate) fn on_top(mut base: Tree, layer: File) -> anyhow::Result<()> {
     let reading = |source| Error::io("reading the layer again", source);
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, layer)).map_err(reading)?;
-    let mut layer = Reader::new(BufReader::with_capacity(BUFFER, decoder));
+    let mut layer = Reader::new(BufReader::with_capacity(BUFFER, Stopping(decoder)));
     base.begin_layer();
     while let Some(change) = layer.read_change()? {
         interrupt::check()?;

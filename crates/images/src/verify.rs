@@ -286,12 +286,12 @@ fn unpack(
     let algorithms: BTreeSet<Algorithm> = claims.iter().map(|claim| claim.0.algorithm()).collect();
     let hashers = algorithms.into_iter().map(Hasher::new).collect();
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, raw))?;
-    let mut plain = BufReader::with_capacity(BUFFER, Plain { decoder, hashers });
+    let mut plain = BufReader::with_capacity(BUFFER, Stopping(Plain { decoder, hashers }));
     let claim = claims.first();
     let draft = claim.and_then(|claim| ListingDraft::if_missing(store, claim));
     let listed = draft.and_then(|draft| list(&mut plain, draft));
     io::copy(&mut plain, &mut io::sink())?;
-    let found: Vec<_> = plain.into_inner().hashers.into_iter().map(Hasher::finish).collect();
+    let found: Vec<_> = plain.into_inner().0.hashers.into_iter().map(Hasher::finish).collect();
     if let (Some(draft), Some(claim)) = (listed, claim.filter(|claim| found.contains(&claim.0))) {
         draft.keep(claim);
     }

@@ -24,6 +24,10 @@ const DEPTH: usize = 8;
 /// Whoever watches what goes by.
 pub type Watcher = Box<dyn FnMut(Seen<'_>) + Send>;
 
+/// Asked now and then; what is hashed ends with an error once it says so. A few stored bytes can become gigabytes, and a
+/// thread that hashes them is waited for.
+pub type Stop = fn() -> bool;
+
 /// What a watcher is shown.
 #[derive(Clone, Copy, Debug)]
 pub enum Seen<'a> {
@@ -49,9 +53,9 @@ pub struct Ending(io::Result<Joining<Result<Digest, Error>>>);
 impl Diffing {
     /// Begins to hash what a blob decompresses to, and shows the layer's changes as they go by. Where no thread can be
     /// started for that, [`Ending::digest`] tells.
-    pub fn begin(algorithm: Algorithm, watcher: Option<Watcher>) -> Self {
+    pub fn begin(how: (Algorithm, Stop), watcher: Option<Watcher>) -> Self {
         let (feed, raw) = relay(DEPTH);
-        let outcome = Builder::new().spawn(move || digest(raw, algorithm, watcher));
+        let outcome = Builder::new().spawn(move || digest(raw, how, watcher));
         Self { feed, ending: Ending(outcome.map(|outcome| Joining(Some(outcome)))) }
     }
 
@@ -133,10 +137,10 @@ impl<T> Drop for Joining<T> {
 /// The digest of what a blob decompresses to.
 pub fn of(
     mut content: impl Read,
-    algorithm: Algorithm,
+    how: (Algorithm, Stop),
     watcher: Option<Watcher>,
 ) -> Result<Digest, Error> {
-    let Diffing { feed, ending } = Diffing::begin(algorithm, watcher);
+    let Diffing { feed, ending } = Diffing::begin(how, watcher);
     // Should the decoder stop early, it says why; it also tells what could not be read.
     feed.send_all(&Pool::default(), &mut content).ok();
     drop(feed);
@@ -152,9 +156,13 @@ pub fn check(expected: DiffId, found: Digest) -> Result<(), Error> {
     Err(Error::DigestMismatch { what, expected: expected.0.into(), found: found.into() })
 }
 
-fn digest(raw: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> Result<Digest, Error> {
+fn digest(
+    raw: Taking,
+    (algorithm, stop): (Algorithm, Stop),
+    watcher: Option<Watcher>,
+) -> Result<Digest, Error> {
     let decoding = |source| Error::io("decompressing a layer", source);
-    let mut decoder = Decoder::new(raw).map_err(decoding)?;
+    let mut decoder = Stopping { decoder: Decoder::new(raw).map_err(decoding)?, stop };
     let (sending, plain) = relay(DEPTH);
     thread::scope(|scope| {
         let hasher = Builder::new().spawn_scoped(scope, move || hash(plain, algorithm, watcher));
@@ -163,6 +171,21 @@ fn digest(raw: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> Result
         drop(sending);
         hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(decoding)
     })
+}
+
+/// What is decompressed, as long as nobody asks to stop.
+struct Stopping<R> {
+    decoder: R,
+    stop: Stop,
+}
+
+impl<R: Read> Read for Stopping<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.stop)() {
+            return Err(io::Error::other("it was stopped"));
+        }
+        self.decoder.read(buffer)
+    }
 }
 
 fn starting(source: io::Error) -> Error {
@@ -249,6 +272,8 @@ mod tests {
 
     use super::*;
 
+    const SHA256: (Algorithm, Stop) = (Algorithm::Sha256, || false);
+
     fn gzip(content: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
         encoder.write_all(content).unwrap();
@@ -256,7 +281,7 @@ mod tests {
     }
 
     fn in_pieces(content: &[u8]) -> Result<Digest, Error> {
-        let (pool, diffing) = (Pool::default(), Diffing::begin(Algorithm::Sha256, None));
+        let (pool, diffing) = (Pool::default(), Diffing::begin(SHA256, None));
         let mut content = content;
         while let Some(chunk) = Chunk::read_from(&pool, &mut content).unwrap() {
             diffing.feed(chunk);
@@ -269,7 +294,7 @@ mod tests {
         let content = vec![7; 3_000_000];
         for stored in [content.clone(), gzip(&content)] {
             assert_eq!(in_pieces(&stored).unwrap(), Digest::of(&content));
-            assert_eq!(of(&stored[..], Algorithm::Sha256, None).unwrap(), Digest::of(&content));
+            assert_eq!(of(&stored[..], SHA256, None).unwrap(), Digest::of(&content));
         }
     }
 
@@ -280,7 +305,7 @@ mod tests {
             let held = Arc::new(());
             let holding = held.clone();
             let watcher = Box::new(move |_: Seen<'_>| assert_eq!(*holding, ()));
-            let diffing = Diffing::begin(Algorithm::Sha256, Some(watcher));
+            let diffing = Diffing::begin(SHA256, Some(watcher));
             let chunk = Chunk::read_from(&Pool::default(), &mut &stored[..]).unwrap();
             diffing.feed(chunk.unwrap());
             if is_whole {
@@ -304,7 +329,7 @@ mod tests {
                 Seen::End(digest) => seen.1 = Some(*digest),
             }
         };
-        let diffing = Diffing::begin(Algorithm::Sha256, Some(Box::new(watcher)));
+        let diffing = Diffing::begin(SHA256, Some(Box::new(watcher)));
         let pool = Pool::default();
         let mut stored = stored;
         while let Some(chunk) = Chunk::read_from(&pool, &mut stored).unwrap() {
@@ -344,7 +369,7 @@ mod tests {
         stored[middle..].fill(0xff);
         for stored in [&stored[..], &stored[..middle], b"\x1f\x8bno"] {
             assert!(in_pieces(stored).is_err());
-            assert!(of(stored, Algorithm::Sha256, None).is_err());
+            assert!(of(stored, SHA256, None).is_err());
         }
     }
 
@@ -356,7 +381,7 @@ mod tests {
                 Err(io::Error::other("the disk is gone"))
             }
         }
-        let error = of(Broken, Algorithm::Sha256, None).unwrap_err();
+        let error = of(Broken, SHA256, None).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap();
         assert_eq!(cause.to_string(), "the disk is gone");
     }

@@ -208,7 +208,7 @@ impl<'a> Intake<'a> {
     /// For blobs that nobody has looked into: those that a thin stream left out, for instance.
     fn find_diff_id(&self, blob: &Digest, algorithm: Algorithm) -> anyhow::Result<Digest> {
         if let Some(content) = self.documents.get(blob) {
-            return Ok(diff::of(&content[..], algorithm, None)?);
+            return Ok(diff::of(&content[..], (algorithm, cli::interrupt::requested), None)?);
         }
         let file = match self.pending.get(blob) {
             Some(partial) => partial.reader()?,
@@ -216,7 +216,8 @@ impl<'a> Intake<'a> {
                 self.lease.store().blob(blob)?.ok_or(store::Error::MissingBlob { digest: *blob })?
             }
         };
-        Ok(diff::of(file, algorithm, Some(ListingDraft::new(self.lease.store()).watcher()))?)
+        let watcher = ListingDraft::new(self.lease.store()).watcher();
+        Ok(diff::of(file, (algorithm, cli::interrupt::requested), Some(watcher))?)
     }
 
     /// Gives a blob its name, for good.
@@ -262,7 +263,7 @@ impl Looking {
             return Self::No;
         }
         let watcher = ListingDraft::new(store).watcher();
-        Self::Diffing(Diffing::begin(Algorithm::Sha256, Some(watcher)))
+        Self::Diffing(Diffing::begin((Algorithm::Sha256, cli::interrupt::requested), Some(watcher)))
     }
 }
 

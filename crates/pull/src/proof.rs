@@ -26,7 +26,8 @@ pub(crate) fn check<R: Read>(
         let algorithm = claim.0.algorithm();
         let read = || {
             let listing = ListingDraft::if_missing(store, claim);
-            diff::of(layer(), algorithm, listing.map(ListingDraft::watcher))
+            let how = (algorithm, cli::interrupt::requested as diff::Stop);
+            diff::of(layer(), how, listing.map(ListingDraft::watcher))
         };
         let known = found.filter(|found| found.algorithm() == algorithm);
         let digest = known.map_or_else(read, Ok)?;

@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read};
 
 use cli::Task;
+use cli::interrupt::Stopping;
 use layer_format::archive::Layer;
 use layer_format::layer::{Change, Reader};
 use layer_format::{Codec, Decoder, Error, Verified};
@@ -111,7 +112,8 @@ fn apply(
     task: &Task,
 ) -> anyhow::Result<Option<Applied>> {
     let mut listing = ListingDraft::if_missing(job.store, &layer.diff_id);
-    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content(job, layer, task)?));
+    let content = Stopping(content(job, layer, task)?);
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
     let mut describes_root = false;
     applier.begin_layer();
     while let Some(change) = reader.read_change()? {

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Builder};
 
 use anyhow::Context as _;
+use cli::interrupt::Stopping;
 use cli::{Progress, Task};
 use layer_format::archive::{Image, Layer};
 use layer_format::layer::Reader;
@@ -209,7 +210,7 @@ fn apply(
     plan: &Plan,
     mut listing: Option<&mut ListingDraft>,
 ) -> anyhow::Result<()> {
-    let mut layer = Reader::new(&mut stages.plain);
+    let mut layer = Reader::new(Stopping(&mut stages.plain));
     applier.begin_layer();
     while let Some(change) = layer.read_change()? {
         // What is on its way already may be a lot of small files.

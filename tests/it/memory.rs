@@ -1,0 +1,139 @@
+//! Memory for images that are made to take it: a million entries, and paths that are very deep. An image of N entries takes
+//! at most 128 bytes for each, over what a program takes anyway.
+//!
+//! A scaled image by default; `STRATA_LONG=1` makes it a million entries.
+
+use std::env;
+
+use kit::pipeline::{Script, sh};
+use kit::{Codec, Image, Layer, Named, Producer, Sandbox};
+
+use crate::fixtures::{assert_one_line, lacks_root, stream_of};
+
+/// What an entry may take, in bytes.
+const BYTES_AN_ENTRY: u64 = 128;
+/// What a directory may take as long as something below it is looked at, in bytes. A path for each would be 16 MB.
+const BYTES_A_LEVEL: u64 = 512;
+/// By how much two runs of the same may differ, in bytes.
+const NOISE: u64 = 3 << 19;
+/// The longest path, in names.
+const MOST_NAMES: usize = 4096;
+
+/// Directories of ten names each: files, symbolic and hard links.
+fn wide(n_entries: usize) -> Layer {
+    (0..n_entries / 10).fold(Layer::new(), |layer, n| {
+        let dir = format!("dir{n:06}");
+        let layer = layer.dir(&dir, 0o755);
+        let layer = (0..6).fold(layer, |layer, k| layer.file(format!("{dir}/file{k}"), ""));
+        let layer = (0..2).fold(layer, |layer, k| layer.symlink(format!("{dir}/link{k}"), "file0"));
+        layer.hardlink(format!("{dir}/hard"), format!("{dir}/file0"))
+    })
+}
+
+/// A file below so many directories that its path has as many names.
+fn deep(n_names: usize) -> Layer {
+    Layer::new().file("d/".repeat(n_names - 1) + "f", "x")
+}
+
+/// The programs that read an image, and for how many entries of it each entry of the image counts: those that compare hold
+/// two records of a tree.
+const PROGRAMS: [(&str, u64); 9] = [
+    ("commit -q --base scratch -t big:1 layer.tar", 1),
+    ("load -q image.tar --store other", 1),
+    ("unpack -q --no-sync --from big:1 root", 1),
+    ("inspect -q --files big:1", 1),
+    ("flatten -q big:1", 1),
+    ("snapshot -q root", 2),
+    ("changes -q big:1 ./root", 2),
+    ("commit -q --base big:1 -t top:1 top.tar", 1),
+    ("union -q big:1 -- /none", 1),
+];
+
+/// The peak of each program, in bytes.
+fn peaks(layer: &Layer, link: &str) -> Vec<u64> {
+    let sandbox = Sandbox::new();
+    sandbox.write("layer.tar", layer.tar());
+    sandbox.write("top.tar", Layer::new().hardlink("top", link).tar());
+    let peak = |(script, _): (&str, u64)| {
+        if script.starts_with("load") {
+            sh(&sandbox, "save -q big:1 > image.tar").success();
+        }
+        let script = format!("/usr/bin/time -o peak -f %M {script} > /dev/null");
+        let output = Script::new(&sandbox, &script).run();
+        let is_done = matches!(output.code(), 0) || script.contains(" changes ");
+        assert!(is_done || script.contains("/none"), "{script}: {}", output.text());
+        let peak = String::from_utf8(sandbox.read("peak")).unwrap();
+        // The status of a program that failed stands above it.
+        peak.lines().last().unwrap().parse::<u64>().unwrap() * 1024
+    };
+    PROGRAMS.map(peak).to_vec()
+}
+
+#[test]
+fn as_root_an_entry_of_an_image_takes_little_memory_in_any_program() {
+    if lacks_root() {
+        return;
+    }
+    let n_entries = if env::var_os("STRATA_LONG").is_some() { 1_000_000 } else { 12_000 };
+    let (few, many) = (n_entries / 4, n_entries);
+    let link = "dir000001/file0";
+    let (small, large) = (peaks(&wide(few), link), peaks(&wide(many), link));
+    for (((script, n), small), large) in PROGRAMS.into_iter().zip(small).zip(large) {
+        let more = (many - few) as u64 * n;
+        let taken = large.saturating_sub(small);
+        println!("{script}: {} kB, {} bytes an entry", large / 1000, taken / more);
+        assert!(taken <= BYTES_AN_ENTRY * more + NOISE, "{script}: {taken} for {more} entries");
+    }
+}
+
+#[test]
+fn as_root_a_deep_path_takes_little_memory_in_any_program() {
+    if lacks_root() {
+        return;
+    }
+    let link = |n_names: usize| "d/".repeat(n_names - 1) + "f";
+    let (small, large) = (peaks(&deep(2), &link(2)), peaks(&deep(4095), &link(4095)));
+    for (((script, n), small), large) in PROGRAMS.into_iter().zip(small).zip(large) {
+        let taken = large.saturating_sub(small);
+        println!("{script}: {} kB, {} kB more", large / 1000, taken / 1000);
+        assert!(taken <= BYTES_A_LEVEL * 4095 * n + NOISE, "{script}: {taken} more");
+    }
+}
+
+#[test]
+fn a_path_that_is_deeper_than_any_is_refused_by_every_program() {
+    for n_names in [MOST_NAMES + 1, 30_000] {
+        let (sandbox, layer) = (Sandbox::new(), deep(n_names));
+        let image = Image::new().codec(Codec::None).layer(&layer);
+        sandbox.load(&[Named::new("docker.io/library/deep:1", &image)]);
+        sandbox.write("image.tar", Producer::Strata.write(&[Named::new("deep:1", &image)]));
+        sandbox.write("layer.tar", layer.tar());
+        sandbox.write("tree/file", "");
+        for script in [
+            "unpack -q root < image.tar",
+            "unpack -q --from deep:1 root",
+            "inspect -q --files deep:1",
+            "inspect -q --files ./image.tar",
+            "flatten -q deep:1",
+            "changes -q deep:1 ./tree",
+            "commit -q --base scratch -t x:1 layer.tar",
+        ] {
+            let output = sh(&sandbox, script);
+            assert_one_line(output.fails_with(4), script.split(' ').next().unwrap());
+            assert!(output.stderr.contains("more than 4096 directories deep"), "{}", output.stderr);
+        }
+        let stream = stream_of(&image);
+        let output = sandbox.command("flatten").args(["-q", "-"]).input(stream).run();
+        assert_one_line(output.fails_with(4), "flatten");
+    }
+}
+
+#[test]
+fn a_path_of_the_most_names_is_an_image_and_comes_back() {
+    let sandbox = Sandbox::new();
+    sandbox.write("layer.tar", deep(MOST_NAMES).tar());
+    let script = "commit -q --base scratch -t deep:1 layer.tar && unpack -q --from deep:1 root";
+    sh(&sandbox, script).success();
+    assert_eq!(sh(&sandbox, "snapshot --list root").success().out(), "");
+    sh(&sandbox, "changes -q deep:1 ./root --ignore mtime").success();
+}
