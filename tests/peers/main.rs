@@ -30,6 +30,7 @@ mod reference;
 mod same;
 mod snapshot;
 mod store;
+mod store_faults;
 mod sync_order;
 mod tokens;
 mod trees;

@@ -46,3 +46,26 @@ fn as_root_umoci_unpacks_from_the_store() {
     umoci.program(&sandbox).args(["unpack", "--image", &there, "bundle"]).run().success();
     tree::assert_same(&tree::show_with(sandbox.path("bundle/rootfs"), Show::ALL), tree);
 }
+
+#[test]
+fn skopeo_and_umoci_read_an_image_by_the_name_that_pins_it() {
+    let image = layers::small(Image::new());
+    let (Some(skopeo), Some(umoci)) = (peer("skopeo"), peer("umoci")) else { return };
+    let Some((_registry, name)) = published::app(&Setup::PLAIN, &image) else { return };
+    let (repository, _) = name.rsplit_once(':').unwrap();
+    let pinned = format!("{repository}@{}", image.digest());
+    let sandbox = Sandbox::new();
+    prepare(&sandbox, &[]);
+    sandbox.command("pull").args(["--no-stream", &pinned]).run().success();
+    sandbox.command("images").args(["tag", &pinned, "other:1"]).run().success();
+    let store = sandbox.store();
+    for name in [&*pinned, "docker.io/library/other:1"] {
+        let there = format!("oci:{}:{name}", store.display());
+        let inspect = skopeo.program(&sandbox).args(["inspect", "--raw", &there]).run();
+        assert_eq!(inspect.success().stdout, image.manifest_blob().bytes);
+        let there = format!("{}:{name}", store.display());
+        umoci.program(&sandbox).args(["stat", "--json", "--image", &there]).run().success();
+    }
+    let list = umoci.program(&sandbox).args(["list", "--layout"]).arg(&store).run();
+    assert!(list.success().out().lines().any(|line| line == pinned), "{}", list.text());
+}

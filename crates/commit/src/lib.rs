@@ -22,7 +22,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::Io;
+use cli::{Explain as _, Io};
 use layer_format::archive::Choice;
 use layer_format::listing::Tree;
 use layer_format::{Descriptor, Manifest, Platform, Reference};
@@ -114,7 +114,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 /// Keeps the image in the store, and streams it from there.
 fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = Store::path_or_usual(args.common.store.as_deref())?;
-    let lease = Store::open(path)?.lease()?;
+    let opened = Store::open(path).and_then(|store| store.lease());
+    let lease = opened.hinted(store::Error::hint)?;
     let find = |text: &str| Base::find(text, args.platform.as_ref(), &lease);
     let named = args.base.as_deref().map(find).transpose()?;
     let incoming = Incoming::open(&args.file, io)?;

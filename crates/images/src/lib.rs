@@ -14,6 +14,7 @@ use cli::{Explain as _, Io};
 use layer_format::Reference;
 use store::{Freed, Kept, Proof, Store, Sweep};
 
+use crate::names::Names;
 use crate::page::{Form, Page};
 
 /// List the images in the store, name and remove them, and check that they are sound
@@ -51,12 +52,15 @@ enum Action {
     },
     /// Remove names; an image without one is removed by its digest
     ///
-    /// A digest stands for all names of its image. Nothing is removed if one of them isn't there. The blobs stay until
-    /// `images gc`.
+    /// Nothing is removed if one of them isn't there, or if a digest stands for an image with several names. The blobs stay
+    /// until `images gc`.
     Rm {
         /// Names, digests, or the first digits of one
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        /// With a digest, remove all names of its image
+        #[arg(long)]
+        force: bool,
     },
     /// Remove the blobs that no image needs and the extracted layers that nobody has mounted; safe beside running programs
     Gc {
@@ -101,7 +105,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     match &args.action {
         None => list::list(&store, &mut page),
         Some(Action::Tag { image, name }) => names::tag(&store, image, name, &mut page),
-        Some(Action::Rm { names }) => names::remove(&store, names, &mut page),
+        Some(Action::Rm { names, force }) => {
+            let allowed = if *force { Names::Several } else { Names::One };
+            names::remove(&store, names, allowed, &mut page)
+        }
         Some(Action::Gc { dry_run, force }) => {
             let sweep = sweep(*dry_run);
             let (freed, kept) = gc(&store, sweep, *force)?;
@@ -154,7 +161,7 @@ fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
             return page.freed(&Freed::default(), &Kept::default(), sweep(*dry_run));
         }
         Some(Action::Tag { image, .. }) => Some(image),
-        Some(Action::Rm { names } | Action::Verify { names }) => names.first(),
+        Some(Action::Rm { names, .. } | Action::Verify { names }) => names.first(),
     };
     match wanted {
         Some(text) => {

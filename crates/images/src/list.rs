@@ -8,7 +8,7 @@ use serde_json::json;
 use store::{Image, Store};
 
 use crate::graph::Graph;
-use crate::names::shown;
+use crate::names::{shown, shown_short};
 use crate::page::{Form, Line, Page};
 
 /// One name.
@@ -89,7 +89,8 @@ fn rows(store: &Store) -> anyhow::Result<Vec<Row>> {
 
 impl Row {
     fn cells(&self) -> [String; 6] {
-        let name = if self.image.name().is_some() { shown(&self.image) } else { "-".to_owned() };
+        let name =
+            if self.image.name().is_some() { shown_short(&self.image) } else { "-".to_owned() };
         let platforms = match &self.graph.platforms[..] {
             [] => "-".to_owned(),
             platforms => platforms.join(","),

@@ -1,6 +1,6 @@
 //! Names that come and go.
 
-use cli::Failure;
+use cli::{Code, Failure};
 use layer_format::Reference;
 use serde_json::json;
 use store::{Found, FoundBy, Image, Location, Store};
@@ -22,18 +22,36 @@ pub(crate) fn tag(
     lease.protect(&[found.descriptor.digest])?;
     // The entry says more than an index says of one of its images.
     let is_entry = found.descriptor.digest == *found.image.digest();
+    let index = found.image.index().filter(|_| is_entry);
     let descriptor = if is_entry { found.image.descriptor } else { found.descriptor };
     let named = Image::new(Some(name), descriptor);
+    let named = index.into_iter().fold(named, Image::chosen_from);
     let digest = *named.digest();
     lease.name(&[named])?;
     page.object(&json!({"name": name.full(), "digest": digest}))
 }
 
+/// Whether a digest may stand for several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    One,
+    Several,
+}
+
 /// Removes names, all or none of them.
-pub(crate) fn remove(store: &Store, names: &[String], page: &mut Page<'_>) -> anyhow::Result<()> {
+pub(crate) fn remove(
+    store: &Store,
+    names: &[String],
+    allowed: Names,
+    page: &mut Page<'_>,
+) -> anyhow::Result<()> {
     let mut doomed: Vec<Image> = vec![];
     for name in names {
-        doomed.extend(meant(store, name)?);
+        let meant = meant(store, name)?;
+        if allowed == Names::One {
+            refuse_several(name, &meant)?;
+        }
+        doomed.extend(meant);
     }
     let mut lines: Vec<Line> = store.remove(&doomed)?.iter().map(line).collect();
     lines.sort_by(|one, other| one.name.cmp(&other.name));
@@ -54,7 +72,28 @@ fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<Image>> {
     }
     let mut images = store.images()?;
     images.retain(|image| *image.digest() == found.descriptor.digest);
+    // Beside a digest, a name tells whose names are meant.
+    let repository = text.parse::<Reference>().ok().filter(|it| it.digest().is_some());
+    if let Some(repository) = repository.map(|it| it.name()) {
+        let is_anothers = |it: Reference| it.name() != repository;
+        images.retain(|image| !image.reference().is_some_and(is_anothers));
+    }
+    if images.is_empty() {
+        return Err(explain(store::Error::NotFound { text: text.to_owned() }));
+    }
     Ok(images)
+}
+
+/// Refuses to remove several names that weren't said: who types a digest may not know of them.
+fn refuse_several(text: &str, images: &[Image]) -> anyhow::Result<()> {
+    let mut names: Vec<_> = images.iter().filter(|it| it.name().is_some()).map(shown).collect();
+    if names.len() < 2 {
+        return Ok(());
+    }
+    names.sort();
+    let message = format!("{text}: has {} names: {}", names.len(), names.join(", "));
+    let hint = format!("images rm NAME removes one, images rm --force {text} all of them");
+    Err(Failure::new(Code::Failed, message).hint(hint).into())
 }
 
 /// Finds an image of the store; a path or a stream is none.
@@ -81,6 +120,18 @@ pub(crate) fn shown(image: &Image) -> String {
         (Some(reference), _) => reference.to_string(),
         (None, Some(name)) => name.to_owned(),
         (None, None) => image.digest().to_string(),
+    }
+}
+
+/// The same for a column: of a pinned name, the first digits of its digest, by which it is found too.
+pub(crate) fn shown_short(image: &Image) -> String {
+    let shown = shown(image);
+    let digest = image.reference().and_then(|it| it.digest().copied());
+    match (digest, shown.split_once('@')) {
+        (Some(digest), Some((name, _))) => {
+            format!("{name}@{}:{}", digest.algorithm().name(), digest.short())
+        }
+        _ => shown,
     }
 }
 

@@ -85,7 +85,16 @@ fn names_come_and_go_and_gc_frees_what_is_left() {
     // All or nothing.
     images(&sandbox, "rm app:1 nothing").fails_with(3);
     let digest = app().digest();
-    assert_eq!(images(&sandbox, &format!("rm {digest}")).success().out(), "app:1\nmine:latest\n");
+    // Who types a digest may not know of all the names.
+    for text in [&*digest, &digest[7..], &digest[7..19]] {
+        let output = images(&sandbox, &format!("rm {text}"));
+        let said = format!("images: {text}: has 2 names: app:1, mine:latest\nhint: ");
+        assert!(output.fails_with(1).stderr.starts_with(&said), "{}", output.text());
+    }
+    images(&sandbox, &format!("rm ghcr.io/a/other:2 {digest}")).fails_with(1);
+    assert_eq!(images(&sandbox, "-0").stdout, b"app:1\0mine:latest\0ghcr.io/a/other:2\0");
+    let output = images(&sandbox, &format!("rm --force {digest}"));
+    assert_eq!(output.success().out(), "app:1\nmine:latest\n");
     let bytes: usize = [app().manifest_blob(), app().config_blob(), app().layer_blobs()[1].clone()]
         .iter()
         .map(|blob| blob.bytes.len())
@@ -97,6 +106,20 @@ fn names_come_and_go_and_gc_frees_what_is_left() {
     assert!(freed.contains(&format!(r#""blobs":3,"bytes":{bytes},"#)), "{freed}");
     assert!(!blob(&sandbox, &digest).exists());
     images(&sandbox, "verify").success();
+}
+
+#[test]
+fn a_digest_stands_for_the_only_name_and_beside_a_name_for_those_of_its_repository() {
+    let sandbox = store();
+    let digest = app().digest();
+    images(&sandbox, "tag app:1 other:1").success();
+    images(&sandbox, &format!("rm nothing@{digest}")).fails_with(3);
+    let output = images(&sandbox, &format!("rm other@{digest}"));
+    assert_eq!(output.success().out(), "other:1\n");
+    images(&sandbox, "tag app:1 app:2").success();
+    images(&sandbox, &format!("rm app@{digest}")).fails_with(1);
+    images(&sandbox, "rm app:2").success();
+    assert_eq!(images(&sandbox, &format!("rm {}", &digest[7..19])).success().out(), "app:1\n");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use cli::{Code, Failure, Io};
+use cli::{Code, Explain as _, Failure, Io};
 use layer_format::archive::{Archive, Contents, Found, Spool};
 use layer_format::stream::Thin;
 use layer_format::{Descriptor, Digest, Error, Platform};
@@ -71,7 +71,8 @@ struct Loaded {
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let source = Source::open(&args.file, io)?;
     let path = Store::path_or_usual(args.common.store.as_deref())?;
-    let lease = Store::open(path)?.lease()?;
+    let opened = Store::open(path).and_then(|store| store.lease());
+    let lease = opened.hinted(store::Error::hint)?;
     let mut intake = Intake::new(&lease);
     let contents = source.take_in(args.platform.as_ref(), &mut intake, io)?;
     check_whole(&contents)?;

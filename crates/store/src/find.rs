@@ -6,7 +6,7 @@ use layer_format::{Descriptor, Digest, Document, Manifest, Reference};
 
 use crate::Result;
 use crate::error::Error;
-use crate::image::Image;
+use crate::image::{Image, entry_name};
 use crate::store::Store;
 
 /// Fewer digits than this are no digest.
@@ -33,8 +33,8 @@ pub enum FoundBy {
 }
 
 impl Store {
-    /// Finds an image by its name; else by a digest of an index, a manifest or a config; else by at least six first digits
-    /// of one. No name can pass for a whole digest.
+    /// Finds an image by its name, of a pinned one with at least six first digits of the digest; else by a digest of an index, a
+    /// manifest or a config; else by at least six first digits of one. No name can pass for a whole digest.
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Ambiguous`] where several images match.
@@ -49,6 +49,9 @@ impl Store {
         }
         if let Some(digest) = reference.as_ref().and_then(Reference::digest) {
             return self.by_digest(text, digest, &images);
+        }
+        if let Some(found) = by_short_pin(text, &images)? {
+            return Ok(found);
         }
         let mut matches = Matches::default();
         if let Some(prefix) = Prefix::parse(text) {
@@ -194,7 +197,7 @@ impl Found {
 
 /// Our full name first, then what another tool's entry is called, word for word or by another spelling.
 fn by_name(text: &str, reference: Option<&Reference>, images: &[Image]) -> Result<Option<Found>> {
-    let full = reference.map(Reference::full);
+    let full = reference.map(entry_name);
     let ways: [&dyn Fn(&Image) -> bool; 3] = [
         &|image| image.name().is_some() && image.name() == full.as_deref(),
         &|image| image.name() == Some(text),
@@ -208,6 +211,25 @@ fn by_name(text: &str, reference: Option<&Reference>, images: &[Image]) -> Resul
         }
     }
     Ok(None)
+}
+
+/// A pinned name as lists show it, with the first digits of its digest.
+fn by_short_pin(text: &str, images: &[Image]) -> Result<Option<Found>> {
+    let Some((name, digits)) = text.split_once('@') else { return Ok(None) };
+    let (Ok(name), Some(prefix)) = (name.parse::<Reference>(), Prefix::parse(digits)) else {
+        return Ok(None);
+    };
+    let fits = |image: &Image| {
+        let reference = image.reference();
+        let pinned = reference.filter(|it| it.name() == name.name());
+        pinned.and_then(|it| it.digest().copied()).is_some_and(|digest| prefix.fits(&digest))
+    };
+    let mut matches = Matches::default();
+    images.iter().filter(|image| fits(image)).for_each(|it| matches.add(&it.descriptor, it));
+    if matches.0.is_empty() {
+        return Ok(None);
+    }
+    matches.only(text).map(|found| Some(Found { by: FoundBy::Name, ..found }))
 }
 
 #[cfg(test)]

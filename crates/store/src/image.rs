@@ -13,13 +13,14 @@ pub struct Image {
 }
 
 impl Image {
-    /// An entry for `descriptor`, whose other annotations stay. A name that is pinned by a digest, and no name, make an
-    /// unnamed entry: it is found by digest.
+    /// An entry for `descriptor`, whose other annotations stay, but for what says which index it was chosen from: a stranger
+    /// may have written it. Without a name, it is found by digest.
     pub fn new(name: Option<&Reference>, descriptor: Descriptor) -> Self {
         let mut image = Self { descriptor };
         image.unname();
-        if let Some(name) = name.filter(|name| name.digest().is_none()) {
-            image.annotate(annotation::REF_NAME, name.full());
+        image.descriptor.annotations.remove(STRATA_INDEX);
+        if let Some(name) = name {
+            image.annotate(annotation::REF_NAME, entry_name(name));
         }
         image
     }
@@ -36,9 +37,11 @@ impl Image {
         &self.descriptor.digest
     }
 
-    /// Its name as it stands there: the full one, if the entry is ours; a stranger's may be anything.
+    /// Its name as it stands there: the full one, if the entry is ours; a stranger's may be anything, but for a name that is
+    /// pinned by the digest of something else.
     pub fn name(&self) -> Option<&str> {
-        let named = |key| self.descriptor.annotation(key).filter(|name| !name.is_empty());
+        let may_be = |name: &&str| !name.is_empty() && self.keeps_pin(name);
+        let named = |key| self.descriptor.annotation(key).filter(may_be);
         named(annotation::IMAGE_NAME).or_else(|| named(annotation::REF_NAME))
     }
 
@@ -50,6 +53,12 @@ impl Image {
     /// The digest of the index that it was chosen from.
     pub fn index(&self) -> Option<Digest> {
         self.descriptor.annotation(STRATA_INDEX)?.parse().ok()
+    }
+
+    /// Whether a name that is pinned means this image, or the index that it was chosen from.
+    fn keeps_pin(&self, name: &str) -> bool {
+        let pin = name.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok());
+        pin.is_none_or(|pin| pin == *self.digest() || self.index() == Some(pin))
     }
 
     pub(crate) fn unname(&mut self) {
@@ -69,17 +78,29 @@ impl Image {
     }
 }
 
+/// What an image of this name is called in `index.json`. One that is pinned means the same whatever its tag was.
+pub(crate) fn entry_name(name: &Reference) -> String {
+    name.digest().map_or_else(|| name.full(), |digest| name.at(*digest).full())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_the_full_one_and_only_without_a_digest() {
+    fn the_name_is_the_full_one_and_a_pinned_one_means_what_it_says() {
         let mut descriptor = Descriptor::of("m", b"");
         descriptor.annotations.insert(annotation::IMAGE_NAME.to_owned(), "stream's".to_owned());
         let image = |text: &str| Image::new(Some(&text.parse().unwrap()), descriptor.clone());
         assert_eq!(image("nginx").name(), Some("docker.io/library/nginx:latest"));
-        assert_eq!(image(&format!("nginx@{}", Digest::of(b""))).name(), None);
+        let pin = Digest::of(b"");
+        let pinned = format!("docker.io/library/nginx@{pin}");
+        assert_eq!(image(&format!("nginx@{pin}")).name(), Some(&*pinned));
+        assert_eq!(image(&format!("nginx:1@{pin}")).name(), Some(&*pinned));
+        let other = Digest::of(b"other");
+        let liar = image(&format!("nginx@{other}"));
+        assert_eq!(liar.name(), None);
+        assert!(liar.chosen_from(other).name().is_some());
         assert_eq!(Image::new(None, descriptor.clone()).name(), None);
     }
 }

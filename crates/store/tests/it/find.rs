@@ -156,14 +156,45 @@ fn a_damaged_image_hides_no_other() {
 }
 
 #[test]
-fn a_name_pinned_by_a_digest_is_an_unnamed_entry() {
+fn a_name_pinned_by_a_digest_is_found_however_it_is_written() {
     let (_dir, store) = kit::store();
     let lease = store.lease().unwrap();
     let descriptor = image(&["1"]).put(&lease);
-    let name = format!("nginx:1@{}", descriptor.digest).parse().unwrap();
+    let digest = descriptor.digest;
+    let name = format!("nginx:1@{digest}").parse().unwrap();
     lease.name(&[Image::new(Some(&name), descriptor.clone())]).unwrap();
+    let full = format!("docker.io/library/nginx@{digest}");
+    assert_eq!(store.images().unwrap()[0].name(), Some(&*full));
+    let by = |text: &str| {
+        let found = store.find(text).unwrap();
+        assert_eq!(found.descriptor.digest, digest, "{text}");
+        found.by
+    };
+    let short = format!("nginx@sha256:{}", digest.short());
+    for text in [&full, &name.to_string(), &format!("nginx@{digest}"), &short] {
+        assert_eq!(by(text), FoundBy::Name, "{text}");
+    }
+    assert_eq!(by(&format!("other@{digest}")), FoundBy::Digest);
+    for text in ["nginx", "nginx:1", "other@sha256:aaaaaa", &short.replace("nginx", "other")] {
+        assert!(store.find(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_name_pinned_by_another_digest_is_no_name() {
+    let (_dir, store) = kit::store();
+    let lease = store.lease().unwrap();
+    let (good, evil) = (image(&["good"]).put(&lease), image(&["evil"]).put(&lease));
+    // As an archive of somebody who means harm may call an image, and say where it was chosen from.
+    let pinned = format!("nginx@{}", good.digest);
+    let mut claimed = evil.clone();
+    claimed.annotations.insert(store::STRATA_INDEX.to_owned(), good.digest.to_string());
+    lease.name(&[Image::new(Some(&pinned.parse().unwrap()), claimed)]).unwrap();
     assert_eq!(store.images().unwrap()[0].name(), None);
-    assert_eq!(store.find(&name.to_string()).unwrap().descriptor.digest, descriptor.digest);
+    assert!(store.find(&pinned).is_err());
+    assert_eq!(store.find(&evil.digest.to_string()).unwrap().descriptor.digest, evil.digest);
+    lease.name(&[Image::new(Some(&pinned.parse().unwrap()), good.clone())]).unwrap();
+    assert_eq!(store.find(&pinned).unwrap().descriptor.digest, good.digest);
 }
 
 #[test]
