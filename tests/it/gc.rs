@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use kit::pipeline::Script;
 use kit::{Image, Layer, Named, Output, Program, Sandbox};
 
 use crate::fixtures::{assert_one_line, is_root, lacks_root, names};
@@ -116,10 +117,10 @@ fn what_could_not_be_removed_is_not_counted_as_freed() {
     }
 }
 
-/// A union's command that looks at its file again and again, and says when that is missing. It runs until its standard input
-/// ends.
+/// A union's command that looks at its file again and again, and says when that is missing. It runs as long as `up` is there.
 fn watcher(sandbox: &Sandbox, image: &str) -> Program {
-    let script = "echo up >&2; while test -e up; do test \"$(cat m/f)\" = content || exit 9; done";
+    let script =
+        "touch running; while test -e up; do test \"$(cat m/f)\" = content || exit 9; done";
     sandbox.write("up", "");
     union(sandbox, &[image, "m", "--", "sh", "-c", script])
 }
@@ -145,7 +146,7 @@ fn gc_within(sandbox: &Sandbox, before: &[&str], words: &[&str]) -> Output {
 }
 
 /// Waits until it is so, for as long as that may take.
-fn wait_for(is_so: impl Fn() -> bool) {
+pub(crate) fn wait_for(is_so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !is_so() {
         assert!(Instant::now() < end, "it never was");
@@ -210,9 +211,8 @@ fn as_root_gc_out_of_sight_leaves_the_layers_of_a_command() {
     for (name, before) in [("command-elsewhere", ELSEWHERE), ("command-blind", BLIND)] {
         let sandbox = with_images(&[("app:1", &image_like_no_other(name))]);
         let running = watcher(&sandbox, "app:1").start();
-        wait_for(|| {
-            sandbox.store().join("strata/unions").read_dir().is_ok_and(|it| it.count() > 0)
-        });
+        // Until then its lease is alive.
+        wait_for(|| sandbox.path("running").exists());
         let output = gc_within(&sandbox, before, &[]);
         assert!(output.success().stderr.contains("kept 2 extracted"), "{}", output.text());
         fs::remove_file(sandbox.path("up")).unwrap();
@@ -221,6 +221,41 @@ fn as_root_gc_out_of_sight_leaves_the_layers_of_a_command() {
         collected(&sandbox);
         assert!(names(sandbox.store().join("strata/unions")).is_empty());
     }
+}
+
+#[test]
+fn as_root_a_union_that_can_not_tell_whose_files_it_would_share_is_not_mounted() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_images(&[("app:1", &image_like_no_other("kinds"))]);
+    let union = sandbox.program(BLIND[0]).args(&BLIND[1..]).args(["union", "app:1", "m"]).run();
+    assert_one_line(union.fails_with(1), "union");
+    assert!(union.stderr.contains("/proc/self/uid_map"), "{}", union.text());
+    assert!(layers(&sandbox).is_empty());
+}
+
+#[test]
+fn a_plain_users_gc_knows_when_his_union_is_over_and_keeps_one_that_he_can_not_see() {
+    let sandbox = with_images(&[("app:1", &image_like_no_other("plain"))]);
+    let script = |text: &str| Script::new(&sandbox, text).as_plain_user();
+    script("union -q app:1 m -- true").run().success();
+    if cfg!(target_arch = "x86_64") {
+        // As a rule some process of another user is out of his sight; the kernel tells all the same.
+        wait_for(|| {
+            script("images gc").run().success();
+            layers(&sandbox).is_empty()
+        });
+    }
+    // A command that looks at its file until it is told to end.
+    let look = "while test ! -e end; do test \"$(cat m/f)\" = content || exit 9; done";
+    let running = script(&format!("union -q app:1 m -- sh -c '{look}'")).start();
+    wait_for(|| layers(&sandbox).len() == 2);
+    for _ in 0..5 {
+        script("images gc").run().success();
+    }
+    script("touch end").run().success();
+    running.wait().success();
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn listed(sandbox: &Sandbox) -> Vec<String> {
     text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
 }
 
+// Elsewhere such an image is without a tag, and goes with what is pruned (moby#42664, moby#23895).
 #[test]
 fn an_image_that_was_pulled_by_its_digest_keeps_the_name_that_it_was_asked_for_by() {
     let registry = Registry::start();

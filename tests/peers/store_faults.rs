@@ -148,6 +148,7 @@ fn as_root_where_the_kernel_tells_nothing_of_numbers_gc_goes_by_what_it_sees() {
     }
 }
 
+// As docker/docs#6267 and moby#15239 on NFS.
 #[test]
 fn as_root_a_store_that_is_seen_through_two_mounts_is_not_collected() {
     let Some(bindfs) = root_peer("bindfs") else { return };

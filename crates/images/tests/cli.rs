@@ -85,7 +85,7 @@ fn names_come_and_go_and_gc_frees_what_is_left() {
     // All or nothing.
     images(&sandbox, "rm app:1 nothing").fails_with(3);
     let digest = app().digest();
-    // Who types a digest may not know of all the names.
+    // Who types a digest may not know of all the names (moby#17304, podman#387).
     for text in [&*digest, &digest[7..], &digest[7..19]] {
         let output = images(&sandbox, &format!("rm {text}"));
         let said = format!("images: {text}: has 2 names: app:1, mine:latest\nhint: ");
@@ -118,7 +118,8 @@ fn a_digest_stands_for_the_only_name_and_beside_a_name_for_those_of_its_reposito
     assert_eq!(output.success().out(), "other:1\n");
     images(&sandbox, "tag app:1 app:2").success();
     images(&sandbox, &format!("rm app@{digest}")).fails_with(1);
-    images(&sandbox, "rm app:2").success();
+    // A name is one name, whatever is forced (moby#17460, podman#10685).
+    assert_eq!(images(&sandbox, "rm --force app:2").success().out(), "app:2\n");
     assert_eq!(images(&sandbox, &format!("rm {}", &digest[7..19])).success().out(), "app:1\n");
 }
 

@@ -4,7 +4,7 @@
 //! counts as none.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -143,8 +143,10 @@ pub(crate) fn prune(store: &Store) -> Result<()> {
     };
     let has_target = |path: &Path| {
         let note = read(path).and_then(|text| serde_json::from_str::<TargetNote>(&text).ok());
-        note.is_some_and(|note| {
-            fs::metadata(&note.origin.path).is_ok_and(|it| it.ino() == note.target.inode)
+        // What can't be looked at now may be there: a drive that isn't mounted, another user's directory.
+        note.is_some_and(|note| match fs::metadata(&note.origin.path) {
+            Ok(it) => it.ino() == note.target.inode,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
         })
     };
     prune_folder(&store.folder(Folder::Listing), |_| false)?;

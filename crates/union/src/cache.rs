@@ -60,7 +60,7 @@ impl Stack {
             return Err(rootfs::Error::TooManyLayers { n_layers, most: MAX_LAYERS })
                 .hint("unpack it, or commit it anew in fewer layers");
         }
-        let kind = Kind::of_process();
+        let kind = Kind::of_process()?;
         let keys = keys(image);
         let floor_key = scaffold::key(floor);
         let every: Vec<_> =

@@ -12,7 +12,7 @@ use layer_format::archive::Image;
 use rootfs::Root;
 use rootfs::overlay::{copy_attributes, mounts};
 use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
-use rustix::io::FdFlags;
+use rustix::io::{Errno, FdFlags};
 use store::{Store, Target};
 
 use crate::cache::Stack;
@@ -52,7 +52,14 @@ impl Upper {
         }
         let lock = File::open(&work_path).context("opening the working directory")?;
         let is_mounted = mounts()?.iter().any(|it| it.upper.as_deref() == Some(path.as_path()));
-        if is_mounted || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let is_locked = match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => true,
+            locked => {
+                locked.map_err(io::Error::from).context("locking the working directory")?;
+                false
+            }
+        };
+        if is_mounted || is_locked {
             let message = format!("{}: another union writes to it", shown());
             return Err(Failure::new(Code::Failed, message).into());
         }
