@@ -27,7 +27,7 @@ fn inject(strace: &Peer, sandbox: &Sandbox, faults: &[&str], words: &[&str]) -> 
 }
 
 fn n_blobs(sandbox: &Sandbox) -> usize {
-    fs::read_dir(sandbox.store().join("blobs/sha256")).unwrap().count()
+    fs::read_dir(sandbox.store().join("blobs/sha256")).map_or(0, Iterator::count)
 }
 
 #[test]
