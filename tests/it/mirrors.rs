@@ -297,3 +297,41 @@ fn a_blocked_registry_and_a_malformed_file_are_told() {
     assert_one_line(output.fails_with(1), "pull");
     assert!(output.stderr.contains("registries.conf: malformed"), "{}", output.stderr);
 }
+
+#[test]
+fn json_tells_what_passed_between_us_and_each_host() {
+    let (mirror, origin, sandbox) = (Registry::start(), Registry::start(), Sandbox::new());
+    let image = large();
+    for registry in [&mirror, &origin] {
+        registry.add("ns/app:1", &image);
+    }
+    // The mirror breaks off, and the registry is busy once.
+    let layer = image.layer_blobs()[0].digest.clone();
+    mirror.fault(Fault::on(&layer).close_after(100_000));
+    origin.fault(Fault::on(&layer).times(1).status(503));
+    write_conf(&sandbox, &conf(&origin.host(), &[&mirror.host()]));
+    let name = origin.name("ns/app:1");
+    let there = origin.name("copy:1");
+    let script = format!(
+        "pull --no-stream --progress json --limit-rate 100M {name} 2>pull.json && \
+         push --progress json {name} {there} 2>push.json"
+    );
+    pipeline::sh(&sandbox, &script).success();
+    let traffic = |file: &str, host: &str| -> serde_json::Value {
+        let text = String::from_utf8(sandbox.read(file)).unwrap();
+        let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.rfind(|line: &serde_json::Value| line["host"] == host).unwrap()
+    };
+    let of_mirror = traffic("pull.json", &mirror.host());
+    assert_eq!((&of_mirror["retries"], &of_mirror["fallbacks"]), (&0.into(), &1.into()));
+    let of_origin = traffic("pull.json", &origin.host());
+    assert_eq!((&of_origin["retries"], &of_origin["fallbacks"]), (&1.into(), &0.into()));
+    let received = |it: &serde_json::Value| it["received"].as_u64().unwrap();
+    let blobs = image.layer_blobs()[0].bytes.len() + image.config_blob().bytes.len();
+    let whole = (blobs + image.manifest_blob().bytes.len()) as u64;
+    assert!(received(&of_mirror) >= 100_000, "{of_mirror}");
+    // Each byte once, and the words of the 503.
+    let sum = received(&of_mirror) + received(&of_origin);
+    assert!((whole..whole + 1000).contains(&sum), "{sum} {whole}");
+    assert!(traffic("push.json", &origin.host())["sent"].as_u64().unwrap() > 0);
+}

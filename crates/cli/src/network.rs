@@ -1,6 +1,7 @@
 //! The flags of commands that use the network.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,19 @@ pub struct Network {
     /// is no limit for the whole
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub stall_timeout: Option<Duration>,
+
+    /// How many bytes a second may pass at most, of all connections together, as 500k, 2M or 1G; without this there is no limit
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub limit_rate: Option<NonZeroU64>,
+}
+
+/// Bytes a second, as curl and wget take them: `k`, `M` and `G` are powers of 1024.
+fn rate(text: &str) -> Result<NonZeroU64, &'static str> {
+    let units = [('k', 10), ('K', 10), ('m', 20), ('M', 20), ('g', 30), ('G', 30)];
+    let unit = units.into_iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
+    let (number, bits) = unit.unwrap_or((text, 0));
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << bits));
+    bytes.and_then(NonZeroU64::new).ok_or("not a number of bytes a second, as 500k or 2M")
 }
 
 /// Seconds, with a fraction if need be; nobody waits for no time, nor longer than a day.
@@ -113,6 +127,21 @@ mod tests {
         check("0.25", Some(250));
         check("86400", Some(86_400_000));
         for text in ["", "0", "-1", "86401", "inf", "NaN", "1e300", "5s"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn rates_are_bytes_a_second_in_powers_of_1024() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(rate(text).ok().map(NonZeroU64::get), expected, "{text}");
+        };
+        check("1", Some(1));
+        check("500k", Some(512_000));
+        check("2M", Some(2 << 20));
+        check("1g", Some(1 << 30));
+        for text in ["", "0", "k", "0k", "-1", "1.5M", "1T", "99999999999999999999", "99999999999g"]
+        {
             check(text, None);
         }
     }

@@ -83,6 +83,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let pulled = pull(args, &client, io);
     client.warnings().iter().for_each(|warning| io.warn(warning));
+    client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
     report(&pulled?, &io.progress);
     Ok(())
 }
@@ -97,7 +98,8 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
     let usual = Options::default();
     let connect = network.connect_timeout.unwrap_or(usual.connect);
     let stall = network.stall_timeout.unwrap_or(usual.stall);
-    Ok(Options { credentials, insecure, mirrors, cancelled, connect, stall, ..usual })
+    let limit_rate = network.limit_rate;
+    Ok(Options { credentials, insecure, mirrors, cancelled, connect, stall, limit_rate, ..usual })
 }
 
 fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {

@@ -77,6 +77,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         _ => stored::push(args, &client, io),
     };
     client.warnings().iter().for_each(|warning| io.warn(warning));
+    client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
     let pushed = pushed.map_err(explain)?;
     for (name, digest) in pushed {
         writeln!(io.output, "{}", name.at(digest))?;
@@ -100,7 +101,9 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
     let usual = Options::default();
     let connect = network.connect_timeout.unwrap_or(usual.connect);
     let stall = network.stall_timeout.unwrap_or(usual.stall);
-    let options = Options { credentials, insecure, mirrors, cancelled, connect, stall, ..usual };
+    let limit_rate = network.limit_rate;
+    let options =
+        Options { credentials, insecure, mirrors, cancelled, connect, stall, limit_rate, ..usual };
     Ok(match &args.image[..] {
         // So much is in memory at a time.
         "-" => Options { chunk: streamed::WINDOW, ..options },

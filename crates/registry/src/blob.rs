@@ -191,14 +191,15 @@ impl Blob {
 
     /// Leaves a mirror behind, or waits before the registry is asked again.
     fn go_on_after(&mut self, failure: Failure) -> Result<(), Error> {
-        match self.mirror() {
-            Some(mirror) => {
-                mirror.leave(failure).map_err(|failure| *failure.error)?;
-                self.source += 1;
-                Ok(())
-            }
-            None => self.attempts.after(failure, &self.what),
+        if let Some(mirror) = self.mirror() {
+            mirror.leave(failure).map_err(|failure| *failure.error)?;
+            mirror.meter().left();
+            self.source += 1;
+        } else {
+            self.attempts.after(failure, &self.what)?;
+            self.repository.meter().retried();
         }
+        Ok(())
     }
 
     /// The mirror that is asked now.

@@ -16,6 +16,7 @@ use crate::mirrors::{Plan, Site, Terms};
 use crate::options::Options;
 use crate::repository::Repository;
 use crate::text::one_line;
+use crate::traffic::Traffic;
 use crate::transport::Transport;
 
 /// More warnings than anybody reads.
@@ -128,6 +129,11 @@ impl Client {
             lines.push(format!("login for {}: {login}", mirror.registry()));
         }
         Ok(lines)
+    }
+
+    /// What passed between us and each host so far.
+    pub fn traffic(&self) -> Vec<Traffic> {
+        self.shared.transport.meters.all()
     }
 
     /// The warnings (`Warning: 299`) that registries have sent since the last call, each once, and what went wrong with

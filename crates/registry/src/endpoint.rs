@@ -5,8 +5,8 @@
 //! that was listed as insecure is asked by TLS with any certificate first, and in plain HTTP where that fails.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, Url};
@@ -90,7 +90,14 @@ pub(crate) struct Endpoint {
     manner: Manner,
     settled: OnceLock<Scheme>,
     /// Whether it was given up, as a mirror.
-    is_given_up: AtomicBool,
+    given_up: Mutex<Option<GivenUp>>,
+}
+
+/// For how long a mirror is not asked.
+#[derive(Clone, Copy, Debug)]
+enum GivenUp {
+    Until(Instant),
+    ForGood,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,17 +131,29 @@ impl Endpoint {
             host: host.to_owned(),
             manner,
             settled: scheme.map_or_else(OnceLock::new, OnceLock::from),
-            is_given_up: AtomicBool::new(false),
+            given_up: Mutex::default(),
         })
     }
 
-    /// Nobody shall wait for it a second time.
-    pub(crate) fn give_up(&self) {
-        self.is_given_up.store(true, Ordering::Relaxed);
+    /// Nobody shall wait for it a second time; after a while it may have recovered.
+    pub(crate) fn give_up(&self, pause: Duration) {
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*given_up, Some(GivenUp::ForGood)) {
+            *given_up = Some(GivenUp::Until(Instant::now() + pause));
+        }
+    }
+
+    /// Nobody shall ask it any more.
+    pub(crate) fn give_up_for_good(&self) {
+        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(GivenUp::ForGood);
     }
 
     pub(crate) fn is_given_up(&self) -> bool {
-        self.is_given_up.load(Ordering::Relaxed)
+        match *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => false,
+            Some(GivenUp::Until(time)) => Instant::now() < time,
+            Some(GivenUp::ForGood) => true,
+        }
     }
 
     /// The host on the network, with its port if one was given.

@@ -55,6 +55,8 @@ mod range;
 mod reach;
 mod redirect;
 mod text;
+mod throttle;
+mod traffic;
 mod transport;
 
 mod error;
@@ -69,5 +71,6 @@ pub use mirrors::Mirrors;
 pub use options::{Options, Retries};
 pub use referrers::Referrers;
 pub use repository::Repository;
+pub use traffic::Traffic;
 pub use transport::Proxies;
 pub use upload::{Content, Upload, Window};

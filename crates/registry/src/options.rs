@@ -1,6 +1,7 @@
 //! What a client may be told.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub struct Options {
     /// How long a registry may be silent, before its answer or in it, until the connection is given up as stalled. Only
     /// the time spent waiting for it counts.
     pub stall: Duration,
+    /// How many bytes a second may pass, of all connections together, in each direction; none for no limit.
+    pub limit_rate: Option<NonZeroU64>,
+    /// How long a mirror that failed is not asked again.
+    pub mirror_pause: Duration,
     /// When and how often to try again.
     pub retries: Retries,
     /// How many bytes of a blob one request uploads at most, unless the registry wants more. What was lost with a broken
@@ -47,6 +52,8 @@ impl Default for Options {
             proxies: Proxies::from_environment(),
             connect: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+            limit_rate: None,
+            mirror_pause: Duration::from_secs(30),
             retries: Retries::default(),
             chunk: 64 << 20,
             cancelled: || false,

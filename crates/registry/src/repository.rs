@@ -19,6 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::mirrors::{By, Site};
 use crate::retry::{Attempts, Failure};
+use crate::traffic::Meter;
 use crate::verdict;
 
 /// What we can read, and the order in which we like it.
@@ -85,7 +86,7 @@ impl Repository {
             | Error::Certificate { .. }
             | Error::Handshake { .. }
             | Error::ClientCertificate { .. } => {
-                self.endpoint.give_up();
+                self.endpoint.give_up(self.shared.options.mirror_pause);
             }
             error @ Error::DigestMismatch { .. } => self.distrust(&error.to_string()),
             error if error.trouble() == Trouble::Untrusted => self.warn(&error.to_string()),
@@ -94,9 +95,14 @@ impl Repository {
         Ok(())
     }
 
+    /// The counts for its host.
+    pub(crate) fn meter(&self) -> Arc<Meter> {
+        self.shared.transport.meters.of(self.endpoint.host())
+    }
+
     /// Notes that this mirror sent something wrong: it is not asked any more.
     pub(crate) fn distrust(&self, reason: &str) {
-        self.endpoint.give_up();
+        self.endpoint.give_up_for_good();
         self.warn(&format!("{reason}; it is not asked any more"));
     }
 
@@ -190,10 +196,20 @@ impl Repository {
         for (mirror, _) in mirrors.filter(|(mirror, _)| !mirror.endpoint.is_given_up()) {
             match ask(mirror) {
                 Ok(read) => return Ok(read),
-                Err(failure) => mirror.leave(failure).map_err(|failure| *failure.error)?,
+                Err(failure) => {
+                    mirror.leave(failure).map_err(|failure| *failure.error)?;
+                    mirror.meter().left();
+                }
             }
         }
-        Attempts::new(&self.shared.options).run(what, || ask(self))
+        let mut n_asked = 0;
+        Attempts::new(&self.shared.options).run(what, || {
+            if n_asked > 0 {
+                self.meter().retried();
+            }
+            n_asked += 1;
+            ask(self)
+        })
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -290,7 +306,9 @@ fn is_schema_1(raw: &[u8]) -> bool {
 /// Undoes `Content-Encoding: gzip`, which nobody was asked for; what isn't really compressed stays as it is.
 fn decoded(what: &str, headers: &HeaderMap, raw: Vec<u8>) -> Result<Vec<u8>, Error> {
     let encoding = verdict::text_of(headers, &CONTENT_ENCODING).unwrap_or_default();
-    let is_gzip = encoding.trim().eq_ignore_ascii_case("gzip") && raw.starts_with(&[0x1f, 0x8b]);
+    let names = ["gzip", "x-gzip"];
+    let is_named = names.iter().any(|name| encoding.trim().eq_ignore_ascii_case(name));
+    let is_gzip = is_named && raw.starts_with(&[0x1f, 0x8b]);
     if !is_gzip {
         return Ok(raw);
     }

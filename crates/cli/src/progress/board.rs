@@ -138,6 +138,12 @@ impl Board {
         }
     }
 
+    pub(super) fn object(&mut self, object: &str) {
+        if self.style == Style::Json {
+            self.write(&format!("{object}\n"));
+        }
+    }
+
     pub(super) fn aside<T>(&mut self, write: impl FnOnce() -> T) -> T {
         self.settle_if_idle();
         self.bars.suspend(write)

@@ -87,6 +87,11 @@ impl Progress {
         self.board().word(Word::Alarm, &text);
     }
 
+    /// Writes a JSON object on a line, for whoever reads JSON; nobody else is told.
+    pub fn object(&self, object: &str) {
+        self.board().object(object);
+    }
+
     /// Does something that writes to the terminal while no bars are there.
     pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.board().aside(write)

@@ -137,7 +137,21 @@ impl Gate {
         match challenge(headers) {
             Some(Challenge::Bearer(wicket)) => {
                 let was_fixed = matches!(state.pass, Some(Pass::Fixed(_)));
-                let shown = self.fetch(&mut state, shared, subject, (wicket, registry.clone()))?;
+                let before = match &state.pass {
+                    Some(Pass::Token { wicket: before, .. }) if before.realm != wicket.realm => {
+                        Some(before.clone())
+                    }
+                    _ => None,
+                };
+                let shown = self.fetch(&mut state, shared, subject, (wicket, registry.clone()));
+                // Who shows an old token may be sent to another token server than a stranger, and one that gives nothing
+                // (nvcr.io, oras-dotnet#415): then the one that gave the token is asked.
+                let shown = match (shown, before) {
+                    (Err(_), Some(before)) => {
+                        self.fetch(&mut state, shared, subject, (before, registry.clone()))?
+                    }
+                    (shown, _) => shown?,
+                };
                 let is_fixed = matches!(state.pass, Some(Pass::Fixed(_)));
                 Ok(if shown.is_some() && !(was_fixed && is_fixed) {
                     Renewed::Yes

@@ -26,6 +26,8 @@ use super::payload::Departure;
 use crate::error::Cause;
 use crate::reach::Barred;
 use crate::retry::GLANCE;
+use crate::throttle::Throttle;
+use crate::traffic::Meter;
 
 /// How many bytes of a body may wait for the reader.
 const ROOM: usize = 512 << 10;
@@ -104,7 +106,7 @@ fn begin(
     match inlet.wait(patience.connect + patience.stall, &|| departure.taken())? {
         Message::Head(Head { status, headers, peer }) => {
             let (chunk, is_over, stall) = (Bytes::new(), false, patience.stall);
-            let body = Body { inlet, room, chunk, is_over, stall };
+            let body = Body { inlet, room, chunk, is_over, stall, throttle: None, meter: None };
             Ok(Exchange { status, headers, body, peer })
         }
         Message::Failed(fault) => Err(fault),
@@ -238,6 +240,8 @@ pub(crate) struct Body {
     chunk: Bytes,
     is_over: bool,
     stall: Duration,
+    pub(super) throttle: Option<Arc<Throttle>>,
+    pub(super) meter: Option<Arc<Meter>>,
 }
 
 impl Body {
@@ -262,6 +266,12 @@ impl Body {
     /// Takes `n` bytes off those at hand.
     pub(crate) fn consume(&mut self, n: usize) {
         let taken = self.chunk.split_to(n.min(self.chunk.len()));
+        if let Some(meter) = &self.meter {
+            meter.received(taken.len() as u64);
+        }
+        if let Some(throttle) = self.throttle.as_ref().filter(|_| !taken.is_empty()) {
+            throttle.pass(taken.len() as u64);
+        }
         self.room.add_permits(taken.len());
     }
 

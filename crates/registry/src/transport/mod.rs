@@ -17,12 +17,15 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use reqwest::{Body as RequestBody, Client, Method, Proxy, RequestBuilder, Url};
 
+use crate::attempt::authority;
 use crate::credentials::Secret;
 use crate::endpoint::Insecure;
 use crate::error::Cause;
 use crate::mirrors::Mirrors;
 use crate::options::Options;
 use crate::reach::{Guard, Reach};
+use crate::throttle::Throttle;
+use crate::traffic::Meters;
 
 use certs::Own;
 use engine::{Engine, Resolver};
@@ -119,6 +122,10 @@ pub(crate) struct Transport {
     clients: Mutex<HashMap<Route, Client>>,
     /// The hosts that have answered somebody, or didn't, and what they have against all of us.
     tried: Mutex<HashMap<String, Arc<OnceLock<Option<Fault>>>>>,
+    /// What passed.
+    pub(crate) meters: Meters,
+    /// What lets only so many bytes pass: in, and out.
+    throttles: Option<(Arc<Throttle>, Arc<Throttle>)>,
     /// How far the hosts lie that were asked by name.
     reaches: Mutex<HashMap<String, Reach>>,
 }
@@ -158,6 +165,11 @@ impl Transport {
             own: Mutex::default(),
             clients: Mutex::default(),
             tried: Mutex::default(),
+            meters: Meters::default(),
+            throttles: options.limit_rate.map(|rate| {
+                let throttle = || Arc::new(Throttle::new(rate, *cancelled));
+                (throttle(), throttle())
+            }),
             reaches: Mutex::default(),
         }
     }
@@ -180,7 +192,8 @@ impl Transport {
         }
         let departure = Arc::new(Departure::default());
         if let Some(payload) = &request.payload {
-            let body = payload.open(&departure).map_err(Fault::Content)?;
+            let throttle = self.throttles.as_ref().map(|(_, out)| Arc::clone(out));
+            let body = payload.open(&departure, throttle).map_err(Fault::Content)?;
             builder = builder.body(RequestBody::wrap(body));
         } else if request.form.is_none() && !request.method.is_safe() {
             // Some servers want to be told that there is nothing.
@@ -191,10 +204,16 @@ impl Transport {
         let host = may_wait.then(|| url.authority().to_owned());
         let request = builder.build().map_err(|error| Fault::SetUp(Cause::of(&error)))?;
         let ask = || exchange::exchange(handle, (client, request), patience, &departure);
-        let outcome = match host {
+        let mut outcome = match host {
             Some(host) => self.first_alone(host, url, ask),
             None => ask(),
         };
+        let meter = self.meters.of(&authority(url));
+        meter.sent(departure.taken());
+        if let Ok(exchange) = &mut outcome {
+            exchange.body.meter = Some(meter);
+            exchange.body.throttle = self.throttles.as_ref().map(|(incoming, _)| incoming.clone());
+        }
         if let Ok(Exchange { peer: Some(peer), .. }) = &outcome
             && is_direct
         {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Bytes;
 use crate::error::Cause;
+use crate::throttle::Throttle;
 use crate::upload::Content;
 
 /// How much is read at a time: pieces of 8 KiB cost four times the CPU, larger ones than this save nothing.
@@ -46,13 +47,17 @@ pub(super) struct Outgoing {
 
 impl Payload {
     /// Begins to read.
-    pub(super) fn open(&self, departure: &Arc<Departure>) -> Result<Outgoing, Cause> {
+    pub(super) fn open(
+        &self,
+        departure: &Arc<Departure>,
+        throttle: Option<Arc<Throttle>>,
+    ) -> Result<Outgoing, Cause> {
         let content = self.content.open(self.offset).map_err(|error| Cause::of(&error))?;
         let content = content.take(self.length);
         let (sender, pieces) = mpsc::channel(DEPTH);
         let reading = Arc::clone(departure);
         let thread = Builder::new().name("upload".to_owned()).spawn(move || {
-            if let Err(error) = read(content, &sender) {
+            if let Err(error) = read(content, &sender, throttle.as_deref()) {
                 *lock(&reading.failed) = Some(Cause::of(&error));
             }
         });
@@ -62,12 +67,20 @@ impl Payload {
 }
 
 /// Reads all of it, as long as somebody takes it.
-fn read(mut content: io::Take<Box<dyn Read + Send>>, sender: &Sender<Bytes>) -> io::Result<()> {
+fn read(
+    mut content: io::Take<Box<dyn Read + Send>>,
+    sender: &Sender<Bytes>,
+    throttle: Option<&Throttle>,
+) -> io::Result<()> {
+    let longest = throttle.map_or(PIECE, |throttle| throttle.piece().min(PIECE));
     while content.limit() > 0 {
-        let length = content.limit().min(PIECE);
+        let length = content.limit().min(longest);
         let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         if content.by_ref().take(length).read_to_end(&mut piece)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(throttle) = throttle {
+            throttle.pass(piece.len() as u64);
         }
         if sender.blocking_send(piece.into()).is_err() {
             break;
@@ -160,7 +173,7 @@ mod tests {
         let (engine, departure) = (Engine::default(), Arc::default());
         let handle = engine.handle().unwrap();
         let payload = Payload { content, offset: 0, length: 1 << 40 };
-        let mut outgoing = payload.open(&departure).unwrap();
+        let mut outgoing = payload.open(&departure, None).unwrap();
         assert_eq!(outgoing.size_hint().exact(), Some(1 << 40));
         let taken = handle.block_on(poll_fn(|context| Pin::new(&mut outgoing).poll_frame(context)));
         assert_eq!(taken.unwrap().unwrap().into_data().unwrap().len() as u64, PIECE);
@@ -182,7 +195,7 @@ mod tests {
         let (engine, departure) = (Engine::default(), Arc::default());
         let handle = engine.handle().unwrap();
         let payload = Payload { content, offset: 1, length: 3 };
-        let mut outgoing = payload.open(&departure).unwrap();
+        let mut outgoing = payload.open(&departure, None).unwrap();
         let mut next =
             || handle.block_on(poll_fn(|context| Pin::new(&mut outgoing).poll_frame(context)));
         assert_eq!(&next().unwrap().unwrap().into_data().unwrap()[..], b"bc");

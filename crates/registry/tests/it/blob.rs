@@ -239,3 +239,48 @@ fn threads_share_connections() {
     });
     assert_eq!(registry.requests().len(), 4);
 }
+
+#[test]
+fn no_more_bytes_a_second_come_than_are_wanted_and_they_are_the_same() {
+    let (registry, descriptor) = with_blob();
+    let limit_rate = std::num::NonZeroU64::new(2_000_000);
+    let options = Options { limit_rate, ..impatient() };
+    let repository = open_with(options, &registry.name("app"));
+    let started = Instant::now();
+    // Two at once share it.
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert!(read_all(&repository, &descriptor, 0) == content()));
+        }
+    });
+    // 2 MB at 2 MB a second, but for the last pieces, after which nobody waits.
+    assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
+    assert_eq!(registry.requests().len(), 2, "nothing stalled meanwhile: {}", registry.log());
+}
+
+#[test]
+fn no_more_bytes_a_second_go_than_are_wanted() {
+    let registry = Registry::start();
+    let limit_rate = std::num::NonZeroU64::new(2_000_000);
+    let options = Options { limit_rate, ..impatient() };
+    let repository = open_with(options, &registry.name("app"));
+    let content: std::sync::Arc<dyn registry::Content> =
+        std::sync::Arc::new(registry::Window::new(0, content()));
+    let started = Instant::now();
+    repository.upload(&descriptor(&crate::support::content())).send(&content).unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(250), "{:?}", started.elapsed());
+    let sent = registry.requests().iter().map(|it| it.received).sum::<u64>();
+    assert_eq!(sent, 1_000_003);
+}
+
+#[test]
+fn what_a_server_says_of_a_blobs_encoding_changes_nothing() {
+    // moby#17595: Apache calls each blob that is a gzip x-gzip; #15264 and containerd#5124: no length.
+    let blob = kit::Codec::GZIP.encode(&content()[..1000]);
+    for encoding in ["gzip", "x-gzip"] {
+        let headers = format!("Content-Encoding: {encoding}\r\n");
+        let script = Script::plain(vec![answer(200, &headers, &blob)]);
+        let repository = open_with(options(), &format!("{}/app", script.host));
+        assert!(read_all(&repository, &descriptor(&blob), 0) == blob, "{encoding}");
+    }
+}

@@ -151,3 +151,48 @@ fn a_malformed_file_matters_to_its_registry_alone() {
     let end = "/other.test/hosts.toml: malformed: ca is neither a path nor a list of paths";
     assert!(text.ends_with(end), "{text}");
 }
+
+#[test]
+fn a_mirror_that_failed_is_asked_again_for_later_blobs() {
+    // One that is down is not waited for again and again; one that is back is of use again.
+    for (mirror_pause, n_asked) in [(Duration::ZERO, 2), (Duration::from_hours(1), 1)] {
+        let (mirror, origin) = (Registry::start(), Registry::start());
+        for registry in [&mirror, &origin] {
+            registry.add_blob("app", "hi");
+            registry.add_blob("app", "ho");
+        }
+        mirror.fault(Fault::on("/blobs/").times(1).hang_up());
+        let text =
+            format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", origin.host(), mirror.host());
+        let certs = Certs::new(ORIGIN, &text);
+        let client = Client::new(Options { mirror_pause, ..certs.options() }).unwrap();
+        let repository = client.repository(&format!("{ORIGIN}/app").parse().unwrap()).unwrap();
+        assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+        assert_eq!(repository.document(&descriptor(b"ho")).unwrap(), b"ho");
+        assert_eq!(mirror.requests().len(), n_asked, "{}", mirror.log());
+        assert_eq!(origin.requests().len(), 3 - n_asked, "{}", origin.log());
+    }
+}
+
+#[test]
+fn a_login_comes_before_the_header_of_a_file_and_the_header_before_nothing() {
+    let registry = Registry::with_auth(kit::Auth::basic("me", "hunter2"));
+    registry.add_blob("app", "hi");
+    let host = registry.host();
+    let text = format!("server = \"http://{host}\"\n[header]\nAuthorization = \"Bearer other\"\n");
+    let certs = Certs::new(ORIGIN, &text);
+    let login = registry::Login::Password {
+        user: "me".to_owned(),
+        password: registry::Secret::new("hunter2"),
+    };
+    let credentials = registry::Credentials::none().with(&host, login);
+    let client = Client::new(Options { credentials, ..certs.options() }).unwrap();
+    let repository = client.repository(&format!("{ORIGIN}/app").parse().unwrap()).unwrap();
+    assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+    let shown: Vec<_> = registry.requests().into_iter().filter_map(|it| it.authorization).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert!(
+        shown[0] == "Bearer other" && shown[1].starts_with("Basic "),
+        "one at a time: {shown:?}"
+    );
+}

@@ -369,3 +369,26 @@ fn a_token_server_on_another_host_is_sent_to_without_the_login() {
     assert!(server.requests()[0].to_lowercase().contains("\r\nauthorization: basic "));
     assert!(!other.requests()[0].to_lowercase().contains("authorization"));
 }
+
+#[test]
+fn where_an_old_token_leads_to_nobody_the_one_who_gave_it_is_asked() {
+    // nvcr.io, as told in oras-dotnet#415.
+    let stranger = Script::plain(vec![
+        answer(200, "", br#"{"token":"first"}"#),
+        answer(200, "", br#"{"token":"second"}"#),
+    ]);
+    let nobody = Script::plain(vec![answer(401, "", b"")]);
+    let challenge = |host: &str| format!("WWW-Authenticate: Bearer realm=\"http://{host}/t\"\r\n");
+    let script = Script::plain(vec![
+        answer(401, &challenge(&stranger.host), b""),
+        answer(200, "", b"hi"),
+        answer(401, &challenge(&nobody.host), b""),
+        answer(200, "", b"hi"),
+    ]);
+    let repository = open_with(options(), &format!("{}/app", script.host));
+    for _ in 0..2 {
+        assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+    }
+    assert_eq!((stranger.requests().len(), nobody.requests().len()), (2, 1));
+    assert!(script.requests()[3].to_lowercase().contains("authorization: bearer second\r\n"));
+}
