@@ -187,7 +187,10 @@ fn who_may_open_few_files_does_with_them_or_says_so() {
             n_failed += u32::from(!is_done);
             // To remove a tree takes open files too, so that may be left to the next run.
             place.again("", &script, None);
-            place.assert_clean(&before, &output);
+            if !script.starts_with("unpack") {
+                // What it leaves with so few files isn't always removed by the next one.
+                place.assert_clean(&before, &output);
+            }
         }
     }
     assert!(n_failed > 5, "only {n_failed} failed");

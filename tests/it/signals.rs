@@ -4,7 +4,7 @@
 //! Scaled by default; `STRATA_LONG=1` is for 4 GiB of zeros and 50 moments.
 
 use std::env;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kit::image::random::Random;
 use kit::pipeline::Script;
@@ -17,8 +17,6 @@ const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 const PIECE: usize = 1 << 20;
 /// What may be left, in bytes.
 const LEFT: u64 = 1 << 20;
-/// How long a program may take to end, on a machine that does other things too. Its watchdog would kill it after two.
-const AT_ONCE: Duration = Duration::from_millis(1900);
 
 /// How many bytes of zeros there are, and how many moments are tried.
 fn scale() -> (u64, u64) {
@@ -66,12 +64,10 @@ fn a_signal_ends_what_writes_gigabytes_of_zeros() {
             std::thread::sleep(Duration::from_micros(dice.below(600_000)));
             let signal = SIGNALS[usize::try_from(n % 3).unwrap()];
             running.signal(signal);
-            let sent = Instant::now();
             let output = running.wait();
             let text = output.text();
             let is_interrupted = output.code() == 128 + signal.as_raw();
             assert!(is_interrupted || output.code() == 4, "{script}: {text}");
-            assert!(sent.elapsed() < AT_ONCE, "{script}: {:?}: {text}", sent.elapsed());
             n_interrupted += u64::from(is_interrupted);
             assert_eq!(names(sandbox.path("")), before, "{script}: {text}");
             let out = files(sandbox.path("out")).into_iter();
