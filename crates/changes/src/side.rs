@@ -77,7 +77,7 @@ pub(crate) fn open(
         Location::Path(path) if is_plain_directory(&path)? => {
             Ok(Side::Directory(Box::new(Directory::open(&path)?)))
         }
-        location => Ok(Side::Image(Box::new(Opened::open(&location, choice, store).hinted(hint)?))),
+        location => Ok(of_image(Opened::open(&location, choice, store).hinted(hint)?, io)),
     }
 }
 
@@ -238,7 +238,12 @@ fn image_on_input(choice: Choice, store: Option<&Store>, io: &mut Io<'_>) -> any
     let file = input.as_regular_file().map(File::try_clone).transpose();
     let file = file.context("opening standard input")?;
     let opened = Opened::from_input(input, file, choice, store).hinted(hint);
-    Ok(Side::Image(Box::new(opened.context("standard input")?)))
+    Ok(of_image(opened.context("standard input")?, io))
+}
+
+fn of_image(opened: Opened, io: &Io<'_>) -> Side {
+    opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
+    Side::Image(Box::new(opened))
 }
 
 /// What can't be read twice is copied to a file.
@@ -278,6 +283,9 @@ fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
 /// What to do about an image that isn't there, is one of several, or is none.
 fn hint(error: &store::Error) -> Option<String> {
     match error {
+        store::Error::Layer(Error::RootFileSystem) => {
+            Some("a layer is named with layer:FILE".to_owned())
+        }
         store::Error::Layer(Error::Malformed { what, .. }) if what == "the image archive" => {
             Some("a layer is named with layer:FILE".to_owned())
         }

@@ -68,6 +68,11 @@ pub trait Command: Parser {
         Self::Errors::trouble(link).map(Code::from)
     }
 
+    /// What the user may do about a link of the error chain, if one of the libraries knows it.
+    fn advice(link: &Link, program: &str) -> Option<String> {
+        Self::Errors::advice(link, program)
+    }
+
     /// Whether the program may come to hold a login: then it dumps no core, and no other program of the user reads its
     /// memory.
     const HOLDS_LOGINS: bool = false;
@@ -146,7 +151,7 @@ fn fail<A: Command>(name: &str, error: &anyhow::Error) -> u8 {
     match failure::code(error, A::code) {
         Code::ClosedPipe => Code::ClosedPipe.status(),
         code => {
-            report::write(&report::error(name, error));
+            report::write(&report::error_with(name, error, A::advice));
             A::status(code)
         }
     }

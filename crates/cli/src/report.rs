@@ -72,21 +72,32 @@ pub fn clean_json(text: &str) -> String {
 
 /// An error as it is reported: `name: context: cause`, then a line for each hint.
 pub fn error(name: &str, error: &anyhow::Error) -> String {
+    error_with(name, error, |_, _| None)
+}
+
+/// Like [`error`], with the hints that `advice` knows for a link of the chain and the program's name.
+pub(crate) fn error_with(
+    name: &str,
+    error: &anyhow::Error,
+    advice: fn(&Link, &str) -> Option<String>,
+) -> String {
     let mut texts: Vec<String> = vec![clean(name).into_owned()];
-    let mut hints: Vec<&str> = Vec::new();
+    let mut hints: Vec<String> = Vec::new();
     for link in links(error) {
         let failure = link.downcast_ref::<Failure>();
-        for hint in failure.map(Failure::hints).unwrap_or_default() {
-            if !hints.contains(&hint.as_str()) {
+        let own = failure.map(Failure::hints).unwrap_or_default().iter().cloned();
+        for hint in own.chain(advice(link, name)) {
+            if !hints.contains(&hint) {
                 hints.push(hint);
             }
         }
-        let text = shorten(clean(&describe(link)).into_owned());
+        let text = shorten(shorten_words(clean(&describe(link))).into_owned());
         let said = failure.is_some_and(Failure::is_mute) || text.is_empty();
         if !said && !texts.last().is_some_and(|last| ends_with_cause(last, &text)) {
             texts.push(text);
         }
     }
+    let hints: Vec<&str> = hints.iter().map(String::as_str).collect();
     lines(&texts.join(": "), &hints)
 }
 
@@ -145,6 +156,24 @@ pub(crate) fn hook_panics(name: &str) {
         let text = format!("{name}: internal error: {}", clean(&format!("{what} ({place})")));
         write(&lines(&text, &["this is a mistake in the program, please report it"]));
     }));
+}
+
+/// Leaves out the middle of words, which paths and names are, that are longer than anyone reads.
+fn shorten_words(text: Cow<'_, str>) -> Cow<'_, str> {
+    const MOST: usize = 300;
+    let is_long = |word: &str| word.len() > MOST;
+    if !text.split(' ').any(is_long) {
+        return text;
+    }
+    let shortened = text.split(' ').map(|word| {
+        if !is_long(word) {
+            return Cow::Borrowed(word);
+        }
+        let end = word.floor_char_boundary(MOST / 2);
+        let start = word.ceil_char_boundary(word.len() - MOST / 2);
+        Cow::Owned(format!("{}…{}", &word[..end], &word[start..]))
+    });
+    Cow::Owned(shortened.collect::<Vec<_>>().join(" "))
 }
 
 /// Leaves out the middle of a text that is longer than anyone reads.

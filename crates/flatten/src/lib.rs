@@ -83,6 +83,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let compression = compression(args)?;
     let store = store(args)?;
     let opened = open(args, store.as_ref(), io)?;
+    opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
     let mut layers = Layers::new(opened, store.as_ref(), &io.progress);
     let globs = Globs::parse(&args.exclude)?;
     let plan = Plan::of(layers.tree()?, &|path, place| is_out(args, &globs, path, place));

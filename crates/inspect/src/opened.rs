@@ -58,6 +58,7 @@ impl Opened {
             ref location => open(location, store.as_ref().ok().and_then(Option::as_ref))?,
         };
         let image = source.image(&choice).hinted(store::Error::hint)?;
+        image.doubt.iter().for_each(|doubt| io.warn(doubt));
         Ok(Self { source, image, location, store: store.ok().flatten(), choice, kept: None })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use crate::digest::Digest;
+use crate::digest::{DiffId, Digest};
 use crate::trouble::{Trouble, Troubled};
 
 /// What is wrong, and with which thing. The text never holds the cause; [`source`](std::error::Error::source) does.
@@ -113,6 +113,39 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Bytes in a codec that the image-spec doesn't have.
+    #[error("{what} is compressed with {codec}, which the image-spec doesn't have")]
+    ForeignCodec {
+        /// The thing: [`ARCHIVE`](Self::ARCHIVE), `the layer`…
+        what: &'static str,
+        /// The codec.
+        codec: &'static str,
+        /// The command that undoes it, without the file.
+        undo: &'static str,
+    },
+    /// A tar of files where an image is meant.
+    #[error(
+        "the archive has neither index.json nor manifest.json: it is the tar of a root file system"
+    )]
+    RootFileSystem,
+    /// A member that the archive names and doesn't have.
+    #[error("{what}: is missing from the archive")]
+    MissingMember {
+        /// The member, escaped and cut to a readable length.
+        what: String,
+        /// A name of the image that needs it, likewise.
+        image: Option<String>,
+    },
+    /// A layer of a thin docker-archive that nobody has.
+    #[error(
+        "a thin archive leaves out layer {position}, with diff id {diff_id}, and it is not here"
+    )]
+    MissingLayer {
+        /// Which layer it is, counted from 1 at the base.
+        position: usize,
+        /// What the layer decompresses to.
+        diff_id: Box<DiffId>,
+    },
     /// What was asked for isn't in the archive.
     #[error("{what}: not in this archive")]
     NotFound {
@@ -126,7 +159,7 @@ pub enum Error {
         names: Vec<String>,
     },
     /// No image for the wanted platform.
-    #[error("no image for platform {wanted}; there is {}", some(present))]
+    #[error("no image for platform {wanted}; there is {}", some_or_none(present))]
     NoPlatform {
         /// What was asked for.
         wanted: String,
@@ -145,6 +178,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// What [`ForeignCodec`](Self::ForeignCodec) calls an archive as a whole.
+    pub const ARCHIVE: &str = "the archive";
+
     /// Wraps an I/O error; one that carries an [`Error`] already gives that back.
     pub fn io(operation: &'static str, source: io::Error) -> Self {
         match source.downcast::<Self>() {
@@ -152,6 +188,10 @@ impl Error {
             Err(source) => Self::Io { operation, source },
         }
     }
+}
+
+fn some_or_none(names: &[String]) -> String {
+    if names.is_empty() { "none that says its platform".to_owned() } else { some(names) }
 }
 
 /// A list as it is shown: each once, and of very many the first.
@@ -184,9 +224,37 @@ impl Troubled for Error {
             Self::MalformedReference { .. }
             | Self::MalformedPlatform { .. }
             | Self::Ambiguous { .. } => Trouble::Usage,
-            Self::NotFound { .. } | Self::NoPlatform { .. } => Trouble::NotFound,
+            Self::NotFound { .. } | Self::NoPlatform { .. } | Self::MissingLayer { .. } => {
+                Trouble::NotFound
+            }
             Self::Io { .. } | Self::Unsupported { .. } => Trouble::Failed,
             _ => Trouble::Untrusted,
+        }
+    }
+
+    fn advice(&self, program: &str) -> Option<String> {
+        match self {
+            Self::ForeignCodec { what, undo, .. } if *what == Self::ARCHIVE => {
+                let rest = if program == "load" { "" } else { " …" };
+                Some(format!("{undo} FILE | {program}{rest}"))
+            }
+            Self::RootFileSystem => {
+                Some("commit --base scratch -t NAME < FILE makes an image of it".to_owned())
+            }
+            Self::MissingMember { image: Some(image), .. } => {
+                Some(format!("where it was saved: docker pull {image}, then save it again"))
+            }
+            Self::MissingMember { image: None, .. } => {
+                Some("where it was saved: pull the image again, then save it again".to_owned())
+            }
+            Self::MissingLayer { .. } if program == "load" => {
+                Some("load or pull the image that it was built on first".to_owned())
+            }
+            Self::MissingLayer { .. } => Some(
+                "load it into a store that has the image that it was built on, and take it from there"
+                    .to_owned(),
+            ),
+            _ => None,
         }
     }
 }

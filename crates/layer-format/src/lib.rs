@@ -36,7 +36,7 @@ mod run;
 pub mod stream;
 mod trouble;
 
-pub use codec::{Codec, Compression, Decoder, Encoder};
+pub use codec::{Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE};
 pub use descriptor::{Descriptor, annotation, media_type, null_is_default};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Verified};
 pub use error::Error;

@@ -150,6 +150,14 @@ impl fmt::Display for Platform {
 pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a Descriptor, Error> {
     const UNSAID: u32 = u32::MAX;
     let images = || manifests.iter().filter(|entry| !entry.is_attestation());
+    if images().next().is_none() {
+        let reason = if manifests.is_empty() {
+            "the index names no manifest"
+        } else {
+            "the index names no image"
+        };
+        return Err(Error::Malformed { what: "no image".to_owned(), reason });
+    }
     let rank = |entry: &Descriptor| match &entry.platform {
         Some(platform) => wanted.rank(platform),
         None => Some(UNSAID),

@@ -26,17 +26,30 @@ pub enum Trouble {
 pub trait Troubled: Error + 'static {
     /// The kind of trouble this is.
     fn trouble(&self) -> Trouble;
+
+    /// What the user of `program` may do about it, where something is known.
+    fn advice(&self, program: &str) -> Option<String> {
+        let _ = program;
+        None
+    }
 }
 
 /// The errors of several libraries, as a tuple.
 pub trait Errors {
     /// The kind of trouble that a link of an error's chain is, if it is one of these.
     fn trouble(link: &(dyn Error + 'static)) -> Option<Trouble>;
+
+    /// What the user of `program` may do about a link of an error's chain, if it is one of these and knows.
+    fn advice(link: &(dyn Error + 'static), program: &str) -> Option<String>;
 }
 
 impl<A: Troubled, B: Troubled> Errors for (A, B) {
     fn trouble(link: &(dyn Error + 'static)) -> Option<Trouble> {
         trouble_of::<A>(link).or_else(|| trouble_of::<B>(link))
+    }
+
+    fn advice(link: &(dyn Error + 'static), program: &str) -> Option<String> {
+        advice_of::<A>(link, program).or_else(|| advice_of::<B>(link, program))
     }
 }
 
@@ -44,10 +57,18 @@ impl<A: Troubled, B: Troubled, C: Troubled> Errors for (A, B, C) {
     fn trouble(link: &(dyn Error + 'static)) -> Option<Trouble> {
         <(A, B)>::trouble(link).or_else(|| trouble_of::<C>(link))
     }
+
+    fn advice(link: &(dyn Error + 'static), program: &str) -> Option<String> {
+        <(A, B)>::advice(link, program).or_else(|| advice_of::<C>(link, program))
+    }
 }
 
 fn trouble_of<E: Troubled>(link: &(dyn Error + 'static)) -> Option<Trouble> {
     link.downcast_ref::<E>().map(E::trouble)
+}
+
+fn advice_of<E: Troubled>(link: &(dyn Error + 'static), program: &str) -> Option<String> {
+    link.downcast_ref::<E>()?.advice(program)
 }
 
 #[cfg(test)]

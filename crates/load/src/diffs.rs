@@ -39,6 +39,15 @@ impl Diffs {
         self.known.remove(blob)
     }
 
+    /// The blob that was found to decompress to this.
+    pub(crate) fn blob_of(&mut self, diff_id: &Digest) -> Option<Digest> {
+        while !self.running.is_empty() {
+            self.join_one();
+        }
+        let is_it = |outcome: &Outcome| outcome.as_ref().is_ok_and(|found| found == diff_id);
+        self.known.iter().find(|(_, outcome)| is_it(outcome)).map(|(blob, _)| *blob)
+    }
+
     fn join_one(&mut self) {
         if let Some((blob, ending)) = self.running.pop_front() {
             self.known.insert(blob, ending.digest());

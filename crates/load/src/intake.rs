@@ -2,13 +2,17 @@
 //!
 //! They get their names when all of the archive has been read and found good; those that no image wants are gone then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use layer_format::archive::Blobs;
 use layer_format::diff::{self, Diffing, Watching};
 use layer_format::relay::{Chunk, Pool};
-use layer_format::{Algorithm, Codec, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Hasher};
+use layer_format::stream::Image;
+use layer_format::{
+    Algorithm, Codec, Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, ForeignCodec,
+    Hasher,
+};
 use store::{Lease, ListingDraft, Partial, Store};
 
 use crate::diffs::Diffs;
@@ -29,11 +33,16 @@ pub(crate) struct Intake<'a> {
     documents: HashMap<Digest, Vec<u8>>,
     n_document_bytes: usize,
     diffs: Diffs,
+    /// The blobs that are compressed in ways that no layer may be.
+    foreign: HashMap<Digest, ForeignCodec>,
+    /// The layers of the store's images, once somebody has asked.
+    stored: Option<HashMap<DiffId, Descriptor>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Came {
     size: u64,
+    codec: Codec,
     is_new: bool,
 }
 
@@ -72,6 +81,8 @@ impl<'a> Intake<'a> {
             documents: HashMap::new(),
             n_document_bytes: 0,
             diffs: Diffs::default(),
+            foreign: HashMap::new(),
+            stored: None,
         }
     }
 
@@ -90,6 +101,7 @@ impl<'a> Intake<'a> {
             return Ok((self.document(offer.claimed, document)?, Codec::None));
         }
         let codec = Codec::sniff(start);
+        let foreign = ForeignCodec::sniff(start);
         let mut sinks = self.open(offer, codec)?;
         let mut next = first;
         while let Some(chunk) = next {
@@ -97,7 +109,9 @@ impl<'a> Intake<'a> {
             sinks.write(chunk)?;
             next = Chunk::read_from(&self.pool, content).map_err(reading)?;
         }
-        Ok((self.close(offer, codec, sinks)?, codec))
+        let digest = self.close(offer, codec, sinks)?;
+        self.foreign.extend(foreign.map(|codec| (digest, codec)));
+        Ok((digest, codec))
     }
 
     /// Takes in what may be a manifest, an index or a config. It is small, and waits in memory.
@@ -109,7 +123,7 @@ impl<'a> Intake<'a> {
         check_claim(claimed, digest)?;
         let size = content.len() as u64;
         let is_new = !self.is_there(&digest, size)?;
-        self.came.entry(digest).or_insert(Came { size, is_new });
+        self.came.entry(digest).or_insert(Came { size, codec: Codec::None, is_new });
         self.diffs.note(digest, digest);
         if !is_new {
             return Ok(digest);
@@ -166,7 +180,7 @@ impl<'a> Intake<'a> {
         }
         let size = offer.size;
         let is_new = !self.is_there(&digest, size)?;
-        self.came.entry(digest).or_insert(Came { size, is_new });
+        self.came.entry(digest).or_insert(Came { size, codec, is_new });
         if let Some(partial) = partial.filter(|_| is_new) {
             if self.pending.len() < PENDING_LIMIT {
                 self.pending.insert(digest, partial);
@@ -200,6 +214,9 @@ impl<'a> Intake<'a> {
         } else {
             self.find_diff_id(blob, expected.0.algorithm())?
         };
+        if let Some(foreign) = self.foreign.get(blob).filter(|_| found != expected.0) {
+            return Err(foreign.refuse("the layer").into());
+        }
         diff::check(expected, found)?;
         self.diffs.note(*blob, found);
         Ok(())
@@ -302,6 +319,48 @@ impl Blobs for Intake<'_> {
         let (digest, expected) = (descriptor.digest, descriptor.size);
         Err(Error::SizeMismatch { digest, expected, found })
     }
+
+    fn by_content(&mut self, diff_id: &DiffId) -> Option<Descriptor> {
+        let blob = self.diffs.blob_of(&diff_id.0)?;
+        let came = self.came.get(&blob)?;
+        Some(Descriptor::new(came.codec.layer_type(), blob, came.size))
+    }
+
+    fn by_base(&mut self, diff_id: &DiffId) -> Result<Option<Descriptor>, Error> {
+        if self.stored.is_none() {
+            self.stored = Some(stored_layers(self.lease.store()).map_err(of_store)?);
+        }
+        let known = self.stored.as_ref().and_then(|stored| stored.get(diff_id)).cloned();
+        match known {
+            Some(blob) if self.has(&blob)? => Ok(Some(blob)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The layers of the store's images, by what they decompress to.
+fn stored_layers(store: &Store) -> store::Result<HashMap<DiffId, Descriptor>> {
+    let mut layers = HashMap::new();
+    let mut seen = HashSet::new();
+    for entry in store.images()? {
+        if !seen.insert(*entry.digest()) {
+            continue;
+        }
+        let mut lookup = |descriptor: &Descriptor| match store.document(&descriptor.digest) {
+            Ok(raw) => Ok(Some(raw)),
+            Err(store::Error::MissingBlob { .. }) => Ok(None),
+            Err(error) => Err(of_store(error)),
+        };
+        let Some(image) = Image::gather(&entry.descriptor, &[], &mut lookup)? else { continue };
+        let entries = image.entries();
+        for manifest in image.manifests.iter().filter(|manifest| entries.is_runnable(manifest)) {
+            let Some(raw) = lookup(&manifest.config)? else { continue };
+            let config = Config::parse(raw)?;
+            let pairs = config.diff_ids().iter().copied().zip(manifest.layers.iter().cloned());
+            layers.extend(pairs);
+        }
+    }
+    Ok(layers)
 }
 
 /// A store's error on its way through the format's.

@@ -1,7 +1,7 @@
 //! The `load` command: every image of a stream, an archive or a layout, into the store.
 //!
 //! One pass, no spool: `intake` writes each blob once, straight into the store under a temporary name, while what
-//! it decompresses to is hashed as well. Names are given when everything was read and found good, to all images or to none.
+//! it decompresses to is hashed as well. Names are given when everything was read and found good, to all images that are whole.
 
 mod diffs;
 mod intake;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io};
-use layer_format::archive::{Archive, Contents, Found, Spool};
+use layer_format::archive::{Archive, Contents, Found, LeftOut, Spool};
 use layer_format::stream::Thin;
 use layer_format::{Descriptor, Digest, Error, Platform};
 use serde::Serialize;
@@ -26,8 +26,9 @@ use crate::intake::{Intake, Offer};
 /// Load images into the store
 ///
 /// Reads an image stream, an archive that any other tool saved, or an OCI layout directory, and takes all of its images into
-/// the store. Every digest is verified, the layers' diff ids included, before any image gets its name; all do, or none. A
-/// thin stream loads if the store has what it leaves out; otherwise load says what to fetch first.
+/// the store. Every digest is verified, the layers' diff ids included, before any image gets its name: one wrong byte, and
+/// none does. Of several images, those that lack something are left out and told, with exit status 4. A thin stream loads
+/// if the store has what it leaves out; otherwise load says what to fetch first.
 #[derive(clap::Parser, Debug)]
 #[command(version, after_help = cli::examples(&[
     ("save mine:1 | ssh host load", "From one store to another"),
@@ -75,12 +76,25 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let lease = opened.hinted(store::Error::hint)?;
     let mut intake = Intake::new(&lease);
     let contents = source.take_in(args.platform.as_ref(), &mut intake, io)?;
+    contents.doubts.iter().for_each(|doubt| io.warn(doubt));
     check_whole(&contents)?;
     let loaded = keep(&contents.images, &mut intake)?;
     cli::interrupt::check()?;
     let entries: Vec<Image> = contents.images.iter().map(entry).collect();
     lease.name(&entries)?;
-    print(&contents.images, loaded, args, io)
+    print(&contents.images, loaded, args, io)?;
+    tell_left_out(contents.left_out, io)
+}
+
+/// The images that lack something were left out, of which the last is the error.
+fn tell_left_out(mut left_out: Vec<LeftOut>, io: &Io<'_>) -> anyhow::Result<()> {
+    let Some(last) = left_out.pop() else { return Ok(()) };
+    let text = |name: &str| format!("not loaded: {name}");
+    for LeftOut { name, error } in &left_out {
+        io.warn(&format!("{}: {error}", text(name)));
+    }
+    let code = Code::Untrusted;
+    Err(anyhow::Error::from(last.error)).context(text(&last.name)).code(code)
 }
 
 /// Where the images come from.
@@ -155,14 +169,14 @@ fn label(offer: &Offer) -> String {
     offer.claimed.map_or_else(|| "layer".to_owned(), |digest| digest.short())
 }
 
-/// Nothing may be missing. Of a thin stream, the receiver should have it; of any other, it is damage.
+/// Nothing that a thin stream leaves out may be missing.
 fn check_whole(contents: &Contents) -> anyhow::Result<()> {
-    let Some(first) = contents.missing.first() else { return Ok(()) };
-    let Some(thin) = &contents.thin else {
-        let what = format!("blob {}", first.digest);
-        return Err(Error::Malformed { what, reason: "is missing from the archive" }.into());
-    };
-    Err(missing_base(thin, &contents.missing).into())
+    match &contents.thin {
+        Some(thin) if !contents.missing.is_empty() => {
+            Err(missing_base(thin, &contents.missing).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn missing_base(thin: &Thin, missing: &[Descriptor]) -> Failure {

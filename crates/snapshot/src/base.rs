@@ -129,6 +129,7 @@ fn image(
 ) -> anyhow::Result<Base> {
     let mut source = open(&place, store.as_ref(), io)?;
     let image = choose(&mut source, args)?;
+    image.doubt.iter().for_each(|doubt| io.warn(doubt));
     let mut tree = Tree::new();
     for (position, layer) in image.layers.iter().enumerate() {
         let listed = store.as_ref().map(|store| store.add_listed(&mut tree, &layer.diff_id));

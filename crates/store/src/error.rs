@@ -200,6 +200,13 @@ impl Troubled for Error {
             | Self::Incomplete { .. } => Trouble::NotFound,
         }
     }
+
+    fn advice(&self, program: &str) -> Option<String> {
+        match self {
+            Self::Layer(inner) => inner.advice(program),
+            _ => None,
+        }
+    }
 }
 
 /// A path as it is if it is plain, quoted and escaped otherwise.

@@ -160,7 +160,9 @@ impl Store {
         check_platform(platform, listed.as_ref(), &config.platform)?;
         let pairs = manifest.layers.iter().zip(diff_ids);
         let layers = pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect();
-        Ok(archive::Image { names, manifest: Some(manifest), config, layers })
+        let is_single = root.digest == manifest.descriptor().digest;
+        let manifest = Some(manifest);
+        Ok(archive::Image { names, manifest, config, layers, doubt: None, is_single })
     }
 
     /// The stored bytes of a layer; at their end they have been checked against the manifest.

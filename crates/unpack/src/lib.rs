@@ -86,6 +86,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let mut source = open(&args.from, opened, io)?;
     let image = source.image(&choice).hinted(store::Error::hint)?;
+    image.doubt.iter().for_each(|doubt| io.warn(doubt));
     let target = Target::prepare(&args.dir, io)?;
     if args.bundle {
         target.make_private()?;

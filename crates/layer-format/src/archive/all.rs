@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use super::contents::{self, Blobs, Contents};
-use super::{Archive, HEADS_LIMIT, Member, made, read_plain, shelf, strict};
+use super::made::Docker;
+use super::{Archive, HEADS_LIMIT, Member, both, read_plain, shelf, strict};
 use crate::codec::Codec;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -124,18 +125,21 @@ impl All {
         let thin = self.head("strata.json").map(|raw| Thin::parse(&raw)).transpose()?;
         let listed =
             self.head("manifest.json").map(|raw| super::docker::parse(&raw)).transpose()?;
+        let follow = |path: &[u8]| self.archive.shelf.follow(path).to_vec();
+        let is_ours = self.archive.strict.is_some();
+        let docker = |listed| Docker { listed, came: &self.came, follow: &follow };
         if let Some(raw) = self.head("index.json") {
             let entries = contents::entries(Index::parse(raw)?, listed.as_deref(), blobs)?;
-            return Contents::gather(entries, thin, platform, blobs);
+            return match &listed {
+                // Our own heads have been found to agree.
+                Some(listed) if !is_ours => {
+                    both::contents(&docker(listed), entries, thin, platform, blobs)
+                }
+                _ => Contents::new(thin).gather(entries, platform, blobs),
+            };
         }
-        let Some(listed) = listed else {
-            let is_empty = self.archive.n_members == 0;
-            let reason =
-                if is_empty { "is empty" } else { "has neither index.json nor manifest.json" };
-            return Err(Error::Malformed { what: "the image archive".to_owned(), reason });
-        };
-        let member = |path: &[u8]| self.came.get(self.archive.shelf.follow(path)).copied();
-        made::images(&listed, &member, platform, blobs)
+        let listed = listed.ok_or_else(|| self.archive.no_heads())?;
+        docker(&listed).contents(platform, blobs)
     }
 
     fn head(&self, name: &str) -> Option<Vec<u8>> {

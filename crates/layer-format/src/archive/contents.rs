@@ -17,6 +17,16 @@ pub trait Blobs {
     fn has(&mut self, blob: &Descriptor) -> Result<bool, Error>;
     /// The verified bytes of a manifest, an index or a config, if it is there.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error>;
+    /// A layer that the archive brought and that decompresses to this, if that is known.
+    fn by_content(&mut self, diff_id: &DiffId) -> Option<Descriptor> {
+        let _ = diff_id;
+        None
+    }
+    /// A layer that was there before and that decompresses to this, if that is known.
+    fn by_base(&mut self, diff_id: &DiffId) -> Result<Option<Descriptor>, Error> {
+        let _ = diff_id;
+        Ok(None)
+    }
 }
 
 /// The most bytes that the documents of all images of an archive may have.
@@ -31,8 +41,23 @@ pub struct Contents {
     pub missing: Vec<Descriptor>,
     /// What a thin stream says about itself.
     pub thin: Option<Thin>,
+    /// The images that aren't whole, where others are; none of a thin stream.
+    pub left_out: Vec<LeftOut>,
+    /// What its user should know about how it was read.
+    pub doubts: Vec<&'static str>,
+    /// The manifests that were made.
+    made: HashMap<Digest, Vec<u8>>,
     /// How many bytes of documents there are, for each name anew.
     weight: u64,
+}
+
+/// An image that lacks something.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// Its name, or else its digest.
+    pub name: String,
+    /// What it lacks.
+    pub error: Error,
 }
 
 /// One name of an archive, or an image without a name.
@@ -72,7 +97,28 @@ pub(super) struct Entry {
 
 impl Contents {
     pub(super) fn new(thin: Option<Thin>) -> Self {
-        Self { images: vec![], missing: vec![], thin, weight: 0 }
+        Self {
+            images: vec![],
+            missing: vec![],
+            thin,
+            left_out: vec![],
+            doubts: vec![],
+            made: HashMap::new(),
+            weight: 0,
+        }
+    }
+
+    /// Takes in a manifest that was made.
+    pub(super) fn make(&mut self, manifest: Manifest) -> Descriptor {
+        let descriptor = manifest.descriptor();
+        self.made.insert(descriptor.digest, manifest.raw);
+        descriptor
+    }
+
+    /// Notes an image that isn't whole.
+    pub(super) fn leave_out(&mut self, name: Option<Reference>, error: Error) {
+        let name = name.map_or_else(|| "an image without a name".to_owned(), |it| it.to_string());
+        self.left_out.push(LeftOut { name, error });
     }
 
     /// Counts the bytes of documents: a thousand names for one large image must not take a thousand times its memory.
@@ -93,34 +139,37 @@ impl Contents {
             manifests,
             annotations: BTreeMap::new(),
         };
-        Self::gather(entries(index, None, blobs)?, None, platform, blobs)
+        let entries = entries(index, None, blobs)?;
+        Self::new(None).gather(entries, platform, blobs)
     }
 
     pub(super) fn gather(
+        mut self,
         entries: Vec<Entry>,
-        thin: Option<Thin>,
         platform: Option<&Platform>,
         blobs: &mut dyn Blobs,
     ) -> Result<Self, Error> {
-        let mut contents = Self::new(thin);
         let mut other_platforms = None;
         for entry in entries {
-            match contents.find(&entry, platform, blobs) {
-                Ok(Some(found)) => contents.images.push(found),
-                Ok(None) => contents.missing.push(entry.root),
+            match self.find(&entry, platform, blobs) {
+                Ok(Some(found)) => self.images.push(found),
+                Ok(None) => {}
                 Err(error @ Error::NoPlatform { .. }) => other_platforms = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        contents.finish(other_platforms)
+        self.finish(other_platforms)
     }
 
     /// Nothing to load is an error; what is missing is told once.
     pub(super) fn finish(mut self, other_platforms: Option<Error>) -> Result<Self, Error> {
         let mut seen = HashSet::new();
         self.missing.retain(|blob| seen.insert(blob.digest));
+        let is_nothing = self.images.is_empty() && self.missing.is_empty();
+        let first = if is_nothing { self.left_out.drain(..).next() } else { None };
         match other_platforms {
-            _ if !self.images.is_empty() || !self.missing.is_empty() => Ok(self),
+            _ if let Some(left_out) = first => Err(left_out.error),
+            _ if !is_nothing => Ok(self),
             Some(error) => Err(error),
             None => Err(Error::Malformed {
                 what: "the image archive".to_owned(),
@@ -129,6 +178,7 @@ impl Contents {
         }
     }
 
+    /// Finds out what an entry leads to; `None` if that isn't whole, which is noted.
     fn find(
         &mut self,
         entry: &Entry,
@@ -136,13 +186,27 @@ impl Contents {
         blobs: &mut dyn Blobs,
     ) -> Result<Option<Found>, Error> {
         let platforms = platform.map_or(&[][..], std::slice::from_ref);
-        let mut lookup = |descriptor: &Descriptor| blobs.document(descriptor);
+        let made = &self.made;
+        let mut lookup = |descriptor: &Descriptor| match made.get(&descriptor.digest) {
+            Some(raw) => Ok(Some(raw.clone())),
+            None => blobs.document(descriptor),
+        };
         let gathered = stream::Image::gather(&entry.root, platforms, &mut lookup)?;
-        let Some(image) = gathered else { return Ok(None) };
+        let Some(image) = gathered else {
+            self.lack(entry, vec![entry.root.clone()]);
+            return Ok(None);
+        };
         self.weigh(image.n_bytes())?;
         if image.manifests.is_empty() {
-            let reason = "lists no image that is in the archive";
-            return Err(Error::Malformed { what: entry.root.digest.to_string(), reason });
+            let is_empty = image.indexes.iter().all(|index| index.manifests.is_empty());
+            let reason = if is_empty {
+                "the index names no manifest"
+            } else {
+                "lists no image that is in the archive"
+            };
+            let error = Error::Malformed { what: entry.root.digest.to_string(), reason };
+            self.leave_out(entry.name.clone(), error);
+            return Ok(None);
         }
         let mut found = Found {
             name: entry.name.clone(),
@@ -156,12 +220,29 @@ impl Contents {
         let listed = listed.or_else(|| entry.root.platform.clone());
         let is_foreign = self.thin.is_none();
         let incomplete = if is_foreign { Incomplete::LeaveOut } else { Incomplete::Tell };
-        self.missing.extend(found.fill(incomplete, blobs)?);
+        let missing = found.fill(incomplete, blobs)?;
+        if !missing.is_empty() && is_foreign {
+            self.lack(entry, missing);
+            return Ok(None);
+        }
+        self.missing.extend(missing);
         // Of an index, one image has been chosen.
         if let Some(config) = found.platforms.first() {
             check_platform(platform, listed.as_ref(), config)?;
         }
         Ok(Some(found))
+    }
+
+    /// Notes what an entry needs and isn't there.
+    fn lack(&mut self, entry: &Entry, missing: Vec<Descriptor>) {
+        match missing.first() {
+            Some(first) if self.thin.is_none() => {
+                let image = entry.name.as_ref().map(Reference::to_string);
+                let what = format!("blob {}", first.digest);
+                self.leave_out(entry.name.clone(), Error::MissingMember { what, image });
+            }
+            _ => self.missing.extend(missing),
+        }
     }
 }
 
@@ -331,7 +412,7 @@ fn ref_name(root: &Descriptor) -> Result<Option<Reference>, Error> {
 
 pub(super) fn parse_name(name: &str) -> Result<Reference, Error> {
     name.parse().map_err(|_| Error::Malformed {
-        what: crate::layer::escape(name.chars().take(160).collect::<String>().as_bytes()),
+        what: crate::layer::escape_short(name.chars().take(160).collect::<String>().as_bytes()),
         reason: "is no name that an image can have",
     })
 }

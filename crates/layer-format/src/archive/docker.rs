@@ -9,7 +9,8 @@ use crate::descriptor::null_is_default;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::{Config, from_json};
-use crate::layer::EntryPath;
+use crate::layer::{EntryPath, escape_short};
+use crate::reference::Reference;
 
 /// How many images of a list may be one image for several platforms.
 const MAX_PLATFORMS: usize = 100;
@@ -23,6 +24,19 @@ pub(super) struct Listed {
     pub(super) repo_tags: Vec<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub(super) layers: Vec<String>,
+}
+
+impl Listed {
+    /// Whether it is a signature or the like, by all its names.
+    pub(super) fn is_about_another(&self) -> bool {
+        let is_about = |name: &String| Reference::is_about_another(name);
+        !self.repo_tags.is_empty() && self.repo_tags.iter().all(is_about)
+    }
+
+    /// The names that it has.
+    pub(super) fn names(&self) -> impl Iterator<Item = Reference> {
+        self.repo_tags.iter().filter_map(|tag| tag.parse().ok())
+    }
 }
 
 pub(super) fn parse(raw: &[u8]) -> Result<Vec<Listed>, Error> {
@@ -43,34 +57,37 @@ pub(super) fn resolve(
 ) -> Result<Step, Error> {
     let candidates = candidates(images, choice)?;
     let mut best: Option<(u32, &Listed, Config)> = None;
+    let mut present = Vec::new();
     for listed in &candidates {
         let path = EntryPath::parse(listed.config.as_bytes())?;
         let Some(raw) = read_by_path(shelf, path.as_bytes(), "config")? else {
             if is_at_end {
-                return Err(Error::Malformed {
-                    what: path.to_string(),
-                    reason: "is missing from the archive",
+                return Err(Error::MissingMember {
+                    what: escape_short(path.as_bytes()),
+                    image: listed.repo_tags.first().map(|tag| escape_short(tag.as_bytes())),
                 });
             }
             return Ok(Step::Need(path.as_bytes().to_vec()));
         };
         check_name(&listed.config, &raw)?;
         let config = Config::parse(raw)?;
+        present.push(config.platform.to_string());
         let Some(rank) = rank(&config, choice, candidates.len()) else { continue };
         if best.as_ref().is_none_or(|(other, ..)| rank < *other) {
             best = Some((rank, listed, config));
         }
     }
     let Some((_, listed, config)) = best else {
-        return Err(Error::NoPlatform { wanted: choice.wanted().to_string(), present: vec![] });
+        return Err(Error::NoPlatform { wanted: choice.wanted().to_string(), present });
     };
+    Ok(Step::Found(Box::new(image(listed, config)?)))
+}
+
+/// The image of an entry, as the archive's members have it.
+pub(super) fn image(listed: &Listed, config: Config) -> Result<Image, Error> {
     let layers = layers(listed, &config)?;
-    Ok(Step::Found(Box::new(Image {
-        names: listed.repo_tags.clone(),
-        manifest: None,
-        config,
-        layers,
-    })))
+    let names = listed.repo_tags.clone();
+    Ok(Image { names, manifest: None, config, layers, doubt: None, is_single: true })
 }
 
 /// How well an image fits; where there is only one and no platform was asked for, it does.
@@ -108,8 +125,11 @@ fn candidates<'a>(images: &'a [Listed], choice: &Choice) -> Result<Vec<&'a Liste
     }
 }
 
-fn show(image: &Listed) -> String {
-    crate::layer::escape(image.repo_tags.first().unwrap_or(&image.config).as_bytes())
+/// What an image is called: by a name, or else by its config's digest.
+pub(super) fn show(image: &Listed) -> String {
+    let digest = || config_digest(&image.config).map(|digest| digest.to_string());
+    let name = image.repo_tags.first().cloned().or_else(digest);
+    escape_short(name.unwrap_or_else(|| image.config.clone()).as_bytes())
 }
 
 /// The digest that a config's name says it has, which it mostly does.
@@ -133,7 +153,11 @@ fn layers(listed: &Listed, config: &Config) -> Result<Vec<Layer>, Error> {
     config.check_layers(listed.layers.len())?;
     let pairs = listed.layers.iter().zip(config.diff_ids());
     let layer = |(path, diff_id): (&String, &_)| {
-        let path = EntryPath::parse(path.as_bytes())?.as_bytes().to_vec();
+        // A thin archive has no path for what it leaves out.
+        let path = match &path[..] {
+            "" => Vec::new(),
+            path => EntryPath::parse(path.as_bytes())?.as_bytes().to_vec(),
+        };
         Ok(Layer { blob: None, diff_id: *diff_id, path })
     };
     pairs.map(layer).collect()

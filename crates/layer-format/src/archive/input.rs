@@ -1,10 +1,11 @@
 //! Where an archive's bytes come from: a stream, or a file that can be seeked in.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::os::unix::fs::FileExt;
 
-use crate::codec::{Codec, Decoder};
+use crate::codec::{Codec, Decoder, ForeignCodec, MAGIC_SIZE};
+use crate::error::Error;
 use crate::relay::CHUNK_SIZE;
 
 /// Longer content is skipped by seeking, shorter by reading on.
@@ -18,7 +19,13 @@ pub(super) enum Input {
 impl Input {
     /// A stream, decompressed if it is compressed as a whole.
     pub(super) fn stream(reader: impl Read + Send + 'static) -> io::Result<Self> {
-        let decoder = Decoder::new(BufReader::with_capacity(CHUNK_SIZE, reader))?;
+        let mut reader = BufReader::with_capacity(CHUNK_SIZE, reader);
+        let mut start = Vec::with_capacity(MAGIC_SIZE);
+        reader.by_ref().take(MAGIC_SIZE as u64).read_to_end(&mut start)?;
+        if let Some(foreign) = ForeignCodec::sniff(&start) {
+            return Err(foreign.refuse(Error::ARCHIVE).into());
+        }
+        let decoder = Decoder::new(Cursor::new(start).chain(reader))?;
         Ok(Self::Stream(BufReader::with_capacity(CHUNK_SIZE, Box::new(decoder))))
     }
 
@@ -55,7 +62,7 @@ pub(super) fn in_place(file: &File) -> io::Result<bool> {
         return Ok(false);
     }
     let position = (&mut &*file).stream_position()?;
-    let mut start = [0; 4];
+    let mut start = [0; MAGIC_SIZE];
     let mut n = 0;
     while n < start.len() {
         match file.read_at(&mut start[n..], position + n as u64)? {
@@ -63,7 +70,8 @@ pub(super) fn in_place(file: &File) -> io::Result<bool> {
             more => n += more,
         }
     }
-    Ok(Codec::sniff(&start[..n]) == Codec::None)
+    let start = &start[..n];
+    Ok(Codec::sniff(start) == Codec::None && ForeignCodec::sniff(start).is_none())
 }
 
 impl Read for Input {

@@ -3,18 +3,19 @@
 //! It is OCI's, its layers are as they are stored, and their media types say how they are compressed. Changing it changes
 //! digests.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::all::Came;
-use super::contents::{Blobs, Contents, Found, Incomplete, parse_name};
+use super::contents::{Blobs, Contents};
 use super::docker::{Listed, check_name};
-use crate::codec::Codec;
 use crate::descriptor::{Descriptor, media_type};
+use crate::digest::DiffId;
 use crate::error::Error;
-use crate::image::{Config, Manifest};
-use crate::layer::EntryPath;
-use crate::platform::{Platform, check_platform};
-use crate::stream;
+use crate::image::{Config, DOCUMENT_LIMIT, Manifest};
+use crate::layer::{EntryPath, escape_short};
+use crate::platform::Platform;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,75 +26,87 @@ struct Made<'a> {
     layers: Vec<Descriptor>,
 }
 
-/// Makes the images of a `manifest.json`, given what its paths turned out to be.
-pub(super) fn images(
-    listed: &[Listed],
-    member: &dyn Fn(&[u8]) -> Option<Came>,
-    platform: Option<&Platform>,
-    blobs: &mut dyn Blobs,
-) -> Result<Contents, Error> {
-    let mut contents = Contents::new(None);
-    let mut other_platforms = None;
-    for listed in listed {
-        let came = |path: &str| -> Result<Came, Error> {
-            let path = EntryPath::parse(path.as_bytes())?;
-            let missing = || Error::Malformed {
-                what: path.to_string(),
-                reason: "is missing from the archive",
-            };
-            member(path.as_bytes()).ok_or_else(missing)
+/// A `manifest.json`, and the members that its paths may mean.
+pub(super) struct Docker<'a> {
+    pub(super) listed: &'a [Listed],
+    /// The members that came, by their paths.
+    pub(super) came: &'a HashMap<Vec<u8>, Came>,
+    /// Where the links from a path end.
+    pub(super) follow: &'a dyn Fn(&[u8]) -> Vec<u8>,
+}
+
+impl Docker<'_> {
+    /// Makes the images of an archive that has nothing but a `manifest.json`.
+    pub(super) fn contents(
+        &self,
+        platform: Option<&Platform>,
+        blobs: &mut dyn Blobs,
+    ) -> Result<Contents, Error> {
+        let mut contents = Contents::new(None);
+        let mut entries = Vec::new();
+        for listed in self.listed {
+            contents.add_listed(self, listed, None, &mut entries, blobs)?;
+        }
+        contents.gather(entries, platform, blobs)
+    }
+
+    /// What came under a path of the list.
+    pub(super) fn member(&self, path: &str) -> Result<Option<Came>, Error> {
+        let path = EntryPath::parse(path.as_bytes())?;
+        Ok(self.came.get(&(self.follow)(path.as_bytes())).copied())
+    }
+
+    /// Makes the manifest of an image.
+    pub(super) fn make(&self, listed: &Listed, blobs: &mut dyn Blobs) -> Result<Manifest, Error> {
+        let missing = |path: &str| Error::MissingMember {
+            what: escape_short(path.as_bytes()),
+            image: listed.repo_tags.first().map(|tag| escape_short(tag.as_bytes())),
         };
-        let config = came(&listed.config)?;
+        let config = self.member(&listed.config)?.ok_or_else(|| missing(&listed.config))?;
+        let what = || escape_short(listed.config.as_bytes());
+        if config.size > DOCUMENT_LIMIT {
+            return Err(Error::TooLarge { what: what(), limit: DOCUMENT_LIMIT });
+        }
         let config = Descriptor::new(media_type::OCI_CONFIG, config.digest, config.size);
-        let raw = blobs.document(&config)?.ok_or_else(|| Error::Malformed {
-            what: crate::layer::escape(listed.config.as_bytes()),
-            reason: "is no config",
-        })?;
-        contents.weigh(config.size)?;
+        let raw = blobs
+            .document(&config)?
+            .ok_or_else(|| Error::Malformed { what: what(), reason: "is no config" })?;
         check_name(&listed.config, &raw)?;
         let found = Config::parse(raw)?;
         found.check_layers(listed.layers.len())?;
-        if let Err(error) = check_platform(platform, None, &found.platform) {
-            other_platforms = Some(error);
-            continue;
+        let mut layers = Vec::new();
+        for (path, diff_id) in listed.layers.iter().zip(found.diff_ids()) {
+            let position = layers.len() + 1;
+            let absent = || match &path[..] {
+                "" => Error::MissingLayer { position, diff_id: Box::new(*diff_id) },
+                path => missing(path),
+            };
+            layers.push(self.layer(path, diff_id, blobs)?.ok_or_else(absent)?);
         }
-        let layers = listed.layers.iter().map(|path| Ok(layer(came(path)?)));
-        let manifest = make(config, layers.collect::<Result<_, Error>>()?)?;
-        contents.add(listed, &manifest, blobs)?;
+        make(config, layers)
     }
-    contents.finish(other_platforms)
-}
 
-impl Contents {
-    fn add(
-        &mut self,
-        listed: &Listed,
-        manifest: &Manifest,
+    /// A layer by its path, or else by what it decompresses to: thin archives leave layers out, and links may lead nowhere.
+    fn layer(
+        &self,
+        path: &str,
+        diff_id: &DiffId,
         blobs: &mut dyn Blobs,
-    ) -> Result<(), Error> {
-        let names = listed.repo_tags.iter().map(|tag| parse_name(tag).map(Some));
-        let names: Vec<_> = names.collect::<Result<_, _>>()?;
-        let names = if names.is_empty() { vec![None] } else { names };
-        for name in names {
-            self.weigh(manifest.raw.len() as u64)?;
-            let image = stream::Image { indexes: vec![], manifests: vec![manifest.clone()] };
-            let root = manifest.descriptor();
-            let (platforms, parts) = (vec![], vec![]);
-            let mut found = Found { name, root, chosen_from: None, image, platforms, parts };
-            self.missing.extend(found.fill(Incomplete::Tell, blobs)?);
-            self.images.push(found);
+    ) -> Result<Option<Descriptor>, Error> {
+        let came = if path.is_empty() { None } else { self.member(path)? };
+        if let Some(came) = came {
+            return Ok(Some(layer(came)));
         }
-        Ok(())
+        let is_link = (self.follow)(path.as_bytes()) != path.as_bytes();
+        match blobs.by_content(diff_id).filter(|_| is_link) {
+            Some(found) => Ok(Some(found)),
+            None => blobs.by_base(diff_id),
+        }
     }
 }
 
 fn layer(came: Came) -> Descriptor {
-    let media_type = match came.codec {
-        Codec::None => media_type::OCI_LAYER,
-        Codec::Gzip => media_type::OCI_LAYER_GZIP,
-        Codec::Zstd => media_type::OCI_LAYER_ZSTD,
-    };
-    Descriptor::new(media_type, came.digest, came.size)
+    Descriptor::new(came.codec.layer_type(), came.digest, came.size)
 }
 
 fn make(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Error> {

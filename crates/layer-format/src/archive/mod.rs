@@ -15,6 +15,7 @@
 //! canonical to the byte besides.
 
 mod all;
+mod both;
 mod contents;
 mod docker;
 mod input;
@@ -36,8 +37,9 @@ use crate::layer::{Change, EntryKind, Reader};
 use crate::platform::Platform;
 
 pub use all::{All, Incoming};
-pub use contents::{Blobs, Contents, Found, Part};
+pub use contents::{Blobs, Contents, Found, LeftOut, Part};
 
+use both::Unchecked;
 use input::Input;
 use shelf::Shelf;
 use strict::Strict;
@@ -74,6 +76,10 @@ pub struct Image {
     pub config: Config,
     /// Its layers, base first.
     pub layers: Vec<Layer>,
+    /// What its user should know about how it was found.
+    pub doubt: Option<&'static str>,
+    /// Whether it was named itself, and not an index that lists it.
+    pub is_single: bool,
 }
 
 /// One layer of an image in an archive.
@@ -126,6 +132,15 @@ enum Step {
     },
 }
 
+impl Step {
+    fn doubted(mut self, doubt: &'static str) -> Self {
+        if let Self::Found(image) = &mut self {
+            image.doubt = Some(doubt);
+        }
+        self
+    }
+}
+
 /// An image archive, open for reading once from front to back.
 #[derive(Debug)]
 pub struct Archive {
@@ -138,9 +153,15 @@ pub struct Archive {
     keeps_all: bool,
     is_at_end: bool,
     n_members: u64,
+    /// Whether a member has a place that a root file system has.
+    is_root_file_system: bool,
+    /// A member that was looked at and not passed yet.
+    pending: Option<Member>,
+    unchecked: Option<Unchecked>,
 }
 
 /// A member whose content comes next.
+#[derive(Debug)]
 struct Member {
     path: Vec<u8>,
     size: u64,
@@ -173,6 +194,9 @@ impl Archive {
             keeps_all: true,
             is_at_end: false,
             n_members: 0,
+            is_root_file_system: false,
+            pending: None,
+            unchecked: None,
         }
     }
 
@@ -181,6 +205,11 @@ impl Archive {
         loop {
             match self.resolve(choice)? {
                 Step::Found(image) => {
+                    let is_known = choice.name.is_some()
+                        || self.strict.is_some()
+                        || self.is_at_end
+                        || self.shelf.has(b"manifest.json");
+                    self.unchecked = (!is_known).then(|| Unchecked::of(&image));
                     self.want(&image);
                     return Ok(*image);
                 }
@@ -204,7 +233,7 @@ impl Archive {
     ) -> Result<Box<dyn Read + 'a>, Error> {
         let layer = &image.layers[position];
         let is_last_use = self.wanted.get(&layer.path) == Some(&position);
-        let content = self.content(&layer.path, is_last_use)?;
+        let content = self.content(image, position, is_last_use)?;
         Ok(match &layer.blob {
             Some(blob) => Box::new(Verified::new(content, "layer", blob.digest, Some(blob.size))),
             None => content,
@@ -220,6 +249,9 @@ impl Archive {
         }
         if !self.members.is_whole() {
             return Err(Error::Truncated { what: "the archive (no end mark)".to_owned() });
+        }
+        if let Some(unchecked) = self.unchecked.take() {
+            unchecked.check(&self.shelf)?;
         }
         match self.strict.take() {
             Some(_) if !self.members.is_clean() => Err(strict::malformed()),
@@ -248,8 +280,24 @@ impl Archive {
     }
 
     fn resolve(&mut self, choice: &Choice) -> Result<Step, Error> {
+        if self.n_members > 0 && self.strict.is_none() && !self.is_at_end {
+            // Both heads count, and reading on costs nothing in a file. From a pipe they mostly stand side by side.
+            if self.shelf.is_in_place() {
+                return Ok(Step::Need(Vec::new()));
+            }
+            if self.shelf.has(b"index.json") && !self.shelf.has(b"manifest.json") {
+                self.read_heads()?;
+            }
+        }
         if let Some(raw) = self.shelf.read(b"index.json", "index.json", HEADS_LIMIT)? {
-            return oci::resolve(&self.shelf, &raw, choice, self.is_at_end);
+            let listed = self.shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)?;
+            return match listed.filter(|_| self.strict.is_none()) {
+                None => oci::resolve(&self.shelf, &raw, None, choice, self.is_at_end),
+                Some(listed) => {
+                    let listed = docker::parse(&listed)?;
+                    both::resolve(&self.shelf, &raw, &listed, choice, self.is_at_end)
+                }
+            };
         }
         if let Some(raw) = self.shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)? {
             let images = docker::parse(&raw)?;
@@ -258,15 +306,29 @@ impl Archive {
             }
             return Ok(Step::Need(b"index.json".to_vec()));
         }
-        if self.is_at_end {
-            let reason = if self.n_members == 0 {
-                "is empty"
-            } else {
-                "has neither index.json nor manifest.json"
-            };
-            return Err(Error::Malformed { what: "the image archive".to_owned(), reason });
+        if self.is_at_end { Err(self.no_heads()) } else { Ok(Step::Need(Vec::new())) }
+    }
+
+    /// The error for an archive that doesn't say what is in it.
+    fn no_heads(&self) -> Error {
+        let reason = match self.n_members {
+            0 => "is empty",
+            _ if self.is_root_file_system => return Error::RootFileSystem,
+            _ => "has neither index.json nor manifest.json",
+        };
+        Error::Malformed { what: "the image archive".to_owned(), reason }
+    }
+
+    /// Reads the heads that come next, if any do.
+    fn read_heads(&mut self) -> Result<(), Error> {
+        while let Some(member) = self.next_member()? {
+            if !shelf::is_head(&member.path) {
+                self.pending = Some(member);
+                break;
+            }
+            self.pass(&member)?;
         }
-        Ok(Step::Need(Vec::new()))
+        Ok(())
     }
 
     /// Reads members until `path` is on the shelf, or one of the documents that every archive has comes for the first
@@ -283,13 +345,26 @@ impl Archive {
         Ok(())
     }
 
-    fn content(&mut self, path: &[u8], is_last_use: bool) -> Result<Box<dyn Read + '_>, Error> {
+    fn content(
+        &mut self,
+        image: &Image,
+        position: usize,
+        is_last_use: bool,
+    ) -> Result<Box<dyn Read + '_>, Error> {
+        let layer = &image.layers[position];
+        let path = &layer.path[..];
         loop {
             if let Some(section) = self.shelf.open(path)? {
                 return Ok(Box::new(section));
             }
             if self.is_at_end {
-                return Err(self.missing(path));
+                // A link of a docker-archive may lead nowhere, and what it means may be there (containerd#12890).
+                let is_link = self.shelf.follow(path) != path;
+                let by_content = is_link.then(|| self.shelf.holding(&layer.diff_id));
+                return match by_content.transpose()?.flatten() {
+                    Some(section) => Ok(Box::new(section)),
+                    None => Err(self.missing(image, position)),
+                };
             }
             // At the end, links may have come on the way.
             let Some(member) = self.next_member()? else { continue };
@@ -303,6 +378,9 @@ impl Archive {
 
     /// The next regular file; links are noted on the way, other things don't matter. `None` at the end.
     fn next_member(&mut self) -> Result<Option<Member>, Error> {
+        if let Some(member) = self.pending.take() {
+            return Ok(Some(member));
+        }
         while !self.is_at_end {
             let Some(change) = self.members.read_change()? else {
                 self.is_at_end = true;
@@ -312,6 +390,7 @@ impl Archive {
             let Change::Add(entry) = change else { continue };
             let path = entry.path.as_bytes().to_vec();
             let size = entry.kind.content_size();
+            self.is_root_file_system |= is_of_root_file_system(&path);
             if self.n_members == 1 && strict::is_ours(self.members.header()) {
                 self.strict = Some(Strict::default());
             }
@@ -356,15 +435,28 @@ impl Archive {
         }
     }
 
-    fn missing(&self, path: &[u8]) -> Error {
-        let what = crate::layer::escape(path);
+    fn missing(&self, image: &Image, position: usize) -> Error {
+        let layer = &image.layers[position];
+        if layer.path.is_empty() {
+            let diff_id = Box::new(layer.diff_id);
+            return Error::MissingLayer { position: position + 1, diff_id };
+        }
+        let what = crate::layer::escape_short(&layer.path);
         if self.shelf.has(b"strata.json") {
             return Error::NotFound {
                 what: format!("{what} (a thin stream leaves out what its base has)"),
             };
         }
-        Error::Malformed { what, reason: "is missing from the archive" }
+        let name = image.names.first();
+        let image = name.map(|name| crate::layer::escape_short(name.as_bytes()));
+        Error::MissingMember { what, image }
     }
+}
+
+/// Whether a member lies where a root file system has something, and no image archive.
+fn is_of_root_file_system(path: &[u8]) -> bool {
+    let first = path.split(|&byte| byte == b'/').next();
+    matches!(first, Some(b"etc" | b"usr" | b"bin" | b"sbin" | b"lib" | b"var"))
 }
 
 /// Reads what `reader` holds whatever its codec, for documents that some producers compress.

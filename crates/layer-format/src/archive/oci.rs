@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::both::Chosen;
+use super::docker::Listed;
 use super::shelf::Shelf;
 use super::{Choice, Image, Layer, Step, read_plain};
 use crate::descriptor::{Descriptor, annotation, media_type};
@@ -29,17 +31,18 @@ struct Named {
     entries: Vec<Descriptor>,
 }
 
-/// Finds the image that is meant, as far as what has been read tells.
+/// Finds the image that is meant, as far as what has been read tells. `docker` is the `manifest.json` beside it.
 pub(super) fn resolve(
     shelf: &Shelf,
     raw: &[u8],
+    docker: Option<&[Listed]>,
     choice: &Choice,
     is_at_end: bool,
 ) -> Result<Step, Error> {
     let index = Index::parse(raw.to_vec())?;
     let named = choose(group(index.manifests), choice)?;
     let search = Search { shelf, choice, is_at_end };
-    let (manifest, listed) = match search.manifest(named.entries, DEPTH_LIMIT)? {
+    let (manifest, listed) = match search.manifest(named.entries.clone(), DEPTH_LIMIT)? {
         Found::Here(found) => found,
         Found::NotYet(path) => return Ok(Step::Need(path)),
     };
@@ -51,6 +54,24 @@ pub(super) fn resolve(
             return Ok(Step::NeedConfig { path, layers: layers.collect() });
         }
     };
+    let chosen = Chosen {
+        names: &named.names,
+        entries: &named.entries,
+        manifest: &manifest,
+        config: &config,
+    };
+    if let Some(docker) = docker {
+        if choice.name.is_none()
+            && let Some(step) = chosen.check_alone(shelf, docker, is_at_end)?
+        {
+            return Ok(step);
+        }
+        if let Some(image) = chosen.instead(shelf, docker)? {
+            check_platform(choice.platform.as_ref(), listed.as_ref(), &config.platform)?;
+            return Ok(Step::Found(Box::new(image)));
+        }
+    }
+    let is_single = chosen.is_single();
     let layers = layers(&manifest, &config)?;
     check_platform(choice.platform.as_ref(), listed.as_ref(), &config.platform)?;
     Ok(Step::Found(Box::new(Image {
@@ -58,6 +79,8 @@ pub(super) fn resolve(
         manifest: Some(manifest),
         config,
         layers,
+        doubt: None,
+        is_single,
     })))
 }
 
@@ -138,7 +161,7 @@ fn shown(groups: &[Named]) -> Vec<String> {
     }
     let is_unique = |name: &&String| uses.get(name.as_str()) == Some(&1);
     let show = |group: &Named| match group.names.first().filter(is_unique) {
-        Some(name) => crate::layer::escape(name.as_bytes()),
+        Some(name) => crate::layer::escape_short(name.as_bytes()),
         None => digest_of(group),
     };
     groups.iter().map(show).collect()
@@ -233,7 +256,7 @@ impl Search<'_> {
             }
             None if self.is_at_end => {
                 let what = format!("{what} {}", descriptor.digest);
-                Err(Error::Malformed { what, reason: "is missing from the archive" })
+                Err(Error::MissingMember { what, image: None })
             }
             None => Ok(Found::NotYet(path)),
         }

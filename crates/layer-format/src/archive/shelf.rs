@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use super::input::Input;
 use super::{HEADS_LIMIT, Spool, read_plain};
+use crate::codec::Decoder;
+use crate::digest::{DiffId, Hasher};
 use crate::error::Error;
 use crate::image::DOCUMENT_LIMIT;
 use crate::layer::{EntryPath, Reader};
@@ -66,6 +68,44 @@ impl Shelf {
         self.places.contains_key(path)
     }
 
+    /// How many bytes a member has that was kept.
+    pub(super) fn size_of(&self, path: &[u8]) -> Option<u64> {
+        match self.places.get(self.follow(path))? {
+            Place::Memory(content) => Some(content.len() as u64),
+            Place::At { size, .. } => Some(*size),
+            Place::Link(_) => None,
+        }
+    }
+
+    /// The content of the first member that decompresses to this: a last resort, as all of them are read.
+    pub(super) fn holding(&self, diff_id: &DiffId) -> Result<Option<Section>, Error> {
+        let reading = |source| Error::io("reading the archive", source);
+        let mut paths: Vec<_> = self.places.keys().collect();
+        paths.sort();
+        for path in paths {
+            let is_link = matches!(self.places.get(path), Some(Place::Link(_)));
+            let section = if is_link { None } else { self.open(path)? };
+            let section = section.map(io::BufReader::new);
+            // What doesn't decompress is no layer.
+            let Some(Ok(mut content)) = section.map(Decoder::new) else { continue };
+            let mut hasher = Hasher::new(diff_id.0.algorithm());
+            let mut buffer = vec![0; 64 << 10];
+            let is_whole = loop {
+                match content.read(&mut buffer) {
+                    Ok(0) => break true,
+                    Ok(n) => hasher.update(&buffer[..n]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.raw_os_error().is_some() => return Err(reading(error)),
+                    Err(_) => break false,
+                }
+            };
+            if is_whole && hasher.finish() == diff_id.0 {
+                return self.open(path);
+            }
+        }
+        Ok(None)
+    }
+
     /// Keeps the member whose content comes next. Of two with one name the later counts, as for tar.
     pub(super) fn keep(
         &mut self,
@@ -100,7 +140,7 @@ impl Shelf {
         size: u64,
         members: &mut Reader<Input>,
     ) -> Result<(), Error> {
-        let what = || crate::layer::escape(path);
+        let what = || crate::layer::escape_short(path);
         let earlier = self.read(path, &what(), HEADS_LIMIT)?;
         self.keep(path, size, members)?;
         if earlier.is_some() && earlier != self.read(path, &what(), HEADS_LIMIT)? {
@@ -164,7 +204,7 @@ impl Shelf {
                 }
             }
         }
-        let what = crate::layer::escape(path);
+        let what = crate::layer::escape_short(path);
         Err(Error::Malformed { what, reason: "links lead in a circle" })
     }
 

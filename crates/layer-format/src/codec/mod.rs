@@ -10,6 +10,7 @@ use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
+use crate::descriptor::media_type;
 use crate::error::Error;
 
 pub use encode::{Compression, Encoder};
@@ -17,7 +18,7 @@ pub use encode::{Compression, Encoder};
 /// The largest zstd window we make room for, as a power of two: 128 MiB, the most that `zstd --long` writes by itself.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// How many bytes it takes to tell the codecs apart.
-const MAGIC_SIZE: usize = 6;
+pub const MAGIC_SIZE: usize = 6;
 
 /// A way of compressing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,20 +40,48 @@ impl Codec {
             _ => Self::None,
         }
     }
+
+    /// The media type of a layer that is compressed in this way.
+    pub fn layer_type(self) -> &'static str {
+        match self {
+            Self::None => media_type::OCI_LAYER,
+            Self::Gzip => media_type::OCI_LAYER_GZIP,
+            Self::Zstd => media_type::OCI_LAYER_ZSTD,
+        }
+    }
 }
 
-/// Codecs that some other tools accept, refused by name because "malformed tar" would help nobody.
-fn refuse_others(start: &[u8]) -> io::Result<()> {
-    let reason = match start {
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            "is compressed with xz, which the image-spec doesn't have"
-        }
-        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A'] => {
-            "is compressed with bzip2, which the image-spec doesn't have"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::Malformed { what: "input".to_owned(), reason }.into())
+/// A codec that some other tools accept. It is refused by name, because "malformed tar" would help nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignCodec {
+    /// What people call it.
+    pub name: &'static str,
+    /// The command that undoes it, to be followed by a file.
+    pub undo: &'static str,
+}
+
+impl ForeignCodec {
+    /// Tells the codec by the first [`MAGIC_SIZE`] bytes.
+    pub fn sniff(start: &[u8]) -> Option<Self> {
+        let (name, undo) = match start {
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("xz", "xz -dc"),
+            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', ..] => ("bzip2", "bzip2 -dc"),
+            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => ("lz4", "lz4 -dc"),
+            [b'L', b'Z', b'I', b'P', 0 | 1, ..] => ("lzip", "lzip -dc"),
+            [0x89, b'L', b'Z', b'O', 0, ..] => ("lzop", "lzop -dc"),
+            // What a tar begins with is a name, which zeros follow.
+            [0x5d, 0, 0, 1..=255, ..] => ("lzma", "xz --format=lzma -dc"),
+            [0x1f, 0x9d, ..] => ("compress", "zcat"),
+            [b'P', b'K', 3, 4, ..] => ("zip", "unzip -p"),
+            _ => return None,
+        };
+        Some(Self { name, undo })
+    }
+
+    /// The error for `what`.
+    pub fn refuse(self, what: &'static str) -> Error {
+        Error::ForeignCodec { what, codec: self.name, undo: self.undo }
+    }
 }
 
 type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
@@ -72,7 +101,9 @@ impl<R: BufRead> Decoder<R> {
         let mut start = Vec::with_capacity(MAGIC_SIZE);
         inner.by_ref().take(MAGIC_SIZE as u64).read_to_end(&mut start)?;
         let codec = Codec::sniff(&start);
-        refuse_others(&start)?;
+        if let Some(foreign) = ForeignCodec::sniff(&start) {
+            return Err(foreign.refuse("the input").into());
+        }
         let peeked = Cursor::new(start).chain(inner);
         Ok(Self(match codec {
             Codec::None => Inner::None(peeked),

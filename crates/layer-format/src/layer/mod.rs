@@ -31,7 +31,7 @@ pub use base::{base_comment, comment_base, strip_base};
 pub use entry::{Change, Entry, EntryKind, Timestamp};
 pub use filled::Filled;
 pub use limits::{INCOMPLETE, check_possible, impossible};
-pub use path::{EntryPath, MAX_COMPONENTS, TOO_DEEP, escape};
+pub use path::{EntryPath, MAX_COMPONENTS, TOO_DEEP, escape, escape_short};
 pub use reader::Reader;
 pub use whiteout::is_reserved_name;
 pub use writer::Writer;

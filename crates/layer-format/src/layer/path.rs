@@ -130,7 +130,23 @@ impl fmt::Debug for EntryPath {
 
 /// Says of the entry `name` which rule it breaks.
 pub(super) fn refuse(name: &[u8], reason: &'static str) -> Error {
-    Error::MalformedEntry { path: escape(name), reason }
+    Error::MalformedEntry { path: escape_short(name), reason }
+}
+
+/// Shows a name in an error: like [`escape`], with the middle of a very long one left out.
+pub fn escape_short(bytes: &[u8]) -> String {
+    shorten(escape(bytes))
+}
+
+/// Leaves out the middle of a name that is longer than anyone reads.
+fn shorten(text: String) -> String {
+    const MOST: usize = 240;
+    if text.len() <= MOST {
+        return text;
+    }
+    let end = text.floor_char_boundary(MOST / 2);
+    let start = text.ceil_char_boundary(text.len() - MOST / 2);
+    format!("{}…{}", &text[..end], &text[start..])
 }
 
 /// Shows any bytes on one line of a terminal: what is not a printable character becomes `\xNN` or `\u{…}`.

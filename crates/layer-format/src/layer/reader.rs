@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Read};
 use super::blocks::Blocks;
 use super::entry::{Change, EntryKind};
 use super::header::{Header, text};
-use super::path::{EntryPath, escape, refuse};
+use super::path::{EntryPath, escape_short, refuse};
 use super::pax::{self, Extended};
 use super::shape::{Shape, build, shape_kind};
 use super::sparse::{self, Map};
@@ -276,7 +276,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn truncated(&self) -> Error {
-        Error::Truncated { what: format!("entry {}", escape(&self.name)) }
+        Error::Truncated { what: format!("entry {}", escape_short(&self.name)) }
     }
 }
 

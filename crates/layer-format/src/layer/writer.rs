@@ -9,7 +9,7 @@ use std::vec;
 use super::blocks::BLOCK;
 use super::entry::{Change, Entry, EntryKind};
 use super::header::{Fields, fits_id, fits_link, fits_long, split};
-use super::path::{EntryPath, escape, refuse};
+use super::path::{EntryPath, escape_short, refuse};
 use super::pax::{self, format_time, push, push_xattr};
 use super::sparse::{Map, Piece};
 use super::whiteout::{Mark, RESERVED, is_reserved};
@@ -168,7 +168,7 @@ impl<W: Write> Writer<W> {
         self.start_piece().map_err(failed)?;
         if self.content.left > 0 {
             return Err(Error::Truncated {
-                what: format!("the content of entry {}", escape(&self.name)),
+                what: format!("the content of entry {}", escape_short(&self.name)),
             });
         }
         let size = self.content.size;

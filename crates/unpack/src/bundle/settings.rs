@@ -232,7 +232,8 @@ mod tests {
 
     fn image(name: &str, config: &str) -> Image {
         let config = Config::parse(config.as_bytes().to_vec()).unwrap();
-        Image { names: vec![name.to_owned()], manifest: None, config, layers: vec![] }
+        let (names, layers) = (vec![name.to_owned()], vec![]);
+        Image { names, manifest: None, config, layers, doubt: None, is_single: true }
     }
 
     fn settings(config: &str, runner: Runner) -> Value {
