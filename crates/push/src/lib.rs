@@ -31,6 +31,7 @@ use registry::{Client, Credentials, Mirrors, Options};
     ("pull --all-platforms a.example/app | push - b.example/app", "From registry to registry, without a disk between"),
     ("push --dry-run mine:1 ghcr.io/me/mine:1", "What would be sent, mounted and skipped, in bytes"),
 ]))]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// An image of the store, or - for an image stream on standard input
     #[arg(value_name = "IMAGE")]
@@ -38,9 +39,12 @@ pub struct Args {
     /// Names to push it to; without any, the image's own
     #[arg(value_name = "NAME")]
     names: Vec<Reference>,
-    /// Of an image of the store with several platforms, only the one for this, as linux/arm64/v8
+    /// Of an image with several platforms, only the one for this, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// Push an image with several platforms whole or not at all; else, if only one platform is there, that one is pushed
+    #[arg(long, conflicts_with = "platform")]
+    all_platforms: bool,
     /// Also what the store has that refers to the image: signatures, SBOMs, attestations. Those of a stream always go along
     #[arg(long)]
     referrers: bool,

@@ -38,20 +38,65 @@ pub(crate) fn publish(
     Ok(())
 }
 
-/// Checks that all that the indexes list is here, or at the registry.
-pub(crate) fn check_whole(image: &Image, target: &Target) -> anyhow::Result<()> {
+/// What of an image is pushed.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) image: Image,
+    pub(crate) root: Digest,
+    /// Of an index that isn't whole: the platform of the one image that is.
+    pub(crate) only: Option<String>,
+}
+
+/// Decides what is pushed: all, if all that the indexes list is here or at the registry. Otherwise the one image that is
+/// here, as docker and skopeo do, unless `all_platforms` forbids it.
+pub(crate) fn settle(
+    image: &Image,
+    root: &Digest,
+    target: &Target,
+    all_platforms: bool,
+) -> anyhow::Result<Settled> {
+    let Some(absent) = first_absent(image, target)? else {
+        return Ok(Settled { image: image.clone(), root: *root, only: None });
+    };
+    let entries = image.entries();
+    let whole: Vec<_> = image.manifests.iter().filter(|it| !entries.is_attestation(it)).collect();
+    match whole[..] {
+        [manifest] if !all_platforms => {
+            let digest = manifest.descriptor().digest;
+            let platform = entries.platform(manifest).map(ToString::to_string);
+            let only = Some(platform.unwrap_or_else(|| digest.to_string()));
+            let image = Image { indexes: vec![], manifests: vec![manifest.clone()] };
+            Ok(Settled { image, root: digest, only })
+        }
+        _ => {
+            let text = format!("not whole: {absent}, which the index lists, is not here");
+            Err(Failure::new(Code::NotFound, text)
+                .hint("bring all of it with pull --all-platforms, or push one with --platform")
+                .into())
+        }
+    }
+}
+
+/// The first manifest that an index lists and that is neither here nor at the registry.
+fn first_absent(image: &Image, target: &Target) -> anyhow::Result<Option<Digest>> {
     let here: HashSet<_> = documents(image).map(|document| document.descriptor.digest).collect();
     let listed = image.indexes.iter().flat_map(|index| &index.manifests);
     for absent in listed.filter(|entry| !here.contains(&entry.digest)) {
-        let wanted = absent.digest.to_string();
-        if target.repository.manifest_digest(&wanted)?.is_none() {
-            let text = format!("not whole: {wanted}, which the index lists, is not here");
-            return Err(Failure::new(Code::NotFound, text)
-                .hint("bring all of it with pull --all-platforms, or push one with --platform")
-                .into());
+        if target.repository.manifest_digest(&absent.digest.to_string())?.is_none() {
+            return Ok(Some(absent.digest));
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Says that an image was pushed without the rest of its index.
+pub(crate) fn tell_only(settled: &Settled, target: &Target, io: &cli::Progress) {
+    if let Some(platform) = &settled.only {
+        io.say(format!(
+            "{}: only {platform} of the image is here, and only that was pushed",
+            target.name
+        ));
+    }
 }
 
 /// Where a name puts the root: at its tag, else at its digest.

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use layer_format::archive::Found;
-use layer_format::{Digest, Document, Error, Index, Reference, annotation};
+use layer_format::{
+    Descriptor, Digest, Document, Error, Index, Platform, Reference, annotation, select,
+};
 use registry::Client;
 
 use crate::target::Target;
@@ -19,6 +21,12 @@ pub(crate) struct Route {
     owners: Option<HashMap<Digest, BTreeSet<usize>>>,
     /// The layers that are not to be distributed, as far as is known.
     foreign: HashSet<Digest>,
+    /// The one platform that is asked for.
+    platform: Option<Platform>,
+    /// What belongs to that platform, as far as is known.
+    wanted: HashSet<Digest>,
+    /// What belongs to others.
+    unwanted: HashSet<Digest>,
 }
 
 /// An image, a repository, and the names that it gets there.
@@ -40,7 +48,6 @@ impl Route {
     ) -> anyhow::Result<Self> {
         let own = own_names(index)?;
         let sources = own.iter().map(|(name, _)| name.name()).collect();
-        let foreign = HashSet::new();
         if !names.is_empty() {
             refuse_several(
                 own.iter()
@@ -48,7 +55,7 @@ impl Route {
                     .map(|(name, root)| (Some(name), root)),
             )?;
             let targets = Target::of(names, client)?.into();
-            return Ok(Self { targets, sources, owners: None, foreign });
+            return Ok(Self::new(targets, sources, None));
         }
         let n_images = index.map_or(0, |index| index.manifests.len());
         if own.is_empty() || own.len() < n_images {
@@ -60,15 +67,48 @@ impl Route {
         for (name, root) in own {
             owners.entry(root).or_default().extend(position(&targets, &name));
         }
-        Ok(Self { targets: targets.into(), sources, owners: Some(owners), foreign })
+        Ok(Self::new(targets.into(), sources, Some(owners)))
+    }
+
+    fn new(
+        targets: Arc<[Target]>,
+        sources: Vec<String>,
+        owners: Option<HashMap<Digest, BTreeSet<usize>>>,
+    ) -> Self {
+        Self {
+            targets,
+            sources,
+            owners,
+            foreign: HashSet::new(),
+            platform: None,
+            wanted: HashSet::new(),
+            unwanted: HashSet::new(),
+        }
+    }
+
+    /// The same for one platform of each image only.
+    pub(crate) fn of_platform(self, platform: Option<Platform>) -> Self {
+        Self { platform, ..self }
     }
 
     /// Learns from a document what belongs to it.
     pub(crate) fn learn(&mut self, digest: &Digest, raw: &[u8]) {
         // What is no manifest is a config, which says nothing about other blobs.
         let parts: Vec<_> = match Document::parse(raw.to_vec()) {
-            Ok(Document::Index(index)) => index.manifests,
-            Ok(Document::Manifest(manifest)) => manifest.parts().cloned().collect(),
+            Ok(Document::Index(index)) => {
+                self.choose(&index.manifests);
+                index.manifests
+            }
+            Ok(Document::Manifest(manifest)) => {
+                let parts: Vec<_> = manifest.parts().cloned().collect();
+                let digests = parts.iter().map(|part| part.digest);
+                if self.is_unwanted(digest) {
+                    self.unwanted.extend(digests);
+                } else {
+                    self.wanted.extend(digests);
+                }
+                parts
+            }
             Err(_) => return,
         };
         self.foreign.extend(parts.iter().filter(|it| it.is_foreign()).map(|it| it.digest));
@@ -79,9 +119,24 @@ impl Route {
         }
     }
 
+    /// Learns from an index which images are for the platform that is asked for.
+    fn choose(&mut self, entries: &[Descriptor]) {
+        let Some(platform) = &self.platform else { return };
+        // Where there is none, that is told in the end.
+        let Ok(chosen) = select(entries, platform) else { return };
+        self.wanted.insert(chosen.digest);
+        let is_image = |entry: &&Descriptor| entry.platform.is_some() && *entry != chosen;
+        self.unwanted.extend(entries.iter().filter(is_image).map(|entry| entry.digest));
+    }
+
+    fn is_unwanted(&self, digest: &Digest) -> bool {
+        self.unwanted.contains(digest) && !self.wanted.contains(digest)
+    }
+
     /// Where a blob goes.
     pub(crate) fn targets_of(&self, digest: &Digest) -> Vec<usize> {
         match &self.owners {
+            _ if self.is_unwanted(digest) => vec![],
             None => (0..self.targets.len()).collect(),
             Some(owners) => owners.get(digest).into_iter().flatten().copied().collect(),
         }

@@ -39,7 +39,6 @@ pub(crate) fn push(
     hold.warning().iter().for_each(|warning| io.warn(warning));
     let (image, root) =
         gather(&found, args.platform.as_ref(), &store).with_context(|| args.image.clone())?;
-    target::check_pins(&names, &root)?;
     let attached = referrers.iter().map(|it| Attached::gather(it, &store));
     let attached = attached.collect::<anyhow::Result<Vec<_>>>()?;
     let all = std::iter::once(&image).chain(attached.iter().map(|it| &it.image));
@@ -59,14 +58,18 @@ pub(crate) fn push(
         progress: &progress,
         tally: Tally::default(),
     };
+    let mut pushed = vec![];
     for target in &targets {
-        publish::check_whole(&image, target)?;
+        let settled = publish::settle(&image, &root, target, args.all_platforms)?;
+        target::check_pins(&names, &settled.root)?;
         for_each(args.jobs.into(), &blobs, |blob| {
             courier.bring(target, blob, |task| Stored::open(&store, blob, task))
         })?;
         if mode == Mode::Send {
             let names: Vec<_> = target.names.iter().collect();
-            publish::publish(target, &names, &image, &root)?;
+            publish::publish(target, &names, &settled.image, &settled.root)?;
+            publish::tell_only(&settled, target, &progress);
+            pushed.extend(target.names.iter().map(|name| (name.clone(), settled.root)));
             for Attached { name, image, root } in &attached {
                 attach::attach(target, name, image, &root.digest)?;
             }
@@ -81,7 +84,9 @@ pub(crate) fn push(
         return Ok(vec![]);
     }
     progress.say(courier.tally.to_string());
-    Ok(names.into_iter().map(|name| (name, root)).collect())
+    // In the order in which they were asked for.
+    pushed.sort_by_key(|(name, _)| names.iter().position(|it| it == name));
+    Ok(pushed)
 }
 
 /// Something that refers to the image.
@@ -128,8 +133,11 @@ fn gather(
 ) -> anyhow::Result<(Image, Digest)> {
     let root = &found.descriptor;
     let mut image = documents(root, platform.map_or(&[][..], std::slice::from_ref), store)?;
-    if platform.is_none() || image.indexes.is_empty() {
+    if image.indexes.is_empty() {
         return Ok((image, root.digest));
+    }
+    if platform.is_none() {
+        return Ok((whole_part(image, store)?, root.digest));
     }
     let entries = image.entries();
     let position = image.manifests.iter().position(|manifest| !entries.is_attestation(manifest));
@@ -139,6 +147,24 @@ fn gather(
     let manifest = image.manifests.swap_remove(position);
     let root = manifest.descriptor().digest;
     Ok((Image { indexes: vec![], manifests: vec![manifest] }, root))
+}
+
+/// The images of an index that are whole, if any is: it may be here for some of its platforms.
+fn whole_part(image: Image, store: &Store) -> anyhow::Result<Image> {
+    let (mut whole, mut rest) = (vec![], vec![]);
+    for manifest in image.manifests {
+        let mut is_whole = true;
+        for part in manifest.parts().filter(|part| !part.is_foreign()) {
+            is_whole &= store.has(&part.digest, part.size)?;
+        }
+        if is_whole { whole.push(manifest) } else { rest.push(manifest) }
+    }
+    let mut part = Image { indexes: image.indexes, manifests: whole };
+    let entries = part.entries();
+    if part.manifests.iter().all(|manifest| entries.is_attestation(manifest)) {
+        part.manifests.extend(rest);
+    }
+    Ok(part)
 }
 
 /// What a root leads to, as far as it is here.

@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
 use layer_format::archive::{All, Archive, Blobs, Contents, Found, Incoming};
-use layer_format::{Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, Reference, Verified};
+use layer_format::{
+    Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified,
+};
 use registry::{Client, Content, Window};
 use store::Store;
 
@@ -43,9 +45,6 @@ pub(crate) fn push(
     client: &Client,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Vec<(Reference, Digest)>> {
-    if args.platform.is_some() {
-        return Err(cli::usage("--platform is for images of the store").into());
-    }
     let mut all = open(io)?.all();
     let first = all.next_blob()?;
     let index = all.index()?;
@@ -53,7 +52,8 @@ pub(crate) fn push(
         let what = "the image archive".to_owned();
         return Err(Error::Malformed { what, reason: "is empty, or cut short" }.into());
     }
-    let route = Route::plan(&args.names, index.as_ref(), client)?;
+    let route =
+        Route::plan(&args.names, index.as_ref(), client)?.of_platform(args.platform.clone());
     let path = Store::path_or_usual(args.common.store.as_deref());
     let store = path.ok().and_then(|path| Store::open_existing(path).ok()).flatten();
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
@@ -75,8 +75,9 @@ pub(crate) fn push(
         stop: Stop::default(),
     };
     intake.take_all(&mut all, first)?;
-    let contents = all.finish(None, &mut intake)?;
-    check_whole(&contents)?;
+    let mut contents = all.finish(args.platform.as_ref(), &mut intake)?;
+    contents.doubts.iter().for_each(|doubt| io.warn(doubt));
+    check_whole(&mut contents)?;
     let pushed = intake.publish(&contents.images)?;
     if mode == Mode::DryRun {
         courier.tally.write(&mut io.output)?;
@@ -152,9 +153,14 @@ impl Intake<'_> {
             self.check()?;
             let digest = incoming.claimed.ok_or_else(unnamed)?;
             let blob = Descriptor::new("", digest, incoming.size);
-            let content = Verified::new(all.content(), "blob", digest, Some(blob.size));
+            let mut start = Vec::with_capacity(MAGIC_SIZE);
+            let reading = all.content().take(MAGIC_SIZE as u64).read_to_end(&mut start);
+            reading.with_context(|| label(&blob))?;
+            let codec = Codec::sniff(&start);
+            let content = io::Cursor::new(start).chain(all.content());
+            let content = Verified::new(content, "blob", digest, Some(blob.size));
             self.take(&blob, content, workers)?;
-            all.came(incoming, digest, Codec::None)?;
+            all.came(incoming, digest, codec)?;
             next = all.next_blob()?;
         }
         Ok(())
@@ -244,27 +250,30 @@ impl Intake<'_> {
         for delivery in self.route.deliveries(images)? {
             let (target, found) = (&self.route.targets[delivery.target], delivery.found);
             let names: Vec<Reference> = delivery.names.iter().map(|&name| name.clone()).collect();
-            target::check_pins(&names, &found.root.digest)?;
-            publish::check_whole(&found.image, target)?;
-            let kept: Vec<_> = found
-                .parts
-                .iter()
-                .filter_map(|part| Some((&part.blob, self.documents.get(&part.blob.digest)?)))
+            let (image, root) = (&found.image, &found.root.digest);
+            let settled = publish::settle(image, root, target, self.args.all_platforms)?;
+            let (image, root) = (&settled.image, &settled.root);
+            target::check_pins(&names, root)?;
+            let kept: Vec<_> = image
+                .blobs()
+                .filter_map(|blob| Some((blob, self.documents.get(&blob.digest)?)))
                 .collect();
             for_each(self.args.jobs.into(), &kept, |(blob, raw)| {
                 let content = Arc::new(Window::new(0, &raw[..]));
                 self.courier.bring(target, blob, |_| Ok(content as Arc<dyn Content>))
             })?;
-            let (image, root) = (&found.image, &found.root.digest);
             match delivery.about {
                 Some(name) if self.courier.mode == Mode::DryRun => {
                     self.courier.tally.attach(&attach::name_at(target, name)?, &found.root);
                 }
                 _ if self.courier.mode == Mode::DryRun => {}
                 Some(name) => attach::attach(target, name, image, root)?,
-                None => publish::publish(target, &delivery.names, image, root)?,
+                None => {
+                    publish::publish(target, &delivery.names, image, root)?;
+                    publish::tell_only(&settled, target, self.courier.progress);
+                }
             }
-            pushed.extend(names.into_iter().map(|name| (name, found.root.digest)));
+            pushed.extend(names.into_iter().map(|name| (name, *root)));
         }
         Ok(pushed)
     }
@@ -291,12 +300,12 @@ fn unnamed() -> Failure {
 }
 
 /// Nothing may be missing, unless the registry has it.
-fn check_whole(contents: &Contents) -> anyhow::Result<()> {
+fn check_whole(contents: &mut Contents) -> anyhow::Result<()> {
+    if let Some(left_out) = contents.left_out.pop() {
+        return Err(left_out.error).with_context(|| left_out.name);
+    }
     let Some(first) = contents.missing.first() else { return Ok(()) };
     let what = format!("blob {}", first.digest);
-    if contents.thin.is_none() {
-        return Err(Error::Malformed { what, reason: "is missing from the archive" }.into());
-    }
     let text = format!("a thin stream, and the registry lacks what it leaves out: {what}");
     Err(Failure::new(Code::NotFound, text).hint("save it again without --base and --have").into())
 }

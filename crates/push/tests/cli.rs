@@ -29,7 +29,7 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["--no-such-flag", "nginx"],
             &["--jobs", "0", "nginx"],
             &["nginx", "app/UPPER"],
-            &["-", "--platform", "linux/amd64"],
+            &["-", "--platform", "linux/amd64", "--all-platforms"],
         ],
     );
 }
