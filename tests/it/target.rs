@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kit::pipeline::Script;
 use kit::tree::{self, Show};
-use kit::{Image, Layer, Output, Running, Sandbox, pipeline};
+use kit::{Image, Layer, Output, Running, Sandbox, Sparse, pipeline};
 use rustix::process::Signal;
 
 use crate::fixtures::{
@@ -391,4 +391,36 @@ fn a_layer_error_is_told_while_the_writer_is_silent() {
     output.fails_with(4);
     assert!(began.elapsed() < Duration::from_secs(20));
     assert_eq!(names(sandbox.path("")), ["in", "p"]);
+}
+
+#[test]
+fn an_image_that_is_larger_than_allowed_ends_with_one_line() {
+    let sandbox = Sandbox::new();
+    let lower = Layer::new().dir("d", 0o755).file("d/a", [1; 1000]);
+    let upper = Layer::new().file("d/a", [2; 24]).hardlink("b", "d/a").whiteout("none");
+    let holes = Layer::new().sparse("holes", Sparse::Pax10, 1 << 40, &[]);
+    let image = Image::new().layer(lower).layer(upper);
+    sandbox.write("in", stream_of(&image));
+    sandbox.write("holes", stream_of(&image.layer(holes)));
+    for (words, is_allowed, told) in [
+        ("--max-entries 4 root < in", true, ""),
+        ("--max-entries 3 root < in", false, "the image has more than 3 entries"),
+        ("--max-size 1024 root < in", true, ""),
+        ("--max-size 1K --max-entries 4 root < in", true, ""),
+        ("--max-size 1023 root < in", false, "the image's files have more than 1023 bytes"),
+        ("--max-size 1024G root < holes", false, "the image's files have more than 1099511627776 bytes"),
+    ] {
+        let output = pipeline::sh(&sandbox, &format!("unpack -q {words}"));
+        if is_allowed {
+            output.success();
+            fs::remove_dir_all(sandbox.path("root")).unwrap();
+        } else {
+            assert_one_line(output.fails_with(4), "unpack");
+            assert!(output.stderr.contains(told), "{}", output.stderr);
+            assert!(output.stderr.contains("hint: --max-"), "{}", output.stderr);
+        }
+        assert_eq!(names(sandbox.path("")), ["holes", "in"]);
+    }
+    let output = pipeline::sh(&sandbox, "unpack -q --max-size much root < in");
+    assert_one_line(output.fails_with(2), "unpack");
 }

@@ -5,6 +5,7 @@
 
 mod bundle;
 mod draft;
+mod limits;
 mod pipeline;
 mod place;
 mod target;
@@ -19,6 +20,8 @@ use layer_format::archive::Choice;
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::{Location, Source, Store};
 
+use crate::limits::{Budget, Limits};
+use crate::pipeline::Filling;
 use crate::target::{Durability, Target};
 
 /// Unpack an image into a directory
@@ -66,6 +69,8 @@ pub struct Args {
     #[arg(long)]
     no_sync: bool,
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     common: cli::Common,
 }
 
@@ -94,7 +99,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let root = if args.bundle { bundle::rootfs(&target.root()?)? } else { target.root()? };
     let applier =
         Applier::new(root.try_clone()?, options(args)).context("opening the directory")?;
-    let report = pipeline::unpack(source, &image, applier, store.as_ref(), &io.progress)?;
+    let budget = Budget::new(args.limits);
+    let filling = Filling { applier, budget };
+    let report = pipeline::unpack(source, &image, filling, store.as_ref(), &io.progress)?;
     cli::interrupt::check()?;
     if args.bundle {
         bundle::write(&target.root()?, &root, &image, io)?;

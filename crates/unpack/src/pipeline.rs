@@ -23,6 +23,8 @@ use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
 use store::{ListingDraft, Source, Store};
 
+use crate::limits::Budget;
+
 /// How many chunks wait between two stages: enough that none waits for a wake-up, few enough to stay in cache.
 const DEPTH: usize = 8;
 
@@ -45,6 +47,13 @@ enum Proof {
     Computed,
 }
 
+/// The directory, while it is filled.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    pub(crate) applier: Applier,
+    pub(crate) budget: Budget,
+}
+
 /// The ends that the applier holds.
 struct Stages {
     plain: Taking,
@@ -57,7 +66,7 @@ struct Stages {
 pub(crate) fn unpack(
     source: Source,
     image: &Image,
-    mut applier: Applier,
+    mut filling: Filling,
     store: Option<&Store>,
     progress: &Progress,
 ) -> anyhow::Result<Report> {
@@ -66,7 +75,7 @@ pub(crate) fn unpack(
         .context("starting a thread")?;
     for (position, plan) in plans.iter().enumerate() {
         let mut listing = store.and_then(|store| ListingDraft::if_missing(store, &plan.diff_id));
-        apply(&mut stages, &mut applier, plan, listing.as_mut())
+        apply(&mut stages, &mut filling, plan, listing.as_mut())
             .with_context(|| image.layer_name(position))?;
         if let Some(listing) = listing {
             listing.keep(&plan.diff_id);
@@ -80,7 +89,7 @@ pub(crate) fn unpack(
         Ok(finished) => finished?,
         Err(panic) => std::panic::resume_unwind(panic),
     }
-    Ok(applier.finish()?)
+    Ok(filling.applier.finish()?)
 }
 
 fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
@@ -206,15 +215,17 @@ fn hash(mut plain: Taking, orders: &Receiver<Algorithm>, digests: &SyncSender<Di
 /// The last stage: files.
 fn apply(
     stages: &mut Stages,
-    applier: &mut Applier,
+    filling: &mut Filling,
     plan: &Plan,
     mut listing: Option<&mut ListingDraft>,
 ) -> anyhow::Result<()> {
     let mut layer = Reader::new(Stopping(&mut stages.plain));
+    let Filling { applier, budget } = filling;
     applier.begin_layer();
     while let Some(change) = layer.read_change()? {
         // What is on its way already may be a lot of small files.
         cli::interrupt::check()?;
+        budget.spend(&change)?;
         if let Some(listing) = &mut listing {
             listing.add(&change);
         }
