@@ -9,6 +9,7 @@ mod limits;
 mod pipeline;
 mod place;
 mod target;
+mod writeback;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use store::{Location, Source, Store};
 use crate::limits::{Budget, Limits};
 use crate::pipeline::Filling;
 use crate::target::{Durability, Target};
+use crate::writeback::Writeback;
 
 /// Unpack an image into a directory
 ///
@@ -100,7 +102,12 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let applier =
         Applier::new(root.try_clone()?, options(args)).context("opening the directory")?;
     let budget = Budget::new(args.limits);
-    let filling = Filling { applier, budget };
+    let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
+    let writeback = match durability {
+        Durability::Synced => Some(Writeback::start(&root).context("starting a thread")?),
+        Durability::Cached => None,
+    };
+    let filling = Filling { applier, budget, writeback };
     let report = pipeline::unpack(source, &image, filling, store.as_ref(), &io.progress)?;
     cli::interrupt::check()?;
     if args.bundle {
@@ -109,7 +116,6 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if let Some(store) = &store {
         target.note(&root, args.bundle.then_some(bundle::ROOTFS), store, &image);
     }
-    let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
     target.finish(durability, io)?;
     say(&report, image.layers.len(), io);
     Ok(())

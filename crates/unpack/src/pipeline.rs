@@ -17,13 +17,14 @@ use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::{Progress, Task};
 use layer_format::archive::{Image, Layer};
-use layer_format::layer::Reader;
+use layer_format::layer::{Change, Reader};
 use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
 use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
 use store::{ListingDraft, Source, Store};
 
 use crate::limits::Budget;
+use crate::writeback::Writeback;
 
 /// How many chunks wait between two stages: enough that none waits for a wake-up, few enough to stay in cache.
 const DEPTH: usize = 8;
@@ -52,6 +53,8 @@ enum Proof {
 pub(crate) struct Filling {
     pub(crate) applier: Applier,
     pub(crate) budget: Budget,
+    /// None where nobody waits for the disk.
+    pub(crate) writeback: Option<Writeback>,
 }
 
 /// The ends that the applier holds.
@@ -89,7 +92,11 @@ pub(crate) fn unpack(
         Ok(finished) => finished?,
         Err(panic) => std::panic::resume_unwind(panic),
     }
-    Ok(filling.applier.finish()?)
+    let report = filling.applier.finish()?;
+    if let Some(writeback) = filling.writeback {
+        writeback.finish().context("bringing files to the disk")?;
+    }
+    Ok(report)
 }
 
 fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
@@ -220,7 +227,7 @@ fn apply(
     mut listing: Option<&mut ListingDraft>,
 ) -> anyhow::Result<()> {
     let mut layer = Reader::new(Stopping(&mut stages.plain));
-    let Filling { applier, budget } = filling;
+    let Filling { applier, budget, writeback } = filling;
     applier.begin_layer();
     while let Some(change) = layer.read_change()? {
         // What is on its way already may be a lot of small files.
@@ -230,6 +237,9 @@ fn apply(
             listing.add(&change);
         }
         applier.apply(&change, &mut layer)?;
+        if let (Some(writeback), Change::Add(entry)) = (&mut *writeback, &change) {
+            writeback.advance(entry.kind.content_size());
+        }
     }
     applier.end_layer()?;
     stages.plain.next_stream();

@@ -8,7 +8,7 @@ use super::ground::Ground;
 use super::image::NAME;
 use super::measure::{Cost, Disk, median};
 use super::stages::Job;
-use super::{compress, container, offline, registry, snapshot, union};
+use super::{compress, container, offline, registry, snapshot, sync, union};
 use crate::run::say;
 
 /// Another one that has taken so many seconds sits out the rounds that are left, once it has a figure.
@@ -128,6 +128,7 @@ impl Contest {
             container::contests(),
             union::contests(),
             compress::contests(codec),
+            sync::contests(),
         ]
         .concat()
     }

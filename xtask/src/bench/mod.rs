@@ -13,6 +13,7 @@
 //! snapshot.rs  the same for snapshot
 //! container.rs the same for snapshot and commit together, of a container's changes or a new tree
 //! union.rs     the same for union and flatten
+//! sync.rs      what it costs to be on the disk
 //! latency.rs   small layers over a slow line
 //! relay.rs     the slow line
 //! messages.rs  what it counts
@@ -39,6 +40,7 @@ mod relay;
 mod report;
 mod snapshot;
 mod stages;
+mod sync;
 mod union;
 
 use anyhow::{Context as _, ensure};
