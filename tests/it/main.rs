@@ -34,6 +34,7 @@ mod proxies;
 mod push;
 mod race;
 mod referrers;
+mod registries;
 mod registry;
 mod resume;
 mod round_trip;

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use kit::image::random::{Random, random};
+use kit::registry::profiles;
 use kit::{
     Auth, Codec, Content, Fault, Gzip, Image, Index, Layer, Named, Output, Producer, Registry,
     Sandbox, pipeline,
@@ -165,24 +166,86 @@ fn a_stream_goes_under_its_own_names() {
 }
 
 #[test]
-fn large_layers_pass_in_windows_to_several_registries() {
+fn large_layers_pass_to_several_registries_and_once_more_where_they_broke_off() {
     let image = large(3, 21 << 20);
     let (source, one, two) = (Registry::start(), Registry::start(), Registry::start());
     let sandbox = Sandbox::new();
     source.add("app:1", &image);
-    one.fault(Fault::on("uploads").method("PATCH").after(1).times(1).close_reading(100_000));
-    two.fault(Fault::on("uploads").method("PATCH").times(1).status(503).header("Retry-After", "0"));
+    let cut = Fault::on("uploads").method("PUT").times(1);
+    one.fault(cut.close_reading(100_000));
+    let busy = Fault::on("uploads").method("PUT").after(1).times(1).status(503);
+    two.fault(busy.header("Retry-After", "0"));
     let script = format!(
         "pull --no-store {} | push - {} {}",
         source.name("app:1"),
         one.name("x:1"),
         two.name("y:1")
     );
-    sh(&sandbox, &script).success();
+    success(&sandbox, &script);
     has_all(&one, "x:1", &image);
     has_all(&two, "y:1", &image);
     let size: u64 = image.blobs().iter().map(|blob| blob.bytes.len() as u64).sum();
-    assert!(uploaded(&one) <= size && uploaded(&two) <= size + (8 << 20));
+    assert!(uploaded(&one) <= size && uploaded(&two) <= 2 * size, "{}", two.log());
+    // Where a layer waited nothing is left.
+    assert!(names(sandbox.root().join("tmp")).iter().all(|name| name == ".pipestatus"));
+}
+
+/// Sent to the first, mounted by the second.
+#[test]
+fn two_repositories_of_one_registry_get_a_layer_of_a_stream_once() {
+    let image = large(4, 9 << 20);
+    let (source, registry, sandbox) = (Registry::start(), Registry::start(), Sandbox::new());
+    source.add("app:1", &image);
+    let (from, one, two) = (source.name("app:1"), registry.name("a:1"), registry.name("b:1"));
+    success(&sandbox, &format!("pull --no-store {from} | push - {one} {two}"));
+    has_all(&registry, "a:1", &image);
+    has_all(&registry, "b:1", &image);
+    let size: u64 = image.blobs().iter().map(|blob| blob.bytes.len() as u64).sum();
+    assert!(uploaded(&registry) < size + 10_000, "{}", registry.log());
+}
+
+/// The kit counts: a question, the beginning and one PUT for each blob, and a mount alone where that is answered.
+#[test]
+fn no_request_is_made_whose_answer_is_known() {
+    let (registry, sandbox, name) = stored(demo());
+    let there = registry.name("other:1");
+    success(&sandbox, &format!("push {name} {there}"));
+    let n_blobs = demo().blobs().len() - 1;
+    assert_eq!(registry.n_requests("HEAD", "blobs"), 0, "{}", registry.log());
+    assert_eq!(registry.n_requests("POST", "mount="), n_blobs, "{}", registry.log());
+    assert_eq!(registry.requests().len(), n_blobs + 1, "{}", registry.log());
+    let elsewhere = Registry::start();
+    success(&sandbox, &format!("push {name} {}", elsewhere.name("x:1")));
+    assert_eq!(elsewhere.requests().len(), 3 * n_blobs + 1, "{}", elsewhere.log());
+    // Once more: a question for each, and the manifest.
+    elsewhere.forget();
+    success(&sandbox, &format!("push {name} {}", elsewhere.name("x:1")));
+    assert_eq!(elsewhere.requests().len(), n_blobs + 1, "{}", elsewhere.log());
+}
+
+/// moby#50065
+#[test]
+fn a_registry_that_answers_no_questions_gets_everything() {
+    let (_source, sandbox, name) = stored(demo());
+    let registry = Registry::with_profile(&profiles::HEADLESS);
+    for _ in 0..2 {
+        success(&sandbox, &format!("push {name} {}", registry.name("x:1")));
+        has_all(&registry, "x:1", demo());
+    }
+}
+
+/// skopeo's FIXME of 2016 (skopeo#92): what is given up is cancelled.
+#[test]
+fn an_upload_that_fails_is_not_left_at_the_registry() {
+    let image = large(5, 9 << 20);
+    let (source, registry, sandbox) = (Registry::start(), Registry::start(), Sandbox::new());
+    source.add("app:1", &image);
+    registry.fault(Fault::on("uploads").method("PUT").status(422));
+    let script =
+        format!("pull --no-store {} | push - {}", source.name("app:1"), registry.name("x:1"));
+    let output = sh(&sandbox, &script);
+    assert_eq!(output.code(), 5, "{}", output.text());
+    assert_eq!(registry.n_uploads(), 0, "{}", registry.log());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::fixtures::demo;
 
 /// An artifact that refers to a manifest.
-fn about(subject: &Image, text: &str) -> Image {
+pub(crate) fn about(subject: &Image, text: &str) -> Image {
     let descriptor = json!({
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "digest": subject.digest(),

@@ -21,6 +21,7 @@ mod layers;
 mod loads;
 mod logins;
 mod media;
+mod nginx;
 mod offline;
 mod peculiar;
 mod power_cut;

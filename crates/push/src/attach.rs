@@ -52,8 +52,14 @@ fn extend(target: &Target, name: &Reference, new: &[Descriptor]) -> anyhow::Resu
     if new.is_empty() {
         return Ok(());
     }
-    for _ in 0..TRIES {
+    for n in 0..TRIES {
         let list = listed(target, name)?;
+        if list.is_subject && n > 0 {
+            // What was put is there by its digest, but nobody will find the list.
+            let text = "the list can't be found: the registry takes its tag for the image itself";
+            target.repository.note(&format!("{name}: {text}"));
+            return Ok(());
+        }
         let missing: Vec<_> = new.iter().filter(|entry| !list.has(&entry.digest)).collect();
         if missing.is_empty() {
             return Ok(());
@@ -74,6 +80,8 @@ struct Listed {
     entries: Vec<Descriptor>,
     /// The registry's word for this very content.
     version: Option<String>,
+    /// Whether the registry takes the tag for the digest that it is made of.
+    is_subject: bool,
 }
 
 impl Listed {
@@ -85,10 +93,14 @@ impl Listed {
 fn listed(target: &Target, name: &Reference) -> anyhow::Result<Listed> {
     let tag = name.wanted();
     let Some(current) = target.repository.current(&tag)? else { return Ok(Listed::default()) };
+    let subject = Listed { is_subject: true, ..Listed::default() };
     match current.document {
-        Document::Index(index) => Ok(Listed { entries: index.manifests, version: current.version }),
         // GitLab takes such a tag for the digest that it is made of (oras-go#1396).
-        Document::Manifest(_) if current.digest.referrers_tag() == tag => Ok(Listed::default()),
+        _ if current.digest.referrers_tag() == tag => Ok(subject),
+        Document::Index(index) => {
+            let (entries, version) = (index.manifests, current.version);
+            Ok(Listed { entries, version, is_subject: false })
+        }
         Document::Manifest(_) => {
             anyhow::bail!("{name}: there is something else than a list of referrers")
         }

@@ -1,10 +1,11 @@
 //! One blob to one repository, by the cheapest way: it is there; the registry has it in another repository; it is sent.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use cli::{Progress, Task};
-use layer_format::Descriptor;
+use layer_format::{Descriptor, Digest};
 use registry::{Content, Upload};
 use store::Store;
 
@@ -21,6 +22,27 @@ pub(crate) struct Courier<'a> {
     pub(crate) mode: Mode,
     pub(crate) progress: &'a Progress,
     pub(crate) tally: Tally,
+    /// Which repositories have which blob, as far as this run has seen.
+    pub(crate) seen: Seen,
+}
+
+/// Which repositories (`host/path`) have which blob, as far as a run has seen; threads share it.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<HashMap<Digest, Vec<String>>>);
+
+impl Seen {
+    fn add(&self, blob: &Digest, repository: &str) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = seen.entry(*blob).or_default();
+        if !names.iter().any(|name| name == repository) {
+            names.push(repository.to_owned());
+        }
+    }
+
+    fn of(&self, blob: &Digest) -> Vec<String> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(blob).cloned().unwrap_or_default()
+    }
 }
 
 /// Whether anything is to happen.
@@ -47,22 +69,37 @@ impl Courier<'_> {
         blob: &'a Descriptor,
     ) -> anyhow::Result<Option<Parcel<'a>>> {
         let task = self.progress.task(blob.digest.short(), Some(blob.size));
-        if target.repository.has(blob)? {
+        let seen = self.seen.of(&blob.digest);
+        if seen.contains(&target.name) {
+            self.done(target, blob, task, Way::Skip);
+            return Ok(None);
+        }
+        let noted = self.store.map(|store| store.repositories(&blob.digest)).unwrap_or_default();
+        let source = Self::source(target, seen.iter().chain(&noted).chain(&self.sources));
+        let kept = self.store.and_then(|store| store.upload(&target.name, &blob.digest));
+        let mut upload = target.repository.upload(blob);
+        // The answer to a mount tells as much as a question would, where it is likely to succeed.
+        let may_mount = self.mode == Mode::Send && kept.is_none() && !noted.contains(&target.name);
+        if let Some(source) = source.as_ref().filter(|_| may_mount)
+            && upload.mount(source)?
+        {
+            self.note(target, blob);
+            self.done(target, blob, task, Way::Mount(source.clone()));
+            return Ok(None);
+        }
+        if target.repository.is_known_to_have(blob)? {
+            upload.cancel();
             self.note(target, blob);
             self.done(target, blob, task, Way::Skip);
             return Ok(None);
         }
-        let source = self.source(target, blob);
         if self.mode == Mode::DryRun {
             self.done(target, blob, task, source.map_or(Way::Send, Way::Mount));
             return Ok(None);
         }
-        let kept = self.store.and_then(|store| store.upload(&target.name, &blob.digest));
-        let mut upload = match &kept {
-            Some(address) => target.repository.resume(blob, address),
-            None => target.repository.upload(blob),
-        };
-        if let Some(source) = source.filter(|_| kept.is_none())
+        if let Some(address) = &kept {
+            upload = target.repository.resume(blob, address);
+        } else if let Some(source) = source.filter(|_| !may_mount)
             && upload.mount(&source)?
         {
             self.note(target, blob);
@@ -80,36 +117,46 @@ impl Courier<'_> {
         blob: &Descriptor,
         open: impl FnOnce(&Task) -> anyhow::Result<Arc<dyn Content>>,
     ) -> anyhow::Result<()> {
-        let Some(mut parcel) = self.begin(target, blob)? else { return Ok(()) };
+        let Some(parcel) = self.begin(target, blob)? else { return Ok(()) };
         let content = open(&parcel.task).with_context(|| label(blob))?;
-        while !parcel.upload.is_done() {
-            self.send(&mut parcel, &content)?;
+        self.carry(parcel, &content)
+    }
+
+    /// Sends a blob. One that is given up is cancelled at the registry, unless a later run may go on with it.
+    pub(crate) fn carry(
+        &self,
+        mut parcel: Parcel<'_>,
+        content: &Arc<dyn Content>,
+    ) -> anyhow::Result<()> {
+        if let Err(error) = self.send_all(&mut parcel, content) {
+            if self.store.is_none() || parcel.upload.address().is_none() {
+                parcel.upload.cancel();
+            }
+            return Err(error);
         }
         self.finish(parcel);
         Ok(())
     }
 
-    /// Sends all of a window; of the last one the upload's end too.
-    pub(crate) fn send_window(
-        &self,
-        parcel: &mut Parcel<'_>,
-        window: &Arc<dyn Content>,
-    ) -> anyhow::Result<()> {
-        let end = window.range().end;
-        let is_last = end == parcel.blob.size;
-        while !parcel.upload.is_done() && (is_last || parcel.upload.offset() < end) {
-            self.send(parcel, window)?;
+    /// Mounts a blob that this run has brought to another repository of the registry before. Says whether that was to be had.
+    pub(crate) fn mounts_own(&self, parcel: &mut Parcel<'_>) -> anyhow::Result<bool> {
+        let Parcel { target, blob, upload, .. } = parcel;
+        let source = Self::source(target, self.seen.of(&blob.digest).iter());
+        match source.filter(|_| upload.offset() == 0 && upload.address().is_none()) {
+            Some(source) => Ok(upload.mount(&source)?),
+            None => Ok(false),
         }
-        Ok(())
     }
 
-    fn send(&self, parcel: &mut Parcel<'_>, content: &Arc<dyn Content>) -> anyhow::Result<()> {
-        cli::interrupt::check()?;
-        parcel.upload.send(content)?;
-        let address = parcel.upload.address();
-        if let (Some(store), Some(address)) = (self.store, address) {
-            // It only helps who comes later.
-            store.note_upload(&parcel.target.name, &parcel.blob.digest, address).ok();
+    fn send_all(&self, parcel: &mut Parcel<'_>, content: &Arc<dyn Content>) -> anyhow::Result<()> {
+        while !parcel.upload.is_done() {
+            cli::interrupt::check()?;
+            parcel.upload.send(content)?;
+            let address = parcel.upload.address();
+            if let (Some(store), Some(address)) = (self.store, address) {
+                // It only helps who comes later.
+                store.note_upload(&parcel.target.name, &parcel.blob.digest, address).ok();
+            }
         }
         Ok(())
     }
@@ -121,8 +168,17 @@ impl Courier<'_> {
         self.done(target, blob, task, Way::Send);
     }
 
+    /// A blob was mounted from another repository that this run has brought it to.
+    pub(crate) fn mounted(&self, parcel: Parcel<'_>) {
+        let Parcel { target, blob, task, .. } = parcel;
+        let source = Self::source(target, self.seen.of(&blob.digest).iter()).unwrap_or_default();
+        self.note(target, blob);
+        self.done(target, blob, task, Way::Mount(source));
+    }
+
     /// Remembers that a repository has a blob, and that nothing is under way; it is no loss if that fails.
     fn note(&self, target: &Target, blob: &Descriptor) {
+        self.seen.add(&blob.digest, &target.name);
         if let Some(store) = self.store.filter(|_| self.mode == Mode::Send) {
             store.forget_upload(&target.name, &blob.digest).ok();
             store.note_repository(&blob.digest, &target.name).ok();
@@ -139,18 +195,9 @@ impl Courier<'_> {
         self.tally.add(&target.name, way, blob);
     }
 
-    /// Another repository of the same registry that should have the blob.
-    fn source(&self, target: &Target, blob: &Descriptor) -> Option<String> {
-        let noted = self.store.map(|store| store.repositories(&blob.digest)).unwrap_or_default();
-        let mut sources = noted.iter().chain(&self.sources);
-        sources.find_map(|name| target.sibling(name)).map(str::to_owned)
-    }
-}
-
-impl Parcel<'_> {
-    /// How many bytes of a stream to have at hand at a time.
-    pub(crate) fn chunk(&self) -> u64 {
-        self.upload.chunk()
+    /// Of these the first that is another repository of the same registry.
+    fn source<'n>(target: &Target, names: impl Iterator<Item = &'n String>) -> Option<String> {
+        names.into_iter().find_map(|name| target.sibling(name)).map(str::to_owned)
     }
 }
 

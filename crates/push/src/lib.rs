@@ -2,11 +2,13 @@
 //!
 //! `stored` and `streamed` say which blobs there are, `target` and `route` where they go; `courier` brings one blob to one
 //! repository by the cheapest way (it is there, it is mounted, it is sent), and `publish` puts the documents last.
+//! A large layer of a stream waits in `spool` for registries that want it twice.
 
 mod attach;
 mod courier;
 mod publish;
 mod route;
+mod spool;
 mod stored;
 mod streamed;
 mod tally;
@@ -106,13 +108,7 @@ fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
     let connect = network.connect_timeout.unwrap_or(usual.connect);
     let stall = network.stall_timeout.unwrap_or(usual.stall);
     let limit_rate = network.limit_rate;
-    let options =
-        Options { credentials, insecure, mirrors, cancelled, connect, stall, limit_rate, ..usual };
-    Ok(match &args.image[..] {
-        // So much is in memory at a time.
-        "-" => Options { chunk: streamed::WINDOW, ..options },
-        _ => options,
-    })
+    Ok(Options { credentials, insecure, mirrors, cancelled, connect, stall, limit_rate, ..usual })
 }
 
 /// Says what may help, where something does.

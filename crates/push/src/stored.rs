@@ -14,7 +14,7 @@ use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
 
 use crate::Args;
-use crate::courier::{Courier, Mode};
+use crate::courier::{Courier, Mode, Seen};
 use crate::tally::Tally;
 use crate::target::{self, Target};
 use crate::workers::for_each;
@@ -57,6 +57,7 @@ pub(crate) fn push(
         mode,
         progress: &progress,
         tally: Tally::default(),
+        seen: Seen::default(),
     };
     let mut pushed = vec![];
     for target in &targets {

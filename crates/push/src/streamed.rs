@@ -1,15 +1,16 @@
-//! Pushes what comes down a pipe, in one pass and without a disk.
+//! Pushes what comes down a pipe, in one pass.
 //!
 //! ```text
 //! stream ──► documents ─── kept, put last ──────────────────────────────────────┐
 //!        ├─► small blobs ──► workers, each with one in memory ──► registries    ├─► manifests
-//!        └─► large blobs ──► window by window, on this thread ──► registries ───┘
+//!        └─► large blobs ──► one at a time, through a spool ────► registries ───┘
 //! ```
 
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
@@ -21,17 +22,14 @@ use registry::{Client, Content, Window};
 use store::Store;
 
 use crate::Args;
-use crate::courier::{self, Courier, Mode, label};
+use crate::courier::{Courier, Mode, Parcel, Seen, label};
 use crate::route::Route;
+use crate::spool::Spool;
 use crate::tally::Tally;
 use crate::target;
 use crate::workers::{Small, Stop, Workers, for_each};
 use crate::{attach, publish};
 
-/// How much of a large blob is in memory at a time, unless a registry wants larger chunks.
-pub(crate) const WINDOW: u64 = 8 << 20;
-/// No registry's wish for larger chunks goes beyond this.
-const LARGEST_WINDOW: u64 = 64 << 20;
 /// Blobs up to this size are read whole and sent by a worker.
 const SMALL: u64 = DOCUMENT_LIMIT;
 /// More workers would hold more small blobs in memory.
@@ -64,6 +62,7 @@ pub(crate) fn push(
         mode,
         progress: &progress,
         tally: Tally::default(),
+        seen: Seen::default(),
     };
     let mut intake = Intake {
         args,
@@ -202,7 +201,7 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Sends a large blob window by window, to all registries that lack it at once.
+    /// Sends a large blob to all registries that lack it at once, while it comes.
     fn pass(&mut self, blob: &Descriptor, mut content: impl Read) -> anyhow::Result<()> {
         let targets = Arc::clone(&self.route.targets);
         let mut parcels = Vec::new();
@@ -212,28 +211,49 @@ impl Intake<'_> {
         if parcels.is_empty() {
             return drain(blob, content);
         }
-        let mut start = 0;
-        while start < blob.size {
-            self.check()?;
-            let chunk = parcels.iter().map(courier::Parcel::chunk).max().unwrap_or(WINDOW);
-            let length = chunk.clamp(WINDOW, LARGEST_WINDOW).min(blob.size - start);
-            let mut bytes = Vec::with_capacity(to_capacity(length));
-            let window = content.by_ref().take(length).read_to_end(&mut bytes);
-            window.with_context(|| label(blob))?;
-            start += bytes.len() as u64;
-            if start == blob.size {
-                drain(blob, &mut content)?;
+        let file = store::spool(self.courier.store)().map_err(no_room)?;
+        let spool = Spool::new(file, blob.size, parcels.len());
+        let registries = by_registry(parcels);
+        thread::scope(|scope| {
+            let sent: Vec<_> = registries
+                .into_iter()
+                .map(|parcels| scope.spawn(|| self.send_each(parcels, &spool)))
+                .collect();
+            let filled = spool.fill(&mut content);
+            let sent = sent.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            let sent: Vec<_> = sent.collect();
+            // Where the pipe is broken, that is why nobody could send.
+            filled.map_err(|error| spool_error(blob, error))?;
+            sent.into_iter().collect()
+        })
+    }
+
+    /// Brings a blob to repositories of one registry: where it is in the first, the others may take it from there.
+    fn send_each(
+        &self,
+        parcels: Vec<(usize, Parcel<'_>)>,
+        spool: &Arc<Spool>,
+    ) -> anyhow::Result<()> {
+        let numbers: Vec<_> = parcels.iter().map(|(number, _)| *number).collect();
+        let sent = parcels.into_iter().try_for_each(|(number, mut parcel)| {
+            if self.courier.mounts_own(&mut parcel)? {
+                self.courier.mounted(parcel);
+            } else {
+                let content = spool.share(number, parcel.task.meter());
+                self.courier.carry(parcel, &content)?;
             }
-            let window: Arc<dyn Content> = Arc::new(Window::new(start - bytes.len() as u64, bytes));
-            for parcel in &mut parcels {
-                self.courier.send_window(parcel, &window)?;
-                parcel.task.position(start);
-            }
+            spool.leave(number);
+            Ok(())
+        });
+        if sent.is_err() {
+            spool.fail();
         }
-        for parcel in parcels {
-            self.courier.finish(parcel);
+        for number in numbers {
+            spool.leave(number);
         }
-        Ok(())
+        sent
     }
 
     /// Where a blob goes.
@@ -279,9 +299,30 @@ impl Intake<'_> {
     }
 }
 
-/// Room for a window, so that it isn't moved while it grows; no more than we would take by ourselves.
-fn to_capacity(length: u64) -> usize {
-    usize::try_from(length.min(WINDOW)).unwrap_or_default()
+/// What goes to the same registry, with the number of each.
+fn by_registry(parcels: Vec<Parcel<'_>>) -> Vec<Vec<(usize, Parcel<'_>)>> {
+    let mut registries: Vec<Vec<(usize, Parcel<'_>)>> = vec![];
+    for numbered in parcels.into_iter().enumerate() {
+        let registry = &numbered.1.target.registry;
+        match registries.iter_mut().find(|it| it[0].1.target.registry == *registry) {
+            Some(known) => known.push(numbered),
+            None => registries.push(vec![numbered]),
+        }
+    }
+    registries
+}
+
+fn spool_error(blob: &Descriptor, error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => no_room(error).into(),
+        _ => anyhow::Error::from(error).context(label(blob)),
+    }
+}
+
+/// Large layers of a stream need room.
+fn no_room(error: io::Error) -> Failure {
+    Failure::from_cause(anyhow::Error::from(error).context("making a temporary file for a layer"))
+        .hint("set TMPDIR to a directory with room for the largest layer")
 }
 
 /// Reads to the end, where it turns out whether a blob is what it should be.

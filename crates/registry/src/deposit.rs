@@ -36,12 +36,31 @@ impl Repository {
         attempts.run(&what, || self.ask_for(blob, &what))
     }
 
+    /// Whether the repository has a blob, as far as it lets itself be asked. Registries whose storage refuses such questions
+    /// take blobs all the same.
+    pub fn is_known_to_have(&self, blob: &Descriptor) -> Result<bool, Error> {
+        match self.has(blob) {
+            Err(
+                Error::Unauthorised { .. }
+                | Error::NotFound { .. }
+                | Error::Redirect { .. }
+                | Error::Refused { status: 400..=428 | 430..=499, .. },
+            ) => Ok(false),
+            asked => asked,
+        }
+    }
+
     pub(crate) fn ask_for(&self, blob: &Descriptor, what: &str) -> Result<bool, Failure> {
         let digest = blob.digest.to_string();
         let mut call = Call::get(what, Place::Repository("blobs", &digest));
         call.method = Method::HEAD;
         call.accepted = &[StatusCode::NOT_FOUND];
         Ok(self.attempt_for(&Access::Push, &call)?.exchange.status.is_success())
+    }
+
+    /// Keeps something about the registry for [`Client::warnings`](crate::Client::warnings).
+    pub fn note(&self, text: &str) {
+        self.shared().warn(format!("{}: {text}", self.registry()));
     }
 
     /// Begins to upload a blob; nothing is asked for yet.

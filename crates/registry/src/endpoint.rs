@@ -13,6 +13,7 @@ use reqwest::{StatusCode, Url};
 
 use crate::error::{Cause, Error};
 use crate::transport::{Exchange, Fault, Request, Transport, speaks_tls};
+use crate::upload::Habits;
 
 /// The registry that names without a host mean, and its address.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -91,6 +92,8 @@ pub(crate) struct Endpoint {
     settled: OnceLock<Scheme>,
     /// Whether it was given up, as a mirror.
     given_up: Mutex<Option<GivenUp>>,
+    /// How it takes uploads.
+    habits: Mutex<Habits>,
 }
 
 /// For how long a mirror is not asked.
@@ -132,6 +135,7 @@ impl Endpoint {
             manner,
             settled: scheme.map_or_else(OnceLock::new, OnceLock::from),
             given_up: Mutex::default(),
+            habits: Mutex::default(),
         })
     }
 
@@ -154,6 +158,16 @@ impl Endpoint {
             Some(GivenUp::Until(time)) => Instant::now() < time,
             Some(GivenUp::ForGood) => true,
         }
+    }
+
+    /// What is known of how it takes uploads.
+    pub(crate) fn habits(&self) -> Habits {
+        *self.habits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something about how it takes uploads.
+    pub(crate) fn learn(&self, change: impl FnOnce(&mut Habits)) {
+        change(&mut self.habits.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The host on the network, with its port if one was given.

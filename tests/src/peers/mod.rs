@@ -10,6 +10,7 @@
 pub mod containerd;
 pub mod docker;
 pub mod docker_registry;
+pub mod nginx;
 pub mod podman;
 pub mod tokens;
 

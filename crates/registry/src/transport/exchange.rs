@@ -10,6 +10,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -103,7 +104,13 @@ fn begin(
     handle.spawn(Outlet { messages, room: Arc::clone(&room) }.fill(client, request));
     let mut inlet =
         Inlet { handle: handle.clone(), messages: incoming, cancelled: patience.cancelled };
-    match inlet.wait(patience.connect + patience.stall, &|| departure.taken())? {
+    // While the content itself is waited for, no clock runs.
+    let n_waits = AtomicU64::new(0);
+    let progress = || {
+        let waits = u64::from(departure.is_waiting());
+        departure.taken() + n_waits.fetch_add(waits, Ordering::Relaxed)
+    };
+    match inlet.wait(patience.connect + patience.stall, &progress)? {
         Message::Head(Head { status, headers, peer }) => {
             let (chunk, is_over, stall) = (Bytes::new(), false, patience.stall);
             let body = Body { inlet, room, chunk, is_over, stall, throttle: None, meter: None };

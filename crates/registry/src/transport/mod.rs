@@ -44,6 +44,8 @@ const SHORTEST_PING: Duration = Duration::from_millis(100);
 /// How many bytes of one answer, and of all answers on a connection, may be under way over HTTP/2. At a round trip of 50 ms
 /// one answer comes at 300 MB a second; for a reader that is slower, so much waits in memory.
 const WINDOWS: (u32, u32) = (16 << 20, 32 << 20);
+/// How long a last request may take, whose answer doesn't matter.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Larger payloads go by HTTP/1.1: over HTTP/2 many servers let so much come before they have answered that it was read
 /// (Go's do), which at a round trip of 50 ms is 20 MB a second and no more.
 const LARGE: u64 = 1 << 20;
@@ -79,6 +81,8 @@ pub(crate) enum Answering {
     Soon,
     /// When the registry has put what it got where it belongs, which takes some of them minutes.
     Late,
+    /// At once or never: it is the last thing that is said, even when we were told to stop.
+    Farewell,
 }
 
 impl Request {
@@ -187,8 +191,13 @@ impl Transport {
         let builder = client.request(request.method.clone(), request.url.clone());
         let mut builder = with_headers(builder, request).map_err(Fault::SetUp)?;
         let mut patience = Patience { connect: self.connect(&request.url), ..self.patience };
-        if request.answer == Answering::Late {
-            patience.stall *= LATE;
+        match request.answer {
+            Answering::Soon => {}
+            Answering::Late => patience.stall *= LATE,
+            Answering::Farewell => {
+                (patience.connect, patience.stall) = (FAREWELL / 2, FAREWELL / 2);
+                patience.cancelled = || false;
+            }
         }
         let departure = Arc::new(Departure::default());
         if let Some(payload) = &request.payload {

@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread::Builder;
@@ -34,6 +34,8 @@ pub(crate) struct Payload {
 #[derive(Debug, Default)]
 pub(super) struct Departure {
     taken: AtomicU64,
+    /// Whether the content itself is being waited for, which is not the network's fault.
+    is_waiting: AtomicBool,
     failed: Mutex<Option<Cause>>,
 }
 
@@ -57,7 +59,8 @@ impl Payload {
         let (sender, pieces) = mpsc::channel(DEPTH);
         let reading = Arc::clone(departure);
         let thread = Builder::new().name("upload".to_owned()).spawn(move || {
-            if let Err(error) = read(content, &sender, throttle.as_deref()) {
+            let waiting = &reading.is_waiting;
+            if let Err(error) = read(content, &sender, throttle.as_deref(), waiting) {
                 *lock(&reading.failed) = Some(Cause::of(&error));
             }
         });
@@ -71,12 +74,16 @@ fn read(
     mut content: io::Take<Box<dyn Read + Send>>,
     sender: &Sender<Bytes>,
     throttle: Option<&Throttle>,
+    is_waiting: &AtomicBool,
 ) -> io::Result<()> {
     let longest = throttle.map_or(PIECE, |throttle| throttle.piece().min(PIECE));
     while content.limit() > 0 {
         let length = content.limit().min(longest);
         let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        if content.by_ref().take(length).read_to_end(&mut piece)? == 0 {
+        is_waiting.store(true, Ordering::Relaxed);
+        let n = content.by_ref().take(length).read_to_end(&mut piece);
+        is_waiting.store(false, Ordering::Relaxed);
+        if n? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(throttle) = throttle {
@@ -90,6 +97,11 @@ fn read(
 }
 
 impl Departure {
+    /// Whether the content itself is being waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+
     /// How many bytes the network has taken.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)

@@ -1,45 +1,52 @@
 //! Uploads: a blob to a registry, whatever happens to the connection that takes it.
 //!
 //! ```text
-//! POST uploads/ ──► 202 Location ──► PUT ?digest=                      small: in one request
-//!        │                       └─► PATCH … PATCH ──► PUT ?digest=    in chunks, each answer's Location followed
+//! POST uploads/ ──► 202 Location ──► PUT ?digest=                      what fits into one request
+//!        │                       ├─► PATCH … PATCH ──► PUT ?digest=    in chunks, each answer's Location followed
+//!        │                       └─► PATCH ──► PUT ?digest=            the whole, where a PUT may not carry anything
 //!        └── ?mount=&from= ──► 201: the registry had it elsewhere
 //! ```
 //!
-//! After a break the registry is asked how far it has come (`GET` of the upload) and the upload goes on there; if it has
-//! forgotten the upload, it begins anew. A registry that takes no chunks gets the whole in one request.
+//! The digest that the last PUT is checked against is the proof that the registry has the blob. What it says about ranges
+//! before is a hint: registries answer chunks with old ranges, with those of the last chunk alone, or with none. After a
+//! break the registry is asked how far it has come (`GET` of the upload) and the upload goes on there; if it has forgotten
+//! the upload, it begins anew. A registry that refuses a chunk gets smaller ones, or the whole in one request; what was
+//! found out about it holds for the blobs that follow.
 
 mod content;
+mod habits;
 mod place;
+mod refused;
+mod requests;
 
 use std::sync::Arc;
 
 use layer_format::Descriptor;
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 
-use crate::attempt::{Answer, Call, Place};
 use crate::auth::Access;
 use crate::error::Error;
 use crate::repository::Repository;
-use crate::retry::{Attempts, Failure};
-use crate::transport::{Answering, Payload};
-use crate::verdict::{Refusal, Standing, Subject, text_of};
+use crate::retry::{Again, Attempts, Failure};
 
 pub use content::{Content, Window};
+pub(crate) use habits::Habits;
+use habits::Manner;
 
-/// `OCI-Chunk-Min-Length`.
-const LEAST: HeaderName = HeaderName::from_static("oci-chunk-min-length");
-/// A registry that finds chunks too large gets smaller ones, down to this.
-const SMALLEST: u64 = 512 << 10;
 /// Answers to a part of a blob that tell what to do instead.
-const TELLING: [StatusCode; 7] = [
+const TELLING: [StatusCode; 13] = [
     StatusCode::BAD_REQUEST,
     StatusCode::NOT_FOUND,
     StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::NOT_ACCEPTABLE,
+    StatusCode::CONFLICT,
+    StatusCode::GONE,
     StatusCode::LENGTH_REQUIRED,
+    StatusCode::PRECONDITION_FAILED,
     StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
     StatusCode::RANGE_NOT_SATISFIABLE,
+    StatusCode::UNPROCESSABLE_ENTITY,
     StatusCode::NOT_IMPLEMENTED,
 ];
 
@@ -57,11 +64,15 @@ pub struct Upload {
     knowledge: Knowledge,
     /// Whether it has refused what comes next, though it had said that this was it.
     is_astray: bool,
-    /// Whether it may have been pieced together of what doesn't belong together.
-    is_pieced: bool,
+    /// Whether what the registry says about ranges is of no use.
+    is_blind: bool,
     manner: Manner,
+    /// Whether it holds for other blobs too that the manner had to change.
+    is_lesson: bool,
     /// How many bytes go into one request at most.
     chunk: u64,
+    /// How many bytes were sent in requests that the registry has answered, from wherever.
+    spent: u64,
     attempts: Attempts,
 }
 
@@ -78,13 +89,13 @@ enum Knowledge {
     Done,
 }
 
-/// How a blob is sent.
+/// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
-    /// In chunks, if there is more than one.
-    Chunks,
-    /// In one request, because the registry takes no chunks.
-    Whole,
+enum Step {
+    /// The registry has taken something, or there is nothing to send yet.
+    Sent,
+    /// Another way is to be tried at once.
+    Again,
 }
 
 impl Upload {
@@ -92,6 +103,8 @@ impl Upload {
         let what = repository.name_of(&descriptor.digest);
         let options = &repository.shared().options;
         let (attempts, chunk) = (Attempts::new(options), options.chunk.max(1));
+        let habits = repository.endpoint().habits();
+        let chunk = habits.chunk.map_or(chunk, |largest| chunk.min(largest));
         Self {
             repository,
             descriptor: descriptor.clone(),
@@ -100,9 +113,11 @@ impl Upload {
             offset: 0,
             knowledge: Knowledge::Sure,
             is_astray: false,
-            is_pieced: false,
-            manner: Manner::Chunks,
+            is_blind: habits.is_blind,
+            manner: habits.manner,
+            is_lesson: false,
             chunk,
+            spent: 0,
             attempts,
         }
     }
@@ -127,7 +142,7 @@ impl Upload {
         self.knowledge == Knowledge::Done
     }
 
-    /// How many bytes one request carries, if there are so many: what a stream should have at hand at a time.
+    /// How many bytes one request carries, if there are so many.
     pub fn chunk(&self) -> u64 {
         self.chunk
     }
@@ -143,6 +158,7 @@ impl Upload {
     /// Asks the registry to take the blob from another of its repositories, given by its path. If it doesn't, nothing is
     /// lost: its answer is the beginning of an upload.
     pub fn mount(&mut self, from: &str) -> Result<bool, Error> {
+        self.cancel();
         let digest = self.descriptor.digest.to_string();
         let query = [("mount", &digest[..]), ("from", from)];
         let attempts = Attempts::new(&self.repository.shared().options);
@@ -160,16 +176,27 @@ impl Upload {
 
     /// Sends the next part of the blob, as much as one request may carry or as `content` has. At the blob's end the
     /// registry checks its digest, and the upload [is done](Self::is_done).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rewound`] where the registry must have bytes again that `content` has no more; [`Error::DigestRefused`]
+    /// where it has got the whole in one request and finds it to be something else.
     pub fn send(&mut self, content: &Arc<dyn Content>) -> Result<(), Error> {
         loop {
             let before = self.offset;
-            match self.step(content) {
-                Ok(Step::Again) => {}
+            let failure = match self.step(content) {
+                Ok(Step::Again) => continue,
                 Ok(Step::Sent) => {
                     self.note_progress(before);
                     return Ok(());
                 }
-                Err(failure) => self.attempts.after(failure, &self.what)?,
+                Err(failure) => failure,
+            };
+            let may_pass = failure.again != Again::Never;
+            if let Err(error) = self.attempts.after(failure, &self.what)
+                && !(may_pass && self.goes_another_way(&error, content))
+            {
+                return Err(error);
             }
         }
     }
@@ -194,205 +221,17 @@ impl Upload {
         let size = self.descriptor.size;
         let end = content.range().end.min(size);
         let fits = self.offset == 0 && end == size && size <= self.chunk;
-        if fits || self.manner == Manner::Whole {
-            self.put(Some(content))
-        } else if self.offset < end {
-            self.patch(content, (end - self.offset).min(self.chunk))
-        } else if self.offset == size {
-            self.put(None)
-        } else {
-            Ok(Step::Sent)
+        match self.manner {
+            Manner::Streamed if self.offset < size => self.patch_whole(content),
+            Manner::Streamed => self.put(None, content),
+            _ if fits || self.manner == Manner::Whole => self.put(Some(content), content),
+            _ if self.offset < end => self.patch(content, (end - self.offset).min(self.chunk)),
+            _ if self.offset == size => self.put(None, content),
+            _ => Ok(Step::Sent),
         }
-    }
-
-    /// Begins the upload, or mounts the blob.
-    fn start(&mut self, query: &[(&str, &str)], access: &Access) -> Result<(), Failure> {
-        let mut call = Call::get(&self.what, Place::Uploads(query));
-        call.method = Method::POST;
-        let Answer { exchange, url, .. } = self.repository.attempt_for(access, &call)?;
-        self.offset = 0;
-        if exchange.status == StatusCode::CREATED && !query.is_empty() {
-            self.knowledge = Knowledge::Done;
-            return Ok(());
-        }
-        let place = place::location(&url, &exchange.headers)
-            .unwrap_or(Err("no Location of an upload"))
-            .map_err(|reason| self.protocol(reason))?;
-        self.place = Some(self.repository.endpoint().in_scheme(place));
-        let least = text_of(&exchange.headers, &LEAST).and_then(|text| text.trim().parse().ok());
-        self.chunk = self.chunk.max(least.unwrap_or_default());
-        Ok(())
-    }
-
-    /// Asks the registry how far it has come.
-    fn find_out(&mut self) -> Result<(), Failure> {
-        let Some(place) = self.place.clone().filter(|_| self.manner == Manner::Chunks) else {
-            return self.begin_anew();
-        };
-        let call = Call { accepted: &TELLING, ..Call::get(&self.what, Place::Given(&place)) };
-        let Answer { exchange, url, .. } = self.repository.attempt_for(&Access::Push, &call)?;
-        let received = place::received(&exchange.headers);
-        match received.filter(|&n| n <= self.descriptor.size && exchange.status.is_success()) {
-            Some(received) => {
-                self.offset = received;
-                self.is_pieced |= received > 0;
-                self.knowledge = Knowledge::Sure;
-                self.go_on(&url, &exchange.headers)
-            }
-            None => self.begin_anew(),
-        }
-    }
-
-    /// Gives the upload up, unless it was done before its answer was lost.
-    fn begin_anew(&mut self) -> Result<(), Failure> {
-        let may_be_done = self.knowledge == Knowledge::MayBeDone;
-        (self.place, self.offset) = (None, 0);
-        let is_done = may_be_done && self.repository.ask_for(&self.descriptor, &self.what)?;
-        self.knowledge = if is_done { Knowledge::Done } else { Knowledge::Sure };
-        Ok(())
-    }
-
-    /// Sends a chunk.
-    fn patch(&mut self, content: &Arc<dyn Content>, length: u64) -> Result<Step, Failure> {
-        let Some(place) = self.place.clone() else { return Ok(Step::Again) };
-        self.knowledge = Knowledge::Unsure;
-        let range = format!("{}-{}", self.offset, self.offset + length - 1);
-        let mut call = self.call(Method::PATCH, Place::Given(&place));
-        call.headers.push((CONTENT_RANGE, range));
-        call.payload = Some(self.payload(content, self.offset, length)?);
-        let Answer { exchange, host, url } = self.repository.attempt_for(&Access::Push, &call)?;
-        if !exchange.status.is_success() {
-            let has_all = content.range() == (0..self.descriptor.size);
-            return self.refused(Refusal::read(exchange), &host, has_all && self.offset == 0);
-        }
-        let sent = self.offset + length;
-        let received = place::received(&exchange.headers).unwrap_or(sent);
-        self.go_on(&url, &exchange.headers)?;
-        if received > sent {
-            return Err(self.protocol("claims more bytes than were sent").into());
-        }
-        if received <= self.offset {
-            return Err(Failure::passing(self.protocol("takes no bytes")));
-        }
-        self.offset = received;
-        self.knowledge = Knowledge::Sure;
-        Ok(Step::Sent)
-    }
-
-    /// Ends the upload, with the whole content if there is only one request.
-    fn put(&mut self, whole: Option<&Arc<dyn Content>>) -> Result<Step, Failure> {
-        let Some(place) = &self.place else { return Ok(Step::Again) };
-        let place = place::finished(place, &self.descriptor.digest.to_string());
-        self.knowledge = Knowledge::MayBeDone;
-        let mut call = self.call(Method::PUT, Place::Given(&place));
-        call.answer = Answering::Late;
-        call.payload = match whole {
-            Some(content) => Some(self.payload(content, 0, self.descriptor.size)?),
-            None => None,
-        };
-        let Answer { exchange, host, .. } = self.repository.attempt_for(&Access::Push, &call)?;
-        if exchange.status.is_success() {
-            self.knowledge = Knowledge::Done;
-            return Ok(Step::Sent);
-        }
-        self.refused(Refusal::read(exchange), &host, false)
-    }
-
-    /// What to do about a part that the registry didn't take.
-    fn refused(
-        &mut self,
-        refusal: Refusal,
-        host: &str,
-        whole_is_possible: bool,
-    ) -> Result<Step, Failure> {
-        let (what, host) = (self.what.clone(), host.to_owned());
-        let is_unknown = matches!(&refusal.code[..], "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID");
-        match refusal.status {
-            _ if refusal.code == "DIGEST_INVALID" && self.is_pieced => {
-                (self.place, self.is_pieced) = (None, false);
-                Err(self.later(refusal, &host))
-            }
-            _ if refusal.code == "DIGEST_INVALID" => {
-                Err(Error::DigestRefused { what, host, said: refusal.said }.into())
-            }
-            StatusCode::RANGE_NOT_SATISFIABLE if !self.is_astray => {
-                self.is_astray = true;
-                Err(self.later(refusal, &host))
-            }
-            // Asking how far it has come has not helped, or the upload is forgotten.
-            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NOT_FOUND => {
-                self.place = None;
-                Err(self.later(refusal, &host))
-            }
-            StatusCode::BAD_REQUEST if is_unknown => {
-                self.place = None;
-                Err(self.later(refusal, &host))
-            }
-            StatusCode::PAYLOAD_TOO_LARGE if self.can_shrink() => {
-                self.chunk = (self.chunk.min(self.descriptor.size) / 4).max(SMALLEST);
-                self.knowledge = Knowledge::Unsure;
-                Ok(Step::Again)
-            }
-            _ if whole_is_possible && self.manner == Manner::Chunks => {
-                (self.manner, self.place) = (Manner::Whole, None);
-                Ok(Step::Again)
-            }
-            _ => Err(refusal.failure(self.subject(&host))),
-        }
-    }
-
-    /// Whether smaller chunks than those that were too large can be tried.
-    fn can_shrink(&self) -> bool {
-        self.manner == Manner::Chunks && self.chunk.min(self.descriptor.size) > SMALLEST
-    }
-
-    /// A refusal that may pass when the upload goes on in another way.
-    fn later(&self, refusal: Refusal, host: &str) -> Failure {
-        let error = refusal.failure(self.subject(host)).error;
-        Failure::passing(*error)
-    }
-
-    fn subject<'a>(&'a self, host: &'a str) -> Subject<'a> {
-        let login = Standing::Unknown;
-        Subject { what: &self.what, registry: self.repository.registry(), host, login }
-    }
-
-    fn call<'a>(&'a self, method: Method, place: Place<'a>) -> Call<'a> {
-        let headers = vec![(CONTENT_TYPE, "application/octet-stream".to_owned())];
-        Call { method, headers, accepted: &TELLING, ..Call::get(&self.what, place) }
-    }
-
-    fn payload(
-        &self,
-        content: &Arc<dyn Content>,
-        offset: u64,
-        length: u64,
-    ) -> Result<Payload, Failure> {
-        if offset < content.range().start {
-            return Err(Error::Rewound { what: self.what.clone() }.into());
-        }
-        Ok(Payload { content: Arc::clone(content), offset, length })
-    }
-
-    /// Follows an answer to where the upload goes on; it stays where it is if the answer doesn't say.
-    fn go_on(&mut self, asked: &Url, headers: &reqwest::header::HeaderMap) -> Result<(), Failure> {
-        if let Some(location) = place::location(asked, headers) {
-            let place = location.map_err(|reason| self.protocol(reason))?;
-            self.place = Some(self.repository.endpoint().in_scheme(place));
-        }
-        Ok(())
     }
 
     fn protocol(&self, reason: &'static str) -> Error {
         Error::Protocol { what: self.what.clone(), reason }
     }
-}
-
-/// What a step came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// The registry has taken something, or there is nothing to send yet.
-    Sent,
-    /// Another way is to be tried at once.
-    Again,
 }

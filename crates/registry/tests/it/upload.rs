@@ -3,9 +3,13 @@
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kit::image::random::Random;
 use kit::registry::auth::Bearer;
+use kit::registry::profile::{self, Profile};
+use kit::registry::profiles;
 use kit::{Auth, Fault, Registry};
 use layer_format::{Descriptor, Trouble, Troubled as _, media_type};
 use registry::{
@@ -163,15 +167,177 @@ fn a_forgotten_upload_begins_anew() {
     }
 }
 
+/// Chunks are refused for ever, but the whole is taken.
+#[test]
+fn from_every_refusal_of_a_chunk_a_way_leads_on() {
+    let refusals = [400, 404, 405, 406, 409, 410, 411, 412, 413, 415, 416, 422, 500, 501, 503];
+    for (status, n_taken) in refusals.into_iter().flat_map(|status| [(status, 0), (status, 2)]) {
+        // What a proxy finds too large it finds so from the beginning.
+        if status == 413 {
+            continue;
+        }
+        let registry = Registry::start();
+        let fault = Fault::on("uploads").method("PATCH").after(n_taken).status(status);
+        registry.fault(fault.header("Retry-After", "0"));
+        upload_with(chunked(), &registry);
+        let refused = registry.requests().into_iter().filter(|it| it.status == status);
+        let taken = received(&registry) - refused.map(|it| it.received).sum::<u64>();
+        assert!(taken <= 1_000_003 + 2 * CHUNK, "{status}: {taken}:\n{}", registry.log());
+        // Of one that the registry says it doesn't know there is nothing to cancel.
+        let n_left = usize::from(matches!(status, 404 | 410));
+        assert_eq!(registry.n_uploads(), n_left, "{status}:\n{}", registry.log());
+    }
+}
+
+/// Nothing is taken, in no way: it ends, and soon.
 #[test]
 fn an_upload_that_leads_nowhere_ends() {
-    for status in [404, 416, 503] {
+    for status in [400, 404, 405, 411, 413, 416, 422, 500, 501, 503] {
         let registry = Registry::start();
-        registry.fault(Fault::on("uploads").method("PATCH").status(status));
+        for method in ["PATCH", "PUT"] {
+            registry.fault(Fault::on("uploads").method(method).status(status));
+        }
         let repository = open(&registry);
         let error = send(&mut repository.upload(&descriptor(&content())), &content()).unwrap_err();
-        assert_eq!(registry.requests().iter().filter(|it| it.method == "PATCH").count(), 5);
+        let n_parts = registry.n_requests("PATCH", "") + registry.n_requests("PUT", "");
+        assert!(n_parts <= 11, "{status}: {}", registry.log());
         assert!(matches!(error.trouble(), Trouble::Network | Trouble::NotFound), "{error}");
+    }
+}
+
+/// An upload of noise to a registry in chunks of 1 MiB; gives how many bytes were received.
+#[track_caller]
+fn upload_to(profile: &Profile, registry: &Registry, repository: &Repository, n: usize) -> u64 {
+    let bytes = Random::new(n as u64).bytes(n);
+    let (blob, before) = (descriptor(&bytes), received(registry));
+    let content = whole(bytes);
+    let mut upload = repository.upload(&blob);
+    while !upload.is_done() {
+        let sent = upload.send(&content);
+        assert!(sent.is_ok(), "{}: {sent:?}\n{}", profile.name, registry.log());
+    }
+    assert!(registry.blob("app", &blob.digest.to_string()).is_some());
+    received(registry) - before
+}
+
+/// aws/containers-roadmap#2831, dotnet/sdk#33019, kitops#821, rust-oci-client#35, ocx#237, skopeo#1101, kitops#777,
+/// containerd#3533, regclient#961, regclient#627, ggcr#2198, mise#11376.
+#[test]
+fn every_registry_takes_a_blob_that_is_more_than_a_chunk() {
+    const MIB: u64 = 1 << 20;
+    for profile in profiles::ALL {
+        let profile = Profile { login: profile::Login::None, ..profile };
+        let registry = Registry::with_profile(&profile);
+        let options = Options { chunk: 5 * MIB, ..options() };
+        let repository = open_with(options, &registry.name("app"));
+        let size = 12 * MIB + 1;
+        let first = upload_to(&profile, &registry, &repository, 12 << 20 | 1);
+        assert!(first <= 2 * size, "{}: {first}\n{}", profile.name, registry.log());
+        // What was found out with the first holds for the second.
+        let second = upload_to(&profile, &registry, &repository, 12 << 20 | 3);
+        assert_eq!(second, size + 2, "{}:\n{}", profile.name, registry.log());
+        assert_eq!(registry.n_uploads(), 0, "{}: something is left", profile.name);
+    }
+}
+
+/// ECR's `Range` stays where it is: no byte is sent twice for that, and one look is enough.
+#[test]
+fn what_a_registry_says_of_ranges_is_a_hint() {
+    for profile in [profiles::ECR, profiles::ZOT, profiles::GGCR] {
+        let profile = Profile { login: profile::Login::None, ..profile };
+        let registry = Registry::with_profile(&profile);
+        upload_with(chunked(), &registry);
+        assert_eq!(received(&registry), 1_000_003, "{}", profile.name);
+        assert!(registry.n_requests("GET", "uploads") <= 1, "{}", registry.log());
+    }
+}
+
+/// apple/containerization#790, ggcr#431: what comes again after a break is 416 with ECR, and GET tells nothing.
+#[test]
+fn a_break_in_the_middle_begins_anew_where_the_registry_tells_nothing() {
+    for profile in [profiles::ECR, profiles::GHCR, profiles::ACR, profiles::DISTRIBUTION_2] {
+        let registry = Registry::with_profile(&Profile { login: profile::Login::None, ..profile });
+        let cut = Fault::on("uploads").method("PATCH").after(2).times(1).close_reading(50_000);
+        registry.fault(cut);
+        upload_with(chunked(), &registry);
+        assert!(received(&registry) < 2 * 1_000_003, "{}", profile.name);
+    }
+}
+
+/// jib#4301: the PUT was done, its answer was lost, and who asks again is told that there is no such upload.
+#[test]
+fn an_upload_that_is_unknown_because_it_is_done_is_done() {
+    for options in [options(), chunked()] {
+        let registry = Registry::start();
+        let repository = open_with(options, &registry.name("app"));
+        let blob = descriptor(&content());
+        registry.add_blob("app", content());
+        registry.fault(Fault::on("uploads").method("PUT").times(1).status(404));
+        let mut upload = repository.upload(&blob);
+        send(&mut upload, &content()).unwrap();
+        assert_eq!(registry.n_requests("PUT", "uploads"), 1, "{}", registry.log());
+    }
+}
+
+/// Azure/acr#866: 416 to a PUT with the whole blob, now and then.
+#[test]
+fn a_whole_that_is_refused_once_is_sent_once_more() {
+    for status in [404, 416] {
+        let registry = Registry::start();
+        registry.fault(Fault::on("uploads").method("PUT").times(1).status(status));
+        upload_with(options(), &registry);
+        assert_eq!(received(&registry), 2 * 1_000_003);
+    }
+}
+
+/// ocx#237, where a stream has no more than a part of the blob at hand.
+#[test]
+fn a_limit_that_the_refusal_names_is_kept() {
+    let registry =
+        Registry::with_profile(&Profile { login: profile::Login::None, ..profiles::GHCR });
+    let options = Options { chunk: 6 << 20, ..options() };
+    let repository = open_with(options, &registry.name("app"));
+    let bytes = Random::new(1).bytes(9 << 20);
+    let mut upload = repository.upload(&descriptor(&bytes));
+    for (from, to) in [(0, 6 << 20), (6 << 20, 9 << 20)] {
+        let window: Arc<dyn Content> = Arc::new(Window::new(from as u64, &bytes[from..to]));
+        while !upload.is_done() && (to == bytes.len() || upload.offset() < to as u64) {
+            upload.send(&window).unwrap();
+        }
+    }
+    let sizes: Vec<_> = registry.requests().iter().map(|it| it.received >> 20).collect();
+    assert_eq!(sizes, [0, 6, 0, 0, 4, 2, 3, 0], "{}", registry.log());
+}
+
+#[test]
+fn an_upload_that_is_given_up_is_cancelled_even_when_we_are_told_to_stop() {
+    let registry = Registry::start();
+    let options = Options { cancelled: || STOPPED.load(Ordering::SeqCst), ..chunked() };
+    let repository = open_with(options, &registry.name("app"));
+    let mut upload = repository.upload(&descriptor(&content()));
+    upload.send(&whole(content())).unwrap();
+    STOPPED.store(true, Ordering::SeqCst);
+    assert!(upload.send(&whole(content())).is_err());
+    assert_eq!(registry.n_uploads(), 1);
+    upload.cancel();
+    assert_eq!((registry.n_uploads(), upload.address()), (0, None));
+}
+
+/// For the test above alone.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// moby#50065
+#[test]
+fn a_question_that_is_refused_is_no_answer() {
+    for profile in [
+        profiles::HEADLESS,
+        Profile { head: profile::Head::Refused(403), ..profiles::SPEC },
+        Profile { head: profile::Head::Refused(405), ..profiles::SPEC },
+    ] {
+        let registry = Registry::with_profile(&profile);
+        registry.add_blob("app", "a");
+        let blob = descriptor(b"a");
+        assert!(!open(&registry).is_known_to_have(&blob).unwrap(), "{:?}", profile.head);
     }
 }
 
@@ -188,11 +354,13 @@ fn a_blob_whose_last_answer_was_lost_is_there() {
 
 #[test]
 fn a_registry_that_takes_no_chunks_gets_the_whole() {
-    for status in [400, 405, 501] {
+    for status in [400, 405, 411, 416, 422, 501] {
         let registry = Registry::start();
         registry.fault(Fault::on("uploads").method("PATCH").status(status));
         upload_with(chunked(), &registry);
-        assert_eq!(log(&registry)[3..], ["POST 202", "PUT 201"]);
+        let log = log(&registry);
+        let log: Vec<_> = log[3..].iter().filter(|line| !line.starts_with("GET")).collect();
+        assert_eq!(log, ["DELETE 204", "POST 202", "PUT 201"]);
     }
 }
 
@@ -204,10 +372,25 @@ fn chunks_that_are_too_large_become_smaller() {
     let repository = open_with(options(), &registry.name("app"));
     send(&mut repository.upload(&blob), &bytes).unwrap();
     let sizes: Vec<_> = registry.requests().iter().map(|it| it.received >> 10).collect();
-    assert_eq!(sizes, [0, 3072, 0, 768, 768, 768, 768, 0]);
+    assert_eq!(sizes, [0, 3072, 0, 1024, 1024, 1024, 0]);
     registry.fault(Fault::on("uploads").status(413));
     let error = send(&mut repository.upload(&descriptor(b"x")), b"x").unwrap_err();
     assert!(matches!(error, Error::Refused { status: 413, .. }), "{error}");
+}
+
+/// However small it is.
+#[test]
+fn what_is_too_large_for_ever_ends() {
+    let registry = Registry::start();
+    for method in ["PUT", "PATCH"] {
+        registry.fault(Fault::on("uploads").method(method).status(413));
+    }
+    let repository = open_with(options(), &registry.name("app"));
+    let bytes = vec![7; 3 << 20];
+    let error = send(&mut repository.upload(&descriptor(&bytes)), &bytes).unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 413, .. }), "{error}");
+    let sizes: Vec<_> = registry.requests().iter().map(|it| it.received >> 10).collect();
+    assert_eq!(sizes, [0, 3072, 0, 1024, 0, 512]);
 }
 
 #[test]
@@ -383,13 +566,24 @@ fn where_nothing_can_be_mounted_the_upload_has_begun() {
     assert!(!upload.mount("nowhere").unwrap());
     send(&mut upload, b"a").unwrap();
     assert_eq!(log(&registry), ["POST 202", "PUT 201"]);
-    // A refusal is no reason to give up.
-    for status in [401, 403, 404, 405] {
+    // A refusal is no reason to give up (401: harbor#17097).
+    for status in [400, 401, 403, 404, 405] {
         registry.fault(Fault::on("mount=").times(1).status(status));
         let mut upload = repository.upload(&descriptor(&[1]));
         assert!(!upload.mount("nowhere").unwrap());
         send(&mut upload, &[1]).unwrap();
     }
+}
+
+#[test]
+fn a_mount_that_leads_nowhere_is_no_reason_to_give_up() {
+    let registry =
+        Registry::with_profile(&Profile { mounts: profile::Mounts::Lost, ..profiles::SPEC });
+    registry.add_blob("base", "a");
+    let mut upload = open(&registry).upload(&descriptor(b"a"));
+    assert!(!upload.mount("base").unwrap());
+    send(&mut upload, b"a").unwrap();
+    assert_eq!(log(&registry), ["POST 202", "POST 202", "PUT 201"]);
 }
 
 #[test]

@@ -1,0 +1,273 @@
+//! A large blob of a stream, on its way through an unlinked file, so that a registry which loses or refuses a part of it can
+//! have it once more.
+//!
+//! ```text
+//! pipe ──► fill ──► file ──► Share (one for each registry) ──► upload, from any offset, as often as need be
+//! ```
+//!
+//! Readers wait for what has not come yet. Where the disk is full, the file begins anew as soon as all have read what it
+//! holds; from then on an upload that must go back can't.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cli::Meter;
+use registry::Content;
+
+/// How much is read from the pipe at a time.
+const PIECE: u64 = 1 << 20;
+/// How often those who wait look whether somebody wants to stop.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// A blob that comes and is read at once.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    file: File,
+    size: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What the file holds that may be read.
+    range: Range<u64>,
+    /// How far each reader has come; `u64::MAX` once it needs nothing any more.
+    positions: Vec<u64>,
+    /// Nothing more will come.
+    is_broken: bool,
+    /// Somebody could not use it.
+    has_failed: bool,
+}
+
+/// One registry's share in a blob.
+#[derive(Debug)]
+pub(crate) struct Share {
+    spool: Arc<Spool>,
+    number: usize,
+    meter: Meter,
+}
+
+impl Spool {
+    /// A blob of this size, for so many readers.
+    pub(crate) fn new(file: File, size: u64, n_readers: usize) -> Arc<Self> {
+        let positions = vec![0; n_readers];
+        let state = State { range: 0..0, positions, is_broken: false, has_failed: false };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Arc::new(Self { file, size, state, changed })
+    }
+
+    /// What a registry reads; its bytes are counted by `meter`.
+    pub(crate) fn share(self: &Arc<Self>, number: usize, meter: Meter) -> Arc<dyn Content> {
+        Arc::new(Share { spool: Arc::clone(self), number, meter })
+    }
+
+    /// Takes the blob in, as long as somebody needs it. Its last bytes can be read only when the pipe has ended well: whoever
+    /// verifies finds out there.
+    pub(crate) fn fill(&self, content: &mut impl Read) -> io::Result<()> {
+        let filled = self.take(content);
+        if filled.is_err() {
+            self.lock().is_broken = true;
+            self.changed.notify_all();
+        }
+        filled
+    }
+
+    fn take(&self, content: &mut impl Read) -> io::Result<()> {
+        let mut written = 0;
+        let mut piece = Vec::new();
+        loop {
+            cli::interrupt::check()?;
+            if self.is_of_no_use() {
+                return Ok(());
+            }
+            piece.clear();
+            content.by_ref().take(PIECE).read_to_end(&mut piece)?;
+            self.publish(written);
+            if piece.is_empty() {
+                return Ok(());
+            }
+            if self.is_wanted() {
+                self.write(&piece, written)?;
+            }
+            written += piece.len() as u64;
+        }
+    }
+
+    fn write(&self, piece: &[u8], at: u64) -> io::Result<()> {
+        let start = self.lock().range.start;
+        let Err(error) = self.file.write_all_at(piece, at - start) else { return Ok(()) };
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            || at == start
+        {
+            return Err(error);
+        }
+        self.wait_until_read(at)?;
+        self.file.set_len(0)?;
+        self.lock().range.start = at;
+        self.file.write_all_at(piece, 0)
+    }
+
+    /// Lets readers have all up to here.
+    fn publish(&self, end: u64) {
+        self.lock().range.end = end;
+        self.changed.notify_all();
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.lock().positions.iter().any(|&position| position < u64::MAX)
+    }
+
+    /// Whether nobody needs the rest, and it needn't be verified either.
+    fn is_of_no_use(&self) -> bool {
+        let state = self.lock();
+        state.has_failed && state.positions.iter().all(|&position| position == u64::MAX)
+    }
+
+    fn wait_until_read(&self, end: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        while state.positions.iter().any(|&position| position < end) {
+            cli::interrupt::check()?;
+            state = self.wait(state);
+        }
+        Ok(())
+    }
+
+    /// A registry needs nothing any more.
+    pub(crate) fn leave(&self, number: usize) {
+        self.lock().positions[number] = u64::MAX;
+        self.changed.notify_all();
+    }
+
+    /// A registry did not take it.
+    pub(crate) fn fail(&self) {
+        self.lock().has_failed = true;
+    }
+
+    /// Reads what there is at a position, waiting for it.
+    fn read_at(&self, number: usize, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if position >= self.size || buffer.is_empty() {
+            return Ok(0);
+        }
+        let mut state = self.lock();
+        while position >= state.range.end {
+            if state.is_broken || state.positions[number] == u64::MAX {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            cli::interrupt::check()?;
+            state = self.wait(state);
+        }
+        let at = position.checked_sub(state.range.start);
+        let at = at.ok_or_else(|| io::Error::from(io::ErrorKind::NotSeekable))?;
+        let n = usize::try_from(state.range.end - position).unwrap_or(usize::MAX).min(buffer.len());
+        drop(state);
+        let n = self.file.read_at(&mut buffer[..n], at)?;
+        let mut state = self.lock();
+        let reached = position + n as u64;
+        state.positions[number] = state.positions[number].max(reached);
+        self.changed.notify_all();
+        Ok(n)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, GLANCE).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Content for Share {
+    fn range(&self) -> Range<u64> {
+        self.spool.lock().range.start..self.spool.size
+    }
+
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let (spool, number) = (Arc::clone(&self.spool), self.number);
+        Ok(Box::new(self.meter.read_from(offset, Reader { spool, number, position: offset })))
+    }
+}
+
+/// A reader of a share, from a position on.
+struct Reader {
+    spool: Arc<Spool>,
+    number: usize,
+    position: u64,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.spool.read_at(self.number, self.position, buffer)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn read_all(spool: &Arc<Spool>, number: usize, from: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![];
+        let mut reader = Reader { spool: Arc::clone(spool), number, position: from };
+        reader.read_to_end(&mut bytes).map(|_| bytes)
+    }
+
+    /// Bytes, and then the end or an error.
+    struct Pipe<'a>(&'a [u8], bool);
+
+    impl Read for Pipe<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 if self.1 => Err(io::Error::other("damaged")),
+                n => Ok(n),
+            }
+        }
+    }
+
+    #[test]
+    fn readers_have_all_of_it_while_it_comes_and_once_more() {
+        let bytes: Vec<u8> =
+            (0..3_000_000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+        let spool = Spool::new(tempfile::tempfile().unwrap(), bytes.len() as u64, 2);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| read_all(&spool, 0, 0).unwrap());
+            let second = scope.spawn(|| read_all(&spool, 1, 1_500_000).unwrap());
+            spool.fill(&mut &bytes[..]).unwrap();
+            assert!(first.join().unwrap() == bytes && second.join().unwrap() == bytes[1_500_000..]);
+        });
+        assert!(read_all(&spool, 0, 0).unwrap() == bytes);
+    }
+
+    #[test]
+    fn the_last_bytes_of_what_is_damaged_are_never_read() {
+        let bytes = vec![7; 2_500_000];
+        let spool = Spool::new(tempfile::tempfile().unwrap(), bytes.len() as u64, 1);
+        assert!(spool.fill(&mut Pipe(&bytes, true)).is_err());
+        let mut some = vec![0; 3_000_000];
+        let mut reader = Reader { spool: Arc::clone(&spool), number: 0, position: 0 };
+        let mut n_read = 0;
+        let end = loop {
+            match reader.read(&mut some) {
+                Ok(n) => n_read += n,
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!((end, n_read), (io::ErrorKind::UnexpectedEof, 2 << 20));
+    }
+
+    #[test]
+    fn who_has_left_waits_for_nothing() {
+        let spool = Spool::new(tempfile::tempfile().unwrap(), 10, 1);
+        spool.leave(0);
+        assert!(read_all(&spool, 0, 0).is_err());
+        assert!(!spool.is_wanted());
+    }
+}
