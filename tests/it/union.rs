@@ -153,15 +153,6 @@ fn as_root_attributes_of_an_image_are_no_marks_for_the_kernel() {
         let hostile = Layer::new().dir("d", 0o755).xattr(name, "y").file("d/c", "c");
         assert_union_is_unpack(&Image::new().layer(base.clone()).layer(hostile));
     }
-    // To the kernel that is a whiteout; it is left out, as is every device that can't be made.
-    let hostile = Layer::new().device("b", Device::Char, 0, 0).device("d/n", Device::Char, 0, 0);
-    let image = Image::new().layer(base).layer(hostile);
-    let sandbox = with_images(&[("app:1", &image)]);
-    let mounted = Mounted(sandbox.path("m"));
-    let output = union(&sandbox, &["app:1", "m"]).run();
-    assert!(output.success().stderr.contains("2 devices"), "{}", output.text());
-    assert_eq!(names(&mounted.0), ["d"]);
-    assert_eq!(names(mounted.0.join("d")), ["a"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use kit::pipeline::sh;
 use kit::{Codec, Device, Image, Layer, Named, Producer, Sandbox, Sparse};
 
-use crate::fixtures::assert_one_line;
+use crate::fixtures::{assert_one_line, lacks_root};
 
 const NAME: &str = "docker.io/library/base:1";
 
@@ -92,6 +92,8 @@ const LINES: &[(&str, &str, Is)] = &[
     ("our own mark as a directory", "-rw-r--r-- .strata-incomplete/a 0", Refused),
     ("our own mark, deeper", "-rw-r--r-- d/.strata-incomplete 0", Good),
     ("a whiteout of our own mark", "-rw-r--r-- .wh..strata-incomplete 0", Good),
+    ("a device that overlayfs takes for a whiteout", "crw-r--r-- 0:0 a 0,0", Refused),
+    ("a block device of that number", "brw-r--r-- 0:0 a 0,0", Good),
     ("an empty value", "-rw-r--r-- a 0 user.a=\"\"", Good),
     ("an attribute without a name", "-rw-r--r-- a 0 user.=\"x\"", Refused),
     ("an attribute of a space that is nobody's", "-rw-r--r-- a 0 nobody.a=\"x\"", Good),
@@ -222,4 +224,37 @@ fn commit_and_unpack_say_the_same_of_odd_layers() {
         sh(&sandbox, "unpack -q --from new root && rm -r root").success();
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn as_root_a_device_that_is_a_whiteout_to_overlayfs_is_refused_by_all() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let device = Layer::new().device("d/f", Device::Char, 0, 0);
+    let image = base().codec(Codec::None).layer(device);
+    sandbox.load(&[Named::new("docker.io/library/odd:1", image), Named::new(NAME, base())]);
+    for line in [
+        "unpack --from odd:1 root",
+        "unpack --bundle --from odd:1 root",
+        "union odd:1 root",
+        "flatten odd:1 > flat.tar",
+        "inspect --files odd:1",
+        "changes base:1 odd:1",
+        "snapshot --base odd:1 .",
+    ] {
+        let output = sh(&sandbox, line);
+        // changes(1) has the manners of diff(1).
+        let expected = if line.starts_with("changes") { [2, 4] } else { [4; 2] };
+        assert!(expected.contains(&output.code()), "{line}: {}", output.text());
+        let reason = "d/f: a character device 0:0, which overlayfs takes for a whiteout";
+        assert!(output.stderr.contains(reason), "{line}: {}", output.stderr);
+        assert!(!sandbox.path("root").exists(), "{line}");
+    }
+    // A directory that holds one has no layer either.
+    sh(&sandbox, "mkdir root && mknod root/n c 0 0").success();
+    let output = sh(&sandbox, "snapshot --base scratch root");
+    assert_eq!(output.code(), 1);
+    assert!(output.stderr.contains("n: a character device 0:0 is a whiteout"), "{}", output.stderr);
 }

@@ -33,6 +33,10 @@ pub fn impossible(entry: &Entry) -> Option<&'static str> {
         {
             Some("a device number that no system has")
         }
+        // A file system under an overlay takes it for a whiteout, another one for a device: the tree would depend on that.
+        EntryKind::CharDevice { major: 0, minor: 0 } => {
+            Some("a character device 0:0, which overlayfs takes for a whiteout")
+        }
         _ => None,
     }
 }
@@ -169,6 +173,9 @@ mod tests {
         check(EntryKind::Symlink { target: vec![b'a'; 4096] }, false);
         check(EntryKind::CharDevice { major: 0xfff, minor: 0xf_ffff }, true);
         check(EntryKind::CharDevice { major: 0x1000, minor: 0 }, false);
+        check(EntryKind::CharDevice { major: 0, minor: 0 }, false);
+        check(EntryKind::CharDevice { major: 0, minor: 1 }, true);
+        check(EntryKind::BlockDevice { major: 0, minor: 0 }, true);
         check(EntryKind::BlockDevice { major: 0, minor: 0x10_0000 }, false);
         let Change::Add(entry) = add(b"a", EntryKind::Fifo, &[]) else { unreachable!() };
         assert!(impossible(&Entry { uid: u32::MAX, ..entry.clone() }).is_some());
