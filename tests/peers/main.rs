@@ -37,3 +37,4 @@ mod tokens;
 mod trees;
 mod union;
 mod vim;
+mod without_calls;

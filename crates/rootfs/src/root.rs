@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use layer_format::layer::EntryPath;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
 use crate::beneath;
@@ -60,9 +60,7 @@ impl Root {
     pub fn read_beneath(&self, path: &str, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
         // Opening neither waits for a fifo's writer nor makes a device do anything.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let held = OFlags::PATH | OFlags::CLOEXEC;
-        let held = match rustix::fs::openat2(&self.fd, path, held, Mode::empty(), resolve) {
+        let held = match beneath::hold_in_root(self.as_fd(), path.as_bytes()) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => return Ok(None),
             held => held?,
         };
@@ -78,12 +76,27 @@ impl Root {
 
     /// Whether there is something at `path`, links followed as if the root were `/`.
     pub fn has(&self, path: &str) -> std::io::Result<bool> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+        match beneath::hold_in_root(self.as_fd(), path.as_bytes()) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
             held => Ok(held.map(|_| true)?),
         }
+    }
+
+    /// Whether the directory that holds, or held, `path` is of another file system than the root, where something is mounted.
+    pub fn is_elsewhere(&self, path: &EntryPath) -> bool {
+        let device = |path: &[u8]| {
+            let held = beneath::hold(self.as_fd(), path).and_then(rustix::fs::fstat);
+            held.ok().map(|stat| stat.st_dev)
+        };
+        let mut above = path.as_bytes();
+        while !above.is_empty() {
+            if let Some(found) = device(above) {
+                return device(b"").is_some_and(|root| root != found);
+            }
+            let end = above.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+            above = &above[..end];
+        }
+        false
     }
 
     pub(crate) fn into_fd(self) -> OwnedFd {
