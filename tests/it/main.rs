@@ -25,6 +25,7 @@ mod listings;
 mod logins;
 mod memory;
 mod mirrors;
+mod mounts;
 mod names;
 mod offline;
 mod options;

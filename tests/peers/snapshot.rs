@@ -134,3 +134,39 @@ fn as_root_podman_makes_the_same_tree_of_a_snapshot() {
     let theirs = tree::show_with(dir.trim(), Show::ALL);
     assert_same_but(&tree::show_with(sandbox.path("root"), Show::ALL), &theirs, &PODMAN);
 }
+
+/// What is done below a fuse-overlayfs of [`BASE`]-like files, a script each.
+const IN_FUSE: &str = "rm m/a; rm -r m/d; mkdir m/d; echo n > m/d/n; echo x >> m/e/c; mkdir -p m/new/deep; \
+    echo y > m/new/deep/y; rm -r m/g; echo file > m/g; chmod 700 m/h; mv m/i m/j";
+
+#[test]
+fn as_root_the_upper_directory_of_a_fuse_overlayfs_is_what_it_shows() {
+    // fuse-overlayfs#306
+    if root_peer("fuse-overlayfs").is_none() {
+        return;
+    }
+    let layer = Layer::text(
+        "drwxr-xr-x 0:0 ./\n-rw-r--r-- 0:0 a \"a\"\n-rw-r--r-- 0:0 d/b \"b\"\n-rw-r--r-- 0:0 e/c \"c\"\n\
+         -rw-r--r-- 0:0 g/x \"x\"\n-rw-r--r-- 0:0 h/x \"x\"\n-rw-r--r-- 7:8 i \"i\"",
+    );
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("docker.io/library/base:1", Image::new().layer(layer))]);
+    let script = format!(
+        "unpack -q --from base:1 l && mkdir u w m && fuse-overlayfs -o lowerdir=l,upperdir=u,workdir=w m || exit 77\n\
+         {IN_FUSE}\n\
+         snapshot -q --list m --base base:1 | grep -v '^C [.]$' > mounted\n\
+         cp -a m copy; umount m\n\
+         snapshot -q --list --upper u --base base:1 > upper\n\
+         snapshot -q --upper u --base base:1 | commit -q -t new - && unpack -q --from new again"
+    );
+    let output = pipeline::sh(&sandbox, &script);
+    if output.code() == 77 {
+        return kit::peers::skip("fuse-overlayfs", "it can't mount");
+    }
+    assert_eq!(output.code(), 0, "{}", output.text());
+    let list = |name: &str| String::from_utf8(sandbox.read(name)).unwrap();
+    assert_eq!(list("upper"), list("mounted"));
+    let show = Show { mtime: Mtime::Hidden, ..Show::ALL };
+    let below = |dir: &str| tree::show_with(sandbox.path(dir), show);
+    tree::assert_same(&below("copy"), &below("again"));
+}

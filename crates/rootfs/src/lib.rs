@@ -44,7 +44,7 @@ pub use apply::{Applier, Options, Report, SymlinkedDirs};
 pub use content::Content;
 pub use diff::{
     Attribute, Attributes, Candidate, Diff, DiffOptions, Difference, Differences, Finished,
-    Identity, Upper, What,
+    Identity, Upper, UpperForm, What,
 };
 pub use error::Error;
 pub use metadata::{Owner, Reason, Skipped, SpecialBits};

@@ -37,7 +37,7 @@ impl Base {
             }
             Some(Location::Dir(path)) => directory(args, &path),
             Some(Location::Path(path)) if is_plain_directory(&path)? => directory(args, &path),
-            Some(place) => image(args, place, store, io),
+            Some(place) => image(args, place, store, true, io),
         }
     }
 
@@ -121,17 +121,19 @@ pub(crate) fn choose(source: &mut Source, args: &Args) -> anyhow::Result<Image> 
     source.image(&choice).hinted(hint)
 }
 
-fn image(
+/// An image, and what it holds if that is wanted.
+pub(crate) fn image(
     args: &Args,
     place: Location,
     store: Option<Store>,
+    is_listed: bool,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Base> {
     let mut source = open(&place, store.as_ref(), io)?;
     let image = choose(&mut source, args)?;
     image.doubt.iter().for_each(|doubt| io.warn(doubt));
     let mut tree = Tree::new();
-    for (position, layer) in image.layers.iter().enumerate() {
+    for (position, layer) in image.layers.iter().enumerate().filter(|_| is_listed) {
         let listed = store.as_ref().map(|store| store.add_listed(&mut tree, &layer.diff_id));
         if listed.transpose()?.unwrap_or_default() {
             continue;

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::{Failure, Globs, Io};
 use layer_format::Platform;
+use layer_format::layer::EntryPath;
 use rootfs::{
     Attribute, Attributes, Diff, DiffOptions, Identity, LeaveOut, Mounts, Root, Scan, ScanOptions,
 };
@@ -56,7 +57,9 @@ pub struct Args {
     /// Leave out paths that match a pattern, as .gitignore writes them; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Don't look into other file systems that are mounted in the directory
+    /// Leave out whatever is mounted in the directory, files too; what the base has there stays
+    ///
+    /// Mounts of proc, sysfs and other file systems that keep no files are always left out.
     #[arg(short = 'x', long)]
     one_file_system: bool,
     /// Read up to N times more what changes meanwhile, and leave out what vanishes
@@ -109,7 +112,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let leave_out: Option<LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
     let base = Base::find(args, &root, io)?;
     let scan = scan(args, &root, leave_out)?;
-    say_sockets(&scan, io);
+    say_left_out(&scan, io);
     let options = options(args, &root, leave_out);
     let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
     if args.checksum {
@@ -119,7 +122,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     cli::interrupt::check()?;
     match form(args) {
         Some(form) => list::write(diff.differences(), form, io),
-        None => layer::write(diff.differences(), base.manifest(), args.retry_changed, io),
+        None => layer::write(diff.differences(), base.manifest(), args.retry_changed, io)
+            .map_err(|error| of_mount(error, args, &root)),
     }
 }
 
@@ -135,7 +139,21 @@ fn scan(args: &Args, root: &Root, leave_out: Option<LeaveOut<'_>>) -> anyhow::Re
         }
     }
     cli::interrupt::check()?;
-    scanned.with_context(|| cli::report::clean_path(&args.dir))
+    let scanned = scanned.with_context(|| cli::report::clean_path(&args.dir));
+    scanned.map_err(|error| of_mount(error, args, root))
+}
+
+/// Says what to do about something that doesn't keep still because it is mounted from elsewhere.
+fn of_mount(error: anyhow::Error, args: &Args, root: &Root) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(rootfs::Error::Changed { path, .. })
+            if !args.one_file_system && root.is_elsewhere(path) =>
+        {
+            let hint = "something is mounted there; -x leaves out all that is mounted";
+            Failure::from_cause(error).hint(hint).into()
+        }
+        _ => error,
+    }
 }
 
 fn options<'a>(args: &Args, root: &Root, leave_out: Option<LeaveOut<'a>>) -> DiffOptions<'a> {
@@ -163,16 +181,22 @@ fn form(args: &Args) -> Option<Form> {
     }
 }
 
-fn say_sockets(scan: &Scan, io: &Io<'_>) {
+/// Says what was left out of the scan without anybody asking for each of it.
+fn say_left_out(scan: &Scan, io: &Io<'_>) {
+    say_paths("left out, for no layer holds a socket", &scan.sockets(), io);
+    let passed: Vec<_> = scan.passed().collect();
+    say_paths("left out, for something is mounted there", &passed, io);
+}
+
+fn say_paths(what: &str, paths: &[EntryPath], io: &Io<'_>) {
     const SHOWN: usize = 3;
-    let sockets = scan.sockets();
-    if sockets.is_empty() {
+    if paths.is_empty() {
         return;
     }
-    let names: Vec<_> = sockets.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = sockets.len().checked_sub(SHOWN).filter(|&n| n > 0);
+    let names: Vec<_> = paths.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = paths.len().checked_sub(SHOWN).filter(|&n| n > 0);
     let more = more.map_or_else(String::new, |n| format!(" and {n} more"));
-    io.say(&format!("left out, for no layer holds a socket: {}{more}", names.join(", ")));
+    io.say(&format!("{what}: {}{more}", names.join(", ")));
 }
 
 /// Says what to do about something that no layer can hold.

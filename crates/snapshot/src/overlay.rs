@@ -3,14 +3,13 @@
 use std::fs;
 
 use cli::{Explain as _, Failure, Globs, Io, usage};
-use layer_format::Digest;
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
-use rootfs::{Attributes, Difference, Root, Upper, What};
+use rootfs::{Attributes, Diff, Difference, Root, Upper, UpperForm, What};
 use store::{Location, Store, Target};
 
-use crate::base;
-use crate::{Args, form, layer, list, options, say_sockets, scan};
+use crate::base::{self, Base};
+use crate::{Args, layer, list, options, say_left_out, scan};
 
 /// An upper directory, and what is known of those below it.
 #[derive(Debug)]
@@ -47,18 +46,32 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     let globs = Globs::parse(&args.exclude)?;
     let is_out = |path: &[u8], is_directory| globs.match_path(path, is_directory);
     let leave_out: Option<rootfs::LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
-    let manifest = manifest(args, upper, io)?;
+    let base = base(args, upper, io)?;
     let scan = scan(args, &upper.root, leave_out)?;
-    say_sockets(&scan, io);
+    say_left_out(&scan, io);
+    let form = upper.form();
+    let changes = || Upper::new(&scan, form, options(args, &upper.root, leave_out));
     // What no layer can hold is refused before anything is written.
-    Upper::new(&scan, options(args, &upper.root, leave_out))
-        .try_for_each(|it| it.map(drop))
-        .map_err(explain)?;
-    let changes = Upper::new(&scan, options(args, &upper.root, leave_out)).filter_map(Result::ok);
-    let changes = changes.map(|difference| upper.judge(difference));
-    match form(args) {
-        Some(form) => list::write(changes, form, io),
-        None => layer::write(changes, manifest, args.retry_changed, io),
+    changes().try_for_each(|it| it.map(drop)).map_err(explain)?;
+    let Some(list_form) = crate::form(args) else {
+        let changes = changes().filter_map(Result::ok);
+        return layer::write(changes, base.and_then(|it| it.manifest()), args.retry_changed, io);
+    };
+    match base.as_ref().and_then(Base::tree) {
+        Some(tree) => {
+            let diff =
+                Diff::of_upper(tree, &scan, form, options(args, &upper.root, leave_out)).finish();
+            list::write(diff.differences(), list_form, io)
+        }
+        None if upper.is_below_unknown(args) => {
+            io.say("what was there before isn't known: say so with --base, or all counts as new");
+            let changes = changes().filter_map(Result::ok);
+            list::write(changes, list_form, io)
+        }
+        None => {
+            let changes = changes().filter_map(Result::ok);
+            list::write(changes.filter_map(|it| upper.judge(it)), list_form, io)
+        }
     }
 }
 
@@ -72,11 +85,12 @@ fn explain(error: rootfs::Error) -> anyhow::Error {
     }
 }
 
-/// The manifest of the image below: the one that was named, or noted of the mount, its only lower directory or the upper one.
-fn manifest(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option<Digest>> {
+/// The image below: the one that was named, or noted of the mount, its only lower directory or the upper one. What it holds
+/// need only be known for a list.
+fn base(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option<Base>> {
     let store = base::open_store(args)?;
     let place = match args.base.as_deref() {
-        Some("scratch") => return Ok(None),
+        Some("scratch") => return Ok(Some(Base::Scratch)),
         Some(text) => Location::from(text),
         None => match upper.noted(store.as_ref()) {
             Some(place) => place,
@@ -86,10 +100,8 @@ fn manifest(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Op
     if matches!(place, Location::Dir(_) | Location::Layer(_)) {
         return Err(usage("the base of an upper directory is an image").into());
     }
-    let mut source = base::open(&place, store.as_ref(), io)?;
-    let image = base::choose(&mut source, args)?;
-    source.finish()?;
-    Ok(image.manifest.map(|manifest| manifest.descriptor().digest))
+    let is_listed = args.list;
+    base::image(args, place, store, is_listed, io).map(Some)
 }
 
 impl UpperDir {
@@ -108,14 +120,26 @@ impl UpperDir {
         of_mount.or_else(of_lower).or_else(of_upper)
     }
 
-    /// Tells what was there before from what is new, as far as that is known.
-    fn judge<'a>(&self, mut difference: Difference<'a>) -> Difference<'a> {
-        if let Change::Add(Entry { path, .. }) = &difference.change
-            && self.was_there(path)
-        {
-            difference.what = What::Changed(Attributes::default());
+    /// Whose marks count: of a mount of the kernel's its own alone.
+    fn form(&self) -> UpperForm {
+        if self.mount.is_some() { UpperForm::Kernel } else { UpperForm::Any }
+    }
+
+    /// Whether nothing can be said of what was there before.
+    fn is_below_unknown(&self, args: &Args) -> bool {
+        self.lower.is_empty() && args.base.is_none()
+    }
+
+    /// Tells what was there before from what is new, as far as the lower directories say. What hides nothing is no change.
+    fn judge<'a>(&self, mut difference: Difference<'a>) -> Option<Difference<'a>> {
+        match &difference.change {
+            Change::Add(Entry { path, .. }) if self.was_there(path) => {
+                difference.what = What::Changed(Attributes::default());
+            }
+            Change::Remove(path) | Change::Opaque(path) if !self.was_there(path) => return None,
+            _ => {}
         }
-        difference
+        Some(difference)
     }
 
     fn was_there(&self, path: &EntryPath) -> bool {

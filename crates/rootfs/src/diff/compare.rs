@@ -13,12 +13,12 @@ use crate::xattrs::{Xattr, is_of_images};
 const OF_CONTENT: [Attribute; 4] =
     [Attribute::Type, Attribute::Size, Attribute::Content, Attribute::Mtime];
 
-/// What has become different.
+/// What has become different. Attributes that `is_mark` says so of are none of the file's own.
 pub(super) fn compare(
     base: &Inode,
     found: Found<'_>,
     options: &DiffOptions<'_>,
-    clamp: &Clamp<'_>,
+    (clamp, is_mark): (&Clamp<'_>, fn(&[u8]) -> bool),
 ) -> Attributes {
     let mut different = Attributes::default();
     if let Some(attribute) = different_kind(&base.kind, found) {
@@ -38,7 +38,8 @@ pub(super) fn compare(
         different.insert(Attribute::Mtime);
     }
     let counts = |xattr: &&Xattr| options.identity.tells(&base.kind, &xattr.0);
-    if !base.xattrs.iter().filter(counts).eq(found.xattrs().iter().filter(counts)) {
+    let is_own = |xattr: &&Xattr| counts(xattr) && !is_mark(&xattr.0);
+    if !base.xattrs.iter().filter(counts).eq(found.xattrs().iter().filter(is_own)) {
         different.insert(Attribute::Xattrs);
     }
     different.without(options.ignore)

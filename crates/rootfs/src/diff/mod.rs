@@ -31,11 +31,11 @@ use layer_format::listing::{Place, Tree};
 pub use attributes::{Attribute, Attributes};
 pub use differences::{Difference, Differences, What};
 pub use identity::Identity;
-pub use upper::Upper;
+pub use upper::{Upper, UpperForm};
 
 use self::clamp::Clamp;
 use self::links::LinkedName;
-use self::pairs::{Pair, Pairs};
+use self::pairs::{Pair, Pairs, View};
 use crate::error::Error;
 use crate::scan::{self, Found, LeaveOut, Scan};
 
@@ -68,6 +68,7 @@ impl std::fmt::Debug for DiffOptions<'_> {
 pub struct Diff<'a> {
     base: Option<&'a Tree>,
     scan: &'a Scan,
+    view: View,
     options: DiffOptions<'a>,
     /// Of each entry of the scan, in the order of [`Pairs`], what is different.
     different: Vec<Attributes>,
@@ -98,7 +99,7 @@ impl<'a> Diff<'a> {
         scan: &'a Scan,
         options: DiffOptions<'a>,
     ) -> Result<Self, Error> {
-        match Self::compared(base, scan, options) {
+        match Self::compared(base, (scan, View::Whole), options) {
             (diff, None) => Ok(diff),
             (_, Some((path, reason))) => Err(Error::Unfit { path, reason }),
         }
@@ -110,18 +111,34 @@ impl<'a> Diff<'a> {
         scan: &'a Scan,
         options: DiffOptions<'a>,
     ) -> Self {
-        Self::compared(base, scan, options).0
+        Self::compared(base, (scan, View::Whole), options).0
+    }
+
+    /// Compares what an upper directory and a base make together with the base alone. The root itself, which the upper
+    /// directory only stands for, and names are no matter.
+    pub fn of_upper(
+        base: &'a Tree,
+        scan: &'a Scan,
+        form: UpperForm,
+        options: DiffOptions<'a>,
+    ) -> Self {
+        let mut diff = Self::compared(Some(base), (scan, View::Upper(form)), options).0;
+        if let Some(root) = diff.different.first_mut() {
+            *root = Attributes::default();
+        }
+        diff
     }
 
     /// The comparison, and the first name that no layer can have.
     fn compared(
         base: Option<&'a Tree>,
-        scan: &'a Scan,
+        (scan, view): (&'a Scan, View),
         options: DiffOptions<'a>,
     ) -> (Self, Option<(EntryPath, &'static str)>) {
         let mut diff = Self {
             base,
             scan,
+            view,
             options,
             different: vec![],
             linked: vec![],
@@ -133,7 +150,8 @@ impl<'a> Diff<'a> {
         for Pair { path, base, found, .. } in diff.pairs() {
             let Some(found) = found else { continue };
             if unfit.is_none() {
-                unfit = unfit_name(&path).map(|reason| (path, reason));
+                let reason = unfit_name(&path).or_else(|| unfit_kind(found));
+                unfit = reason.map(|reason| (path, reason));
             }
             if found.linked_inode().is_some() || base.as_ref().is_some_and(Place::is_linked) {
                 linked.push(LinkedName { place: different.len(), inode: found.inode(), base });
@@ -175,7 +193,8 @@ impl<'a> Diff<'a> {
     }
 
     fn pairs(&self) -> Pairs<'a> {
-        Pairs::new(self.base.map(Tree::root), self.scan.top(), self.options.leave_out)
+        let base = self.base.map(Tree::root);
+        Pairs::new(base, self.scan.top(), self.options.leave_out, self.view)
     }
 
     fn compare(&self, base: Option<Place<'_>>, found: Found<'_>, clamp: &Clamp<'_>) -> Attributes {
@@ -184,7 +203,11 @@ impl<'a> Diff<'a> {
         if base.layer().is_none() || (found.is_passed() && base.is_directory()) {
             return Attributes::default();
         }
-        compare::compare(&base.inode(), found, &self.options, clamp)
+        let is_mark = match self.view {
+            View::Whole => |_: &[u8]| false,
+            View::Upper(_) => upper::is_mark_name,
+        };
+        compare::compare(&base.inode(), found, &self.options, (clamp, is_mark))
     }
 }
 
@@ -202,6 +225,13 @@ impl<'a> Finished<'a> {
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         entries::entries(&self.0)
     }
+}
+
+/// Why no layer can hold something, whatever its name.
+fn unfit_kind(found: Found<'_>) -> Option<&'static str> {
+    let is_whiteout = matches!(found.kind(), Some(EntryKind::CharDevice { major: 0, minor: 0 }));
+    is_whiteout
+        .then_some("a character device 0:0 is a whiteout to overlayfs, and no layer holds it")
 }
 
 /// Why no layer can have a name, for which a look at its last part is enough.

@@ -9,6 +9,9 @@
 //! | anything else | an entry |
 //!
 //! The attributes are `trusted.` or, of a mount by a plain user, `user.`; none of them gets into the layer.
+//!
+//! fuse-overlayfs, where it can't make devices, writes as the layers of an image do ([`UpperForm::Any`]): `.wh.NAME` and
+//! `.wh..wh..opq`, empty files, and with the latter a device `.wh..opq`. Its attributes begin with `user.fuseoverlayfs.`.
 
 use std::collections::HashMap;
 
@@ -19,9 +22,27 @@ use crate::error::Error;
 use crate::scan::{Found, Inode, Scan};
 use crate::xattrs::Xattr;
 
+const WHITEOUT_PREFIX: &[u8] = b".wh.";
+const OPAQUE_FILE: &[u8] = b".wh..wh..opq";
+/// The device 0/0 that fuse-overlayfs makes beside it.
+const OPAQUE_DEVICE: &[u8] = b".wh..opq";
+/// What the names of overlayfs' own attributes begin with.
+const PREFIXES: [&[u8]; 4] =
+    [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs.", b"trusted.fuseoverlayfs."];
+
+/// Whose marks count in an upper directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpperForm {
+    /// Those of the kernel's overlayfs.
+    Kernel,
+    /// Those of fuse-overlayfs too.
+    Any,
+}
+
 /// Iterates over the changes that an upper directory stands for, in the order of a layer.
 pub struct Upper<'a> {
     options: DiffOptions<'a>,
+    form: UpperForm,
     way: Vec<Level<'a>>,
     /// Of what was looked at last.
     path: EntryPath,
@@ -52,9 +73,10 @@ impl std::fmt::Debug for Upper<'_> {
 
 impl<'a> Upper<'a> {
     /// The changes in a scanned upper directory. The directory itself, which stands for the root, is none.
-    pub fn new(scan: &'a Scan, options: DiffOptions<'a>) -> Self {
-        let top = Level::new(&EntryPath::root(), scan.top());
-        Self { options, way: vec![top], path: EntryPath::root(), first: HashMap::new() }
+    pub fn new(scan: &'a Scan, form: UpperForm, options: DiffOptions<'a>) -> Self {
+        let (path, first) = (EntryPath::root(), HashMap::new());
+        let way = vec![Level::new(&path, scan.top())];
+        Self { options, form, way, path, first }
     }
 
     fn entry(&mut self, path: EntryPath, found: Found<'a>) -> Result<Difference<'a>, Error> {
@@ -63,7 +85,7 @@ impl<'a> Upper<'a> {
             self.way.push(Level::new(&path, found));
         }
         let mut entry: Entry = compare::added(path, found, &self.options);
-        entry.xattrs.retain(|(name, _)| overlay_name(name).is_none());
+        entry.xattrs.retain(|(name, _)| !is_mark_name(name));
         let target = found.linked_inode().and_then(|inode| {
             let first = self.first.entry(inode).or_insert_with(|| entry.path.clone());
             (*first != entry.path).then(|| first.clone())
@@ -91,18 +113,22 @@ impl<'a> Iterator for Upper<'a> {
                 continue;
             };
             self.path.truncate(level.length);
-            if level.phase != Phase::Marker {
-                self.path.push(found.name());
-            }
-            let path = self.path.clone();
+            let form = self.form;
             let told = |change| Some(Ok(Difference { what: What::Removed, change, content: None }));
             match level.phase {
-                Phase::Marker if is_opaque(found) => return told(Change::Opaque(path)),
-                Phase::Whiteouts if is_whiteout(found) => return told(Change::Remove(path)),
-                Phase::Entries if !is_whiteout(found) && !found.is_socket() => {
+                Phase::Marker if is_opaque(found, form) => {
+                    return told(Change::Opaque(self.path.clone()));
+                }
+                Phase::Whiteouts => {
+                    if let Some(name) = whited_out(found, form) {
+                        return told(Change::Remove(self.path.join(name)));
+                    }
+                }
+                Phase::Entries if is_entry(found, form) => {
+                    let path = self.path.join(found.name());
                     return Some(self.entry(path, found));
                 }
-                _ => {}
+                Phase::Marker | Phase::Entries => {}
             }
         }
     }
@@ -141,23 +167,67 @@ fn refuse(path: &EntryPath, found: Found<'_>) -> Result<(), Error> {
         "overlayfs has moved it here and left its contents where they were (redirect_dir)"
     } else if has(b"metacopy") {
         "overlayfs has left its content in a lower layer (metacopy)"
+    } else if found.xattrs().iter().any(|(name, _)| name.ends_with(b".override_stat")) {
+        "fuse-overlayfs keeps its owner and mode in an attribute (xattr_permissions)"
     } else {
         return Ok(());
     };
     Err(Error::Unfit { path: path.clone(), reason })
 }
 
-fn is_whiteout(found: Found<'_>) -> bool {
-    match found.kind() {
+/// Whether it is something that the layer has, and no mark.
+pub(super) fn is_entry(found: Found<'_>, form: UpperForm) -> bool {
+    let is_mark = || {
+        whited_out(found, form).is_some()
+            || is_file(found, OPAQUE_FILE, form)
+            || is_opaque_device(found, form)
+    };
+    !found.is_socket() && !found.is_hidden() && !is_mark()
+}
+
+/// The name that a whiteout removes; nothing for what is no whiteout.
+pub(super) fn whited_out(found: Found<'_>, form: UpperForm) -> Option<&[u8]> {
+    let is_whiteout = match found.kind() {
         Some(EntryKind::CharDevice { major: 0, minor: 0 }) => true,
         Some(EntryKind::File { size: 0, .. }) => overlay(found, b"whiteout").is_some(),
         _ => false,
+    };
+    if is_opaque_device(found, form) {
+        return None;
     }
+    if is_whiteout {
+        return Some(found.name());
+    }
+    let hidden = found.name().strip_prefix(WHITEOUT_PREFIX)?;
+    // Nothing is called so, and AUFS' own names are no whiteouts.
+    let is_name = !matches!(hidden, b"" | b"." | b"..") && !hidden.starts_with(WHITEOUT_PREFIX);
+    (is_name && is_file(found, found.name(), form)).then_some(hidden)
 }
 
-/// `x` instead of `y` says only that whiteouts inside may be attributes.
-fn is_opaque(found: Found<'_>) -> bool {
+/// Whether something in an upper directory whites out `name`.
+pub(super) fn whites_out(directory: Found<'_>, name: &[u8], form: UpperForm) -> bool {
+    let is_whiteout =
+        |name: &[u8]| directory.child(name).and_then(|child| whited_out(child, form)).is_some();
+    is_whiteout(name) || is_whiteout(&[WHITEOUT_PREFIX, name].concat())
+}
+
+/// Whether a directory hides what is below it. The value `x` instead of `y` says only that whiteouts inside may be attributes.
+pub(super) fn is_opaque(found: Found<'_>, form: UpperForm) -> bool {
     overlay(found, b"opaque") == Some(b"y")
+        || found.child(OPAQUE_FILE).is_some_and(|child| is_file(child, OPAQUE_FILE, form))
+}
+
+fn is_opaque_device(found: Found<'_>, form: UpperForm) -> bool {
+    form == UpperForm::Any
+        && found.name() == OPAQUE_DEVICE
+        && matches!(found.kind(), Some(EntryKind::CharDevice { major: 0, minor: 0 }))
+}
+
+/// Whether it is an empty file of that name, as fuse-overlayfs makes them.
+fn is_file(found: Found<'_>, name: &[u8], form: UpperForm) -> bool {
+    form == UpperForm::Any
+        && found.name() == name
+        && matches!(found.kind(), Some(EntryKind::File { size: 0, .. }))
 }
 
 fn overlay<'a>(found: Found<'a>, wanted: &[u8]) -> Option<&'a [u8]> {
@@ -165,7 +235,12 @@ fn overlay<'a>(found: Found<'a>, wanted: &[u8]) -> Option<&'a [u8]> {
     found.xattrs().iter().find(is_it).map(|(_, value)| value.as_slice())
 }
 
+/// Whether an extended attribute is overlayfs' own.
+pub(super) fn is_mark_name(name: &[u8]) -> bool {
+    overlay_name(name).is_some()
+}
+
 /// The rest of an attribute's name that is overlayfs' own.
 fn overlay_name(name: &[u8]) -> Option<&[u8]> {
-    name.strip_prefix(b"trusted.overlay.").or_else(|| name.strip_prefix(b"user.overlay."))
+    PREFIXES.iter().find_map(|prefix| name.strip_prefix(*prefix))
 }

@@ -23,6 +23,7 @@ pub use alone::StandsAlone;
 pub use attributes::copy_attributes;
 pub use mount::{Control, Mount, Overlay, Upper, unmount};
 pub use mounts::{Mounted, mounted_on, mounts};
+pub(crate) use mounts::{Place, places};
 
 /// How many layers the kernel puts on top of each other.
 pub const MAX_LAYERS: usize = 500;

@@ -26,6 +26,22 @@ pub struct Mounted {
     pub work: Option<PathBuf>,
 }
 
+/// Where something is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// An absolute path.
+    pub(crate) point: PathBuf,
+    /// Major and minor number of the file system.
+    pub(crate) device: (u32, u32),
+    /// What the kernel calls the file system.
+    pub(crate) kind: Vec<u8>,
+}
+
+/// Everything that this process sees mounted, in the order of its mounting.
+pub(crate) fn places() -> Result<Vec<Place>, Error> {
+    Ok(read()?.split(|&byte| byte == b'\n').filter_map(place).collect())
+}
+
 /// Every overlay that this process sees mounted, in the order of their mounting.
 pub fn mounts() -> Result<Vec<Mounted>, Error> {
     Ok(lines(&read()?).filter_map(|(_, overlay)| overlay).collect())
@@ -83,6 +99,15 @@ fn parse(line: &[u8]) -> Option<(PathBuf, Option<Mounted>)> {
         }
     }
     Some((mounted.point.clone(), Some(mounted)))
+}
+
+fn place(line: &[u8]) -> Option<Place> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    let device = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
+    let device = (device.0.parse().ok()?, device.1.parse().ok()?);
+    let point = path(unescaped(fields.nth(1)?));
+    let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
+    Some(Place { point, device, kind })
 }
 
 fn path(bytes: Vec<u8>) -> PathBuf {
@@ -146,6 +171,15 @@ mod tests {
         assert_eq!(mounted.upper, Some("/u,p".into()));
         assert_eq!(mounted.work, Some("/w".into()));
         assert_eq!(lines(TEXT).filter_map(|(_, overlay)| overlay).count(), 3);
+    }
+
+    #[test]
+    fn every_mount_is_known_by_its_place_its_device_and_its_kind() {
+        let places: Vec<_> = TEXT.split(|&byte| byte == b'\n').filter_map(place).collect();
+        assert_eq!(places.len(), 5);
+        let last = Place { point: "/below".into(), device: (0, 38), kind: b"tmpfs".to_vec() };
+        assert_eq!(places[4], last);
+        assert_eq!(places[1].point, PathBuf::from("/a b"));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir};
 use rustix::io::Errno;
 
+use super::look::{self, Look};
+use super::mounts::MountTable;
 use super::node::{NONE, Node};
 use super::walk::Devices;
 use super::{Mounts, ScanOptions, Unlocked};
@@ -103,40 +105,76 @@ pub(super) fn open(
 }
 
 /// What an open directory is, and of which file system.
-pub(super) fn look(fd: BorrowedFd<'_>) -> Result<Statx, Failure> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_SYNC_AS_STAT;
-    rustix::fs::statx(fd, c"", flags, StatxFlags::BASIC_STATS).doing(LOOKING)
+pub(super) fn look_at(fd: BorrowedFd<'_>) -> Result<Look, Failure> {
+    look::look(fd, c"", AtFlags::EMPTY_PATH).doing(LOOKING)
+}
+
+/// What all directories of a scan have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) options: &'a ScanOptions<'a>,
+    pub(super) devices: &'a Devices,
+    pub(super) mounts: &'a MountTable<'a>,
 }
 
 /// Reads an open directory, `path` beneath the root.
 pub(super) fn read(
     fd: BorrowedFd<'_>,
     path: &[u8],
-    options: &ScanOptions<'_>,
-    (devices, standing): (&Devices, Standing),
+    surroundings: &Surroundings<'_>,
+    standing: Standing,
 ) -> Result<Directory, At> {
-    let before = look(fd).map_err(at(b""))?;
+    let leave_out = surroundings.options.leave_out;
+    let before = look_at(fd).map_err(at(b""))?;
     let names = names(fd).map_err(at(b""))?;
     let mut directory = Directory::with_room_for(&names);
     let mut place = Place::new(fd, standing).map_err(at(b""))?;
     for name in &names {
         let name_alone = name.strip_suffix(b"\0").unwrap_or(name);
-        let node = place.look(name, devices).map_err(at(name_alone))?;
+        let look = place.look(name).map_err(at(name_alone))?;
+        let mut node = Node::of(&look, surroundings.devices.number(look.device));
         let is_directory = node.kind() == FileType::Directory;
-        if options.leave_out.is_some_and(|is_out| is_out(&join(path, name_alone), is_directory)) {
+        let path = || join(path, name_alone);
+        if leave_out.is_some_and(|is_out| is_out(&path(), is_directory)) {
             continue;
         }
-        let enters =
-            options.mounts == Mounts::Enter || (!node.is_mount && node.device == devices.top);
-        let taken = place.take(&mut directory, node, name, is_directory && enters);
+        let passes = surroundings.passes((fd, name_alone), &path, (&look, &node));
+        if passes.map_err(at(name_alone))? {
+            node.pass(&before);
+            surroundings.mounts.pass(path());
+        }
+        let taken = place.take(&mut directory, node, name);
         taken.map_err(or_vanished).map_err(at(name_alone))?;
     }
-    let after = look(fd).map_err(at(b""))?;
-    let changed = |stat: &Statx| (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec);
-    if changed(&before) != changed(&after) {
+    let after = look_at(fd).map_err(at(b""))?;
+    if (before.seconds, before.nanos) != (after.seconds, after.nanos) {
         return Err(at(b"")(Failure::changed()));
     }
     Ok(directory)
+}
+
+impl Surroundings<'_> {
+    /// Whether something is mounted on `name` in `directory` that isn't to be looked at.
+    fn passes(
+        &self,
+        (directory, name): (BorrowedFd<'_>, &[u8]),
+        path: &dyn Fn() -> Vec<u8>,
+        (look, node): (&Look, &Node),
+    ) -> Result<bool, Failure> {
+        let passes_all = self.options.mounts == Mounts::Pass;
+        let is_elsewhere = node.kind() == FileType::Directory && node.device != self.devices.top;
+        if passes_all && is_elsewhere {
+            return Ok(true);
+        }
+        let is_mount = match look.is_mount.or_else(|| self.mounts.has(&path())) {
+            Some(is_mount) => is_mount,
+            // Rather nothing than a secret that is mounted here.
+            None if passes_all => return Err(Errno::NOSYS).doing("finding out what is mounted"),
+            None => is_elsewhere,
+        };
+        let is_pseudo = || self.mounts.is_pseudo(directory, name, look.device);
+        Ok(is_mount && (passes_all || is_pseudo()))
+    }
 }
 
 /// What isn't there was there when the names were read.
@@ -190,11 +228,9 @@ impl<'a> Place<'a> {
         Ok(Self { fd, xattrs: format!("{}/", magic_link(fd)).into_bytes() })
     }
 
-    fn look(&self, name: &[u8], devices: &Devices) -> Result<Node, Failure> {
+    fn look(&self, name: &[u8]) -> Result<Look, Failure> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        let stat = rustix::fs::statx(self.fd, c_str(name), flags, StatxFlags::BASIC_STATS);
-        let stat = stat.doing(LOOKING).map_err(or_vanished)?;
-        Ok(Node::of(&stat, devices.number((stat.stx_dev_major, stat.stx_dev_minor))))
+        look::look(self.fd, c_str(name), flags).doing(LOOKING).map_err(or_vanished)
     }
 
     fn take(
@@ -202,7 +238,6 @@ impl<'a> Place<'a> {
         directory: &mut Directory,
         mut node: Node,
         name: &[u8],
-        enters: bool,
     ) -> Result<(), Failure> {
         match node.kind() {
             FileType::Symlink => {
@@ -212,10 +247,10 @@ impl<'a> Place<'a> {
                 directory.targets.push(target.into());
             }
             // The walk gives it its number.
-            FileType::Directory if enters => node.more = 0,
+            FileType::Directory if !node.is_passed => node.more = 0,
             _ => {}
         }
-        if node.kind() != FileType::Socket {
+        if node.kind() != FileType::Socket && !node.is_passed {
             let found = self.xattrs(name)?;
             if !found.is_empty() {
                 node.xattrs = number(directory.xattrs.len());

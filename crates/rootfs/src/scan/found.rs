@@ -53,9 +53,15 @@ impl<'a> Found<'a> {
         self.node.kind() == FileType::Socket
     }
 
-    /// Whether something is mounted there that wasn't looked at.
+    /// Whether something is mounted there that wasn't looked at: nothing is known of what the mount hides, but that it is
+    /// a directory or that it is none.
     pub fn is_passed(&self) -> bool {
-        self.is_directory() && self.node.more == NONE
+        self.node.is_passed
+    }
+
+    /// Whether a mount that wasn't looked at hides a file, of which no layer says anything then.
+    pub fn is_hidden(&self) -> bool {
+        self.is_passed() && !self.is_directory()
     }
 
     /// Permission bits with setuid, setgid and sticky.

@@ -5,6 +5,8 @@
 
 mod directory;
 mod found;
+mod look;
+mod mounts;
 mod node;
 mod walk;
 
@@ -44,9 +46,10 @@ impl std::fmt::Debug for ScanOptions<'_> {
 /// Other file systems in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mounts {
-    /// They belong to it.
+    /// They belong to it, those excepted that keep no files: proc, sysfs, the machine's /dev and the like.
     Enter,
-    /// What is mounted isn't looked at; the directory that it hides counts as unchanged.
+    /// What is mounted isn't looked at, be it a directory or a file, of this file system or another; what it hides counts
+    /// as unchanged.
     Pass,
 }
 
@@ -58,6 +61,7 @@ pub struct Scan {
     directories: Vec<Directory>,
     unlocked: Vec<Unlocked>,
     n_entries: usize,
+    passed: Vec<Vec<u8>>,
 }
 
 /// A directory of this user that lacked the permission to be read, and got it for a while.
@@ -73,8 +77,8 @@ impl Scan {
         let root = root.try_clone()?;
         let (top, taken) = walk::walk(&root, options)?;
         let n_entries = 1 + taken.directories.iter().map(|each| each.nodes.len()).sum::<usize>();
-        let walk::Taken { directories, unlocked, error } = taken;
-        let scan = Self { root, top, directories, unlocked, n_entries };
+        let walk::Taken { directories, unlocked, error, passed } = taken;
+        let scan = Self { root, top, directories, unlocked, n_entries, passed };
         // A failed scan too gives directories their modes back.
         error.map_or(Ok(scan), Err)
     }
@@ -102,7 +106,7 @@ impl Scan {
                 continue;
             };
             *place += 1;
-            if child.is_socket() {
+            if child.is_socket() && !child.is_passed() {
                 sockets.push(path.join(child.name()));
             } else if child.is_directory() {
                 path.push(child.name());
@@ -111,6 +115,11 @@ impl Scan {
         }
         sockets.sort();
         sockets
+    }
+
+    /// The paths where something is mounted that wasn't looked at.
+    pub fn passed(&self) -> impl Iterator<Item = EntryPath> + '_ {
+        self.passed.iter().filter_map(|path| EntryPath::parse(path).ok())
     }
 
     /// The tree that was scanned.

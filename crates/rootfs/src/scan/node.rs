@@ -1,7 +1,9 @@
 //! One entry as it is kept: 56 bytes, its name, link target and attributes elsewhere.
 
 use layer_format::layer::Timestamp;
-use rustix::fs::{FileType, Statx, StatxAttributes};
+use rustix::fs::FileType;
+
+use super::look::Look;
 
 /// No number of a directory, target or list of attributes.
 pub(super) const NONE: u32 = u32::MAX;
@@ -26,30 +28,40 @@ pub(super) struct Node {
     pub(super) device: u16,
     /// Whether it has more names than this one.
     pub(super) is_linked: bool,
-    /// Whether another file system's root hides what was there.
-    pub(super) is_mount: bool,
+    /// Whether something is mounted there that wasn't looked at.
+    pub(super) is_passed: bool,
 }
 
 impl Node {
-    pub(super) fn of(stat: &Statx, device: u16) -> Self {
-        let mode = u32::from(stat.stx_mode);
-        let kind = FileType::from_raw_mode(mode);
+    pub(super) fn of(look: &Look, device: u16) -> Self {
+        let kind = FileType::from_raw_mode(look.mode);
         let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
-        let number = u64::from(stat.stx_rdev_major) << 32 | u64::from(stat.stx_rdev_minor);
+        let number = u64::from(look.number.0) << 32 | u64::from(look.number.1);
         Self {
-            inode: stat.stx_ino,
-            size: if is_device { number } else { stat.stx_size },
-            seconds: stat.stx_mtime.tv_sec,
-            nanos: stat.stx_mtime.tv_nsec,
-            uid: stat.stx_uid,
-            gid: stat.stx_gid,
-            mode,
+            inode: look.inode,
+            size: if is_device { number } else { look.size },
+            seconds: look.seconds,
+            nanos: look.nanos,
+            uid: look.uid,
+            gid: look.gid,
+            mode: look.mode,
             name_end: 0,
             more: NONE,
             xattrs: NONE,
             device,
-            is_linked: stat.stx_nlink > 1 && kind != FileType::Directory,
-            is_mount: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+            is_linked: look.is_linked && kind != FileType::Directory,
+            is_passed: false,
+        }
+    }
+
+    /// Makes it stand for what a mount hides. A directory looks as if its parent's owner had just made it.
+    pub(super) fn pass(&mut self, parent: &Look) {
+        self.is_passed = true;
+        self.is_linked = false;
+        if self.kind() == FileType::Directory {
+            self.mode = (self.mode & !0o7777) | 0o755;
+            (self.uid, self.gid) = (parent.uid, parent.gid);
+            (self.seconds, self.nanos) = (parent.seconds, parent.nanos);
         }
     }
 

@@ -8,7 +8,8 @@ use layer_format::layer::{EntryPath, MAX_COMPONENTS, TOO_DEEP};
 
 use rustix::thread::UnshareFlags;
 
-use super::directory::{self, At, Directory, Standing, join};
+use super::directory::{self, At, Directory, Standing, Surroundings, join};
+use super::mounts::MountTable;
 use super::node::Node;
 use super::{ScanOptions, Unlocked};
 use crate::error::{Error, Failure};
@@ -25,6 +26,8 @@ pub(super) struct Taken {
     /// Parents before what is in them.
     pub(super) unlocked: Vec<Unlocked>,
     pub(super) error: Option<Error>,
+    /// Where something is mounted that wasn't looked at, sorted.
+    pub(super) passed: Vec<Vec<u8>>,
 }
 
 /// The file systems met, by number. The root's is 0.
@@ -65,6 +68,7 @@ struct Shared<'a> {
     root: &'a Root,
     options: &'a ScanOptions<'a>,
     devices: Devices,
+    mounts: MountTable<'a>,
     state: Mutex<State>,
     change: Condvar,
 }
@@ -72,10 +76,9 @@ struct Shared<'a> {
 /// Reads all directories beneath the root.
 pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Taken), Error> {
     let at_root = |failure: Failure| failure.at(EntryPath::root());
-    let stat = directory::look(root.as_fd()).map_err(at_root)?;
-    let of_top = (stat.stx_dev_major, stat.stx_dev_minor);
-    let devices = Devices { top: 0, of_top, others: Mutex::default() };
-    let mut top = Node::of(&stat, 0);
+    let look = directory::look_at(root.as_fd()).map_err(at_root)?;
+    let devices = Devices { top: 0, of_top: look.device, others: Mutex::default() };
+    let mut top = Node::of(&look, 0);
     top.more = 0;
     let own_xattrs = xattrs::read_open(root.as_fd()).map_err(at_root)?;
 
@@ -83,7 +86,8 @@ pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Take
     taken.directories.push(Directory::default());
     let todo = vec![Task { number: 0, path: vec![] }];
     let state = Mutex::new(State { todo, n_working: 0, taken });
-    let shared = Shared { root, options, devices, state, change: Condvar::new() };
+    let mounts = MountTable::new(root.as_fd());
+    let shared = Shared { root, options, devices, mounts, state, change: Condvar::new() };
     let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     thread::scope(|scope| {
         for n_others in 0..n_threads {
@@ -100,6 +104,7 @@ pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Take
         Ok(())
     })?;
     let mut taken = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).taken;
+    taken.passed = shared.mounts.into_passed();
     taken.directories[0].own_xattrs = own_xattrs;
     Ok((top, taken))
 }
@@ -155,8 +160,9 @@ impl Shared<'_> {
             return Err(at_task(Failure::stopped()));
         }
         let (fd, unlocked) = directory::open(self.root.as_fd(), &task.path).map_err(at_task)?;
-        let with = (&self.devices, standing);
-        let read = directory::read(fd.as_fd(), &task.path, self.options, with);
+        let surroundings =
+            Surroundings { options: self.options, devices: &self.devices, mounts: &self.mounts };
+        let read = directory::read(fd.as_fd(), &task.path, &surroundings, standing);
         match read {
             // What is in it lies deeper than a layer can say.
             Ok(directory) if is_deepest(&task.path) && !directory.nodes.is_empty() => {
