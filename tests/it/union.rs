@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kit::image::random::random;
 use kit::pipeline::Script;
 use kit::tree::{self, Show};
-use kit::{Device, Image, Layer, Named, Program, Sandbox, pipeline};
+use kit::{Image, Layer, Named, Program, Sandbox, pipeline};
 use rustix::mount::UnmountFlags;
 
 use crate::fixtures::{assert_one_line, demo, demo_layers, lacks_root, names};
