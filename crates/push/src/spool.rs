@@ -260,7 +260,7 @@ mod tests {
                 Err(error) => break error.kind(),
             }
         };
-        assert_eq!((end, n_read), (io::ErrorKind::UnexpectedEof, 2 << 20));
+        assert_eq!((end, n_read), (io::ErrorKind::UnexpectedEof, 1 << 20));
     }
 
     #[test]
