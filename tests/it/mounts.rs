@@ -119,10 +119,9 @@ fn as_root_the_list_of_an_upper_directory_is_that_of_what_is_mounted() {
         return;
     }
     let sandbox = unpacked();
-    let mut script = "mkdir -p work mnt\n".to_owned();
-    for (number, mutation) in MUTATIONS.iter().enumerate() {
-        // The root of an upper directory stands for the image's, and is nobody's change.
-        script += &format!(
+    // The root of an upper directory stands for the image's, and is nobody's change.
+    let one = |(number, mutation): (usize, &&str)| {
+        format!(
             "mount -t tmpfs none work; mkdir work/upper work/work\n\
              mount -t overlay overlay -o lowerdir=$PWD/root,upperdir=$PWD/work/upper,workdir=$PWD/work/work mnt\n\
              {mutation}\n\
@@ -130,8 +129,10 @@ fn as_root_the_list_of_an_upper_directory_is_that_of_what_is_mounted() {
              snapshot -q --list mnt > mounted.{number}\n\
              snapshot -q --list mnt --base base:1 | grep -v '^C [.]$' > whole.{number} || true\n\
              umount mnt; umount work\n"
-        );
-    }
+        )
+    };
+    let each: Vec<_> = MUTATIONS.iter().enumerate().map(one).collect();
+    let script = format!("mkdir -p work mnt\n{}", each.concat());
     let Some(output) = with_mounts(&sandbox, &script) else { return };
     output.success();
     for (number, mutation) in MUTATIONS.iter().enumerate() {

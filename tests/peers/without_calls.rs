@@ -24,7 +24,7 @@ fn image() -> Image {
 }
 
 /// Everything that touches a root. `$S` stands before each of our programs. What is printed has no times in it.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = r"
     $S unpack -q --from base:1 root && find root -printf '%P %m %U:%G %T@ %l\n' | sort | grep -v '^ '
     $S unpack -q --from base:1 --bundle b && cat b/config.json
     $S snapshot -q --list root --base base:1
@@ -41,7 +41,7 @@ const SCRIPT: &str = r#"
     $S union -q new:1 mnt && (find mnt -printf '%P %m %U:%G %l\n' | sort; umount mnt)
     $S unpack -q --from new:1 again && find again -printf '%P %m %U:%G %T@ %l\n' | sort | grep -v '^ '
     find . -name '*strata*'
-"#;
+";
 
 fn run(prefix: &str) -> String {
     let sandbox = Sandbox::new();
