@@ -172,7 +172,7 @@ fn tag(image: &Image) -> String {
 
 #[track_caller]
 fn works_with(profile: &Profile) {
-    let place = Place::new(profile, &[KIB, 5 * MIB, 20 * MIB]);
+    let place = Place::new(profile, &[KIB, MIB, 6 * MIB]);
     place.pushes_from_the_store();
     place.mounts();
     place.pushes_out_of_a_pipe();

@@ -30,7 +30,7 @@ use registry::{Client, Credentials, Mirrors, Options};
 #[derive(clap::Parser, Debug)]
 #[command(version, after_help = cli::examples(&[
     ("push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest", "An image of the store, under two names"),
-    ("pull --all-platforms a.example/app | push - b.example/app", "From registry to registry, without a disk between"),
+    ("pull --all-platforms a.example/app | push - b.example/app", "From registry to registry, without a store between"),
     ("push --dry-run mine:1 ghcr.io/me/mine:1", "What would be sent, mounted and skipped, in bytes"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]

@@ -9,7 +9,7 @@ fn the_help_ends_with_examples() {
       push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest
           An image of the store, under two names
       pull --all-platforms a.example/app | push - b.example/app
-          From registry to registry, without a disk between
+          From registry to registry, without a store between
       push --dry-run mine:1 ghcr.io/me/mine:1
           What would be sent, mounted and skipped, in bytes
     ");

@@ -289,7 +289,7 @@ mod tests {
         let page = "<html><center>No required SSL certificate was sent</center></html>";
         let text = "app:1: h.test wants a client certificate";
         check(400, page, text, Trouble::Unauthorised, never);
-        let text = "app:1: not authorised: bad refresh token";
+        let text = "app:1: not authorised: no login known for r.test: bad refresh token";
         check(
             401,
             r#"{"error":"x","error_description":"bad refresh token"}"#,

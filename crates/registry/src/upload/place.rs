@@ -110,6 +110,8 @@ mod tests {
         check("https://r.test/v2/app/blobs/uploads/1?_state=abc", true);
         check("https://r.test/1", true);
         check("https://me:pw@r.test/1", false);
+        check("https://me@r.test/1", false);
+        check("https://:pw@r.test/1", false);
         check("https://r.test/1?X-Amz-Signature=abc", false);
         check("https://r.test/1?access_Token=abc", false);
     }

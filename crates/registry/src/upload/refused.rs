@@ -146,8 +146,9 @@ impl Upload {
     /// Chooses smaller requests than those that were too large, if there are any.
     fn shrinks(&mut self) -> bool {
         let tried = self.chunk.min(self.descriptor.size);
-        // What was too large at once may have been a large part of all that may be sent.
-        let most = if self.descriptor.size > 8 * SMALLER[0] { SMALLER[0] } else { SMALLER[1] };
+        // What was too large may have been a large part of all that may be sent: then the next must not be.
+        let is_affordable = self.spent + SMALLER[0] <= self.descriptor.size;
+        let most = if is_affordable { SMALLER[0] } else { SMALLER[1] };
         let Some(smaller) = SMALLER.into_iter().find(|&size| size < tried && size <= most) else {
             return false;
         };
