@@ -6,7 +6,8 @@ use kit::peers::docker_registry::{DockerRegistry, Setup};
 use kit::peers::podman::Podman;
 use kit::peers::{prepare, root_peer};
 use kit::pipeline::Script;
-use kit::{Codec, Content, Image, Index, Layer, Program, Sandbox, check, pipeline};
+use kit::{Codec, Content, Image, Index, Layer, Program, Registry, Sandbox, check, pipeline};
+use serde_json::json;
 
 use crate::{debian, layers, published};
 
@@ -128,6 +129,57 @@ fn as_root_podman_loads_a_stream_and_keeps_its_digest() {
         podman.command(&inspect).run().success().out()
     };
     assert_kept(&loads, |program| podman.configure(program), known);
+}
+
+/// An image in the kit's registry, and something that refers to it.
+fn signed(registry: &Registry) -> Image {
+    let image = layers::small(Image::new());
+    let subject = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": image.digest(),
+        "size": image.manifest_blob().bytes.len(),
+    });
+    let signature = Image::new()
+        .codec(Codec::None)
+        .layer("signed")
+        .set_manifest("/subject", subject)
+        .set_manifest("/artifactType", "application/vnd.test.signature")
+        .set_manifest("/layers/0/mediaType", "text/plain")
+        .set_manifest("/config/mediaType", "application/vnd.oci.empty.v1+json");
+    registry.add("signed:1", &image);
+    registry.add("signed:signature", &signature);
+    image
+}
+
+// Where index.json has more than one entry, podman takes the archive for docker's and makes a digest of its own. README says
+// so. What it runs is the same, and so is what docker makes of it.
+#[test]
+fn as_root_podman_and_docker_load_an_image_that_comes_with_referrers() {
+    let (Some(podman), Some(docker)) = (Podman::new(&[]), Docker::start()) else { return };
+    let registry = Registry::with_referrers();
+    let image = signed(&registry);
+    let name = registry.name("signed:1");
+    let sandbox = Sandbox::new();
+    let run = |script: &str| {
+        let script = Script::new(&sandbox, script);
+        script.with(|program| docker.configure(podman.configure(program))).run()
+    };
+    let podmans = format!("podman image inspect --format '{{{{.Digest}}}} {{{{.Id}}}}' {name}");
+    let output =
+        run(&format!("pull -q {name} | podman load -q && {podmans} && podman rmi -f {name}"));
+    let plain = output.success().out();
+    assert!(plain.contains(&image.digest()), "{plain}");
+    let output = run(&format!("pull -q --referrers {name} | podman load -q && {podmans}"));
+    let config = image.config_blob();
+    let with = output.success().out();
+    assert!(!with.contains(&image.digest()) && with.contains(config.hex()), "{with}");
+    let output = run(&format!(
+        "pull -q --referrers {name} | docker load -q && docker image inspect --format '{{{{.Id}}}}' {name}"
+    ));
+    assert!(output.success().out().contains(&config.digest), "{}", output.text());
+    // Without the docker half there is nothing that podman 4 could take.
+    let output = run(&format!("pull -q --format oci --referrers {name} | podman load -q"));
+    assert_ne!(output.code(), 0, "README says that podman doesn't load this: {}", output.text());
 }
 
 #[test]

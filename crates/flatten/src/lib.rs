@@ -81,11 +81,11 @@ impl cli::Command for Args {
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     io.output.binary()?;
     let compression = compression(args)?;
+    let globs = Globs::parse(&args.exclude)?;
     let store = store(args)?;
     let opened = open(args, store.as_ref(), io)?;
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
     let mut layers = Layers::new(opened, store.as_ref(), &io.progress);
-    let globs = Globs::parse(&args.exclude)?;
     let plan = Plan::of(layers.tree()?, &|path, place| is_out(args, &globs, path, place));
     args.limits.check(plan.n_entries(), plan.size())?;
     if let Some(name) = &args.as_image {

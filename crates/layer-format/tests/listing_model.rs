@@ -113,12 +113,51 @@ impl Model {
             here = match directory {
                 Some(directory) => directory,
                 None if !writes => return None,
+                None if self.written.contains(&child) && self.make(&here, name).is_some() => {
+                    self.resolve(&here, name)?
+                }
                 None => {
                     self.remove(&child);
                     self.put_here(child.clone(), implied());
                     child
                 }
             };
+        }
+        Some(here)
+    }
+
+    /// Makes the directories that a dangling link of this layer leads to, unless its text leads back out of what isn't there.
+    fn make(&mut self, from: &EntryPath, name: &[u8]) -> Option<EntryPath> {
+        let (mut here, mut ahead, mut n_links) = (from.clone(), vec![name.to_vec()], 0);
+        while let Some(name) = ahead.pop() {
+            if name.is_empty() || name == b"." {
+                continue;
+            }
+            let child =
+                if name == b".." { here.parent().unwrap_or_default() } else { here.join(&name) };
+            let target = match self.names.get(&child).map(|held| &self.inodes[held.0].0) {
+                _ if child.is_root() => None,
+                None if ahead.iter().any(|name| name == b"..") => return None,
+                None => {
+                    self.put_here(child.clone(), implied());
+                    None
+                }
+                Some(EntryKind::Directory) => None,
+                Some(EntryKind::Symlink { target }) => Some(target.clone()),
+                Some(_) => return None,
+            };
+            let Some(target) = target else {
+                here = child;
+                continue;
+            };
+            n_links += 1;
+            if n_links > 40 {
+                return None;
+            }
+            if target.starts_with(b"/") {
+                here = EntryPath::root();
+            }
+            ahead.extend(target.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev());
         }
         Some(here)
     }

@@ -216,7 +216,15 @@ impl Tree {
                         directory
                     }
                     None if purpose != Purpose::Write => return Ok(None),
-                    None => self.make_implied(here, name),
+                    None => {
+                        let made = match child.filter(|&child| self.is_written(child)) {
+                            Some(_) => self.follow_making(here, name)?,
+                            None => None,
+                        };
+                        let directory = made.unwrap_or_else(|| self.make_implied(here, name));
+                        depth = self.depth(directory);
+                        directory
+                    }
                 },
             };
             if depth >= MAX_COMPONENTS && purpose == Purpose::Write {
@@ -277,6 +285,48 @@ impl Tree {
             ahead.extend(names(target));
         }
         None
+    }
+
+    /// Follows the layer's own link `name` to where nothing is yet, and makes the directories there, as `rootfs` does; none
+    /// if something else is in the way.
+    ///
+    /// # Errors
+    /// A directory would lie too deep.
+    fn follow_making(&mut self, from: u32, name: &[u8]) -> Result<Option<u32>, Error> {
+        let (mut here, mut n_links) = (from, 0);
+        let mut ahead: Vec<Vec<u8>> = vec![name.to_vec()];
+        for _ in 0..MAX_LINK_STEPS {
+            let Some(name) = ahead.pop() else { return Ok(Some(here)) };
+            if name == b".." {
+                here = self.nodes[here].parent;
+                continue;
+            }
+            let Some(child) = self.nodes.child(here, &name) else {
+                if ahead.iter().any(|name| name == b"..") {
+                    return Ok(None);
+                }
+                here = self.make_implied(here, &name);
+                if self.depth(here) >= MAX_COMPONENTS {
+                    let path = self.path_of(here);
+                    return Err(Error::MalformedEntry { path: path.to_string(), reason: TOO_DEEP });
+                }
+                continue;
+            };
+            if self.nodes.is_directory(child) {
+                here = child;
+                continue;
+            }
+            let Some(target) = self.nodes.target(child) else { return Ok(None) };
+            n_links += 1;
+            if n_links > MAX_LINKS {
+                return Ok(None);
+            }
+            if target.starts_with(b"/") {
+                here = ROOT;
+            }
+            ahead.extend(names(target).map(<[u8]>::to_vec));
+        }
+        Ok(None)
     }
 
     /// Whether `node` is `top`, or below it.

@@ -165,6 +165,12 @@ impl Walk {
         match self.open(name).map_err(|failure| failure.at(self.path_of(name)))? {
             Child::Directory(directory) => self.push(name, directory)?,
             Child::Other if self.may_follow(name, purpose, own) && self.follow(name)? => {}
+            Child::Other if purpose == Purpose::Write && self.is_own(name, own) => {
+                let target = self.follow_making(name)?;
+                if let Some(child) = target {
+                    self.make_implied(name, &child)?;
+                }
+            }
             _ if purpose != Purpose::Write => return Ok(false),
             child => self.make_implied(name, &child)?,
         }
@@ -290,16 +296,30 @@ impl Walk {
     /// A link that this very layer has made is part of how it names things: every tool follows it. One of a lower layer
     /// isn't, unless the user says so, and a whiteout sees the lower layers only.
     pub(super) fn may_follow(&self, name: &[u8], purpose: Purpose, own: &OwnPaths) -> bool {
-        let written = own.marks(own.key(&self.path, name)).has(Marks::WRITTEN);
         match self.symlinked_dirs {
-            _ if written => purpose != Purpose::Whiteout,
+            _ if self.is_own(name, own) => purpose != Purpose::Whiteout,
             SymlinkedDirs::Follow => true,
             SymlinkedDirs::Replace => false,
         }
     }
 
+    /// Whether the layer has written `name` itself.
+    fn is_own(&self, name: &[u8], own: &OwnPaths) -> bool {
+        own.marks(own.key(&self.path, name)).has(Marks::WRITTEN)
+    }
+
     /// Follows the link `name` by its text. If it doesn't lead to a directory beneath the root, stays here.
     pub(super) fn follow(&mut self, name: &[u8]) -> Result<bool, Error> {
+        self.follow_text(name, Missing::Stays)
+    }
+
+    /// Follows the layer's own link `name` to where nothing is yet, and makes the directories there, as containerd does. If
+    /// something else is in the way, stays here and gives back what `name` is.
+    fn follow_making(&mut self, name: &[u8]) -> Result<Option<Child>, Error> {
+        Ok((!self.follow_text(name, Missing::IsMade)?).then_some(Child::Other))
+    }
+
+    fn follow_text(&mut self, name: &[u8], missing: Missing) -> Result<bool, Error> {
         let origin = self.path.clone();
         let mut ahead = vec![name.to_vec()];
         let mut n_links = 0;
@@ -315,8 +335,19 @@ impl Walk {
                 self.go_back(&above)?;
                 continue;
             }
-            if self.enter_directory(&name)? {
-                continue;
+            match self.open(&name).map_err(|failure| failure.at(self.path_of(&name)))? {
+                Child::Directory(directory) => {
+                    self.push(&name, directory)?;
+                    continue;
+                }
+                // Back out of what would only be made on the way: no system follows such a text.
+                Child::Missing if ahead.iter().any(|name| name == b"..") => {}
+                Child::Missing if missing == Missing::IsMade => {
+                    self.check_reserved(&name)?;
+                    self.make_implied(&name, &Child::Missing)?;
+                    continue;
+                }
+                Child::Missing | Child::Other => {}
             }
             let Ok(target) = rustix::fs::readlinkat(self.fd(), &name[..], Vec::new()) else {
                 break;
@@ -337,6 +368,15 @@ impl Walk {
         self.go_back(&origin)?;
         Ok(false)
     }
+}
+
+/// What becomes of a name on the way of a link's text that isn't there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// The link leads nowhere.
+    Stays,
+    /// It becomes a directory.
+    IsMade,
 }
 
 /// The path of the directory that many levels above one; the root is above itself.

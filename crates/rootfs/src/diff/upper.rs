@@ -125,8 +125,8 @@ impl<'a> Iterator for Upper<'a> {
                     }
                 }
                 Phase::Entries if is_entry(found, form) => {
-                    let path = self.path.join(found.name());
-                    return Some(self.entry(path, found));
+                    self.path.push(found.name());
+                    return Some(self.entry(self.path.clone(), found));
                 }
                 Phase::Marker | Phase::Entries => {}
             }

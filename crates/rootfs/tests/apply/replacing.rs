@@ -206,8 +206,10 @@ fn a_link_of_the_same_layer_is_followed_beneath_the_root() {
         &["usr/\nusr/x/\nlib -> ../../usr/x/..\nlib/a = x"],
         "lib -> ../../usr/x/..\nusr/\nusr/a = x\nusr/x/",
     );
-    // If it leads to no directory, it is like anything else in the way.
-    check(&["lib -> usr\nlib/a = x"], "[@0] lib/\nlib/a = x");
+    // If nothing is where it leads, a directory is made there, as containerd does; anything else makes it like anything else
+    // in the way.
+    check(&["lib -> usr\nlib/a = x"], "lib -> usr\n[@0] usr/\nusr/a = x");
+    check(&["usr = file\nlib -> usr\nlib/a = x"], "[@0] lib/\nlib/a = x\nusr = file");
     // Its own whiteout sees the lower layers, where there is nothing below it.
     check(&["usr/\nusr/a = x", "lib -> usr\n- lib/a\n! lib"], "lib -> usr\nusr/\nusr/a = x");
 }

@@ -118,3 +118,43 @@ fn content_of_all_sizes_arrives_whole() {
         assert_eq!(std::fs::read(root.path().join(size.to_string())).unwrap(), bytes[..size]);
     }
 }
+
+// moby#5419
+#[test]
+fn blocks_of_zeros_become_holes_and_every_byte_is_what_it_was() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const BLOCK: usize = 64 << 10;
+    let zeros = |n: usize| vec![0_u8; n];
+    let ones = |n: usize| vec![1_u8; n];
+    let cases: [(&str, Vec<Vec<u8>>, usize); 9] = [
+        ("zeros", vec![zeros(1 << 20)], 0),
+        ("zeros and a byte", vec![zeros(1 << 20), ones(1)], 1),
+        ("a byte and zeros", vec![ones(1), zeros(1 << 20)], 1),
+        ("between", vec![ones(BLOCK), zeros(8 * BLOCK), ones(BLOCK)], 2),
+        ("not at a block", vec![ones(BLOCK + 7), zeros(8 * BLOCK), ones(9)], 3),
+        ("short runs", vec![ones(100), zeros(BLOCK - 1), ones(100), zeros(100)], 3),
+        ("one block", vec![zeros(BLOCK)], 0),
+        ("one byte less", vec![zeros(BLOCK - 1)], 1),
+        ("one byte more", vec![zeros(BLOCK + 1)], 1),
+    ];
+    let root = quick_dir();
+    let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+    for (name, parts, _) in &cases {
+        let bytes = parts.concat();
+        // All at once, as it comes from the decoder, and in pieces that blocks don't fit into.
+        for (suffix, capacity) in [("", 256 << 10), ("-small", 10_000)] {
+            let mut reader = std::io::BufReader::with_capacity(capacity, Cursor::new(&bytes));
+            let name = format!("{name}{suffix}");
+            applier.apply(&Change::Add(entry(&name, file(bytes.len()))), &mut reader).unwrap();
+            assert!(std::fs::read(root.path().join(&name)).unwrap() == bytes, "{name}");
+        }
+    }
+    applier.finish().unwrap();
+    for (name, _, most) in &cases {
+        let n_allocated = std::fs::metadata(root.path().join(name)).unwrap().blocks() * 512;
+        // Where a run of zeros crosses what is at hand at once, a block of it may be written.
+        let most = ((most + 4 * usize::from(*most > 0)) * BLOCK) as u64;
+        assert!(n_allocated <= most, "{name}: {n_allocated} bytes");
+    }
+}
