@@ -111,6 +111,44 @@ fn as_root_owners_that_are_ignored_make_no_program_root_s() {
     assert_eq!(sh(&sandbox, script).success().out(), expected);
 }
 
+/// Runs a script with `m` mounted by bindfs with these options.
+fn in_bindfs(options: &str, script: &str) -> Option<String> {
+    let sandbox = sandbox();
+    if sandbox.program("/usr/bin/bindfs").arg("--version").run().code() != 0 {
+        kit::peers::skip("a file system with owners of its own", "no bindfs");
+        return None;
+    }
+    let script = format!(
+        "mkdir d m && unshare --mount sh -c 'bindfs {options} d m && {{ {script}; }}; status=$?; umount m; exit $status'
+         ls -A d | wc -l"
+    );
+    Some(sh(&sandbox, &script).success().out())
+}
+
+// What root's chown is refused on, or does nothing on: NFS with root_squash, CIFS, 9p, many FUSE file systems. Nothing was
+// kept of owners there, and the layer gave all files to one; unpack itself failed where root's files are another's, and
+// left a thousand directories.
+#[test]
+fn as_root_what_a_file_system_does_with_owners_is_no_change() {
+    if lacks_root() {
+        return;
+    }
+    let script = "cd m && unpack -q root < ../image && snapshot --base ../image --list root && \
+                  changes ../image ./root && find root -type f -perm /6000 -printf \"%P\\n\" | sort && \
+                  printf other > root/shell && \
+                  snapshot -q --base ../image root | tar tv --numeric-owner | grep -c \"rwsr-sr-x 7/8 .*shell\"; cd ..";
+    // The programs that keep special bits: bindfs ignores users alone, unless it gives all to one group.
+    let cases = [
+        ("--chown-deny", "su\n"),
+        ("--chown-ignore", "shell\nsu\n"),
+        ("-u 1000 -g 1000 --chown-ignore", ""),
+    ];
+    for (options, special) in cases {
+        let Some(out) = in_bindfs(options, script) else { return };
+        assert_eq!(out, format!("{special}1\n1\n"), "{options}");
+    }
+}
+
 /// What a system call of root's unpack is refused with, and what is said of it.
 #[track_caller]
 fn check_refused(call: &str, errno: &str, flags: &str, status: i32, expected: &str) {

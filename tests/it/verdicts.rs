@@ -53,6 +53,10 @@ const LINES: &[(&str, &str, Is)] = &[
     ("a link to itself by another name", "-rw-r--r-- a = ./a", Refused),
     ("a link to a file that comes later", "-rw-r--r-- a = b\n-rw-r--r-- b \"x\"", Refused),
     ("a link to a file that came before", "-rw-r--r-- b \"x\"\n-rw-r--r-- a = b", Good),
+    // chown takes the number for "leave it"; others make it 0:0.
+    ("an owner that no file can have", "-rw-r--r-- 4294967295:0 a \"x\"", Refused),
+    ("a group that no file can have", "-rw-r--r-- 0:4294967295 a \"x\"", Refused),
+    ("the last owner that a file can have", "-rw-r--r-- 4294967294:4294967294 a \"x\"", Good),
     ("links in a ring", "-rw-r--r-- a = b\n-rw-r--r-- b = a", Refused),
     ("a link to a link", "-rw-r--r-- b = f\n-rw-r--r-- a = b", Good),
     ("a link to what takes its place", "-rw-r--r-- f/a 0\n-rw-r--r-- f = f/a", Refused),

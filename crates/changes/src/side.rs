@@ -178,7 +178,7 @@ fn image_tree(
 }
 
 fn directory_tree(scan: &Scan, base: Option<&Tree>) -> anyhow::Result<Tree> {
-    let identity = base.map_or(Identity::REAL, |_| Identity::of_process(scan.root()));
+    let identity = base.map_or(Identity::REAL, |_| Identity::of_scan(scan));
     let options = DiffOptions {
         ignore: Attributes::default(),
         identity,

@@ -44,6 +44,8 @@ pub struct Skipped {
     pub owners: u64,
     /// Entries whose owner has an id that the user namespace doesn't know.
     pub unmapped_owners: u64,
+    /// Programs with special bits whose owner the file system didn't change, though it said so.
+    pub ignored_owners: u64,
     /// Files without the setuid or setgid bit that the layer gives them, since their owner was not set.
     pub special_bits: u64,
     /// Device nodes, and further names of them, that are not there, for lack of privilege.
@@ -57,10 +59,11 @@ pub struct Skipped {
 impl Skipped {
     /// Adds what was skipped elsewhere.
     pub fn add(&mut self, other: Self) {
-        let Self { owners, unmapped_owners, special_bits, devices, xattrs, unsupported_xattrs } =
-            other;
+        let Self { owners, unmapped_owners, ignored_owners, special_bits, devices, .. } = other;
+        let Self { xattrs, unsupported_xattrs, .. } = other;
         self.owners += owners;
         self.unmapped_owners += unmapped_owners;
+        self.ignored_owners += ignored_owners;
         self.special_bits += special_bits;
         self.devices += devices;
         self.xattrs += xattrs;
@@ -80,6 +83,10 @@ impl Skipped {
             Reason::of(
                 "not set, since this user namespace has no such user or group",
                 &[(self.unmapped_owners, "owner", false)],
+            ),
+            Reason::of(
+                "not set, though this file system said so",
+                &[(self.ignored_owners, "owner", true)],
             ),
             Reason::of(
                 "not set, since this file system has none",
@@ -136,6 +143,11 @@ impl<'a> Attributes<'a> {
         let is_file = matches!(entry.kind, EntryKind::File { .. });
         let mode = Some(entry.mode & 0o7777);
         Self { owner, mode, mtime: entry.mtime, xattrs: &entry.xattrs, is_file }
+    }
+
+    /// Whether it is a program of its owner's or its group's.
+    fn is_special(&self) -> bool {
+        self.is_file && self.mode.is_some_and(|mode| mode & 0o6000 != 0)
     }
 
     /// Those of a directory that no layer describes.
@@ -211,7 +223,14 @@ impl Setter {
         let given = self.set_owner(inode, has.owner, wanted.owner)?;
         self.set_xattrs(inode, has.xattrs, wanted.xattrs)?;
         let Some(mode) = wanted.mode else { return Ok(given) };
-        let mode = self.allowed(mode, if given { wanted.owner } else { has.owner }, wanted);
+        let owner = if !given {
+            has.owner
+        } else if wanted.is_special() {
+            self.owner_given(inode, wanted.owner)?
+        } else {
+            wanted.owner
+        };
+        let mode = self.allowed(mode, owner, wanted);
         // A mode with special bits loses them to chown, an ACL that comes or goes alters the mode.
         let disturbed = given && mode & 0o7000 != 0
             || has.xattrs == Leftovers::Possible
@@ -220,6 +239,13 @@ impl Setter {
             set_mode(inode, mode)?;
         }
         Ok(given)
+    }
+
+    /// Whose an inode is that was given away: on some file systems chown succeeds and does nothing.
+    fn owner_given(&mut self, inode: Inode<'_>, wanted: (u32, u32)) -> Result<(u32, u32), Failure> {
+        let owner = owner(inode)?;
+        self.skipped.ignored_owners += u64::from(owner != wanted);
+        Ok(owner)
     }
 
     /// The mode without the special bits that a file may not have, given whose it is.
@@ -292,6 +318,16 @@ impl Setter {
         }
         Ok(())
     }
+}
+
+/// Whom it belongs to by now.
+fn owner(inode: Inode<'_>) -> Result<(u32, u32), Failure> {
+    let stat = match inode {
+        Inode::Open(fd) => rustix::fs::fstat(fd),
+        Inode::Named(dir, name) => rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW),
+    };
+    let stat = stat.doing("looking at the owner")?;
+    Ok((stat.st_uid, stat.st_gid))
 }
 
 /// Sets access and modification time to `mtime`, without following a link. The file system clamps what it can't hold.

@@ -63,6 +63,31 @@ fn is_first_namespace() -> bool {
     rustix::fs::stat(c"/proc/self/ns/user").map_or(true, |stat| stat.st_ino == FIRST_USER_NAMESPACE)
 }
 
+/// The types of file systems that may give all files to one owner, or refuse or ignore a change of it: those of the network,
+/// of a program, and without owners (`statfs(2)`).
+const MADE_UP_OWNERS: [u32; 10] = [
+    0x6969,      // NFS
+    0x6573_5546, // FUSE, virtiofs
+    0x0102_1997, // 9p
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB 2
+    0x517b,      // SMB
+    0x4d44,      // FAT
+    0x2011_bab0, // exFAT
+    0x7366_746e, // NTFS
+    0x00c3_6400, // Ceph
+];
+
+/// Whether the file system is of a type whose owners may not be what was asked for. What can't be asked is what it says.
+pub(crate) fn may_make_up_owners(directory: impl AsFd) -> bool {
+    let found = rustix::fs::fstatfs(directory);
+    found.is_ok_and(|found| {
+        MADE_UP_OWNERS
+            .iter()
+            .any(|&kind| i128::from(found.f_type) & 0xffff_ffff == i128::from(kind))
+    })
+}
+
 /// The kinds of extended attributes that a file system can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(

@@ -156,7 +156,7 @@ fn directory(args: &Args, path: &Path) -> anyhow::Result<Base> {
     let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
     let options = ScanOptions { leave_out: None, mounts, stop: &cli::interrupt::requested };
     let scan = Scan::read(&root, &options).with_context(|| clean_path(path))?;
-    let identity = Identity::of_process(&root);
+    let identity = Identity::of_scan(&scan);
     let options = DiffOptions {
         ignore: rootfs::Attributes::default(),
         default_owner: args.default_owner.filter(|_| !identity.knows_owners()),

@@ -113,7 +113,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let base = Base::find(args, &root, io)?;
     let scan = scan(args, &root, leave_out)?;
     say_left_out(&scan, io);
-    let options = options(args, &root, leave_out);
+    let options = options(args, Identity::of_scan(&scan), leave_out);
     let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
     if args.checksum {
         checksum::compare(&mut diff, &base, args, io)?;
@@ -156,10 +156,14 @@ fn of_mount(error: anyhow::Error, args: &Args, root: &Root) -> anyhow::Error {
     }
 }
 
-fn options<'a>(args: &Args, root: &Root, leave_out: Option<LeaveOut<'a>>) -> DiffOptions<'a> {
+fn options<'a>(
+    args: &Args,
+    identity: Identity,
+    leave_out: Option<LeaveOut<'a>>,
+) -> DiffOptions<'a> {
     DiffOptions {
         ignore: ignored(&args.ignore),
-        identity: Identity::of_process(root),
+        identity,
         default_owner: args.default_owner,
         leave_out,
     }

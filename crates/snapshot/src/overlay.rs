@@ -5,7 +5,7 @@ use std::fs;
 use cli::{Explain as _, Failure, Globs, Io, usage};
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
-use rootfs::{Attributes, Diff, Difference, Root, Upper, UpperForm, What};
+use rootfs::{Attributes, Diff, Difference, Identity, Root, Upper, UpperForm, What};
 use store::{Location, Store, Target};
 
 use crate::base::{self, Base};
@@ -50,7 +50,8 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     let scan = scan(args, &upper.root, leave_out)?;
     say_left_out(&scan, io);
     let form = upper.form();
-    let changes = || Upper::new(&scan, form, options(args, &upper.root, leave_out));
+    let changes =
+        || Upper::new(&scan, form, options(args, Identity::of_process(&upper.root), leave_out));
     // What no layer can hold is refused before anything is written.
     changes().try_for_each(|it| it.map(drop)).map_err(explain)?;
     let Some(list_form) = crate::form(args) else {
@@ -59,8 +60,13 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     };
     match base.as_ref().and_then(Base::tree) {
         Some(tree) => {
-            let diff =
-                Diff::of_upper(tree, &scan, form, options(args, &upper.root, leave_out)).finish();
+            let diff = Diff::of_upper(
+                tree,
+                &scan,
+                form,
+                options(args, Identity::of_process(&upper.root), leave_out),
+            )
+            .finish();
             list::write(diff.differences(), list_form, io)
         }
         None if upper.is_below_unknown(args) => {

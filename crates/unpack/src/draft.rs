@@ -61,7 +61,11 @@ impl Draft {
                 Err(Errno::EXIST) => continue,
                 made => made.doing("making the directory")?,
             }
-            let Some(private) = take(place.parent.as_fd(), &name)? else { continue };
+            let Some(private) = take(place.parent.as_fd(), &name)? else {
+                // Empty, it may still be the one that was made. Whoever took it away is nobody to tell.
+                unlinkat(&place.parent, &name, AtFlags::REMOVEDIR).ok();
+                continue;
+            };
             let tree = match make_tree(&private) {
                 Ok(tree) => tree,
                 Err(error) => {
@@ -71,7 +75,10 @@ impl Draft {
             };
             return Ok(Self { place, private, name, tree });
         }
-        anyhow::bail!("no free name beside it")
+        anyhow::bail!(
+            "no directory of this user's own can be made beside it: another user takes it away, or the file system \
+             doesn't keep its mode of 0700"
+        )
     }
 
     pub(crate) fn tree(&self) -> &File {
@@ -173,12 +180,34 @@ fn take(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<Option<File>> {
     };
     let stat = fstat(&private).doing("opening the directory")?;
     // Whoever may rename in the parent may have put another one there.
-    if !is_ours(&stat) || stat.st_mode & 0o777 != 0o700 || !is_empty(private.as_fd())? {
+    let is_private = stat.st_mode & 0o777 == 0o700 && is_empty(private.as_fd())?;
+    if !is_private || !is_ours(&stat) && !is_squashed(parent, private.as_fd(), &stat)? {
         return Ok(None);
     }
     flock(&private, FlockOperation::NonBlockingLockExclusive).doing("locking the directory")?;
     mark(private.as_fd())?;
     Ok(Some(private.into()))
+}
+
+/// Whether what this user makes in the directory belongs to whom the directory belongs to: a file system of the network or
+/// of a program may give the files of one user to another (root's to nobody, `root_squash` of NFS).
+fn is_squashed(
+    parent: BorrowedFd<'_>,
+    directory: BorrowedFd<'_>,
+    stat: &Stat,
+) -> anyhow::Result<bool> {
+    const TRYING: &str = "trying whose files are there";
+    if fstat(parent).doing(TRYING)?.st_dev != stat.st_dev {
+        return Ok(false);
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = match openat(directory, MARK, flags, Mode::RUSR | Mode::WUSR) {
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(false),
+        made => made.doing(TRYING)?,
+    };
+    let owner = fstat(&made).doing(TRYING)?.st_uid;
+    unlinkat(directory, MARK, AtFlags::empty()).doing(TRYING)?;
+    Ok(owner == stat.st_uid)
 }
 
 fn make_tree(private: &File) -> anyhow::Result<File> {

@@ -3,6 +3,7 @@
 //! | what could not be set | how that is known | what `snapshot` takes |
 //! |---|---|---|
 //! | an owner | the capabilities of this process, the ids of its user namespace | the base's |
+//! | owners of a file system that gives all files to one | of its type, and one owner of all that is there | the base's |
 //! | the setuid and setgid bits of a file whose owner was not set | as above | the base's |
 //! | a device | no `MKNOD`, or another user namespace than the machine's | it is there |
 //! | an attribute | no `SETFCAP` or `SYS_ADMIN`, or a file system that has none of the kind | the base's |
@@ -16,7 +17,8 @@ use layer_format::layer::EntryKind;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Gid;
 
-use crate::powers::{Holds, Powers};
+use crate::powers::{self, Holds, Powers};
+use crate::scan::Scan;
 use crate::xattrs::is_of_images;
 
 const SETUID: u32 = 0o4000;
@@ -70,6 +72,20 @@ impl Identity {
     pub fn of_process(root: impl AsFd) -> Self {
         let powers = Powers::of_process();
         Self { owners: Owners::of_process(powers), powers, holds: Holds::of(root) }
+    }
+
+    /// What follows from who runs this, and from the file system and the owners of the tree.
+    pub fn of_scan(scan: &Scan) -> Self {
+        let identity = Self::of_process(scan.root());
+        if !powers::may_make_up_owners(scan.root()) {
+            return identity;
+        }
+        let Some(uid) = scan.only_user() else { return identity };
+        let mut gids: Vec<_> = scan.only_group().into_iter().collect();
+        if let Owners::Mine { gids: ours, .. } = &identity.owners {
+            gids.extend(ours);
+        }
+        Self { owners: Owners::Mine { uid, gids }, ..identity }
     }
 
     /// Whether the owner of a file is known to be what it seems.

@@ -93,6 +93,20 @@ impl Scan {
         self.n_entries
     }
 
+    /// The user whose everything there is; `None` where they are several.
+    pub(crate) fn only_user(&self) -> Option<u32> {
+        self.nodes().all(|node| node.uid == self.top.uid).then_some(self.top.uid)
+    }
+
+    /// The group of everything there; `None` where they are several.
+    pub(crate) fn only_group(&self) -> Option<u32> {
+        self.nodes().all(|node| node.gid == self.top.gid).then_some(self.top.gid)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.directories.iter().flat_map(|each| &each.nodes)
+    }
+
     /// The paths of the sockets, which no layer can hold.
     pub fn sockets(&self) -> Vec<EntryPath> {
         let mut sockets = vec![];
