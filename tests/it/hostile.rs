@@ -124,8 +124,10 @@ const CASES: &[Case] = &[
         &["lrwxrwxrwx l -> /proc/self/root\n-rw-r--r-- l/etc/f \"in\"\n\
            lrwxrwxrwx m -> /proc/self/cwd\n-rw-r--r-- m/outside/secret \"in\""],
         Holds(
-            "drwxr-xr-x ./\ndrwxr-xr-x l/\ndrwxr-xr-x l/etc/\n-rw-r--r-- l/etc/f 2 \"in\"\n\
-             drwxr-xr-x m/\ndrwxr-xr-x m/outside/\n-rw-r--r-- m/outside/secret 2 \"in\"\n",
+            "drwxr-xr-x ./\nlrwxrwxrwx l -> /proc/self/root\nlrwxrwxrwx m -> /proc/self/cwd\n\
+             drwxr-xr-x proc/\ndrwxr-xr-x proc/self/\ndrwxr-xr-x proc/self/cwd/\n\
+             drwxr-xr-x proc/self/cwd/outside/\n-rw-r--r-- proc/self/cwd/outside/secret 2 \"in\"\n\
+             drwxr-xr-x proc/self/root/\ndrwxr-xr-x proc/self/root/etc/\n-rw-r--r-- proc/self/root/etc/f 2 \"in\"\n",
         ),
     ),
     case("root as a link", &["lrwxrwxrwx ./ -> OUT\n-rw-r--r-- secret \"in\""], Refused),

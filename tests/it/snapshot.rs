@@ -377,7 +377,7 @@ fn as_root_of_an_overlay_only_the_upper_directory_is_read() {
                   snapshot mnt > mounted.tar && snapshot --upper work/upper --base base:1 > upper.tar && \
                   snapshot --list mnt && snapshot mnt --base dir:root > whole.tar && cp -a mnt copy";
     let Some(output) = overlay(&sandbox, "", script) else { return };
-    let expected = "C etc\nD etc/passwd\nA etc/shadow\nC usr\nC var\nC var/cache\nD var/cache\nA var/cache/in\n";
+    let expected = "C etc\nD etc/passwd\nA etc/shadow\nC usr\nC var\nC var/cache\nD var/cache/new\nA var/cache/in\n";
     assert_eq!(output.success().out(), expected, "{}", output.text());
     // The lower directory tells by itself which image it is.
     assert_eq!(sandbox.read("mounted.tar"), sandbox.read("upper.tar"));
