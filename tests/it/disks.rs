@@ -5,7 +5,7 @@ use std::process::Command;
 
 use kit::image::random::Random;
 use kit::pipeline::{Script, sh};
-use kit::{Codec, Image, Layer, Named, Producer, Registry, Sandbox, check, tree};
+use kit::{Codec, Fault, Image, Layer, Named, Producer, Registry, Sandbox, check, tree};
 
 use crate::fixtures::{assert_one_line, lacks_root, names};
 
@@ -166,4 +166,35 @@ fn as_root_a_disk_that_may_only_be_read_is_read() {
         assert_one_line(output.fails_with(1), line.split(' ').next().unwrap());
         assert!(output.stderr.contains("read-only file system"), "{}", output.stderr);
     }
+}
+
+/// A disk of 4 MiB, and a layer of 9: it still goes through, but not twice.
+#[test]
+fn as_root_a_layer_of_a_stream_passes_where_the_disk_is_too_small_for_it() {
+    if lacks_root() {
+        return;
+    }
+    let layer = Layer::new().file("noise", Random::new(2).bytes(9 << 20)).tar();
+    let image = small().codec(Codec::None).layer(layer);
+    let (source, sandbox) = (Registry::start(), Sandbox::new());
+    source.add("large:1", &image);
+    let _disk = Disk::mount(sandbox.path("disk"));
+    let push = |registry: &Registry| {
+        let (from, to) = (source.name("large:1"), registry.name("x:1"));
+        sh(&sandbox, &format!("export TMPDIR=$PWD/disk; pull --no-store {from} | push - {to}"))
+    };
+    let registry = Registry::start();
+    push(&registry).success();
+    let layers = image.layer_blobs();
+    let large = layers.iter().max_by_key(|blob| blob.bytes.len()).unwrap();
+    assert_eq!(registry.blob("x", &large.digest).as_ref(), Some(&large.bytes));
+    // Where the registry wants it once more, what is gone is told.
+    let registry = Registry::start();
+    let busy = Fault::on(&large.digest.replace(':', "%3A")).method("PUT").times(1).status(503);
+    registry.fault(busy.header("Retry-After", "0"));
+    let output = push(&registry);
+    assert_eq!(output.code(), 5, "{}", output.text());
+    assert!(output.stderr.contains("a stream can't be read again"), "{}", output.stderr);
+    assert!(registry.manifest("x:1").is_none());
+    assert!(names(sandbox.path("disk")).is_empty());
 }

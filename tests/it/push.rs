@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use kit::image::random::{Random, random};
+use kit::registry::profile::{Login, Profile};
 use kit::registry::profiles;
 use kit::{
     Auth, Codec, Content, Fault, Gzip, Image, Index, Layer, Named, Output, Producer, Registry,
@@ -204,6 +205,19 @@ fn two_repositories_of_one_registry_get_a_layer_of_a_stream_once() {
     assert!(uploaded(&registry) < size + 10_000, "{}", registry.log());
 }
 
+/// aws/containers-roadmap#2860: ECR mounts what a manifest names already, so that comes before the next repository.
+#[test]
+fn the_manifest_of_one_repository_comes_before_the_mounts_of_the_next() {
+    let (_source, sandbox, name) = stored(demo());
+    let ecr = Profile { login: Login::None, ..profiles::ECR };
+    let registry = Registry::with_profile(&ecr);
+    let (one, two) = (registry.name("a:1"), registry.name("b:1"));
+    success(&sandbox, &format!("push {name} {one} {two}"));
+    has_all(&registry, "b:1", demo());
+    let size: usize = demo().blobs().iter().skip(1).map(|blob| blob.bytes.len()).sum();
+    assert_eq!(uploaded(&registry), size as u64, "{}", registry.log());
+}
+
 /// The kit counts: a question, the beginning and one PUT for each blob, and a mount alone where that is answered.
 #[test]
 fn no_request_is_made_whose_answer_is_known() {
@@ -364,6 +378,31 @@ fn a_signal_ends_a_push_in_the_middle() {
         assert_eq!(output.code(), 128 + signal.as_raw(), "{}", output.text());
         assert_eq!(output.status.code(), None, "it dies by the signal");
         assert!(registry.manifest("x:1").is_none());
+    }
+}
+
+/// skopeo#92: one that is told to stop leaves nothing at the registry.
+#[test]
+fn a_signal_cancels_uploads_that_stall() {
+    let (_source, sandbox, name) = stored(large(6, 5 << 20));
+    let whole = success(&sandbox, &format!("save {name}")).stdout;
+    // Out of a stream the config waits for the layer.
+    for (image, n_uploads) in [(&name[..], 2), ("-", 1)] {
+        for signal in [Signal::INT, Signal::TERM] {
+            let registry = Registry::start();
+            let stalled = Fault::on("uploads").method("PUT").status(503);
+            registry.fault(stalled.delay(Duration::from_mins(5)));
+            let push = sandbox.command("push").args([image, &registry.name("x:1")]);
+            let running = if image == "-" { push.input(whole.clone()) } else { push }.start();
+            while registry.n_requests("PUT", "uploads") < n_uploads {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            running.signal(signal);
+            let output = running.wait();
+            assert_eq!(output.code(), 128 + signal.as_raw(), "{}", output.text());
+            assert_eq!(registry.n_requests("DELETE", "uploads"), n_uploads, "{}", registry.log());
+            assert_eq!(registry.n_uploads(), 0, "{}", registry.log());
+        }
     }
 }
 

@@ -40,12 +40,7 @@ impl Repository {
     /// take blobs all the same.
     pub fn is_known_to_have(&self, blob: &Descriptor) -> Result<bool, Error> {
         match self.has(blob) {
-            Err(
-                Error::Unauthorised { .. }
-                | Error::NotFound { .. }
-                | Error::Redirect { .. }
-                | Error::Refused { status: 400..=428 | 430..=499, .. },
-            ) => Ok(false),
+            Err(error) if is_no_answer(&error) => Ok(false),
             asked => asked,
         }
     }
@@ -163,6 +158,17 @@ impl Repository {
         }
         Ok(answer)
     }
+}
+
+/// Whether a registry only refused to say whether it has a blob. It may take one all the same.
+pub(crate) fn is_no_answer(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unauthorised { .. }
+            | Error::NotFound { .. }
+            | Error::Redirect { .. }
+            | Error::Refused { status: 400..=428 | 430..=499, .. }
+    )
 }
 
 /// What the registry says that the manifest's digest is, as far as it is one.

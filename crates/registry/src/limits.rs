@@ -2,6 +2,7 @@
 
 use reqwest::header::{HeaderMap, HeaderName};
 
+use crate::text::one_line;
 use crate::verdict::text_of;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -17,6 +18,11 @@ pub(crate) fn warning(headers: &HeaderMap) -> Option<String> {
     // The number itself changes with every request, and one warning is enough.
     is_close
         .then(|| format!("less than a tenth of the {limit} requests{span} that it allows is left"))
+}
+
+/// How a refusal for too many requests tells what is left.
+pub(crate) fn left(headers: &HeaderMap) -> Option<String> {
+    text_of(headers, &REMAINING).map(|text| format!("{REMAINING}: {}", one_line(text.trim())))
 }
 
 /// `100;w=21600`: a number, and the seconds that it is for.

@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::error::{Cause, Denial, Error};
+use crate::limits;
 use crate::reach::NOT_FOR_STRANGERS;
 use crate::retry::{Again, Failure, retry_after};
 use crate::text::one_line;
@@ -65,6 +66,11 @@ impl Refusal {
         let (code, mut said) = complaint(&body).unwrap_or_default();
         if let Some(detail) = detail(&body).filter(|_| is_worth_its_detail(exchange.status)) {
             said = format!("{said}: {detail}");
+        }
+        if exchange.status == StatusCode::TOO_MANY_REQUESTS
+            && let Some(left) = limits::left(&exchange.headers)
+        {
+            said = if said.is_empty() { left } else { format!("{said}, {left}") };
         }
         if said.is_empty() && is_html(&exchange.headers) && exchange.status.is_client_error() {
             let media_type = media_type(&exchange.headers);

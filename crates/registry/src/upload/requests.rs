@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode, Url};
 use super::{Content, Knowledge, Step, TELLING, Upload, place};
 use crate::attempt::{Answer, Call, Place};
 use crate::auth::Access;
+use crate::deposit::is_no_answer;
 use crate::error::Error;
 use crate::retry::Failure;
 use crate::transport::{Answering, Payload};
@@ -75,9 +76,17 @@ impl Upload {
     fn begin_anew(&mut self) -> Result<(), Failure> {
         let may_be_done = self.knowledge == Knowledge::MayBeDone;
         (self.place, self.offset) = (None, 0);
-        let is_done = may_be_done && self.repository.ask_for(&self.descriptor, &self.what)?;
+        let is_done = may_be_done && self.is_there()?;
         self.knowledge = if is_done { Knowledge::Done } else { Knowledge::Sure };
         Ok(())
+    }
+
+    /// Whether the registry has the blob, as far as it says so.
+    fn is_there(&self) -> Result<bool, Failure> {
+        match self.repository.ask_for(&self.descriptor, &self.what) {
+            Err(failure) if is_no_answer(&failure.error) => Ok(false),
+            asked => asked,
+        }
     }
 
     /// Sends a chunk.

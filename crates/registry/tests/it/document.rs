@@ -166,6 +166,20 @@ fn a_registry_that_wants_an_hour_is_given_up_at_once() {
     assert_eq!(registry.requests().len(), 1);
 }
 
+/// Docker Hub says with every answer what is left.
+#[test]
+fn a_busy_registry_tells_what_is_left() {
+    let fault = Fault::on("manifests/").status(429).header("Retry-After", "3600");
+    let (registry, repository) = with_image_and(fault.header("RateLimit-Remaining", "0;w=21600"));
+    let error = repository.manifest("1").unwrap_err();
+    let text = format!(
+        "{}:1: {} answered 429: slow down (TOOMANYREQUESTS), ratelimit-remaining: 0;w=21600",
+        registry.name("app"),
+        registry.host()
+    );
+    check(&error, Trouble::Network, &text);
+}
+
 #[test]
 fn what_may_pass_is_tried_again_and_no_oftener_than_agreed() {
     // go-containerregistry#1707: proxies have words of their own.

@@ -358,6 +358,17 @@ fn a_blob_whose_last_answer_was_lost_is_there() {
     }
 }
 
+/// moby#50065: whether it is there isn't told, so it is sent once more.
+#[test]
+fn a_blob_whose_last_answer_was_lost_is_sent_again_where_questions_are_refused() {
+    for options in [options(), chunked()] {
+        let registry = Registry::with_profile(&profiles::HEADLESS);
+        registry.fault(Fault::on("uploads").method("PUT").times(1).hang_up());
+        upload_with(options, &registry);
+        assert_eq!(received(&registry), 2 * 1_000_003, "{}", registry.log());
+    }
+}
+
 #[test]
 fn a_registry_that_takes_no_chunks_gets_the_whole() {
     for status in [400, 405, 411, 416, 422, 501] {
