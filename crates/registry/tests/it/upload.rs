@@ -205,6 +205,19 @@ fn an_upload_that_leads_nowhere_ends() {
     }
 }
 
+/// All chunks are taken, and then no PUT is: once in chunks and once whole, and no PATCH with everything after that.
+#[test]
+fn no_way_sends_a_blob_a_third_time() {
+    for status in [400, 405, 501] {
+        let registry = Registry::start();
+        registry.fault(Fault::on("uploads").method("PUT").status(status));
+        let repository = open(&registry);
+        let sent = send(&mut repository.upload(&descriptor(&content())), &content());
+        assert!(sent.is_err(), "{status}");
+        assert_eq!(received(&registry), 2 * 1_000_003, "{status}:\n{}", registry.log());
+    }
+}
+
 /// An upload of noise to a registry in chunks of 1 MiB; gives how many bytes were received.
 #[track_caller]
 fn upload_to(profile: &Profile, registry: &Registry, repository: &Repository, n: usize) -> u64 {
