@@ -335,6 +335,9 @@ fn an_upload_that_is_given_up_is_cancelled_even_when_we_are_told_to_stop() {
     let repository = open_with(options, &registry.name("app"));
     let mut upload = repository.upload(&descriptor(&content()));
     upload.send(&whole(content())).unwrap();
+    // Without it the answer could be faster than the look whether to stop.
+    let stalled = Fault::on("uploads").method("PATCH").status(503);
+    registry.fault(stalled.delay(Duration::from_mins(1)));
     STOPPED.store(true, Ordering::SeqCst);
     assert!(upload.send(&whole(content())).is_err());
     assert_eq!(registry.n_uploads(), 1);
