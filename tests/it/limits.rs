@@ -178,19 +178,47 @@ fn who_may_open_few_files_does_with_them_or_says_so() {
     std::fs::create_dir(place.sandbox.path("out")).unwrap();
     let before = names(place.sandbox.path(""));
     let mut n_failed = 0;
-    // What `images verify` could not read it tells blob by blob, as it does all that is wrong with them.
-    for script in place.scripts().into_iter().filter(|script| !script.starts_with("images")) {
+    for script in place.scripts() {
         // The loader needs four; with 14 signals are handled.
-        for n_files in [4, 14, 16, 20] {
+        for n_files in [4, 14, 15, 16, 17, 18, 20, 22] {
             let output = place.limited(&format!("ulimit -n {n_files}"), &script, None);
             let is_done = assert_done_or_told(&script, &output, &["too many open files"]);
             n_failed += u32::from(!is_done);
             // To remove a tree takes open files too, so that may be left to the next run.
             place.again("", &script, None);
-            if !script.starts_with("unpack") {
-                // What it leaves with so few files isn't always removed by the next one.
-                place.assert_clean(&before, &output);
+            place.assert_clean(&before, &output);
+        }
+    }
+    assert!(n_failed > 5, "only {n_failed} failed");
+}
+
+#[test]
+fn a_quarter_of_a_gigabyte_of_address_space_is_enough() {
+    let place = Place::new();
+    for script in place.scripts() {
+        let output = place.limited("ulimit -v 262144", &script, None);
+        assert!(output.code() == 0 || script.starts_with("changes"), "{script}: {}", output.text());
+    }
+}
+
+/// Where the allocator has to give up it says so, and that is all.
+#[test]
+fn with_too_little_address_space_no_program_panics() {
+    let place = Place::new();
+    std::fs::create_dir(place.sandbox.path("out")).unwrap();
+    let before = names(place.sandbox.path(""));
+    let mut n_failed = 0;
+    for script in place.scripts() {
+        for size in [16_000, 20_000, 28_000, 36_000] {
+            let output = place.limited(&format!("ulimit -v {size}"), &script, None);
+            n_failed += u32::from(output.code() != 0);
+            let text = output.text();
+            for word in ["panicked", "stack backtrace:"] {
+                assert!(!output.stderr.contains(word), "{script}: {size}: {text}");
             }
+            assert!(output.stderr.lines().count() <= 4, "{script}: {size}: {text}");
+            place.again("", &script, None);
+            place.assert_clean(&before, &output);
         }
     }
     assert!(n_failed > 5, "only {n_failed} failed");

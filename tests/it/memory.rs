@@ -5,6 +5,7 @@
 
 use std::env;
 
+use kit::image::random::Random;
 use kit::pipeline::{Script, sh};
 use kit::{Codec, Image, Layer, Named, Producer, Sandbox};
 
@@ -19,9 +20,13 @@ const NOISE: u64 = 3 << 19;
 /// The longest path, in names.
 const MOST_NAMES: usize = 4096;
 
+/// What fills every buffer on its way, so that only what is kept for each entry differs.
+const BALLAST: usize = 32 << 20;
+
 /// Directories of ten names each: files, symbolic and hard links.
 fn wide(n_entries: usize) -> Layer {
-    (0..n_entries / 10).fold(Layer::new(), |layer, n| {
+    let ballast = Layer::new().file("ballast", Random::new(1).bytes(BALLAST));
+    (0..n_entries / 10).fold(ballast, |layer, n| {
         let dir = format!("dir{n:06}");
         let layer = layer.dir(&dir, 0o755);
         let layer = (0..6).fold(layer, |layer, k| layer.file(format!("{dir}/file{k}"), ""));

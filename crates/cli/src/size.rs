@@ -29,6 +29,23 @@ impl Limits {
         }
         check_size(self.max_size, "the image's files are", size)
     }
+
+    /// Refuses an image of which that much has been read, and perhaps not all.
+    ///
+    /// # Errors
+    /// [`Code::Untrusted`].
+    pub fn check_so_far(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
+        if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
+            let message = format!("the image has more than {most} entries");
+            return Err(Failure::new(Code::Untrusted, message).hint("--max-entries N allows more"));
+        }
+        let most = self.max_size.unwrap_or(USUAL_MAX_SIZE);
+        if size > most {
+            let message = format!("the image's files have more than {most} bytes");
+            return Err(Failure::new(Code::Untrusted, message).hint("--max-size SIZE allows more"));
+        }
+        Ok(())
+    }
 }
 
 /// Refuses what is larger than somebody has allowed, or than anybody can need.
@@ -109,5 +126,15 @@ mod tests {
         assert!(limits.check(2, 11).is_err());
         assert!(Limits::default().check(u64::MAX, 16 << 40).is_ok());
         assert!(Limits::default().check(0, (16 << 40) + 1).is_err());
+    }
+
+    #[test]
+    fn what_is_larger_so_far_is_refused() {
+        let limits = Limits { max_size: Some(10), max_entries: Some(2) };
+        assert!(limits.check_so_far(2, 10).is_ok());
+        assert!(limits.check_so_far(3, 10).is_err());
+        assert!(limits.check_so_far(2, 11).is_err());
+        assert!(Limits::default().check_so_far(u64::MAX, 16 << 40).is_ok());
+        assert!(Limits::default().check_so_far(0, (16 << 40) + 1).is_err());
     }
 }

@@ -1,11 +1,13 @@
 //! Checks everything: each blob once, in several threads, whatever the number of images that have it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
+use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::{Code, Failure, Io, Progress};
 use layer_format::layer::Reader;
@@ -59,12 +61,19 @@ pub(crate) fn verify(
     if names.is_empty() {
         verdict.add_orphans(store)?;
     }
-    for (digest, found) in check_all(store, &verdict.jobs, &io.progress) {
+    let findings = check_all(store, &verdict.jobs, &io.progress);
+    cli::interrupt::check()?;
+    for (digest, found) in findings.problems {
         // It tells more than what the documents alone show.
         verdict.problems.insert(digest, found);
     }
-    cli::interrupt::check()?;
     drop(hold);
+    match findings.unread {
+        // Nothing is known to be wrong, and not everything to be right.
+        Some(error) if verdict.n_problems() == 0 => return Err(error),
+        Some(error) => io.warn(&format!("{error:#}")),
+        None => {}
+    }
     verdict.report(&mut Page { output: &mut io.output, form })?;
     io.say(&verdict.summary());
     match verdict.n_problems() {
@@ -116,7 +125,8 @@ fn plan<'a>(store: &Store, images: &'a [Image]) -> anyhow::Result<Verdict<'a>> {
             problems.entry(digest.to_string()).or_default().insert(problem);
         }
         // An index that an image was chosen from may be kept, and then is a blob like any other.
-        if let Some(index) = image.index().filter(|index| matches!(store.blob(index), Ok(Some(_))))
+        if let Some(index) = image.index()
+            && store.blob(&index)?.is_some()
         {
             jobs.entry(index).or_default().users.insert(name);
         }
@@ -208,21 +218,35 @@ impl Verdict<'_> {
     }
 }
 
-fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -> Problems {
+/// What came of checking all blobs.
+#[derive(Debug, Default)]
+struct Findings {
+    problems: Problems,
+    /// Why a blob could not be read, the first of them. That says nothing about what is in it.
+    unread: Option<anyhow::Error>,
+}
+
+fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -> Findings {
     // The longest first, so that no thread is left alone with one at the end.
     let mut queue: Vec<(&Digest, &Job)> = jobs.iter().collect();
     queue.sort_by_key(|(_, job)| std::cmp::Reverse(job.sizes.last().copied()));
     let next = AtomicUsize::new(0);
-    let problems = Mutex::new(Problems::new());
+    let findings = Mutex::new(Findings::default());
     let work = || {
         while let Some((digest, job)) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
             if cli::interrupt::requested() {
                 return;
             }
             let found = check(store, digest, job, progress);
-            if !found.is_empty() {
-                let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
-                problems.entry(digest.to_string()).or_default().extend(found);
+            let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
+            match found {
+                Ok(found) if found.is_empty() => {}
+                Ok(found) => {
+                    findings.problems.entry(digest.to_string()).or_default().extend(found);
+                }
+                Err(error) => {
+                    findings.unread.get_or_insert(error);
+                }
             }
         }
     };
@@ -236,17 +260,24 @@ fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -
         }
         work();
     });
-    problems.into_inner().unwrap_or_else(PoisonError::into_inner)
+    findings.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is wrong with one blob.
-fn check(store: &Store, digest: &Digest, job: &Job, progress: &Progress) -> Vec<String> {
-    let file = match store.blob(digest) {
-        Ok(Some(file)) => file,
+///
+/// # Errors
+/// The machine would not let it be read.
+fn check(
+    store: &Store,
+    digest: &Digest,
+    job: &Job,
+    progress: &Progress,
+) -> anyhow::Result<Vec<String>> {
+    let file = match store.blob(digest)? {
+        Some(file) => file,
         // It was nobody's, and somebody has removed it.
-        Ok(None) if job.users.is_empty() => return vec![],
-        Ok(None) => return vec![MISSING.to_owned()],
-        Err(error) => return vec![said(&error)],
+        None if job.users.is_empty() => return Ok(vec![]),
+        None => return Ok(vec![MISSING.to_owned()]),
     };
     let task = progress.task(digest.short(), job.sizes.last().copied());
     task.state("Verifying");
@@ -255,10 +286,15 @@ fn check(store: &Store, digest: &Digest, job: &Job, progress: &Progress) -> Vec<
         Some(_) => unpack(&mut raw, &job.diff_ids, store).map(Some),
         None => Ok(None),
     };
-    let read = io::copy(&mut raw, &mut io::sink());
+    let reading = || format!("reading {digest}");
+    let unpacked = match unpacked {
+        Err(error) if is_of_the_machine(&error) => return Err(error).with_context(reading),
+        unpacked => unpacked,
+    };
+    io::copy(&mut raw, &mut io::sink()).with_context(reading)?;
     let (found, size) = (raw.hasher.finish(), raw.size);
-    let mut problems: Vec<String> = read.err().map(|error| said(&error)).into_iter().collect();
-    if problems.is_empty() && found != *digest {
+    let mut problems = vec![];
+    if found != *digest {
         problems.push(format!("digest mismatch: its bytes are {found}"));
     }
     let wrong = job.sizes.iter().filter(|&&expected| expected != size);
@@ -274,7 +310,19 @@ fn check(store: &Store, digest: &Digest, job: &Job, progress: &Progress) -> Vec<
     if problems.is_empty() {
         task.done("Verified");
     }
-    problems
+    Ok(problems)
+}
+
+/// Whether it is the system that refused, whatever a decoder has wrapped around that.
+fn is_of_the_machine(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|it| it.raw_os_error().is_some()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The diff ids that a layer turns out to have, one for each algorithm that is asked for. Leaves its listing behind.
@@ -356,5 +404,22 @@ impl<R: Read> Read for Hashing<R> {
         self.hasher.update(&buffer[..n]);
         self.size += n as u64;
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_told_from_what_is_wrong_with_the_bytes() {
+        let refused = || io::Error::from_raw_os_error(5);
+        let wrapped: io::Error = layer_format::Error::io("reading", refused()).into();
+        assert!(is_of_the_machine(&refused()));
+        assert!(is_of_the_machine(&wrapped));
+        assert!(is_of_the_machine(&io::Error::other(wrapped)));
+        assert!(!is_of_the_machine(&io::Error::new(io::ErrorKind::InvalidData, "corrupt")));
+        let truncated: io::Error = io::ErrorKind::UnexpectedEof.into();
+        assert!(!is_of_the_machine(&layer_format::Error::io("reading", truncated).into()));
     }
 }

@@ -36,6 +36,10 @@ const TREE: &str = "tree";
 /// How much of a directory's name its private directory is named for. A name has 255 bytes at most.
 const MAX_NAME: usize = 200;
 const MAX_ATTEMPTS: u32 = 1000;
+/// How many hexadecimal digits a private directory's name ends with.
+const N_DRAWN: usize = 16;
+/// The mode of a private directory, without its special bits.
+const PRIVATE: u32 = 0o700;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -56,20 +60,24 @@ impl Draft {
     pub(crate) fn new(place: Name) -> anyhow::Result<Self> {
         for _ in 0..MAX_ATTEMPTS {
             let mut name = prefix(&place.name);
-            name.push(format!("{:016x}", RandomState::new().build_hasher().finish()));
+            name.push(format!("{:0N_DRAWN$x}", RandomState::new().build_hasher().finish()));
             match mkdirat(&place.parent, &name, Mode::RWXU) {
                 Err(Errno::EXIST) => continue,
                 made => made.doing("making the directory")?,
             }
-            let Some(private) = take(place.parent.as_fd(), &name)? else {
-                // Empty, it may still be the one that was made. Whoever took it away is nobody to tell.
-                unlinkat(&place.parent, &name, AtFlags::REMOVEDIR).ok();
-                continue;
+            let private = match take(place.parent.as_fd(), &name) {
+                Ok(Some(private)) => private,
+                failed => {
+                    // Empty, it may still be the one that was made. Whoever took it away is nobody to tell.
+                    unlinkat(&place.parent, &name, AtFlags::REMOVEDIR).ok();
+                    failed?;
+                    continue;
+                }
             };
             let tree = match make_tree(&private) {
                 Ok(tree) => tree,
                 Err(error) => {
-                    drop(remove(place.parent.as_fd(), &name, &private));
+                    drop(discard(place.parent.as_fd(), &name, &private));
                     return Err(error);
                 }
             };
@@ -110,7 +118,7 @@ impl Draft {
 
     /// Removes the private directory, with the tree if it is still in it.
     pub(crate) fn remove(&self) -> anyhow::Result<()> {
-        remove(self.place.parent.as_fd(), &self.name, &self.private)
+        discard(self.place.parent.as_fd(), &self.name, &self.private)
     }
 
     fn rename(&self) -> rustix::io::Result<()> {
@@ -130,8 +138,8 @@ impl Draft {
     }
 }
 
-/// Removes what killed programs left of the private directories for `place`: those of this user that hold our mark, and
-/// that nobody has locked. Says of each that can't be removed why.
+/// Removes what killed programs left of the private directories for `place`: those of this user that hold our mark, or in
+/// which there is nothing yet, and that nobody has locked. Says of each that can't be removed why.
 pub(crate) fn sweep(place: &Name) -> Vec<String> {
     if !place.parent.is_readable {
         return vec![];
@@ -150,10 +158,23 @@ pub(crate) fn sweep(place: &Name) -> Vec<String> {
 
 fn sweep_one(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<()> {
     let Ok(private) = openat(parent, name, DIRECTORY, Mode::empty()) else { return Ok(()) };
-    let is_left = fstat(&private).is_ok_and(|stat| is_ours(&stat))
-        && flock(&private, FlockOperation::NonBlockingLockExclusive).is_ok()
-        && holds_our_mark(private.as_fd());
-    if is_left { remove(parent, name, &private.into()) } else { Ok(()) }
+    let stat = fstat(&private).doing("opening the directory")?;
+    let is_left =
+        is_ours(&stat) && flock(&private, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if is_left && holds_our_mark(private.as_fd()) {
+        return remove(parent, name, &private.into());
+    }
+    if is_left && is_drawn(name) && stat.st_mode & 0o777 == PRIVATE {
+        // Made, and perhaps not marked yet. What isn't empty is somebody's.
+        unlinkat(parent, name, AtFlags::REMOVEDIR).ok();
+    }
+    Ok(())
+}
+
+/// Whether a private directory's name ends as [`Draft::new`] draws it.
+fn is_drawn(name: &OsStr) -> bool {
+    let drawn = name.as_bytes().rsplit(|&byte| byte == b'-').next().unwrap_or_default();
+    drawn.len() == N_DRAWN && drawn.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Whether there is a mark in a directory that this user, and nobody else, can have put there.
@@ -167,9 +188,14 @@ pub(crate) fn holds_our_mark(directory: BorrowedFd<'_>) -> bool {
 
 /// Marks a directory as not being whole.
 pub(crate) fn mark(directory: BorrowedFd<'_>) -> anyhow::Result<()> {
+    create_mark(directory).doing(MARKING)
+}
+
+const MARKING: &str = "marking the directory";
+
+fn create_mark(directory: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = openat(directory, MARK, flags, Mode::RUSR | Mode::WUSR);
-    made.map(drop).doing("marking the directory")
+    openat(directory, MARK, flags, Mode::RUSR | Mode::WUSR).map(drop)
 }
 
 /// Opens, locks and marks the private directory that was just made; `None` if it is no longer the one that has the name.
@@ -180,13 +206,20 @@ fn take(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<Option<File>> {
     };
     let stat = fstat(&private).doing("opening the directory")?;
     // Whoever may rename in the parent may have put another one there.
-    let is_private = stat.st_mode & 0o777 == 0o700 && is_empty(private.as_fd())?;
+    let is_private = stat.st_mode & 0o777 == PRIVATE && is_empty(private.as_fd())?;
     if !is_private || !is_ours(&stat) && !is_squashed(parent, private.as_fd(), &stat)? {
         return Ok(None);
     }
-    flock(&private, FlockOperation::NonBlockingLockExclusive).doing("locking the directory")?;
-    mark(private.as_fd())?;
-    Ok(Some(private.into()))
+    match flock(&private, FlockOperation::NonBlockingLockExclusive) {
+        // Another program sweeps it, as nobody had locked it.
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        locked => locked.doing("locking the directory")?,
+    }
+    match create_mark(private.as_fd()) {
+        // It was swept before it was locked.
+        Err(Errno::NOENT) => Ok(None),
+        made => made.doing(MARKING).map(|()| Some(private.into())),
+    }
 }
 
 /// Whether what this user makes in the directory belongs to whom the directory belongs to: a file system of the network or
@@ -219,11 +252,27 @@ fn make_tree(private: &File) -> anyhow::Result<File> {
     Ok(tree.into())
 }
 
+/// Removes a private directory that we have made. Where its tree is empty or has gone to its place, that takes no other
+/// descriptor.
+fn discard(parent: BorrowedFd<'_>, name: &OsStr, private: &File) -> anyhow::Result<()> {
+    match unlinkat(private, TREE, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => {
+            unlinkat(private, MARK, AtFlags::empty()).doing("removing the mark")?;
+            remove_name(parent, name, private)
+        }
+        Err(_) => remove(parent, name, private),
+    }
+}
+
 /// Empties a private directory by its descriptor, the mark last, and removes it if `name` is still its name.
 fn remove(parent: BorrowedFd<'_>, name: &OsStr, private: &File) -> anyhow::Result<()> {
     let root = private.try_clone().context("opening the directory")?;
     rootfs::clear(&Root::from_fd(root.into()), Some(MARK))?;
     rootfs::remove_tree(private, MARK.as_bytes())?;
+    remove_name(parent, name, private)
+}
+
+fn remove_name(parent: BorrowedFd<'_>, name: &OsStr, private: &File) -> anyhow::Result<()> {
     let own = private.metadata().context("looking at the directory")?;
     let there = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
     if !there.is_ok_and(|there| (there.st_dev, there.st_ino) == (own.dev(), own.ino())) {

@@ -21,7 +21,7 @@ use layer_format::archive::Choice;
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::{Location, Source, Store};
 
-use crate::limits::{Budget, Limits};
+use crate::limits::Budget;
 use crate::pipeline::Filling;
 use crate::target::{Durability, Target};
 use crate::writeback::Writeback;
@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long)]
     no_sync: bool,
     #[command(flatten)]
-    limits: Limits,
+    limits: cli::Limits,
     #[command(flatten)]
     common: cli::Common,
 }
