@@ -269,19 +269,21 @@ fn a_read_only_store_is_listed_and_verified() {
 #[test]
 fn a_blob_that_cannot_be_read_now_is_no_problem_of_the_image() {
     let sandbox = store();
-    // With four open files the loader is content; the programs that listen to signals take 14.
+    // With four open files the loader is content.
     let verify = |n_files: u32| {
         let line = format!("ulimit -n {n_files}; exec images verify -q");
         Script::new(&sandbox, &line).run()
     };
-    for n_files in [14, 15, 16, 18] {
+    let mut n_failed = 0;
+    for n_files in 4..20 {
         let output = verify(n_files);
         if output.code() != 0 {
+            n_failed += 1;
             let text = output.fails_with(1).text();
             assert!(output.stderr.contains("too many open files"), "{text}");
             assert_eq!((output.out().as_str(), output.stderr.lines().count()), ("", 1), "{text}");
         }
     }
-    assert_ne!(verify(14).code(), 0, "the limit is no limit");
+    assert!(n_failed > 0, "the limit is no limit");
     verify(64).success();
 }
