@@ -81,8 +81,9 @@ impl Graph {
         }
         let digest = &manifest.config.digest;
         let Some(config) = self.document(store, digest, Config::parse)? else { return Ok(()) };
-        // An artifact may have an image's config without a root file system, but no layers of files then.
-        let has_files = manifest.layers.iter().any(Descriptor::is_tar);
+        // An artifact may have an image's config without a root file system.
+        let has_files =
+            config.has_root_file_system() && manifest.layers.iter().any(Descriptor::is_tar);
         let n_layers = manifest.layers.len();
         let checked = if has_files { config.check_layers(n_layers) } else { Ok(()) };
         let diff_ids = match checked.and_then(|()| manifest.diff_ids(&config)) {

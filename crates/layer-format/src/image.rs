@@ -313,6 +313,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether it says that its layers make a root file system; an artifact's need not.
+    pub fn has_root_file_system(&self) -> bool {
+        self.rootfs.kind == "layers"
+    }
+
     /// The layers' uncompressed digests, base first.
     pub fn diff_ids(&self) -> &[DiffId] {
         &self.rootfs.diff_ids

@@ -3,7 +3,7 @@
 //! What other tools put into it is kept byte for byte, understood or not.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+
 use std::io::Read;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::image::Image;
+use crate::layout::open_file;
 use crate::store::{Durability, Store};
 use crate::{Result, reach};
 
@@ -44,7 +45,7 @@ impl Index {
     pub(crate) fn read(store: &Store) -> Result<Self> {
         let path = store.index_path();
         let mut raw = vec![];
-        let n = File::open(&path)
+        let n = open_file(&path)
             .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut raw))
             .map_err(Error::io("reading", &path))?;
         if n as u64 > LIMIT {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -25,7 +25,7 @@ pub(crate) fn is_there(store: &Store) -> Result<bool> {
         image_layout_version: String,
     }
     let path = store.path().join("oci-layout");
-    let file = match File::open(&path) {
+    let file = match open_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened.map_err(Error::io("opening", &path))?,
     };
@@ -37,6 +37,16 @@ pub(crate) fn is_there(store: &Store) -> Result<bool> {
         return Ok(true);
     }
     Err(Error::Malformed { path, reason: "a layout of another version than 1" })
+}
+
+/// Opens a file of a layout, which may be a stranger's: a fifo or a device in its place is no file, and is not waited for.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
 /// Makes what isn't there yet. Several programs may do so at once, and any of them may die at it.

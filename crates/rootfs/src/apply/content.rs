@@ -12,7 +12,7 @@ use crate::error::{Doing, Error};
 /// What a file that is refused for its size may have before that is the layer's fault: what ext4 takes, 16 TiB.
 const LARGEST: u64 = 16 << 40;
 
-/// A block of zeros. One that lies whole, and at a multiple of its size, in what is at hand at once isn't written.
+/// A block of zeros: so many in a row, or more, aren't written.
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 const BLOCK: usize = 64 << 10;
 
@@ -71,7 +71,8 @@ fn copy(
     (offset, length): (u64, u64),
     content: &mut impl BufRead,
 ) -> Result<Last, Error> {
-    let (mut done, mut last) = (0, Last::Written);
+    // Zeros before `done` that aren't written yet: a hole, if they turn out to be enough.
+    let (mut done, mut n_zeros) = (0, 0_u64);
     while done < length {
         let piece = match content.fill_buf() {
             Ok(piece) => piece,
@@ -82,40 +83,50 @@ fn copy(
             return Err(Error::impossible(path, "its content is shorter than its size"));
         }
         let piece = &piece[..piece.len().min(usize::try_from(length - done).unwrap_or(usize::MAX))];
-        let n_zeros = leading_zeros(piece, offset + done);
-        if n_zeros > 0 {
-            content.consume(n_zeros);
-            done += n_zeros as u64;
-            last = Last::Hole;
-            continue;
+        let (zero, n) = run(piece, offset + done);
+        if zero {
+            n_zeros += n as u64;
+        } else {
+            write_zeros(fd, path, offset + done, n_zeros)?;
+            n_zeros = 0;
+            write(fd, path, offset + done, &piece[..n])?;
         }
-        let piece = &piece[..before_zeros(piece, offset + done)];
-        let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, piece, offset + done))
+        content.consume(n);
+        done += n as u64;
+    }
+    write_zeros(fd, path, offset + done, n_zeros)?;
+    Ok(if n_zeros < BLOCK as u64 { Last::Written } else { Last::Hole })
+}
+
+/// Whether a piece that goes to `offset` begins with zeros, and how long that run, or the one of other bytes, is. It is looked
+/// at in blocks, the first and the last of which may be cut.
+fn run(piece: &[u8], offset: u64) -> (bool, usize) {
+    let into = usize::try_from(offset % BLOCK as u64).unwrap_or_default();
+    let (first, rest) = piece.split_at((BLOCK - into).min(piece.len()));
+    let is_zero = |block: &[u8]| *block == ZEROS[..block.len()];
+    let zero = is_zero(first);
+    let more = rest.chunks(BLOCK).take_while(|block| is_zero(block) == zero);
+    (zero, first.len() + more.map(<[u8]>::len).sum::<usize>())
+}
+
+/// Writes the zeros before `end`, unless there are so many that they become a hole.
+fn write_zeros(fd: BorrowedFd<'_>, path: &EntryPath, end: u64, n_zeros: u64) -> Result<(), Error> {
+    match usize::try_from(n_zeros) {
+        Ok(n) if n < BLOCK => write(fd, path, end - n_zeros, &ZEROS[..n]),
+        _ => Ok(()),
+    }
+}
+
+fn write(fd: BorrowedFd<'_>, path: &EntryPath, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = offset + done as u64;
+        done += rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, &bytes[done..], at))
             .doing("writing its content")
             .map_err(|failure| match failure.errno() {
-                Errno::FBIG if offset + done > LARGEST => too_large(path),
+                Errno::FBIG if at > LARGEST => too_large(path),
                 _ => failure.at(path.clone()),
             })?;
-        content.consume(written);
-        done += written as u64;
-        last = Last::Written;
     }
-    Ok(last)
-}
-
-/// How many bytes at the beginning of a piece, which goes to `offset`, are whole blocks of zeros.
-fn leading_zeros(piece: &[u8], offset: u64) -> usize {
-    if !offset.is_multiple_of(BLOCK as u64) {
-        return 0;
-    }
-    piece.chunks_exact(BLOCK).take_while(|block| **block == ZEROS[..]).count() * BLOCK
-}
-
-/// How many bytes come before the next whole block of zeros that isn't at the beginning.
-fn before_zeros(piece: &[u8], offset: u64) -> usize {
-    let into = usize::try_from(offset % BLOCK as u64).unwrap_or_default();
-    let first = (BLOCK - into).min(piece.len());
-    let blocks = piece[first..].chunks_exact(BLOCK);
-    let n_blocks = blocks.clone().take_while(|block| **block != ZEROS[..]).count();
-    if n_blocks == blocks.len() { piece.len() } else { first + n_blocks * BLOCK }
+    Ok(())
 }

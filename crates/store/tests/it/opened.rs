@@ -7,7 +7,7 @@ use std::path::Path;
 use layer_format::Manifest;
 use layer_format::archive::Choice;
 use layer_format::stream::{Heads, Image, Name, Writer};
-use store::{Location, Opened};
+use store::{Location, Opened, Store};
 
 use crate::kit::{Fixture, image, store};
 
@@ -99,5 +99,24 @@ fn a_pipe_that_is_cut_is_noticed_before_the_second_round() {
         let mut opened = Opened::from_input(input, None, Choice::default(), None).unwrap();
         read(&mut opened, 0);
         assert!(opened.rewind().is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_layout_s_file_is_not_waited_for() {
+    for name in ["index.json", "oci-layout"] {
+        let (dir, store) = store();
+        let path = store.path().join(name);
+        fs::remove_file(&path).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        let opened = Store::open_existing(store.path()).and_then(|store| match store {
+            Some(store) => store.images().map(drop),
+            None => Ok(()),
+        });
+        let text = std::error::Error::source(&opened.unwrap_err()).unwrap().to_string();
+        assert_eq!(text, "not a regular file", "{name}");
+        drop(dir);
     }
 }
