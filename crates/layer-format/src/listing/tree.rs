@@ -221,9 +221,13 @@ impl Tree {
                             Some(_) => self.follow_making(here, name)?,
                             None => None,
                         };
-                        let directory = made.unwrap_or_else(|| self.make_implied(here, name));
-                        depth = self.depth(directory);
-                        directory
+                        match made {
+                            Some(directory) => {
+                                depth = self.depth(directory);
+                                directory
+                            }
+                            None => self.make_implied(here, name),
+                        }
                     }
                 },
             };
