@@ -37,11 +37,11 @@ impl Base {
             }
             Some(Location::Dir(path)) => directory(args, &path),
             Some(Location::Path(path)) if is_plain_directory(&path)? => directory(args, &path),
-            Some(place) => image(args, place, store, true, io),
+            Some(place) => image(args, place, store, Wanted::All, io),
         }
     }
 
-    /// What the base holds; none where it is scratch.
+    /// What the base holds, as far as it was [wanted](Wanted); none where it is scratch.
     pub(crate) fn tree(&self) -> Option<&Tree> {
         match self {
             Self::Scratch => None,
@@ -121,33 +121,60 @@ pub(crate) fn choose(source: &mut Source, args: &Args) -> anyhow::Result<Image> 
     source.image(&choice).hinted(hint)
 }
 
-/// An image, and what it holds if that is wanted.
+/// What of an image must be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All that it holds.
+    All,
+    /// The attributes of its root directory.
+    Root,
+}
+
+/// An image, and what is wanted of it.
 pub(crate) fn image(
     args: &Args,
     place: Location,
     store: Option<Store>,
-    is_listed: bool,
+    wanted: Wanted,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Base> {
     let mut source = open(&place, store.as_ref(), io)?;
     let image = choose(&mut source, args)?;
     image.doubt.iter().for_each(|doubt| io.warn(doubt));
+    let root = match store.as_ref().filter(|_| wanted == Wanted::Root) {
+        Some(store) => store.listed_root(image.layers.iter().map(|layer| &layer.diff_id))?,
+        None => None,
+    };
+    let tree = match root {
+        Some(root) => root,
+        None => read_tree(&mut source, &image, store.as_ref(), io)?,
+    };
+    source.finish()?;
+    Ok(Base::Image { place, image: Box::new(image), store, tree })
+}
+
+/// All that an image holds: from the listings in the store, or from its layers.
+fn read_tree(
+    source: &mut Source,
+    image: &Image,
+    store: Option<&Store>,
+    io: &Io<'_>,
+) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
-    for (position, layer) in image.layers.iter().enumerate().filter(|_| is_listed) {
-        let listed = store.as_ref().map(|store| store.add_listed(&mut tree, &layer.diff_id));
+    for (position, layer) in image.layers.iter().enumerate() {
+        let listed = store.map(|store| store.add_listed(&mut tree, &layer.diff_id));
         if listed.transpose()?.unwrap_or_default() {
             continue;
         }
         let name = || image.layer_name(position);
         let task = io.progress.task(layer.digest().short(), layer.size());
         task.state("Reading");
-        let stored = source.layer(&image, position).with_context(name)?;
+        let stored = source.layer(image, position).with_context(name)?;
         let stored = Stopping(task.read(stored));
-        store::add_layer(&mut tree, layer, stored, store.as_ref()).with_context(name)?;
+        store::add_layer(&mut tree, layer, stored, store).with_context(name)?;
         task.done("Read");
     }
-    source.finish()?;
-    Ok(Base::Image { place, image: Box::new(image), store, tree })
+    Ok(tree)
 }
 
 /// Another directory, as the first layer of an image would hold it.

@@ -8,7 +8,7 @@ use rootfs::overlay::{Mounted, mounted_on};
 use rootfs::{Attributes, Diff, Difference, Identity, Root, Upper, UpperForm, What};
 use store::{Location, Store, Target};
 
-use crate::base::{self, Base};
+use crate::base::{self, Base, Wanted};
 use crate::{Args, layer, list, options, say_left_out, scan};
 
 /// An upper directory, and what is known of those below it.
@@ -50,8 +50,10 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     let scan = scan(args, &upper.root, leave_out)?;
     say_left_out(&scan, io);
     let form = upper.form();
-    let changes =
-        || Upper::new(&scan, form, options(args, Identity::of_process(&upper.root), leave_out));
+    let changes = || {
+        let options = options(args, Identity::of_process(&upper.root), leave_out);
+        Upper::new(&scan, form, base.as_ref().and_then(Base::tree), options)
+    };
     // What no layer can hold is refused before anything is written.
     changes().try_for_each(|it| it.map(drop)).map_err(explain)?;
     let Some(list_form) = crate::form(args) else {
@@ -91,8 +93,8 @@ fn explain(error: rootfs::Error) -> anyhow::Error {
     }
 }
 
-/// The image below: the one that was named, or noted of the mount, its only lower directory or the upper one. What it holds
-/// need only be known for a list.
+/// The image below: the one that was named, or noted of the mount, its only lower directory or the upper one. All that it
+/// holds need only be known for a list.
 fn base(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option<Base>> {
     let store = base::open_store(args)?;
     let place = match args.base.as_deref() {
@@ -106,8 +108,8 @@ fn base(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option
     if matches!(place, Location::Dir(_) | Location::Layer(_)) {
         return Err(usage("the base of an upper directory is an image").into());
     }
-    let is_listed = args.list;
-    base::image(args, place, store, is_listed, io).map(Some)
+    let wanted = if args.list { Wanted::All } else { Wanted::Root };
+    base::image(args, place, store, wanted, io).map(Some)
 }
 
 impl UpperDir {

@@ -91,6 +91,26 @@ impl Store {
         Ok(true)
     }
 
+    /// A tree that has an image's root directory alone, as the highest layer says that describes it. None where a listing
+    /// lacks that must be asked.
+    pub fn listed_root<'a>(
+        &self,
+        layers: impl DoubleEndedIterator<Item = &'a DiffId>,
+    ) -> Result<Option<Tree>> {
+        let mut tree = Tree::new();
+        tree.begin_layer();
+        for diff_id in layers.rev() {
+            let Some(mut listing) = self.listing(diff_id) else { return Ok(None) };
+            while let Some(change) = listing.read_change()? {
+                if matches!(&change, Change::Add(entry) if entry.path.is_root()) {
+                    tree.apply(&change)?;
+                    return Ok(Some(tree));
+                }
+            }
+        }
+        Ok(Some(tree))
+    }
+
     fn listing(&self, diff_id: &DiffId) -> Option<ListingReader<BufReader<File>>> {
         let mut file = File::open(self.listing_path(diff_id)).ok()?;
         let size = file.metadata().ok()?.len();

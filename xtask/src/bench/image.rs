@@ -113,14 +113,14 @@ fn blob(layout: &Path, descriptor: &Value) -> anyhow::Result<PathBuf> {
     Ok(layout.join("blobs").join(digest.replace(':', "/")))
 }
 
-/// A root file system by mmdebstrap, kept too: two images are made of it.
+/// A root file system by mmdebstrap, kept too: two images are made of it. One suite by its name, so that figures of two years compare.
 fn debian(cache: &Path) -> anyhow::Result<Vec<u8>> {
     let tar = cache.join("debian.tar");
     if !tar.exists() {
         let fresh = cache.join("debian.new.tar");
         let include = format!("--include={PACKAGES}");
         let path = fresh.to_str().context("the target directory's name")?;
-        run(&["mmdebstrap", "--quiet", "--variant=minbase", &include, "stable", path])?;
+        run(&["mmdebstrap", "--quiet", "--variant=minbase", &include, "bookworm", path])?;
         fs::rename(&fresh, &tar).context("naming the root file system")?;
     }
     let bytes = fs::read(&tar).context("reading the root file system")?;

@@ -63,6 +63,12 @@ impl Attribute {
 pub struct Attributes(u16);
 
 impl Attributes {
+    /// A single one.
+    #[must_use]
+    pub const fn of(attribute: Attribute) -> Self {
+        Self(attribute as u16)
+    }
+
     /// Whether it is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0

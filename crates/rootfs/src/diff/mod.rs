@@ -114,8 +114,8 @@ impl<'a> Diff<'a> {
         Self::compared(base, (scan, View::Whole), options).0
     }
 
-    /// Compares what an upper directory and a base make together with the base alone. The root itself, which the upper
-    /// directory only stands for, and names are no matter.
+    /// Compares what an upper directory and a base make together with the base alone. The time of the root and names are no
+    /// matter.
     pub fn of_upper(
         base: &'a Tree,
         scan: &'a Scan,
@@ -124,7 +124,7 @@ impl<'a> Diff<'a> {
     ) -> Self {
         let mut diff = Self::compared(Some(base), (scan, View::Upper(form)), options).0;
         if let Some(root) = diff.different.first_mut() {
-            *root = Attributes::default();
+            *root = root.without(upper::NO_CHANGE_OF_A_ROOT);
         }
         diff
     }

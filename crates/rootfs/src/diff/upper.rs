@@ -14,9 +14,13 @@
 //! `.wh..wh..opq`, empty files, and with the latter a device `.wh..opq`. Its attributes begin with `user.fuseoverlayfs.`.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath};
+use layer_format::listing::{Place, Tree};
 
+use super::attributes::{Attribute, Attributes};
+use super::clamp::Clamp;
 use super::{DiffOptions, Difference, What, compare, unfit_name};
 use crate::error::Error;
 use crate::scan::{Found, Inode, Scan};
@@ -29,6 +33,10 @@ const OPAQUE_DEVICE: &[u8] = b".wh..opq";
 /// What the names of overlayfs' own attributes begin with.
 const PREFIXES: [&[u8]; 4] =
     [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs.", b"trusted.fuseoverlayfs."];
+
+/// The time of an upper directory itself is that of its making, or when something was put into it, which is a change of its
+/// own.
+pub(super) const NO_CHANGE_OF_A_ROOT: Attributes = Attributes::of(Attribute::Mtime);
 
 /// Whose marks count in an upper directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +51,8 @@ pub enum UpperForm {
 pub struct Upper<'a> {
     options: DiffOptions<'a>,
     form: UpperForm,
+    /// What a layer has to say of the root.
+    root: Option<Entry>,
     way: Vec<Level<'a>>,
     /// Of what was looked at last.
     path: EntryPath,
@@ -72,11 +82,18 @@ impl std::fmt::Debug for Upper<'_> {
 }
 
 impl<'a> Upper<'a> {
-    /// The changes in a scanned upper directory. The directory itself, which stands for the root, is none.
-    pub fn new(scan: &'a Scan, form: UpperForm, options: DiffOptions<'a>) -> Self {
-        let (path, first) = (EntryPath::root(), HashMap::new());
+    /// The changes in a scanned upper directory. The directory itself, which stands for the root, is one if `base` describes
+    /// the root with another owner, other permissions or other attributes. Of `base` nothing but its root is asked.
+    pub fn new(
+        scan: &'a Scan,
+        form: UpperForm,
+        base: Option<&Tree>,
+        options: DiffOptions<'a>,
+    ) -> Self {
+        let path = EntryPath::root();
         let way = vec![Level::new(&path, scan.top())];
-        Self { options, form, way, path, first }
+        let root = base.and_then(|base| changed_root(base.root(), scan, &options));
+        Self { options, form, root, way, path, first: HashMap::new() }
     }
 
     fn entry(&mut self, path: EntryPath, found: Found<'a>) -> Result<Difference<'a>, Error> {
@@ -107,6 +124,10 @@ impl<'a> Iterator for Upper<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            if let Some(root) = self.root.take() {
+                let what = What::Changed(Attributes::default());
+                return Some(Ok(Difference { what, change: Change::Add(root), content: None }));
+            }
             let level = self.way.last_mut()?;
             let Some(found) = level.step() else {
                 self.way.pop();
@@ -157,6 +178,21 @@ impl<'a> Level<'a> {
             };
         }
     }
+}
+
+/// What a layer says of the root if it isn't what it was.
+fn changed_root(base: Place<'_>, scan: &Scan, options: &DiffOptions<'_>) -> Option<Entry> {
+    // Nothing says what a root was that no layer describes.
+    base.layer()?;
+    let clamp = Clamp::new(scan.root().as_fd());
+    let base = base.inode();
+    let different = compare::compare(&base, scan.top(), options, (&clamp, is_mark_name));
+    if different.without(NO_CHANGE_OF_A_ROOT).is_empty() {
+        return None;
+    }
+    let mut entry = compare::changed(EntryPath::root(), &base, scan.top(), different, options);
+    entry.xattrs.retain(|(name, _)| !is_mark_name(name));
+    Some(entry)
 }
 
 fn refuse(path: &EntryPath, found: Found<'_>) -> Result<(), Error> {
