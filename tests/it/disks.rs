@@ -5,6 +5,8 @@ use std::process::Command;
 
 use kit::image::random::Random;
 use kit::pipeline::{Script, sh};
+use kit::registry::profile::{Login, Mounts, Profile};
+use kit::registry::profiles;
 use kit::{Codec, Fault, Image, Layer, Named, Producer, Registry, Sandbox, check, tree};
 
 use crate::fixtures::{assert_one_line, lacks_root, names};
@@ -166,6 +168,57 @@ fn as_root_a_disk_that_may_only_be_read_is_read() {
         assert_one_line(output.fails_with(1), line.split(' ').next().unwrap());
         assert!(output.stderr.contains("read-only file system"), "{}", output.stderr);
     }
+}
+
+/// Who comes second can't have it from the disk, but from the first.
+#[test]
+fn as_root_a_layer_of_a_stream_reaches_two_repositories_where_the_disk_is_too_small_for_it() {
+    if lacks_root() {
+        return;
+    }
+    let layer = Layer::new().file("noise", Random::new(6).bytes(9 << 20)).tar();
+    let image = small().codec(Codec::None).layer(layer);
+    let (source, sandbox) = (Registry::start(), Sandbox::new());
+    source.add("large:1", &image);
+    let _disk = Disk::mount(sandbox.path("disk"));
+    let push = |profile: Profile| {
+        let registry = Registry::with_profile(&profile);
+        let (from, a, b) = (source.name("large:1"), registry.name("a:1"), registry.name("b:1"));
+        let script = "export TMPDIR=$PWD/disk; pull --no-store FROM | timeout 60 push -";
+        (sh(&sandbox, &format!("{} {a} {b}", script.replace("FROM", &from))), registry)
+    };
+    for profile in [profiles::SPEC, Profile { login: Login::None, ..profiles::ECR }] {
+        let (output, registry) = push(profile);
+        output.success();
+        assert!(registry.manifest("b:1").is_some());
+    }
+    let (output, registry) = push(Profile { mounts: Mounts::Never, ..profiles::SPEC });
+    assert_eq!(output.code(), 5, "{}", output.text());
+    assert!(output.stderr.contains("a stream can't be read again"), "{}", output.stderr);
+    assert!(registry.manifest("a:1").is_some() && registry.manifest("b:1").is_none());
+}
+
+/// A disk of 10 MiB, and three layers of 4 that two repositories get: what waits to be mounted makes room.
+#[test]
+fn as_root_layers_of_a_stream_that_wait_for_a_mount_give_up_their_room() {
+    if lacks_root() {
+        return;
+    }
+    let layer = |n| Layer::new().file("noise", Random::new(n).bytes((4 << 20) + 1000)).tar();
+    let image = small().codec(Codec::None).layer(layer(3)).layer(layer(4)).layer(layer(5));
+    let (source, sandbox) = (Registry::start(), Sandbox::new());
+    source.add("large:1", &image);
+    let disk = Disk::mount(sandbox.path("disk"));
+    disk.remount("size=10m");
+    let registry = Registry::with_profile(&Profile { login: Login::None, ..profiles::ECR });
+    let (from, a, b) = (source.name("large:1"), registry.name("a:1"), registry.name("b:1"));
+    let script = "export TMPDIR=$PWD/disk; pull --no-store FROM | push -";
+    sh(&sandbox, &format!("{} {a} {b}", script.replace("FROM", &from))).success();
+    for blob in image.layer_blobs() {
+        assert!(registry.blob("b", &blob.digest).is_some(), "{}", registry.log());
+    }
+    assert!(registry.manifest("b:1").is_some());
+    assert!(names(sandbox.path("disk")).is_empty());
 }
 
 /// A disk of 4 MiB, and a layer of 9: it still goes through, but not twice.

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use kit::image::random::{Random, random};
-use kit::registry::profile::{Login, Profile};
+use kit::registry::profile::{Login, Mounts, Profile};
 use kit::registry::profiles;
 use kit::{
     Auth, Codec, Content, Fault, Gzip, Image, Index, Layer, Named, Output, Producer, Registry,
@@ -216,6 +216,109 @@ fn the_manifest_of_one_repository_comes_before_the_mounts_of_the_next() {
     has_all(&registry, "b:1", demo());
     let size: usize = demo().blobs().iter().skip(1).map(|blob| blob.bytes.len()).sum();
     assert_eq!(uploaded(&registry), size as u64, "{}", registry.log());
+}
+
+/// Two images with a small and a large layer in common, and one of their own each.
+fn related() -> [Image; 2] {
+    let base = large(8, 5 << 20).layer(Layer::new().file("medium", Random::new(9).bytes(300_000)));
+    ["a", "b"].map(|name| base.clone().layer(Layer::new().file(name, name)))
+}
+
+/// A stream of both brings each to a repository of its own.
+#[track_caller]
+fn goes_in_one_stream(registry: &Registry) {
+    let (source, sandbox, images) = (Registry::start(), Sandbox::new(), related());
+    for (image, name) in images.iter().zip(["one:1", "two:1"]) {
+        source.add(name, image);
+    }
+    let script = format!(
+        "pull --no-stream {0} {1}; images tag {0} {2}; images tag {1} {3}; \
+         save {2} {3} | push --store none -",
+        source.name("one:1"),
+        source.name("two:1"),
+        registry.name("one:1"),
+        registry.name("two:1"),
+    );
+    success(&sandbox, &script);
+    has_all(registry, "one:1", &images[0]);
+    has_all(registry, "two:1", &images[1]);
+    assert_eq!(registry.n_uploads(), 0, "{}", registry.log());
+}
+
+/// What a stream of several images sends to several repositories of one registry.
+#[track_caller]
+fn sent_once(registry: &Registry) {
+    goes_in_one_stream(registry);
+    let images = related();
+    let own = images.each_ref().map(|image| image.layer_blobs().pop().unwrap());
+    let blobs = images[0].layer_blobs().into_iter().chain(own).chain([images[0].config_blob()]);
+    let size: usize = blobs.map(|blob| blob.bytes.len()).sum();
+    let most = size as u64 + 10_000;
+    assert!(uploaded(registry) < most, "{} of {size}\n{}", uploaded(registry), registry.log());
+}
+
+#[test]
+fn images_of_a_stream_share_their_layers_at_the_registry() {
+    sent_once(&Registry::start());
+}
+
+/// ECR mounts a blob of a stream only when the manifest is there, after the stream's end: until then the blob waits.
+#[test]
+fn images_of_a_stream_share_their_layers_where_only_a_manifest_lets_them_be_mounted() {
+    let registry = Registry::with_profile(&Profile { login: Login::None, ..profiles::ECR });
+    sent_once(&registry);
+}
+
+/// Of an index the stream's beginning doesn't tell the layers; that the second has them too is known when they have passed.
+#[test]
+fn indexes_of_a_stream_share_their_layers_where_they_can_be_mounted_or_the_store_has_them() {
+    let base = large(11, 5 << 20);
+    let index = |name: &str| {
+        let other = base.clone().platform("linux/arm64").layer(Layer::new().file(name, name));
+        Index::new().image(&small(name)).image(&other)
+    };
+    let (source, sandbox, registry) = (Registry::start(), Sandbox::new(), Registry::start());
+    source.add("one:1", index("one"));
+    source.add("two:1", index("two"));
+    let names = |registry: &Registry| [registry.name("one:1"), registry.name("two:1")];
+    let [one, two] = names(&source);
+    let tagged = |registry: &Registry| {
+        let [there, also] = names(registry);
+        format!("images tag {one} {there}; images tag {two} {also}; save {there} {also}")
+    };
+    success(&sandbox, &format!("pull --no-stream --all-platforms {one} {two}"));
+    success(&sandbox, &format!("{} > saved; push --store none - < saved", tagged(&registry)));
+    has_all(&registry, "one:1", index("one"));
+    has_all(&registry, "two:1", index("two"));
+    assert!(uploaded(&registry) < 6 << 20, "{}", registry.log());
+    // Where nothing is mounted, out of the store, or not at all.
+    let never = Registry::with_profile(&Profile { mounts: Mounts::Never, ..profiles::SPEC });
+    success(&sandbox, &format!("{} > saved", tagged(&never)));
+    let output = sh(&sandbox, "push --store none - < saved");
+    fails(&output, 1);
+    assert!(output.stderr.contains("hint: push each image by itself"), "{}", output.stderr);
+    assert_eq!(never.n_uploads(), 0, "{}", never.log());
+    success(&sandbox, "push - < saved");
+    has_all(&never, "two:1", index("two"));
+}
+
+/// What waits is sent after all.
+#[test]
+fn images_of_a_stream_arrive_where_nothing_is_mounted() {
+    for mounts in [Mounts::Never, Mounts::Lost, Mounts::OrRefused(401)] {
+        let registry = Registry::with_profile(&Profile { mounts, ..profiles::SPEC });
+        let (source, sandbox) = (Registry::start(), Sandbox::new());
+        source.add("app:1", &related()[0]);
+        let (from, one, two) = (source.name("app:1"), registry.name("a:1"), registry.name("b:1"));
+        success(&sandbox, &format!("pull --no-store {from} | push - {one} {two}"));
+        has_all(&registry, "a:1", &related()[0]);
+        has_all(&registry, "b:1", &related()[0]);
+        assert_eq!(registry.n_uploads(), 0, "{}", registry.log());
+    }
+    goes_in_one_stream(&Registry::with_profile(&Profile {
+        mounts: Mounts::Never,
+        ..profiles::SPEC
+    }));
 }
 
 /// The kit counts: a question, the beginning and one PUT for each blob, and a mount alone where that is answered.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
 use cli::{Progress, Task};
 use layer_format::{Descriptor, Digest};
 use registry::{Content, Upload};
@@ -59,6 +58,15 @@ pub(crate) struct Parcel<'a> {
     pub(crate) blob: &'a Descriptor,
     pub(crate) task: Task,
     upload: Upload,
+    /// The repository that it wasn't to be mounted from.
+    refused: Option<String>,
+}
+
+impl Parcel<'_> {
+    /// Leaves nothing at the registry.
+    pub(crate) fn give_back(mut self) {
+        self.upload.cancel();
+    }
 }
 
 impl Courier<'_> {
@@ -99,7 +107,7 @@ impl Courier<'_> {
         }
         if let Some(address) = &kept {
             upload = target.repository.resume(blob, address);
-        } else if let Some(source) = source.filter(|_| !may_mount)
+        } else if let Some(source) = source.clone().filter(|_| !may_mount)
             && upload.mount(&source)?
         {
             self.note(target, blob);
@@ -107,7 +115,8 @@ impl Courier<'_> {
             return Ok(None);
         }
         task.state("Pushing");
-        Ok(Some(Parcel { target, blob, task, upload }))
+        let refused = source.filter(|_| kept.is_none());
+        Ok(Some(Parcel { target, blob, task, upload, refused }))
     }
 
     /// Brings a blob whose bytes can be had again.
@@ -118,8 +127,13 @@ impl Courier<'_> {
         open: impl FnOnce(&Task) -> anyhow::Result<Arc<dyn Content>>,
     ) -> anyhow::Result<()> {
         let Some(parcel) = self.begin(target, blob)? else { return Ok(()) };
-        let content = open(&parcel.task).with_context(|| label(blob))?;
-        self.carry(parcel, &content)
+        match open(&parcel.task) {
+            Ok(content) => self.carry(parcel, &content),
+            Err(error) => {
+                parcel.give_back();
+                Err(error.context(label(blob)))
+            }
+        }
     }
 
     /// Sends a blob. One that is given up is cancelled at the registry, unless a later run may go on with it.
@@ -140,12 +154,19 @@ impl Courier<'_> {
 
     /// Mounts a blob that this run has brought to another repository of the registry before. Says whether that was to be had.
     pub(crate) fn mounts_own(&self, parcel: &mut Parcel<'_>) -> anyhow::Result<bool> {
-        let Parcel { target, blob, upload, .. } = parcel;
+        let Parcel { target, blob, upload, refused, .. } = parcel;
         let source = Self::source(target, self.seen.of(&blob.digest).iter());
         match source.filter(|_| upload.offset() == 0 && upload.address().is_none()) {
-            Some(source) => Ok(upload.mount(&source)?),
-            None => Ok(false),
+            Some(source) if Some(&source) != refused.as_ref() => Ok(upload.mount(&source)?),
+            _ => Ok(false),
         }
+    }
+
+    /// Whether another repository of the registry has the blob by now, so that it may yet be mounted.
+    pub(crate) fn has_brought_elsewhere(&self, parcel: &Parcel<'_>) -> bool {
+        let Parcel { target, blob, upload, .. } = parcel;
+        let source = Self::source(target, self.seen.of(&blob.digest).iter());
+        source.is_some() && upload.offset() == 0
     }
 
     fn send_all(&self, parcel: &mut Parcel<'_>, content: &Arc<dyn Content>) -> anyhow::Result<()> {

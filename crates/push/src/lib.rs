@@ -2,10 +2,12 @@
 //!
 //! `stored` and `streamed` say which blobs there are, `target` and `route` where they go; `courier` brings one blob to one
 //! repository by the cheapest way (it is there, it is mounted, it is sent), and `publish` puts the documents last.
-//! A large layer of a stream waits in `spool` for registries that want it twice.
+//! A large layer of a stream waits in `spool` for registries that want it twice, and in `later` for those that mount it once a
+//! manifest names it.
 
 mod attach;
 mod courier;
+mod later;
 mod publish;
 mod route;
 mod spool;

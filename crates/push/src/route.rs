@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use layer_format::archive::Found;
+use layer_format::archive::{Found, Outline};
 use layer_format::{
     Descriptor, Digest, Document, Error, Index, Platform, Reference, annotation, select,
 };
@@ -89,6 +89,18 @@ impl Route {
     /// The same for one platform of each image only.
     pub(crate) fn of_platform(self, platform: Option<Platform>) -> Self {
         Self { platform, ..self }
+    }
+
+    /// Hears which layers images have whose manifests come after the layers that they share with others.
+    pub(crate) fn expect(&mut self, outlines: &[Outline]) {
+        let Some(owners) = &mut self.owners else { return };
+        for Outline { names, layers } in outlines {
+            let own: Vec<_> =
+                names.iter().filter_map(|name| position(&self.targets, name)).collect();
+            for layer in layers {
+                owners.entry(*layer).or_default().extend(&own);
+            }
+        }
     }
 
     /// Learns from a document what belongs to it.

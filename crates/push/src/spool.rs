@@ -8,6 +8,7 @@
 //! Readers wait for what has not come yet. Where the disk is full, the file begins anew as soon as all have read what it
 //! holds; from then on an upload that must go back can't.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -38,10 +39,21 @@ struct State {
     range: Range<u64>,
     /// How far each reader has come; `u64::MAX` once it needs nothing any more.
     positions: Vec<u64>,
+    /// The readers that only begin when another has done: nothing waits for them.
+    queued: BTreeSet<usize>,
     /// Nothing more will come.
     is_broken: bool,
     /// Somebody could not use it.
     has_failed: bool,
+}
+
+impl State {
+    /// Whether a reader that has begun hasn't come so far.
+    fn is_behind(&self, end: u64) -> bool {
+        let mut begun =
+            self.positions.iter().enumerate().filter(|(number, _)| !self.queued.contains(number));
+        begun.any(|(_, &position)| position < end)
+    }
 }
 
 /// One registry's share in a blob.
@@ -56,20 +68,44 @@ impl Spool {
     /// A blob of this size, for so many readers.
     pub(crate) fn new(file: File, size: u64, n_readers: usize) -> Arc<Self> {
         let positions = vec![0; n_readers];
-        let state = State { range: 0..0, positions, is_broken: false, has_failed: false };
+        let queued = BTreeSet::new();
+        let state = State { range: 0..0, positions, queued, is_broken: false, has_failed: false };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Arc::new(Self { file, size, state, changed })
     }
 
+    /// A blob that is here already, kept in a file.
+    pub(crate) fn whole(file: File, bytes: &[u8]) -> io::Result<Arc<Self>> {
+        file.write_all_at(bytes, 0)?;
+        let spool = Self::new(file, bytes.len() as u64, 1);
+        spool.publish(spool.size);
+        Ok(spool)
+    }
+
+    /// A registry's turn comes after another's, and perhaps never.
+    pub(crate) fn queue(&self, number: usize) {
+        self.lock().queued.insert(number);
+    }
+
+    /// Whether the pipe has given all of the blob.
+    pub(crate) fn has_come(&self) -> bool {
+        self.lock().range.end == self.size
+    }
+
     /// What a registry reads; its bytes are counted by `meter`.
     pub(crate) fn share(self: &Arc<Self>, number: usize, meter: Meter) -> Arc<dyn Content> {
+        self.lock().queued.remove(&number);
         Arc::new(Share { spool: Arc::clone(self), number, meter })
     }
 
     /// Takes the blob in, as long as somebody needs it. Its last bytes can be read only when the pipe has ended well: whoever
-    /// verifies finds out there.
-    pub(crate) fn fill(&self, content: &mut impl Read) -> io::Result<()> {
-        let filled = self.take(content);
+    /// verifies finds out there. Where the disk is full, `make_room` says whether there may be room now.
+    pub(crate) fn fill(
+        &self,
+        content: &mut impl Read,
+        make_room: &impl Fn() -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let filled = self.take(content, make_room);
         if filled.is_err() {
             self.lock().is_broken = true;
             self.changed.notify_all();
@@ -77,7 +113,11 @@ impl Spool {
         filled
     }
 
-    fn take(&self, content: &mut impl Read) -> io::Result<()> {
+    fn take(
+        &self,
+        content: &mut impl Read,
+        make_room: &impl Fn() -> io::Result<bool>,
+    ) -> io::Result<()> {
         let mut written = 0;
         let mut piece = Vec::new();
         loop {
@@ -92,18 +132,27 @@ impl Spool {
                 return Ok(());
             }
             if self.is_wanted() {
-                self.write(&piece, written)?;
+                self.write(&piece, written, make_room)?;
             }
             written += piece.len() as u64;
         }
     }
 
-    fn write(&self, piece: &[u8], at: u64) -> io::Result<()> {
+    fn write(
+        &self,
+        piece: &[u8],
+        at: u64,
+        make_room: &impl Fn() -> io::Result<bool>,
+    ) -> io::Result<()> {
         let start = self.lock().range.start;
         let Err(error) = self.file.write_all_at(piece, at - start) else { return Ok(()) };
-        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            || at == start
-        {
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Err(error);
+        }
+        if make_room()? {
+            return self.write(piece, at, make_room);
+        }
+        if at == start {
             return Err(error);
         }
         self.wait_until_read(at)?;
@@ -130,7 +179,7 @@ impl Spool {
 
     fn wait_until_read(&self, end: u64) -> io::Result<()> {
         let mut state = self.lock();
-        while state.positions.iter().any(|&position| position < end) {
+        while state.is_behind(end) {
             cli::interrupt::check()?;
             state = self.wait(state);
         }
@@ -240,7 +289,7 @@ mod tests {
         thread::scope(|scope| {
             let first = scope.spawn(|| read_all(&spool, 0, 0).unwrap());
             let second = scope.spawn(|| read_all(&spool, 1, 1_500_000).unwrap());
-            spool.fill(&mut &bytes[..]).unwrap();
+            spool.fill(&mut &bytes[..], &|| Ok(false)).unwrap();
             assert!(first.join().unwrap() == bytes && second.join().unwrap() == bytes[1_500_000..]);
         });
         assert!(read_all(&spool, 0, 0).unwrap() == bytes);
@@ -250,7 +299,7 @@ mod tests {
     fn the_last_bytes_of_what_is_damaged_are_never_read() {
         let bytes = vec![7; 2_500_000];
         let spool = Spool::new(tempfile::tempfile().unwrap(), bytes.len() as u64, 1);
-        assert!(spool.fill(&mut Pipe(&bytes, true)).is_err());
+        assert!(spool.fill(&mut Pipe(&bytes, true), &|| Ok(false)).is_err());
         let mut some = vec![0; 3_000_000];
         let mut reader = Reader { spool: Arc::clone(&spool), number: 0, position: 0 };
         let mut n_read = 0;

@@ -192,14 +192,18 @@ fn check_whole(blobs: &[&Descriptor], store: &Store) -> anyhow::Result<()> {
 
 /// A blob of the store, watched by a task.
 #[derive(Debug)]
-struct Stored {
+pub(crate) struct Stored {
     file: Arc<File>,
     size: u64,
     meter: Meter,
 }
 
 impl Stored {
-    fn open(store: &Store, blob: &Descriptor, task: &Task) -> anyhow::Result<Arc<dyn Content>> {
+    pub(crate) fn open(
+        store: &Store,
+        blob: &Descriptor,
+        task: &Task,
+    ) -> anyhow::Result<Arc<dyn Content>> {
         let file = store.blob(&blob.digest)?.context("has vanished from the store")?;
         Ok(Arc::new(Self { file: Arc::new(file), size: blob.size, meter: task.meter() }))
     }

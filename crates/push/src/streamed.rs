@@ -9,22 +9,24 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
 use layer_format::archive::{All, Archive, Blobs, Contents, Found, Incoming};
 use layer_format::{
-    Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified,
+    Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified, stream,
 };
 use registry::{Client, Content, Window};
 use store::Store;
 
 use crate::Args;
 use crate::courier::{Courier, Mode, Parcel, Seen, label};
+use crate::later::Later;
 use crate::route::Route;
 use crate::spool::Spool;
+use crate::stored::Stored;
 use crate::tally::Tally;
 use crate::target;
 use crate::workers::{Small, Stop, Workers, for_each};
@@ -50,8 +52,9 @@ pub(crate) fn push(
         let what = "the image archive".to_owned();
         return Err(Error::Malformed { what, reason: "is empty, or cut short" }.into());
     }
-    let route =
+    let mut route =
         Route::plan(&args.names, index.as_ref(), client)?.of_platform(args.platform.clone());
+    route.expect(&all.outlines()?);
     let path = Store::path_or_usual(args.common.store.as_deref());
     let store = path.ok().and_then(|path| Store::open_existing(path).ok()).flatten();
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
@@ -64,10 +67,12 @@ pub(crate) fn push(
         tally: Tally::default(),
         seen: Seen::default(),
     };
+    let later = Later::new(&courier, Arc::clone(&route.targets), args.jobs.into());
     let mut intake = Intake {
         args,
         route,
         courier: &courier,
+        later: &later,
         came: HashMap::new(),
         documents: HashMap::new(),
         n_document_bytes: 0,
@@ -105,12 +110,20 @@ struct Intake<'a> {
     args: &'a Args,
     route: Route,
     courier: &'a Courier<'a>,
-    /// The blobs that came, with their sizes.
-    came: HashMap<Digest, u64>,
+    later: &'a Later<'a>,
+    came: HashMap<Digest, Came>,
     /// Manifests, indexes and configs.
     documents: HashMap<Digest, Vec<u8>>,
     n_document_bytes: usize,
     stop: Stop,
+}
+
+/// A blob that came.
+#[derive(Debug)]
+struct Came {
+    size: u64,
+    /// Where it went, as far as was known then.
+    targets: Vec<usize>,
 }
 
 impl Intake<'_> {
@@ -129,6 +142,7 @@ impl Intake<'_> {
         let (sender, receiver) = sync_channel(0);
         let workers = Workers {
             courier,
+            later: self.later,
             targets: &targets,
             receiver: Mutex::new(receiver),
             stop: &self.stop.clone(),
@@ -171,9 +185,11 @@ impl Intake<'_> {
         mut content: impl Read,
         workers: &SyncSender<Small>,
     ) -> anyhow::Result<()> {
-        if self.came.insert(blob.digest, blob.size).is_some() {
+        if self.came.contains_key(&blob.digest) {
             return drain(blob, content);
         }
+        let came = Came { size: blob.size, targets: self.targets_of(blob) };
+        self.came.insert(blob.digest, came);
         if blob.size > SMALL {
             return self.pass(blob, content);
         }
@@ -214,23 +230,40 @@ impl Intake<'_> {
         let file = store::spool(self.courier.store)().map_err(no_room)?;
         let spool = Spool::new(file, blob.size, parcels.len());
         let registries = by_registry(parcels);
+        for (number, _) in registries.iter().flat_map(|parcels| &parcels[1..]) {
+            spool.queue(*number);
+        }
+        let failed = Mutex::new(None);
+        let make_room = || self.make_room(&failed);
         thread::scope(|scope| {
             let sent: Vec<_> = registries
                 .into_iter()
                 .map(|parcels| scope.spawn(|| self.send_each(parcels, &spool)))
                 .collect();
-            let filled = spool.fill(&mut content);
+            let filled = spool.fill(&mut content, &make_room);
             let sent = sent.into_iter().map(|thread| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             });
             let sent: Vec<_> = sent.collect();
+            if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(error);
+            }
             // Where the pipe is broken, that is why nobody could send.
             filled.map_err(|error| spool_error(blob, error))?;
             sent.into_iter().collect()
         })
     }
 
-    /// Brings a blob to repositories of one registry: where it is in the first, the others may take it from there.
+    /// Where the disk is full, what waits is brought now. An error of that is left in `failed`.
+    fn make_room(&self, failed: &Mutex<Option<anyhow::Error>>) -> io::Result<bool> {
+        self.later.make_room().map_err(|error| {
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            io::Error::other("the upload stopped")
+        })
+    }
+
+    /// Brings a blob to repositories of one registry: where it is in the first, the others may take it from there, at once or
+    /// when a manifest names it.
     fn send_each(
         &self,
         parcels: Vec<(usize, Parcel<'_>)>,
@@ -240,6 +273,8 @@ impl Intake<'_> {
         let sent = parcels.into_iter().try_for_each(|(number, mut parcel)| {
             if self.courier.mounts_own(&mut parcel)? {
                 self.courier.mounted(parcel);
+            } else if spool.has_come() && self.later.wants(&parcel) {
+                self.later.put(parcel, Arc::clone(spool), number);
             } else {
                 let content = spool.share(number, parcel.task.meter());
                 self.courier.carry(parcel, &content)?;
@@ -264,6 +299,25 @@ impl Intake<'_> {
         self.route.targets_of(&blob.digest)
     }
 
+    /// Brings the layers that came before anything said that this image has them, too.
+    fn make_up(&self, at: usize, image: &stream::Image) -> anyhow::Result<()> {
+        let target = &self.route.targets[at];
+        let is_owed = |blob: &&Descriptor| {
+            let is_wanted = self.args.non_distributable || !blob.is_foreign();
+            let came = self.came.get(&blob.digest).filter(|came| !came.targets.contains(&at));
+            is_wanted && came.is_some() && !self.documents.contains_key(&blob.digest)
+        };
+        let owed: Vec<_> = image.blobs().filter(is_owed).collect();
+        for_each(self.args.jobs.into(), &owed, |blob| {
+            self.courier.bring(target, blob, |task| match self.courier.store {
+                Some(store) if store.has(&blob.digest, blob.size)? => {
+                    Stored::open(store, blob, task)
+                }
+                _ => Err(passed(target).into()),
+            })
+        })
+    }
+
     /// Sends the configs, then the manifests.
     fn publish(&self, images: &[Found]) -> anyhow::Result<Vec<(Reference, Digest)>> {
         let mut pushed = Vec::new();
@@ -274,6 +328,8 @@ impl Intake<'_> {
             let settled = publish::settle(image, root, target, self.args.all_platforms)?;
             let (image, root) = (&settled.image, &settled.root);
             target::check_pins(&names, root)?;
+            self.later.settle(target)?;
+            self.make_up(delivery.target, image)?;
             let kept: Vec<_> = image
                 .blobs()
                 .filter_map(|blob| Some((blob, self.documents.get(&blob.digest)?)))
@@ -310,6 +366,12 @@ fn by_registry(parcels: Vec<Parcel<'_>>) -> Vec<Vec<(usize, Parcel<'_>)>> {
         }
     }
     registries
+}
+
+/// Two images share a layer, which came with the first.
+fn passed(target: &target::Target) -> Failure {
+    let text = format!("the stream had it before it said that {} needs it", target.name);
+    Failure::new(Code::Failed, text).hint("push each image by itself: save NAME | push - NAME")
 }
 
 fn spool_error(blob: &Descriptor, error: io::Error) -> anyhow::Error {
@@ -353,8 +415,8 @@ fn check_whole(contents: &mut Contents) -> anyhow::Result<()> {
 
 impl Blobs for Intake<'_> {
     fn has(&mut self, blob: &Descriptor) -> Result<bool, Error> {
-        if let Some(size) = self.came.get(&blob.digest) {
-            return Ok(*size == blob.size);
+        if let Some(came) = self.came.get(&blob.digest) {
+            return Ok(came.size == blob.size);
         }
         if blob.is_foreign() && !self.args.non_distributable {
             return Ok(true);

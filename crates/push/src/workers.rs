@@ -1,5 +1,6 @@
 //! Several blobs at once.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,8 @@ use layer_format::Descriptor;
 use registry::{Content, Window};
 
 use crate::courier::Courier;
+use crate::later::Later;
+use crate::spool::Spool;
 use crate::target::Target;
 
 /// Does something for each of `items`, several at a time, until all are done or one fails.
@@ -57,6 +60,7 @@ pub(crate) struct Small {
 #[derive(Debug)]
 pub(crate) struct Workers<'a> {
     pub(crate) courier: &'a Courier<'a>,
+    pub(crate) later: &'a Later<'a>,
     pub(crate) targets: &'a [Target],
     pub(crate) receiver: Mutex<Receiver<Small>>,
     pub(crate) stop: &'a Stop,
@@ -86,10 +90,24 @@ impl Workers<'_> {
     }
 
     fn bring(&self, small: &Small) -> anyhow::Result<()> {
-        small.targets.iter().try_for_each(|&at| {
-            let content = Arc::new(Window::new(0, Arc::clone(&small.bytes)));
-            self.courier.bring(&self.targets[at], &small.blob, |_| Ok(content as Arc<dyn Content>))
-        })
+        for &at in &small.targets {
+            let begun = self.courier.begin(&self.targets[at], &small.blob)?;
+            let Some(parcel) = begun else { continue };
+            if self.later.wants(&parcel)
+                && let Ok(spool) = self.keep(&small.bytes)
+            {
+                self.later.put(parcel, spool, 0);
+                continue;
+            }
+            let content: Arc<dyn Content> = Arc::new(Window::new(0, Arc::clone(&small.bytes)));
+            self.courier.carry(parcel, &content)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a blob for later, where there is room.
+    fn keep(&self, bytes: &[u8]) -> io::Result<Arc<Spool>> {
+        Spool::whole(store::spool(self.courier.store)()?, bytes)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::Index;
 use crate::platform::Platform;
+use crate::reference::Reference;
 use crate::stream::Thin;
 
 /// An archive whose blobs are all taken in.
@@ -22,6 +23,15 @@ pub struct All {
     /// `index.json` and the like.
     heads: HashMap<Vec<u8>, Vec<u8>>,
     came: HashMap<Vec<u8>, Came>,
+}
+
+/// What `manifest.json` says of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Its names.
+    pub names: Vec<Reference>,
+    /// Its layers, as far as the archive names them by digest.
+    pub layers: Vec<Digest>,
 }
 
 /// A blob that is next to be taken in.
@@ -58,6 +68,18 @@ impl All {
     /// `index.json`, once it has come; in a stream of ours, before the first blob.
     pub fn index(&self) -> Result<Option<Index>, Error> {
         self.head("index.json").map(Index::parse).transpose()
+    }
+
+    /// What `manifest.json` says, once it has come; in a stream of ours, before the first blob. Nobody has checked it: of an
+    /// image with several platforms it has one only.
+    pub fn outlines(&self) -> Result<Vec<Outline>, Error> {
+        let listed =
+            self.head("manifest.json").map(|raw| super::docker::parse(&raw)).transpose()?;
+        let outline = |image: &super::docker::Listed| Outline {
+            names: image.names().collect(),
+            layers: image.layers.iter().filter_map(|path| Digest::from_blob_path(path)).collect(),
+        };
+        Ok(listed.unwrap_or_default().iter().map(outline).collect())
     }
 
     /// The next blob, or whatever may turn out to be one. `None` at the end.

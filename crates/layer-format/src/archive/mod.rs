@@ -36,7 +36,7 @@ use crate::image::{Config, DOCUMENT_LIMIT, Manifest};
 use crate::layer::{Change, EntryKind, Reader};
 use crate::platform::Platform;
 
-pub use all::{All, Incoming};
+pub use all::{All, Incoming, Outline};
 pub use contents::{Blobs, Contents, Found, LeftOut, Part};
 
 use both::Unchecked;
