@@ -332,8 +332,11 @@ fn no_request_is_made_whose_answer_is_known() {
     assert_eq!(registry.n_requests("POST", "mount="), n_blobs, "{}", registry.log());
     assert_eq!(registry.requests().len(), n_blobs + 1, "{}", registry.log());
     let elsewhere = Registry::start();
-    success(&sandbox, &format!("push {name} {}", elsewhere.name("x:1")));
+    let output =
+        success(&sandbox, &format!("push --progress json {name} {}", elsewhere.name("x:1")));
     assert_eq!(elsewhere.requests().len(), 3 * n_blobs + 1, "{}", elsewhere.log());
+    let told = format!(r#""requests":{}"#, elsewhere.requests().len());
+    assert!(output.stderr.contains(&told), "{}", output.stderr);
     // Once more: a question for each, and the manifest.
     elsewhere.forget();
     success(&sandbox, &format!("push {name} {}", elsewhere.name("x:1")));

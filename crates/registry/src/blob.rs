@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
 
-use layer_format::Descriptor;
+use layer_format::{DOCUMENT_LIMIT, Descriptor};
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
 use crate::attempt::{Answer, Call, Place};
 use crate::error::Error;
@@ -17,6 +17,9 @@ use crate::verdict;
 
 /// A blob of at most so many bytes is verified before any of them is given out, where mirrors are asked.
 const HELD_BACK: u64 = 1 << 20;
+
+/// The reason why a document is to be asked for once more, as a whole.
+pub(crate) const ENCODED: &str = "it comes compressed";
 
 /// A reader of a blob's bytes, from an offset to the end.
 ///
@@ -289,6 +292,9 @@ impl Blob {
             let media_type = verdict::media_type(&exchange.headers);
             return Err(Error::NotARegistry { what: self.what.clone(), media_type }.into());
         }
+        if is_encoded(&exchange) && is_json(&self.descriptor) && length != Some(promised) {
+            return Err(self.protocol(ENCODED).into());
+        }
         if let Some(length) = length.filter(|&length| length > promised) {
             return Err(self.size_mismatch(start.saturating_add(length)).into());
         }
@@ -327,6 +333,16 @@ impl Blob {
     fn protocol(&self, reason: &'static str) -> Error {
         Error::Protocol { what: self.what.clone(), reason }
     }
+}
+
+/// Whether an answer claims to be compressed on its way only.
+fn is_encoded(exchange: &Exchange) -> bool {
+    verdict::text_of(&exchange.headers, &CONTENT_ENCODING).is_some()
+}
+
+/// Whether a blob is a config or the like: where a layer is said to be encoded, that is its own compression (moby#17595).
+fn is_json(blob: &Descriptor) -> bool {
+    blob.media_type.ends_with("json") && blob.size <= DOCUMENT_LIMIT
 }
 
 impl BufRead for Blob {

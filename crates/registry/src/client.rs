@@ -68,6 +68,7 @@ impl Client {
             gates: Mutex::default(),
             warnings: Mutex::default(),
         };
+        shared.options.mirrors.doubts().iter().for_each(|doubt| shared.warn(doubt.clone()));
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, Heade
 
 use crate::attempt::{Answer, Call, Place};
 use crate::auth::Gate;
-use crate::blob::Blob;
+use crate::blob::{Blob, ENCODED};
 use crate::client::Shared;
 use crate::credentials::Wanted;
 use crate::endpoint::Endpoint;
@@ -133,7 +133,7 @@ impl Repository {
         let raw = if is_manifest(&descriptor.media_type) {
             self.ask_for_manifest(&digest.to_string(), Some(&digest), &what, Ok)?
         } else {
-            Blob::whole(self.clone(), descriptor)?
+            self.whole_blob(descriptor)?
         };
         if raw.len() as u64 != expected {
             return Err(Error::SizeMismatch { what, expected, found: raw.len() as u64 });
@@ -153,7 +153,15 @@ impl Repository {
     /// All bytes of a blob that memory has room for, checked against size and digest. Wrong ones of a mirror are asked for
     /// elsewhere.
     pub fn whole_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        Blob::whole(self.clone(), descriptor)
+        let digest = descriptor.digest;
+        match Blob::whole(self.clone(), descriptor) {
+            // quay#1310: a config that the server compresses on its way.
+            Err(Error::Protocol { reason: ENCODED, .. }) => {
+                let (wanted, what) = (digest.to_string(), self.name_of(&digest));
+                self.ask_for_document("blobs", &wanted, Some(&digest), &what, Ok)
+            }
+            read => read,
+        }
     }
 
     pub(crate) fn pinned(&self, wanted: &str) -> Result<Option<Digest>, Error> {
@@ -185,8 +193,23 @@ impl Repository {
         what: &str,
         read: impl Fn(Vec<u8>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let headers = vec![(ACCEPT, MANIFEST_TYPES.join(", "))];
-        let call = Call { headers, ..Call::get(what, Place::Repository("manifests", wanted)) };
+        self.ask_for_document("manifests", wanted, pinned, what, read)
+    }
+
+    /// The same for what is found among `manifests` or `blobs`.
+    fn ask_for_document<T>(
+        &self,
+        kind: &'static str,
+        wanted: &str,
+        pinned: Option<&Digest>,
+        what: &str,
+        read: impl Fn(Vec<u8>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let headers = match kind {
+            "manifests" => vec![(ACCEPT, MANIFEST_TYPES.join(", "))],
+            _ => vec![],
+        };
+        let call = Call { headers, ..Call::get(what, Place::Repository(kind, wanted)) };
         let ask = |repository: &Self| {
             let raw = check_manifest(what, pinned, repository.attempt(&call)?)?;
             Ok(read(raw)?)

@@ -11,6 +11,8 @@ use crate::text::one_line;
 pub struct Traffic {
     /// The host, with its port if there is one.
     pub host: String,
+    /// How many requests were answered, redirects and questions for tokens among them.
+    pub requests: u64,
     /// How many bytes of answers were read, without their heads.
     pub received: u64,
     /// How many bytes of requests the network took, without their heads.
@@ -24,9 +26,10 @@ pub struct Traffic {
 impl Traffic {
     /// A JSON object, on one line.
     pub fn to_json(&self) -> String {
-        let Self { host, received, sent, retries, fallbacks } = self;
+        let Self { host, requests, received, sent, retries, fallbacks } = self;
         serde_json::json!({
             "host": one_line(host),
+            "requests": requests,
             "received": received,
             "sent": sent,
             "retries": retries,
@@ -39,6 +42,7 @@ impl Traffic {
 /// The counts for one host.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
+    requests: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
     retries: AtomicU64,
@@ -46,6 +50,10 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    pub(crate) fn answered(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn received(&self, n_bytes: u64) {
         self.received.fetch_add(n_bytes, Ordering::Relaxed);
     }
@@ -79,6 +87,7 @@ impl Meters {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let traffic = meters.iter().map(|(host, meter)| Traffic {
             host: host.clone(),
+            requests: count(&meter.requests),
             received: count(&meter.received),
             sent: count(&meter.sent),
             retries: count(&meter.retries),

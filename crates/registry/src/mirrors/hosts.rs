@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::places::is_missing;
 use super::terms::{Terms, Written};
@@ -17,6 +18,7 @@ use crate::error::{Cause, Error};
 /// The directory that stands for all registries without one of their own.
 const DEFAULT: &str = "_default";
 const FILE: &str = "hosts.toml";
+const PROXY: &str = "proxy is not understood; set HTTPS_PROXY and NO_PROXY instead";
 
 #[derive(Deserialize)]
 struct File {
@@ -35,6 +37,8 @@ struct Entry {
     skip_verify: bool,
     #[serde(default)]
     override_path: bool,
+    /// A proxy that nobody here obeys: to go past it would be worse than to fail.
+    proxy: Option<IgnoredAny>,
     #[serde(flatten)]
     written: Written,
 }
@@ -138,10 +142,16 @@ fn parse(host: &str, text: &str, path: &Path) -> Result<Said, Error> {
     let dir = path.parent().unwrap_or(path);
     let File { server, host: hosts, own } =
         toml::from_str(text).map_err(|error| malformed(error.message()))?;
+    if own.proxy.is_some() {
+        return Err(malformed(PROXY));
+    }
     let (mut mirrors, mut terms) = (vec![], vec![]);
     for (url, entry) in hosts {
         let entry: Entry =
             entry.try_into().map_err(|error: toml::de::Error| malformed(error.message()))?;
+        if entry.proxy.is_some() {
+            return Err(malformed(PROXY));
+        }
         let (mirror, authority) = place(&url, &entry).map_err(malformed)?;
         mirrors.extend(mirror);
         terms.push((authority, entry.written.terms(dir).map_err(malformed)?));
@@ -225,6 +235,15 @@ mod tests {
             (mirror.location.as_str(), mirror.root.as_str(), mirror.insecure, mirror.by)
         });
         assert_eq!(found.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_proxy_is_an_error_wherever_it_stands() {
+        let own = "proxy = \"http://p.test\"\n[host.\"https://a.test\"]\n";
+        let of_host = "[host.\"https://a.test\"]\nproxy = \"http://p.test\"\n";
+        for text in [own, of_host] {
+            assert!(said(text).unwrap_err().starts_with("proxy is not understood"), "{text}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Mirrors {
     registries: Vec<Registry>,
     /// By the host as it stands in addresses.
     terms: HashMap<String, Terms>,
+    /// What of the files nobody here understands.
+    doubts: Vec<String>,
 }
 
 /// What is said about a registry, or about all repositories that begin in the same way.
@@ -185,9 +187,11 @@ impl Mirrors {
     /// Adds what a file says; tells whether it is there.
     fn add(&mut self, path: &Path) -> Result<bool, Error> {
         let Some(text) = read(path)? else { return Ok(false) };
-        for registry in conf::parse(&text, path)? {
+        let said = conf::parse(&text, path)?;
+        for registry in said.registries {
             self.put(registry);
         }
+        self.doubts.extend(said.doubts);
         Ok(true)
     }
 
@@ -195,6 +199,11 @@ impl Mirrors {
     fn put(&mut self, registry: Registry) {
         self.registries.retain(|known| known.prefix != registry.prefix);
         self.registries.push(registry);
+    }
+
+    /// What of the files nobody here understands, in words.
+    pub(crate) fn doubts(&self) -> &[String] {
+        &self.doubts
     }
 
     /// The hosts that may be insecure.
@@ -326,7 +335,7 @@ mod tests {
     "#;
 
     fn mirrors() -> Mirrors {
-        let registries = conf::parse(CONF, Path::new("registries.conf")).unwrap();
+        let registries = conf::parse(CONF, Path::new("registries.conf")).unwrap().registries;
         Mirrors { registries, ..Mirrors::none() }
     }
 
@@ -363,6 +372,35 @@ mod tests {
     #[test]
     fn insecure_hosts_are_listed_without_paths() {
         assert_eq!(mirrors().insecure().collect::<Vec<_>>(), ["inner.test", "mirror.test:5000"]);
+    }
+
+    /// podman#14306: keys below a table belong to it.
+    #[test]
+    fn keys_that_nobody_understands_are_told() {
+        let text = "short-name-mode = \"permissive\"\nwhat = 1\n[[registry]]\nlocation = \"a.test\"\n\
+            where = 1\n[[registry.mirror]]\nlocation = \"b.test\"\nshort-name-mode = \"enforcing\"\n";
+        let doubts = conf::parse(text, Path::new("/etc/r.conf")).unwrap().doubts;
+        let expected = ["what", "where in [[registry]]", "short-name-mode in [[registry.mirror]]"];
+        assert_eq!(doubts, expected.map(|key| format!("/etc/r.conf: {key} is not known here")));
+        assert!(conf::parse(CONF, Path::new("/etc/r.conf")).unwrap().doubts.is_empty());
+    }
+
+    /// container-libs#624: whoever wants a proxy for one registry must not be led past it.
+    #[test]
+    fn a_proxy_for_one_registry_is_an_error_for_that_registry() {
+        for below in ["", "[[registry.mirror]]\nlocation = \"b.test\"\n"] {
+            let text = format!(
+                "[[registry]]\nlocation = \"c.test\"\n[[registry]]\nlocation = \"a.test\"\n{below}\
+                 proxy = \"http://p.test:3128\"\n"
+            );
+            let said = conf::parse(&text, Path::new("/etc/r.conf")).unwrap();
+            assert!(said.doubts.is_empty());
+            let mirrors = Mirrors { registries: said.registries, ..Mirrors::none() };
+            let error = mirrors.plan(&"a.test/x".parse().unwrap()).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.starts_with("proxy is not understood"), "{source}");
+            assert!(mirrors.plan(&"c.test/x".parse().unwrap()).is_ok());
+        }
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl Transport {
         let meter = self.meters.of(&authority(url));
         meter.sent(departure.taken());
         if let Ok(exchange) = &mut outcome {
+            meter.answered();
             exchange.body.meter = Some(meter);
             exchange.body.throttle = self.throttles.as_ref().map(|(incoming, _)| incoming.clone());
         }

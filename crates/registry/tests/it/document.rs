@@ -284,6 +284,27 @@ fn dockers_first_manifests_are_told_whatever_digest_they_have() {
     }
 }
 
+/// quay#1310
+#[test]
+fn a_config_that_comes_compressed_all_the_same_is_read() {
+    let image = image();
+    let raw = image.config_blob().bytes;
+    let config = Descriptor::of(media_type::OCI_CONFIG, &raw);
+    let compressed = kit::Codec::GZIP.encode(&raw);
+    let encoded = "Content-Encoding: gzip\r\n";
+    for body in [&compressed, &raw] {
+        let script = Script::plain(vec![answer(200, encoded, body), answer(200, encoded, body)]);
+        let repository = open_with(options(), &format!("{}/app", script.host));
+        assert!(repository.document(&config).unwrap() == raw);
+    }
+    // What is another one is found out there, too.
+    let other = kit::Codec::GZIP.encode(b"{}");
+    let script = Script::plain(vec![answer(200, encoded, &other), answer(200, encoded, &other)]);
+    let repository = open_with(options(), &format!("{}/app", script.host));
+    let error = repository.document(&config).unwrap_err();
+    assert_eq!(layer_format::Troubled::trouble(&error), Trouble::Untrusted, "{error}");
+}
+
 #[test]
 fn a_manifest_that_comes_compressed_all_the_same_is_read() {
     let raw = image().manifest_blob().bytes;
