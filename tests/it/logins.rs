@@ -290,6 +290,22 @@ fn a_helper_that_fails_is_told_and_the_next_source_asked() {
 }
 
 #[test]
+fn a_helper_is_missing_also_where_a_directory_of_path_is_closed() {
+    // The kernel says "permission denied" then, as in a PATH that a plain user has from root.
+    let (registry, sandbox, name) = wants_me();
+    let config =
+        json!({ "credsStore": "missing", "auths": { registry.host(): login("me", SECRET) } });
+    sandbox.write("docker/config.json", config.to_string());
+    let script = format!(
+        "mkdir -m 0 closed; export DOCKER_CONFIG=docker PATH=$PWD/closed:$PATH; \
+         pull --store other --no-stream {name}"
+    );
+    let output = pipeline::Script::new(&sandbox, &script).as_plain_user().run();
+    output.success();
+    assert!(output.stderr.contains("docker-credential-missing is not there"), "{}", output.stderr);
+}
+
+#[test]
 fn where_a_login_comes_from_is_explained_without_it() {
     let (registry, sandbox, name) = wants_me();
     let path = sandbox.root().join("home/.docker");

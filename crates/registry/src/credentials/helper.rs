@@ -98,6 +98,12 @@ pub(super) fn questions(
     Ok(questions)
 }
 
+/// Whether some directory of PATH that may be searched has this program, executable or not.
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).exists())
+}
+
 impl Question {
     /// Asks the helper. `None` if it knows no login; the error says how it failed.
     pub(super) fn ask(&self, cancelled: fn() -> bool) -> Result<Option<Login>, &'static str> {
@@ -121,6 +127,8 @@ impl Question {
             .spawn();
         let mut child = started.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "is not there",
+            // One directory that may not be searched, and the kernel's last word is this, wherever the others stand.
+            io::ErrorKind::PermissionDenied if !is_in_path(&self.program) => "is not there",
             _ => "can't be started",
         })?;
         let answered = self.talk(&mut child, patience, cancelled);
