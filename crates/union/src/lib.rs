@@ -98,6 +98,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let text = args.image.as_deref().unwrap_or_default();
     let point = args.dir.as_deref();
+    check_location(text)?;
     let mut fresh = mounting::check(point, &args.command)?;
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };
@@ -130,13 +131,16 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
 }
 
-fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
-    if !matches!(Location::from(text), Location::Stored(_)) {
-        let message = format!("{text}: only an image in the store can be mounted");
-        return Err(cli::usage(message)
-            .hint("load < FILE brings an archive into the store")
-            .into());
+/// Wrong usage is told before what somebody may not do.
+fn check_location(text: &str) -> Result<(), cli::Failure> {
+    if matches!(Location::from(text), Location::Stored(_)) {
+        return Ok(());
     }
+    let message = format!("{text}: only an image in the store can be mounted");
+    Err(cli::usage(message).hint("load < FILE brings an archive into the store"))
+}
+
+fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let missing = || store::Error::NotFound { text: text.to_owned() };
     Store::open_existing(path)?.ok_or_else(missing).hinted(store::Error::hint)
