@@ -7,7 +7,7 @@ use kit::tree;
 use kit::{Image, Layer, Output, Sandbox, pipeline};
 use serde_json::Value;
 
-use crate::fixtures::{assert_one_line, demo, is_root, lacks_root, names, shown, stream_of};
+use crate::fixtures::{assert_one_line, demo, lacks_root, names, shown, stream_of};
 
 /// An image whose users' file is behind a link.
 fn image(user: &str) -> Image {
@@ -69,8 +69,8 @@ fn nobody_else_may_enter_a_bundle() {
 }
 
 #[test]
-fn the_user_is_looked_up_in_the_image() {
-    if !is_root() {
+fn as_root_the_user_is_looked_up_in_the_image() {
+    if lacks_root() {
         return;
     }
     let sandbox = Sandbox::new();
@@ -103,7 +103,7 @@ fn the_files_of_users_are_those_beneath_the_root() {
 }
 
 #[test]
-fn a_plain_user_is_root_in_the_bundle() {
+fn as_root_a_plain_user_is_root_in_the_bundle() {
     if lacks_root() {
         return;
     }

@@ -79,7 +79,7 @@ fn a_layer_on_a_base_is_what_unpacks() {
 }
 
 #[test]
-fn the_tree_is_that_of_all_the_layers_at_once() {
+fn as_root_the_tree_is_that_of_all_the_layers_at_once() {
     if lacks_root() {
         return;
     }

@@ -125,7 +125,18 @@ pub(crate) fn lacks_root() -> bool {
 
 /// All of a tree that this user can set.
 pub(crate) fn shown(dir: impl AsRef<Path>) -> String {
-    tree::show_with(dir, Show { owner: is_root(), ..Show::ALL })
+    let shown = tree::show_with(dir, Show { owner: is_root(), ..Show::ALL });
+    if is_root() { shown } else { shown.split_inclusive('\n').map(without_special_bits).collect() }
+}
+
+/// A file's line as it is where the owner wasn't set: with neither setuid nor setgid.
+fn without_special_bits(line: &str) -> String {
+    match line.split_once(' ') {
+        Some((mode, rest)) if mode.starts_with('-') => {
+            format!("{} {rest}", mode.replace('s', "x").replace('S', "-"))
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// Without times, owners and attributes: what hostile tables compare.

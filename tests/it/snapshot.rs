@@ -10,7 +10,7 @@ use kit::pipeline::{Script, sh};
 use kit::tree::{self, Mtime, Show};
 use kit::{Image, Layer, Named, Producer, Sandbox};
 
-use crate::fixtures::{assert_one_line, demo, is_root, lacks_root, names, shown};
+use crate::fixtures::{assert_one_line, demo, lacks_root, names, shown};
 
 const NAME: &str = "docker.io/library/base:1";
 
@@ -420,8 +420,8 @@ fn whiteouts_that_are_attributes_count_too() {
 }
 
 #[test]
-fn another_file_system_in_the_tree_can_be_passed_over() {
-    if !is_root() {
+fn as_root_another_file_system_in_the_tree_can_be_passed_over() {
+    if lacks_root() {
         return;
     }
     let sandbox = unpacked();

@@ -132,18 +132,19 @@ fn a_registrys_own_token_is_shown_as_it_is() {
 #[test]
 fn logins_come_from_dockers_file() {
     let registry = start(Auth::basic("me", PASSWORD));
-    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/registry-config.json");
+    let sandbox = kit::Sandbox::new();
     let auth = base64(format!("me:{PASSWORD}").as_bytes());
-    std::fs::write(path, format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.host()))
-        .unwrap();
-    let credentials = Credentials::from_file(path);
+    let json = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.host());
+    let path = sandbox.write("config.json", json);
+    let credentials = Credentials::from_file(&path);
     let name = registry.name("app");
     open_with(Options { credentials: credentials.clone(), ..options() }, &name)
         .manifest("1")
         .unwrap();
-    std::fs::write(path, format!(r#"{{"auths":{{"x":"{PASSWORD}"}}}}"#)).unwrap();
+    sandbox.write("config.json", format!(r#"{{"auths":{{"x":"{PASSWORD}"}}}}"#));
     let repository = open_with(Options { credentials, ..options() }, &name);
     let text = repository.manifest("1").unwrap_err().to_string();
+    let path = path.to_str().unwrap();
     assert!(
         text.starts_with(path) && text.contains("malformed at line 1") && !text.contains(PASSWORD),
         "{text}"

@@ -54,6 +54,8 @@ fn check(layers: &[&str], expected: &str) {
     if is_root() {
         let expected: Vec<_> = lines(expected).collect();
         assert_eq!(stacked(layers).lines().collect::<Vec<_>>(), expected);
+    } else {
+        kit::peers::skip("layers mounted on each other", "that needs root");
     }
 }
 
