@@ -260,6 +260,14 @@ mod tests {
     }
 
     #[test]
+    fn a_scheme_before_a_name_is_told() {
+        for text in ["docker://x", "docker://docker.io/library/x:1", "oci://r.test/x"] {
+            let error = text.parse::<Reference>().unwrap_err().to_string();
+            assert!(error.contains("a name has no scheme: leave docker://"), "{error}");
+        }
+    }
+
+    #[test]
     fn short_forms_mean_what_docker_means() {
         check("nginx", "docker.io/library/nginx:latest", "nginx:latest");
         check("nginx:1.25", "docker.io/library/nginx:1.25", "nginx:1.25");

@@ -284,6 +284,16 @@ fn dockers_first_manifests_are_told_whatever_digest_they_have() {
     }
 }
 
+/// A registry may need a moment to know a blob that it has just got.
+#[test]
+fn a_manifest_is_put_again_where_a_blob_is_not_known_yet() {
+    let body = br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"not yet"}]}"#;
+    let refused = || answer(400, "Content-Type: application/json\r\n", body);
+    let script = Script::plain(vec![refused(), answer(201, "", b"")]);
+    let repository = open_with(options(), &format!("{}/app", script.host));
+    repository.put_manifest("1", media_type::OCI_MANIFEST, b"{}").unwrap();
+}
+
 /// quay#1310
 #[test]
 fn a_config_that_comes_compressed_all_the_same_is_read() {
