@@ -386,6 +386,21 @@ mod tests {
     }
 
     #[test]
+    fn a_document_is_read_up_to_its_limit_and_no_further() {
+        for (limit, is_fine) in [(6, true), (5, true), (4, false), (0, false)] {
+            let mut rest = &b"12345, and much more"[..];
+            let read = read_document(rest.by_ref().take(5), "a document", limit);
+            match read {
+                Ok(content) => assert!(is_fine && content == b"12345", "{limit}"),
+                Err(error) => {
+                    assert!(!is_fine && matches!(error, Error::TooLarge { limit: 4 | 0, .. }));
+                    assert_eq!(rest.len(), 20 - (limit as usize + 1), "one byte more shows it");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn documents_are_told_by_what_they_hold() {
         let manifest = format!(r#"{{"schemaVersion":2,"config":{DESCRIPTOR},"layers":null}}"#);
         assert!(
@@ -432,6 +447,10 @@ mod tests {
         assert!(layers("0", 500_000).is_ok());
         assert!(layers("0", VALUES_LIMIT + 1).is_err());
         assert!(layers("{}", VALUES_LIMIT / 2 + 1).is_err());
+        // What counts: a list or an object that begins, and a comma. Of the others there are eight.
+        for n in [VALUES_LIMIT - 1, VALUES_LIMIT, VALUES_LIMIT + 1] {
+            assert_eq!(layers("0", n - 7).is_ok(), n <= VALUES_LIMIT, "{n}");
+        }
         assert!(layers(r#""\"[,{[,{[,{\\\"[,{""#, 100_000).is_ok(), "what is in texts is none");
     }
 

@@ -334,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn names_and_tags_are_as_long_as_registries_let_them_be() {
+        let is_name = |text: String| text.parse::<Reference>().is_ok();
+        for (n, is_fine) in [(254, true), (255, true), (256, false)] {
+            assert_eq!(is_name(format!("h.io/{}", "a".repeat(n - 4))), is_fine, "{n}");
+        }
+        for (n, is_fine) in [(127, true), (128, true), (129, false)] {
+            assert_eq!(is_name(format!("h.io/a:{}", "b".repeat(n))), is_fine, "{n}");
+        }
+    }
+
+    #[test]
     fn malformed_names_are_refused() {
         let long = "a".repeat(256);
         let tag = format!("a:{}", "b".repeat(129));

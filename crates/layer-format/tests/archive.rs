@@ -1,8 +1,9 @@
 //! The image stream: what is written is read, and nothing else is taken for it.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 
-use layer_format::archive::{Archive, Choice, Spool};
+use layer_format::archive::{Archive, Blobs, Choice, Spool};
 use layer_format::stream::{Heads, Image, Name, Writer};
 use layer_format::{Descriptor, Digest, Error, Index, Manifest, media_type};
 
@@ -269,4 +270,98 @@ fn directories_anywhere_but_before_the_first_blob_are_damage() {
         assert!(read_file(&bytes).is_err(), "{what} in place");
     }
     read_stream(&joined(&sound)).unwrap();
+}
+
+#[test]
+fn large_layers_that_come_before_the_manifest_are_each_kept_whole() {
+    let texts = ["1", "2", "3"].map(|text| text.repeat(LARGE));
+    let diff_ids = texts.each_ref().map(|text| Digest::of(text.as_bytes()).to_string());
+    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
+    let config = config.to_string();
+    let manifest = r#"[{"Config":"c.json","Layers":["a","b","c"]}]"#;
+    let members = [
+        ("a", &texts[0][..]),
+        ("small", "small"),
+        ("b", &texts[1]),
+        ("c", &texts[2]),
+        ("c.json", &config),
+        ("manifest.json", manifest),
+    ];
+    let bytes = docker_archive(&members);
+    let spool: Spool = Box::new(tempfile::tempfile);
+    let archive = Archive::from_reader(io::Cursor::new(bytes.clone()), spool).unwrap();
+    let expected = texts.map(String::into_bytes);
+    assert!(read(archive).unwrap() == expected);
+    assert!(read_file(&bytes).unwrap() == expected);
+}
+
+/// Blobs that are kept in memory.
+#[derive(Default)]
+struct Kept(HashMap<Digest, Vec<u8>>);
+
+impl Blobs for Kept {
+    fn has(&mut self, blob: &Descriptor) -> Result<bool, Error> {
+        Ok(self.0.contains_key(&blob.digest))
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.get(&descriptor.digest).cloned())
+    }
+}
+
+/// A layout of one image a platform, all of them under one name.
+fn one_name_for(platforms: &[&str]) -> Vec<u8> {
+    let mut blobs = vec![];
+    let mut put = |media_type: &str, bytes: Vec<u8>| {
+        let descriptor = Descriptor::of(media_type, &bytes);
+        let text = String::from_utf8(bytes).expect("a fixture is text");
+        blobs.push((descriptor.digest.blob_path(), text));
+        descriptor
+    };
+    let mut entries = vec![];
+    for platform in platforms {
+        let layer = put(media_type::OCI_LAYER, platform.as_bytes().to_vec());
+        let (os, architecture) = platform.split_once('/').expect("a platform has two parts");
+        let config = serde_json::json!({"os": os, "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": [layer.digest]}});
+        let config = put(media_type::OCI_CONFIG, config.to_string().into_bytes());
+        let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config, "layers": [layer]});
+        let mut entry = put(media_type::OCI_MANIFEST, manifest.to_string().into_bytes());
+        entry.platform = platform.parse().ok();
+        let name = "docker.io/library/demo:1".to_owned();
+        entry.annotations.insert("io.containerd.image.name".to_owned(), name);
+        entries.push(entry);
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": entries}).to_string();
+    let heads = [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", &index)];
+    let blobs = blobs.iter().map(|(path, bytes)| (&path[..], &bytes[..]));
+    docker_archive(&heads.into_iter().chain(blobs).collect::<Vec<_>>())
+}
+
+#[test]
+fn of_several_platforms_under_one_name_this_machines_has_it_and_else_the_first() {
+    let host = layer_format::Platform::host().to_string();
+    let host = &host.split('/').take(2).collect::<Vec<_>>().join("/")[..];
+    for (platforms, expected) in [
+        (&["linux/s390x", host][..], host),
+        (&[host, "linux/s390x"], host),
+        (&["linux/mips64le", "linux/s390x"], "linux/mips64le"),
+        (&["linux/mips64le", "linux/s390x", host, "linux/ppc64le"], host),
+    ] {
+        let spool: Spool = Box::new(tempfile::tempfile);
+        let bytes = io::Cursor::new(one_name_for(platforms));
+        let mut all = Archive::from_reader(bytes, spool).unwrap().all();
+        let mut blobs = Kept::default();
+        while let Some(incoming) = all.next_blob().unwrap() {
+            let mut bytes = vec![];
+            all.content().read_to_end(&mut bytes).unwrap();
+            let digest = Digest::of(&bytes);
+            blobs.0.insert(digest, bytes);
+            all.came(incoming, digest, layer_format::Codec::None).unwrap();
+        }
+        let contents = all.finish(None, &mut blobs).unwrap();
+        let named = contents.images.iter().filter(|image| image.name.is_some());
+        let named: Vec<_> = named.flat_map(|image| image.platforms.clone()).collect();
+        assert_eq!(named, [expected.parse().unwrap()], "{platforms:?}");
+        assert_eq!(contents.images.len(), platforms.len());
+    }
 }

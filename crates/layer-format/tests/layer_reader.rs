@@ -380,6 +380,37 @@ fn what_claims_to_be_huge_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn names_and_extended_headers_are_read_up_to_their_limits() {
+    let is_too_large = |tar: Tar| match read(&tar.end()) {
+        Err(Error::TooLarge { .. }) => true,
+        Err(error) => panic!("{error}"),
+        Ok(_) => false,
+    };
+    // A name, by PAX and by GNU's headers; components of it are short, and not too many.
+    let name = |n: usize| [b"d/".as_slice(), &vec![b'x'; n - 2]].concat();
+    const NAME: usize = 1 << 20;
+    for (n, expected) in [(NAME - 1, false), (NAME, false), (NAME + 1, true)] {
+        let target = name(n);
+        let link = |tar: Tar| tar.member(b'2', b"l", b"", |_| ());
+        assert_eq!(
+            is_too_large(link(Tar::default().pax(&[("linkpath", &target)]))),
+            expected,
+            "{n}"
+        );
+        // It ends with a zero.
+        let gnu = Tar::default().member(b'K', b"", &[&target[..], b"\0"].concat(), |_| ());
+        assert_eq!(is_too_large(link(gnu)), expected, "{n}");
+    }
+    // All of an extended header: a record's length, name and end count as well.
+    const HEADER: usize = 4 << 20;
+    for (n, expected) in [(HEADER - 1, false), (HEADER, false), (HEADER + 1, true)] {
+        let value = vec![b'v'; n - "4194304 comment=\n".len()];
+        let tar = Tar::default().pax(&[("comment", &value)]).file("a", "");
+        assert_eq!(is_too_large(tar), expected, "{n}");
+    }
+}
+
+#[test]
 fn a_global_comment_is_kept_and_the_rest_of_it_is_not_applied() {
     let records =
         [record("comment", b"strata base"), record("path", b"b"), record("uid", b"7")].concat();

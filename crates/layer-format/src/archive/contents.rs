@@ -439,3 +439,18 @@ fn one_image_a_name(entries: &mut [Entry]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_may_weigh_as_much_as_their_limit_in_sum() {
+        assert!(check_weight(DOCUMENTS_LIMIT - 1).is_ok() && check_weight(DOCUMENTS_LIMIT).is_ok());
+        assert!(matches!(check_weight(DOCUMENTS_LIMIT + 1), Err(Error::TooLarge { .. })));
+        let mut contents = Contents::new(None);
+        contents.weigh(DOCUMENTS_LIMIT - 1).unwrap();
+        contents.weigh(1).unwrap();
+        assert!(contents.weigh(1).is_err());
+    }
+}

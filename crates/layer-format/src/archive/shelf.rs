@@ -305,6 +305,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_are_remembered_up_to_their_limit_with_what_is_known_of_each() {
+        let shelf = || Shelf::spooled(Box::new(|| Err(io::ErrorKind::Unsupported.into())));
+        // So many of these fill it to the byte.
+        let name = [b'x'; 256];
+        let n_names = NAMES_LIMIT / (256 + MEMBER_COST);
+        let mut full = shelf();
+        (0..n_names).for_each(|_| full.remember(&name).unwrap());
+        assert!(matches!(full.remember(b""), Err(Error::TooLarge { .. })));
+        let mut under = shelf();
+        (1..n_names).for_each(|_| under.remember(&name).unwrap());
+        under.remember(&name[1..]).unwrap();
+        assert!(matches!(under.remember(b""), Err(Error::TooLarge { .. })));
+        let mut over = shelf();
+        (1..n_names).for_each(|_| over.remember(&name).unwrap());
+        assert!(matches!(over.remember(&[b'x'; 257]), Err(Error::TooLarge { .. })));
+    }
+
+    #[test]
     fn links_lead_within_the_archive() {
         let check = |link: &str, target: &str, expected: Option<&str>| {
             let found = beside(&EntryPath::parse(link.as_bytes()).unwrap(), target.as_bytes());

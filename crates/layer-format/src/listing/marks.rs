@@ -119,4 +119,20 @@ mod tests {
         }
         assert!(marks.is_taken(&path("a/b/c")) && !marks.is_taken(&path("a/b")));
     }
+
+    #[test]
+    fn what_marks_weigh_grows_with_each_of_them() {
+        let path = |text: &str| EntryPath::parse(text.as_bytes()).unwrap();
+        let mut marks = Marks::default();
+        assert_eq!(marks.weight(), 0);
+        marks.add(3, Mark::ABOVE);
+        marks.add(3, Mark::CLEARED);
+        marks.add(7, Mark::ABOVE);
+        assert_eq!(marks.weight(), 2 * 16);
+        marks.take(path("a/b/c"));
+        marks.take(path("a/b/long"));
+        assert_eq!(marks.weight(), 2 * 16 + 2 * 48 + 5 + 8);
+        marks.forget(3);
+        assert_eq!(marks.weight(), 16 + 2 * 48 + 5 + 8);
+    }
 }

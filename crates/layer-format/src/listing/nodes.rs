@@ -199,6 +199,36 @@ mod tests {
         assert_eq!((size_of::<Node>(), size_of::<Packed>()), (28, 48));
     }
 
+    #[test]
+    fn what_a_tree_weighs_is_what_its_rows_and_texts_take() {
+        let mut nodes = Nodes::new();
+        // The root's name is the length of a text, which is none.
+        let mut expected = 28 + 48 + 1;
+        assert_eq!(nodes.weight(), expected);
+        for n in 0..1000 {
+            let inode = nodes.add_inode(&Inode::implied());
+            nodes.insert(ROOT, format!("name-{n:03}").as_bytes(), inode);
+            expected += 28 + 48 + 1 + 8;
+            assert_eq!(nodes.weight(), expected);
+        }
+        let node = nodes.children(ROOT).next().unwrap();
+        // A name more for the same file.
+        let inode = nodes[node].inode;
+        nodes.hold(inode);
+        nodes.insert(ROOT, b"more", inode);
+        expected += 28 + 1 + 4;
+        assert_eq!(nodes.weight(), expected);
+        // What goes leaves its row, and a note that it is free.
+        let node = nodes.child(ROOT, b"more").unwrap();
+        nodes.unlink(node);
+        nodes.free(node);
+        assert_eq!(nodes.weight(), expected + 4);
+        let node = nodes.children(ROOT).next().unwrap();
+        nodes.unlink(node);
+        nodes.free(node);
+        assert_eq!(nodes.weight(), expected + 4 + 4 + 4);
+    }
+
     /// How many nodes lie on the longest way down.
     fn depth(nodes: &Nodes, top: u32) -> usize {
         let (mut deepest, mut todo) = (0, vec![(top, 1)]);

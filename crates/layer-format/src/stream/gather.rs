@@ -186,6 +186,26 @@ mod tests {
     }
 
     #[test]
+    fn a_platform_is_looked_for_in_an_index_in_an_index() {
+        let raws = [manifest("a"), manifest("b"), manifest("c")];
+        let (inner, inner_raw) =
+            index(&[entry(&raws[0], "linux/amd64"), entry(&raws[1], "linux/arm64")]);
+        let (root, raw) = index(&[inner.clone(), entry(&raws[2], "linux/s390x")]);
+        let (only, only_raw) = index(&[inner]);
+        let documents = [&raw[..], &inner_raw, &only_raw, &raws[0], &raws[1], &raws[2]];
+        let found = |root: &Descriptor, platform: &str| {
+            let image = gather(root, &[platform], &documents)?.unwrap();
+            assert_eq!(image.indexes.len(), 2);
+            let position = |manifest: &Manifest| raws.iter().position(|raw| *raw == manifest.raw);
+            Ok::<_, Error>(image.manifests.iter().filter_map(position).collect::<Vec<_>>())
+        };
+        assert_eq!(found(&root, "linux/amd64").unwrap(), [0]);
+        assert_eq!(found(&only, "linux/arm64").unwrap(), [1]);
+        let nothing = found(&only, "linux/s390x");
+        assert!(matches!(nothing, Err(Error::NoPlatform { .. })));
+    }
+
+    #[test]
     fn indexes_that_repeat_themselves_take_linear_time() {
         let leaf = manifest("leaf");
         let mut below = entry(&leaf, "linux/amd64");
