@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use layer_format::layer::{Change, EntryKind, Timestamp};
 use layer_format::{Trouble, Troubled};
 use rootfs::{Applier, Root};
 
 use crate::tree::{
-    OPTIONS, apply_changes, check, entry, file, is_root, show, try_apply, xattr_names,
+    OPTIONS, apply_changes, change, check, entry, file, is_root, show, try_apply, xattr_names,
 };
 
 #[test]
@@ -148,6 +149,108 @@ fn content_that_is_not_what_it_says_is_refused() {
 }
 
 #[test]
+fn data_may_end_where_the_file_ends_and_no_later() {
+    let sparse = |size, data: &[(u64, u64)]| EntryKind::File { size, data: Some(data.to_vec()) };
+    for (size, data) in [
+        (5, &[(2, 3)][..]),
+        (5, &[(0, 5)]),
+        (10, &[(0, 3), (5, 5)]),
+        (1 << 20, &[((1 << 20) - 1, 1)]),
+        (7, &[(3, 1), (7, 0)]),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+        let mut content = Cursor::new([b'x'; 16]);
+        applier.apply(&Change::Add(entry("f", sparse(size, data))), &mut content).unwrap();
+        let found = fs::read(root.path().join("f")).unwrap();
+        let is_data = |at: u64| data.iter().any(|(offset, n)| (*offset..offset + n).contains(&at));
+        let expected: Vec<u8> = (0..size).map(|at| if is_data(at) { b'x' } else { 0 }).collect();
+        assert!(found == expected, "{size} {data:?}");
+        // A byte more, and it is a lie.
+        let (&(offset, n), before) = data.split_last().unwrap();
+        let longer = [before, &[(offset, n + 1)]].concat();
+        let lie = Change::Add(entry("g", sparse(size, &longer)));
+        let error = applier.apply(&lie, &mut Cursor::new([b'x'; 16])).unwrap_err();
+        assert_eq!(error.trouble(), Trouble::Untrusted, "{size} {longer:?}: {error}");
+    }
+}
+
+/// Content that looks, whenever it is asked for, at who may read the file that it goes to.
+struct Watching {
+    path: PathBuf,
+    content: Cursor<Vec<u8>>,
+    modes: Vec<u32>,
+}
+
+impl std::io::Read for Watching {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.content.read(buffer)
+    }
+}
+
+impl std::io::BufRead for Watching {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.modes.push(fs::metadata(&self.path)?.mode() & 0o7777);
+        self.content.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.content.consume(n);
+    }
+}
+
+#[test]
+fn what_is_private_is_so_while_it_is_filled() {
+    let before = "d/\nd/f = old\nf = old\ng => f\nprivate = no directory";
+    for (line, least) in [
+        ("[600] new = secret", 0o600),
+        ("[400] new = secret", 0o400),
+        ("[0] new = secret", 0),
+        ("[4700] new = secret", 0o700),
+        ("[400 user.x=y] new = secret", 0o600),
+        ("[600] f = secret", 0o600),
+        ("[600] d/f = secret", 0o600),
+        ("[600] d = secret", 0o600),
+        ("[640] new = secret", 0o640),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        try_apply(root.path(), OPTIONS, &[before]).unwrap();
+        let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+        applier.begin_layer();
+        let (change, content) = change(line);
+        let Change::Add(added) = &change else { panic!("{line} adds something") };
+        let path = root.path().join(str::from_utf8(added.path.as_bytes()).unwrap());
+        let content = Cursor::new(content);
+        let mut content = Watching { path, content, modes: vec![] };
+        applier.apply(&change, &mut content).unwrap();
+        assert!(!content.modes.is_empty());
+        assert!(content.modes.iter().all(|mode| *mode == least), "{line}: {:?}", content.modes);
+    }
+    // So are directories, and what is put into them goes on to be.
+    for line in ["[700] new/", "[700] d/", "[700] private/", "[0] new/", "[1700] new/"] {
+        let root = tempfile::tempdir().unwrap();
+        try_apply(root.path(), OPTIONS, &[before]).unwrap();
+        let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+        applier.begin_layer();
+        let (change, _) = change(line);
+        let Change::Add(added) = &change else { panic!("{line} adds something") };
+        let dir = root.path().join(str::from_utf8(added.path.as_bytes()).unwrap());
+        applier.apply(&change, &mut Cursor::new([])).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o77;
+        assert_eq!(mode(&dir), 0, "{line}");
+        let below = entry("x", file(1));
+        let path = added.path.join(b"x");
+        let below = Change::Add(layer_format::layer::Entry { path, ..below });
+        let path = dir.clone();
+        let mut content = Watching { path, content: Cursor::new(vec![1]), modes: vec![] };
+        applier.apply(&below, &mut content).unwrap();
+        assert!(content.modes.iter().all(|mode| mode & 0o77 == 0), "{line}: {:?}", content.modes);
+        applier.end_layer().unwrap();
+        assert_eq!(mode(&dir), 0, "{line}");
+    }
+}
+
+#[test]
 fn no_more_content_is_taken_than_is_the_files() {
     let root = tempfile::tempdir().unwrap();
     let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
@@ -183,7 +286,7 @@ fn as_root_owners_are_set_before_what_depends_on_them() {
         "[660 1:2 trusted.d=2] null %c 1:3",
         "[5:6] p |",
     ];
-    apply_changes(&mut applier, more.map(crate::tree::change)).unwrap();
+    apply_changes(&mut applier, more.map(change)).unwrap();
     let report = applier.finish().unwrap();
     assert_eq!(report.skipped, rootfs::Skipped::default());
     assert_eq!(
