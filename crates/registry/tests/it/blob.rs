@@ -199,8 +199,14 @@ fn whoever_waits_can_be_interrupted() {
     let (registry, descriptor) = with_blob_and(Fault::on("blobs/").stall_after(1000, None));
     let options = Options { cancelled: || CANCELLED.load(Ordering::SeqCst), ..options() };
     let mut blob = open_with(options, &registry.name("app")).blob(&descriptor, 0).unwrap();
-    let reader = thread::spawn(move || read(&mut blob));
-    thread::sleep(Duration::from_millis(100));
+    let (sending, begun) = std::sync::mpsc::channel();
+    let reader = thread::spawn(move || {
+        // All that comes; after that nothing does.
+        blob.read_exact(&mut [0; 1000]).unwrap();
+        sending.send(()).unwrap();
+        read(&mut blob)
+    });
+    begun.recv().unwrap();
     let started = Instant::now();
     CANCELLED.store(true, Ordering::SeqCst);
     let (_, error) = reader.join().unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Seek};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use layer_format::{Algorithm, Descriptor, Digest, Hasher, Trouble, Troubled};
 use store::{Claim, Error, Lease, Partial, Store};
@@ -126,6 +126,24 @@ fn another_thread_reads_what_has_been_written_so_far() {
     reader.rewind().unwrap();
 }
 
+/// Starts something that has to wait, and comes back when it does.
+#[track_caller]
+fn wait_in_thread<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let (sending, thread) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        sending.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+        wait()
+    });
+    let status = PathBuf::from("/proc").join(thread.recv().unwrap()).join("status");
+    // The kernel says that it sleeps; one that is over is gone, or is about to be.
+    let is_at_work = || fs::read_to_string(&status).is_ok_and(|it| !it.contains("State:\tS"));
+    while !waiting.is_finished() && is_at_work() {
+        std::thread::yield_now();
+    }
+    assert!(!waiting.is_finished(), "it doesn't wait");
+    waiting
+}
+
 #[test]
 fn one_program_downloads_and_the_others_wait_for_it() {
     let (_dir, store) = kit::store();
@@ -133,12 +151,8 @@ fn one_program_downloads_and_the_others_wait_for_it() {
     let mut partial = begin(&lease);
     partial.write_all(&CONTENT[..4]).unwrap();
     assert!(matches!(lease.claim(&wanted()).unwrap(), Claim::Busy { n_bytes: 4 }));
-    let waiting = std::thread::spawn({
-        let lease = store.lease().unwrap();
-        move || lease.partial(&wanted()).unwrap().is_none()
-    });
-    std::thread::sleep(Duration::from_millis(120));
-    assert!(!waiting.is_finished());
+    let lease = store.lease().unwrap();
+    let waiting = wait_in_thread(move || lease.partial(&wanted()).unwrap().is_none());
     partial.write_all(&CONTENT[4..]).unwrap();
     partial.commit().unwrap();
     assert!(waiting.join().unwrap());
@@ -149,11 +163,8 @@ fn what_the_first_program_gave_up_the_second_takes_over() {
     let (_dir, store) = kit::store();
     let mut partial = begin(&store.lease().unwrap());
     partial.write_all(&CONTENT[..4]).unwrap();
-    let waiting = std::thread::spawn({
-        let lease = store.lease().unwrap();
-        move || begin(&lease).offset()
-    });
-    std::thread::sleep(Duration::from_millis(80));
+    let lease = store.lease().unwrap();
+    let waiting = wait_in_thread(move || begin(&lease).offset());
     drop(partial);
     assert_eq!(waiting.join().unwrap(), 4);
 }
