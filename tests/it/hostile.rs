@@ -356,6 +356,40 @@ fn a_wrong_diff_id_is_refused_by_every_reader_whatever_the_codec() {
             assert_eq!(output.code(), 4, "{codec:?}: {line}: {}", output.text());
             assert!(!sandbox.path("root").exists(), "{codec:?}: {line}");
         }
+        // Nor does it get into a store; and in one that has it already, by other hands, nobody believes it.
+        let output = sandbox.command("load").input(sandbox.read("image")).run();
+        assert_one_line(output.fails_with(4), "load");
+        let images = sandbox.command("images").run();
+        assert_eq!(images.success().out().lines().count(), 1, "{codec:?}");
+        std::fs::remove_dir_all(sandbox.store()).unwrap();
+        kit::archive::layout(
+            sandbox.store(),
+            &[kit::Named::new("docker.io/library/liar:1", whole(&image))],
+        );
+        for line in [
+            "unpack root --from liar:1",
+            "flatten liar:1 > flat",
+            "inspect --files liar:1",
+            "inspect --cat f liar:1",
+            "changes liar:1 dir:empty",
+            "snapshot --base liar:1 --list empty",
+            "snapshot --checksum --base liar:1 --list empty",
+            "commit --base liar:1 -t new:1 < layer.tar",
+            "images verify",
+            "images verify liar:1",
+        ] {
+            let layer = Layer::new().hardlink("g", "f").tar();
+            sandbox.write("layer.tar", layer);
+            let output = pipeline::sh(&sandbox, line);
+            assert_eq!(output.code(), 4, "{codec:?}: {line}: {}", output.text());
+            assert!(!sandbox.path("root").exists(), "{codec:?}: {line}");
+        }
+        // As `env` does, it says 125 for whatever goes wrong before the command.
+        let output = pipeline::sh(&sandbox, "union liar:1 m -- true");
+        assert_eq!(output.code(), 125, "{codec:?}: {}", output.text());
+        assert!(output.stderr.contains("uncompressed layer"), "{codec:?}: {}", output.text());
+        let images = sandbox.command("images").run();
+        assert!(!images.success().out().contains("new"), "{codec:?}: {}", images.text());
     }
 }
 

@@ -635,3 +635,116 @@ fn names_that_are_pinned_must_mean_this_image() {
     assert!(registry.tags("x").is_empty());
     assert!(registry.manifest(&format!("x@{}", image.digest())).is_some());
 }
+
+// What the user's settings say of a registry counts where nothing is pulled, too.
+#[test]
+fn settings_and_options_of_registries_hold_for_pushes() {
+    let image = small("a");
+    let (_source, sandbox, name) = stored(&image);
+    let (registry, mirror) = (Registry::start(), Registry::start());
+    let configure = |text: String| {
+        let dir = sandbox.root().join("home/.config/containers");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("registries.conf"), text).unwrap();
+    };
+    let pushes = |to: &str| {
+        [format!("push {name} {to}"), format!("save {name} | push - {to}")]
+            .map(|script| sh(&sandbox, &script))
+    };
+    // Blocked: nobody is asked.
+    configure(format!("[[registry]]\nlocation = \"{}\"\nblocked = true\n", registry.host()));
+    for output in pushes(&registry.name("x:1")) {
+        assert_ne!(output.code(), 0);
+        assert!(output.stderr.contains("blocked"), "{}", output.text());
+    }
+    assert!(registry.requests().is_empty(), "{}", registry.log());
+    // Another place for what the name means; its mirrors get nothing.
+    configure(format!(
+        "[[registry]]\nprefix = \"registry.invalid/team\"\nlocation = \"{}/elsewhere\"\n\
+         [[registry.mirror]]\nlocation = \"{}\"\n",
+        registry.host(),
+        mirror.host()
+    ));
+    for output in pushes("registry.invalid/team/x:1") {
+        output.success();
+        has_all(&registry, "elsewhere/x:1", &image);
+        assert!(mirror.requests().is_empty(), "{}", mirror.log());
+        registry.forget();
+    }
+    // A setting that can't be understood is an error, and no setting less.
+    configure("[[registry]\n".to_owned());
+    for output in pushes(&registry.name("y:1")) {
+        assert!(!matches!(output.code(), 0 | 5), "{}", output.text());
+        assert!(output.stderr.contains("registries.conf"), "{}", output.text());
+    }
+    assert!(registry.requests().is_empty(), "{}", registry.log());
+}
+
+#[test]
+fn an_image_that_is_not_whole_is_refused_before_a_byte_is_sent() {
+    let large = large(7, 300_000);
+    let image = |platform: &str| large.clone().platform(platform);
+    let there = [image("linux/amd64"), image("linux/arm64")];
+    let index = Index::new().image(&there[0]).image(&there[1]).absent(&image("linux/s390x"));
+    let sandbox = Sandbox::new();
+    let named = Named::new("docker.io/library/app:1", &index);
+    kit::archive::layout(sandbox.store(), std::slice::from_ref(&named));
+    let unsent = |script: &str| {
+        let registry = Registry::start();
+        let output = sh(&sandbox, &format!("{script} {}", registry.name("x:1")));
+        fails(&output, 3);
+        assert_eq!((uploaded(&registry), registry.n_requests("POST", "")), (0, 0), "{script}");
+        assert_eq!(registry.n_requests("PUT", ""), 0, "{script}: {}", registry.log());
+        output
+    };
+    let output = unsent("push app:1");
+    assert!(output.stderr.contains("not whole") && output.stderr.contains("which the index lists"));
+    // A layer that has gone, of an image of one platform and of an index with all.
+    let only = Named::new("docker.io/library/only:1", &there[0]);
+    let both = Index::new().image(&there[0]).image(&there[1].clone().layer(Layer::new().tar()));
+    let both = Named::new("docker.io/library/both:1", &both);
+    for named in [only, both] {
+        let sandbox = Sandbox::new();
+        kit::archive::layout(sandbox.store(), std::slice::from_ref(&named));
+        let gone = &large.layer_blobs()[0];
+        fs::remove_file(sandbox.store().join("blobs/sha256").join(gone.hex())).unwrap();
+        let registry = Registry::start();
+        let name = named.name.rsplit('/').next().unwrap();
+        for words in ["", "--all-platforms ", "--platform linux/amd64 "] {
+            let output = sh(&sandbox, &format!("push {words}{name} {}", registry.name("x:1")));
+            fails(&output, 3);
+            assert!(output.stderr.contains(&gone.digest), "{words}{name}: {}", output.text());
+            assert_eq!(uploaded(&registry), 0, "{words}{name}");
+            assert_eq!(registry.n_requests("PUT", ""), 0, "{words}{name}: {}", registry.log());
+        }
+    }
+}
+
+#[test]
+fn a_registry_without_tls_is_pushed_to_and_pulled_from_where_it_is_listed() {
+    let image = small("a");
+    let (_source, sandbox, name) = stored(&image);
+    let registry = Registry::start();
+    // An address of this machine that isn't the one of loopback.
+    let host = format!("0.0.0.0:{}", registry.host().rsplit_once(':').unwrap().1);
+    let push = format!("push {name} {host}/x:1");
+    let stream = format!("save {name} | push - {host}/y:1");
+    let pull = format!("pull --no-stream {host}/x:1");
+    for script in [&push, &stream, &pull] {
+        let output = sh(&sandbox, script);
+        assert!(!matches!(output.code(), 0 | 3), "{script}: {}", output.text());
+        assert!(output.stderr.contains("tls handshake"), "{}", output.text());
+    }
+    assert!(registry.tags("x").is_empty() && registry.tags("y").is_empty());
+    for script in [&push, &stream, &pull] {
+        let other = script.replace("push ", "push --insecure other.invalid ");
+        let other = other.replace("pull ", "pull --insecure other.invalid ");
+        assert_ne!(sh(&sandbox, &other).code(), 0, "{other}");
+        let listed = script.replace("push ", &format!("push --insecure {host} "));
+        let listed = listed.replace("pull ", &format!("pull --insecure {host} "));
+        success(&sandbox, &listed);
+    }
+    for name in ["x:1", "y:1"] {
+        has_all(&registry, name, &image);
+    }
+}

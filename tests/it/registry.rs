@@ -431,3 +431,43 @@ fn an_index_that_lists_another_many_times_is_asked_for_once() {
     let n_documents = requests.iter().filter(|it| it.path.contains("/manifests/")).count();
     assert_eq!(n_documents, 6, "{}", registry.log());
 }
+
+// Whoever is waited for, and whatever for. Without an interruption of the network the program would die two seconds
+// later, where it is, and leave its lease behind.
+#[test]
+fn a_signal_ends_a_pull_that_waits_for_the_network() {
+    let never = Duration::from_mins(5);
+    let faults = [
+        ("manifests/", Fault::on("manifests/").delay(never)),
+        ("blobs/", Fault::on("blobs/").delay(never)),
+        ("blobs/", Fault::on("blobs/").stall_after(1000, None)),
+        ("token", Fault::on("token").delay(never)),
+    ];
+    for (place, fault) in faults {
+        for line in ["pull --no-stream", "pull --no-store", "pull"] {
+            let sandbox = Sandbox::new();
+            let took = (0..4).map(|_| {
+                let auth = if place == "token" { Auth::bearer() } else { Auth::Anonymous };
+                let registry = Registry::with_auth(auth);
+                registry.add("app:1", &noise(NOISE));
+                registry.fault(fault.clone());
+                let line = format!("exec {line} {} > out", registry.name("app:1"));
+                let running = pipeline::Script::new(&sandbox, &line).start();
+                while !registry.log().contains(place) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let start = Instant::now();
+                running.signal(rustix::process::Signal::INT);
+                let output = running.wait();
+                assert_eq!(output.code(), 130, "{place} {line}: {}", output.text());
+                let leases = sandbox.store().join("strata/leases");
+                let left = fs::read_dir(leases).map_or(0, Iterator::count);
+                assert_eq!(left, 0, "{place} {line}: it was killed in the middle");
+                start.elapsed()
+            });
+            // A busy machine may be slow once, but not always.
+            let limit = Duration::from_millis(500);
+            assert!(took.into_iter().any(|time| time < limit), "{place} {line}");
+        }
+    }
+}

@@ -98,6 +98,105 @@ fn as_root_changes_dont_go_where_the_kernel_cant_work() {
 }
 
 #[test]
+fn as_long_as_a_command_runs_no_other_union_writes_where_it_does() {
+    let sandbox = with_app();
+    // The mount is in the command's own namespace, so that only the lock can tell.
+    let script = "
+        mkfifo begun go
+        union -q app:1 m --upper up -- sh -c 'echo > begun; cat go > m/d/new' & first=$!
+        read -r _ < begun
+        grep -c $PWD/m /proc/self/mountinfo
+        for second in 'app:1 m2 --upper up -- true' 'app:1 --upper up -- true'; do
+            union -q $second; echo $?
+        done
+        echo done > go
+        wait $first; echo $?
+        union -q app:1 m2 --upper up -- cat m2/d/new
+    ";
+    let output = Script::new(&sandbox, script).as_plain_user().run();
+    assert_eq!(output.success().out(), "0\n125\n125\n0\ndone\n", "{}", output.text());
+    let said = output.stderr.matches("another union writes to it").count();
+    assert_eq!(said, 2, "{}", output.text());
+}
+
+/// The files that a shell consists of, from this machine.
+const SHELL: &str = "
+    mkdir tree; cd tree
+    mkdir dev proc sys etc lib; touch etc/resolv.conf
+    for file in $(readlink -f /bin/sh) $(ldd /bin/sh | grep -o '/[^ ]*'); do
+        mkdir -p ./$(dirname $file); cp -L $file ./$file
+    done
+    mkdir -p bin; [ -e bin/sh ] || cp -L /bin/sh bin/sh
+    cd ..; tar -C tree -cf layer.tar . && commit -q --base scratch -t shell:1 layer.tar > digest
+";
+
+#[test]
+fn a_command_in_a_union_has_the_systems_own_trees() {
+    let sandbox = with_app();
+    let script = format!(
+        "set -e; {SHELL}
+        union -q shell:1 -- /bin/sh -c '
+            echo here > /dev/null
+            for file in /proc/self/status /sys/kernel /dev/zero /dev/null /etc/resolv.conf; do
+                [ -e $file ] && echo $file
+            done
+            [ -c /dev/null ] && echo a device
+            read -r line < /etc/resolv.conf; echo \"$line\"
+            while read -r _ _ _ _ point _; do
+                case $point in /|/proc|/sys|/dev|/etc/resolv.conf) echo $point;; esac
+            done < /proc/self/mountinfo
+            [ -e {root} ] || echo and nothing else'
+        head -n 1 /etc/resolv.conf
+        ls -A tree/dev tree/proc tree/sys",
+        root = sandbox.root().display()
+    );
+    let output = Script::new(&sandbox, &script).as_plain_user().run();
+    let out = output.success().out();
+    let (inside, after) = out.split_once("and nothing else\n").expect(&output.text());
+    let (first, _) = after.split_once('\n').unwrap();
+    assert_eq!(after, format!("{first}\ntree/dev:\n\ntree/proc:\n\ntree/sys:\n"));
+    let mut lines: Vec<_> = inside.lines().collect();
+    let mut points = lines.split_off(7);
+    points.sort_unstable();
+    points.dedup();
+    let expected = [
+        "/proc/self/status",
+        "/sys/kernel",
+        "/dev/zero",
+        "/dev/null",
+        "/etc/resolv.conf",
+        "a device",
+        first,
+    ];
+    assert_eq!(lines, expected, "{}", output.text());
+    assert_eq!(points, ["/", "/dev", "/etc/resolv.conf", "/proc", "/sys"], "{}", output.text());
+}
+
+#[test]
+fn as_root_the_root_of_a_writable_layer_has_all_that_the_images_has() {
+    if lacks_root() {
+        return;
+    }
+    let layer = Layer::text(
+        "drwxr-x--x 3:4 ./ @1400000000.25 user.x=\"1\" user.y=\"2\"\n\
+         -rw-r--r-- 0:0 f \"f\"",
+    );
+    let sandbox = with_images(&[("app:1", &Image::new().layer(layer))]);
+    let mounted = Mounted(sandbox.path("m"));
+    union(&sandbox, &["app:1", "m", "--upper", "up"]).run().success();
+    let root = |path: &std::path::Path| {
+        let shown = kit::tree::show_with(path, kit::tree::Show::ALL);
+        shown.lines().next().unwrap().to_owned()
+    };
+    let expected = "drwxr-x--x 3:4 ./ @1400000000.250000000 user.x=\"1\" user.y=\"2\"";
+    assert_eq!(root(&mounted.0), expected);
+    drop(mounted);
+    let upper = root(&sandbox.path("up"));
+    let own = upper.split(' ').filter(|word| !word.starts_with("trusted.overlay."));
+    assert_eq!(own.collect::<Vec<_>>().join(" "), expected);
+}
+
+#[test]
 fn changes_know_which_image_they_were_made_to() {
     let other = Image::new().layer(Layer::new().file("other", "o"));
     let app = Image::new().layer(Layer::new().dir("d", 0o755).file("d/a", "a"));

@@ -29,6 +29,7 @@ mod published;
 mod push;
 mod reference;
 mod same;
+mod settings;
 mod snapshot;
 mod store;
 mod store_faults;
