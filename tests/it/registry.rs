@@ -449,7 +449,7 @@ fn a_signal_ends_a_pull_that_waits_for_the_network() {
             let took = (0..4).map(|_| {
                 let auth = if place == "token" { Auth::bearer() } else { Auth::Anonymous };
                 let registry = Registry::with_auth(auth);
-                registry.add("app:1", &noise(NOISE));
+                registry.add("app:1", noise(NOISE));
                 registry.fault(fault.clone());
                 let line = format!("exec {line} {} > out", registry.name("app:1"));
                 let running = pipeline::Script::new(&sandbox, &line).start();

@@ -152,7 +152,8 @@ fn a_command_in_a_union_has_the_systems_own_trees() {
     );
     let output = Script::new(&sandbox, &script).as_plain_user().run();
     let out = output.success().out();
-    let (inside, after) = out.split_once("and nothing else\n").expect(&output.text());
+    let (inside, after) =
+        out.split_once("and nothing else\n").unwrap_or_else(|| panic!("{}", output.text()));
     let (first, _) = after.split_once('\n').unwrap();
     assert_eq!(after, format!("{first}\ntree/dev:\n\ntree/proc:\n\ntree/sys:\n"));
     let mut lines: Vec<_> = inside.lines().collect();

@@ -25,6 +25,7 @@ mod nginx;
 mod offline;
 mod peculiar;
 mod power_cut;
+mod private;
 mod published;
 mod push;
 mod reference;

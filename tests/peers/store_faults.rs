@@ -1,5 +1,6 @@
 //! A store whose disk fails, and one that is seen through two mounts, by tools that make such things: strace and bindfs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -58,6 +59,131 @@ fn a_disk_that_can_not_be_read_is_no_empty_disk() {
         // The layers of unions come after the blobs.
         if !path.ends_with("unions") {
             assert_eq!(n_blobs(&sandbox), 6, "{path} {fault}");
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_removed_is_told_and_not_counted() {
+    let Some(strace) = peer("strace") else { return };
+    for (errno, said) in [("EIO", "nput/output error"), ("EACCES", "ermission denied")] {
+        let sandbox = place();
+        let fault = ["-e", &format!("inject=unlink,unlinkat:error={errno}")];
+        let output = inject(&strace, &sandbox, &fault, &["images", "gc"]);
+        assert!(output.fails_with(1).stderr.contains(said), "{}", output.text());
+        assert_eq!(output.out(), "", "{errno}");
+        assert_eq!(n_blobs(&sandbox), 6);
+        sandbox.command("images").arg("gc").run().success();
+        assert_eq!(n_blobs(&sandbox), 3);
+    }
+}
+
+/// Every file of a store with its content, but for locks and the like, which are empty.
+fn contents(sandbox: &Sandbox) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut contents, mut dirs) = (BTreeMap::new(), vec![sandbox.store()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                contents.insert(path.clone(), fs::read(path).unwrap_or_default());
+            }
+        }
+    }
+    contents.retain(|_, content: &mut Vec<u8>| !content.is_empty());
+    contents
+}
+
+// A file that fails is read as no other, and nothing is done as if it weren't there. What only saves work may be lost.
+#[test]
+fn no_file_of_a_store_that_can_not_be_read_is_one_that_is_not_there() {
+    let Some(strace) = peer("strace") else { return };
+    let sandbox = place();
+    sandbox.command("images").arg("gc").run().success();
+    sandbox.command("unpack").args(["-q", "--from", "kept:1", "first"]).run().success();
+    sandbox.command("commit").args(["-q", "--base", "kept:1", "-t", "two:1", "--no-layer"]).run();
+    let saved = sandbox.command("save").args(["-q", "kept:1"]).run().success().stdout.clone();
+    let before = contents(&sandbox);
+    let is_whole = || {
+        let after = contents(&sandbox);
+        before.iter().filter(|(path, _)| !path.ends_with("strata/origins")).all(
+            |(path, content)| {
+                let is_note = path.starts_with(sandbox.store().join("strata"));
+                is_note || after.get(path) == Some(content)
+            },
+        )
+    };
+    let mut n_failed = 0;
+    for path in before.keys() {
+        let text = path.to_str().unwrap();
+        for fault in [
+            "inject=openat:error=EIO",
+            "inject=openat:error=EACCES",
+            "inject=read,pread64:error=EIO",
+        ] {
+            let run = |words: &[&str]| inject(&strace, &sandbox, &["-P", text, "-e", fault], words);
+            for words in [&["save", "-q", "kept:1"][..], &["images", "-q", "gc"]] {
+                let output = run(words);
+                let errno = ["nput/output error", "ermission denied"];
+                match output.code() {
+                    0 if words[0] == "save" => assert!(output.stdout == saved, "{text} {fault}"),
+                    0 => {}
+                    1 => assert!(
+                        errno.iter().any(|it| output.stderr.contains(it)),
+                        "{text} {fault} {words:?}: {}",
+                        output.text()
+                    ),
+                    _ => panic!("{text} {fault} {words:?}: {}", output.text()),
+                }
+                n_failed += usize::from(output.code() == 1);
+                assert!(is_whole(), "{text} {fault} {words:?}: {}", output.text());
+            }
+        }
+    }
+    assert!(n_failed >= 12, "only {n_failed} failed");
+}
+
+#[test]
+fn a_load_that_the_disk_refuses_names_nothing_and_takes_nothing_away() {
+    let Some(strace) = peer("strace") else { return };
+    let other = [Named::new("docker.io/library/other:1", image("other"))];
+    let archive = kit::Producer::Strata.write(&other);
+    for (calls, errno, said) in [
+        ("rename,renameat,renameat2", "EIO", "nput/output error"),
+        ("rename,renameat,renameat2", "ENOSPC", "o space left"),
+        ("rename,renameat,renameat2", "EACCES", "ermission denied"),
+        ("fsync,fdatasync,syncfs", "EIO", "nput/output error"),
+        ("fsync,fdatasync,syncfs", "ENOSPC", "o space left"),
+        ("pwrite64,ftruncate", "ENOSPC", "o space left"),
+        ("mkdir,mkdirat", "ENOSPC", "o space left"),
+    ] {
+        // All such calls, and all but the first.
+        for when in ["1+", "2+"] {
+            let sandbox = place();
+            sandbox.write("other.tar", &archive);
+            let before = contents(&sandbox);
+            let fault = ["-e", &format!("inject={calls}:error={errno}:when={when}")];
+            let output = inject(&strace, &sandbox, &fault, &["load", "other.tar"]);
+            let shown = || format!("{calls} {errno} {when}: {}", output.text());
+            let after = contents(&sandbox);
+            let is_kept = |path: &PathBuf| {
+                path.ends_with("index.json") || after.get(path) == before.get(path)
+            };
+            assert!(before.keys().all(is_kept), "{}", shown());
+            let images = sandbox.command("images").run().success().out();
+            match output.code() {
+                0 => assert!(images.contains("other:1"), "{}", shown()),
+                1 => {
+                    assert!(output.stderr.contains(said), "{}", shown());
+                    // It may have its name already where that couldn't be brought to the disk.
+                    let is_named = images.contains("other:1");
+                    assert!(!is_named || calls.contains("fsync"), "{}", shown());
+                }
+                _ => panic!("{}", shown()),
+            }
+            sandbox.command("load").args(["-q", "other.tar"]).run().success();
+            sandbox.command("images").args(["verify", "-q"]).run().success();
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What holds for all layers: what is written reads back, and no bytes whatever make the reader panic or run away.
 
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
 
 use layer_format::Error;
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Reader, Timestamp, Writer};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 type Step = (Change, Vec<u8>);
 
@@ -23,13 +25,26 @@ fn path() -> impl Strategy<Value = EntryPath> {
         .prop_map(|names| names.iter().fold(EntryPath::root(), |path, name| path.join(name)))
 }
 
+/// Small ones mostly, and such as end right before, at and after blocks and buffers.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    let sizes: Vec<usize> = [512, 64 << 10, 128 << 10, 1 << 20]
+        .into_iter()
+        .flat_map(|size: usize| [size - 1, size, size + 1])
+        .chain([0, 1])
+        .collect();
+    let large = (prop::sample::select(sizes), any::<u8>()).prop_map(|(size, first)| {
+        (0..size).map(|n| (n / 7).to_le_bytes()[0].wrapping_add(first)).collect()
+    });
+    prop_oneof![12 => vec(any::<u8>(), 0..2000), 1 => large]
+}
+
 fn kind() -> impl Strategy<Value = (EntryKind, Vec<u8>)> {
     let number = || prop_oneof![0..300_u32, any::<u32>()];
     let bare = |kind| (kind, Vec::new());
     prop_oneof![
         Just(bare(EntryKind::Directory)),
         Just(bare(EntryKind::Fifo)),
-        vec(any::<u8>(), 0..2000).prop_map(|content| (
+        content().prop_map(|content| (
             EntryKind::File { size: content.len() as u64, data: None },
             content
         )),
@@ -78,6 +93,10 @@ fn write(steps: &[Step]) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Step>, Error> {
+    read_from(bytes)
+}
+
+fn read_from(bytes: impl BufRead) -> Result<Vec<Step>, Error> {
     let mut reader = Reader::new(bytes);
     let mut steps = Vec::new();
     while let Some(change) = reader.read_change()? {
@@ -89,6 +108,25 @@ fn read(bytes: &[u8]) -> Result<Vec<Step>, Error> {
         steps.push((change, content));
     }
     Ok(steps)
+}
+
+/// A reader that gives little at a time, and is interrupted in between.
+struct Stingy<'a> {
+    bytes: &'a [u8],
+    most: usize,
+    is_interrupted: bool,
+}
+
+impl Read for Stingy<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.is_interrupted = !self.is_interrupted;
+        if self.is_interrupted {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        self.most = self.most * 7 % 9973 + 1;
+        let most = self.most.min(buffer.len());
+        self.bytes.read(&mut buffer[..most])
+    }
 }
 
 /// A layer with every feature that the reader knows, to be broken.
@@ -166,21 +204,146 @@ fn apply(bytes: &mut Vec<u8>, damages: Vec<(prop::sample::Index, Damage)>) {
     }
 }
 
-/// Whether a record of the entry's names has a line feed in it.
-fn has_line_feed(entry: &Entry) -> bool {
-    let target = match &entry.kind {
-        EntryKind::Symlink { target } => target,
-        EntryKind::Hardlink { target } => target.as_bytes(),
+/// Whether a record of a change has a line feed in it.
+fn has_line_feed(change: &Change) -> bool {
+    let (path, entry) = match change {
+        Change::Add(entry) => (&entry.path, Some(entry)),
+        Change::Remove(path) | Change::Opaque(path) => (path, None),
+    };
+    let target = match entry.map(|entry| &entry.kind) {
+        Some(EntryKind::Symlink { target }) => target,
+        Some(EntryKind::Hardlink { target }) => target.as_bytes(),
         _ => &[],
     };
-    [entry.path.as_bytes(), target].concat().contains(&b'\n')
+    let xattrs = entry.into_iter().flat_map(|entry| &entry.xattrs);
+    let xattrs = xattrs.flat_map(|(name, value)| [&name[..], &value[..]]);
+    [path.as_bytes(), target].into_iter().chain(xattrs).any(|text| text.contains(&b'\n'))
+}
+
+/// What another reader sees of a member.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    path: Vec<u8>,
+    typeflag: u8,
+    mode: u64,
+    owner: (u64, u64),
+    /// Nanoseconds.
+    mtime: i128,
+    size: u64,
+    target: Vec<u8>,
+    /// What is too large for this reader is not seen.
+    device: Option<(u32, u32)>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Seen {
+    fn of(entry: &mut tar::Entry<'_, impl Read>) -> Self {
+        let mut records = BTreeMap::new();
+        if let Some(extensions) = entry.pax_extensions().unwrap() {
+            for record in extensions.filter_map(Result::ok) {
+                records.insert(record.key_bytes().to_vec(), record.value_bytes().to_vec());
+            }
+        }
+        let text = |key: &str| records.get(key.as_bytes()).map(|it| str::from_utf8(it).unwrap());
+        let number = |key: &str, field: std::io::Result<u64>| match text(key) {
+            Some(text) => text.parse().unwrap(),
+            None => field.unwrap(),
+        };
+        let header = entry.header();
+        let typeflag = header.entry_type().as_byte();
+        let mtime = match text("mtime") {
+            Some(text) => nanoseconds(text),
+            None => i128::from(header.mtime().unwrap()) * 1_000_000_000,
+        };
+        let device = header.device_major().ok().zip(header.device_minor().ok());
+        let device = device.and_then(|(major, minor)| major.zip(minor));
+        let xattr = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+            Some((key.strip_prefix(b"SCHILY.xattr.")?.to_vec(), value.clone()))
+        };
+        Self {
+            path: entry.path_bytes().into_owned(),
+            typeflag,
+            mode: header.mode().unwrap().into(),
+            owner: (number("uid", header.uid()), number("gid", header.gid())),
+            mtime,
+            size: entry.size(),
+            target: entry.link_name_bytes().map_or_else(Vec::new, |name| name.into_owned()),
+            device: device.filter(|_| matches!(typeflag, b'3' | b'4')),
+            xattrs: records.iter().filter_map(xattr).collect(),
+        }
+    }
+
+    fn expected(change: &Change) -> Self {
+        let entry = match change {
+            Change::Add(entry) => entry,
+            Change::Remove(path) => {
+                let (parent, name) = split(path);
+                let path = [parent, b".wh.", name].concat();
+                return Self { path, typeflag: b'0', ..Self::default() };
+            }
+            Change::Opaque(path) => {
+                let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
+                let path = [path.as_bytes(), slash, b".wh..wh..opq"].concat();
+                return Self { path, typeflag: b'0', ..Self::default() };
+            }
+        };
+        let mut path = entry.path.as_bytes().to_vec();
+        let (typeflag, target, device) = match &entry.kind {
+            EntryKind::File { .. } => (b'0', &[][..], None),
+            EntryKind::Hardlink { target } => (b'1', target.as_bytes(), None),
+            EntryKind::Symlink { target } => (b'2', &target[..], None),
+            EntryKind::CharDevice { major, minor } => (b'3', &[][..], Some((*major, *minor))),
+            EntryKind::BlockDevice { major, minor } => (b'4', &[][..], Some((*major, *minor))),
+            EntryKind::Directory => (b'5', &[][..], None),
+            EntryKind::Fifo => (b'6', &[][..], None),
+        };
+        if typeflag == b'5' {
+            path.push(b'/');
+        }
+        Self {
+            path,
+            typeflag,
+            mode: entry.mode.into(),
+            owner: (entry.uid.into(), entry.gid.into()),
+            mtime: i128::from(entry.mtime.seconds) * 1_000_000_000 + i128::from(entry.mtime.nanos),
+            size: entry.kind.content_size(),
+            target: target.to_vec(),
+            device: device.filter(|(major, minor)| (*major).max(*minor) <= 0o7_777_777),
+            xattrs: entry.xattrs.iter().cloned().collect(),
+        }
+    }
+}
+
+/// A path's directory, with its slash, and its last name.
+fn split(path: &EntryPath) -> (&[u8], &[u8]) {
+    let bytes = path.as_bytes();
+    bytes.split_at(bytes.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1))
+}
+
+/// A time as PAX has it.
+fn nanoseconds(text: &str) -> i128 {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let (seconds, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let nanos: i128 = format!("{fraction:0<9}").parse().unwrap();
+    sign * (seconds.parse::<i128>().unwrap() * 1_000_000_000 + nanos)
+}
+
+/// So many cases; seeds that failed are kept, and tried first from then on.
+fn config(cases: u32) -> ProptestConfig {
+    let seeds = FileFailurePersistence::Direct("tests/layer_properties.seeds");
+    let failure_persistence = Some(Box::new(seeds) as Box<_>);
+    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
 }
 
 proptest! {
+    #![proptest_config(config(256))]
+
     #[test]
     fn what_is_written_reads_back(steps in vec(step(), 0..8)) {
         let bytes = write(&steps);
         prop_assert_eq!(read(&bytes).unwrap(), steps.clone());
+        let stingy = Stingy { bytes: &bytes, most: 1, is_interrupted: false };
+        prop_assert_eq!(read_from(BufReader::with_capacity(777, stingy)).unwrap(), steps.clone());
         prop_assert_eq!(write(&steps), bytes);
     }
 
@@ -191,12 +354,13 @@ proptest! {
         let mut n_entries = 0;
         for (entry, (change, content)) in archive.entries().unwrap().zip(&steps) {
             let mut entry = entry.unwrap();
+            let seen = Seen::of(&mut entry);
             let mut found = Vec::new();
             entry.read_to_end(&mut found).unwrap();
             prop_assert_eq!(&found, content);
             // The tar crate takes every line feed for the end of a record.
-            if let Change::Add(expected) = change && !has_line_feed(expected) {
-                prop_assert_eq!(&EntryPath::parse(&entry.path_bytes()).unwrap(), &expected.path);
+            if !has_line_feed(change) {
+                prop_assert_eq!(seen, Seen::expected(change));
             }
             n_entries += 1;
         }
@@ -249,7 +413,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(config(2000))]
 
     #[test]
     fn damaged_layers_end_in_an_error_or_an_end(damages in vec(damage(), 1..6)) {

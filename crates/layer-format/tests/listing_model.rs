@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
 use layer_format::listing::Tree;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 /// What is told of a name: its layer, its inode without the content's place, the change that described it, and all names
 /// of the same inode.
@@ -302,8 +303,11 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// Where seeds that failed are kept, and tried first from then on.
+const SEEDS: FileFailurePersistence = FileFailurePersistence::Direct("tests/listing_model.seeds");
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     #[test]
     fn a_merged_tree_is_what_whiteouts_before_entries_make(

@@ -10,6 +10,7 @@ use std::path::Path;
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
 use layer_format::listing::{OwnLinks, Tree};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rootfs::{Applier, Options, Owner, Root, SpecialBits, SymlinkedDirs};
 
 /// What is compared of a name: kind and target or size, mode, time, and which names are one file.
@@ -139,8 +140,11 @@ fn listed(layers: &[Vec<Change>]) -> Option<Listed> {
     Some(items.iter().map(show).collect())
 }
 
+/// Where seeds that failed are kept, and tried first from then on.
+const SEEDS: FileFailurePersistence = FileFailurePersistence::Direct("tests/listing.seeds");
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     #[test]
     fn a_listing_is_what_would_be_unpacked(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use crate::stacked::stacked;
 use crate::tree::{OPTIONS, is_root, quick_dir, show, try_apply};
@@ -115,8 +116,12 @@ fn a_line() -> impl Strategy<Value = Line> {
     ]
 }
 
+/// Where seeds that failed are kept, and tried first from then on.
+const SEEDS: FileFailurePersistence =
+    FileFailurePersistence::Direct("tests/apply/properties.seeds");
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     #[test]
     fn layers_do_what_the_model_says(layers in proptest::collection::vec(proptest::collection::vec(a_line(), 0..8), 1..4)) {

@@ -7,6 +7,7 @@ use kit::command::plain_user::run_as_plain_user;
 use kit::tree;
 use kit::{Codec, Image, Named, Producer};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use crate::steps::{Step, perform, step};
 use crate::{apply, is_root, quick_dir, show, snapshot};
@@ -58,8 +59,11 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 0..most)
 }
 
+/// Where seeds that failed are kept, and tried first from then on.
+const SEEDS: FileFailurePersistence = FileFailurePersistence::Direct("tests/it/properties.seeds");
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     #[test]
     fn base_and_snapshot_make_the_tree_again(

@@ -10,6 +10,7 @@ use kit::image::random::random;
 use kit::{Image, Layer, tree};
 use layer_format::Decoder;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use crate::properties::archive;
 use crate::steps::{Step, perform, step};
@@ -76,8 +77,11 @@ fn check(image: &Image, steps: &[Step]) {
     assert_eq!(String::from_utf8(rest).unwrap(), "", "the new image, untouched");
 }
 
+/// Where seeds that failed are kept, and tried first from then on.
+const SEEDS: FileFailurePersistence = FileFailurePersistence::Direct("tests/it/restricted.seeds");
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     #[test]
     fn untouched_it_is_the_base_and_touched_it_is_made_again(

@@ -40,12 +40,37 @@ const CAPABILITY: &str = concat!(
     "\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
 );
 
+/// Sizes of files about blocks and buffers.
+const EDGES: [u32; 14] = [
+    0,
+    1,
+    511,
+    512,
+    513,
+    (64 << 10) - 1,
+    64 << 10,
+    (64 << 10) + 1,
+    (128 << 10) - 1,
+    128 << 10,
+    (128 << 10) + 1,
+    (1 << 20) - 1,
+    1 << 20,
+    (1 << 20) + 1,
+];
+
+/// An ACL that lets one more user read, as root has it.
+const ACL: &str = concat!(
+    " system.posix_acl_access=\"\\x02\\x00\\x00\\x00\\x01\\x00\\x06\\x00\\xff\\xff\\xff\\xff",
+    "\\x02\\x00\\x04\\x00\\xe8\\x03\\x00\\x00\\x04\\x00\\x04\\x00\\xff\\xff\\xff\\xff",
+    "\\x10\\x00\\x04\\x00\\xff\\xff\\xff\\xff\\x20\\x00\\x00\\x00\\xff\\xff\\xff\\xff\"",
+);
+
 /// Names that meet often, and odd ones.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned),
         1 => prop::sample::select(vec!["a-b", "a\\x20b", "\\xff\\xfe", ".wh", "é", "a\\n"]).prop_map(str::to_owned),
-        1 => Just("n".repeat(200)),
+        1 => prop::sample::select(vec!["n".repeat(200), "m".repeat(255)]),
     ]
 }
 
@@ -62,6 +87,7 @@ fn kind() -> impl Strategy<Value = (&'static str, String)> {
     prop_oneof![
         6 => (prop::sample::select(modes.to_vec()), text),
         1 => (Just("-rw-------"), (1..100_000_u32).prop_map(|size| size.to_string())),
+        1 => (Just("-rw-r--r--"), prop::sample::select(EDGES.to_vec()).prop_map(|size| size.to_string())),
         5 => prop::sample::select(vec!["drwxr-xr-x", "drwx------", "drwxrwsrwt"]).prop_map(move |mode| (mode, nothing())),
         2 => (Just("lrwxrwxrwx"), prop::sample::select(vec!["-> a", "-> ../b/c", "-> /", "-> \\xff"]).prop_map(str::to_owned)),
         1 => Just(("prw-r-----", nothing())),
@@ -79,8 +105,13 @@ fn attributes() -> impl Strategy<Value = (String, String)> {
 
 /// None mostly, some small ones, and those at the edges of buffers: values, and all names together.
 fn xattrs() -> impl Strategy<Value = String> {
-    let small =
-        [" user.a=\"\"", " trusted.b=\"x y\\x00\"", " user.a=\"1\" user.b=\"\\xff\"", CAPABILITY];
+    let small = [
+        " user.a=\"\"",
+        " trusted.b=\"x y\\x00\"",
+        " user.a=\"1\" user.b=\"\\xff\"",
+        CAPABILITY,
+        ACL,
+    ];
     let lengths = vec![0, 1, 255, 256, 257, 1024, 4095, 65_536];
     let long = (prop::sample::select(lengths), "[a-z]")
         .prop_map(|(length, letter)| format!(" user.a=\"{}\"", letter.repeat(length)));
@@ -102,9 +133,13 @@ fn put() -> impl Strategy<Value = Step> {
         let after = match mode.as_bytes()[0] {
             b'-' => after,
             b'd' => after.replace(CAPABILITY, ""),
-            _ => {
-                after.replace(CAPABILITY, "").split(" user.").next().unwrap_or_default().to_owned()
-            }
+            _ => after
+                .replace(CAPABILITY, "")
+                .replace(ACL, "")
+                .split(" user.")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
         };
         let line = format!("{mode} {owner} {path} {what}{after}");
         Step::Put { path, line }
@@ -251,7 +286,7 @@ fn has_xattrs() -> bool {
 
 fn without_xattrs(line: &str) -> &str {
     let cut = |line: &str, at: &str| line.find(at).unwrap_or(line.len());
-    let end = [" user.", " trusted.", " security."].map(|at| cut(line, at));
+    let end = [" user.", " trusted.", " security.", " system."].map(|at| cut(line, at));
     &line[..end.into_iter().min().unwrap_or(line.len())]
 }
 
@@ -270,7 +305,7 @@ fn allowed(line: &str) -> String {
     let mode = words[0].replacen("-rws", "-rwx", 1).replacen("-rw-r-S", "-rw-r--", 1);
     words[0] = &mode;
     let line = words.join(" ").replace("----------", "-rwx------");
-    let line = line.replace(CAPABILITY, "");
+    let line = line.replace(CAPABILITY, "").replace(ACL, "");
     let line = line.split(" trusted.").next().unwrap_or_default().to_owned();
     match line.as_bytes()[0] {
         b'c' | b'b' => {
