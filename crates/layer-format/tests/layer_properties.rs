@@ -239,21 +239,23 @@ struct Seen {
 impl Seen {
     fn of(entry: &mut tar::Entry<'_, impl Read>) -> Self {
         let mut records = BTreeMap::new();
-        if let Some(extensions) = entry.pax_extensions().unwrap() {
+        if let Some(extensions) = entry.pax_extensions().expect("a tar with a header") {
             for record in extensions.filter_map(Result::ok) {
                 records.insert(record.key_bytes().to_vec(), record.value_bytes().to_vec());
             }
         }
-        let text = |key: &str| records.get(key.as_bytes()).map(|it| str::from_utf8(it).unwrap());
+        let text = |key: &str| {
+            records.get(key.as_bytes()).map(|it| str::from_utf8(it).expect("a number is text"))
+        };
         let number = |key: &str, field: std::io::Result<u64>| match text(key) {
-            Some(text) => text.parse().unwrap(),
-            None => field.unwrap(),
+            Some(text) => text.parse().expect("a number"),
+            None => field.expect("a number"),
         };
         let header = entry.header();
         let typeflag = header.entry_type().as_byte();
         let mtime = match text("mtime") {
             Some(text) => nanoseconds(text),
-            None => i128::from(header.mtime().unwrap()) * 1_000_000_000,
+            None => i128::from(header.mtime().expect("a number")) * 1_000_000_000,
         };
         let device = header.device_major().ok().zip(header.device_minor().ok());
         let device = device.and_then(|(major, minor)| major.zip(minor));
@@ -263,11 +265,11 @@ impl Seen {
         Self {
             path: entry.path_bytes().into_owned(),
             typeflag,
-            mode: header.mode().unwrap().into(),
+            mode: header.mode().expect("a number").into(),
             owner: (number("uid", header.uid()), number("gid", header.gid())),
             mtime,
             size: entry.size(),
-            target: entry.link_name_bytes().map_or_else(Vec::new, |name| name.into_owned()),
+            target: entry.link_name_bytes().map_or_else(Vec::new, std::borrow::Cow::into_owned),
             device: device.filter(|_| matches!(typeflag, b'3' | b'4')),
             xattrs: records.iter().filter_map(xattr).collect(),
         }
@@ -324,8 +326,8 @@ fn split(path: &EntryPath) -> (&[u8], &[u8]) {
 fn nanoseconds(text: &str) -> i128 {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
     let (seconds, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let nanos: i128 = format!("{fraction:0<9}").parse().unwrap();
-    sign * (seconds.parse::<i128>().unwrap() * 1_000_000_000 + nanos)
+    let nanos: i128 = format!("{fraction:0<9}").parse().expect("a number");
+    sign * (seconds.parse::<i128>().expect("a number") * 1_000_000_000 + nanos)
 }
 
 /// So many cases; seeds that failed are kept, and tried first from then on.

@@ -379,6 +379,10 @@ fn what_claims_to_be_huge_is_refused_before_it_is_read() {
     }
 }
 
+/// How long a name may be, and all of an extended header.
+const NAME: usize = 1 << 20;
+const HEADER: usize = 4 << 20;
+
 #[test]
 fn names_and_extended_headers_are_read_up_to_their_limits() {
     let is_too_large = |tar: Tar| match read(&tar.end()) {
@@ -388,7 +392,6 @@ fn names_and_extended_headers_are_read_up_to_their_limits() {
     };
     // A name, by PAX and by GNU's headers; components of it are short, and not too many.
     let name = |n: usize| [b"d/".as_slice(), &vec![b'x'; n - 2]].concat();
-    const NAME: usize = 1 << 20;
     for (n, expected) in [(NAME - 1, false), (NAME, false), (NAME + 1, true)] {
         let target = name(n);
         let link = |tar: Tar| tar.member(b'2', b"l", b"", |_| ());
@@ -402,7 +405,6 @@ fn names_and_extended_headers_are_read_up_to_their_limits() {
         assert_eq!(is_too_large(link(gnu)), expected, "{n}");
     }
     // All of an extended header: a record's length, name and end count as well.
-    const HEADER: usize = 4 << 20;
     for (n, expected) in [(HEADER - 1, false), (HEADER, false), (HEADER + 1, true)] {
         let value = vec![b'v'; n - "4194304 comment=\n".len()];
         let tar = Tar::default().pax(&[("comment", &value)]).file("a", "");

@@ -20,7 +20,7 @@ fn measure(layers: Layers) -> (Duration, tempfile::TempDir) {
         apply_changes(&mut applier, layer.into_iter().map(|change| (change, vec![]))).unwrap();
     }
     applier.finish().unwrap();
-    (processor_time() - before, root)
+    (processor_time().saturating_sub(before), root)
 }
 
 /// What this thread has had of a processor, so that others at work don't count.
