@@ -8,6 +8,8 @@ use kit::{Blob, Codec, Content, Image, Index, Layer, Named, Output, Producer, Re
 use kit::{check, digest};
 use serde_json::{Value, json};
 
+use crate::fixtures::assert_one_line;
+
 const NAME: &str = "docker.io/library/app:1";
 
 fn app() -> Image {
@@ -374,7 +376,7 @@ fn a_linked_layer_without_a_target_is_found_by_its_content() {
     sandbox.write("in", members(None));
     for way in ["cat in | unpack root", "load in"] {
         let output = sh(&sandbox, way);
-        let text = "b/layer.tar: is missing from the archive\n\
+        let text = "gone/layer.tar, to which b/layer.tar is a link: is missing from the archive\n\
                     hint: where it was saved: docker pull app:1, then save it again\n";
         assert!(output.fails_with(4).stderr.contains(text), "{}", output.text());
     }
@@ -619,5 +621,45 @@ fn an_index_without_manifests_is_called_that() {
         let output = sh(&sandbox, way);
         let text = "the index names no manifest\n";
         assert!(output.fails_with(4).stderr.contains(text), "{way}: {}", output.text());
+    }
+}
+
+#[test]
+fn an_empty_input_is_told_in_one_sentence_by_every_program() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("dir")).unwrap();
+    for command in [
+        "unpack root",
+        "load",
+        "commit --base - -t x --no-store --stream layer",
+        "snapshot --base - dir",
+        "changes - dir",
+        "flatten -",
+        "inspect -",
+        "inspect --files -",
+        "push - localhost:1/x",
+    ] {
+        for input in [format!("printf '' | {command}"), format!("{command} < /dev/null")] {
+            let output = sh(&sandbox, &input);
+            assert_one_line(output.fails_with(4), command.split(' ').next().unwrap());
+            let said = output.stderr.lines().next().unwrap().split_once(": ").unwrap().1;
+            assert_eq!(said, "the image archive: is empty", "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_for_another_machine_is_refused_with_the_flag_that_takes_it() {
+    let (_, _, bytes) = partial();
+    let sandbox = Sandbox::new();
+    sandbox.write("in", &bytes);
+    fs::create_dir(sandbox.path("dir")).unwrap();
+    for command in
+        ["unpack root", "flatten -", "inspect -", "changes - ./dir", "snapshot --base - dir"]
+    {
+        let output = sh(&sandbox, &format!("{command} < in"));
+        assert_one_line(output.fails_with(3), command.split(' ').next().unwrap());
+        let hint = "hint: --platform linux/s390x takes that one\n";
+        assert!(output.stderr.ends_with(hint), "{command}: {}", output.stderr);
     }
 }

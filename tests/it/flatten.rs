@@ -453,7 +453,8 @@ fn limits_are_kept_before_the_first_byte_is_written() {
     check(&gigantic, &["--exclude", "hole"], None);
     check(&small, &["--max-size", "4"], Some("5B large, and 4B are allowed"));
     check(&small, &["--max-size", "5", "--max-entries", "2"], None);
-    check(&small, &["--max-entries", "1"], Some("the image has 2 entries, and 1 are allowed"));
+    check(&small, &["--max-entries", "1"], None);
+    check(&small, &["--max-entries", "0"], Some("the image has 1 entries, and 0 are allowed"));
     let sandbox = Sandbox::new();
     let cat = |flags: &[&str]| {
         let program = sandbox.command("inspect").args(["-q", "--cat", "hole", "-"]).args(flags);
@@ -468,4 +469,21 @@ fn limits_are_kept_before_the_first_byte_is_written() {
     sandbox.write("other", stream_of(&Image::new().layer(changed)));
     let output = pipeline::sh(&sandbox, "changes -q --checksum ./one ./other");
     assert_one_line(output.fails_with(4), "changes");
+}
+
+#[test]
+fn a_limit_of_entries_is_the_same_for_flatten_and_unpack() {
+    for root in [None, Some("./")] {
+        let layer = Layer::new();
+        let layer = root.map_or(layer.clone(), |root| layer.dir(root, 0o755));
+        let image = Image::new().layer(layer.dir("d", 0o755).file("d/a", "a").symlink("l", "d"));
+        for (most, code) in [(3, 0), (2, 4)] {
+            let sandbox = Sandbox::new();
+            sandbox.write("in", stream_of(&image));
+            for program in ["unpack -q root", "flatten -q -"] {
+                let script = format!("{program} --max-entries {most} < in > out");
+                assert_eq!(pipeline::sh(&sandbox, &script).code(), code, "{root:?} {script}");
+            }
+        }
+    }
 }

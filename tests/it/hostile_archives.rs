@@ -428,3 +428,47 @@ fn an_index_of_nothing_that_is_there_is_refused() {
     let members = [("index.json", index.as_bytes()), (&path, inner.as_bytes())];
     refused_by_all("absent", &archive::archive(&members));
 }
+
+#[test]
+fn a_document_of_the_wrong_shape_is_told_in_words_and_which_it_is() {
+    let said = |bytes: &[u8], code: i32| {
+        let sandbox = place();
+        sandbox.write("in", bytes);
+        let output = pipeline::sh(&sandbox, "load -q < in");
+        assert_one_line(output.fails_with(code), "load");
+        output.stderr
+    };
+    let list = said(&docker(|list| *list = json!([null])), 4);
+    assert!(
+        list.contains("expected an image: an object with Config, RepoTags and Layers"),
+        "{list}"
+    );
+    let unnamed = said(&docker(|list| list[0]["RepoTags"] = json!([""])), 4);
+    assert!(unnamed.contains("load: \"\": is no name that an image can have"), "{unnamed}");
+    let image = small("x").set_config("/architecture", 1);
+    let config = image.config_blob().digest;
+    let index = json!({ "schemaVersion": 2, "manifests": [image.descriptor()] });
+    let said = said(&with_index(&image, index.to_string().as_bytes()), 4);
+    assert!(said.contains(&format!("malformed config {config}: invalid type")), "{said}");
+}
+
+#[test]
+fn of_a_link_that_leads_nowhere_both_ends_are_named() {
+    let image = small("x");
+    let config = image.config_blob();
+    let list = json!([{ "Config": config.digest, "RepoTags": ["x:1"], "Layers": ["l/layer.tar"] }]);
+    let mut bytes = Layer::new().symlink("l/layer.tar", "../gone/layer.tar").tar();
+    let rest = archive::archive(&[
+        (&config.digest, &config.bytes),
+        ("manifest.json", list.to_string().as_bytes()),
+    ]);
+    bytes.truncate(512);
+    bytes.extend(rest);
+    let sandbox = place();
+    sandbox.write("in", bytes);
+    for command in ["load", "unpack root", "cat | load", "cat | unpack root"] {
+        let output = pipeline::sh(&sandbox, &format!("{command} < in"));
+        let said = "gone/layer.tar, to which l/layer.tar is a link: is missing from the archive";
+        assert!(output.fails_with(4).stderr.contains(said), "{command}: {}", output.text());
+    }
+}

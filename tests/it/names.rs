@@ -82,3 +82,29 @@ fn an_archive_that_lies_about_a_pinned_name_names_nothing() {
     sandbox.command("inspect").arg(&name).run().fails_with(3);
     sandbox.command("inspect").arg(digest(b"")).run().fails_with(3);
 }
+
+#[test]
+fn what_is_no_name_but_lies_in_the_directory_is_pointed_at() {
+    let sandbox = Sandbox::new();
+    sandbox.load(&[kit::Named::new("docker.io/library/app:1", image("one"))]);
+    sh(&sandbox, "save -o debian.tar app:1 && mkdir tree").success();
+    for (command, hint) in [
+        ("unpack --from debian.tar root", "hint: ./debian.tar\n"),
+        ("inspect debian.tar", "hint: ./debian.tar\n"),
+        ("flatten debian.tar", "hint: ./debian.tar\n"),
+        ("changes ./tree tree", "hint: ./tree\n"),
+        ("snapshot --base tree tree", "hint: ./tree\n"),
+        ("save debian.tar", "hint: load ./debian.tar brings"),
+        ("push debian.tar localhost:1/x", "hint: load ./debian.tar brings"),
+        ("commit --base debian.tar -t x debian.tar", "hint: load ./debian.tar brings"),
+        ("inspect none", "hint: pull none\n"),
+    ] {
+        // In a store that is there, and in one that isn't.
+        for store in ["", " --store none-yet"] {
+            let output = sh(&sandbox, &format!("{command}{store}"));
+            assert!(output.fails_with(3).stderr.contains(hint), "{command}: {}", output.text());
+        }
+    }
+    let output = sh(&sandbox, "union debian.tar m -- true");
+    assert!(output.fails_with(125).stderr.contains("hint: load ./debian.tar"), "{}", output.text());
+}

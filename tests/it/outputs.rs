@@ -175,3 +175,48 @@ fn as_root_a_command_in_a_union_has_its_own_proc_and_the_machine_s_sys_and_dev()
     let script = format!("union box:1 -- /bin/busybox sh -c '{inside}'");
     assert_eq!(sh(&sandbox, &script).success().out(), "there\n");
 }
+
+#[test]
+fn names_are_shown_the_same_and_harmless_by_every_program() {
+    let sandbox = Sandbox::new();
+    let hostile =
+        ['\u{61c}', '\u{200d}', '\u{202e}', '\u{2066}', '\u{fff9}', '\u{e0041}', '\u{1b}'];
+    std::fs::create_dir(sandbox.path("t")).unwrap();
+    let mut expected = vec![];
+    for (n, c) in hostile.into_iter().enumerate() {
+        std::fs::write(sandbox.path(format!("t/{n}{c}x")), "").unwrap();
+        let code = u32::from(c);
+        expected.push(if c.is_ascii() {
+            format!("{n}\\x{code:02x}x")
+        } else {
+            format!("{n}\\u{{{code:x}}}x")
+        });
+    }
+    let listed = sh(&sandbox, "snapshot -q --base scratch --list t").success().out();
+    let listed: Vec<_> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("A "))
+        .filter(|name| *name != ".")
+        .collect();
+    assert_eq!(listed, expected);
+    let script =
+        "snapshot -q --base scratch t | commit -q --base scratch -t x:1 && inspect -q --files x:1";
+    let files = sh(&sandbox, script).success().out();
+    let files: Vec<_> = files
+        .lines()
+        .filter_map(|line| line.rsplit(' ').next())
+        .filter(|it| it.ends_with('x'))
+        .collect();
+    assert_eq!(files, expected);
+    // In an error: nothing of the kind is in the image.
+    for (n, c) in hostile.into_iter().enumerate() {
+        let output =
+            sandbox.command("inspect").args(["-q", "x:1", "--cat"]).arg(format!("{n}{c}y")).run();
+        assert!(!output.fails_with(3).stderr.contains(c), "{}", output.text());
+        assert!(
+            output.stderr.contains(&expected[n].replace('x', "y").replace("\\y", "\\x")),
+            "{}",
+            output.text()
+        );
+    }
+}

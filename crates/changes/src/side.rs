@@ -238,7 +238,7 @@ fn image_on_input(choice: Choice, store: Option<&Store>, io: &mut Io<'_>) -> any
     let file = input.as_regular_file().map(File::try_clone).transpose();
     let file = file.context("opening standard input")?;
     let opened = Opened::from_input(input, file, choice, store).hinted(hint);
-    Ok(of_image(opened.context("standard input")?, io))
+    Ok(of_image(opened?, io))
 }
 
 fn of_image(opened: Opened, io: &Io<'_>) -> Side {

@@ -173,7 +173,11 @@ impl<T, E: Into<anyhow::Error>> Explain<T, E> for Result<T, E> {
 /// `io::Error::source` leaves out the error that an `io::Error` was made from; this doesn't.
 pub(crate) fn links(error: &anyhow::Error) -> impl Iterator<Item = &Link> {
     let outermost: &(dyn Error + Send + Sync + 'static) = error.as_ref();
-    let outermost: &Link = outermost;
+    links_of(outermost)
+}
+
+/// The same of an error of a library's.
+pub(crate) fn links_of(outermost: &Link) -> impl Iterator<Item = &Link> {
     iter::successors(Some(outermost), |&link| {
         match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner as &Link),

@@ -7,9 +7,10 @@ use std::panic;
 use std::path::Path;
 
 use clap::error::ErrorKind;
+use layer_format::text::{is_hostile, push_byte, push_shown, reason};
 
 use crate::Link;
-use crate::failure::{Failure, links};
+use crate::failure::{Failure, links, links_of};
 
 /// A text as it may be shown: control characters, line ends and invisible characters that change
 /// the order of others are escaped, everything else stays.
@@ -19,7 +20,7 @@ use crate::failure::{Failure, links};
 pub fn clean(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_hostile) {
         let mut out = String::with_capacity(text.len() + 8);
-        text.chars().for_each(|c| push_clean(&mut out, c));
+        text.chars().for_each(|c| push_shown(&mut out, c));
         Cow::Owned(out)
     } else {
         Cow::Borrowed(text)
@@ -33,10 +34,8 @@ pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(bytes.len() + 8);
     for chunk in bytes.utf8_chunks() {
-        chunk.valid().chars().for_each(|c| push_clean(&mut out, c));
-        for byte in chunk.invalid() {
-            push(&mut out, format_args!("\\x{byte:02x}"));
-        }
+        chunk.valid().chars().for_each(|c| push_shown(&mut out, c));
+        chunk.invalid().iter().for_each(|&byte| push_byte(&mut out, byte));
     }
     Cow::Owned(out)
 }
@@ -73,6 +72,17 @@ pub fn clean_json(text: &str) -> String {
 /// An error as it is reported: `name: context: cause`, then a line for each hint.
 pub fn error(name: &str, error: &anyhow::Error) -> String {
     error_with(name, error, |_, _| None)
+}
+
+/// An error and its causes, for a part of a line: of a warning, or of a list.
+pub fn chain(error: &Link) -> String {
+    let mut texts: Vec<String> = vec![];
+    for text in links_of(error).map(describe) {
+        if !texts.last().is_some_and(|last| ends_with_cause(last, &text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
 }
 
 /// Like [`error`], with the hints that `advice` knows for a link of the chain and the program's name.
@@ -196,45 +206,14 @@ fn lines(first: &str, hints: &[&str]) -> String {
     out
 }
 
-/// What a link says. The system's own messages are made to look like ours: no capital, no number.
+/// What a link says. The system's own messages are made to look like ours.
 fn describe(link: &Link) -> String {
-    let text = link.to_string();
-    let Some(number) = link.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) else {
-        return text;
-    };
-    let text = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
-    let mut chars = text.chars();
-    match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
-            format!("{}{}", first.to_lowercase(), &text[first.len_utf8()..])
-        }
-        _ => text.to_owned(),
-    }
+    link.downcast_ref::<io::Error>().map_or_else(|| link.to_string(), reason)
 }
 
 /// Whether the text above already tells its cause, as some libraries' messages do.
 fn ends_with_cause(above: &str, cause: &str) -> bool {
     above.strip_suffix(cause).is_some_and(|rest| rest.is_empty() || rest.ends_with(": "))
-}
-
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' // marks of direction, zero width
-            | '\u{2028}'..='\u{202e}' // line ends, embeddings, overrides
-            | '\u{2060}'..='\u{206f}' // isolates and other invisible ones
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-fn push_clean(out: &mut String, c: char) {
-    match c {
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        c if is_hostile(c) && c.is_ascii() => push(out, format_args!("\\x{:02x}", u32::from(c))),
-        c if is_hostile(c) => push(out, format_args!("\\u{{{:x}}}", u32::from(c))),
-        c => out.push(c),
-    }
 }
 
 fn push(out: &mut String, args: std::fmt::Arguments<'_>) {
@@ -258,6 +237,13 @@ mod tests {
         let denied = io::Error::from(rustix::io::Errno::ROFS);
         let failure = Err::<(), _>(denied).context("usr/bin/su").context("layer 2").unwrap_err();
         check(failure, "pull: layer 2: usr/bin/su: read-only file system\n");
+    }
+
+    #[test]
+    fn a_chain_within_a_line_has_no_numbers_of_the_system() {
+        let many = io::Error::from(rustix::io::Errno::MFILE);
+        let failure = anyhow::Error::new(io::Error::other(many)).context("opening a");
+        assert_eq!(chain(failure.as_ref()), "opening a: too many open files");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub struct Limits {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_size: Option<u64>,
 
-    /// How many entries there may be: files, directories, links
+    /// How many entries there may be: files, directories, links; the root isn't counted
     #[arg(long, value_name = "N")]
     pub max_entries: Option<u64>,
 }
@@ -41,7 +41,7 @@ impl Limits {
         }
         let most = self.max_size.unwrap_or(USUAL_MAX_SIZE);
         if size > most {
-            let message = format!("the image's files have more than {most} bytes");
+            let message = format!("the image's files are more than {} large", human_size(most));
             return Err(Failure::new(Code::Untrusted, message).hint("--max-size SIZE allows more"));
         }
         Ok(())

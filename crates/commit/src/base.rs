@@ -44,7 +44,7 @@ impl Base {
                 .into());
         }
         let store = lease.store();
-        let found = store.find(text).hinted(store::Error::hint)?;
+        let found = store.find(text).hinted(store::Error::hint_in_store)?;
         lease.protect(&[found.descriptor.digest])?;
         let name = found.image.name().filter(|_| found.by == FoundBy::Name || is_whole(&found));
         let image = store.read_image(&found.descriptor, vec![], platform);

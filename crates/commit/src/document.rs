@@ -143,11 +143,12 @@ fn add_history(config: &mut Object, n_below: usize, entry: &Value) -> Result<(),
     let mut history: Vec<Box<RawValue>> = config.read("history")?;
     let mut n_told = 0;
     for entry in &history {
-        let entry: Object = serde_json::from_str(entry.get())
-            .map_err(|source| Error::MalformedJson { what: "history of the base image", source })?;
+        let entry: Object = serde_json::from_str(entry.get()).map_err(|source| {
+            Error::MalformedJson { what: "history of the base image".to_owned(), source }
+        })?;
         n_told += usize::from(!entry.read::<bool>("empty_layer")?);
     }
-    let serialised = |source| Error::MalformedJson { what: "history", source };
+    let serialised = |source| Error::MalformedJson { what: "history".to_owned(), source };
     let mut push = |entry: &Value| {
         history.push(serde_json::value::to_raw_value(entry).map_err(serialised)?);
         Ok(())

@@ -219,7 +219,7 @@ fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, 
             let input = io.input.take_binary()?;
             let file = input.as_regular_file().map(std::fs::File::try_clone).transpose();
             let file = file.context("opening standard input")?;
-            Opened::from_input(input, file, choice, None).context("standard input")?
+            Opened::from_input(input, file, choice, None)?
         }
         Location::Dir(_) | Location::Layer(_) | Location::Stored(_) => {
             let text =

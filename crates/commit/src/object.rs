@@ -57,7 +57,7 @@ impl Object {
 }
 
 fn malformed(source: serde_json::Error) -> Error {
-    Error::MalformedJson { what: WHAT, source }
+    Error::MalformedJson { what: WHAT.to_owned(), source }
 }
 
 impl Serialize for Object {

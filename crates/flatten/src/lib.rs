@@ -87,7 +87,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
     let mut layers = Layers::new(opened, store.as_ref(), &io.progress);
     let plan = Plan::of(layers.tree()?, &|path, place| is_out(args, &globs, path, place));
-    args.limits.check(plan.n_entries(), plan.size())?;
+    // The root, which is there anyway, isn't counted, as unpack doesn't count it.
+    args.limits.check(plan.n_entries().saturating_sub(1), plan.size())?;
     if let Some(name) = &args.as_image {
         return image::write(layers, &plan, (name, compression), &mut io.output);
     }
@@ -138,7 +139,5 @@ fn open(args: &Args, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<O
     let input = io.input.take_binary()?;
     let file = input.as_regular_file().map(File::try_clone).transpose();
     let file = file.context("opening standard input")?;
-    Opened::from_input(input, file, choice, store)
-        .hinted(store::Error::hint)
-        .context("standard input")
+    Opened::from_input(input, file, choice, store).hinted(store::Error::hint)
 }

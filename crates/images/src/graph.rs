@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use cli::report::chain;
 use layer_format::{Config, Descriptor, DiffId, Digest, Document, Manifest, media_type};
 use store::Store;
 
@@ -89,7 +90,7 @@ impl Graph {
         let diff_ids = match checked.and_then(|()| manifest.diff_ids(&config)) {
             Ok(diff_ids) => diff_ids,
             Err(error) => {
-                self.problems.push((*digest, said(&error)));
+                self.problems.push((*digest, chain(&error)));
                 return Ok(());
             }
         };
@@ -110,7 +111,7 @@ impl Graph {
     ) -> store::Result<Option<T>> {
         let problem = match store.document(digest).map(parse) {
             Ok(Ok(document)) => return Ok(Some(document)),
-            Ok(Err(error)) | Err(store::Error::Layer(error)) => said(&error),
+            Ok(Err(error)) | Err(store::Error::Layer(error)) => chain(&error),
             Err(store::Error::MissingBlob { .. }) => MISSING.to_owned(),
             Err(error) => return Err(error),
         };
@@ -121,15 +122,3 @@ impl Graph {
 
 /// What is wrong with a blob that isn't there.
 pub(crate) const MISSING: &str = "is missing";
-
-/// An error with its causes, on one line.
-pub(crate) fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

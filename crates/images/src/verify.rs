@@ -9,13 +9,14 @@ use std::thread::{self, Builder};
 
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
+use cli::report::chain;
 use cli::{Code, Failure, Io, Progress};
 use layer_format::layer::Reader;
 use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher};
 use serde_json::json;
 use store::{Image, ListingDraft, Store};
 
-use crate::graph::{Graph, MISSING, said};
+use crate::graph::{Graph, MISSING};
 use crate::names::{find, shown};
 use crate::page::{Form, Line, Page};
 
@@ -71,7 +72,7 @@ pub(crate) fn verify(
     match findings.unread {
         // Nothing is known to be wrong, and not everything to be right.
         Some(error) if verdict.n_problems() == 0 => return Err(error),
-        Some(error) => io.warn(&format!("{error:#}")),
+        Some(error) => io.warn(&chain(error.as_ref())),
         None => {}
     }
     verdict.report(&mut Page { output: &mut io.output, form })?;
@@ -140,7 +141,7 @@ impl Verdict<'_> {
         self.orphans = match store.orphans() {
             Ok(orphans) => orphans,
             Err(error @ store::Error::Malformed { .. }) => {
-                self.problems.entry("index.json".to_owned()).or_default().insert(said(&error));
+                self.problems.entry("index.json".to_owned()).or_default().insert(chain(&error));
                 vec![]
             }
             Err(error) => return Err(error.into()),
@@ -303,7 +304,7 @@ fn check(
     );
     match unpacked {
         _ if !problems.is_empty() => {}
-        Err(error) => problems.push(said(&error)),
+        Err(error) => problems.push(chain(&error)),
         Ok(None) => {}
         Ok(Some(found)) => problems = compare(store, digest, &job.diff_ids, &found),
     }

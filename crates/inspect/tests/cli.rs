@@ -103,7 +103,7 @@ fn files_are_those_of_the_merged_layers() {
         text,
         "drwxr-xr-x       0:0          0 2020-09-13T12:26:40Z   1 etc\n\
          -rws--x--x       7:8          4 2023-11-14T22:13:20Z   2 etc/os\n\
-         -rw-r--r--       0:0          0 2020-09-13T12:26:40Z   2 odd\\u{1b}\\\\\n\
+         -rw-r--r--       0:0          0 2020-09-13T12:26:40Z   2 odd\\x1b\\\\\n\
          lrwxrwxrwx       0:0          6 2020-09-13T12:26:40Z   1 rel -> etc/os\n\
          -rws--x--x       7:8          4 2023-11-14T22:13:20Z   2 same link to etc/os\n"
     );

@@ -51,6 +51,7 @@ pub mod annotation {
 /// A pointer to a blob: its type, digest and size, and what is said about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 pub struct Descriptor {
     /// What the blob claims to be.
     #[serde(default, deserialize_with = "null_is_default")]

@@ -53,8 +53,8 @@ pub enum Error {
     /// A JSON document that is not JSON, or not of the shape that the spec gives it.
     #[error("malformed {what}")]
     MalformedJson {
-        /// The document: `manifest`, `index`, `config`…
-        what: &'static str,
+        /// The document: `index.json`, or of a blob its kind and digest.
+        what: String,
         /// Where and why.
         #[source]
         source: serde_json::Error,
@@ -241,6 +241,11 @@ impl Troubled for Error {
             Self::RootFileSystem => {
                 Some("commit --base scratch -t NAME < FILE makes an image of it".to_owned())
             }
+            Self::NoPlatform { present, .. } => match &present[..] {
+                [] => None,
+                [only] => Some(format!("--platform {only} takes that one")),
+                [first, ..] => Some(format!("choose one with --platform, as --platform {first}")),
+            },
             Self::MissingMember { image: Some(image), .. } => {
                 Some(format!("where it was saved: docker pull {image}, then save it again"))
             }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::descriptor::{Descriptor, media_type, null_is_default};
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::error::Error;
 use crate::platform::Platform;
 
@@ -53,6 +53,7 @@ impl Document {
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
+        #[serde(expecting = "an object")]
         struct Shape<'a> {
             #[serde(default)]
             schema_version: Option<u64>,
@@ -66,7 +67,7 @@ impl Document {
             fs_layers: Option<&'a RawValue>,
         }
         let refuse = |reason| Err(Error::Malformed { what: "manifest".to_owned(), reason });
-        let shape: Shape<'_> = from_json("manifest", &raw)?;
+        let shape: Shape<'_> = blob_from_json("manifest", &raw)?;
         if shape.fs_layers.is_some() || shape.schema_version == Some(1) {
             return refuse("Docker schema 1 is too old: push the image again with a current tool");
         }
@@ -98,6 +99,7 @@ impl Document {
 /// An image: its config and its layers, base first.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 pub struct Manifest {
     /// The bytes it was read from.
     #[serde(skip)]
@@ -118,7 +120,7 @@ pub struct Manifest {
 impl Manifest {
     /// Reads a manifest.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
-        let mut manifest: Self = from_json("manifest", &raw)?;
+        let mut manifest: Self = blob_from_json("manifest", &raw)?;
         manifest.raw = raw;
         Ok(manifest)
     }
@@ -211,6 +213,7 @@ impl Manifest {
 /// Several images under one name, by platform.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 pub struct Index {
     /// The bytes it was read from.
     #[serde(skip)]
@@ -252,6 +255,7 @@ impl Index {
 
 /// What an image's config says about its making and running, as far as we act on it.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Config {
     /// The bytes it was read from.
     #[serde(skip)]
@@ -272,6 +276,7 @@ pub struct Config {
 
 /// The layers of a config.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct RootFs {
     /// `layers`; the spec knows no other type.
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]
@@ -283,6 +288,7 @@ pub struct RootFs {
 
 /// One step of an image's making.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct History {
     /// When, RFC 3339.
     #[serde(default)]
@@ -304,10 +310,10 @@ pub struct History {
 impl Config {
     /// Reads a config.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
-        let mut config: Self = from_json("config", &raw)?;
+        let mut config: Self = blob_from_json("config", &raw)?;
         if !matches!(config.rootfs.kind.as_str(), "" | "layers") {
             let reason = "its root file system is of a type that nobody knows";
-            return Err(Error::Malformed { what: "config".to_owned(), reason });
+            return Err(Error::Malformed { what: blob_name("config", &raw), reason });
         }
         config.raw = raw;
         Ok(config)
@@ -329,7 +335,7 @@ impl Config {
             return Ok(());
         }
         let reason = "the numbers of layers and of diff_ids differ";
-        Err(Error::Malformed { what: "config".to_owned(), reason })
+        Err(Error::Malformed { what: blob_name("config", &self.raw), reason })
     }
 }
 
@@ -337,11 +343,27 @@ fn or_default<'a>(media_type: &'a str, default: &'a str) -> &'a str {
     if media_type.is_empty() { default } else { media_type }
 }
 
-/// Parses JSON; more values than [`VALUES_LIMIT`] are refused, and nesting deeper than [`DEPTH_LIMIT`], wherever it is.
-pub(crate) fn from_json<'a, T: Deserialize<'a>>(
-    what: &'static str,
+/// Parses the JSON of a blob, of which an archive or a store has many: an error says which it is.
+pub(crate) fn blob_from_json<'a, T: Deserialize<'a>>(
+    kind: &str,
     raw: &'a [u8],
 ) -> Result<T, Error> {
+    from_json(kind, raw).map_err(|error| match error {
+        Error::MalformedJson { source, .. } => {
+            Error::MalformedJson { what: blob_name(kind, raw), source }
+        }
+        Error::Malformed { reason, .. } => Error::Malformed { what: blob_name(kind, raw), reason },
+        error => error,
+    })
+}
+
+/// What a document is called: its kind and its digest.
+fn blob_name(kind: &str, raw: &[u8]) -> String {
+    format!("{kind} {}", Digest::of(raw))
+}
+
+/// Parses JSON; more values than [`VALUES_LIMIT`] are refused, and nesting deeper than [`DEPTH_LIMIT`], wherever it is.
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T, Error> {
     let (n_values, depth) = measure(raw);
     let reason = match () {
         () if n_values > VALUES_LIMIT => Some("holds more values than anyone needs"),
@@ -351,7 +373,8 @@ pub(crate) fn from_json<'a, T: Deserialize<'a>>(
     if let Some(reason) = reason {
         return Err(Error::Malformed { what: what.to_owned(), reason });
     }
-    serde_json::from_slice(raw).map_err(|source| Error::MalformedJson { what, source })
+    serde_json::from_slice(raw)
+        .map_err(|source| Error::MalformedJson { what: what.to_owned(), source })
 }
 
 /// How many values a JSON text holds at most, by what begins a list or an object and what a comma precedes; and how deep

@@ -34,6 +34,7 @@ mod reference;
 pub mod relay;
 mod run;
 pub mod stream;
+pub mod text;
 mod trouble;
 
 pub use codec::{Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE};

@@ -10,6 +10,7 @@ use crate::error::Error;
 
 /// A platform as the image-spec writes it (image-index.md, "platform"), variants normalised as containerd does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Platform {
     /// As Go's GOOS: `linux`.
     #[serde(default, deserialize_with = "null_is_default")]

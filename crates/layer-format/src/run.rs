@@ -6,11 +6,12 @@ use serde::{Deserialize, Deserializer};
 
 use crate::descriptor::null_is_default;
 use crate::error::Error;
-use crate::image::{Config, from_json};
+use crate::image::{Config, blob_from_json};
 
 /// How a container of the image is run, unless its user says otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[serde(expecting = "an object")]
 pub struct Run {
     /// `user`, `uid`, `user:group`, `uid:gid` or a mix; empty for root.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -54,6 +55,7 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Whole {
     #[serde(default)]
     author: Option<String>,
@@ -66,7 +68,7 @@ struct Whole {
 impl Config {
     /// How the image wants to be run.
     pub fn run(&self) -> Result<Run, Error> {
-        let Whole { author, os_features, config } = from_json("config", &self.raw)?;
+        let Whole { author, os_features, config } = blob_from_json("config", &self.raw)?;
         Ok(Run { author, os_features, ..config })
     }
 }

@@ -310,14 +310,14 @@ fn odd_names_are_refused() {
     let file = |name| Tar::default().file(name, "");
     refused(file("a/../b"), "entry a/../b: the name leads out of the root (..)");
     refused(file("/.."), "entry /..: the name leads out of the root (..)");
-    refused(file("."), "entry : the root can only be a directory");
+    refused(file("."), "entry \"\": the root can only be a directory");
     refused(file(".wh."), "entry .wh.: a whiteout of nothing, `.` or `..`");
-    refused(file("a/.wh..\x1b[1m/x"), "entry a/.wh..\\u{1b}[1m/x: a whiteout can't be a directory");
+    refused(file("a/.wh..\x1b[1m/x"), "entry a/.wh..\\x1b[1m/x: a whiteout can't be a directory");
     refused(file("a/.wh.."), "entry a/.wh..: a whiteout of nothing, `.` or `..`");
     refused(file(".wh..."), "entry .wh...: a whiteout of nothing, `.` or `..`");
     refused(
         Tar::default().pax(&[("path", b"a\0b")]).file("a", ""),
-        "entry a\\u{0}b: a NUL in the name",
+        "entry a\\x00b: a NUL in the name",
     );
 }
 

@@ -91,7 +91,7 @@ fn tell_left_out(mut left_out: Vec<LeftOut>, io: &Io<'_>) -> anyhow::Result<()> 
     let Some(last) = left_out.pop() else { return Ok(()) };
     let text = |name: &str| format!("not loaded: {name}");
     for LeftOut { name, error } in &left_out {
-        io.warn(&format!("{}: {error}", text(name)));
+        io.warn(&format!("{}: {}", text(name), cli::report::chain(error)));
     }
     let code = Code::Untrusted;
     Err(anyhow::Error::from(last.error)).context(text(&last.name)).code(code)

@@ -172,13 +172,7 @@ fn distinct(names: &[Reference]) -> impl Iterator<Item = &Reference> {
 /// Says what may help, where something does.
 fn explain(error: anyhow::Error, name: &Reference) -> anyhow::Error {
     let network = error.downcast_ref::<registry::Error>();
-    let hint = match (network, error.downcast_ref()) {
-        (Some(of_network), _) => of_network.hint(),
-        (_, Some(layer_format::Error::NoPlatform { .. })) => {
-            Some("choose one with --platform".to_owned())
-        }
-        _ => None,
-    };
+    let hint = network.and_then(registry::Error::hint);
     // The registry's errors name the image by themselves.
     let error = if network.is_some() { error } else { error.context(name.to_string()) };
     match hint {

@@ -29,8 +29,9 @@ pub(crate) fn push(
     refuse_paths(&args.image)?;
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let none = || store::Error::NotFound { text: args.image.clone() };
-    let store = Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint)?;
-    let found = store.find(&args.image).hinted(store::Error::hint)?;
+    let store =
+        Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint_in_store)?;
+    let found = store.find(&args.image).hinted(store::Error::hint_in_store)?;
     let names = names(args, &found)?;
     let referrers = if args.referrers { store.referrers(&found.image)? } else { vec![] };
     let held = std::iter::once(found.descriptor.digest);

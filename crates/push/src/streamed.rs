@@ -49,8 +49,9 @@ pub(crate) fn push(
     let first = all.next_blob()?;
     let index = all.index()?;
     if first.is_none() && index.is_none() {
+        all.check_not_empty()?;
         let what = "the image archive".to_owned();
-        return Err(Error::Malformed { what, reason: "is empty, or cut short" }.into());
+        return Err(Error::Malformed { what, reason: "holds nothing to push" }.into());
     }
     let mut route =
         Route::plan(&args.names, index.as_ref(), client)?.of_platform(args.platform.clone());

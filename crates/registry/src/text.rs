@@ -1,5 +1,7 @@
 //! What a stranger says, made fit for one line of an error.
 
+use layer_format::text::push_shown;
+
 /// The longest text that is passed on, in characters.
 const LIMIT: usize = 240;
 
@@ -11,18 +13,9 @@ pub(crate) fn one_line(text: &str) -> String {
             line.push('…');
             break;
         }
-        if c.is_control() || is_invisible(c) {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
+        push_shown(&mut line, c);
     }
     line
-}
-
-/// Marks that change the direction of text or take no room.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A text that follows another after a colon, if there is one.
@@ -36,7 +29,7 @@ mod tests {
 
     #[test]
     fn a_text_becomes_one_harmless_line() {
-        assert_eq!(one_line(" a\nb\x1b[31m\u{202e}é "), r"a\nb\u{1b}[31m\u{202e}é");
+        assert_eq!(one_line(" a\nb\x1b[31m\u{202e}é "), r"a\nb\x1b[31m\u{202e}é");
         assert_eq!(one_line(&"x".repeat(1000)).chars().count(), LIMIT + 1);
     }
 }

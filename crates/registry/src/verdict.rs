@@ -265,7 +265,7 @@ mod tests {
         };
         let full =
             r#"{"DriverName":"filesystem","Enclosed":{"Err":28,"Op":"mkdir","Path":"/r/\u001bx"}}"#;
-        let text = r"DriverName: filesystem, Err: No space left on device (os error 28), Op: mkdir, Path: /r/\u{1b}x";
+        let text = r"DriverName: filesystem, Err: No space left on device (os error 28), Op: mkdir, Path: /r/\x1bx";
         check(full, Some(text));
         check(r#""a\nb""#, Some(r"a\nb"));
         check(r#"[{"a":[1,true]},{"a":"b"}]"#, Some("a: 1, a: true, a: b"));
@@ -283,7 +283,7 @@ mod tests {
         check(404, &unknown, text, Trouble::NotFound, never);
         check(404, "", "app:1: not found", Trouble::NotFound, never);
         let denied = spec("DENIED", "no\\nway\\u001b[1m");
-        let text = r"app:1: not authorised: no login known for r.test: no\nway\u{1b}[1m (DENIED)";
+        let text = r"app:1: not authorised: no login known for r.test: no\nway\x1b[1m (DENIED)";
         check(403, &denied, text, Trouble::Unauthorised, never);
         let text = "app:1: not authorised: no login known for r.test";
         check(401, "<html>", text, Trouble::Unauthorised, never);

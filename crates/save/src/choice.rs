@@ -68,7 +68,7 @@ pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
             .hint("load it first")
             .into());
     }
-    store.find(text).hinted(store::Error::hint)
+    store.find(text).hinted(store::Error::hint_in_store)
 }
 
 /// The documents of an image, as far as the image is here: an index may be for some of its platforms.

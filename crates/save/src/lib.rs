@@ -70,7 +70,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let none = || store::Error::NotFound { text: args.images[0].clone() };
-    let store = Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint)?;
+    let store =
+        Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint_in_store)?;
     let thinned = thin::read(args, &store, io)?;
     let (chosen, hold) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
     hold.warning().iter().for_each(|warning| io.warn(warning));

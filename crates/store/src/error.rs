@@ -127,6 +127,17 @@ impl Error {
     /// What its user may do about it, where something is known: an image isn't there, or is one of several.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NotFound { text } if lies_here(text) => Some(format!("./{text}")),
+            _ => self.hint_in_store(),
+        }
+    }
+
+    /// The same where only an image of the store will do.
+    pub fn hint_in_store(&self) -> Option<String> {
+        match self {
+            Self::NotFound { text } if lies_here(text) => {
+                Some(format!("load ./{text} brings an archive or a layout into the store"))
+            }
             Self::NotFound { text } => Some(format!("pull {text}")),
             Self::Layer(layer_format::Error::Ambiguous { .. }) => {
                 Some("choose one with --image NAME".to_owned())
@@ -207,6 +218,11 @@ impl Troubled for Error {
             _ => None,
         }
     }
+}
+
+/// Whether a file or a directory of that name is in the working directory.
+fn lies_here(text: &str) -> bool {
+    !text.is_empty() && Path::new(text).exists()
 }
 
 /// A path as it is if it is plain, quoted and escaped otherwise.

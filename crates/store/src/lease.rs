@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use layer_format::text::reason;
 use layer_format::{Descriptor, Digest, Document};
 
 use crate::Result;
@@ -62,7 +63,10 @@ impl Hold {
         if error.is_read_only() || error.is_about_permission() {
             return None;
         }
-        let cause = std::error::Error::source(error).map(|it| format!(": {it}"));
+        let cause = std::error::Error::source(error).map(|cause| {
+            let cause = cause.downcast_ref().map_or_else(|| cause.to_string(), reason);
+            format!(": {cause}")
+        });
         let cause = cause.unwrap_or_default();
         Some(format!("nothing keeps gc from the image meanwhile: {error}{cause}"))
     }

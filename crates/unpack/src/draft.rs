@@ -150,8 +150,8 @@ pub(crate) fn sweep(place: &Name) -> Vec<String> {
     let names = names.filter(|name| name.starts_with(prefix.as_bytes())).map(OsString::from_vec);
     let left = names.filter_map(|name| {
         let error = sweep_one(place.parent.as_fd(), &name).err()?;
-        let name = clean_path(Path::new(&name));
-        Some(format!("what a killed unpack left can't be removed: {name}: {error:#}"))
+        let (name, why) = (clean_path(Path::new(&name)), cli::report::chain(error.as_ref()));
+        Some(format!("what a killed unpack left can't be removed: {name}: {why}"))
     });
     left.collect()
 }

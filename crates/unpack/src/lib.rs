@@ -33,6 +33,9 @@ use crate::writeback::Writeback;
 /// fresh mount, say) is filled in place and emptied again if that fails. It is on the disk before it is said to be done.
 /// Manifest, config, layers and diff ids are all verified before success. DIR may be a symbolic link to an empty directory
 /// if root or you made the link.
+///
+/// In a user namespace with one id, root of the image is you outside, and so is a setuid-root file: others can run it as you
+/// unless a directory above keeps them out.
 #[derive(clap::Parser, Debug)]
 #[command(version, after_help = cli::examples(&[
     ("pull alpine | unpack rootfs", "From a registry to a root file system"),

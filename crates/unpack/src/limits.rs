@@ -23,6 +23,10 @@ impl Budget {
     /// [`cli::Code::Untrusted`] where that is more than is allowed.
     pub(crate) fn spend(&mut self, change: &Change) -> Result<(), Failure> {
         let Change::Add(entry) = change else { return Ok(()) };
+        // It is there without any entry.
+        if entry.path.is_root() {
+            return Ok(());
+        }
         let size = if let EntryKind::File { size, .. } = &entry.kind { *size } else { 0 };
         self.size = self.size.saturating_add(size);
         self.n_entries += 1;

@@ -121,7 +121,8 @@ impl Target {
         if let Place::Beside(draft) = &self.place
             && let Err(error) = draft.remove()
         {
-            io.warn(&format!("{}: removing the private directory: {error:#}", shown()));
+            let why = cli::report::chain(error.as_ref());
+            io.warn(&format!("{}: removing the private directory: {why}", shown()));
         }
         synced.with_context(shown)
     }

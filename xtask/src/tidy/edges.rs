@@ -5,7 +5,7 @@ use crate::workspace::{Dependency, Member, Origin, Purpose, Workspace};
 
 /// A shared crate and who may use it. `COMMANDS` stands for every command.
 const SHARED: &[(&str, &[&str])] = &[
-    // `cli` asks it for the kinds of trouble that have exit codes, nothing else.
+    // `cli` asks it for the kinds of trouble that have exit codes, and how a stranger's text is shown; nothing else.
     ("layer-format", &[COMMANDS, "registry", "rootfs", "store", "cli"]),
     ("store", &[COMMANDS]),
     ("registry", &["pull", "push"]),

@@ -140,6 +140,7 @@ impl All {
             let reason = "has blobs that nobody took";
             return Err(Error::Malformed { what: "the archive".to_owned(), reason });
         }
+        self.check_not_empty()?;
         if !self.archive.members.is_whole() {
             return Err(Error::Truncated { what: "the archive (no end mark)".to_owned() });
         }
@@ -162,6 +163,14 @@ impl All {
         }
         let listed = listed.ok_or_else(|| self.archive.no_heads())?;
         docker(&listed).contents(platform, blobs)
+    }
+
+    /// Refuses an archive of which nothing came, in the words that every reader has for it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn check_not_empty(&self) -> Result<(), Error> {
+        if self.archive.n_members == 0 { Err(self.archive.no_heads()) } else { Ok(()) }
     }
 
     fn head(&self, name: &str) -> Option<Vec<u8>> {

@@ -411,8 +411,12 @@ fn ref_name(root: &Descriptor) -> Result<Option<Reference>, Error> {
 }
 
 pub(super) fn parse_name(name: &str) -> Result<Reference, Error> {
+    let quoted = || match name {
+        "" => "\"\"".to_owned(),
+        name => crate::layer::escape_short(name.chars().take(160).collect::<String>().as_bytes()),
+    };
     name.parse().map_err(|_| Error::Malformed {
-        what: crate::layer::escape_short(name.chars().take(160).collect::<String>().as_bytes()),
+        what: quoted(),
         reason: "is no name that an image can have",
     })
 }

@@ -18,6 +18,7 @@ const MAX_PLATFORMS: usize = 100;
 /// One image of the list; paths are the archive's members.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[serde(expecting = "an image: an object with Config, RepoTags and Layers")]
 pub(super) struct Listed {
     pub(super) config: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -63,7 +64,7 @@ pub(super) fn resolve(
         let Some(raw) = read_by_path(shelf, path.as_bytes(), "config")? else {
             if is_at_end {
                 return Err(Error::MissingMember {
-                    what: escape_short(path.as_bytes()),
+                    what: shelf.name_of_missing(path.as_bytes()),
                     image: listed.repo_tags.first().map(|tag| escape_short(tag.as_bytes())),
                 });
             }

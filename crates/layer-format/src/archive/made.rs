@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::all::Came;
 use super::contents::{Blobs, Contents};
 use super::docker::{Listed, check_name};
+use super::shelf;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::DiffId;
 use crate::error::Error;
@@ -56,10 +57,17 @@ impl Docker<'_> {
         Ok(self.came.get(&(self.follow)(path.as_bytes())).copied())
     }
 
+    fn name_of_missing(&self, path: &str) -> String {
+        match EntryPath::parse(path.as_bytes()) {
+            Ok(path) => shelf::name_of_missing(path.as_bytes(), &(self.follow)(path.as_bytes())),
+            Err(_) => escape_short(path.as_bytes()),
+        }
+    }
+
     /// Makes the manifest of an image.
     pub(super) fn make(&self, listed: &Listed, blobs: &mut dyn Blobs) -> Result<Manifest, Error> {
         let missing = |path: &str| Error::MissingMember {
-            what: escape_short(path.as_bytes()),
+            what: self.name_of_missing(path),
             image: listed.repo_tags.first().map(|tag| escape_short(tag.as_bytes())),
         };
         let config = self.member(&listed.config)?.ok_or_else(|| missing(&listed.config))?;
@@ -112,6 +120,6 @@ fn layer(came: Came) -> Descriptor {
 fn make(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Error> {
     let made = Made { schema_version: 2, media_type: media_type::OCI_MANIFEST, config, layers };
     let raw = serde_json::to_vec(&made)
-        .map_err(|source| Error::MalformedJson { what: "manifest", source })?;
+        .map_err(|source| Error::MalformedJson { what: "manifest".to_owned(), source })?;
     Manifest::parse(raw)
 }

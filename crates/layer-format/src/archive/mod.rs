@@ -441,7 +441,7 @@ impl Archive {
             let diff_id = Box::new(layer.diff_id);
             return Error::MissingLayer { position: position + 1, diff_id };
         }
-        let what = crate::layer::escape_short(&layer.path);
+        let what = self.shelf.name_of_missing(&layer.path);
         if self.shelf.has(b"strata.json") {
             return Error::NotFound {
                 what: format!("{what} (a thin stream leaves out what its base has)"),

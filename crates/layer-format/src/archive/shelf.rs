@@ -184,6 +184,11 @@ impl Shelf {
         path
     }
 
+    /// What to call a member that is missing, in an error: where the links from it end, too.
+    pub(super) fn name_of_missing(&self, path: &[u8]) -> String {
+        name_of_missing(path, self.follow(path))
+    }
+
     /// The content of a member that was kept, under its own name or one that links to it.
     pub(super) fn open(&self, path: &[u8]) -> Result<Option<Section>, Error> {
         let mut path = path;
@@ -298,6 +303,15 @@ pub(super) fn beside(link: &EntryPath, target: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(place.join(&b'/'))
+}
+
+/// What to call a member that is missing, in an error, where the links from it end at `end`.
+pub(super) fn name_of_missing(path: &[u8], end: &[u8]) -> String {
+    let what = crate::layer::escape_short(path);
+    if path == end {
+        return what;
+    }
+    format!("{}, to which {what} is a link", crate::layer::escape_short(end))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
+use crate::text::{push_byte, push_shown};
 
 /// How many names a path may have: so many directories deep an image may be. Linux has no limit, and other tools none in
 /// common; programs that take whole paths stop at 2,048, which is as many as fit into `PATH_MAX`.
@@ -130,7 +131,8 @@ impl fmt::Debug for EntryPath {
 
 /// Says of the entry `name` which rule it breaks.
 pub(super) fn refuse(name: &[u8], reason: &'static str) -> Error {
-    Error::MalformedEntry { path: escape_short(name), reason }
+    let path = if name.is_empty() { "\"\"".to_owned() } else { escape_short(name) };
+    Error::MalformedEntry { path, reason }
 }
 
 /// Shows a name in an error: like [`escape`], with the middle of a very long one left out.
@@ -149,30 +151,22 @@ fn shorten(text: String) -> String {
     format!("{}…{}", &text[..end], &text[start..])
 }
 
-/// Shows any bytes on one line of a terminal: what is not a printable character becomes `\xNN` or `\u{…}`.
+/// Shows any bytes on one line of a terminal: a backslash is doubled, what is [hostile] becomes `\xNN` or `\u{…}`.
+///
+/// [hostile]: crate::text::is_hostile
 pub fn escape(bytes: &[u8]) -> String {
-    use fmt::Write;
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            match character {
-                '\\' => shown.push_str("\\\\"),
-                character if character.is_control() || is_invisible(character) => {
-                    shown.extend(character.escape_default());
-                }
-                character => shown.push(character),
+            if character == '\\' {
+                shown.push_str("\\\\");
+            } else {
+                push_shown(&mut shown, character);
             }
         }
-        for byte in chunk.invalid() {
-            write!(shown, "\\x{byte:02x}").expect("a String takes everything");
-        }
+        chunk.invalid().iter().for_each(|&byte| push_byte(&mut shown, byte));
     }
     shown
-}
-
-/// Marks that turn or hide what stands around them.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -229,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(escape(b"a\x1b[31m\n\xff\\"), "a\\u{1b}[31m\\n\\xff\\\\");
+        assert_eq!(escape(b"a\x1b[31m\n\xff\\"), "a\\x1b[31m\\n\\xff\\\\");
         assert_eq!(escape("\u{202e}ö".as_bytes()), "\\u{202e}ö");
     }
 }

@@ -57,7 +57,7 @@ struct DockerImage {
 impl Heads {
     /// Derives both documents; the same names and images give the same bytes.
     pub fn of(names: &[Name], images: &[Image]) -> Result<Self, Error> {
-        let serialised = |source| Error::MalformedJson { what: "index.json", source };
+        let serialised = |source| Error::MalformedJson { what: "index.json".to_owned(), source };
         let manifests = names.iter().map(entry).collect();
         let index = IndexJson { schema_version: 2, media_type: media_type::OCI_INDEX, manifests };
         let docker = docker_images(names, images);

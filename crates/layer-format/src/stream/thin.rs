@@ -32,6 +32,7 @@ pub struct Thin {
 
 /// A blob that doesn't travel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct LeftOut {
     /// Its digest.
     pub digest: Digest,
@@ -58,6 +59,7 @@ struct Sealed<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Parsed {
     version: u32,
     #[serde(default)]
@@ -98,7 +100,7 @@ impl Thin {
 
     /// The bytes of `strata.json`; the same content gives the same bytes.
     pub fn to_json(&self) -> Result<Vec<u8>, Error> {
-        let serialised = |source| Error::MalformedJson { what: "strata.json", source };
+        let serialised = |source| Error::MalformedJson { what: "strata.json".to_owned(), source };
         let unsealed = || Unsealed { version: VERSION, base: &self.base, left_out: &self.left_out };
         let seal = Digest::of(&serde_json::to_vec(&unsealed()).map_err(serialised)?);
         serde_json::to_vec(&Sealed { unsealed: unsealed(), seal }).map_err(serialised)

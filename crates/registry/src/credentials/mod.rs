@@ -177,7 +177,10 @@ impl Credentials {
                 (Ok(None), _) => {}
                 (Ok(found), _) => return Ok((found, troubles)),
                 (Err(Error::UnreadableLogins { place, source }), Place::Usual(_)) => {
-                    troubles.push(format!("{place}: reading logins: {source}"));
+                    troubles.push(format!(
+                        "{place}: reading logins: {}",
+                        layer_format::text::reason(&source)
+                    ));
                 }
                 (Err(error), _) => return Err(error),
             }

@@ -96,7 +96,7 @@ fn garbage_is_no_manifest() {
     let garbage = Fault::on("manifests/").body("application/json", "{\"a\":");
     let (registry, repository) = with_image_and(garbage.header("Docker-Content-Digest", ""));
     let error = repository.manifest("1").unwrap_err();
-    let start = format!("{}:1: malformed manifest: ", registry.name("app"));
+    let start = format!("{}:1: malformed manifest sha256:", registry.name("app"));
     assert!(crate::support::chain(&error).starts_with(&start), "{error}");
 }
 
