@@ -255,3 +255,58 @@ fn as_root_a_link_to_one_of_several_names_below_leaves_the_others_there() {
     -rw-r--r-- 0:0 c = a
     "#);
 }
+
+/// Descriptors that the command was given are closed, so that nothing but the mount tells of it.
+const HOLD: &str = "for n in $(ls /proc/$$/fd | grep -v '^[012]$'); do eval \"exec $n>&-\"; done; echo > ready; cat go";
+
+#[test]
+fn a_writable_layer_is_one_unions_for_as_long_as_its_command_runs() {
+    let sandbox = with_app();
+    sandbox.write("hold", HOLD);
+    let script = "mkfifo ready go; union -q app:1 m --upper up -- bash hold &
+        read x < ready
+        union -q app:1 m2 --upper up -- true; echo $?
+        echo > go; wait
+        union -q app:1 m2 --upper up -- true; echo $?";
+    let output = Script::new(&sandbox, script).as_plain_user().run();
+    assert_eq!(output.success().out(), "125\n\n0\n", "{}", output.text());
+    assert_eq!(output.stderr, "union: up: another union writes to it\n");
+}
+
+#[test]
+fn as_root_a_union_of_another_mount_namespace_is_another_union_too() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    sandbox.write("hold", HOLD);
+    fs::create_dir(sandbox.path("real")).unwrap();
+    symlink("real", sandbox.path("link")).unwrap();
+    let script = "mkfifo ready go
+        unshare -m sh -c 'union -q app:1 m --upper real/up; bash hold' &
+        read x < ready
+        union -q app:1 m2 --upper link/up; echo $?
+        union -q app:1 m2 --upper real/up -- true; echo $?
+        echo > go; wait
+        union -q app:1 m2 --upper link/up -- true; echo $?";
+    let output = Script::new(&sandbox, script).run();
+    assert_eq!(output.success().out(), "1\n125\n\n0\n", "{}", output.text());
+    let refused = |it: &str| format!("union: {it}/up: another union writes to it\n");
+    assert_eq!(output.stderr, refused("link") + &refused("real"));
+}
+
+#[test]
+fn as_root_another_programs_overlay_on_a_writable_layer_counts_as_a_union() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    // What it was named when it was mounted says nothing by itself.
+    let script =
+        "mkdir lower up work m && mount -t overlay o -o lowerdir=lower,upperdir=up,workdir=work m";
+    Script::new(&sandbox, script).run().success();
+    let _mounted = Mounted(sandbox.path("m"));
+    let output = union(&sandbox, &["app:1", "m2", "--upper", "up"]).run();
+    assert_one_line(output.fails_with(1), "union");
+    assert!(output.stderr.contains("up: another union writes to it"), "{}", output.text());
+}

@@ -29,7 +29,6 @@ use store::Store;
 use crate::cache::Stack;
 use crate::mounting;
 use crate::scaffold::{MOUNT_POINTS, RESOLV_CONF};
-use crate::upper::Upper;
 
 /// The exit status of what goes wrong before the command has begun, as env(1) has it.
 pub(crate) const OURS: u8 = 125;
@@ -44,7 +43,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) store: &'a Store,
     /// Where the union is mounted, if it isn't the root.
     pub(crate) point: Option<&'a Path>,
-    pub(crate) upper: Option<&'a Upper>,
 }
 
 /// Becomes the command; returns only if that fails.
@@ -64,9 +62,6 @@ pub(crate) fn run(
     // What the system mounts later appears here too, and nothing of ours there.
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", flags).map_err(io::Error::from).context("separating the mounts")?;
-    if let Some(upper) = plan.upper {
-        upper.hand_down()?;
-    }
     if let Some(point) = plan.point {
         mounting::attach(mount, point, plan.store, plan.image)?;
     } else {

@@ -102,8 +102,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut fresh = mounting::check(point, &args.command)?;
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };
-    let image =
-        Source::stored(store.clone(), text.to_owned()).image(&choice).hinted(store::Error::hint)?;
+    let image = Source::stored(store.clone(), text.to_owned())
+        .image(&choice)
+        .hinted(store::Error::hint_in_store)?;
     let floor = if point.is_none() { Floor::Scaffold } else { Floor::Bare };
     let stack = Stack::of(&store, &image, floor, io)?;
     warn(&stack.skipped, io);
@@ -124,8 +125,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
             Ok(())
         }
         _ => {
-            let (command, upper) = (args.command.as_slice(), upper.as_ref());
-            let plan = Plan { command, image: &image, store: &store, point, upper };
+            let plan = Plan { command: &args.command, image: &image, store: &store, point };
             inside::run(&plan, &stack, mount, io)
         }
     }
@@ -143,7 +143,7 @@ fn check_location(text: &str) -> Result<(), cli::Failure> {
 fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let missing = || store::Error::NotFound { text: text.to_owned() };
-    Store::open_existing(path)?.ok_or_else(missing).hinted(store::Error::hint)
+    Store::open_existing(path)?.ok_or_else(missing).hinted(store::Error::hint_in_store)
 }
 
 /// The image's name in its short form, or what was typed.

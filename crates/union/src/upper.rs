@@ -10,9 +10,9 @@ use cli::report::clean_path;
 use cli::{Code, Failure, Io};
 use layer_format::archive::Image;
 use rootfs::Root;
-use rootfs::overlay::{copy_attributes, mounts};
+use rootfs::overlay::{copy_attributes, is_upper_in_use};
 use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
-use rustix::io::{Errno, FdFlags};
+use rustix::io::Errno;
 use store::{Store, Target};
 
 use crate::cache::Stack;
@@ -25,8 +25,8 @@ pub(crate) struct Upper {
     pub(crate) dir: Root,
     pub(crate) work: Root,
     path: PathBuf,
-    /// Held locked: two unions must not share it.
-    lock: File,
+    /// Held locked until it is mounted, for then the kernel says who writes to it.
+    _lock: File,
     fresh: [Fresh; 2],
     is_empty: bool,
 }
@@ -38,7 +38,8 @@ impl Upper {
         let upper = Fresh::make(path)?;
         let path = fs::canonicalize(path).with_context(shown)?;
         let dir = Root::open(&path)?;
-        let is_empty = upper.is_new() || fs::read_dir(&path).with_context(shown)?.next().is_none();
+        let upper_is_new = upper.is_new();
+        let is_empty = upper_is_new || fs::read_dir(&path).with_context(shown)?.next().is_none();
         let work_path = work(&path).context("a writable layer can't be the root directory")?;
         let fresh = [upper, Fresh::make(&work_path)?];
         let work = Root::open(&work_path)?;
@@ -51,7 +52,6 @@ impl Upper {
             return Err(Failure::new(Code::Failed, message).hint(hint).into());
         }
         let lock = File::open(&work_path).context("opening the working directory")?;
-        let is_mounted = mounts()?.iter().any(|it| it.upper.as_deref() == Some(path.as_path()));
         let is_locked = match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => true,
             locked => {
@@ -59,14 +59,16 @@ impl Upper {
                 false
             }
         };
-        if is_mounted || is_locked {
+        // The lock is for two that begin at once. The list of mounts doesn't have those of other mount namespaces, and may
+        // have another name of the directory, so the kernel is asked.
+        if is_locked || (!upper_is_new && is_upper_in_use(&dir).map_err(mounting::explain)?) {
             let message = format!("{}: another union writes to it", shown());
             return Err(Failure::new(Code::Failed, message).into());
         }
         if is_empty && let Some(root) = stack.layers.first() {
             copy_attributes(&Root::open(&root.tree())?, &dir)?;
         }
-        Ok(Self { dir, work, path, lock, fresh, is_empty })
+        Ok(Self { dir, work, path, _lock: lock, fresh, is_empty })
     }
 
     /// Notes which image the changes are made to, for a snapshot of them. Those that are there were perhaps made to another.
@@ -85,13 +87,6 @@ impl Upper {
     /// It is mounted, and stays.
     pub(crate) fn keep(&mut self) {
         self.fresh.iter_mut().for_each(Fresh::keep);
-    }
-
-    /// Leaves the lock to the command that this process becomes.
-    pub(crate) fn hand_down(&self) -> anyhow::Result<()> {
-        rustix::io::fcntl_setfd(&self.lock, FdFlags::empty())
-            .map_err(io::Error::from)
-            .context("handing down the lock of the writable layer")
     }
 }
 

@@ -21,7 +21,7 @@ mod mounts;
 
 pub use alone::StandsAlone;
 pub use attributes::copy_attributes;
-pub use mount::{Control, Mount, Overlay, Upper, unmount};
+pub use mount::{Control, Mount, Overlay, Upper, is_upper_in_use, unmount};
 pub use mounts::{Mounted, mounted_on, mounts};
 pub(crate) use mounts::{Place, places};
 

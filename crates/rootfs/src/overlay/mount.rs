@@ -169,6 +169,32 @@ impl Mount {
     }
 }
 
+/// Whether some overlay writes to a directory, in whatever mount namespace it is mounted: only the kernel knows.
+///
+/// It is asked for a mount that it can't make, for the directory would be its own working directory. Before it sees that, it
+/// refuses an upper directory that is another overlay's, if it is to keep an index.
+///
+/// # Errors
+/// [`Error::Mount`] if the kernel says something else.
+pub fn is_upper_in_use(dir: &Root) -> Result<bool, Error> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|errno| Error::mount(errno, None))?;
+    let path = magic_link(dir.as_fd());
+    let ask = || {
+        for (key, value) in [("index", "on"), ("lowerdir", "/")] {
+            fsconfig_set_string(&context, key, value)?;
+        }
+        fsconfig_set_string(&context, "upperdir", path.as_str())?;
+        fsconfig_set_string(&context, "workdir", path.as_str())?;
+        fsconfig_create(&context)
+    };
+    match ask() {
+        Err(Errno::BUSY) => Ok(true),
+        Ok(()) | Err(Errno::INVAL) => Ok(false),
+        Err(errno) => Err(Error::mount(errno, said(&context))),
+    }
+}
+
 /// Takes away what is mounted on `path`, unless it is in use.
 pub fn unmount(path: &Path) -> Result<(), Error> {
     rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)
