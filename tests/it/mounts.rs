@@ -204,3 +204,57 @@ fn owners_that_fuse_overlayfs_keeps_in_attributes_are_refused() {
     assert!(output.stderr.contains("etc/x: fuse-overlayfs keeps its owner"), "{}", output.stderr);
     assert!(sandbox.read("layer.tar").is_empty());
 }
+
+#[test]
+fn as_root_an_upper_directory_that_was_named_from_elsewhere_is_asked_for() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let mount = "mkdir l u w m; mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m; echo new > m/new\n";
+    let script = "mkdir sub; cd sub; code=0; snapshot ../m 2> ../said || code=$?; echo $code\n\
+                  cd ..; snapshot -q --upper u --list; snapshot -q m --base dir:l --list --ignore mtime";
+    let Some(output) = with_mounts(&sandbox, &format!("{mount}{script}")) else { return };
+    assert_eq!(output.success().out(), "2\nA new\nA new\n", "{}", output.text());
+    let said = String::from_utf8(sandbox.read("said")).unwrap();
+    assert!(said.contains("snapshot: ../m: its upper directory was named u"), "{said}");
+    assert!(said.contains("hint: name the upper directory itself with --upper"), "{said}");
+}
+
+// What the kernel changes in a mount without telling the directory's own file system.
+#[test]
+fn as_root_what_does_not_keep_still_in_a_mount_gets_the_hint_to_x() {
+    if lacks_root() {
+        return;
+    }
+    for (mount, is_hinted) in [("mount -t tmpfs t root/mnt", true), ("true", false)] {
+        let sandbox = Sandbox::new();
+        let script = format!(
+            "mkdir -p root/mnt; {mount}; head -c 3000000 /dev/zero > root/a; echo > root/mnt/b; mkfifo layer
+            code=0; snapshot -q --base scratch root > layer & exec 3< layer; head -c 4096 <&3 > start
+            rm root/mnt/b; cat <&3 > rest; wait $! || code=$?; echo $code"
+        );
+        let Some(output) = with_mounts(&sandbox, &script) else { return };
+        assert_eq!(output.success().out(), "1\n", "{}", output.text());
+        let said = "snapshot: mnt/b: vanished while it was being read";
+        assert!(output.stderr.contains(said), "{}", output.stderr);
+        let hint = "hint: something is mounted there; -x leaves out all that is mounted";
+        assert_eq!(output.stderr.contains(hint), is_hinted, "{}", output.stderr);
+    }
+}
+
+#[test]
+fn as_root_what_vanishes_from_an_upper_directory_is_removed_only_from_what_had_it() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let script = "mkdir l u w root; echo old > l/old
+        mount -t overlay o -o lowerdir=$PWD/l,upperdir=$PWD/u,workdir=$PWD/w root
+        head -c 3000000 /dev/zero > root/a; echo changed > root/old; echo > root/new; mkfifo layer
+        snapshot -q --base scratch --retry-changed 1 root > /dev/null
+        snapshot -q --retry-changed 1 root > layer & exec 3< layer; head -c 4096 <&3 > start
+        rm root/old root/new; cat <&3 > rest; wait $!; cat start rest | tar -t";
+    let Some(output) = with_mounts(&sandbox, script) else { return };
+    assert_eq!(output.success().out(), "a\n.wh.old\n", "{}", output.text());
+}

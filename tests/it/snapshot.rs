@@ -228,6 +228,10 @@ fn what_changes_is_read_again_where_that_is_asked_for() {
                   printf less > shrinks; rm vanishes";
     let (layer, output) = disturbed(&sandbox, "--base scratch --retry-changed 1", script);
     output.success();
+    // What has vanished was never in the base, so that nothing is to be removed from it.
+    let entries = tree::show_tar(&layer, Show { mtime: Mtime::Hidden, ..Show::PLAIN });
+    assert!(!entries.contains("vanishes"), "{entries}");
+    assert!(output.stderr.contains("6 added, 0 changed, 0 removed"), "{}", output.stderr);
     sandbox.write("layer.tar", layer);
     sh(&sandbox, "commit -q -t new --base scratch layer.tar && unpack -q --from new again")
         .success();

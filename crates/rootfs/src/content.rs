@@ -1,7 +1,7 @@
 //! A file's content, read as it was when it was scanned or not at all.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use layer_format::layer::{EntryPath, Timestamp};
 use rustix::fs::{FileType, OFlags, SeekFrom, Stat};
@@ -157,6 +157,7 @@ fn open(path: &EntryPath, found: Found<'_>) -> Result<OwnedFd, Failure> {
     match beneath::open(root, path.as_bytes(), flags) {
         Err(Errno::NOENT | Errno::NOTDIR) => Err(Failure::vanished()),
         Err(Errno::LOOP) => Err(Failure::changed()),
+        Err(Errno::NXIO) => Err(replaced(root, path)),
         Err(Errno::ACCESS) => {
             let held = beneath::hold(root, path.as_bytes()).doing(OPENING)?;
             root::unlocked(held.as_fd(), || {
@@ -166,6 +167,19 @@ fn open(path: &EntryPath, found: Found<'_>) -> Result<OwnedFd, Failure> {
             })
         }
         opened => opened.doing(OPENING),
+    }
+}
+
+/// What there is to say of a file in whose place there is now something that can't be opened: a socket, a device. A removal
+/// from an overlay puts a device 0/0 there, a whiteout.
+fn replaced(root: BorrowedFd<'_>, path: &EntryPath) -> Failure {
+    let stat = beneath::hold(root, path.as_bytes()).and_then(rustix::fs::fstat);
+    let is_whiteout = |stat: &Stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+    };
+    match stat {
+        Ok(stat) if !is_whiteout(&stat) => Failure::changed(),
+        _ => Failure::vanished(),
     }
 }
 

@@ -16,11 +16,20 @@ struct Count {
     bytes: u64,
 }
 
-/// Writes the layer to standard output. A file that changes meanwhile is read so many times more.
+/// What is to be done about a tree that others are at work in.
+#[derive(Clone, Copy)]
+pub(crate) struct Retries<'a> {
+    /// How many times a file that changes while it is read is read again.
+    pub(crate) n: u32,
+    /// Whether the base may have something of a difference's name.
+    pub(crate) may_hide: &'a dyn Fn(&Difference<'_>) -> bool,
+}
+
+/// Writes the layer to standard output.
 pub(crate) fn write<'a>(
     differences: impl Iterator<Item = Difference<'a>>,
     base: Option<Digest>,
-    n_retries: u32,
+    retries: Retries<'_>,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let mut writer = Writer::new(io.output.binary()?);
@@ -30,11 +39,11 @@ pub(crate) fn write<'a>(
     let mut count = Count::default();
     for difference in differences {
         cli::interrupt::check()?;
-        count.take(&difference);
-        if n_retries > 0 {
-            write_held(&mut writer, &difference, n_retries)?;
-        } else {
+        if retries.n == 0 {
+            count.take(&difference);
             write_one(&mut writer, &difference)?;
+        } else if let Some(difference) = write_held(&mut writer, difference, retries)? {
+            count.take(&difference);
         }
     }
     writer.finish()?;
@@ -57,25 +66,33 @@ fn write_one(
 }
 
 /// The same of a tree that others are at work in: no header is written before all of a file's bytes are held, of one and the
-/// same moment. What has gone meanwhile is as good as removed.
-fn write_held(
+/// same moment. What has gone meanwhile is removed from the base, or was never there. Gives what was written.
+fn write_held<'a>(
     writer: &mut Writer<impl std::io::Write>,
-    difference: &Difference<'_>,
-    n_retries: u32,
-) -> anyhow::Result<()> {
+    difference: Difference<'a>,
+    retries: Retries<'_>,
+) -> anyhow::Result<Option<Difference<'a>>> {
     let (Change::Add(entry), Some(found)) = (&difference.change, difference.content) else {
-        return write_one(writer, difference);
+        write_one(writer, &difference)?;
+        return Ok(Some(difference));
     };
-    let mut held = match Held::read(&entry.path, found, n_retries) {
+    let mut held = match Held::read(&entry.path, found, retries.n) {
         Err(error) if error.has_vanished() && found.linked_inode().is_none() => {
-            return Ok(writer.write_change(&Change::Remove(entry.path.clone()))?);
+            if !(retries.may_hide)(&difference) {
+                return Ok(None);
+            }
+            let change = Change::Remove(entry.path.clone());
+            writer.write_change(&change)?;
+            return Ok(Some(Difference { what: What::Removed, change, content: None }));
         }
         held => held?,
     };
     let kind = EntryKind::File { size: held.size, data: None };
     let mtime = if held.is_other { held.mtime } else { entry.mtime };
-    writer.write_change(&Change::Add(Entry { kind, mtime, ..entry.clone() }))?;
-    held.write(writer)
+    let change = Change::Add(Entry { kind, mtime, ..entry.clone() });
+    writer.write_change(&change)?;
+    held.write(writer)?;
+    Ok(Some(Difference { change, ..difference }))
 }
 
 impl Count {

@@ -17,10 +17,12 @@ use cli::{Failure, Globs, Io};
 use layer_format::Platform;
 use layer_format::layer::EntryPath;
 use rootfs::{
-    Attribute, Attributes, Diff, DiffOptions, Identity, LeaveOut, Mounts, Root, Scan, ScanOptions,
+    Attribute, Attributes, Diff, DiffOptions, Difference, Identity, LeaveOut, Mounts, Root, Scan,
+    ScanOptions, What,
 };
 
 use crate::base::Base;
+use crate::layer::Retries;
 use crate::list::Form;
 
 /// Write what has changed in a directory as a layer
@@ -120,11 +122,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let diff = diff.finish();
     cli::interrupt::check()?;
-    match form(args) {
-        Some(form) => list::write(diff.differences(), form, io),
-        None => layer::write(diff.differences(), base.manifest(), args.retry_changed, io)
-            .map_err(|error| of_mount(error, args, &root)),
+    if let Some(form) = form(args) {
+        return list::write(diff.differences(), form, io);
     }
+    let may_hide = |difference: &Difference<'_>| difference.what != What::Added;
+    let retries = Retries { n: args.retry_changed, may_hide: &may_hide };
+    layer::write(diff.differences(), base.manifest(), retries, io)
+        .map_err(|error| of_mount(error, args, &root))
 }
 
 /// Takes the directory in, anew if it changes meanwhile and that is asked for.

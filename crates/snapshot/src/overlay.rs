@@ -1,7 +1,9 @@
 //! Of an overlay mount only the upper directory: it holds what has changed, and nothing else.
 
 use std::fs;
+use std::path::Path;
 
+use cli::report::clean_path;
 use cli::{Explain as _, Failure, Globs, Io, usage};
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
@@ -9,6 +11,7 @@ use rootfs::{Attributes, Diff, Difference, Identity, Root, Upper, UpperForm, Wha
 use store::{Location, Store, Target};
 
 use crate::base::{self, Base, Wanted};
+use crate::layer::Retries;
 use crate::{Args, layer, list, options, say_left_out, scan};
 
 /// An upper directory, and what is known of those below it.
@@ -33,12 +36,26 @@ pub(crate) fn find(args: &Args, dir: &Root) -> anyhow::Result<Option<UpperDir>> 
     let Ok(path) = fs::canonicalize(&args.dir) else { return Ok(None) };
     // Without /proc nothing is known of mounts, and nothing needs to be.
     let Ok(Some(Mounted { upper, lowers, .. })) = mounted_on(&path) else { return Ok(None) };
-    let Some(upper) = upper.filter(|path| path.is_absolute()) else { return Ok(None) };
+    let Some(upper) = upper else { return Ok(None) };
+    if upper.is_relative() {
+        return relative(args, &upper);
+    }
     // Inside a container its upper directory can't be seen.
     let root = Root::open(&upper).hint("say what it was with --base, and all is compared")?;
     let lower = lowers.iter().map(|path| Root::open(path)).collect::<Result<_, _>>();
     let (mount, lower) = (Some(dir.try_clone()?), lower.unwrap_or_default());
     Ok(Some(UpperDir { root, mount, lower }))
+}
+
+/// The mount knows its upper directory by a path from where it was mounted, and nobody knows where that was.
+fn relative(args: &Args, upper: &Path) -> anyhow::Result<Option<UpperDir>> {
+    let (dir, upper) = (clean_path(&args.dir), clean_path(upper));
+    let message = format!(
+        "{dir}: its upper directory was named {upper} when it was mounted, which leads nowhere now"
+    );
+    Err(usage(message)
+        .hint("name the upper directory itself with --upper, or what was there with --base")
+        .into())
 }
 
 /// Writes or lists what the upper directory holds.
@@ -58,7 +75,9 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     changes().try_for_each(|it| it.map(drop)).map_err(explain)?;
     let Some(list_form) = crate::form(args) else {
         let changes = changes().filter_map(Result::ok);
-        return layer::write(changes, base.and_then(|it| it.manifest()), args.retry_changed, io);
+        let may_hide = |difference: &Difference<'_>| upper.may_hide(difference);
+        let retries = Retries { n: args.retry_changed, may_hide: &may_hide };
+        return layer::write(changes, base.and_then(|it| it.manifest()), retries, io);
     };
     match base.as_ref().and_then(Base::tree) {
         Some(tree) => {
@@ -148,6 +167,12 @@ impl UpperDir {
             _ => {}
         }
         Some(difference)
+    }
+
+    /// Whether there may be something below of a difference's name.
+    fn may_hide(&self, difference: &Difference<'_>) -> bool {
+        self.lower.is_empty()
+            || matches!(&difference.change, Change::Add(entry) if self.was_there(&entry.path))
     }
 
     fn was_there(&self, path: &EntryPath) -> bool {

@@ -81,7 +81,7 @@ fn as_root_a_disk_without_a_byte_left_loses_no_name() {
     assert_eq!(kit::tree(disk.path()), before);
     // A reader does without a lease, and is told.
     let hold = store.hold(&[orphan]).unwrap();
-    assert!(hold.warning().unwrap().contains("No space left on device"), "{hold:?}");
+    assert!(hold.warning().unwrap().contains("no space left on device"), "{hold:?}");
     drop(lease);
     // gc needs no room, and makes some.
     assert_eq!(store.gc(Sweep::Remove).unwrap().n_blobs, 1);
