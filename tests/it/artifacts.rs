@@ -58,7 +58,7 @@ fn artifacts() -> Vec<(&'static str, Content, String)> {
                 r#"{"os":"linux","architecture":"amd64"}"#,
                 "application/vnd.oci.image.layer.v1.tar",
             ),
-            "config: the numbers of layers and of diff_ids differ".to_owned(),
+            ": the numbers of layers and of diff_ids differ".to_owned(),
         ),
         (
             "encrypted",
