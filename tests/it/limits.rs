@@ -192,6 +192,17 @@ fn who_may_open_few_files_does_with_them_or_says_so() {
     assert!(n_failed > 5, "only {n_failed} failed");
 }
 
+// Blobs wait for their names with an open file each, and only so many do.
+#[test]
+fn an_image_of_hundreds_of_layers_is_loaded_with_few_open_files() {
+    let layer = |n: u32| Layer::new().file(format!("f{n}"), n.to_string());
+    let image = (0..250).fold(Image::new(), |image, n| image.layer(layer(n)));
+    let sandbox = Sandbox::new();
+    sandbox.write("image.tar", Producer::DockerContainerd.write(&[Named::new(NAME, &image)]));
+    Script::new(&sandbox, "ulimit -n 232; load -q < image.tar").run().success();
+    sandbox.command("images").args(["verify", "-q"]).run().success();
+}
+
 #[test]
 fn a_quarter_of_a_gigabyte_of_address_space_is_enough() {
     let place = Place::new();
