@@ -109,3 +109,24 @@ fn a_commit_is_what_its_flags_say() {
     assert_eq!(config["config"]["User"], "app");
     assert_eq!(config["history"][0]["comment"], "why");
 }
+
+#[test]
+fn a_layer_is_compressed_as_hard_as_it_is_told() {
+    let sandbox = start();
+    let words: Vec<String> = (0..20_000).map(|n| (n % 977).to_string()).collect();
+    sandbox.write("layer.tar", Layer::new().file("new", words.join(" ")).tar());
+    let size = |flags: &str| {
+        let script = format!(
+            "commit -q -t a --base scratch {flags} layer.tar > /dev/null; inspect --layers --json a"
+        );
+        let output = sh(&sandbox, &script);
+        let layers: serde_json::Value = serde_json::from_slice(&output.success().stdout).unwrap();
+        (layers[0]["size"].as_u64().unwrap(), layers[0]["mediaType"].as_str().unwrap().to_owned())
+    };
+    for codec in ["gzip", "zstd"] {
+        let [quick, small] =
+            [1, 9].map(|level| size(&format!("--compress {codec} --level {level}")));
+        assert!(quick.0 > small.0, "{codec}: {quick:?} {small:?}");
+        assert!(quick.1.ends_with(codec), "{quick:?}");
+    }
+}
