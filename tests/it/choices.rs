@@ -130,3 +130,12 @@ fn a_layer_is_compressed_as_hard_as_it_is_told() {
         assert!(quick.1.ends_with(codec), "{quick:?}");
     }
 }
+
+#[test]
+fn without_a_store_no_image_of_it_is_found() {
+    let sandbox = start();
+    sh(&sandbox, "load -q two.tar > /dev/null; flatten -q one:1 > /dev/null").success();
+    let output = sh(&sandbox, "flatten -q --no-store one:1 > /dev/null");
+    assert_ne!(output.code(), 0, "{}", output.text());
+    assert_one_line(&output, "flatten");
+}

@@ -30,7 +30,7 @@ pub(crate) fn tests() -> anyhow::Result<()> {
     run(&["cargo", "build", "--workspace", "--bins"])?;
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root());
-    let listed = suite::list(cargo)?;
+    let listed = suite::list(cargo, &["--tests"])?;
     let place = Place::new()?;
     let tests: Vec<Test> = listed
         .into_iter()
@@ -56,12 +56,8 @@ fn is_root() -> anyhow::Result<bool> {
 }
 
 fn is_for_plain_users(test: &Test) -> bool {
-    let is_peers = test
-        .executable
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with("peers-"));
     let name = test.name.rsplit("::").next().unwrap_or_default();
-    !is_peers && !name.starts_with("as_root_")
+    !test.is_of_peers() && !name.starts_with("as_root_")
 }
 
 /// A directory that everybody may enter, with the tests and the programs.
@@ -124,10 +120,10 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Copies an executable into a directory, unless it is there.
+/// Links an executable into a directory, or copies it to another file system, unless it is there.
 fn copy(from: &Path, dir: &Path) -> anyhow::Result<PathBuf> {
     let to = dir.join(from.file_name().context("a file without a name")?);
-    if !to.exists() {
+    if !to.exists() && fs::hard_link(from, &to).is_err() {
         fs::copy(from, &to).with_context(|| format!("copying {}", from.display()))?;
     }
     Ok(to)

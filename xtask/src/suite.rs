@@ -39,14 +39,16 @@ pub(crate) enum End {
     Hung,
 }
 
-/// Builds the tests of all packages but xtask with a cargo command of the caller's making, and lists them.
+/// Builds tests with a cargo command of the caller's making, and lists those of all packages but xtask. `targets` says
+/// which, in cargo's words: `--tests` for all.
 ///
 /// # Errors
 ///
 /// If they don't build.
-pub(crate) fn list(mut cargo: Command) -> anyhow::Result<Vec<Test>> {
-    cargo.args(["test", "--workspace", "--exclude", "xtask", "--tests", "--no-run"]);
-    cargo.arg("--message-format=json").stderr(Stdio::inherit());
+pub(crate) fn list(mut cargo: Command, targets: &[&str]) -> anyhow::Result<Vec<Test>> {
+    // With fewer packages than `cargo build --workspace` has, dependencies are built anew with fewer features.
+    cargo.args(["test", "--workspace", "--no-run"]);
+    cargo.args(targets).arg("--message-format=json").stderr(Stdio::inherit());
     let output = cargo.output().context("starting cargo")?;
     ensure!(output.status.success(), "the tests don't build");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -55,6 +57,9 @@ pub(crate) fn list(mut cargo: Command) -> anyhow::Result<Vec<Test>> {
         let found = (message["executable"].as_str(), message["manifest_path"].as_str());
         let (Some(executable), Some(manifest)) = found else { continue };
         let directory = Path::new(manifest).parent().context("a manifest without a directory")?;
+        if directory.ends_with("xtask") {
+            continue;
+        }
         tests.extend(list_one(Path::new(executable), directory)?);
     }
     Ok(tests)
@@ -75,6 +80,12 @@ fn list_one(executable: &Path, directory: &Path) -> anyhow::Result<Vec<Test>> {
 }
 
 impl Test {
+    /// Whether it is one of `tests/peers`, which other people's tools take part in.
+    pub(crate) fn is_of_peers(&self) -> bool {
+        let name = self.executable.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("peers-")
+    }
+
     /// The command that runs it, with no input; it leads a process group.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.executable);

@@ -79,12 +79,10 @@ impl Copy {
     /// Copies the workspace, finds all mutants in `packages` (all if none), and drops those that don't compile.
     pub(super) fn make(packages: &[String]) -> anyhow::Result<Self> {
         let root = run::root().join("target/mutants/tree");
-        let listed =
-            run::output(&["git", "ls-files", "--cached", "--others", "--exclude-standard"])?;
         let mut copy =
             Self { root, mutants: vec![], viable: BTreeSet::new(), files: BTreeMap::new() };
-        for path in listed.lines().filter(|path| run::root().join(path).is_file()) {
-            copy.take(path, packages).with_context(|| path.to_owned())?;
+        for path in paths()? {
+            copy.take(&path, packages).with_context(|| path.clone())?;
         }
         ensure!(!copy.mutants.is_empty(), "no such crate");
         copy.viable = (0..copy.mutants.len()).collect();
@@ -96,23 +94,11 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Where the copy is built.
-    pub(super) fn target() -> PathBuf {
-        run::root().join("target/mutants/build")
-    }
-
     /// A cargo command on the copy.
     pub(super) fn cargo(&self) -> Command {
-        let mut cargo = Command::new("cargo");
-        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", Self::target());
+        let mut cargo = cargo(&self.root, &run::root().join("target/mutants/build"));
         // A mutant may do what a lint forbids, such as a sum that can only overflow; a test shall find it.
-        cargo.env("CARGO_INCREMENTAL", "1").env("RUSTFLAGS", "--cap-lints=allow");
-        for (name, _) in std::env::vars_os() {
-            let of_xtask = name.to_string_lossy();
-            if of_xtask.starts_with("CARGO_MANIFEST_") || of_xtask.starts_with("CARGO_PKG_") {
-                cargo.env_remove(&name);
-            }
-        }
+        cargo.env("RUSTFLAGS", "--cap-lints=allow");
         cargo
     }
 
@@ -205,6 +191,27 @@ impl Copy {
         );
         Ok(errors)
     }
+}
+
+/// The files of the workspace that are there, from the root: what git tracks or would track.
+pub(super) fn paths() -> anyhow::Result<Vec<String>> {
+    let line = ["git", "ls-files", "--cached", "--others", "--exclude-standard"];
+    let listed = run::output(&line)?;
+    let is_file = |path: &&str| run::root().join(path).is_file();
+    Ok(listed.lines().filter(is_file).map(str::to_owned).collect())
+}
+
+/// A cargo command on a copy of the workspace that is built in `target`.
+pub(super) fn cargo(root: &Path, target: &Path) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "1");
+    for (name, _) in std::env::vars_os() {
+        let of_xtask = name.to_string_lossy();
+        if of_xtask.starts_with("CARGO_MANIFEST_") || of_xtask.starts_with("CARGO_PKG_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// The first and the last byte that the compiler points at.
@@ -331,7 +338,8 @@ struct Places<'a> {
     viable: &'a BTreeSet<usize>,
 }
 
-fn write_if_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+/// Writes a file, unless it holds just that already: cargo builds again what is newer.
+pub(super) fn write_if_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
@@ -341,7 +349,7 @@ fn write_if_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// The switch, at the end of each crate's front page.
-const SWITCH: &str = r#"
+pub(super) const SWITCH: &str = r#"
 #[expect(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, unfulfilled_lint_expectations, dead_code, reason = "made by cargo xtask mutants")]
 mod mutant {
     use std::os::unix::fs::FileExt as _;

@@ -2,6 +2,7 @@
 //! should make a test fail.
 
 mod copy;
+pub(crate) mod options;
 mod sites;
 mod suite;
 
@@ -31,14 +32,22 @@ pub(crate) struct Args {
     /// Only mutants whose file, function or change holds this text
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Ignore every option of every program in turn instead, and write tests/options.txt: which test sees that
+    #[arg(long, conflicts_with_all = ["crates", "sample", "seed"])]
+    options: bool,
 }
 
 /// Tries mutants and tells the survivors.
 pub(crate) fn mutants(args: &Args) -> anyhow::Result<()> {
+    if args.options {
+        return options::options(args.only.as_deref());
+    }
     let copy = Copy::make(&args.crates)?;
     run::say(&format!("{} mutants, {} of them compile", copy.mutants.len(), copy.viable.len()));
     let chosen = choose(&copy, args)?;
-    let tests = suite::record(&copy)?;
+    let tests = suite::build(&copy)?;
+    run::say(&format!("{} tests; recording which mutants each of them reaches", tests.len()));
+    let tests = suite::record(&tests, copy.mutants.len());
     run::say(&format!("trying {} mutants", chosen.len()));
     let fates = Mutex::new(vec![]);
     suite::judge(&tests, &copy, &chosen, |number, fate| {
@@ -101,7 +110,7 @@ fn summary(copy: &Copy, fates: &[(usize, Fate)]) -> Vec<String> {
     for (number, fate) in fates {
         let package = copy.mutants[*number].package();
         let column = match fate {
-            Fate::Caught(by) if by == package => 0,
+            Fate::Caught(by) if by.package == package => 0,
             Fate::Caught(_) => 1,
             Fate::Survived => 2,
             Fate::Unreached => 3,

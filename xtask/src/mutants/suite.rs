@@ -22,32 +22,41 @@ pub(super) struct Recorded {
     reached: Vec<u8>,
 }
 
+impl std::fmt::Display for Recorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.test.fmt(f)
+    }
+}
+
 /// What became of a mutant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Fate {
-    /// A test of this package failed, or hung.
-    Caught(String),
+    /// This test failed, or hung.
+    Caught(Test),
     /// Tests reach it, and all of them pass.
     Survived,
     /// No test reaches it.
     Unreached,
 }
 
-/// Builds the copy's tests and programs, and runs each test once to see which mutants it reaches.
-pub(super) fn record(copy: &Copy) -> anyhow::Result<Vec<Recorded>> {
+/// Builds the copy's programs and tests.
+pub(super) fn build(copy: &Copy) -> anyhow::Result<Vec<Test>> {
     let mut build = copy.cargo();
     let built =
         build.args(["build", "--workspace", "--bins"]).status().context("starting cargo")?;
     ensure!(built.success(), "the copy doesn't build");
-    let tests = suite::list(copy.cargo())?;
-    run::say(&format!("{} tests; recording which mutants each of them reaches", tests.len()));
+    suite::list(copy.cargo(), &["--tests"])
+}
+
+/// Runs each test once to see which of so many mutants it reaches.
+pub(super) fn record(tests: &[Test], n_mutants: usize) -> Vec<Recorded> {
     let recorded = Mutex::new(vec![]);
-    suite::at_once(tests.len(), |at| match record_one(&tests[at], at, copy.mutants.len()) {
+    suite::at_once(tests.len(), |at| match record_one(&tests[at], at, n_mutants) {
         Ok(Some(test)) => recorded.lock().expect("no worker panics").push(test),
         Ok(None) => run::say(&format!("fails without a mutant, left out: {}", tests[at])),
         Err(error) => run::say(&format!("not recorded: {}: {error}", tests[at])),
     });
-    Ok(recorded.into_inner().expect("no worker panics"))
+    recorded.into_inner().expect("no worker panics")
 }
 
 fn record_one(test: &Test, at: usize, size: usize) -> std::io::Result<Option<Recorded>> {
@@ -79,7 +88,7 @@ pub(super) fn judge(
 }
 
 /// Runs the tests that reach a mutant, those of its own package first and the quick ones first, until one fails.
-fn fate(tests: &[Recorded], number: usize, package: &str) -> Fate {
+pub(super) fn fate(tests: &[Recorded], number: usize, package: &str) -> Fate {
     let reaches = |test: &&Recorded| test.reached.get(number).is_some_and(|&byte| byte != 0);
     let mut reaching: Vec<_> = tests.iter().filter(reaches).collect();
     reaching.sort_by_key(|each| (each.test.package != package, each.usual));
@@ -89,7 +98,7 @@ fn fate(tests: &[Recorded], number: usize, package: &str) -> Fate {
         suite::run(command, each.usual * 5 + Duration::from_secs(20)) != End::Passed
     };
     match reaching.iter().find(fails) {
-        Some(each) => Fate::Caught(each.test.package.clone()),
+        Some(each) => Fate::Caught(each.test.clone()),
         None if reaching.is_empty() => Fate::Unreached,
         None => Fate::Survived,
     }

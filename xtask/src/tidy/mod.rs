@@ -7,6 +7,7 @@
 //! licences.rs   which licences a dependency may have
 //! rust.rs       one Rust file: front page, sizes, forbidden words
 //! layout.rs     several files together: forgotten modules, missing tests
+//! options.rs    every option of every program has a test that sees it ignored
 //! text.rs       any file: size, binary, trailing blanks, long scripts
 //! ```
 //!
@@ -17,6 +18,7 @@ mod edges;
 mod layout;
 mod licences;
 mod manifests;
+mod options;
 mod rust;
 mod text;
 mod tree;
@@ -50,6 +52,7 @@ fn findings(tree: &Tree, workspace: &Workspace) -> Findings {
         licences::check(workspace),
         rust::check(tree),
         layout::check(tree, workspace),
+        options::check(tree),
         text::check(tree),
     ]
     .concat();
