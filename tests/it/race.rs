@@ -1,6 +1,6 @@
 //! Another user rearranges what is around the target of root's `unpack`, who owns the directory above it.
 //!
-//! `STRATA_LONG=1` makes it 2,000 tries, which take minutes: run it by `cargo test`, which has no time-out.
+//! `STRATA_LONG=1` makes it 2,000 tries, which take minutes: run it with `--profile long`, which has the time for it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
