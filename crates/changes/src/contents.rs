@@ -1,19 +1,18 @@
 //! Contents, compared by their digests where all that the trees say is the same.
 
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead};
 
 use anyhow::Context as _;
 use cli::Progress;
-use cli::interrupt::Stopping;
+use image::Opened;
 use layer_format::layer::{Change, EntryKind, EntryPath, Filled, Reader};
 use layer_format::listing::{Origin, Place};
 use layer_format::{Algorithm, Digest, Error, Hasher};
 use rootfs::{Content, Scan};
-use store::{Opened, Store};
 
 use crate::compare::{Candidate, Comparison};
-use crate::side::{self, BUFFER, Side, Sides};
+use crate::side::{self, Side, Sides};
 
 /// Changes whose contents are asked for, in their order, with the numbers of the candidates that have them.
 type Wanted = Vec<(Origin, usize)>;
@@ -26,7 +25,7 @@ pub(crate) fn others(
     comparison: &Comparison<'_>,
     sides: &mut Sides,
     max_size: Option<u64>,
-    (store, progress): (Option<&Store>, &Progress),
+    progress: &Progress,
 ) -> anyhow::Result<HashSet<usize>> {
     let is_known = same_content(sides);
     let candidates = comparison.candidates().filter(|it| !is_known(it));
@@ -36,13 +35,13 @@ pub(crate) fn others(
     let mut earlier: Vec<Option<Digest>> = vec![];
     let mut others = HashSet::new();
     let asked = candidates.map(|(number, it)| (number, it.path, it.before));
-    digests(&mut sides.before, asked, (store, progress), &mut |number, digest| {
+    digests(&mut sides.before, asked, progress, &mut |number, digest| {
         earlier.resize(earlier.len().max(number + 1), None);
         earlier[number] = Some(digest);
     })?;
     let candidates = comparison.candidates().enumerate().filter(|(_, it)| !is_known(it));
     let asked = candidates.map(|(number, it)| (number, it.path, it.after));
-    digests(&mut sides.after, asked, (store, progress), &mut |number, digest| {
+    digests(&mut sides.after, asked, progress, &mut |number, digest| {
         if earlier.get_mut(number).and_then(Option::take) != Some(digest) {
             others.insert(number);
         }
@@ -73,7 +72,7 @@ fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
 fn digests<'a>(
     side: &mut Side,
     mut asked: impl Iterator<Item = (usize, EntryPath, Place<'a>)>,
-    with: (Option<&Store>, &Progress),
+    progress: &Progress,
     tell: Tell<'_>,
 ) -> anyhow::Result<()> {
     match side {
@@ -84,7 +83,7 @@ fn digests<'a>(
                 Ok(())
             })
         }
-        Side::Image(opened) => of_image(opened, &wanted(asked), with, tell),
+        Side::Image(opened) => of_image(opened, &wanted(asked), progress, tell),
         Side::Layer(file, start) => {
             Ok(of_layer(&mut side::read_layer(file, *start)?, &wanted(asked), tell)?)
         }
@@ -110,22 +109,12 @@ fn of_file(scan: &Scan, path: &EntryPath) -> anyhow::Result<Digest> {
 fn of_image(
     opened: &mut Opened,
     wanted: &[(Origin, usize)],
-    (store, progress): (Option<&Store>, &Progress),
+    progress: &Progress,
     tell: Tell<'_>,
 ) -> anyhow::Result<()> {
-    let image = opened.image().clone();
     for wanted in wanted.chunk_by(|(one, _), (other, _)| one.layer() == other.layer()) {
         let position = wanted[0].0.layer();
-        let layer = &image.layers[position];
-        let name = || image.layer_name(position);
-        let task = progress.task(layer.digest().short(), layer.size());
-        task.state("Comparing");
-        let stored = Stopping(task.read(opened.stored(position).with_context(name)?));
-        let content = store::uncompressed(layer, stored, store).with_context(name)?;
-        let mut reader = Reader::new(BufReader::with_capacity(BUFFER, Stopping(content)));
-        of_layer(&mut reader, wanted, tell).with_context(name)?;
-        drop(reader);
-        task.done("Compared");
+        opened.read_layer(position, progress, |layer| of_layer(layer, wanted, tell))?;
     }
     Ok(())
 }

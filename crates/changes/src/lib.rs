@@ -11,9 +11,9 @@ mod side;
 mod stat;
 
 use cli::{Code, Io};
+use image::Location;
 use layer_format::Platform;
 use rootfs::{Attribute, Attributes};
-use store::Store;
 
 use crate::compare::Comparison;
 use crate::config::Setting;
@@ -85,9 +85,9 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     check(args)?;
-    let path = Store::path_or_usual(args.common.store.as_deref());
-    // It is a help here, not a need, unless an image is in it.
-    let store = path.and_then(Store::open_existing).unwrap_or_default();
+    let [before, after] = [&args.before, &args.after].map(|text| Location::from(text.as_str()));
+    let needing = if before.is_stored() { &before } else { &after };
+    let store = image::our_store(args.common.store.as_deref(), needing)?;
     let mut sides = Sides {
         before: side::open(args, 0, store.as_ref(), io)?,
         after: side::open(args, 1, store.as_ref(), io)?,
@@ -99,7 +99,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         }
     }
     if !sides.are_same_layers() {
-        files(args, &mut sides, store.as_ref(), &io.progress, &mut report)?;
+        files(args, &mut sides, &io.progress, &mut report)?;
     }
     sides.finish()?;
     cli::interrupt::check()?;
@@ -113,15 +113,14 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 fn files(
     args: &Args,
     sides: &mut Sides,
-    store: Option<&Store>,
     progress: &cli::Progress,
     report: &mut Report<'_>,
 ) -> anyhow::Result<()> {
     let scans = if args.checksum { Scans::Stay } else { Scans::Go };
-    let trees = sides.trees(scans, (store, progress))?;
+    let trees = sides.trees(scans, progress)?;
     let mut comparison = Comparison::new(&trees, ignored(&args.ignore));
     if args.checksum {
-        comparison.others = contents::others(&comparison, sides, args.max_size, (store, progress))?;
+        comparison.others = contents::others(&comparison, sides, args.max_size, progress)?;
     }
     let Some(depth) = args.stat else {
         return comparison.differences().try_for_each(|difference| report.difference(&difference));

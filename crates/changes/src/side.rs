@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::report::clean_path;
 use cli::{Explain as _, Failure, Io, Progress};
-use layer_format::archive::Choice;
+use image::{Choice, Input, Location, Opened};
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Timestamp};
 use layer_format::listing::Tree;
 use layer_format::{Decoder, Error};
 use rootfs::{Attributes, Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
-use store::{Location, Opened, Store};
+use store::Store;
 
 use crate::Args;
 
@@ -71,13 +71,18 @@ pub(crate) fn open(
         platform: args.platform.get(number).or(args.platform.last()).cloned(),
     };
     match Location::from(text.as_str()) {
-        Location::Input => image_on_input(choice, store, io),
         Location::Layer(path) => layer(&path, store, io).with_context(|| clean_path(&path)),
         Location::Dir(path) => Ok(Side::Directory(Box::new(Directory::open(&path)?))),
         Location::Path(path) if is_plain_directory(&path)? => {
             Ok(Side::Directory(Box::new(Directory::open(&path)?)))
         }
-        location => Ok(of_image(Opened::open(&location, choice, store).hinted(hint)?, io)),
+        location => {
+            let input =
+                location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+            let opened = Opened::open(&location, input, choice, store).hinted(hint)?;
+            opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
+            Ok(Side::Image(Box::new(opened)))
+        }
     }
 }
 
@@ -95,21 +100,16 @@ impl Sides {
 
     /// Reads what both hold. A directory is taken for what the other says wherever nothing tells that it isn't: its file
     /// system, or the user who unpacked it, may not be able to hold all of an image.
-    pub(crate) fn trees(
-        &mut self,
-        scans: Scans,
-        (store, progress): (Option<&Store>, &Progress),
-    ) -> anyhow::Result<Trees> {
+    pub(crate) fn trees(&mut self, scans: Scans, progress: &Progress) -> anyhow::Result<Trees> {
         let Self { before, after } = self;
-        let with = (store, progress);
         if let Side::Directory(directory) = before {
-            let after = after.tree(None, scans, with)?;
+            let after = after.tree(None, scans, progress)?;
             let is_image = !matches!(self.after, Side::Directory(_));
             let before = directory.tree(is_image.then_some(&after), scans)?;
             return Ok(Trees { before, after });
         }
-        let before = before.tree(None, scans, with)?;
-        let after = after.tree(Some(&before), scans, with)?;
+        let before = before.tree(None, scans, progress)?;
+        let after = after.tree(Some(&before), scans, progress)?;
         Ok(Trees { before, after })
     }
 
@@ -129,10 +129,10 @@ impl Side {
         &mut self,
         base: Option<&Tree>,
         scans: Scans,
-        (store, progress): (Option<&Store>, &Progress),
+        progress: &Progress,
     ) -> anyhow::Result<Tree> {
         match self {
-            Self::Image(opened) => image_tree(opened, store, progress),
+            Self::Image(opened) => Ok(opened.tree(progress)?),
             Self::Directory(directory) => directory.tree(base, scans),
             Self::Layer(file, start) => layer_tree(file, *start),
         }
@@ -153,28 +153,6 @@ impl Directory {
         self.scan = (scans == Scans::Stay).then_some(scan);
         Ok(tree)
     }
-}
-
-fn image_tree(
-    opened: &mut Opened,
-    store: Option<&Store>,
-    progress: &Progress,
-) -> anyhow::Result<Tree> {
-    let mut tree = Tree::new();
-    let image = opened.image().clone();
-    for (position, layer) in image.layers.iter().enumerate() {
-        if opened.add_listed(&mut tree, position)? {
-            continue;
-        }
-        let name = || image.layer_name(position);
-        let task = progress.task(layer.digest().short(), layer.size());
-        task.state("Listing");
-        let stored = Stopping(task.read(opened.stored(position).with_context(name)?));
-        store::add_layer(&mut tree, layer, stored, store).with_context(name)?;
-        task.done("Listed");
-    }
-    opened.rewind()?;
-    Ok(tree)
 }
 
 fn directory_tree(scan: &Scan, base: Option<&Tree>) -> anyhow::Result<Tree> {
@@ -233,19 +211,6 @@ fn as_entry(change: Change) -> Entry {
     Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: vec![] }
 }
 
-fn image_on_input(choice: Choice, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<Side> {
-    let input = io.input.take_binary()?;
-    let file = input.as_regular_file().map(File::try_clone).transpose();
-    let file = file.context("opening standard input")?;
-    let opened = Opened::from_input(input, file, choice, store).hinted(hint);
-    Ok(of_image(opened?, io))
-}
-
-fn of_image(opened: Opened, io: &Io<'_>) -> Side {
-    opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
-    Side::Image(Box::new(opened))
-}
-
 /// What can't be read twice is copied to a file.
 fn layer(path: &Path, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<Side> {
     if path.as_os_str() != "-" {
@@ -270,7 +235,7 @@ fn layer(path: &Path, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<
 }
 
 fn kept(mut content: impl Read, store: Option<&Store>) -> anyhow::Result<Side> {
-    let mut file = store::spool(store)().context("making a temporary file")?;
+    let mut file = image::spool(store)().context("making a temporary file")?;
     io::copy(&mut content, &mut file)?;
     Ok(Side::Layer(file, 0))
 }
@@ -283,6 +248,7 @@ fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
 /// What to do about an image that isn't there, is one of several, or is none.
 fn hint(error: &store::Error) -> Option<String> {
     match error {
+        store::Error::At { source, .. } => hint(source),
         store::Error::Layer(Error::RootFileSystem) => {
             Some("a layer is named with layer:FILE".to_owned())
         }

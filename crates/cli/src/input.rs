@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Cursor, IsTerminal as _, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
+use anyhow::Context as _;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -118,6 +119,19 @@ impl Input {
                 .hint("pipe the stream in, or redirect standard input with <"));
         }
         Ok(self.take())
+    }
+}
+
+impl Input {
+    /// Takes the input out for an image; with the open file where it is a regular one, which is read in place.
+    ///
+    /// # Errors
+    /// It is a terminal, or can't be opened once more.
+    pub fn take_image(&mut self) -> anyhow::Result<(Self, Option<File>)> {
+        let input = self.take_binary()?;
+        let file = input.as_regular_file().map(File::try_clone).transpose();
+        let file = file.context("opening standard input")?;
+        Ok((input, file))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure};
+use image::Location;
 use layer_format::{Config, Digest, Manifest, Platform};
-use store::{FoundBy, Lease, Location};
+use store::{FoundBy, Lease};
 
 use crate::document::Kind;
 
@@ -47,7 +48,7 @@ impl Base {
         let found = store.find(text).hinted(store::Error::hint_in_store)?;
         lease.protect(&[found.descriptor.digest])?;
         let name = found.image.name().filter(|_| found.by == FoundBy::Name || is_whole(&found));
-        let image = store.read_image(&found.descriptor, vec![], platform);
+        let image = image::read_image(store, &found.descriptor, vec![], platform);
         let image = image.with_context(|| text.to_owned())?;
         let missing = store::Error::MissingBlob { digest: found.descriptor.digest };
         let manifest = image.manifest.ok_or(missing)?;

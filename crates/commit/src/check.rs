@@ -4,13 +4,11 @@
 use std::fs::File;
 use std::io::BufReader;
 
-use anyhow::Context as _;
-use cli::Progress;
 use cli::interrupt::{self, Stopping};
 use layer_format::layer::{Change, Reader, check_possible};
 use layer_format::listing::{OwnLinks, Tree};
 use layer_format::{Decoder, DiffId, Error};
-use store::{ListingDraft, Opened, Store};
+use store::{ListingDraft, Store};
 
 /// The size of the pieces that layers are read in.
 const BUFFER: usize = 128 << 10;
@@ -60,29 +58,6 @@ impl Changes {
 
 fn is_start_of_stream(change: &Change) -> bool {
     matches!(change, Change::Add(entry) if entry.path.as_bytes() == b"oci-layout")
-}
-
-/// What the image below holds, from its layers' listings as far as the store has them.
-pub(crate) fn tree_of(
-    below: &mut Opened,
-    store: Option<&Store>,
-    progress: &Progress,
-) -> anyhow::Result<Tree> {
-    let mut tree = Tree::new();
-    let image = below.image().clone();
-    for (position, layer) in image.layers.iter().enumerate() {
-        if below.add_listed(&mut tree, position)? {
-            continue;
-        }
-        let name = || format!("{} of the base", image.layer_name(position));
-        let task = progress.task(layer.digest().short(), layer.size());
-        task.state("Listing");
-        let stored = Stopping(task.read(below.stored(position).with_context(name)?));
-        store::add_layer(&mut tree, layer, stored, store).with_context(name)?;
-        task.done("Listed");
-    }
-    below.rewind()?;
-    Ok(tree)
 }
 
 /// Sees that a layer, compressed or not, goes on top of what its base holds.

@@ -23,10 +23,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
-use layer_format::archive::Choice;
+use image::{Choice, Input, Location, Opened};
 use layer_format::listing::Tree;
 use layer_format::{Descriptor, Manifest, Platform, Reference};
-use store::{Image, Lease, Location, Opened, Store};
+use store::{Image, Lease, Store};
 
 use crate::base::{Base, BaseImage};
 use crate::check::Changes;
@@ -171,8 +171,8 @@ fn keep(taken: Taken, layer: &Descriptor, lease: &Lease) -> anyhow::Result<()> {
 fn stored_tree(base: &Base, store: &Store, io: &Io<'_>) -> anyhow::Result<Tree> {
     let Base::Image(image) = base else { return Ok(Tree::new()) };
     let place = Location::Stored(image.manifest.descriptor().digest.to_string());
-    let mut below = Opened::open(&place, Choice::default(), Some(store))?;
-    check::tree_of(&mut below, Some(store), &io.progress)
+    let mut below = Opened::open(&place, None, Choice::default(), Some(store))?;
+    below.tree(&io.progress).context("the base")
 }
 
 /// Only streams the image.
@@ -188,7 +188,7 @@ fn without_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()
     match &mut below {
         // It is read once only, then.
         Some(below) if taken.changes.are_good() => below.rewind()?,
-        Some(below) => taken.check(|| check::tree_of(below, None, &io.progress))?,
+        Some(below) => taken.check(|| below.tree(&io.progress).context("the base"))?,
         None => taken.check(|| Ok(Tree::new()))?,
     }
     taken.task.done("Committed");
@@ -216,17 +216,15 @@ fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, 
             return Err(cli::usage("the base and the layer can't both be standard input").into());
         }
         Location::Input => {
-            let input = io.input.take_binary()?;
-            let file = input.as_regular_file().map(std::fs::File::try_clone).transpose();
-            let file = file.context("opening standard input")?;
-            Opened::from_input(input, file, choice, None)?
+            let input = Input::new(io.input.take_image()?);
+            Opened::open(&Location::Input, Some(input), choice, None)?
         }
         Location::Dir(_) | Location::Layer(_) | Location::Stored(_) => {
             let text =
                 format!("{text}: without a store, the base is scratch, an archive or a layout");
             return Err(cli::usage(text).into());
         }
-        place => Opened::open(&place, choice, None).with_context(|| text.to_owned())?,
+        place => Opened::open(&place, None, choice, None).with_context(|| text.to_owned())?,
     };
     let image = opened.image();
     let manifest = image.manifest.clone().ok_or_else(|| {

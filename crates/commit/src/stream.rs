@@ -5,9 +5,10 @@ use std::io::{Seek as _, SeekFrom};
 
 use anyhow::Context as _;
 use cli::{Io, Output, Progress};
+use image::Opened;
 use layer_format::stream::{Heads, Image, Name, Writer};
 use layer_format::{Descriptor, Manifest, Reference};
-use store::{Opened, Store};
+use store::Store;
 
 /// An image that is about to be written.
 #[derive(Debug)]

@@ -4,22 +4,17 @@
 //! read once, base first, and what is left of it goes out as it comes (`tar`). Every layer is read to its end and its
 //! digests are checked, and only then the tar gets its own end.
 
-mod image;
-mod layers;
+mod as_image;
 mod plan;
 mod tar;
 
-use std::fs::File;
-
-use anyhow::Context as _;
 use cli::{Explain as _, Globs, Io};
-use layer_format::archive::Choice;
+use image::{Choice, Input, Location, Opened};
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::Place;
 use layer_format::{Compression, Platform, Reference};
-use store::{Location, Opened, Store};
+use store::Store;
 
-use crate::layers::Layers;
 use crate::plan::Plan;
 
 /// Write the files of an image as one plain tar
@@ -82,17 +77,16 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     io.output.binary()?;
     let compression = compression(args)?;
     let globs = Globs::parse(&args.exclude)?;
-    let store = store(args)?;
-    let opened = open(args, store.as_ref(), io)?;
+    let mut opened = open(args, io)?;
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
-    let mut layers = Layers::new(opened, store.as_ref(), &io.progress);
-    let plan = Plan::of(layers.tree()?, &|path, place| is_out(args, &globs, path, place));
+    let plan =
+        Plan::of(opened.tree(&io.progress)?, &|path, place| is_out(args, &globs, path, place));
     // The root, which is there anyway, isn't counted, as unpack doesn't count it.
     args.limits.check(plan.n_entries().saturating_sub(1), plan.size())?;
     if let Some(name) = &args.as_image {
-        return image::write(layers, &plan, (name, compression), &mut io.output);
+        return as_image::write(opened, &plan, (name, compression), io);
     }
-    let size = tar::write(layers, &plan, &mut io.output)?.1;
+    let size = tar::write(opened, &plan, &mut io.output, &io.progress)?.1;
     io.say(&format!("flattened {} entries, {}", plan.n_entries(), cli::human_size(size)));
     Ok(())
 }
@@ -113,31 +107,22 @@ fn compression(args: &Args) -> anyhow::Result<Compression> {
     })?)
 }
 
-/// The store, if there is one.
-fn store(args: &Args) -> anyhow::Result<Option<Store>> {
-    let is_stored = matches!(Location::from(args.from.as_str()), Location::Stored(_));
-    if args.no_store {
-        let message = format!("{}: only a store has images by name", args.from);
-        return if is_stored { Err(cli::usage(message).into()) } else { Ok(None) };
-    }
-    let path = Store::path_or_usual(args.common.store.as_deref());
-    match path.and_then(Store::open_existing) {
-        Ok(store) => Ok(store),
-        // It is a help here, not a need.
-        Err(_) if !is_stored => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Opens what IMAGE means.
-fn open(args: &Args, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<Opened> {
+fn open(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Opened> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let location = Location::from(args.from.as_str());
-    if location != Location::Input {
-        return Opened::open(&location, choice, store).hinted(store::Error::hint);
+    let store = store(args, &location)?;
+    let input = location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    Opened::open(&location, input, choice, store.as_ref()).hinted(store::Error::hint)
+}
+
+fn store(args: &Args, location: &Location) -> anyhow::Result<Option<Store>> {
+    if !args.no_store {
+        return Ok(image::our_store(args.common.store.as_deref(), location)?);
     }
-    let input = io.input.take_binary()?;
-    let file = input.as_regular_file().map(File::try_clone).transpose();
-    let file = file.context("opening standard input")?;
-    Opened::from_input(input, file, choice, store).hinted(store::Error::hint)
+    if location.is_stored() {
+        let message = format!("{}: only a store has images by name", args.from);
+        return Err(cli::usage(message).into());
+    }
+    Ok(None)
 }

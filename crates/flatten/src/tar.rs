@@ -2,23 +2,25 @@
 
 use std::io::{self, BufRead, Write};
 
+use image::Opened;
 use layer_format::Error;
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Writer};
 use layer_format::listing::{NameId, Place};
+use layer_format::watch::Watch;
 
-use crate::layers::Layers;
 use crate::plan::Plan;
 
 /// Writes the tar to its end, when everything has been verified; gives the output back, and the tar's size.
 pub(crate) fn write<W: Write>(
-    layers: Layers<'_>,
+    opened: Opened,
     plan: &Plan,
     output: W,
+    watch: &dyn Watch,
 ) -> anyhow::Result<(W, u64)> {
     let counting = Counting { inner: output, size: 0 };
     let written = vec![false; plan.most_names()];
     let mut tar = Tar { plan, at: 0, written, writer: Writer::new(counting) };
-    layers.read(|position, layer| tar.layer(position, layer))?;
+    opened.read_layers(watch, |position, layer| tar.layer(position, layer))?;
     tar.remaining_directories()?;
     let Counting { inner, size } = tar.writer.finish()?;
     Ok((inner, size))

@@ -1,9 +1,10 @@
 //! Names that come and go.
 
 use cli::{Code, Failure};
+use image::Location;
 use layer_format::Reference;
 use serde_json::json;
-use store::{Found, FoundBy, Image, Location, Store};
+use store::{Found, FoundBy, Image, Store};
 
 use crate::page::{Line, Page};
 
@@ -104,10 +105,10 @@ pub(crate) fn find(store: &Store, text: &str) -> anyhow::Result<Found> {
 
 /// Refuses what can't be meant for an image of the store.
 pub(crate) fn check(text: &str) -> anyhow::Result<()> {
-    match Location::from(text) {
-        Location::Stored(_) => Ok(()),
-        _ => Err(cli::usage(format!("{text}: only images of the store are meant here")).into()),
+    if Location::from(text).is_stored() {
+        return Ok(());
     }
+    Err(cli::usage(format!("{text}: only images of the store are meant here")).into())
 }
 
 fn line(image: &Image) -> Line {

@@ -1,11 +1,10 @@
 //! The whole of an image's documents as one JSON text, in the shape of `docker inspect`.
 
 use cli::Progress;
+use image::Opened;
 use layer_format::{Descriptor, Digest, Reference};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-use crate::opened::Opened;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -41,10 +40,10 @@ struct RootFs {
 /// An array of one, as docker prints it.
 pub(crate) fn describe(opened: &mut Opened, progress: &Progress) -> anyhow::Result<String> {
     let mut size = 0;
-    for position in 0..opened.image.layers.len() {
+    for position in 0..opened.image().layers.len() {
         size += opened.stored_size(position, progress)?;
     }
-    let image = &opened.image;
+    let image = opened.image();
     let mut fields: Map<String, Value> = serde_json::from_slice(&image.config.raw)?;
     let mut text = |key: &str| match fields.remove(key) {
         Some(Value::String(text)) => text,
@@ -94,7 +93,7 @@ fn tags(names: &[String]) -> Vec<String> {
 
 /// What each name was pulled as: with the digest that the registry has.
 fn digests(opened: &Opened) -> anyhow::Result<Vec<String>> {
-    let image = &opened.image;
+    let image = opened.image();
     let own = image.manifest.as_ref().map(|manifest| manifest.descriptor().digest);
     let entries = opened.layout().map(store::Store::images).transpose()?.unwrap_or_default();
     let pinned = |name: &String| {

@@ -1,22 +1,19 @@
 //! One file out of an image.
 //!
-//! Which layer has it is known only when all have been read, so that layer is read again: from where it lies, or, when it
-//! came down a pipe, from an unlinked file in which the stored layers were kept.
+//! Which layer has it is known only when all have been read, so that layer is read again.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use cli::{Code, Failure, Io, Output};
+use image::Opened;
 use layer_format::layer::{Change, EntryKind, Filled, Reader};
 use layer_format::listing::{Origin, Tree};
 use layer_format::{Decoder, Error};
-use store::Location;
 
 use crate::files::kind_text;
-use crate::opened::Opened;
 
 /// Longer lines are written in pieces.
 const LINE: usize = 64 << 10;
@@ -31,31 +28,15 @@ pub(crate) fn cat(
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let mut tree = Tree::new();
-    let mut sections = vec![];
-    if opened.location == Location::Input {
-        let spool = store::spool(opened.store.as_ref());
-        opened.kept = Some(spool().context("making a temporary file")?);
-    }
-    for position in 0..opened.image.layers.len() {
+    for position in 0..opened.image().layers.len() {
         opened.read_layer(position, &io.progress, |layer| tree.add_layer(layer))?;
-        if let Some(kept) = &mut opened.kept {
-            sections.push(kept.stream_position().context("keeping a layer")?);
-        }
     }
     let origin = find(&tree, path, max_size)?;
     drop(tree);
-    if let Some(kept) = opened.kept.take() {
-        opened.finish()?;
-        let begin = origin.layer().checked_sub(1).map_or(0, |below| sections[below]);
-        let section = section(kept, begin, sections[origin.layer()]).context("reading a layer")?;
-        let decoder = Decoder::new(BufReader::new(section)).context("reading a layer")?;
-        return Ok(write(&mut Reader::new(BufReader::new(decoder)), origin, &mut io.output)?);
-    }
-    let mut again = opened.reopened()?;
-    opened.finish()?;
+    opened.rewind()?;
     // What is written has been verified once; the rest of the layer needn't be read again.
-    let mut stored = again.stored_layer(origin.layer())?;
-    let decoder = Decoder::new(BufReader::new(&mut stored)).context("reading a layer")?;
+    let stored = opened.stored(origin.layer())?;
+    let decoder = Decoder::new(BufReader::new(stored)).context("reading a layer")?;
     Ok(write(&mut Reader::new(BufReader::new(decoder)), origin, &mut io.output)?)
 }
 
@@ -76,11 +57,6 @@ fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<Origi
             Err(Failure::new(Code::Failed, message).into())
         }
     }
-}
-
-fn section(mut kept: File, begin: u64, end: u64) -> io::Result<impl Read> {
-    kept.seek(SeekFrom::Start(begin))?;
-    Ok(kept.take(end - begin))
 }
 
 fn write(

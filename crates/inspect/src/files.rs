@@ -3,32 +3,19 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 
-use cli::{Io, Progress};
+use cli::Io;
+use image::Opened;
 use layer_format::DiffId;
 use layer_format::layer::{EntryKind, EntryPath, escape};
-use layer_format::listing::{Inode, InodeId, Item, Place, Tree};
+use layer_format::listing::{Inode, InodeId, Item, Place};
 use serde_json::{Map, Value, json};
 
-use crate::opened::Opened;
 use crate::{Form, write_array};
-
-/// Takes all layers into one tree: those of the store from their listings, as far as it has them.
-pub(crate) fn read(opened: &mut Opened, progress: &Progress) -> anyhow::Result<Tree> {
-    let mut tree = Tree::new();
-    for position in 0..opened.image.layers.len() {
-        let diff_id = &opened.image.layers[position].diff_id;
-        let listed = opened.layout().map(|store| store.add_listed(&mut tree, diff_id));
-        if !listed.transpose()?.unwrap_or_default() {
-            opened.read_layer(position, progress, |layer| tree.add_layer(layer))?;
-        }
-    }
-    Ok(tree)
-}
 
 /// Lists the files.
 pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let tree = read(&mut opened, &io.progress)?;
-    let diff_ids: Vec<_> = opened.image.layers.iter().map(|layer| layer.diff_id).collect();
+    let tree = opened.tree(&io.progress)?;
+    let diff_ids: Vec<_> = opened.image().layers.iter().map(|layer| layer.diff_id).collect();
     opened.finish()?;
     let mut links = Links::default();
     // A root that no layer describes isn't the image's.

@@ -1,10 +1,10 @@
 //! How an image was made, the last step first.
 
 use cli::{Io, Table};
+use image::Opened;
 use layer_format::History;
 use serde_json::json;
 
-use crate::opened::Opened;
 use crate::{Form, write_array};
 
 /// A step, and the layer that it made.
@@ -16,11 +16,11 @@ struct Step {
 /// Lists the steps.
 pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut sizes = vec![];
-    for position in 0..opened.image.layers.len() {
+    for position in 0..opened.image().layers.len() {
         sizes.push(opened.stored_size(position, &io.progress)?);
     }
-    let ids: Vec<_> = opened.image.layers.iter().map(|layer| layer.digest().short()).collect();
-    let steps = steps(&opened.image.config.history, sizes.len());
+    let ids: Vec<_> = opened.image().layers.iter().map(|layer| layer.digest().short()).collect();
+    let steps = steps(&opened.image().config.history, sizes.len());
     opened.finish()?;
     if form == Form::Json {
         let element = |step: &Step| {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cli::{Io, Table};
+use image::Opened;
 use layer_format::{Config, DiffId};
 use serde_json::json;
 use store::Store;
 
-use crate::opened::Opened;
 use crate::{Form, write_array};
 
 /// The names of the images that have a layer.
@@ -16,16 +16,15 @@ type Users = BTreeMap<DiffId, BTreeSet<String>>;
 /// Lists the layers, base first.
 pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut sizes = vec![];
-    for position in 0..opened.image.layers.len() {
+    for position in 0..opened.image().layers.len() {
         sizes.push(opened.measure(position, &io.progress)?);
     }
     let mut users = Users::new();
-    let other =
-        opened.layout().filter(|it| Some(it.path()) != opened.store.as_ref().map(Store::path));
-    for store in opened.store.iter().chain(other) {
+    let other = opened.layout().filter(|it| Some(it.path()) != opened.store().map(Store::path));
+    for store in opened.store().into_iter().chain(other) {
         add_users(&mut users, store, &opened)?;
     }
-    let image = opened.image.clone();
+    let image = opened.image().clone();
     opened.finish()?;
     let nobody = BTreeSet::new();
     let rows = image.layers.iter().zip(&sizes).enumerate().map(|(position, (layer, sizes))| {
@@ -63,7 +62,7 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
 
 /// Who has which layer, the image itself left out.
 fn add_users(users: &mut Users, store: &Store, opened: &Opened) -> anyhow::Result<()> {
-    let own = opened.image.manifest.as_ref().map(|manifest| manifest.descriptor().digest);
+    let own = opened.image().manifest.as_ref().map(|manifest| manifest.descriptor().digest);
     for entry in store.images()? {
         let name = match (entry.reference(), entry.name()) {
             (Some(reference), _) => reference.to_string(),

@@ -5,16 +5,13 @@ mod file;
 mod files;
 mod history;
 mod layers;
-mod opened;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use cli::{Code, Failure, Io};
+use cli::{Code, Explain as _, Failure, Io};
+use image::{Choice, Input, Location, Opened};
 use layer_format::Platform;
-use layer_format::archive::Choice;
-
-use crate::opened::Opened;
 
 /// Show what an image is and what it holds
 ///
@@ -90,7 +87,15 @@ enum Form {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.which.clone(), platform: args.platform.clone() };
-    let mut opened = Opened::open(&args.image, args.common.store.as_deref(), choice, io)?;
+    let location = Location::from(args.image.as_str());
+    let store = image::our_store(args.common.store.as_deref(), &location)?;
+    let input = location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    let opened = Opened::open(&location, input, choice, store.as_ref());
+    let mut opened = opened.hinted(store::Error::hint)?;
+    opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
+    if args.cat.is_none() {
+        opened.read_once();
+    }
     let form = match (args.json, args.null) {
         (true, _) => Form::Json,
         (_, true) => Form::Null,
@@ -105,7 +110,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     } else if args.history {
         history::list(opened, form, io)
     } else if args.raw || args.config {
-        let document = if args.raw { manifest(&opened)? } else { opened.image.config.raw.clone() };
+        let document =
+            if args.raw { manifest(&opened)? } else { opened.image().config.raw.clone() };
         opened.finish()?;
         write_document(&document, io)
     } else {
@@ -116,7 +122,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 fn manifest(opened: &Opened) -> anyhow::Result<Vec<u8>> {
-    let manifest = opened.image.manifest.as_ref().map(|manifest| manifest.raw.clone());
+    let manifest = opened.image().manifest.as_ref().map(|manifest| manifest.raw.clone());
     manifest.ok_or_else(|| {
         Failure::new(
             Code::NotFound,

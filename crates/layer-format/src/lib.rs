@@ -36,6 +36,7 @@ mod run;
 pub mod stream;
 pub mod text;
 mod trouble;
+pub mod watch;
 
 pub use codec::{Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE};
 pub use descriptor::{Descriptor, annotation, media_type, null_is_default};

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io};
-use layer_format::archive::{Archive, Contents, Found, LeftOut, Spool};
+use image::Input;
+use layer_format::archive::{Archive, Contents, Found, LeftOut};
 use layer_format::stream::Thin;
 use layer_format::{Descriptor, Digest, Error, Platform};
 use serde::Serialize;
@@ -106,15 +107,9 @@ enum Source {
 impl Source {
     fn open(path: &Path, io: &mut Io<'_>) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
-            let input = io.input.take_binary()?;
-            let archive = match input.as_regular_file() {
-                Some(file) => {
-                    let file = file.try_clone().context("opening standard input")?;
-                    Archive::from_file(file, no_spool())
-                }
-                None => Archive::from_reader(input, no_spool()),
-            };
-            return Ok(Self::Archive(Box::new(archive.context("standard input")?)));
+            let input = Input::new(io.input.take_image()?);
+            let archive = input.archive(image::no_spool()).context("standard input")?;
+            return Ok(Self::Archive(Box::new(archive)));
         }
         let shown = || cli::report::clean_path(path);
         let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
@@ -123,7 +118,7 @@ impl Source {
                 .ok_or_else(|| cli::usage(format!("{}: not an OCI layout", shown())))?;
             return Ok(Self::Layout(layout));
         }
-        let archive = Archive::from_file(file, no_spool()).with_context(shown)?;
+        let archive = Archive::from_file(file, image::no_spool()).with_context(shown)?;
         Ok(Self::Archive(Box::new(archive)))
     }
 
@@ -139,11 +134,6 @@ impl Source {
             Self::Layout(layout) => layout::take(&layout, platform, intake, io),
         }
     }
-}
-
-/// Nothing waits: everything goes into the store at once.
-fn no_spool() -> Spool {
-    Box::new(|| Err(std::io::ErrorKind::Unsupported.into()))
 }
 
 fn take_archive(

@@ -14,6 +14,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
+use image::Input;
 use layer_format::archive::{All, Archive, Blobs, Contents, Found, Incoming};
 use layer_format::{
     Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified, stream,
@@ -93,17 +94,8 @@ pub(crate) fn push(
 }
 
 fn open(io: &mut Io<'_>) -> anyhow::Result<Archive> {
-    let input = io.input.take_binary()?;
     // Nothing waits: every blob is sent as it comes.
-    let no_spool = || Box::new(|| Err(io::ErrorKind::Unsupported.into()));
-    let archive = match input.as_regular_file() {
-        Some(file) => {
-            let file = file.try_clone().context("opening standard input")?;
-            Archive::from_file(file, no_spool())
-        }
-        None => Archive::from_reader(input, no_spool()),
-    };
-    archive.context("standard input")
+    Input::new(io.input.take_image()?).archive(image::no_spool()).context("standard input")
 }
 
 /// What comes out of the stream, on its way.
@@ -228,7 +220,7 @@ impl Intake<'_> {
         if parcels.is_empty() {
             return drain(blob, content);
         }
-        let file = store::spool(self.courier.store)().map_err(no_room)?;
+        let file = image::spool(self.courier.store)().map_err(no_room)?;
         let spool = Spool::new(file, blob.size, parcels.len());
         let registries = by_registry(parcels);
         for (number, _) in registries.iter().flat_map(|parcels| &parcels[1..]) {

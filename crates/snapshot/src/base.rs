@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use cli::interrupt::Stopping;
 use cli::report::clean_path;
 use cli::{Explain as _, Io, usage};
+use image::{Choice, Image, Input, Location, Opened};
 use layer_format::Digest;
-use layer_format::archive::{Choice, Image};
 use layer_format::listing::Tree;
 use rootfs::{Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
-use store::{Location, Source, Store};
+use store::Store;
 
 use crate::Args;
 
@@ -19,24 +18,31 @@ use crate::Args;
 pub(crate) enum Base {
     /// Nothing.
     Scratch,
-    /// An image, as far as its layers' listings tell.
-    Image { place: Location, image: Box<Image>, store: Option<Store>, tree: Tree },
+    /// An image.
+    Image { image: Box<Image>, tree: Tree },
     /// Another directory.
     Directory { root: Root, tree: Tree },
 }
 
 impl Base {
-    /// Finds what the arguments mean, or what the store remembers of the directory.
-    pub(crate) fn find(args: &Args, dir: &Root, io: &mut Io<'_>) -> anyhow::Result<Self> {
+    /// Finds what the arguments mean, or what the store remembers of the directory. An image stays open where contents are
+    /// compared as well.
+    pub(crate) fn find(
+        args: &Args,
+        dir: &Root,
+        io: &mut Io<'_>,
+    ) -> anyhow::Result<(Self, Option<Opened>)> {
         let store = open_store(args)?;
         let place = place(args, dir, store.as_ref())?;
         match place {
-            None => Ok(Self::Scratch),
+            None => Ok((Self::Scratch, None)),
             Some(Location::Layer(path)) => {
                 Err(usage(format!("{}: a layer is no base", clean_path(&path))).into())
             }
-            Some(Location::Dir(path)) => directory(args, &path),
-            Some(Location::Path(path)) if is_plain_directory(&path)? => directory(args, &path),
+            Some(Location::Dir(path)) => Ok((directory(args, &path)?, None)),
+            Some(Location::Path(path)) if is_plain_directory(&path)? => {
+                Ok((directory(args, &path)?, None))
+            }
             Some(place) => image(args, place, store, Wanted::All, io),
         }
     }
@@ -90,37 +96,6 @@ fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
     Ok(path.is_dir() && Store::open_existing(path)?.is_none())
 }
 
-/// Opens what holds an image. Standard input can be had only once.
-pub(crate) fn open(
-    place: &Location,
-    store: Option<&Store>,
-    io: &mut Io<'_>,
-) -> anyhow::Result<Source> {
-    match place {
-        Location::Input => {
-            let input = io.input.take_binary()?;
-            let file = input.as_regular_file().map(std::fs::File::try_clone).transpose();
-            let file = file.context("opening standard input")?;
-            Source::from_input(input, file, store).context("standard input")
-        }
-        Location::Archive(path) => Ok(Source::archive(path, store)?),
-        Location::Layout(path) => Ok(Source::layout(path)?),
-        Location::Path(path) | Location::Dir(path) | Location::Layer(path) => {
-            Ok(Source::at(path, store)?)
-        }
-        Location::Stored(name) => match store {
-            Some(store) => Ok(Source::stored(store.clone(), name.clone())),
-            None => Err(store::Error::NotFound { text: name.clone() }).hinted(hint),
-        },
-    }
-}
-
-/// Finds the image that is meant.
-pub(crate) fn choose(source: &mut Source, args: &Args) -> anyhow::Result<Image> {
-    let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
-    source.image(&choice).hinted(hint)
-}
-
 /// What of an image must be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -130,51 +105,37 @@ pub(crate) enum Wanted {
     Root,
 }
 
-/// An image, and what is wanted of it.
+/// An image, and what is wanted of it; open where contents are compared as well.
 pub(crate) fn image(
     args: &Args,
     place: Location,
     store: Option<Store>,
     wanted: Wanted,
     io: &mut Io<'_>,
-) -> anyhow::Result<Base> {
-    let mut source = open(&place, store.as_ref(), io)?;
-    let image = choose(&mut source, args)?;
+) -> anyhow::Result<(Base, Option<Opened>)> {
+    let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
+    let input = place.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    let mut opened = Opened::open(&place, input, choice, store.as_ref()).hinted(hint)?;
+    let is_read_again = args.checksum && !place.is_input();
+    if !is_read_again {
+        opened.read_once();
+    }
+    let image = Box::new(opened.image().clone());
     image.doubt.iter().for_each(|doubt| io.warn(doubt));
-    let root = match store.as_ref().filter(|_| wanted == Wanted::Root) {
+    let root = match store.filter(|_| wanted == Wanted::Root) {
         Some(store) => store.listed_root(image.layers.iter().map(|layer| &layer.diff_id))?,
         None => None,
     };
     let tree = match root {
         Some(root) => root,
-        None => read_tree(&mut source, &image, store.as_ref(), io)?,
+        None => opened.tree(&io.progress)?,
     };
-    source.finish()?;
-    Ok(Base::Image { place, image: Box::new(image), store, tree })
-}
-
-/// All that an image holds: from the listings in the store, or from its layers.
-fn read_tree(
-    source: &mut Source,
-    image: &Image,
-    store: Option<&Store>,
-    io: &Io<'_>,
-) -> anyhow::Result<Tree> {
-    let mut tree = Tree::new();
-    for (position, layer) in image.layers.iter().enumerate() {
-        let listed = store.map(|store| store.add_listed(&mut tree, &layer.diff_id));
-        if listed.transpose()?.unwrap_or_default() {
-            continue;
-        }
-        let name = || image.layer_name(position);
-        let task = io.progress.task(layer.digest().short(), layer.size());
-        task.state("Reading");
-        let stored = source.layer(image, position).with_context(name)?;
-        let stored = Stopping(task.read(stored));
-        store::add_layer(&mut tree, layer, stored, store).with_context(name)?;
-        task.done("Read");
+    let base = Base::Image { image, tree };
+    if is_read_again {
+        return Ok((base, Some(opened)));
     }
-    Ok(tree)
+    opened.finish()?;
+    Ok((base, None))
 }
 
 /// Another directory, as the first layer of an image would hold it.
@@ -202,6 +163,7 @@ fn directory(args: &Args, path: &Path) -> anyhow::Result<Base> {
 /// What to do about an image that isn't there, or is one of several.
 fn hint(error: &store::Error) -> Option<String> {
     match error {
+        store::Error::At { source, .. } => hint(source),
         store::Error::NotFound { text } if text.starts_with("sha256:") => {
             let hint = "the image has gone from the store; pull it again, or give another --base";
             Some(hint.to_owned())

@@ -2,22 +2,16 @@
 //!
 //! Of an image's files the digests are taken first, a layer after the other, and only of those that are needed.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead};
 
-use anyhow::Context as _;
-use cli::{Io, usage};
-use layer_format::archive::Image;
+use cli::{Io, Progress, usage};
+use image::Opened;
 use layer_format::layer::{Change, EntryKind, Filled, Reader};
 use layer_format::listing::Origin;
-use layer_format::{Algorithm, Decoder, Digest, Error, Hasher};
+use layer_format::{Algorithm, Digest, Error, Hasher};
 use rootfs::{Candidate, Content, Diff, Mounts, Root, Scan, ScanOptions};
-use store::{Location, Source};
 
-use crate::Args;
-use crate::base::{self, Base};
-
-/// The size of the pieces that layers are read in.
-const BUFFER: usize = 128 << 10;
+use crate::base::Base;
 
 /// The digests of files in an image, in the order of the changes that they come from.
 type Digests = Vec<(Origin, Digest)>;
@@ -26,20 +20,19 @@ type Digests = Vec<(Origin, Digest)>;
 pub(crate) fn compare(
     diff: &mut Diff<'_>,
     base: &Base,
-    args: &Args,
-    io: &mut Io<'_>,
+    opened: Option<Opened>,
+    io: &Io<'_>,
 ) -> anyhow::Result<()> {
-    match base {
-        Base::Scratch => Ok(()),
-        Base::Directory { root, .. } => with_directory(diff, root),
-        Base::Image { place: Location::Input, .. } => {
-            Err(usage("--checksum needs a base that can be read twice").into())
-        }
-        Base::Image { place, store, .. } => {
-            let mut source = base::open(place, store.as_ref(), io)?;
-            let image = base::choose(&mut source, args)?;
-            let digests = digests(diff, &mut source, &image, io)?;
+    match (base, opened) {
+        (Base::Scratch, _) => Ok(()),
+        (Base::Directory { root, .. }, _) => with_directory(diff, root),
+        (Base::Image { .. }, Some(mut opened)) => {
+            let digests = digests(diff, &mut opened, &io.progress)?;
+            opened.finish()?;
             with_digests(diff, &digests)
+        }
+        (Base::Image { .. }, None) => {
+            Err(usage("--checksum needs a base that can be read twice").into())
         }
     }
 }
@@ -97,12 +90,7 @@ fn digest(content: &Content) -> anyhow::Result<Digest> {
 }
 
 /// Reads the layers that have files to compare.
-fn digests(
-    diff: &Diff<'_>,
-    source: &mut Source,
-    image: &Image,
-    io: &Io<'_>,
-) -> anyhow::Result<Digests> {
+fn digests(diff: &Diff<'_>, opened: &mut Opened, progress: &Progress) -> anyhow::Result<Digests> {
     let mut wanted: Vec<_> =
         diff.candidates().filter_map(|candidate| candidate.base.origin()).collect();
     wanted.sort_unstable();
@@ -110,22 +98,18 @@ fn digests(
     let mut digests = Digests::new();
     for wanted in wanted.chunk_by(|one, other| one.layer() == other.layer()) {
         let position = wanted[0].layer();
-        let layer = &image.layers[position];
-        let task = io.progress.task(layer.digest().short(), layer.size());
-        task.state("Comparing");
-        let stored = task.read(source.layer(image, position)?);
-        let name = || image.layer_name(position);
-        hash_files(stored, wanted, &mut digests).with_context(name)?;
-        task.done("Compared");
+        opened.read_layer(position, progress, |layer| hash_files(layer, wanted, &mut digests))?;
     }
     Ok(digests)
 }
 
 /// Takes the digests of some of a layer's files, by their places among its changes.
-fn hash_files(stored: impl Read, wanted: &[Origin], digests: &mut Digests) -> Result<(), Error> {
+fn hash_files(
+    layer: &mut Reader<impl BufRead>,
+    wanted: &[Origin],
+    digests: &mut Digests,
+) -> Result<(), Error> {
     let reading = |source| Error::io("reading a layer", source);
-    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(reading)?;
-    let mut layer = Reader::new(BufReader::with_capacity(BUFFER, decoder));
     let mut wanted = wanted.iter().peekable();
     let mut n_changes = 0;
     while let Some(change) = layer.read_change()? {
@@ -134,7 +118,7 @@ fn hash_files(stored: impl Read, wanted: &[Origin], digests: &mut Digests) -> Re
             && let EntryKind::File { .. } = entry.kind
         {
             let mut hasher = Hasher::new(Algorithm::Sha256);
-            io::copy(&mut Filled::new(&mut layer, entry.kind), &mut hasher).map_err(reading)?;
+            io::copy(&mut Filled::new(&mut *layer, entry.kind), &mut hasher).map_err(reading)?;
             digests.push((*origin, hasher.finish()));
         }
         n_changes += 1;

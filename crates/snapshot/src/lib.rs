@@ -112,13 +112,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let globs = Globs::parse(&args.exclude)?;
     let is_out = |path: &[u8], is_directory| globs.match_path(path, is_directory);
     let leave_out: Option<LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
-    let base = Base::find(args, &root, io)?;
+    let (base, opened) = Base::find(args, &root, io)?;
     let scan = scan(args, &root, leave_out)?;
     say_left_out(&scan, io);
     let options = options(args, Identity::of_scan(&scan), leave_out);
     let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
     if args.checksum {
-        checksum::compare(&mut diff, &base, args, io)?;
+        checksum::compare(&mut diff, &base, opened, io)?;
     }
     let diff = diff.finish();
     cli::interrupt::check()?;

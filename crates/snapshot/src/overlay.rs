@@ -5,10 +5,11 @@ use std::path::Path;
 
 use cli::report::clean_path;
 use cli::{Explain as _, Failure, Globs, Io, usage};
+use image::Location;
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
 use rootfs::{Attributes, Diff, Difference, Identity, Root, Upper, UpperForm, What};
-use store::{Location, Store, Target};
+use store::{Store, Target};
 
 use crate::base::{self, Base, Wanted};
 use crate::layer::Retries;
@@ -128,7 +129,7 @@ fn base(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option
         return Err(usage("the base of an upper directory is an image").into());
     }
     let wanted = if args.list { Wanted::All } else { Wanted::Root };
-    base::image(args, place, store, wanted, io).map(Some)
+    Ok(Some(base::image(args, place, store, wanted, io)?.0))
 }
 
 impl UpperDir {

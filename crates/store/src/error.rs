@@ -12,6 +12,15 @@ pub enum Error {
     /// The bytes of a blob or a document are not what they should be.
     #[error(transparent)]
     Layer(#[from] layer_format::Error),
+    /// What an error is about.
+    #[error("{what}")]
+    At {
+        /// A layer of an image, for example.
+        what: String,
+        /// The error.
+        #[source]
+        source: Box<Error>,
+    },
     /// The machine would not.
     #[error("{operation} {}", shown(path))]
     Io {
@@ -127,6 +136,7 @@ impl Error {
     /// What its user may do about it, where something is known: an image isn't there, or is one of several.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::At { source, .. } => source.hint(),
             Self::NotFound { text } if lies_here(text) => Some(format!("./{text}")),
             _ => self.hint_in_store(),
         }
@@ -135,6 +145,7 @@ impl Error {
     /// The same where only an image of the store will do.
     pub fn hint_in_store(&self) -> Option<String> {
         match self {
+            Self::At { source, .. } => source.hint_in_store(),
             Self::NotFound { text } if lies_here(text) => {
                 Some(format!("load ./{text} brings an archive or a layout into the store"))
             }
@@ -197,6 +208,7 @@ impl Troubled for Error {
     fn trouble(&self) -> Trouble {
         match self {
             Self::Layer(inner) => inner.trouble(),
+            Self::At { source, .. } => source.trouble(),
             Self::Io { .. } | Self::Shared { .. } | Self::LocksNothing { .. } => Trouble::Failed,
             Self::MalformedJson { .. } | Self::Malformed { .. } => Trouble::Untrusted,
             Self::NotAStore { .. }

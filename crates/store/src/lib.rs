@@ -60,12 +60,10 @@ mod lease;
 mod listing;
 mod medium;
 mod notes;
-mod opened;
 mod owned;
 mod partial;
 mod reach;
 mod referrers;
-mod source;
 mod store;
 mod transfers;
 
@@ -77,11 +75,9 @@ pub use layers::{
     About, Collected, Doomed, Extracted, Kept, LayerDraft, Layers, Proof, Reach, Turn,
 };
 pub use lease::{Hold, Lease};
-pub use listing::{ListingDraft, add_layer, uncompressed};
+pub use listing::ListingDraft;
 pub use notes::{Origin, Target};
-pub use opened::Opened;
 pub use partial::{Claim, Partial};
-pub use source::{Location, Source, spool};
 pub use store::Store;
 
 /// What everything here returns.

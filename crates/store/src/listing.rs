@@ -4,14 +4,13 @@
 //! A listing appears by rename, and one that is damaged, half-written or another layer's counts as none.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Seek as _};
+use std::io::{BufReader, Seek as _};
 use std::path::PathBuf;
 
-use layer_format::archive::Layer;
+use layer_format::DiffId;
 use layer_format::diff::{Seen, Watcher};
-use layer_format::layer::{Change, Reader};
+use layer_format::layer::Change;
 use layer_format::listing::{ListingReader, ListingWriter, Tree, is_listing};
-use layer_format::{Codec, Decoder, DiffId, Error, Verified};
 
 use crate::Result;
 use crate::layout;
@@ -19,7 +18,7 @@ use crate::owned::{self, Owned};
 use crate::partial::file_name;
 use crate::store::{Folder, Store};
 
-/// The size of the pieces that layers and listings are read in.
+/// The size of the pieces that listings are read in.
 const BUFFER: usize = 128 << 10;
 
 /// A layer's listing on its way into the store. What can't be written is no loss: whoever wants it reads the layer.
@@ -124,80 +123,6 @@ impl Store {
     fn listing_path(&self, diff_id: &DiffId) -> PathBuf {
         self.folder(Folder::Listing).join(file_name(&diff_id.0))
     }
-}
-
-/// Takes a layer into a tree from its stored bytes, which `stored` checks against the blob's digest at their end, and
-/// checks them against the diff id unless that was done before. Leaves a listing behind.
-pub fn add_layer(
-    tree: &mut Tree,
-    layer: &Layer,
-    stored: impl Read,
-    store: Option<&Store>,
-) -> Result<(), Error> {
-    let (content, proof) = open(layer, stored, store)?;
-    read(tree, layer, content, store)?;
-    if let (Some(store), Some(blob), Proof::New) = (store, &layer.blob, proof) {
-        // A cache; the next reader does without.
-        store.note_pair(&blob.digest, &layer.diff_id).ok();
-    }
-    Ok(())
-}
-
-/// A layer's uncompressed bytes; at their end they have been checked against the diff id, unless that was done before.
-/// `stored` checks against the blob's digest.
-pub fn uncompressed<'a>(
-    layer: &Layer,
-    stored: impl Read + 'a,
-    store: Option<&Store>,
-) -> Result<Box<dyn Read + 'a>, Error> {
-    Ok(open(layer, stored, store)?.0)
-}
-
-/// Whether what is read shows anything that wasn't known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    New,
-    Known,
-}
-
-fn open<'a>(
-    layer: &Layer,
-    stored: impl Read + 'a,
-    store: Option<&Store>,
-) -> Result<(Box<dyn Read + 'a>, Proof), Error> {
-    let opening = |source| Error::io("reading a layer", source);
-    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(opening)?;
-    let blob = layer.blob.as_ref().map(|blob| blob.digest);
-    let pair = blob.as_ref().and_then(|blob| store?.verified_pair(blob));
-    // Without compression both digests are of the same bytes.
-    let is_same = decoder.codec() == Codec::None && blob == Some(layer.diff_id.0);
-    if is_same || pair == Some(layer.diff_id) {
-        return Ok((Box::new(decoder), Proof::Known));
-    }
-    let verified = Verified::new(decoder, "uncompressed layer", layer.diff_id.0, None);
-    Ok((Box::new(verified), Proof::New))
-}
-
-fn read(
-    tree: &mut Tree,
-    layer: &Layer,
-    content: impl Read,
-    store: Option<&Store>,
-) -> Result<(), Error> {
-    let mut draft = store.map(ListingDraft::new);
-    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
-    tree.begin_layer();
-    while let Some(change) = reader.read_change()? {
-        tree.apply(&change)?;
-        if let Some(draft) = &mut draft {
-            draft.add(&change);
-        }
-    }
-    tree.end_layer();
-    if let Some(draft) = draft {
-        draft.keep(&layer.diff_id);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,21 +1,18 @@
 //! One layer, from its blob to a directory of its own, verified to the last byte.
 
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 
 use cli::Task;
 use cli::interrupt::Stopping;
-use layer_format::archive::Layer;
+use image::Layer;
+use image::layer::{BUFFER, Content};
 use layer_format::layer::{Change, Reader};
-use layer_format::{Codec, Decoder, Error, Verified};
 use rootfs::overlay::{Control, Overlay, StandsAlone, Upper};
 use rootfs::{Applier, Options, Owner, Root, Skipped, SpecialBits, SymlinkedDirs};
 use store::{About, Extracted, Layers, ListingDraft, Store};
 
 use crate::cache::{Draft, Floor, Keys, open};
 use crate::{mounting, scaffold};
-
-/// The size of the pieces that layers are read in.
-const BUFFER: usize = 128 << 10;
 
 /// As unpack does, unless it is told otherwise.
 pub(crate) const OPTIONS: Options = Options {
@@ -112,8 +109,9 @@ fn apply(
     task: &Task,
 ) -> anyhow::Result<Option<Applied>> {
     let mut listing = ListingDraft::if_missing(job.store, &layer.diff_id);
-    let content = Stopping(content(job, layer, task)?);
-    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
+    let stored = task.read(image::stored_layer(job.store, layer)?);
+    let mut content = Content::of(layer, stored, Some(job.store))?;
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, Stopping(&mut content)));
     let mut describes_root = false;
     applier.begin_layer();
     while let Some(change) = reader.read_change()? {
@@ -131,26 +129,8 @@ fn apply(
     if let Some(listing) = listing {
         listing.keep(&layer.diff_id);
     }
-    if let Some(blob) = &layer.blob {
-        // A cache; the next reader does without.
-        job.store.note_pair(&blob.digest, &layer.diff_id).ok();
-    }
+    drop(reader);
+    content.note(layer, Some(job.store));
     let report = applier.finish()?;
     Ok(Some(Applied { describes_root, bytes: report.bytes, skipped: report.skipped }))
-}
-
-/// A layer's bytes, which at their end have been checked against the digest of the blob, and against the diff id unless
-/// that follows.
-fn content<'a>(job: &Job<'_>, layer: &Layer, task: &'a Task) -> Result<Box<dyn Read + 'a>, Error> {
-    let stored = task.read(job.store.layer(layer)?);
-    let opening = |source| Error::Io { operation: "reading a layer", source };
-    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(opening)?;
-    let blob = layer.blob.as_ref().map(|blob| blob.digest);
-    let pair = blob.as_ref().and_then(|blob| job.store.verified_pair(blob));
-    // Without compression both digests are of the same bytes.
-    let is_same = decoder.codec() == Codec::None && blob == Some(layer.diff_id.0);
-    if is_same || pair == Some(layer.diff_id) {
-        return Ok(Box::new(decoder));
-    }
-    Ok(Box::new(Verified::new(decoder, "uncompressed layer", layer.diff_id.0, None)))
 }

@@ -23,10 +23,10 @@ use std::path::PathBuf;
 
 use cli::report::clean_path;
 use cli::{Explain as _, Io};
-use layer_format::archive::{Choice, Image};
+use image::{Choice, Image, Location, Source};
 use layer_format::{Platform, Reference};
 use rootfs::Skipped;
-use store::{Location, Reach, Source, Store};
+use store::{Reach, Store};
 
 pub use namespace::enter;
 
@@ -133,7 +133,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 
 /// Wrong usage is told before what somebody may not do.
 fn check_location(text: &str) -> Result<(), cli::Failure> {
-    if matches!(Location::from(text), Location::Stored(_)) {
+    if Location::from(text).is_stored() {
         return Ok(());
     }
     let message = format!("{text}: only an image in the store can be mounted");

@@ -11,15 +11,14 @@ mod place;
 mod target;
 mod writeback;
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
+use image::{Choice, Input, Location, Source};
 use layer_format::Platform;
-use layer_format::archive::Choice;
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
-use store::{Location, Source, Store};
+use store::Store;
 
 use crate::limits::Budget;
 use crate::pipeline::Filling;
@@ -91,10 +90,14 @@ impl cli::Command for Args {
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = Store::path_or_usual(args.common.store.as_deref());
     // The store is a help here, not a need, unless the image is in it: it remembers what was verified before.
-    let opened = path.and_then(Store::open);
-    let store = opened.as_ref().ok().cloned();
+    let location = Location::from(args.from.as_str());
+    let store = match path.and_then(Store::open) {
+        Err(error) if location.is_stored() => return Err(error).context("opening the store"),
+        store => store.ok(),
+    };
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
-    let mut source = open(&args.from, opened, io)?;
+    let input = location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    let mut source = Source::open(&location, input, store.as_ref())?;
     let image = source.image(&choice).hinted(store::Error::hint)?;
     image.doubt.iter().for_each(|doubt| io.warn(doubt));
     let target = Target::prepare(&args.dir, io)?;
@@ -122,30 +125,6 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     target.finish(durability, io)?;
     say(&report, image.layers.len(), io);
     Ok(())
-}
-
-/// Opens what IMAGE means.
-fn open(
-    text: &str,
-    opened: Result<Store, store::Error>,
-    io: &mut Io<'_>,
-) -> anyhow::Result<Source> {
-    let store = opened.as_ref().ok();
-    match Location::from(text) {
-        Location::Input => {
-            let input = io.input.take_binary()?;
-            let file = input.as_regular_file().map(File::try_clone).transpose();
-            let file = file.context("opening standard input")?;
-            Source::from_input(input, file, store).context("standard input")
-        }
-        Location::Path(path) => Ok(Source::at(&path, store)?),
-        Location::Archive(path) => Ok(Source::archive(&path, store)?),
-        Location::Layout(path) => Ok(Source::layout(&path)?),
-        Location::Dir(_) | Location::Layer(_) => {
-            Err(cli::usage(format!("{text}: only an image can be unpacked")).into())
-        }
-        Location::Stored(name) => Ok(Source::stored(opened.context("opening the store")?, name)),
-    }
 }
 
 fn options(args: &Args) -> Options {

@@ -16,12 +16,12 @@ use std::thread::{self, Builder};
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::{Progress, Task};
-use layer_format::archive::{Image, Layer};
+use image::{Image, Layer, Source};
 use layer_format::layer::{Change, Reader};
 use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
 use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
-use store::{ListingDraft, Source, Store};
+use store::{ListingDraft, Store};
 
 use crate::limits::Budget;
 use crate::writeback::Writeback;

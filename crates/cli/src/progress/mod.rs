@@ -18,9 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use layer_format::watch::{Watch, Watcher};
+
 use board::{Board, RowId, Word};
 use style::Style;
 use talk::Talk;
+
+use crate::interrupt;
 
 /// A number of bytes for people: at most three digits and a decimal unit, as Docker has it (`12.3MB`).
 pub fn human_size(bytes: u64) -> String {
@@ -128,6 +132,27 @@ impl Progress {
 
     fn stop_pulse(&self) {
         self.shared.pulse.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Watch for Progress {
+    /// A task, which is done when the last byte was read.
+    fn begin(&self, name: String, size: Option<u64>) -> Watcher {
+        let task = self.task(name, size);
+        task.state("Reading");
+        let mut task = Some(task);
+        Box::new(move |n| {
+            interrupt::check()?;
+            match &task {
+                Some(task) if n > 0 => task.advance(n as u64),
+                _ => task.take().into_iter().for_each(|task| task.done("Read")),
+            }
+            Ok(())
+        })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        Ok(interrupt::check()?)
     }
 }
 

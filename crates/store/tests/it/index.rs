@@ -144,3 +144,22 @@ proptest! {
         prop_assert_eq!(text, format!(r#"{{"manifests":[{entry}],"schemaVersion":2,"x":{value}}}"#));
     }
 }
+
+#[test]
+fn a_fifo_in_the_place_of_a_layout_s_file_is_not_waited_for() {
+    for name in ["index.json", "oci-layout"] {
+        let (dir, store) = kit::store();
+        let path = store.path().join(name);
+        fs::remove_file(&path).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        let opened = Store::open_existing(store.path()).and_then(|store| match store {
+            Some(store) => store.images().map(drop),
+            None => Ok(()),
+        });
+        let text = std::error::Error::source(&opened.unwrap_err()).unwrap().to_string();
+        assert_eq!(text, "not a regular file", "{name}");
+        drop(dir);
+    }
+}

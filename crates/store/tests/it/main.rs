@@ -7,7 +7,6 @@ mod full_disk;
 mod gc;
 mod index;
 mod kit;
-mod opened;
 mod partial;
 mod referrers;
 mod turmoil;

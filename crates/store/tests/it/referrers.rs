@@ -1,9 +1,8 @@
 //! What refers to an image, found by its names.
 
 use layer_format::Descriptor;
-use layer_format::archive::Choice;
 use layer_format::media_type;
-use store::{Image, Location, Opened, Store};
+use store::{Image, Store};
 
 use crate::kit::{image, index, named, store};
 
@@ -69,20 +68,4 @@ fn an_index_is_asked_for_with_all_that_it_lists_and_so_is_one_that_an_image_was_
     list(&store, &of_root, &[]);
     check(&store, &named("r.test/x:1", inner.clone()), &[]);
     check(&store, &named("r.test/x:1", inner).chosen_from(root.digest), &[&of_root]);
-}
-
-#[test]
-fn what_refers_to_an_image_is_not_the_image_of_a_layout() {
-    let (_dir, store) = store();
-    let app = image(&["app"]).store(&store, "r.test/a:1");
-    let open = || {
-        let layout = Location::Layout(store.path().to_owned());
-        Opened::open(&layout, Choice::default(), None).map(drop)
-    };
-    image(&["signature"]).store(&store, &about("r.test/a", &app, ".sig"));
-    list(&store, &about("r.test/a", &app, ""), &[image(&["sbom"]).descriptor()]);
-    open().unwrap();
-    image(&["other"]).store(&store, "r.test/b:1");
-    let error = open().unwrap_err().to_string();
-    assert!(!error.contains("sha256-"), "{error}");
 }

@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::io::{Cursor, Read as _};
 use std::path::Path;
 
-use layer_format::Manifest;
-use layer_format::archive::Choice;
+use image::{Choice, Input, Location, Opened};
 use layer_format::stream::{Heads, Image, Name, Writer};
-use store::{Location, Opened, Store};
+use layer_format::{Descriptor, Manifest, media_type};
 
 use crate::kit::{Fixture, image, store};
 
@@ -51,7 +50,7 @@ fn check(open: impl Fn() -> Opened) {
 }
 
 fn at(path: &Path) -> Opened {
-    Opened::open(&Location::Path(path.to_owned()), Choice::default(), None).unwrap()
+    Opened::open(&Location::Path(path.to_owned()), None, Choice::default(), None).unwrap()
 }
 
 #[test]
@@ -64,18 +63,20 @@ fn layers_come_twice_from_everywhere() {
     fs::write(&path, &stream).unwrap();
     let choice = Choice::default;
     let name = || Location::Stored("a:1".to_owned());
-    check(|| Opened::open(&name(), choice(), Some(&store)).unwrap());
+    check(|| Opened::open(&name(), None, choice(), Some(&store)).unwrap());
     check(|| at(&path));
     check(|| {
-        Opened::from_input(Cursor::new(stream.clone()), None, choice(), Some(&store)).unwrap()
+        let input = Input::new((Cursor::new(stream.clone()), None));
+        Opened::open(&Location::Input, Some(input), choice(), Some(&store)).unwrap()
     });
     check(|| {
         let file = File::open(&path).unwrap();
         let input = file.try_clone().unwrap();
-        Opened::from_input(input, Some(file), choice(), None).unwrap()
+        let input = Input::new((input, Some(file)));
+        Opened::open(&Location::Input, Some(input), choice(), None).unwrap()
     });
-    assert!(Opened::open(&name(), choice(), None).is_err());
-    assert!(Opened::open(&Location::Dir(path), choice(), None).is_err());
+    assert!(Opened::open(&name(), None, choice(), None).is_err());
+    assert!(Opened::open(&Location::Dir(path), None, choice(), None).is_err());
 }
 
 #[test]
@@ -96,27 +97,32 @@ fn a_pipe_that_is_cut_is_noticed_before_the_second_round() {
     let stream = stream(&image(&LAYERS));
     for cut in [stream.len() - 1024, stream.len() - 2000] {
         let input = Cursor::new(stream[..cut].to_vec());
-        let mut opened = Opened::from_input(input, None, Choice::default(), None).unwrap();
+        let input = Some(Input::new((input, None)));
+        let mut opened = Opened::open(&Location::Input, input, Choice::default(), None).unwrap();
         read(&mut opened, 0);
         assert!(opened.rewind().is_err(), "{cut}");
     }
 }
 
 #[test]
-fn a_fifo_in_the_place_of_a_layout_s_file_is_not_waited_for() {
-    for name in ["index.json", "oci-layout"] {
-        let (dir, store) = store();
-        let path = store.path().join(name);
-        fs::remove_file(&path).unwrap();
-        let fifo = rustix::fs::FileType::Fifo;
-        let mode = rustix::fs::Mode::RUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
-        let opened = Store::open_existing(store.path()).and_then(|store| match store {
-            Some(store) => store.images().map(drop),
-            None => Ok(()),
-        });
-        let text = std::error::Error::source(&opened.unwrap_err()).unwrap().to_string();
-        assert_eq!(text, "not a regular file", "{name}");
-        drop(dir);
-    }
+fn what_refers_to_an_image_is_not_the_image_of_a_layout() {
+    let (_dir, store) = store();
+    let app = image(&["app"]).store(&store, "r.test/a:1");
+    let about = format!("r.test/a:{}", app.digest.to_string().replace(':', "-"));
+    let open = || {
+        let layout = Location::Layout(store.path().to_owned());
+        Opened::open(&layout, None, Choice::default(), None).map(drop)
+    };
+    image(&["signature"]).store(&store, &format!("{about}.sig"));
+    let sbom = image(&["sbom"]).descriptor();
+    let list = serde_json::json!({ "schemaVersion": 2, "manifests": [sbom] }).to_string();
+    let lease = store.lease().unwrap();
+    lease.put(list.as_bytes()).unwrap();
+    let list = Descriptor::of(media_type::OCI_INDEX, list.as_bytes());
+    lease.name(&[store::Image::new(Some(&about.parse().unwrap()), list)]).unwrap();
+    drop(lease);
+    open().unwrap();
+    image(&["other"]).store(&store, "r.test/b:1");
+    let error = open().unwrap_err().to_string();
+    assert!(!error.contains("sha256-"), "{error}");
 }

@@ -7,8 +7,9 @@ use std::num::NonZeroUsize;
 use std::thread;
 
 use anyhow::Context as _;
-use cli::Output;
+use cli::Io;
 use cli::interrupt::Stopping;
+use image::Opened;
 use layer_format::stream::{self, Heads, Name, Writer};
 use layer_format::{
     Algorithm, Codec, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hasher, Manifest,
@@ -16,7 +17,6 @@ use layer_format::{
 };
 use serde_json::{Value, json};
 
-use crate::layers::Layers;
 use crate::plan::Plan;
 use crate::tar;
 
@@ -25,19 +25,19 @@ const BUFFER: usize = 128 << 10;
 
 /// Writes the image stream.
 pub(crate) fn write(
-    layers: Layers<'_>,
+    opened: Opened,
     plan: &Plan,
     (name, compression): (&Reference, Compression),
-    output: &mut Output,
+    io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
-    let config = layers.image.config.clone();
-    let spool = store::spool(layers.store)().context("making a temporary file")?;
+    let config = opened.image().config.clone();
+    let spool = image::spool(opened.store())().context("making a temporary file")?;
     let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let encoder = Encoder::new(Hashing::new(Stopping(spool)), compression, n_threads)
         .context("compressing")?;
     let plain = io::BufWriter::with_capacity(BUFFER, Stopping(Hashing::new(encoder)));
     // The tar is finished, so nothing is left in the buffer.
-    let plain = tar::write(layers, plan, plain)?.0.into_parts().0.0;
+    let plain = tar::write(opened, plan, plain, &io.progress)?.0.into_parts().0.0;
     let stored = plain.inner.finish().context("keeping the layer")?;
     let Stopping(mut file) = stored.inner;
     file.rewind().context("keeping the layer")?;
@@ -47,7 +47,8 @@ pub(crate) fn write(
     let target = manifest.descriptor();
     let image = stream::Image { indexes: vec![], manifests: vec![manifest] };
     let names = [Name { reference: Some(name.clone()), target: target.clone() }];
-    let mut stream = Writer::new(output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
+    let mut stream =
+        Writer::new(&mut io.output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
     stream.document(&image.manifests[0].raw, target.digest)?;
     stream.document(&config, Digest::of(&config))?;
     stream.blob(&layer, file.take(layer.size))?;

@@ -1,0 +1,383 @@
+//! An image that is read up to twice: for what its layers hold, where no listing tells, and for their contents.
+//!
+//! A store or a layout gives layers as often as they are asked for, and a file is opened again. What comes down a pipe is
+//! kept meanwhile, as it is stored, in an unlinked file.
+//!
+//! ```text
+//! open ──► first round: stored(n), as far as it is needed ──► rewind ──► second round: stored(n) ──► finish
+//! ```
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use layer_format::archive::{Choice, Image};
+use layer_format::layer::Reader;
+use layer_format::listing::Tree;
+use layer_format::watch::{Checked, Watch, Watched};
+use store::{Error, Store};
+
+use crate::Result;
+use crate::layer::{BUFFER, Content, add_to_tree};
+use crate::location::Location;
+use crate::source::{self, Input, Source, spool};
+
+/// An image, found, whose layers can be read twice.
+#[derive(Debug)]
+pub struct Opened {
+    /// None once a pipe is read to its end.
+    source: Option<Source>,
+    again: Again,
+    choice: Choice,
+    image: Image,
+    store: Option<Store>,
+    was_read: bool,
+}
+
+/// How large a layer is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// As it is stored.
+    pub stored: u64,
+    /// Decompressed.
+    pub uncompressed: u64,
+}
+
+/// How the layers are had once more.
+#[derive(Debug)]
+enum Again {
+    /// Their source gives them.
+    Same,
+    /// The file is opened again.
+    Path(PathBuf),
+    /// The archive begins here in an open file.
+    Seek(File, u64),
+    /// They are kept.
+    Kept(Kept),
+}
+
+/// Stored layers, one after the other.
+#[derive(Debug, Default)]
+struct Kept {
+    file: Option<File>,
+    /// Where each begins.
+    starts: Vec<u64>,
+}
+
+impl Opened {
+    /// Opens what a word means and finds the image in it; `choice` says which, where there are several. `input` is asked for
+    /// where the word is standard input; `store` is the user's, if there is one.
+    ///
+    /// # Errors
+    /// It isn't there, nothing that holds an image, or holds several that could be meant.
+    pub fn open(
+        location: &Location,
+        input: Option<Input>,
+        choice: Choice,
+        store: Option<&Store>,
+    ) -> Result<Self> {
+        let again = match location {
+            Location::Input => Again::of_input(input.as_ref().and_then(Input::file))?,
+            Location::Path(path) | Location::Archive(path) => {
+                let metadata = source::open(path)?.metadata();
+                let metadata = metadata.map_err(source::system("looking at", path))?;
+                match () {
+                    () if metadata.is_dir() => Again::Same,
+                    () if metadata.is_file() => Again::Path(path.clone()),
+                    // Whatever else it is can be read once.
+                    () => Again::Kept(Kept::default()),
+                }
+            }
+            _ => Again::Same,
+        };
+        let mut source = Source::open(location, input, store)?;
+        let image = source.image(&choice)?;
+        let store = store.cloned();
+        Ok(Self { source: Some(source), again, choice, image, store, was_read: false })
+    }
+
+    /// The image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Says that there is no second round: nothing is kept for it.
+    pub fn read_once(&mut self) {
+        self.again = Again::Same;
+    }
+
+    /// The layout that it is in, if it is in one.
+    pub fn layout(&self) -> Option<&Store> {
+        self.source.as_ref().and_then(Source::layout_store)
+    }
+
+    /// The user's store, if there is one.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// What the layers make together: from their listings, or from themselves where there is none. Ends the first round.
+    ///
+    /// # Errors
+    /// A layer isn't what its digests say, or can't be read; named as [`Image::layer_name`] does.
+    pub fn tree(&mut self, watch: &dyn Watch) -> Result<Tree> {
+        let mut tree = Tree::new();
+        for position in 0..self.image.layers.len() {
+            self.add_layer(&mut tree, position, watch).map_err(self.named(position))?;
+        }
+        self.rewind()?;
+        Ok(tree)
+    }
+
+    fn add_layer(&mut self, tree: &mut Tree, position: usize, watch: &dyn Watch) -> Result<()> {
+        let layer = self.image.layers[position].clone();
+        let other =
+            self.layout().filter(|layout| Some(layout.path()) != self.store().map(Store::path));
+        for store in self.store().into_iter().chain(other) {
+            if store.add_listed(tree, &layer.diff_id)? {
+                return Ok(());
+            }
+        }
+        let store = self.store.clone();
+        let watcher = watch.begin(layer.digest().short(), layer.size());
+        let stored = Watched::new(self.stored(position)?, watcher);
+        Ok(add_to_tree(tree, &layer, stored, (store.as_ref(), watch))?)
+    }
+
+    /// Reads a whole layer as changes; at its end all its bytes have been checked.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree), and those of `read`.
+    pub fn read_layer<T>(
+        &mut self,
+        position: usize,
+        watch: &dyn Watch,
+        read: impl FnOnce(&mut Reader<BufReader<&mut dyn Read>>) -> Result<T, layer_format::Error>,
+    ) -> Result<T> {
+        let (read, _) = self.content(position, watch, |content| {
+            read(&mut Reader::new(BufReader::with_capacity(BUFFER, content)))
+        })?;
+        Ok(read)
+    }
+
+    /// Reads all layers as changes, base first, and the archive to its end.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree), and those of `read`.
+    pub fn read_layers(
+        mut self,
+        watch: &dyn Watch,
+        mut read: impl FnMut(
+            usize,
+            &mut Reader<BufReader<&mut dyn Read>>,
+        ) -> Result<(), layer_format::Error>,
+    ) -> Result<()> {
+        for position in 0..self.image.layers.len() {
+            self.read_layer(position, watch, |layer| read(position, layer))?;
+        }
+        self.finish()
+    }
+
+    /// How many bytes a layer takes as it is stored; where no manifest tells, it is read.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree).
+    pub fn stored_size(&mut self, position: usize, watch: &dyn Watch) -> Result<u64> {
+        match &self.image.layers[position].blob {
+            Some(blob) => Ok(blob.size),
+            None => Ok(self.measure(position, watch)?.stored),
+        }
+    }
+
+    /// Reads a whole layer only to see how large it is.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree).
+    pub fn measure(&mut self, position: usize, watch: &dyn Watch) -> Result<Sizes> {
+        let (uncompressed, stored) = self.content(position, watch, |content| {
+            let copied = io::copy(content, &mut io::sink());
+            copied.map_err(|source| layer_format::Error::io("reading a layer", source))
+        })?;
+        Ok(Sizes { stored, uncompressed })
+    }
+
+    fn content<T>(
+        &mut self,
+        position: usize,
+        watch: &dyn Watch,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, layer_format::Error>,
+    ) -> Result<(T, u64)> {
+        let named = self.named(position);
+        let (layer, store) = (self.image.layers[position].clone(), self.store.clone());
+        let read = || {
+            let watcher = watch.begin(layer.digest().short(), layer.size());
+            let mut stored = Watched::new(self.stored(position)?, watcher);
+            let mut content = Content::of(&layer, &mut stored, store.as_ref())?;
+            let result = read(&mut Checked::new(&mut content, watch))?;
+            content.note(&layer, store.as_ref());
+            Ok((result, stored.n_bytes()))
+        };
+        read().map_err(named)
+    }
+
+    /// Says which layer an error is about.
+    fn named(&self, position: usize) -> impl FnOnce(Error) -> Error + use<> {
+        at(self.image.layer_name(position))
+    }
+
+    /// The stored bytes of a layer, which are to be read to their end, where they have been checked against the manifest.
+    /// In each round the layers in order, any of them left out.
+    pub fn stored(&mut self, position: usize) -> Result<Box<dyn Read + '_>> {
+        self.was_read = true;
+        let Some(source) = &mut self.source else {
+            let Again::Kept(kept) = &self.again else { return Err(changed()) };
+            return Ok(Box::new(kept.section(position)));
+        };
+        let Again::Kept(kept) = &mut self.again else {
+            return Ok(source.layer(&self.image, position)?);
+        };
+        kept.keep(source, &self.image, position, self.store.as_ref())?;
+        let file = kept.begin(self.store.as_ref())?;
+        let content = source.layer(&self.image, position)?;
+        Ok(Box::new(Keeping { content, file }))
+    }
+
+    /// Ends the first round. If any layer was read, the archive has now been read to its end and was whole.
+    pub fn rewind(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.was_read) {
+            self.again = Again::Same;
+            return Ok(());
+        }
+        if matches!(self.again, Again::Same) {
+            return Ok(());
+        }
+        let Some(mut source) = self.source.take() else { return Ok(()) };
+        if let Again::Kept(kept) = &mut self.again {
+            let n_layers = self.image.layers.len();
+            kept.keep(&mut source, &self.image, n_layers, self.store.as_ref())?;
+        }
+        // It may share its place in the file with the one that comes after it.
+        source.finish()?;
+        let Some(mut source) = self.reopened()? else { return Ok(()) };
+        let image = source.image(&self.choice)?;
+        let is_same = image.layers.len() == self.image.layers.len()
+            && image.layers.iter().zip(&self.image.layers).all(|(a, b)| a.diff_id == b.diff_id);
+        if !is_same {
+            return Err(changed());
+        }
+        self.image = image;
+        self.source = Some(source);
+        Ok(())
+    }
+
+    fn reopened(&mut self) -> Result<Option<Source>> {
+        let reading = |source| layer_format::Error::io("reading the archive", source);
+        let store = self.store.as_ref();
+        Ok(match &mut self.again {
+            Again::Same | Again::Kept(_) => None,
+            Again::Path(path) => Some(Source::of_file(source::open(path)?, store)?),
+            Again::Seek(file, start) => {
+                file.seek(SeekFrom::Start(*start)).map_err(reading)?;
+                let file = file.try_clone().map_err(reading)?;
+                Some(Source::of_file(file, store)?)
+            }
+        })
+    }
+
+    /// Reads what is left of an archive and checks that it is whole.
+    pub fn finish(self) -> Result<()> {
+        Ok(self.source.map_or(Ok(()), Source::finish)?)
+    }
+}
+
+impl Again {
+    fn of_input(file: Option<&File>) -> Result<Self> {
+        let Some(file) = file else { return Ok(Self::Kept(Kept::default())) };
+        let reading = |source| layer_format::Error::io("reading the archive", source);
+        let mut file = file.try_clone().map_err(reading)?;
+        let start = file.stream_position().map_err(reading)?;
+        Ok(Self::Seek(file, start))
+    }
+}
+
+impl Kept {
+    /// Keeps the layers below `end` that nobody has asked for.
+    fn keep(
+        &mut self,
+        source: &mut Source,
+        image: &Image,
+        end: usize,
+        store: Option<&Store>,
+    ) -> Result<()> {
+        for position in self.starts.len()..end {
+            let mut file = self.begin(store)?;
+            let mut content = source.layer(image, position)?;
+            io::copy(&mut content, &mut file).map_err(keeping)?;
+        }
+        Ok(())
+    }
+
+    /// The file, for the next layer.
+    fn begin(&mut self, store: Option<&Store>) -> Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(spool(store)().map_err(keeping)?);
+        }
+        let file = self.file.as_ref().ok_or_else(changed)?;
+        self.starts.push((&mut &*file).stream_position().map_err(keeping)?);
+        Ok(file)
+    }
+
+    fn section(&self, position: usize) -> Section<'_> {
+        let at = self.starts.get(position).copied().unwrap_or(u64::MAX);
+        let end = self.starts.get(position + 1).copied().unwrap_or(u64::MAX);
+        Section { file: self.file.as_ref(), at, end }
+    }
+}
+
+/// A layer that is kept while it is read.
+struct Keeping<'a> {
+    content: Box<dyn Read + 'a>,
+    file: &'a File,
+}
+
+impl Read for Keeping<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.content.read(buffer)?;
+        self.file.write_all(&buffer[..n]).map_err(|source| io::Error::other(keeping(source)))?;
+        Ok(n)
+    }
+}
+
+/// A layer that was kept. Nobody else can write to the file.
+struct Section<'a> {
+    file: Option<&'a File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(file) = self.file else { return Ok(0) };
+        let left = self.end.saturating_sub(self.at);
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let n = file.read_at(&mut buffer[..most], self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+fn keeping(source: io::Error) -> layer_format::Error {
+    layer_format::Error::io("keeping what comes early", source)
+}
+
+fn changed() -> Error {
+    let reason = "changed while it was read";
+    layer_format::Error::Malformed { what: "the archive".to_owned(), reason }.into()
+}
+
+/// Says what an error is about.
+pub(crate) fn at(what: impl Into<String>) -> impl FnOnce(Error) -> Error {
+    let what = what.into();
+    move |source| Error::At { what, source: Box::new(source) }
+}

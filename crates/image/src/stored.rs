@@ -1,0 +1,112 @@
+//! An image in a store or another OCI layout.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+
+use layer_format::archive::{Image, Layer};
+use layer_format::{
+    Config, Descriptor, Document, Manifest, Platform, Reference, Verified, check_platform, select,
+};
+use store::{Error, Store};
+
+use crate::Result;
+
+/// How deep indexes may be nested.
+const DEPTH_LIMIT: usize = 4;
+
+/// Reads the image that `root` is or, of an index, leads to on the wanted platform: without one, this machine's, if
+/// there is a choice.
+pub fn read_image(
+    store: &Store,
+    root: &Descriptor,
+    names: Vec<String>,
+    platform: Option<&Platform>,
+) -> Result<Image> {
+    let (manifest, listed) = manifest_of(store, root, platform)?;
+    manifest.check_image()?;
+    let config = Config::parse(store.document(&manifest.config.digest)?)?;
+    let diff_ids = manifest.files(&config)?;
+    check_platform(platform, listed.as_ref(), &config.platform)?;
+    let pairs = manifest.layers.iter().zip(diff_ids);
+    let layers = pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect();
+    let is_single = root.digest == manifest.descriptor().digest;
+    let manifest = Some(manifest);
+    Ok(Image { names, manifest, config, layers, doubt: None, is_single })
+}
+
+/// The stored bytes of a layer; at their end they have been checked against the manifest.
+pub fn stored_layer(store: &Store, layer: &Layer) -> Result<Box<dyn Read>, layer_format::Error> {
+    let missing = || layer_format::Error::NotFound { what: format!("layer {}", layer.diff_id) };
+    let blob = layer.blob.as_ref().ok_or_else(missing)?;
+    let opening = |error| layer_format::Error::Io {
+        operation: "opening a blob",
+        source: io::Error::other(error),
+    };
+    let file = store.blob(&blob.digest).map_err(opening)?.ok_or_else(missing)?;
+    Ok(Box::new(Verified::new(file, "layer", blob.digest, Some(blob.size))))
+}
+
+/// The manifest that `root` leads to, and the platform that an index lists it for.
+fn manifest_of(
+    store: &Store,
+    root: &Descriptor,
+    platform: Option<&Platform>,
+) -> Result<(Manifest, Option<Platform>)> {
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    let (mut digest, mut listed) = (root.digest, None);
+    for _ in 0..=DEPTH_LIMIT {
+        match Document::parse(store.document(&digest)?)? {
+            Document::Manifest(manifest) => return Ok((manifest, listed)),
+            Document::Index(index) => {
+                let entries = present(store, index.manifests)?;
+                let entry = select(&entries, &wanted)?;
+                (digest, listed) = (entry.digest, entry.platform.clone());
+            }
+        }
+    }
+    let reason = "nested too deep";
+    Err(layer_format::Error::Malformed { what: "index".to_owned(), reason }.into())
+}
+
+/// The entries of an index that are here, if any is: an index may be here for some of its platforms only.
+fn present(store: &Store, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
+    let (mut here, mut away) = (vec![], vec![]);
+    for entry in entries {
+        let is_here = store.has(&entry.digest, entry.size)?;
+        if is_here { here.push(entry) } else { away.push(entry) }
+    }
+    Ok(if here.is_empty() { away } else { here })
+}
+
+/// The image of this name, or the only one; and all its names, the one that it was found by first.
+pub(crate) fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Vec<String>)> {
+    let found = name.map(|name| store.find(name)).transpose()?;
+    let mut images = store.images()?;
+    if let Some(found) = found {
+        images.retain(|image| image.digest() == found.image.digest());
+        return Ok((found.descriptor, names(&images, found.image.name())));
+    }
+    images.retain(|image| image.descriptor.is_image());
+    // What is there for another image's sake counts only where there is nothing else.
+    let is_about_another =
+        |image: &store::Image| image.name().is_some_and(Reference::is_about_another);
+    let own = images.iter().filter(|image| !is_about_another(image));
+    let own: HashSet<_> = own.map(|image| *image.digest()).collect();
+    images.retain(|image| own.is_empty() || own.contains(image.digest()));
+    let first = images.first().ok_or_else(|| Error::NoImage { path: store.path().to_owned() })?;
+    if images.iter().all(|image| image.digest() == first.digest()) {
+        return Ok((first.descriptor.clone(), names(&images, first.name())));
+    }
+    let shown = |image: &store::Image| match image.name() {
+        Some(name) => layer_format::layer::escape(name.as_bytes()),
+        None => image.digest().to_string(),
+    };
+    let mut names: Vec<_> = images.iter().map(shown).collect();
+    names.sort();
+    Err(layer_format::Error::Ambiguous { names }.into())
+}
+
+fn names(images: &[store::Image], first: Option<&str>) -> Vec<String> {
+    let others = images.iter().filter_map(store::Image::name).filter(|name| Some(*name) != first);
+    first.into_iter().chain(others).map(str::to_owned).collect()
+}

@@ -1,0 +1,6 @@
+//! What programs may take for granted of an image, wherever it comes from.
+
+#![cfg(test)]
+
+mod kit;
+mod opened;
