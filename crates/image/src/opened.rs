@@ -33,6 +33,8 @@ pub struct Opened {
     image: Image,
     store: Option<Store>,
     was_read: bool,
+    /// Whether the store shall remember what is found out.
+    leaves_notes: bool,
 }
 
 /// How large a layer is, in bytes.
@@ -94,7 +96,15 @@ impl Opened {
         let mut source = Source::open(location, input, store)?;
         let image = source.image(&choice)?;
         let store = store.cloned();
-        Ok(Self { source: Some(source), again, choice, image, store, was_read: false })
+        Ok(Self {
+            source: Some(source),
+            again,
+            choice,
+            image,
+            store,
+            was_read: false,
+            leaves_notes: true,
+        })
     }
 
     /// The image.
@@ -105,6 +115,11 @@ impl Opened {
     /// Says that there is no second round: nothing is kept for it.
     pub fn read_once(&mut self) {
         self.again = Again::Same;
+    }
+
+    /// Says that looking changes nothing: the store is told neither listings nor pairs of digests.
+    pub fn leave_no_notes(&mut self) {
+        self.leaves_notes = false;
     }
 
     /// The layout that it is in, if it is in one.
@@ -139,6 +154,12 @@ impl Opened {
                 return Ok(());
             }
         }
+        if !self.leaves_notes {
+            self.content(position, watch, |content| {
+                tree.add_layer(&mut Reader::new(BufReader::with_capacity(BUFFER, content)))
+            })?;
+            return Ok(());
+        }
         let store = self.store.clone();
         let watcher = watch.begin(layer.digest().short(), layer.size());
         let stored = Watched::new(self.stored(position)?, watcher);
@@ -155,10 +176,11 @@ impl Opened {
         watch: &dyn Watch,
         read: impl FnOnce(&mut Reader<BufReader<&mut dyn Read>>) -> Result<T, layer_format::Error>,
     ) -> Result<T> {
-        let (read, _) = self.content(position, watch, |content| {
+        let named = self.named(position);
+        let read = self.content(position, watch, |content| {
             read(&mut Reader::new(BufReader::with_capacity(BUFFER, content)))
-        })?;
-        Ok(read)
+        });
+        Ok(read.map_err(named)?.0)
     }
 
     /// Reads all layers as changes, base first, and the archive to its end.
@@ -195,10 +217,12 @@ impl Opened {
     /// # Errors
     /// As [`tree`](Self::tree).
     pub fn measure(&mut self, position: usize, watch: &dyn Watch) -> Result<Sizes> {
-        let (uncompressed, stored) = self.content(position, watch, |content| {
+        let named = self.named(position);
+        let measured = self.content(position, watch, |content| {
             let copied = io::copy(content, &mut io::sink());
             copied.map_err(|source| layer_format::Error::io("reading a layer", source))
-        })?;
+        });
+        let (uncompressed, stored) = measured.map_err(named)?;
         Ok(Sizes { stored, uncompressed })
     }
 
@@ -208,17 +232,15 @@ impl Opened {
         watch: &dyn Watch,
         read: impl FnOnce(&mut dyn Read) -> Result<T, layer_format::Error>,
     ) -> Result<(T, u64)> {
-        let named = self.named(position);
-        let (layer, store) = (self.image.layers[position].clone(), self.store.clone());
-        let read = || {
-            let watcher = watch.begin(layer.digest().short(), layer.size());
-            let mut stored = Watched::new(self.stored(position)?, watcher);
-            let mut content = Content::of(&layer, &mut stored, store.as_ref())?;
-            let result = read(&mut Checked::new(&mut content, watch))?;
-            content.note(&layer, store.as_ref());
-            Ok((result, stored.n_bytes()))
-        };
-        read().map_err(named)
+        let layer = self.image.layers[position].clone();
+        let store = self.store.clone();
+        let noting = self.store.clone().filter(|_| self.leaves_notes);
+        let watcher = watch.begin(layer.digest().short(), layer.size());
+        let mut stored = Watched::new(self.stored(position)?, watcher);
+        let mut content = Content::of(&layer, &mut stored, store.as_ref())?;
+        let result = read(&mut Checked::new(&mut content, watch))?;
+        content.note(&layer, noting.as_ref());
+        Ok((result, stored.n_bytes()))
     }
 
     /// Says which layer an error is about.

@@ -93,6 +93,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let opened = Opened::open(&location, input, choice, store.as_ref());
     let mut opened = opened.hinted(store::Error::hint)?;
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
+    opened.leave_no_notes();
     if args.cat.is_none() {
         opened.read_once();
     }
