@@ -107,7 +107,7 @@ impl Workers<'_> {
 
     /// Keeps a blob for later, where there is room.
     fn keep(&self, bytes: &[u8]) -> io::Result<Arc<Spool>> {
-        Spool::whole(store::spool(self.courier.store)()?, bytes)
+        Spool::whole(image::spool(self.courier.store)()?, bytes)
     }
 }
 
