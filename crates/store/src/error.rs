@@ -227,6 +227,7 @@ impl Troubled for Error {
     fn advice(&self, program: &str) -> Option<String> {
         match self {
             Self::Layer(inner) => inner.advice(program),
+            Self::At { source, .. } => source.advice(program),
             _ => None,
         }
     }
