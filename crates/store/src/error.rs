@@ -19,7 +19,7 @@ pub enum Error {
         what: String,
         /// The error.
         #[source]
-        source: Box<Error>,
+        source: Box<Self>,
     },
     /// The machine would not.
     #[error("{operation} {}", shown(path))]
