@@ -43,7 +43,7 @@ impl Base {
             Some(Location::Path(path)) if is_plain_directory(&path)? => {
                 Ok((directory(args, &path)?, None))
             }
-            Some(place) => image(args, place, store, Wanted::All, io),
+            Some(place) => image(args, &place, store, Wanted::All, io),
         }
     }
 
@@ -108,14 +108,14 @@ pub(crate) enum Wanted {
 /// An image, and what is wanted of it; open where contents are compared as well.
 pub(crate) fn image(
     args: &Args,
-    place: Location,
+    place: &Location,
     store: Option<Store>,
     wanted: Wanted,
     io: &mut Io<'_>,
 ) -> anyhow::Result<(Base, Option<Opened>)> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let input = place.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
-    let mut opened = Opened::open(&place, input, choice, store.as_ref()).hinted(hint)?;
+    let mut opened = Opened::open(place, input, choice, store.as_ref()).hinted(hint)?;
     let is_read_again = args.checksum && !place.is_input();
     if !is_read_again {
         opened.read_once();

@@ -129,7 +129,7 @@ fn base(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow::Result<Option
         return Err(usage("the base of an upper directory is an image").into());
     }
     let wanted = if args.list { Wanted::All } else { Wanted::Root };
-    Ok(Some(base::image(args, place, store, wanted, io)?.0))
+    Ok(Some(base::image(args, &place, store, wanted, io)?.0))
 }
 
 impl UpperDir {
