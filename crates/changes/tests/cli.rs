@@ -69,7 +69,7 @@ fn two_images_differ_in_config_and_files() {
     config A User  "me\u001b"
     C etc  mode
     D etc/gone
-    A etc/odd\u{1b}
+    A etc/odd\x1b
     C etc/os  mode size mtime
     C pipe  mode
     C rel  target
