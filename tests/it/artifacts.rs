@@ -207,3 +207,15 @@ fn blobs_named_by_another_hash_are_refused_before_anything_is_stored() {
         assert_eq!(pipeline::sh(&sandbox, "images digests | wc -l").out().trim(), "0");
     }
 }
+
+#[test]
+fn the_manifest_of_an_artifact_is_printed_as_it_is() {
+    for (name, content, _) in artifacts() {
+        let (registry, sandbox) = (Registry::start(), Sandbox::new());
+        registry.add("x:1", content.clone());
+        let image = registry.name("x:1");
+        let script = format!("pull --no-stream {image} > pulled; inspect --raw {image}");
+        let output = pipeline::sh(&sandbox, &script);
+        assert_eq!(kit::digest(&output.success().stdout), content.digest(), "{name}");
+    }
+}

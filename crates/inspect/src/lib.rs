@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use cli::{Code, Explain as _, Failure, Io};
 use image::{Choice, Input, Location, Opened};
-use layer_format::Platform;
+use layer_format::{Document, Error, Platform};
+use store::Store;
 
 /// Show what an image is and what it holds
 ///
@@ -69,7 +70,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, store::Error);
+    type Errors = (Error, store::Error);
 
     fn common(&self) -> &cli::Common {
         &self.common
@@ -91,6 +92,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let store = image::our_store(args.common.store.as_deref(), &location)?;
     let input = location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
     let opened = Opened::open(&location, input, choice, store.as_ref());
+    if args.raw
+        && let Some(store) = store.as_ref().filter(|_| location.is_stored())
+        && opened.as_ref().is_err_and(is_no_image)
+        && let Some(raw) = artifact(args, store)?
+    {
+        return write_document(&raw, io);
+    }
     let mut opened = opened.hinted(store::Error::hint)?;
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
     opened.leave_no_notes();
@@ -120,6 +128,25 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         opened.finish()?;
         Ok(writeln!(io.output, "{}", cli::report::clean_json(&about))?)
     }
+}
+
+/// Whether what was found is something else than an image: of a kind of its own, or under the name of an image's config.
+fn is_no_image(error: &store::Error) -> bool {
+    match error {
+        store::Error::At { source, .. } => is_no_image(source),
+        store::Error::Layer(error) => matches!(
+            error,
+            Error::Unsupported { .. } | Error::Malformed { .. } | Error::MalformedJson { .. }
+        ),
+        _ => false,
+    }
+}
+
+/// The manifest of an artifact of the store, if it is one.
+fn artifact(args: &Args, store: &Store) -> anyhow::Result<Option<Vec<u8>>> {
+    let found = store.find(args.which.as_ref().unwrap_or(&args.image))?;
+    let raw = store.document(&found.descriptor.digest)?;
+    Ok(matches!(Document::parse(raw.clone())?, Document::Manifest(_)).then_some(raw))
 }
 
 fn manifest(opened: &Opened) -> anyhow::Result<Vec<u8>> {
