@@ -10,14 +10,14 @@ mod report;
 mod side;
 mod stat;
 
-use cli::{Code, Io};
+use cli::{Code, Form, Io};
 use image::Location;
 use layer_format::Platform;
 use rootfs::{Attribute, Attributes};
 
 use crate::compare::Comparison;
 use crate::config::Setting;
-use crate::report::{Form, Report};
+use crate::report::Report;
 use crate::side::{Scans, Side, Sides};
 use crate::stat::Stat;
 
@@ -157,9 +157,5 @@ fn ignored(names: &[String]) -> Attributes {
 }
 
 fn form(args: &Args) -> Form {
-    match (args.json, args.null) {
-        (true, _) => Form::Json,
-        (_, true) => Form::Null,
-        _ => Form::Text,
-    }
+    Form::of(args.json, args.null)
 }

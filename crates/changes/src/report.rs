@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use cli::{Array, Output, Table};
+use cli::{Array, Form, Output, Table, put_bytes};
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::Place;
 use serde_json::{Map, Value, json};
@@ -10,14 +10,6 @@ use serde_json::{Map, Value, json};
 use crate::compare::Difference;
 use crate::config::Setting;
 use crate::stat::Line;
-
-/// How differences are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Text,
-    Null,
-    Json,
-}
 
 /// A report under way.
 pub(crate) struct Report<'a> {
@@ -58,7 +50,7 @@ impl<'a> Report<'a> {
             Form::Json => {
                 let mut fields = Map::new();
                 fields.insert("change".to_owned(), letter.into());
-                put_path(&mut fields, "path", path);
+                put_bytes(&mut fields, "path", bytes(path));
                 if !names.is_empty() {
                     fields.insert("attributes".to_owned(), names.into());
                 }
@@ -79,7 +71,7 @@ impl<'a> Report<'a> {
         let Line { directory, sums } = line;
         if self.form == Form::Json {
             let mut fields = Map::new();
-            put_path(&mut fields, "directory", directory);
+            put_bytes(&mut fields, "directory", bytes(directory));
             fields.insert("added".to_owned(), sums.n_added.into());
             fields.insert("changed".to_owned(), sums.n_changed.into());
             fields.insert("removed".to_owned(), sums.n_removed.into());
@@ -153,12 +145,4 @@ fn size(place: &Place<'_>) -> Option<u64> {
 
 fn bytes(path: &EntryPath) -> &[u8] {
     if path.is_root() { b"." } else { path.as_bytes() }
-}
-
-/// A path, and its bytes beside it where it isn't text.
-fn put_path(fields: &mut Map<String, Value>, key: &str, path: &EntryPath) {
-    fields.insert(key.to_owned(), String::from_utf8_lossy(bytes(path)).into());
-    if std::str::from_utf8(bytes(path)).is_err() {
-        fields.insert(format!("{key}Bytes"), bytes(path).into());
-    }
 }

@@ -27,9 +27,7 @@ impl Kind {
     /// The type of a layer; `None` if there is none for this codec.
     pub(crate) fn layer(self, codec: Codec) -> Option<&'static str> {
         match (self, codec) {
-            (Self::Oci, Codec::None) => Some(media_type::OCI_LAYER),
-            (Self::Oci, Codec::Gzip) => Some(media_type::OCI_LAYER_GZIP),
-            (Self::Oci, Codec::Zstd) => Some(media_type::OCI_LAYER_ZSTD),
+            (Self::Oci, codec) => Some(codec.layer_type()),
             (Self::Docker, Codec::None) => Some(media_type::DOCKER_LAYER),
             (Self::Docker, Codec::Gzip) => Some(media_type::DOCKER_LAYER_GZIP),
             (Self::Docker, Codec::Zstd) => None,

@@ -239,7 +239,7 @@ fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, 
 
 fn say(args: &Args, n_entries: u64, layer: &Descriptor, io: &Io<'_>) {
     let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
-    let entries = if n_entries == 1 { "entry" } else { "entries" };
+    let entries = cli::counted(n_entries, "entry", "entries");
     let size = cli::human_size(layer.size);
-    io.say(&format!("committed {}: {n_entries} {entries}, {size}", names.join(", ")));
+    io.say(&format!("committed {}: {entries}, {size}", names.join(", ")));
 }

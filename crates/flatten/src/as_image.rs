@@ -12,7 +12,7 @@ use cli::interrupt::Stopping;
 use image::Opened;
 use layer_format::stream::{self, Heads, Name, Writer};
 use layer_format::{
-    Algorithm, Codec, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hasher, Manifest,
+    Algorithm, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hasher, Manifest,
     Reference, media_type,
 };
 use serde_json::{Value, json};
@@ -41,7 +41,8 @@ pub(crate) fn write(
     let stored = plain.inner.finish().context("keeping the layer")?;
     let Stopping(mut file) = stored.inner;
     file.rewind().context("keeping the layer")?;
-    let layer = Descriptor::new(type_of(compression), stored.hasher.finish(), stored.size);
+    let layer =
+        Descriptor::new(compression.codec().layer_type(), stored.hasher.finish(), stored.size);
     let config = one_layer(&config, &DiffId(plain.hasher.finish()))?;
     let manifest = manifest(&config, &layer)?;
     let target = manifest.descriptor();
@@ -76,14 +77,6 @@ fn manifest(config: &[u8], layer: &Descriptor) -> anyhow::Result<Manifest> {
         "layers": [layer],
     });
     Ok(Manifest::parse(serde_json::to_vec(&manifest).context("writing the manifest")?)?)
-}
-
-fn type_of(compression: Compression) -> &'static str {
-    match compression.codec() {
-        Codec::None => media_type::OCI_LAYER,
-        Codec::Gzip => media_type::OCI_LAYER_GZIP,
-        Codec::Zstd => media_type::OCI_LAYER_ZSTD,
-    }
 }
 
 /// Hashes and counts what is written.

@@ -10,12 +10,12 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::Context as _;
-use cli::{Explain as _, Io};
+use cli::{Explain as _, Form, Io};
 use layer_format::Reference;
 use store::{Freed, Kept, Proof, Store, Sweep};
 
 use crate::names::Names;
-use crate::page::{Form, Page};
+use crate::page::Page;
 
 /// List the images in the store, name and remove them, and check that they are sound
 ///
@@ -95,11 +95,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     // Looking for images makes no store.
     let store = Store::open_existing(path)?;
-    let form = match (args.json, args.null) {
-        (true, _) => Form::Json,
-        (_, true) => Form::Null,
-        _ => Form::Text,
-    };
+    let form = Form::of(args.json, args.null);
     let mut page = Page { output: &mut io.output, form };
     let Some(store) = store else { return without_store(args, &mut page) };
     match &args.action {
@@ -145,10 +141,10 @@ fn gc(store: &Store, sweep: Sweep, is_forced: bool) -> anyhow::Result<(Freed, Ke
 fn say_kept(kept: &Kept, io: &Io<'_>) {
     let Kept { n_layers, bytes, why } = kept;
     if *n_layers > 0 {
-        let layers = if *n_layers == 1 { "layer" } else { "layers" };
+        let layers = cli::counted(*n_layers, "extracted layer", "extracted layers");
         let size = cli::human_size(*bytes);
         io.warn(&format!(
-            "kept {n_layers} extracted {layers} ({size}) that a union may be using: {why}; --force removes them"
+            "kept {layers} ({size}) that a union may be using: {why}; --force removes them"
         ));
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cli::Table;
+use cli::{Form, Table};
 use layer_format::Digest;
 use serde_json::json;
 use store::{Image, Store};
 
 use crate::graph::Graph;
 use crate::names::{shown, shown_short};
-use crate::page::{Form, Line, Page};
+use crate::page::{Line, Page};
 
 /// One name.
 struct Row {

@@ -2,18 +2,9 @@
 
 use std::io::Write as _;
 
-use cli::Output;
+use cli::{Form, Output};
 use serde_json::{Value, json};
 use store::{Freed, Kept, Sweep};
-
-/// For whom the output is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Text,
-    /// Bare names, each ended by NUL.
-    Null,
-    Json,
-}
 
 /// Standard output, in one of the forms.
 #[derive(Debug)]
@@ -75,7 +66,7 @@ impl Page<'_> {
             }));
         }
         let would = if sweep == Sweep::DryRun { "would free" } else { "freed" };
-        let blobs = if *n_blobs == 1 { "blob" } else { "blobs" };
+        let blobs = cli::counted(*n_blobs, "blob", "blobs");
         let also = |n: u64, what: &str| match n {
             0 => String::new(),
             1 => format!(", 1 {what}"),
@@ -85,9 +76,6 @@ impl Page<'_> {
         let layers = also(*n_layers, "extracted layer");
         let size = cli::human_size(*bytes);
         let end = if self.form == Form::Null { '\0' } else { '\n' };
-        Ok(write!(
-            self.output,
-            "{would} {bytes} bytes ({size}): {n_blobs} {blobs}{partials}{layers}{end}"
-        )?)
+        Ok(write!(self.output, "{would} {bytes} bytes ({size}): {blobs}{partials}{layers}{end}")?)
     }
 }

@@ -10,7 +10,7 @@ use std::thread::{self, Builder};
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::report::chain;
-use cli::{Code, Failure, Io, Progress};
+use cli::{Code, Failure, Form, Io, Progress, counted};
 use layer_format::layer::Reader;
 use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher};
 use serde_json::json;
@@ -18,7 +18,7 @@ use store::{Image, ListingDraft, Store};
 
 use crate::graph::{Graph, MISSING};
 use crate::names::{find, shown};
-use crate::page::{Form, Line, Page};
+use crate::page::{Line, Page};
 
 /// More threads than this wait for the disk.
 const MAX_THREADS: usize = 8;
@@ -80,7 +80,7 @@ pub(crate) fn verify(
     match verdict.n_problems() {
         0 => Ok(()),
         n => {
-            let message = if n == 1 { "1 problem".to_owned() } else { format!("{n} problems") };
+            let message = counted(n as u64, "problem", "problems");
             let hint = "images rm NAME && images gc, then pull or load the image again";
             Err(Failure::new(Code::Untrusted, message).hint(hint).into())
         }
@@ -205,10 +205,8 @@ impl Verdict<'_> {
     }
 
     fn summary(&self) -> String {
-        let count =
-            |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-        let images = count(self.images.len(), "image name", "image names");
-        let blobs = count(self.jobs.len(), "blob", "blobs");
+        let images = counted(self.images.len() as u64, "image name", "image names");
+        let blobs = counted(self.jobs.len() as u64, "blob", "blobs");
         let text = format!("verified {images}, {blobs}, {}", cli::human_size(self.bytes()));
         if self.orphans.is_empty() {
             return text;

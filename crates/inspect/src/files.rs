@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 
-use cli::Io;
+use cli::{Form, Io, put_bytes};
 use image::Opened;
 use layer_format::DiffId;
 use layer_format::layer::{EntryKind, EntryPath, escape};
 use layer_format::listing::{Inode, InodeId, Item, Place};
 use serde_json::{Map, Value, json};
 
-use crate::{Form, write_array};
+use crate::write_array;
 
 /// Lists the files.
 pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
@@ -111,14 +111,6 @@ fn json(item: &Item<'_>, first: Option<&EntryPath>, diff_ids: &[DiffId]) -> Valu
         fields.insert("xattrs".to_owned(), xattrs.into());
     }
     fields.into()
-}
-
-/// A text, and its bytes beside it where it isn't one.
-fn put_bytes(fields: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
-    fields.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
-    if std::str::from_utf8(bytes).is_err() {
-        fields.insert(format!("{key}Bytes"), bytes.into());
-    }
 }
 
 /// Bytes as hexadecimal digits.

@@ -1,11 +1,11 @@
 //! How an image was made, the last step first.
 
-use cli::{Io, Table};
+use cli::{Form, Io, Table};
 use image::Opened;
 use layer_format::History;
 use serde_json::json;
 
-use crate::{Form, write_array};
+use crate::write_array;
 
 /// A step, and the layer that it made.
 struct Step {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cli::{Io, Table};
+use cli::{Form, Io, Table};
 use image::Opened;
 use layer_format::{Config, DiffId};
 use serde_json::json;
 use store::Store;
 
-use crate::{Form, write_array};
+use crate::write_array;
 
 /// The names of the images that have a layer.
 type Users = BTreeMap<DiffId, BTreeSet<String>>;

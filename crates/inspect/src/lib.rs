@@ -9,7 +9,7 @@ mod layers;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use cli::{Code, Explain as _, Failure, Io};
+use cli::{Code, Explain as _, Failure, Form, Io};
 use image::{Choice, Input, Location, Opened};
 use layer_format::{Document, Error, Platform};
 use store::Store;
@@ -77,14 +77,6 @@ impl cli::Command for Args {
     }
 }
 
-/// How a list is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Text,
-    Null,
-    Json,
-}
-
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.which.clone(), platform: args.platform.clone() };
@@ -105,11 +97,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.cat.is_none() {
         opened.read_once();
     }
-    let form = match (args.json, args.null) {
-        (true, _) => Form::Json,
-        (_, true) => Form::Null,
-        _ => Form::Text,
-    };
+    let form = Form::of(args.json, args.null);
     if args.files {
         files::list(opened, form, io)
     } else if let Some(path) = &args.cat {

@@ -142,17 +142,15 @@ impl Saving<'_> {
     }
 
     fn say(&self, n_images: usize, n_left_out: usize) {
-        let count =
-            |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
         let saved = format!(
             "saved {}, {}, {}",
-            count(n_images, "image", "images"),
-            count(self.n_blobs, "blob", "blobs"),
+            cli::counted(n_images as u64, "image", "images"),
+            cli::counted(self.n_blobs as u64, "blob", "blobs"),
             cli::human_size(self.bytes)
         );
         let left_out = match n_left_out {
             0 => String::new(),
-            n => format!("; left out {}", count(n, "blob", "blobs")),
+            n => format!("; left out {}", cli::counted(n as u64, "blob", "blobs")),
         };
         self.progress.say(saved + &left_out);
     }

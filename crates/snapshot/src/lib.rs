@@ -13,7 +13,7 @@ mod overlay;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::{Failure, Globs, Io};
+use cli::{Failure, Form, Globs, Io};
 use layer_format::Platform;
 use layer_format::layer::EntryPath;
 use rootfs::{
@@ -23,7 +23,6 @@ use rootfs::{
 
 use crate::base::Base;
 use crate::layer::Retries;
-use crate::list::Form;
 
 /// Write what has changed in a directory as a layer
 ///
@@ -181,12 +180,7 @@ fn ignored(names: &[String]) -> Attributes {
 }
 
 fn form(args: &Args) -> Option<Form> {
-    match (args.list, args.json, args.null) {
-        (false, ..) => None,
-        (_, true, _) => Some(Form::Json),
-        (_, _, true) => Some(Form::Null),
-        _ => Some(Form::Text),
-    }
+    args.list.then(|| Form::of(args.json, args.null))
 }
 
 /// Says what was left out of the scan without anybody asking for each of it.

@@ -2,18 +2,10 @@
 
 use std::io::Write as _;
 
-use cli::{Array, Io};
+use cli::{Array, Form, Io, put_bytes};
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::{Attributes, Difference, What};
 use serde_json::{Map, Value};
-
-/// How a list is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Text,
-    Null,
-    Json,
-}
 
 /// Prints the list.
 pub(crate) fn write<'a>(
@@ -57,10 +49,7 @@ fn bytes(path: &EntryPath) -> &[u8] {
 fn json(what: What, path: &EntryPath) -> String {
     let mut fields = Map::new();
     fields.insert("change".to_owned(), letter(what).to_string().into());
-    fields.insert("path".to_owned(), String::from_utf8_lossy(bytes(path)).into());
-    if std::str::from_utf8(bytes(path)).is_err() {
-        fields.insert("pathBytes".to_owned(), bytes(path).into());
-    }
+    put_bytes(&mut fields, "path", bytes(path));
     if let What::Changed(attributes) = what {
         fields.insert("attributes".to_owned(), names(attributes));
     }

@@ -136,9 +136,8 @@ fn options(args: &Args) -> Options {
 }
 
 fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
-    let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-    let layers = count(n_layers as u64, "layer", "layers");
-    let entries = count(report.n_entries, "entry", "entries");
+    let layers = cli::counted(n_layers as u64, "layer", "layers");
+    let entries = cli::counted(report.n_entries, "entry", "entries");
     io.say(&format!("unpacked {layers}, {entries}, {}", cli::human_size(report.bytes)));
     for reason in report.skipped.reasons() {
         warn(&reason, io);
