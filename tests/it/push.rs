@@ -321,7 +321,7 @@ fn images_of_a_stream_arrive_where_nothing_is_mounted() {
     }));
 }
 
-/// The kit counts: a question, the beginning and one PUT for each blob, and a mount alone where that is answered.
+/// The kit counts: one question, the beginning and one PUT for each blob, and a mount alone where that is answered.
 #[test]
 fn no_request_is_made_whose_answer_is_known() {
     let (registry, sandbox, name) = stored(demo());
@@ -332,15 +332,52 @@ fn no_request_is_made_whose_answer_is_known() {
     assert_eq!(registry.n_requests("POST", "mount="), n_blobs, "{}", registry.log());
     assert_eq!(registry.requests().len(), n_blobs + 1, "{}", registry.log());
     let elsewhere = Registry::start();
-    let output =
-        success(&sandbox, &format!("push --progress json {name} {}", elsewhere.name("x:1")));
-    assert_eq!(elsewhere.requests().len(), 3 * n_blobs + 1, "{}", elsewhere.log());
+    let output = success(
+        &sandbox,
+        &format!("push --jobs 1 --progress json {name} {}", elsewhere.name("x:1")),
+    );
+    assert_eq!(elsewhere.n_requests("HEAD", "blobs"), 1, "{}", elsewhere.log());
+    assert_eq!(elsewhere.requests().len(), 1 + 2 * n_blobs + 1, "{}", elsewhere.log());
     let told = format!(r#""requests":{}"#, elsewhere.requests().len());
     assert!(output.stderr.contains(&told), "{}", output.stderr);
     // Once more: a question for each, and the manifest.
     elsewhere.forget();
     success(&sandbox, &format!("push {name} {}", elsewhere.name("x:1")));
     assert_eq!(elsewhere.requests().len(), n_blobs + 1, "{}", elsewhere.log());
+}
+
+/// A layer of this many bytes that can't be compressed.
+fn noise(seed: u64, size: usize) -> Layer {
+    Layer::new().file("noise", Random::new(seed).bytes(size))
+}
+
+#[test]
+fn what_is_large_is_asked_for_in_any_case() {
+    let shared = || noise(1, 2 << 20);
+    let image = Image::new().codec(Codec::None).layer(noise(2, 1000)).layer(shared());
+    let (_source, sandbox, name) = stored(image.layer(noise(3, 1000)));
+    for script in ["push --jobs 1 NAME THERE", "save NAME | push --jobs 1 - THERE"] {
+        let registry = Registry::start();
+        registry.add("team/app:old", Image::new().codec(Codec::None).layer(shared()));
+        let there = registry.name("team/app:1");
+        success(&sandbox, &script.replace("NAME", &name).replace("THERE", &there));
+        assert!(uploaded(&registry) < 20_000, "{script}\n{}", registry.log());
+        assert_eq!(registry.n_requests("HEAD", "blobs"), 2, "{script}\n{}", registry.log());
+    }
+}
+
+#[test]
+fn after_a_mount_that_was_refused_nothing_small_is_asked_for() {
+    let (_source, sandbox, name) = stored(demo());
+    let registry = Registry::with_profile(&Profile { mounts: Mounts::Never, ..profiles::SPEC });
+    // The store learns that the registry has all of it in one repository.
+    success(&sandbox, &format!("push {name} {}", registry.name("one:1")));
+    registry.forget();
+    success(&sandbox, &format!("push {name} {}", registry.name("two:1")));
+    has_all(&registry, "two:1", demo());
+    assert_eq!(registry.n_requests("HEAD", "blobs"), 0, "{}", registry.log());
+    let n_blobs = demo().blobs().len() - 1;
+    assert_eq!(registry.requests().len(), 2 * n_blobs + 1, "{}", registry.log());
 }
 
 /// moby#50065

@@ -10,7 +10,9 @@ use kit::peers::docker_registry::{
 use kit::peers::podman::Podman;
 use kit::peers::{peer, prepare};
 use kit::registry::auth::base64;
-use kit::{Codec, Content, Image, Index, Layer, Named, Output, Producer, Sandbox, pipeline};
+use kit::{
+    Codec, Content, Image, Index, Layer, Named, Output, Producer, Registry, Sandbox, pipeline,
+};
 use serde_json::json;
 
 use crate::layers::small;
@@ -287,4 +289,39 @@ fn what_refers_to_an_image_goes_where_its_tag_says() {
     }
     let lists = ["first", "second"].map(|repository| place.skopeo(&format!("{repository}:{tag}")));
     assert!(lists[0].is_some() && lists[0] == lists[1], "{lists:?}");
+}
+
+/// Counted at the kit's registry: a new image of ten layers, the same again, and one more small layer on top.
+#[test]
+fn a_push_takes_fewer_requests_than_skopeos() {
+    let Some(skopeo) = peer("skopeo") else { return };
+    let sandbox = Sandbox::new();
+    prepare(&sandbox, &[]);
+    let layer = |seed: u64| Layer::new().file(format!("files/{seed}"), format!("layer {seed}"));
+    let image = |n: u64| (0..n).fold(Image::new(), |image, seed| image.layer(layer(seed)));
+    for (name, image) in [("ten", image(10)), ("eleven", image(11))] {
+        let name = format!("docker.io/library/{name}:1");
+        sandbox.write("in", Producer::Strata.write(&[Named::new(&name, image)]));
+        pipeline::sh(&sandbox, "load < in").success();
+    }
+    let layout = "mkdir NAME; save --format oci NAME:1 | tar -xC NAME";
+    for name in ["ten", "eleven"] {
+        pipeline::sh(&sandbox, &layout.replace("NAME", name)).success();
+    }
+    let (ours, theirs) = (Registry::start(), Registry::start());
+    let mut counts = vec![];
+    for name in ["ten", "ten", "eleven"] {
+        pipeline::sh(&sandbox, &format!("push --jobs 1 {name}:1 {}", ours.name("app:1"))).success();
+        let copy = skopeo.program(&sandbox).args(["copy", "--quiet", "--dest-tls-verify=false"]);
+        let to = format!("docker://{}", theirs.name("app:1"));
+        copy.arg(format!("oci:{name}")).arg(to).run().success();
+        counts.push((ours.requests().len(), theirs.requests().len()));
+        ours.forget();
+        theirs.forget();
+    }
+    // A question, two requests for each of eleven blobs, the manifest; eleven questions; eleven, two for the layer and two
+    // for the config, the manifest.
+    let own: Vec<_> = counts.iter().map(|(own, _)| *own).collect();
+    assert_eq!(own, [24, 12, 16], "{counts:?}");
+    assert!(counts.iter().all(|(own, other)| own <= other), "{counts:?}");
 }

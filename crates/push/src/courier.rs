@@ -1,7 +1,7 @@
 //! One blob to one repository, by the cheapest way: it is there; the registry has it in another repository; it is sent.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cli::{Progress, Task};
 use layer_format::{Descriptor, Digest};
@@ -10,6 +10,10 @@ use store::Store;
 
 use crate::tally::{Tally, Way};
 use crate::target::Target;
+
+/// Blobs up to this size, in bytes, are sent where they are likely to be new: to send one that is there after all costs hardly
+/// more than to ask.
+const UNASKED: u64 = 1 << 20;
 
 /// Brings blobs to repositories.
 #[derive(Debug)]
@@ -25,22 +29,41 @@ pub(crate) struct Courier<'a> {
     pub(crate) seen: Seen,
 }
 
-/// Which repositories (`host/path`) have which blob, as far as a run has seen; threads share it.
+/// Which repositories (`host/path`) have which blob, and which lack any, as far as a run has seen; threads share it.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Mutex<HashMap<Digest, Vec<String>>>);
+pub(crate) struct Seen(Mutex<Sights>);
+
+#[derive(Debug, Default)]
+struct Sights {
+    having: HashMap<Digest, Vec<String>>,
+    lacking: HashSet<String>,
+}
 
 impl Seen {
     fn add(&self, blob: &Digest, repository: &str) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = seen.entry(*blob).or_default();
+        let mut sights = self.lock();
+        let names = sights.having.entry(*blob).or_default();
         if !names.iter().any(|name| name == repository) {
             names.push(repository.to_owned());
         }
     }
 
     fn of(&self, blob: &Digest) -> Vec<String> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(blob).cloned().unwrap_or_default()
+        self.lock().having.get(blob).cloned().unwrap_or_default()
+    }
+
+    /// Remembers that a repository lacked a blob.
+    fn add_lacking(&self, repository: &str) {
+        self.lock().lacking.insert(repository.to_owned());
+    }
+
+    /// Whether a repository lacked a blob. Then it is likely to lack those that come after it, too.
+    fn has_lacked(&self, repository: &str) -> bool {
+        self.lock().lacking.contains(repository)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sights> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,11 +118,19 @@ impl Courier<'_> {
             self.done(target, blob, task, Way::Mount(source.clone()));
             return Ok(None);
         }
-        if target.repository.is_known_to_have(blob)? {
-            upload.cancel();
-            self.note(target, blob);
-            self.done(target, blob, task, Way::Skip);
-            return Ok(None);
+        // Where a mount was refused, an upload has begun: to ask, and then to cancel that, would take longer than to send.
+        let is_likely_new = upload.has_begun()
+            || self.seen.has_lacked(&target.name) && !noted.contains(&target.name);
+        let is_sent_unasked =
+            self.mode == Mode::Send && kept.is_none() && blob.size <= UNASKED && is_likely_new;
+        if !is_sent_unasked {
+            if target.repository.is_known_to_have(blob)? {
+                upload.cancel();
+                self.note(target, blob);
+                self.done(target, blob, task, Way::Skip);
+                return Ok(None);
+            }
+            self.seen.add_lacking(&target.name);
         }
         if self.mode == Mode::DryRun {
             self.done(target, blob, task, source.map_or(Way::Send, Way::Mount));

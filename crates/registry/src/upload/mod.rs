@@ -137,6 +137,11 @@ impl Upload {
         self.offset
     }
 
+    /// Whether the registry has named an address for the upload.
+    pub fn has_begun(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// Whether the registry has the whole blob.
     pub fn is_done(&self) -> bool {
         self.knowledge == Knowledge::Done
