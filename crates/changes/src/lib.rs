@@ -12,7 +12,7 @@ mod stat;
 
 use cli::{Code, Form, Io};
 use image::Location;
-use layer_format::Platform;
+use layer_format::{Look, Platform, look};
 use rootfs::{Attribute, Attributes};
 
 use crate::compare::Comparison;
@@ -70,7 +70,8 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+    const ERRORS: &'static [Look] =
+        &[look::<layer_format::Error>, look::<rootfs::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

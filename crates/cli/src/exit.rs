@@ -29,17 +29,17 @@ impl Code {
     }
 }
 
-impl From<layer_format::Trouble> for Code {
-    /// The libraries say what kind of trouble it is, and only this file knows numbers.
-    fn from(trouble: layer_format::Trouble) -> Self {
-        use layer_format::Trouble;
-        match trouble {
-            Trouble::Failed => Self::Failed,
-            Trouble::Usage => Self::Usage,
-            Trouble::NotFound => Self::NotFound,
-            Trouble::Untrusted => Self::Untrusted,
-            Trouble::Network => Self::Network,
-            Trouble::Unauthorised => Self::Unauthorised,
+impl From<layer_format::ErrorKind> for Code {
+    /// The libraries say the kind of an error, and only this file knows numbers.
+    fn from(kind: layer_format::ErrorKind) -> Self {
+        use layer_format::ErrorKind;
+        match kind {
+            ErrorKind::Failed => Self::Failed,
+            ErrorKind::Usage => Self::Usage,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Untrusted => Self::Untrusted,
+            ErrorKind::Network => Self::Network,
+            ErrorKind::Unauthorised => Self::Unauthorised,
         }
     }
 }

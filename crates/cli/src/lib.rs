@@ -35,7 +35,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
-use layer_format::Errors;
+use layer_format::{HasKind, Look};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 pub use crate::array::Array;
@@ -59,20 +59,20 @@ pub type Link = dyn std::error::Error + 'static;
 
 /// The arguments of a command, and what the command knows about its errors.
 pub trait Command: Parser {
-    /// The errors of the libraries it uses.
-    type Errors: Errors;
+    /// The errors of the libraries that it uses.
+    const ERRORS: &'static [Look];
 
     /// The flags that every command has.
     fn common(&self) -> &Common;
 
     /// The exit code that a link of the error chain stands for, if one of the libraries knows it; [`Failure`] needs no answer.
     fn code(link: &Link) -> Option<Code> {
-        Self::Errors::trouble(link).map(Code::from)
+        known::<Self>(link).map(|error| error.kind().into())
     }
 
     /// What the user may do about a link of the error chain, if one of the libraries knows it.
     fn advice(link: &Link, program: &str) -> Option<String> {
-        Self::Errors::advice(link, program)
+        known::<Self>(link)?.advice(program)
     }
 
     /// Whether the program may come to hold a login: then it dumps no core, and no other program of the user reads its
@@ -84,6 +84,11 @@ pub trait Command: Parser {
     fn status(code: Code) -> u8 {
         code.status()
     }
+}
+
+/// A link of an error's chain, if it is of one of the libraries that the command uses.
+fn known<C: Command>(link: &Link) -> Option<&dyn HasKind> {
+    C::ERRORS.iter().find_map(|look| look(link))
 }
 
 /// Parses the arguments, runs the command, reports how it went, and gives the exit code.

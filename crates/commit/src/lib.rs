@@ -25,7 +25,7 @@ use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use image::{Choice, Input, Location, Opened};
 use layer_format::listing::Tree;
-use layer_format::{Descriptor, Manifest, Platform, Reference};
+use layer_format::{Descriptor, Look, Manifest, Platform, Reference, look};
 use store::{Image, Lease, Store};
 
 use crate::base::{Base, BaseImage};
@@ -95,7 +95,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, store::Error);
+    const ERRORS: &'static [Look] = &[look::<layer_format::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

@@ -12,7 +12,7 @@ use cli::{Explain as _, Globs, Io};
 use image::{Choice, Input, Location, Opened};
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::Place;
-use layer_format::{Compression, Platform, Reference};
+use layer_format::{Compression, Look, Platform, Reference, look};
 use store::Store;
 
 use crate::plan::Plan;
@@ -65,7 +65,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, store::Error);
+    const ERRORS: &'static [Look] = &[look::<layer_format::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Form, Io};
-use layer_format::Reference;
+use layer_format::{Look, Reference, look};
 use store::{Freed, Kept, Proof, Store, Sweep};
 
 use crate::names::Names;
@@ -83,7 +83,7 @@ enum Action {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, store::Error);
+    const ERRORS: &'static [Look] = &[look::<layer_format::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

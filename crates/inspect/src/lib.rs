@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use cli::{Code, Explain as _, Failure, Form, Io};
 use image::{Choice, Input, Location, Opened};
-use layer_format::{Document, Error, Platform};
+use layer_format::{Document, Error, Look, Platform, look};
 use store::Store;
 
 /// Show what an image is and what it holds
@@ -70,7 +70,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (Error, store::Error);
+    const ERRORS: &'static [Look] = &[look::<Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

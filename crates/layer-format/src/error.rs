@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 
 use crate::digest::{DiffId, Digest};
-use crate::trouble::{Trouble, Troubled};
+use crate::error_kind::{ErrorKind, HasKind};
 
 /// What is wrong, and with which thing. The text never holds the cause; [`source`](std::error::Error::source) does.
 #[derive(Debug, thiserror::Error)]
@@ -218,17 +218,17 @@ impl From<Error> for io::Error {
     }
 }
 
-impl Troubled for Error {
-    fn trouble(&self) -> Trouble {
+impl HasKind for Error {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::MalformedReference { .. }
             | Self::MalformedPlatform { .. }
-            | Self::Ambiguous { .. } => Trouble::Usage,
+            | Self::Ambiguous { .. } => ErrorKind::Usage,
             Self::NotFound { .. } | Self::NoPlatform { .. } | Self::MissingLayer { .. } => {
-                Trouble::NotFound
+                ErrorKind::NotFound
             }
-            Self::Io { .. } | Self::Unsupported { .. } => Trouble::Failed,
-            _ => Trouble::Untrusted,
+            Self::Io { .. } | Self::Unsupported { .. } => ErrorKind::Failed,
+            _ => ErrorKind::Untrusted,
         }
     }
 

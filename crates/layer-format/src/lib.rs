@@ -26,6 +26,7 @@ mod descriptor;
 pub mod diff;
 mod digest;
 mod error;
+mod error_kind;
 mod image;
 pub mod layer;
 pub mod listing;
@@ -35,17 +36,16 @@ pub mod relay;
 mod run;
 pub mod stream;
 pub mod text;
-mod trouble;
 pub mod watch;
 
 pub use codec::{Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE};
 pub use descriptor::{Descriptor, annotation, media_type, null_is_default};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Verified};
 pub use error::Error;
+pub use error_kind::{ErrorKind, HasKind, Look, look};
 pub use image::{
     Config, DOCUMENT_LIMIT, Document, History, Index, Manifest, RootFs, read_document,
 };
 pub use platform::{Platform, check_platform, select};
 pub use reference::{COSIGN_KINDS, Reference};
 pub use run::Run;
-pub use trouble::{Errors, Trouble, Troubled};

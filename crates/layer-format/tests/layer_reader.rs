@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Reader, Timestamp};
-use layer_format::{Error, Trouble, Troubled};
+use layer_format::{Error, ErrorKind, HasKind};
 
 /// A tar under construction.
 #[derive(Clone, Default)]
@@ -116,7 +116,7 @@ fn entry(tar: Tar) -> Entry {
 fn refused(tar: Tar, message: &str) {
     let error = read(&tar.end()).expect_err("must be refused");
     assert_eq!(error.to_string(), message);
-    assert_eq!(error.trouble(), Trouble::Untrusted);
+    assert_eq!(error.kind(), ErrorKind::Untrusted);
 }
 
 /// A line for each change.

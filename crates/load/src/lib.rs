@@ -18,7 +18,7 @@ use cli::{Code, Explain as _, Failure, Io};
 use image::Input;
 use layer_format::archive::{Archive, Contents, Found, LeftOut};
 use layer_format::stream::Thin;
-use layer_format::{Descriptor, Digest, Error, Platform};
+use layer_format::{Descriptor, Digest, Look, Platform, look};
 use serde::Serialize;
 use store::{Image, Store};
 
@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (Error, store::Error);
+    const ERRORS: &'static [Look] = &[look::<layer_format::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

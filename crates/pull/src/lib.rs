@@ -14,7 +14,7 @@ use std::io::Write as _;
 
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
-use layer_format::{DiffId, Digest, Platform, Reference};
+use layer_format::{DiffId, Digest, Look, Platform, Reference, look};
 use registry::{Client, Credentials, Mirrors, Options};
 use store::{Image, Lease, Store};
 
@@ -66,7 +66,8 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, registry::Error, store::Error);
+    const ERRORS: &'static [Look] =
+        &[look::<layer_format::Error>, look::<registry::Error>, look::<store::Error>];
 
     const HOLDS_LOGINS: bool = true;
 

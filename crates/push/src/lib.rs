@@ -20,7 +20,7 @@ mod workers;
 use std::io::Write as _;
 
 use cli::{Explain as _, Failure, Io};
-use layer_format::{Platform, Reference};
+use layer_format::{Look, Platform, Reference, look};
 use registry::{Client, Credentials, Mirrors, Options};
 
 /// Push images to registries
@@ -68,7 +68,8 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, registry::Error, store::Error);
+    const ERRORS: &'static [Look] =
+        &[look::<layer_format::Error>, look::<registry::Error>, look::<store::Error>];
 
     const HOLDS_LOGINS: bool = true;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use layer_format::{Digest, Trouble, Troubled};
+use layer_format::{Digest, ErrorKind, HasKind};
 
 use crate::text::{after, one_line};
 
@@ -344,38 +344,38 @@ impl Error {
 impl From<Error> for io::Error {
     /// For readers: the error travels inside the `io::Error` and [`Error::inside`] takes it out again.
     fn from(error: Error) -> Self {
-        let kind = match error.trouble() {
-            Trouble::Untrusted => io::ErrorKind::InvalidData,
-            Trouble::NotFound => io::ErrorKind::NotFound,
-            Trouble::Unauthorised => io::ErrorKind::PermissionDenied,
+        let kind = match error.kind() {
+            ErrorKind::Untrusted => io::ErrorKind::InvalidData,
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::Unauthorised => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }
 }
 
-impl Troubled for Error {
-    fn trouble(&self) -> Trouble {
+impl HasKind for Error {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => Trouble::NotFound,
-            Self::Unauthorised { .. } | Self::ClientCertificate { .. } => Trouble::Unauthorised,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Unauthorised { .. } | Self::ClientCertificate { .. } => ErrorKind::Unauthorised,
             Self::Refused { .. }
             | Self::Connection { .. }
             | Self::Certificate { .. }
             | Self::Handshake { .. }
             | Self::Stalled { .. }
             | Self::Redirect { .. }
-            | Self::Rewound { .. } => Trouble::Network,
+            | Self::Rewound { .. } => ErrorKind::Network,
             Self::DigestMismatch { .. }
             | Self::DigestRefused { .. }
             | Self::SizeMismatch { .. }
             | Self::TooLarge { .. }
             | Self::NotARegistry { .. }
             | Self::Malformed { .. }
-            | Self::Protocol { .. } => Trouble::Untrusted,
+            | Self::Protocol { .. } => ErrorKind::Untrusted,
             Self::MalformedHost { .. }
             | Self::MalformedProxy { .. }
-            | Self::SeveralRegistries { .. } => Trouble::Usage,
+            | Self::SeveralRegistries { .. } => ErrorKind::Usage,
             Self::Interrupted { .. }
             | Self::MalformedLogins { .. }
             | Self::MalformedLogin { .. }
@@ -384,7 +384,7 @@ impl Troubled for Error {
             | Self::UnreadableSettings { .. }
             | Self::Blocked { .. }
             | Self::Unreadable { .. }
-            | Self::SetUp { .. } => Trouble::Failed,
+            | Self::SetUp { .. } => ErrorKind::Failed,
         }
     }
 }

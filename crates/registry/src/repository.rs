@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use layer_format::{
-    DOCUMENT_LIMIT, Decoder, Descriptor, Digest, Document, Hasher, Reference, Trouble,
-    Troubled as _, media_type,
+    DOCUMENT_LIMIT, Decoder, Descriptor, Digest, Document, ErrorKind, HasKind as _, Hasher,
+    Reference, media_type,
 };
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName};
 
@@ -89,7 +89,7 @@ impl Repository {
                 self.endpoint.give_up(self.shared.options.mirror_pause);
             }
             error @ Error::DigestMismatch { .. } => self.distrust(&error.to_string()),
-            error if error.trouble() == Trouble::Untrusted => self.warn(&error.to_string()),
+            error if error.kind() == ErrorKind::Untrusted => self.warn(&error.to_string()),
             _ => {}
         }
         Ok(())

@@ -238,10 +238,10 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use layer_format::{Trouble, Troubled as _};
+    use layer_format::{ErrorKind, HasKind as _};
 
     #[track_caller]
-    fn check(status: u16, body: &str, text: &str, trouble: Trouble, again: Again) {
+    fn check(status: u16, body: &str, text: &str, trouble: ErrorKind, again: Again) {
         let (code, said) = complaint(body.as_bytes()).unwrap_or_default();
         let status = StatusCode::from_u16(status).unwrap();
         let about_certificate = NO_CERTIFICATE.into_iter().find(|text| body.contains(text));
@@ -250,7 +250,7 @@ mod tests {
             Subject { what: "app:1", registry: "r.test", host: "h.test", login: Standing::Unknown };
         let failure = refusal.failure(subject);
         assert_eq!(failure.error.to_string(), text);
-        assert_eq!((failure.error.trouble(), failure.again), (trouble, again));
+        assert_eq!((failure.error.kind(), failure.again), (trouble, again));
     }
 
     fn spec(code: &str, message: &str) -> String {
@@ -280,27 +280,27 @@ mod tests {
         let (never, later) = (Again::Never, Again::Later);
         let unknown = spec("MANIFEST_UNKNOWN", "manifest unknown");
         let text = "app:1: not found: manifest unknown (MANIFEST_UNKNOWN)";
-        check(404, &unknown, text, Trouble::NotFound, never);
-        check(404, "", "app:1: not found", Trouble::NotFound, never);
+        check(404, &unknown, text, ErrorKind::NotFound, never);
+        check(404, "", "app:1: not found", ErrorKind::NotFound, never);
         let denied = spec("DENIED", "no\\nway\\u001b[1m");
         let text = r"app:1: not authorised: no login known for r.test: no\nway\x1b[1m (DENIED)";
-        check(403, &denied, text, Trouble::Unauthorised, never);
+        check(403, &denied, text, ErrorKind::Unauthorised, never);
         let text = "app:1: not authorised: no login known for r.test";
-        check(401, "<html>", text, Trouble::Unauthorised, never);
+        check(401, "<html>", text, ErrorKind::Unauthorised, never);
         let slow = spec("TOOMANYREQUESTS", "slow down");
         let text = "app:1: h.test answered 429: slow down (TOOMANYREQUESTS)";
-        check(429, &slow, text, Trouble::Network, later);
-        check(503, "[]", "app:1: h.test answered 503", Trouble::Network, later);
-        check(400, "{}", "app:1: h.test answered 400", Trouble::Network, never);
+        check(429, &slow, text, ErrorKind::Network, later);
+        check(503, "[]", "app:1: h.test answered 503", ErrorKind::Network, later);
+        check(400, "{}", "app:1: h.test answered 400", ErrorKind::Network, never);
         let page = "<html><center>No required SSL certificate was sent</center></html>";
         let text = "app:1: h.test wants a client certificate";
-        check(400, page, text, Trouble::Unauthorised, never);
+        check(400, page, text, ErrorKind::Unauthorised, never);
         let text = "app:1: not authorised: no login known for r.test: bad refresh token";
         check(
             401,
             r#"{"error":"x","error_description":"bad refresh token"}"#,
             text,
-            Trouble::Unauthorised,
+            ErrorKind::Unauthorised,
             never,
         );
     }

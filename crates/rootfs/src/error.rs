@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use layer_format::layer::{EntryPath, escape};
-use layer_format::{Trouble, Troubled};
+use layer_format::{ErrorKind, HasKind};
 use rustix::io::Errno;
 
 /// What went wrong, and at which path. The text never holds the cause; [`source`](std::error::Error::source) does.
@@ -128,11 +128,11 @@ impl Error {
     }
 }
 
-impl Troubled for Error {
-    fn trouble(&self) -> Trouble {
+impl HasKind for Error {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Trouble::NotFound
+                ErrorKind::NotFound
             }
             Self::Open { .. }
             | Self::Io { .. }
@@ -141,12 +141,12 @@ impl Troubled for Error {
             | Self::Unfit { .. }
             | Self::Mount { .. }
             | Self::Unmount { .. }
-            | Self::TooManyLayers { .. } => Trouble::Failed,
+            | Self::TooManyLayers { .. } => ErrorKind::Failed,
             Self::Content { source, .. } => source
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<layer_format::Error>())
-                .map_or(Trouble::Failed, Troubled::trouble),
-            Self::Impossible { .. } | Self::Link { .. } => Trouble::Untrusted,
+                .map_or(ErrorKind::Failed, HasKind::kind),
+            Self::Impossible { .. } | Self::Link { .. } => ErrorKind::Untrusted,
         }
     }
 }
@@ -220,8 +220,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(error: &Error, text: &str, trouble: Trouble) {
-        assert_eq!((error.to_string().as_str(), error.trouble()), (text, trouble));
+    fn check(error: &Error, text: &str, trouble: ErrorKind) {
+        assert_eq!((error.to_string().as_str(), error.kind()), (text, trouble));
     }
 
     #[test]
@@ -229,19 +229,23 @@ mod tests {
         let at = |errno, operation| {
             Err::<(), _>(errno).doing(operation).unwrap_err().at(EntryPath::parse(b"a/b").unwrap())
         };
-        check(&at(Errno::NOSPC, "writing"), "a/b: writing", Trouble::Failed);
-        check(&at(Errno::INVAL, "writing"), "a/b: writing", Trouble::Failed);
+        check(&at(Errno::NOSPC, "writing"), "a/b: writing", ErrorKind::Failed);
+        check(&at(Errno::INVAL, "writing"), "a/b: writing", ErrorKind::Failed);
         let name = "entry a/b: a name is longer than any file system takes";
-        check(&at(Errno::NAMETOOLONG, "making the file"), name, Trouble::Untrusted);
+        check(&at(Errno::NAMETOOLONG, "making the file"), name, ErrorKind::Untrusted);
         let xattr = "entry a/b: an extended attribute has a name or a value that no system takes";
-        check(&at(Errno::TOOBIG, SETTING_XATTR), xattr, Trouble::Untrusted);
+        check(&at(Errno::TOOBIG, SETTING_XATTR), xattr, ErrorKind::Untrusted);
     }
 
     #[test]
     fn an_error_of_the_layer_keeps_its_kind() {
         let content = |source| Error::Content { path: EntryPath::default(), source };
         let truncated = layer_format::Error::Truncated { what: "a file".into() };
-        check(&content(truncated.into()), ".: reading its content", Trouble::Untrusted);
-        check(&content(io::ErrorKind::TimedOut.into()), ".: reading its content", Trouble::Failed);
+        check(&content(truncated.into()), ".: reading its content", ErrorKind::Untrusted);
+        check(
+            &content(io::ErrorKind::TimedOut.into()),
+            ".: reading its content",
+            ErrorKind::Failed,
+        );
     }
 }

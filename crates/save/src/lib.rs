@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::{Explain as _, Io, NamedOutput, Progress};
 use layer_format::stream::{Half, Heads, Writer};
-use layer_format::{Descriptor, Platform};
+use layer_format::{Descriptor, Look, Platform, look};
 use store::Store;
 
 use crate::choice::Chosen;
@@ -55,7 +55,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, store::Error);
+    const ERRORS: &'static [Look] = &[look::<layer_format::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Failure, Form, Globs, Io};
-use layer_format::Platform;
 use layer_format::layer::EntryPath;
+use layer_format::{Look, Platform, look};
 use rootfs::{
     Attribute, Attributes, Diff, DiffOptions, Difference, Identity, LeaveOut, Mounts, Root, Scan,
     ScanOptions, What,
@@ -92,7 +92,8 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+    const ERRORS: &'static [Look] =
+        &[look::<layer_format::Error>, look::<rootfs::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use layer_format::{Digest, Trouble, Troubled};
+use layer_format::{Digest, ErrorKind, HasKind};
 
 /// What went wrong, and with which file, blob or name.
 #[derive(Debug, thiserror::Error)]
@@ -204,23 +204,23 @@ impl Error {
     }
 }
 
-impl Troubled for Error {
-    fn trouble(&self) -> Trouble {
+impl HasKind for Error {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Layer(inner) => inner.trouble(),
-            Self::At { source, .. } => source.trouble(),
-            Self::Io { .. } | Self::Shared { .. } | Self::LocksNothing { .. } => Trouble::Failed,
-            Self::MalformedJson { .. } | Self::Malformed { .. } => Trouble::Untrusted,
+            Self::Layer(inner) => inner.kind(),
+            Self::At { source, .. } => source.kind(),
+            Self::Io { .. } | Self::Shared { .. } | Self::LocksNothing { .. } => ErrorKind::Failed,
+            Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::Untrusted,
             Self::NotAStore { .. }
             | Self::NotALayout { .. }
             | Self::NotAnImage { .. }
             | Self::NoPlace
-            | Self::Ambiguous { .. } => Trouble::Usage,
+            | Self::Ambiguous { .. } => ErrorKind::Usage,
             Self::NoSuchFile { .. }
             | Self::NoImage { .. }
             | Self::NotFound { .. }
             | Self::MissingBlob { .. }
-            | Self::Incomplete { .. } => Trouble::NotFound,
+            | Self::Incomplete { .. } => ErrorKind::NotFound,
         }
     }
 

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use cli::report::clean_path;
 use cli::{Explain as _, Io};
 use image::{Choice, Image, Location, Source};
-use layer_format::{Platform, Reference};
+use layer_format::{Look, Platform, Reference, look};
 use rootfs::Skipped;
 use store::{Reach, Store};
 
@@ -77,7 +77,8 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+    const ERRORS: &'static [Look] =
+        &[look::<layer_format::Error>, look::<rootfs::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use image::{Choice, Input, Location, Source};
-use layer_format::Platform;
+use layer_format::{Look, Platform, look};
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::Store;
 
@@ -79,7 +79,8 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    type Errors = (layer_format::Error, rootfs::Error, store::Error);
+    const ERRORS: &'static [Look] =
+        &[look::<layer_format::Error>, look::<rootfs::Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::{Fault, Registry};
-use layer_format::{Descriptor, Trouble};
+use layer_format::{Descriptor, ErrorKind};
 use registry::{Error, Options};
 
 use crate::script::{Script, answer};
@@ -156,7 +156,7 @@ fn a_blob_that_is_too_short_is_not_to_be_trusted() {
     assert!(found == content());
     let name = format!("{}@sha256:{}", registry.name("app"), right.digest.short());
     let text = format!("{name}: size mismatch: expected 1000008 bytes, found 1000003");
-    check(&error.unwrap(), Trouble::Untrusted, &text);
+    check(&error.unwrap(), ErrorKind::Untrusted, &text);
 }
 
 #[test]

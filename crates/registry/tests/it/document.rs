@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use kit::{Fault, Image, Index, Layer, Registry};
-use layer_format::{Algorithm, Descriptor, Digest, Document, Hasher, Trouble, media_type};
+use layer_format::{
+    Algorithm, Descriptor, Digest, Document, ErrorKind, HasKind as _, Hasher, media_type,
+};
 use registry::{Error, Options, Repository};
 
 use crate::script::{Script, answer};
@@ -68,12 +70,12 @@ fn what_is_not_there_is_said_in_the_registrys_words() {
     let error = repository.manifest("nope").unwrap_err();
     let name = registry.name("app");
     let text = format!("{name}:nope: not found: manifest unknown (MANIFEST_UNKNOWN)");
-    check(&error, Trouble::NotFound, &text);
+    check(&error, ErrorKind::NotFound, &text);
     let digest = Digest::of(b"nope");
     let error = repository.manifest(&digest.to_string()).unwrap_err();
     let text =
         format!("{name}@sha256:{}: not found: manifest unknown (MANIFEST_UNKNOWN)", digest.short());
-    check(&error, Trouble::NotFound, &text);
+    check(&error, ErrorKind::NotFound, &text);
     assert_eq!(registry.requests().len(), 2);
 }
 
@@ -82,13 +84,13 @@ fn a_web_page_is_no_registry() {
     let (registry, repository) = with_image_and(Fault::on("manifests/").html());
     let error = repository.manifest("1").unwrap_err();
     let text = format!("{}:1: not a registry? got text/html", registry.name("app"));
-    check(&error, Trouble::Untrusted, &text);
+    check(&error, ErrorKind::Untrusted, &text);
     let page = answer(404, "Content-Type: text/html\r\n", b"<html>");
     let script = Script::plain(vec![page]);
     let name = format!("{}/app", script.host);
     let error = open_with(options(), &name).manifest("1").unwrap_err();
     let text = format!("{name}:1: not found: not a registry? got text/html");
-    check(&error, Trouble::NotFound, &text);
+    check(&error, ErrorKind::NotFound, &text);
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn a_manifest_of_five_mebibytes_is_not_read() {
         let (registry, repository) = with_image_and(fault.lengthen(5 << 20));
         let error = repository.manifest("1").unwrap_err();
         let text = format!("{}:1 is larger than 4194304 bytes", registry.name("app"));
-        check(&error, Trouble::Untrusted, &text);
+        check(&error, ErrorKind::Untrusted, &text);
         let huge = Descriptor::new(media_type::OCI_CONFIG, Digest::of(b""), 5 << 20);
         let error = repository.document(&huge).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
@@ -162,7 +164,7 @@ fn a_registry_that_wants_an_hour_is_given_up_at_once() {
         registry.name("app"),
         registry.host()
     );
-    check(&error, Trouble::Network, &text);
+    check(&error, ErrorKind::Network, &text);
     assert_eq!(registry.requests().len(), 1);
 }
 
@@ -177,7 +179,7 @@ fn a_busy_registry_tells_what_is_left() {
         registry.name("app"),
         registry.host()
     );
-    check(&error, Trouble::Network, &text);
+    check(&error, ErrorKind::Network, &text);
 }
 
 #[test]
@@ -236,7 +238,7 @@ fn nobody_there_is_trouble_with_the_network() {
     drop(socket);
     let error = open_with(options(), &format!("{host}/app")).manifest("1").unwrap_err();
     let text = format!("{host}/app:1: connecting to {host}: Connection refused (os error 111)");
-    check(&error, Trouble::Network, &text);
+    check(&error, ErrorKind::Network, &text);
 }
 
 #[test]
@@ -280,7 +282,7 @@ fn dockers_first_manifests_are_told_whatever_digest_they_have() {
         let error = open_with(options(), &name).manifest(wanted).unwrap_err();
         let text = crate::support::chain(&error);
         assert!(text.contains("Docker schema 1 is too old"), "{text}");
-        assert_eq!(layer_format::Troubled::trouble(&error), Trouble::Untrusted);
+        assert_eq!(error.kind(), ErrorKind::Untrusted);
     }
 }
 
@@ -312,7 +314,7 @@ fn a_config_that_comes_compressed_all_the_same_is_read() {
     let script = Script::plain(vec![answer(200, encoded, &other), answer(200, encoded, &other)]);
     let repository = open_with(options(), &format!("{}/app", script.host));
     let error = repository.document(&config).unwrap_err();
-    assert_eq!(layer_format::Troubled::trouble(&error), Trouble::Untrusted, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::thread;
 
 use kit::registry::auth::{Bearer, base64};
 use kit::{Auth, Fault, Image, Layer, Registry};
-use layer_format::{Trouble, Troubled as _};
+use layer_format::{ErrorKind, HasKind as _};
 use registry::{Credentials, Denial, Error, Login, Options, Repository, Secret};
 
 use crate::script::{Script, answer};
@@ -40,7 +40,7 @@ fn n_tokens(registry: &Registry) -> usize {
 #[track_caller]
 fn refused(repository: &Repository) -> Error {
     let error = repository.manifest("1").unwrap_err();
-    assert_eq!(error.trouble(), Trouble::Unauthorised, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unauthorised, "{error}");
     let everything = format!("{} {error:?} {repository:?}", chain(&error));
     assert!(!everything.contains(PASSWORD) && !everything.contains("wrong"), "{everything}");
     error
@@ -223,12 +223,12 @@ fn a_token_server_that_knows_nothing_is_no_missing_image() {
         let error = anonymous(&registry).manifest("1").unwrap_err();
         let host = registry.host();
         let text = format!("{name}:1: the token server {host} answered {status}");
-        assert_eq!((chain(&error), error.trouble()), (text, Trouble::Network));
+        assert_eq!((chain(&error), error.kind()), (text, ErrorKind::Network));
     }
     let unknown = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no such realm"}]}"#;
     registry.fault(Fault::on("/token").times(1).status(400).body("application/json", unknown));
     let error = anonymous(&registry).manifest("1").unwrap_err();
-    assert_eq!(error.trouble(), Trouble::Network, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
     for status in [401, 403] {
         registry.fault(Fault::on("/token").times(1).status(status));
         refused(&anonymous(&registry));
@@ -242,7 +242,7 @@ fn a_token_server_far_away_must_speak_tls() {
     registry.fault(Fault::on("manifests/").status(401).header("WWW-Authenticate", realm));
     let error = logged_in(&registry, password(PASSWORD)).manifest("1").unwrap_err();
     let text = format!("{}:1: a token server without TLS refused", registry.name("app"));
-    assert_eq!((chain(&error), error.trouble()), (text, Trouble::Untrusted));
+    assert_eq!((chain(&error), error.kind()), (text, ErrorKind::Untrusted));
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn a_registry_that_asks_for_a_login_at_its_door_alone_is_shown_one() {
         let repository = open_with(Options { credentials, ..options() }, &name);
         assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi", "{status}");
         let error = repository.document(&descriptor(b"hi")).unwrap_err();
-        assert_eq!(error.trouble(), Trouble::NotFound);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
         let requests = script.requests();
         assert!(requests[1].starts_with("GET /v2/ HTTP/1.1\r\n"), "{requests:?}");
         let shown =
@@ -329,7 +329,7 @@ fn nobody_knocks_without_a_login_or_twice() {
     for repository in [repository, logged_in(&registry, password(PASSWORD))] {
         for _ in 0..2 {
             let error = repository.manifest("nope").unwrap_err();
-            assert_eq!(error.trouble(), Trouble::NotFound, "{error}");
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         }
     }
     assert_eq!(knocks(&registry), 1, "{}", registry.log());

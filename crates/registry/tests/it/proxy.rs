@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use kit::{Auth, Registry};
-use layer_format::{Trouble, Troubled as _};
+use layer_format::{ErrorKind, HasKind as _};
 use registry::{Client, Credentials, Error, Login, Options, Proxies, Secret};
 
 use crate::script::{Script, answer};
@@ -87,7 +87,7 @@ fn a_malformed_proxy_is_wrong_usage_before_anybody_is_asked() {
         let error = Client::new(Options { proxies, ..options() }).unwrap_err();
         let text = chain(&error);
         assert!(matches!(error, Error::MalformedProxy { .. }), "{text}");
-        assert_eq!(error.trouble(), Trouble::Usage);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(text.starts_with(&format!("{variable}: ")) && !text.contains("hunter2"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
 //! Redirects, as registries use them to hand blobs to a storage.
 
 use kit::{Auth, Fault, Registry};
-use layer_format::Trouble;
+use layer_format::ErrorKind;
 use registry::{Credentials, Error, Login, Options, Secret};
 
 use crate::support::{
@@ -78,7 +78,7 @@ fn a_loop_ends() {
     let error = open(&registry).blob(&descriptor, 0).unwrap_err();
     let text =
         format!("{}@sha256:{}: redirect loop", registry.name("app"), descriptor.digest.short());
-    check(&error, Trouble::Network, &text);
+    check(&error, ErrorKind::Network, &text);
     assert_eq!(registry.requests().len(), 1);
 }
 

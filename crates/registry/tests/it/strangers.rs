@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use kit::Registry;
-use layer_format::{Descriptor, Trouble, media_type};
+use layer_format::{Descriptor, ErrorKind, media_type};
 use registry::{Content, Credentials, Error, Login, Options, Proxies, Repository, Secret, Window};
 
 use crate::script::{Script, answer};
@@ -167,7 +167,7 @@ fn a_foreign_layer_comes_by_tls_and_without_a_user() {
         let repository = open_with(Options { insecure, ..options() }, &name);
         let error = repository.blob(&foreign(url), 0).unwrap_err();
         let text = format!("{name}@sha256:{}: {unsafe_address}", foreign(url).digest.short());
-        check(&error, Trouble::Untrusted, &text);
+        check(&error, ErrorKind::Untrusted, &text);
     }
     // From a plain registry, a plain address is no worse; a user in it is.
     let storage = Registry::start();

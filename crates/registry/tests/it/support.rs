@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use kit::{Fault, Registry};
-use layer_format::{Descriptor, Digest, Trouble, Troubled as _, media_type};
+use layer_format::{Descriptor, Digest, ErrorKind, HasKind as _, media_type};
 use registry::{Blob, Client, Credentials, Error, Options, Repository, Retries};
 
 /// Options that neither wait long nor look at this machine's logins.
@@ -86,6 +86,6 @@ pub(crate) fn chain(error: &Error) -> String {
 }
 
 #[track_caller]
-pub(crate) fn check(error: &Error, trouble: Trouble, text: &str) {
-    assert_eq!((chain(error).as_str(), error.trouble()), (text, trouble));
+pub(crate) fn check(error: &Error, trouble: ErrorKind, text: &str) {
+    assert_eq!((chain(error).as_str(), error.kind()), (text, trouble));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kit::Sandbox;
 use kit::registry::auth::base64;
-use layer_format::{Trouble, Troubled as _};
+use layer_format::{ErrorKind, HasKind as _};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use registry::{Error, Options};
 use rustls::crypto::ring;
@@ -69,7 +69,7 @@ fn a_registry_on_loopback_may_speak_tls() {
         let name = format!("{}/app", script.host);
         let error = open_with(options(), &name).document(&descriptor(b"hi")).unwrap_err();
         assert!(matches!(error, Error::Certificate { .. }), "{error:?}");
-        assert_eq!(error.trouble(), Trouble::Network);
+        assert_eq!(error.kind(), ErrorKind::Network);
         let repository = open_with(Options { insecure, ..options() }, &name);
         assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
         assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
@@ -153,7 +153,7 @@ fn certificates_are_found_in_the_registrys_directory() {
     put("ca.crt", "CERTIFICATE", &servers.certificate);
     let error = ask().unwrap_err();
     assert!(matches!(error, Error::ClientCertificate { .. }), "{error:?}");
-    assert_eq!(error.trouble(), Trouble::Unauthorised);
+    assert_eq!(error.kind(), ErrorKind::Unauthorised);
     put("me.cert", "CERTIFICATE", &certificate);
     let error = ask().unwrap_err();
     assert!(chain(&error).contains("me.key: "), "{}", chain(&error));
@@ -221,7 +221,7 @@ fn a_server_with_nothing_in_common_is_told_what_is_supported() {
         let error = repository.document(&descriptor(b"hi")).unwrap_err();
         assert!(matches!(error, Error::Handshake { .. }), "{error:?}");
         assert!(chain(&error).contains(reason), "{}", chain(&error));
-        assert_eq!(error.trouble(), Trouble::Network);
+        assert_eq!(error.kind(), ErrorKind::Network);
         assert!(error.hint().unwrap().contains("P-384"));
     }
 }

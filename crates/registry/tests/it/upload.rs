@@ -11,7 +11,7 @@ use kit::registry::auth::Bearer;
 use kit::registry::profile::{self, Profile};
 use kit::registry::profiles;
 use kit::{Auth, Fault, Registry};
-use layer_format::{Descriptor, Trouble, Troubled as _, media_type};
+use layer_format::{Descriptor, ErrorKind, HasKind as _, media_type};
 use registry::{
     Content, Credentials, Error, Login, Options, Repository, Retries, Secret, Upload, Window,
 };
@@ -201,7 +201,7 @@ fn an_upload_that_leads_nowhere_ends() {
         let error = send(&mut repository.upload(&descriptor(&content())), &content()).unwrap_err();
         let n_parts = registry.n_requests("PATCH", "") + registry.n_requests("PUT", "");
         assert!(n_parts <= 11, "{status}: {}", registry.log());
-        assert!(matches!(error.trouble(), Trouble::Network | Trouble::NotFound), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::NotFound), "{error}");
     }
 }
 
@@ -480,7 +480,7 @@ fn bytes_with_another_digest_are_refused_for_good() {
     let repository = open(&registry);
     let blob = Descriptor::new(media_type::OCI_LAYER, descriptor(b"a").digest, 1);
     let error = send(&mut repository.upload(&blob), b"b").unwrap_err();
-    assert_eq!(error.trouble(), Trouble::Untrusted, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
     assert_eq!(log(&registry), ["POST 202", "PUT 400"]);
 }
 
@@ -523,7 +523,7 @@ fn a_stream_that_the_registry_lost_is_told() {
     registry.forget_uploads();
     let error = upload.send(&window(200_000, 400_000)).unwrap_err();
     assert!(matches!(error, Error::Rewound { .. }), "{error}");
-    assert_eq!(error.trouble(), Trouble::Network);
+    assert_eq!(error.kind(), ErrorKind::Network);
 }
 
 #[test]
@@ -534,14 +534,14 @@ fn wrong_locations_are_told() {
         let script = Script::plain(vec![answer(202, &head, b"")]);
         let repository = open_with(options(), &format!("{}/app", script.host));
         let error = send(&mut repository.upload(&descriptor(b"a")), b"a").unwrap_err();
-        check(&error, Trouble::Untrusted, &format!("{}: {text}", name(&script)));
+        check(&error, ErrorKind::Untrusted, &format!("{}: {text}", name(&script)));
     };
     tell("file:///etc/passwd", "malformed Location of an upload");
     tell("http://[", "malformed Location of an upload");
     let script = Script::plain(vec![answer(202, "", b"")]);
     let repository = open_with(options(), &format!("{}/app", script.host));
     let error = send(&mut repository.upload(&descriptor(b"a")), b"a").unwrap_err();
-    check(&error, Trouble::Untrusted, &format!("{}: no Location of an upload", name(&script)));
+    check(&error, ErrorKind::Untrusted, &format!("{}: no Location of an upload", name(&script)));
     // Of the same registry, but an upload that it doesn't know: there must be an end.
     let registry = Registry::start();
     registry.fault(
@@ -645,9 +645,9 @@ fn who_may_not_write_is_told() {
     let registry = Registry::with_auth(Auth::basic("me", "hunter2"));
     let repository = open(&registry);
     let error = repository.has(&descriptor(b"a")).unwrap_err();
-    assert_eq!(error.trouble(), Trouble::Unauthorised);
+    assert_eq!(error.kind(), ErrorKind::Unauthorised);
     let error = send(&mut repository.upload(&descriptor(b"a")), b"a").unwrap_err();
-    assert_eq!(error.trouble(), Trouble::Unauthorised);
+    assert_eq!(error.kind(), ErrorKind::Unauthorised);
     assert!(!chain(&error).contains("hunter2"));
 }
 
@@ -684,7 +684,7 @@ fn content_that_cannot_be_read_is_not_the_registrys_fault() {
     let error =
         repository.upload(&descriptor(b"ab")).send(&(Arc::new(Damaged) as Arc<dyn Content>));
     let error = error.unwrap_err();
-    assert_eq!(error.trouble(), Trouble::Failed, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Failed, "{error:?}");
     assert!(matches!(error, Error::Unreadable { .. }));
     // Not tried again; the one that broke off may not even have been read.
     assert!(registry.requests().iter().filter(|it| it.method == "PUT").count() <= 1);

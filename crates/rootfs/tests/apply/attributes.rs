@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use layer_format::layer::{Change, EntryKind, Timestamp};
-use layer_format::{Trouble, Troubled};
+use layer_format::{ErrorKind, HasKind};
 use rootfs::{Applier, Root};
 
 use crate::tree::{
@@ -105,7 +105,7 @@ fn an_xattr_that_is_nonsense_is_refused() {
     let root = tempfile::tempdir().unwrap();
     for line in ["[user.=x] f = 1", &format!("[user.{}=x] f = 1", "n".repeat(300))] {
         let error = try_apply(root.path(), OPTIONS, &[line]).unwrap_err();
-        assert_eq!(error.trouble(), Trouble::Untrusted, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
     }
     let report = try_apply(root.path(), OPTIONS, &["[nonsense=x] f = 1"]).unwrap();
     assert_eq!(report.skipped.unsupported_xattrs, 1);
@@ -144,7 +144,7 @@ fn content_that_is_not_what_it_says_is_refused() {
         let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
         let error =
             applier.apply(&Change::Add(entry("f", kind)), &mut Cursor::new(content)).unwrap_err();
-        assert_eq!(error.trouble(), Trouble::Untrusted, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
     }
 }
 
@@ -171,7 +171,7 @@ fn data_may_end_where_the_file_ends_and_no_later() {
         let longer = [before, &[(offset, n + 1)]].concat();
         let lie = Change::Add(entry("g", sparse(size, &longer)));
         let error = applier.apply(&lie, &mut Cursor::new([b'x'; 16])).unwrap_err();
-        assert_eq!(error.trouble(), Trouble::Untrusted, "{size} {longer:?}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Untrusted, "{size} {longer:?}: {error}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Layers that try to get out, after the public breakouts of containerd, moby, umoci, podman, buildah, runc, GNU tar,
 //! tar-rs and node-tar. Whatever comes of them, nothing outside the root changes.
 
-use layer_format::{Trouble, Troubled};
+use layer_format::{ErrorKind, HasKind};
 
 use crate::tree::{FOLLOW, OPTIONS, Place, lines, show, try_apply};
 
@@ -221,7 +221,7 @@ fn run(case: &Case, options: rootfs::Options) -> Option<String> {
                 .replace(place.root().to_str().unwrap(), "ROOT"),
         ),
         Err(error) => {
-            assert_eq!(error.trouble(), Trouble::Untrusted, "{}: {error}", case.name);
+            assert_eq!(error.kind(), ErrorKind::Untrusted, "{}: {error}", case.name);
             None
         }
     }

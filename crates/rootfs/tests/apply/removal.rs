@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use layer_format::{Trouble, Troubled};
+use layer_format::{ErrorKind, HasKind};
 use rootfs::{Root, clear, remove_tree};
 
 use crate::tree::{OPTIONS, Place, is_root, quick_dir, show, try_apply};
@@ -61,7 +61,7 @@ fn as_root_removal_stops_at_a_mount() {
     };
     let root = Path::new(&mounted);
     let error = remove_tree(Root::open(root).unwrap(), b"d").unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.trouble()), ("d: removing", Trouble::Failed));
+    assert_eq!((error.to_string().as_str(), error.kind()), ("d: removing", ErrorKind::Failed));
     assert!(clear(&Root::open(root).unwrap(), None).is_err());
     assert!(root.join("d/m/kept").exists());
 }

@@ -1,7 +1,7 @@
 //! What an entry does to what is there already.
 
 use crate::tree::{FOLLOW, OPTIONS, check, check_with, file, path, show, try_apply};
-use layer_format::{Trouble, Troubled};
+use layer_format::{ErrorKind, HasKind};
 use rootfs::Options;
 
 #[test]
@@ -78,7 +78,7 @@ fn hard_links_join_inodes_of_this_layer_and_of_lower_ones() {
 fn refused(layers: &[&str], message: &str) {
     let root = tempfile::tempdir().unwrap();
     let error = try_apply(root.path(), OPTIONS, layers).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.trouble()), (message, Trouble::Untrusted));
+    assert_eq!((error.to_string().as_str(), error.kind()), (message, ErrorKind::Untrusted));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn what_no_file_system_holds_is_refused() {
     ] {
         let root = tempfile::tempdir().unwrap();
         let error = try_apply(root.path(), OPTIONS, &[&line]).unwrap_err();
-        assert_eq!(error.trouble(), Trouble::Untrusted, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
         assert!(error.to_string().contains(&long), "{error}");
     }
     check(&["a = x", &format!("- {long}\n! {long}\n- {long}/a")], "a = x");
@@ -243,7 +243,7 @@ fn a_reserved_name_in_the_root_is_not_the_layers() {
         "l -> .\nf => l/mark",
     ] {
         let error = apply(&[layer]).0.unwrap_err();
-        assert_eq!(error.trouble(), Trouble::Untrusted, "{layer}");
+        assert_eq!(error.kind(), ErrorKind::Untrusted, "{layer}");
     }
     for layer in ["d/mark = x", "mark2 = x", "l -> mark"] {
         apply(&[layer]).0.unwrap();

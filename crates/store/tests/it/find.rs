@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use layer_format::{Descriptor, Digest, Trouble, Troubled};
+use layer_format::{Descriptor, Digest, ErrorKind, HasKind};
 use store::{Error, FoundBy, Image, Store};
 
 use crate::kit::{self, Fixture, image, named};
@@ -48,7 +48,7 @@ impl Scene {
     fn refuse(&self, text: &str) {
         let error = self.store.find(text).unwrap_err();
         assert!(matches!(error, Error::NotFound { .. }), "{text}: {error}");
-        assert_eq!(error.trouble(), Trouble::NotFound);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
     }
 }
 
@@ -102,7 +102,7 @@ fn two_images_by_one_digest_are_listed() {
     for text in [Digest::of(CHOSEN_FROM).to_string(), Digest::of(CHOSEN_FROM).hex()[..6].to_owned()]
     {
         let error = scene.store.find(&text).unwrap_err();
-        assert_eq!(error.trouble(), Trouble::Usage);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         let Error::Ambiguous { matches, .. } = error else { panic!("{error}") };
         let mut expected = vec![
             format!("docker.io/library/b:latest ({})", scene.b.descriptor().digest),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use layer_format::{Descriptor, Trouble, Troubled};
+use layer_format::{Descriptor, ErrorKind, HasKind};
 use store::{Store, Sweep};
 use tempfile::TempDir;
 
@@ -53,13 +53,13 @@ fn as_root_a_full_disk_leaves_the_store_as_it_was() {
     let lease = store.lease().unwrap();
     let mut partial = lease.partial(&wanted).unwrap().unwrap();
     let failed = large[1000..].chunks(64 << 10).try_for_each(|chunk| partial.write_all(chunk));
-    assert_eq!(failed.unwrap_err().trouble(), Trouble::Failed);
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Failed);
     assert_eq!(partial.offset(), 1000);
     drop(partial);
     let mut incoming = lease.incoming(None).unwrap();
-    assert_eq!(incoming.write_all(&large).unwrap_err().trouble(), Trouble::Failed);
+    assert_eq!(incoming.write_all(&large).unwrap_err().kind(), ErrorKind::Failed);
     drop(incoming);
-    assert_eq!(lease.put(&large).unwrap_err().trouble(), Trouble::Failed);
+    assert_eq!(lease.put(&large).unwrap_err().kind(), ErrorKind::Failed);
     drop(lease);
     assert_eq!(kit::tree(disk.path()), before);
     kit::assert_whole(&store, &descriptor);
@@ -102,6 +102,6 @@ fn as_root_a_read_only_disk_can_be_read() {
     let hold = store.hold(&[descriptor.digest]).unwrap();
     // It is as it was meant to be.
     assert_eq!((hold.warning(), hold.lease().is_none()), (None, true));
-    assert_eq!(store.lease().unwrap_err().trouble(), Trouble::Failed);
-    assert_eq!(store.remove(&store.images().unwrap()).unwrap_err().trouble(), Trouble::Failed);
+    assert_eq!(store.lease().unwrap_err().kind(), ErrorKind::Failed);
+    assert_eq!(store.remove(&store.images().unwrap()).unwrap_err().kind(), ErrorKind::Failed);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use layer_format::{Digest, Trouble, Troubled};
+use layer_format::{Digest, ErrorKind, HasKind};
 use proptest::prelude::*;
 use store::{Error, Store};
 
@@ -87,7 +87,7 @@ fn a_broken_index_is_an_error_and_stays_as_it_is() {
             store.gc(store::Sweep::Remove).unwrap_err(),
         ];
         for error in errors {
-            assert_eq!(error.trouble(), Trouble::Untrusted);
+            assert_eq!(error.kind(), ErrorKind::Untrusted);
             assert!(error.to_string().contains("index.json"), "{error}");
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), broken);

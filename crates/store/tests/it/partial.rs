@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use layer_format::{Algorithm, Descriptor, Digest, Hasher, Trouble, Troubled};
+use layer_format::{Algorithm, Descriptor, Digest, ErrorKind, HasKind, Hasher};
 use store::{Claim, Error, Lease, Partial, Store};
 
 use crate::kit;
@@ -71,7 +71,7 @@ fn a_wrong_beginning_is_found_at_the_end_and_not_resumed_again() {
     partial.write_all(&CONTENT[4..]).unwrap();
     let error = partial.commit().unwrap_err();
     assert!(matches!(error, Error::Layer(layer_format::Error::DigestMismatch { .. })));
-    assert_eq!(error.trouble(), Trouble::Untrusted);
+    assert_eq!(error.kind(), ErrorKind::Untrusted);
     assert_eq!(begin(&lease).offset(), 0);
     assert!(!store.has(&wanted().digest, wanted().size).unwrap());
 }
