@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use kit::image::random::{Random, random};
+use kit::registry::log::Request;
 use kit::registry::profile::{Login, Mounts, Profile};
 use kit::registry::profiles;
 use kit::{
@@ -260,6 +261,20 @@ fn sent_once(registry: &Registry) {
 #[test]
 fn images_of_a_stream_share_their_layers_at_the_registry() {
     sent_once(&Registry::start());
+}
+
+/// The stream names both repositories as where it comes from, so that a mount is asked for before the layer is anywhere.
+#[test]
+fn what_can_be_mounted_at_once_does_not_wait_for_a_manifest() {
+    let registry = Registry::start();
+    goes_in_one_stream(&registry);
+    let requests = registry.requests();
+    let is_manifest = |it: &Request| it.method == "PUT" && it.path.contains("/manifests/");
+    let is_mounted = |it: &Request| it.status == 201 && it.path.contains("mount=");
+    let manifest = requests.iter().position(is_manifest).unwrap();
+    let n_before = requests[..manifest].iter().filter(|it| is_mounted(it)).count();
+    assert_eq!(n_before, 2, "{}", registry.log());
+    assert_eq!(requests.iter().filter(|it| is_mounted(it)).count(), 2, "{}", registry.log());
 }
 
 /// ECR mounts a blob of a stream only when the manifest is there, after the stream's end: until then the blob waits.

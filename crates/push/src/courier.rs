@@ -81,7 +81,7 @@ pub(crate) struct Parcel<'a> {
     pub(crate) blob: &'a Descriptor,
     pub(crate) task: Task,
     upload: Upload,
-    /// The repository that it wasn't to be mounted from.
+    /// The repository that it wasn't to be mounted from, though this run had seen it there.
     refused: Option<String>,
 }
 
@@ -146,7 +146,8 @@ impl Courier<'_> {
             return Ok(None);
         }
         task.state("Pushing");
-        let refused = source.filter(|_| kept.is_none());
+        // A repository that wasn't known to have it may have got it by the time that it is asked again.
+        let refused = source.filter(|source| kept.is_none() && seen.contains(source));
         Ok(Some(Parcel { target, blob, task, upload, refused }))
     }
 
