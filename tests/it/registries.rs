@@ -2,12 +2,14 @@
 //!
 //! What a registry's ways are stands in `kit::registry::profiles`, with its sources. Bytes and requests are counted at the
 //! registry. Those that take chunks in a way of their own get a layer that is more than one chunk as well; with
-//! `STRATA_LONG=1` all do, and it has 150 MiB.
+//! `STRATA_LONG=1` all do, and it has 150 MiB. The table in docs/registry.md says what each can't do, and is checked.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use kit::image::random::Random;
-use kit::registry::profile::{Chunks, Head, LOGIN, Mounts, Profile, Referrers, Said};
+use kit::registry::profile::{Asked, Chunks, Head, LOGIN, Mounts, Profile, Referrers, Said};
 use kit::registry::{auth, profiles};
 use kit::{Codec, Fault, Image, Index, Layer, Output, Registry, Sandbox, pipeline};
 
@@ -64,15 +66,34 @@ impl Place {
     /// Runs a script with a login for the registry; it must succeed.
     #[track_caller]
     fn run(&self, sandbox: &Sandbox, script: &str) -> Output {
-        let (user, password) = LOGIN;
-        let login = auth::base64(format!("{user}:{password}").as_bytes());
-        let host = self.registry.host();
-        let logins = format!(r#"{{"auths":{{"{host}":{{"auth":"{login}"}}}}}}"#);
+        let logins = self.logins();
         let script = format!("export DOCKER_AUTH_CONFIG='{logins}'; {script}");
         let output = pipeline::sh(sandbox, &script);
         let name = self.profile.name;
         assert_eq!(output.code(), 0, "{name}: {}\n{}", output.text(), self.registry.log());
         output
+    }
+
+    /// What is in `DOCKER_AUTH_CONFIG`.
+    fn logins(&self) -> String {
+        let (user, password) = LOGIN;
+        let login = auth::base64(format!("{user}:{password}").as_bytes());
+        format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, self.registry.host())
+    }
+
+    /// The largest layer: its digest and its size.
+    fn largest(&self) -> (String, u64) {
+        let layers = self.image.layer_blobs();
+        let blob = layers.iter().max_by_key(|blob| blob.bytes.len()).unwrap();
+        (blob.digest.clone(), blob.bytes.len() as u64)
+    }
+
+    /// The most bytes that a push may send: all, and the largest layer twice; where each may be found too large once it is
+    /// there, each of them twice.
+    fn most(&self) -> u64 {
+        let again =
+            if self.profile.uploads.largest.is_some() { self.size } else { self.largest().1 };
+        self.size + again + 10_000
     }
 
     /// How many bytes the registry has received since the last time.
@@ -97,7 +118,7 @@ impl Place {
         self.run(&self.stored, &format!("push {} {there}", self.source.name("app:1")));
         self.has_all("team/app");
         let received = self.received();
-        assert!(received < 2 * self.size, "{}: {received}", self.profile.name);
+        assert!(received < self.most(), "{}: {received}", self.profile.name);
         // And again: nothing is sent but the manifest, if the registry says what it has.
         if self.profile.head == Head::Answered {
             self.run(&self.stored, &format!("push {} {there}", self.source.name("app:1")));
@@ -116,7 +137,7 @@ impl Place {
                 assert!(received < 10_000, "{}: {received}", self.profile.name);
             }
             Mounts::Never | Mounts::Lost => {
-                assert!(received < 2 * self.size, "{}: {received}", self.profile.name);
+                assert!(received < self.most(), "{}: {received}", self.profile.name);
             }
         }
     }
@@ -131,16 +152,15 @@ impl Place {
         self.registry.heal();
         self.has_all("piped/app");
         let received = self.received();
-        assert!(received < 2 * self.size + 600 * KIB as u64, "{}: {received}", self.profile.name);
+        assert!(received < self.most(), "{}: {received}", self.profile.name);
     }
 
     /// With a connection that breaks off in the middle of the largest layer.
     fn pulls(&self) {
         let name = self.registry.name("team/app:1");
-        let layers = self.image.layer_blobs();
-        let large = layers.iter().max_by_key(|blob| blob.bytes.len()).unwrap();
+        let (large, _) = self.largest();
         let path = if self.profile.has_storage { "/storage/" } else { "/blobs/" };
-        let cut = Fault::on(&format!("{path}{}", large.digest)).method("GET").times(1);
+        let cut = Fault::on(&format!("{path}{large}")).method("GET").times(1);
         self.registry.fault(cut.close_after(3 * MIB as u64));
         let sandbox = Sandbox::new();
         self.run(&sandbox, &format!("pull --no-stream {name}"));
@@ -148,6 +168,63 @@ impl Place {
         self.run(&sandbox, &format!("pull {name} | unpack root"));
         let unpacked = fs::read(sandbox.path("root/files/0")).unwrap();
         assert_eq!(unpacked.len(), KIB, "{}", self.profile.name);
+    }
+
+    /// One that is killed in the middle of the largest layer, and one that comes after it.
+    fn goes_on_with_a_pull(&self) {
+        let (large, _) = self.largest();
+        let path = if self.profile.has_storage { "/storage/" } else { "/blobs/" };
+        let path = format!("{path}{large}");
+        let stall = Fault::on(&path).method("GET").stall_after(4 * MIB as u64, None);
+        self.registry.fault(stall);
+        let sandbox = Sandbox::new();
+        let pull = sandbox.command("pull").env("DOCKER_AUTH_CONFIG", self.logins());
+        let running = pull.args(["--no-stream", &self.registry.name("team/app:1")]).start();
+        let partial = sandbox.store().join("strata/partial").join(large.replace(':', "-"));
+        let had = || fs::metadata(&partial).map_or(0, |file| file.len());
+        running.kill_when(|| had() > 3 * MIB as u64);
+        let had = had();
+        self.registry.heal();
+        self.registry.release();
+        self.registry.forget();
+        self.run(&sandbox, &format!("pull --no-stream {}", self.registry.name("team/app:1")));
+        let ranges = self.registry.ranges(&path);
+        let is_rest = !ranges.is_empty() && ranges.iter().all(|(_, start, _)| *start >= had);
+        assert!(is_rest, "{}: {had} {ranges:?}", self.profile.name);
+    }
+
+    /// One that is killed in the middle of a layer, and one that comes after it. Where a layer has several chunks, the
+    /// first is there by then.
+    fn goes_on_with_a_push(&self, repository: &str) {
+        let (_, size) = self.largest();
+        let held = Fault::on("uploads").with_header("Content-Type").delay(Duration::from_mins(5));
+        let has_chunks = size > 64 * MIB as u64
+            && self.profile.uploads.largest.is_none()
+            && matches!(self.profile.uploads.chunks, Chunks::Taken(..));
+        self.registry.fault(if has_chunks { held.method("PATCH").after(1) } else { held });
+        let there = self.registry.name(&format!("{repository}:1"));
+        // A store of its own, because the other one has learned where the layers are.
+        let sandbox = Sandbox::new();
+        self.run(&sandbox, &format!("pull --no-stream {}", self.source.name("app:1")));
+        self.registry.forget();
+        let push = sandbox.command("push").env("DOCKER_AUTH_CONFIG", self.logins());
+        let running = push.args([&self.source.name("app:1"), &there]).start();
+        let n_sent = || self.registry.n_requests("PATCH", "") + self.registry.n_requests("PUT", "");
+        let uploads = sandbox.store().join("strata/uploads");
+        let is_noted = || fs::read_dir(&uploads).is_ok_and(|dir| dir.count() > 0);
+        running.kill_when(|| if has_chunks { is_noted() } else { n_sent() > 0 });
+        self.registry.heal();
+        self.registry.release();
+        self.run(&sandbox, &format!("push {} {there}", self.source.name("app:1")));
+        self.has_all(repository);
+        let received = self.received();
+        let name = self.profile.name;
+        assert!(received < self.most(), "{name}: {received} of {}", self.size);
+        let can_go_on = self.profile.uploads.asked == Asked::Offset
+            && matches!(self.profile.uploads.chunks, Chunks::Taken(_, Said::All));
+        if has_chunks && can_go_on {
+            assert!(received < self.size + 10_000, "{name}: {received} of {}", self.size);
+        }
     }
 
     fn carries_referrers(&self) {
@@ -172,11 +249,13 @@ fn tag(image: &Image) -> String {
 
 #[track_caller]
 fn works_with(profile: &Profile) {
-    let place = Place::new(profile, &[KIB, MIB, 6 * MIB]);
+    let place = Place::new(profile, &[KIB, 5 * MIB, 20 * MIB]);
     place.pushes_from_the_store();
     place.mounts();
     place.pushes_out_of_a_pipe();
     place.pulls();
+    place.goes_on_with_a_pull();
+    place.goes_on_with_a_push("later/app");
     place.carries_referrers();
     let is_long = std::env::var_os("STRATA_LONG").is_some_and(|value| value == "1");
     let is_peculiar = profile.uploads.largest.is_some()
@@ -186,6 +265,50 @@ fn works_with(profile: &Profile) {
         let place = Place::new(profile, &[KIB, size]);
         place.pushes_from_the_store();
         place.pushes_out_of_a_pipe();
+        place.goes_on_with_a_push("later/app");
+    }
+}
+
+/// What a registry can't do, as docs/registry.md has it.
+fn lacks(profile: &Profile) -> String {
+    let uploads = &profile.uploads;
+    let mut lacks = vec![];
+    match profile.referrers {
+        Referrers::Api => {}
+        Referrers::Status(_) | Referrers::Page => lacks.push("referrers API"),
+        Referrers::TagIsDigest => lacks.push("referrers"),
+    }
+    match profile.mounts {
+        Mounts::Always | Mounts::OrRefused(_) => {}
+        Mounts::Named => lacks.push("mount before a manifest names the blob"),
+        Mounts::Never | Mounts::Lost => lacks.push("mount"),
+    }
+    if matches!(uploads.chunks, Chunks::Refused(_)) {
+        lacks.push("take chunks");
+    }
+    if !uploads.takes_whole {
+        lacks.push("take a PUT with a body");
+    }
+    if uploads.asked != Asked::Offset {
+        lacks.push("say how far an upload has come");
+    } else if !uploads.keeps_cut {
+        lacks.push("take up a request that broke off");
+    }
+    if profile.head != Head::Answered {
+        lacks.push("say which blobs it has");
+    }
+    lacks.join("; ")
+}
+
+#[test]
+fn the_documentation_says_what_each_can_not_do() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/registry.md");
+    let text = fs::read_to_string(path).unwrap();
+    for profile in &profiles::ALL {
+        let start = format!("| {} | ", profile.name);
+        let row = text.lines().find(|line| line.starts_with(&start));
+        let said = row.and_then(|row| row.strip_suffix(" |")?.rsplit_once('|'));
+        assert_eq!(said.map(|(_, last)| last.trim()), Some(&*lacks(profile)), "{}", profile.name);
     }
 }
 

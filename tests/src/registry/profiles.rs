@@ -60,7 +60,7 @@ pub const GHCR: Profile = Profile {
 /// (aws/containers-roadmap#2831, dotnet/sdk#33019, mise#11376); a chunk that comes again is 416
 /// (apple/containerization#790); a blob is mounted once a manifest names it (aws/containers-roadmap#2860).
 pub const ECR: Profile = Profile {
-    name: "ECR",
+    name: "AWS ECR",
     login: Login::Basic,
     uploads: Uploads {
         chunks: Chunks::Taken(201, Said::First),
