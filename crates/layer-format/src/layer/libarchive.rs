@@ -1,11 +1,28 @@
 //! Extended attributes as libarchive alone writes them: `LIBARCHIVE.xattr.NAME=VALUE`, the name with `%` and two hex
 //! digits for what isn't plain ASCII, the value in base64. bsdtar writes them beside `SCHILY.xattr` records.
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+/// As libarchive writes it.
+const BARE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    LENIENT.with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+const PADDED: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    LENIENT.with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
 /// A name and a value, from what is left of the key after its prefix, and the record's value.
 pub(super) fn xattr(name: &[u8], value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let name = percent_decoded(name)?;
     let is_name = !name.is_empty() && !name.contains(&0);
-    is_name.then_some((name, base64_decoded(value)?))
+    let base64 = if value.ends_with(b"=") { PADDED } else { BARE };
+    is_name.then_some((name, base64.decode(value).ok()?))
 }
 
 fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
@@ -22,37 +39,6 @@ fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
 
 fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
-/// Padded or not: libarchive doesn't.
-fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
-    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
-    let digits = &text[..text.len() - padding];
-    if digits.len() % 4 == 1 || (padding > 0 && (padding > 2 || !text.len().is_multiple_of(4))) {
-        return None;
-    }
-    let mut decoded = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-    for group in digits.chunks(4) {
-        let mut bits = 0;
-        for &digit in group {
-            bits = bits << 6 | base64_digit(digit)?;
-        }
-        let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
-        decoded.extend_from_slice(&bytes[1..group.len()]);
-    }
-    Some(decoded)
-}
-
-fn base64_digit(byte: u8) -> Option<u32> {
-    let digit = match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(digit))
 }
 
 #[cfg(test)]

@@ -111,9 +111,7 @@ fn request(realm: Url, wanted: &Wanted<'_>) -> Request {
 
 /// The fields of a form as `application/x-www-form-urlencoded`.
 fn encode(fields: &[(&str, &str)]) -> String {
-    let Ok(mut url) = Url::parse("https://form/") else { return String::new() };
-    url.query_pairs_mut().extend_pairs(fields);
-    url.query().unwrap_or_default().to_owned()
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
 fn parse(body: &[u8], asked: Instant) -> Option<Token> {
