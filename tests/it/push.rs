@@ -317,6 +317,39 @@ fn indexes_of_a_stream_share_their_layers_where_they_can_be_mounted_or_the_store
     has_all(&never, "two:1", index("two"));
 }
 
+/// harbor#14902, zot#622, zot#1385, harbor#10811: in the registry's words, at once, and the name isn't there.
+#[test]
+fn what_a_registry_has_against_a_manifest_is_told() {
+    let (_source, sandbox, name) = stored(demo());
+    for (status, code) in [(404, 3), (400, 5), (415, 5), (413, 5)] {
+        let registry = Registry::start();
+        registry.fault(Fault::on("/manifests/").method("PUT").status(status));
+        let output = sh(&sandbox, &format!("push {name} {}", registry.name("x:1")));
+        fails(&output, code);
+        assert!(output.stderr.contains(&registry.name("x:1")), "{}", output.stderr);
+        assert_eq!(registry.n_requests("PUT", "/manifests/"), 1, "{status}: {}", registry.log());
+        assert_eq!(registry.n_uploads(), 0, "{status}: {}", registry.log());
+        assert!(registry.manifest("x:1").is_none());
+    }
+}
+
+/// containers/image#816: a config that doesn't get there is no detail.
+#[test]
+fn without_its_config_no_manifest_is_put() {
+    let (_source, sandbox, name) = stored(demo());
+    let config = demo().config_blob().digest.replace(':', "%3A");
+    success(&sandbox, &format!("save {name} > saved"));
+    for script in ["push NAME THERE", "push - THERE < saved"] {
+        let registry = Registry::start();
+        registry.fault(Fault::on(&format!("digest={config}")).method("PUT").status(403));
+        let there = registry.name("x:1");
+        let output = sh(&sandbox, &script.replace("NAME", &name).replace("THERE", &there));
+        fails(&output, 6);
+        assert_eq!(registry.n_requests("PUT", "/manifests/"), 0, "{}", registry.log());
+        assert_eq!(registry.n_uploads(), 0, "{}", registry.log());
+    }
+}
+
 /// What waits is sent after all.
 #[test]
 fn images_of_a_stream_arrive_where_nothing_is_mounted() {

@@ -36,11 +36,13 @@ impl Repository {
         attempts.run(&what, || self.ask_for(blob, &what))
     }
 
-    /// Whether the repository has a blob, as far as it lets itself be asked. Registries whose storage refuses such questions
-    /// take blobs all the same.
+    /// Whether the repository has a blob, as far as it lets itself be asked. Registries whose storage refuses such questions, or
+    /// fails over a blob that it has lost (500), take blobs all the same.
     pub fn is_known_to_have(&self, blob: &Descriptor) -> Result<bool, Error> {
         match self.has(blob) {
             Err(error) if is_no_answer(&error) => Ok(false),
+            // skopeo#1639: otherwise what is lost could never be replaced.
+            Err(Error::Refused { status: 500, .. }) => Ok(false),
             asked => asked,
         }
     }

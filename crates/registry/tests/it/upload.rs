@@ -355,6 +355,8 @@ fn a_question_that_is_refused_is_no_answer() {
         profiles::HEADLESS,
         Profile { head: profile::Head::Refused(403), ..profiles::SPEC },
         Profile { head: profile::Head::Refused(405), ..profiles::SPEC },
+        // skopeo#1639
+        Profile { head: profile::Head::Refused(500), ..profiles::SPEC },
     ] {
         let registry = Registry::with_profile(&profile);
         registry.add_blob("app", "a");
