@@ -90,6 +90,21 @@ fn is_in(to: &Registry, repository: &str, kind: &str, content: &Content) {
 }
 
 #[test]
+fn what_has_no_platform_is_saved_for_any() {
+    let (from, sandbox) = (Registry::start(), Sandbox::new());
+    // Some are images to those who look at types alone.
+    for (kind, content, _) in artifacts().into_iter().filter(|(kind, ..)| *kind == "helm") {
+        let name = from.name(&format!("{kind}:1"));
+        from.add(&format!("{kind}:1"), &content);
+        let script = format!(
+            "pull -q --no-stream {name} && save {name} > s.tar && save --platform linux/s390x {name} | cmp - s.tar"
+        );
+        let output = pipeline::sh(&sandbox, &script);
+        assert_eq!(output.code(), 0, "{kind}: {}", output.text());
+    }
+}
+
+#[test]
 fn artifacts_pass_through_every_program_byte_for_byte() {
     let (from, to, sandbox) = (Registry::start(), Registry::start(), Sandbox::new());
     for (kind, content, _) in artifacts() {

@@ -179,6 +179,20 @@ fn every_kind_of_damage_is_listed() {
 }
 
 #[test]
+fn damage_to_what_no_image_needs_is_told_and_is_no_problem() {
+    let sandbox = store();
+    images(&sandbox, "rm app:1").success();
+    images(&sandbox, "rm ghcr.io/a/other:2").success();
+    let orphan = app().layer_blobs()[0].digest.clone();
+    std::fs::write(blob(&sandbox, &orphan), "other bytes").unwrap();
+    let output = images(&sandbox, "verify");
+    let text = output.success().out();
+    let expected = format!("{orphan}: digest mismatch");
+    assert!(text.starts_with(&expected) && text.ends_with(" (no image needs it)\n"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
 fn a_wrong_diff_id_is_found_though_every_blob_is_what_its_name_says() {
     let sandbox = Sandbox::new();
     let wrong = app().set_config("/rootfs/diff_ids/0", app().diff_ids()[1].as_str());

@@ -56,7 +56,12 @@ pub(crate) fn mutants(args: &Args) -> anyhow::Result<()> {
             Fate::Survived => run::say(&format!("survived   {}", copy.mutants[number])),
             Fate::Unreached => run::say(&format!("unreached  {}", copy.mutants[number])),
         }
-        fates.lock().expect("no worker panics").push((number, fate));
+        let mut fates = fates.lock().expect("no worker panics");
+        fates.push((number, fate));
+        if fates.len().is_multiple_of(50) {
+            let n_caught = fates.iter().filter(|(_, fate)| matches!(fate, Fate::Caught(_))).count();
+            run::say(&format!("tried {}, caught {n_caught}", fates.len()));
+        }
     });
     let fates = fates.into_inner().expect("no worker panics");
     for line in summary(&copy, &fates) {

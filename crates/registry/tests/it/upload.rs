@@ -366,6 +366,14 @@ fn a_question_that_is_refused_is_no_answer() {
 }
 
 #[test]
+fn a_question_that_fails_is_an_error_and_no_answer() {
+    let registry = Registry::start();
+    registry.fault(Fault::on("blobs").method("HEAD").times(100).status(500));
+    let error = open(&registry).is_known_to_have(&descriptor(b"a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+}
+
+#[test]
 fn a_blob_whose_last_answer_was_lost_is_there() {
     for options in [options(), chunked()] {
         let registry = Registry::start();
