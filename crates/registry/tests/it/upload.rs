@@ -368,7 +368,7 @@ fn a_question_that_is_refused_is_no_answer() {
 #[test]
 fn a_question_that_fails_is_an_error_and_no_answer() {
     let registry = Registry::start();
-    registry.fault(Fault::on("blobs").method("HEAD").times(100).status(500));
+    registry.fault(Fault::on("blobs").method("HEAD").times(100).hang_up());
     let error = open(&registry).is_known_to_have(&descriptor(b"a")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network, "{error}");
 }
