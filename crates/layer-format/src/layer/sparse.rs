@@ -252,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn a_table_ends_where_either_number_is_missing() {
+        let pieces = |slots: &[[&[u8; 12]; 2]]| {
+            let table: Vec<u8> =
+                slots.iter().flatten().flat_map(|number| number.to_vec()).collect();
+            let mut pieces = vec![];
+            read_slots(&table, &mut pieces).map(|()| pieces)
+        };
+        let (one, two, none) = (b"00000000001\0", b"00000000002\0", &[0; 12]);
+        assert_eq!(pieces(&[[one, two], [two, one]]), Ok(vec![(1, 2), (2, 1)]));
+        for end in [[none, none], [none, one], [one, none]] {
+            assert_eq!(pieces(&[[one, two], end, [two, one]]), Ok(vec![(1, 2)]), "{end:?}");
+        }
+    }
+
+    #[test]
     fn a_map_must_agree_with_itself_and_with_the_archive() {
         check(&[(0, 5), (5, 5)], 10, 10, Some(&[(0, 5), (5, 5)]));
         check(&[(10, 0)], 10, 0, Some(&[]));
