@@ -3,6 +3,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kit::image::random::Random;
@@ -147,6 +148,59 @@ fn as_root_who_may_start_few_threads_does_with_them_or_says_so() {
             let is_done = assert_done_or_told(&script, &output, &reasons);
             n_failed += u32::from(!is_done);
             assert!(is_done || n_threads < 8, "{script}: {}", output.text());
+            place.assert_clean(&before, &output);
+        }
+    }
+    assert!(n_failed > 5, "the limit is no limit");
+}
+
+/// A control group for tasks of ours alone; gone with the test.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// One that may have so many tasks; nothing where the machine lets none be made.
+    fn of_tasks(most: u32) -> Option<Self> {
+        let name = format!("strata-{}-{most}", std::process::id());
+        let places = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        places.into_iter().find_map(|place| {
+            let place = Path::new(place);
+            // In the second version the controller is turned on above; in the first there is no such file.
+            std::fs::write(place.join("cgroup.subtree_control"), "+pids").ok();
+            let group = Self(place.join(&name));
+            std::fs::create_dir(&group.0).ok()?;
+            std::fs::write(group.0.join("pids.max"), most.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        std::fs::remove_dir(&self.0).ok();
+    }
+}
+
+#[test]
+fn as_root_in_a_cgroup_of_few_tasks_every_program_works_or_says_so() {
+    if lacks_root() {
+        return;
+    }
+    let place = Place::new();
+    std::fs::create_dir(place.sandbox.path("out")).unwrap();
+    let before = names(place.sandbox.path(""));
+    let reasons = ["resource temporarily unavailable", "allocation error : not enough memory"];
+    let mut n_failed = 0;
+    for most in 2..=8 {
+        let Some(cgroup) = Cgroup::of_tasks(most) else {
+            eprintln!("no control group of tasks can be made here");
+            return;
+        };
+        let limit = format!("echo $$ > {}/cgroup.procs", cgroup.0.display());
+        for script in place.scripts() {
+            let output = place.limited(&limit, &script, None);
+            let is_done = assert_done_or_told(&script, &output, &reasons);
+            n_failed += u32::from(!is_done);
+            assert!(is_done || most < 8, "{script}: {}", output.text());
             place.assert_clean(&before, &output);
         }
     }
