@@ -321,3 +321,23 @@ fn where_a_login_comes_from_is_explained_without_it() {
     assert!(!output.text().contains(SECRET), "{}", output.text());
     assert!(registry.requests().is_empty());
 }
+
+#[test]
+fn why_no_login_was_found_is_told_with_quiet_too_if_one_was_wanted() {
+    let (registry, sandbox) = with(Auth::basic("me", SECRET), &login("me", SECRET));
+    // For everybody, root too.
+    std::fs::remove_file(sandbox.path("docker/config.json")).unwrap();
+    std::os::unix::fs::symlink("config.json", sandbox.path("docker/config.json")).unwrap();
+    let name = registry.name("ns/app:1");
+    let config = sandbox.path("docker");
+    for script in
+        [format!("pull -q --no-stream {name}"), format!("save -q app:1 | push -q - {name}")]
+    {
+        let image = kit::Named::new("docker.io/library/app:1", demo());
+        sandbox.load(&[image]);
+        let script = pipeline::Script::new(&sandbox, &script);
+        let output = script.with(|program| program.env("DOCKER_CONFIG", &config)).run();
+        assert_eq!(output.code(), 6, "{}", output.text());
+        assert!(output.stderr.contains("docker/config.json"), "{}", output.text());
+    }
+}

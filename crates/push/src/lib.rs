@@ -85,7 +85,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         "-" => streamed::push(args, &client, io),
         _ => stored::push(args, &client, io),
     };
-    client.warnings().iter().for_each(|warning| io.warn(warning));
+    // What the client has noticed may be the reason why something failed, and then `--quiet` doesn't hide it.
+    for warning in client.warnings() {
+        if pushed.is_err() { io.alarm(&warning) } else { io.warn(&warning) }
+    }
     client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
     let pushed = pushed.map_err(explain)?;
     for (name, digest) in pushed {
