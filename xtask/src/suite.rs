@@ -86,9 +86,11 @@ impl Test {
         name.to_string_lossy().starts_with("peers-")
     }
 
-    /// The command that runs it, with no input; it leads a process group.
+    /// The command that runs it, with no input; it leads a process group. Signals do what they do by themselves, whatever the
+    /// chore was told to ignore (nohup, a shell's `&`).
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.executable);
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,QUIT,TERM,PIPE").arg(&self.executable);
         command.args(["--exact", &self.name]).current_dir(&self.directory);
         command.env("CARGO_MANIFEST_DIR", &self.directory).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
