@@ -79,21 +79,22 @@ impl Opened {
         choice: Choice,
         store: Option<&Store>,
     ) -> Result<Self> {
-        let again = match location {
-            Location::Input => Again::of_input(input.as_ref().and_then(Input::file))?,
-            Location::Path(path) | Location::Archive(path) => {
-                let metadata = source::open(path)?.metadata();
+        let of_input = Again::of_input(input.as_ref().and_then(Input::file))?;
+        let mut source = Source::open(location, input, store)?;
+        let again = match (&source, location) {
+            (Source::Stored { .. }, _) => Again::Same,
+            (_, Location::Path(path) | Location::Archive(path)) => {
+                // Whatever else it is can be read once, and opened once.
+                let metadata = std::fs::metadata(path);
                 let metadata = metadata.map_err(source::system("looking at", path))?;
-                match () {
-                    () if metadata.is_dir() => Again::Same,
-                    () if metadata.is_file() => Again::Path(path.clone()),
-                    // Whatever else it is can be read once.
-                    () => Again::Kept(Kept::default()),
+                if metadata.is_file() {
+                    Again::Path(path.clone())
+                } else {
+                    Again::Kept(Kept::default())
                 }
             }
-            _ => Again::Same,
+            (Source::Archive(_), _) => of_input,
         };
-        let mut source = Source::open(location, input, store)?;
         let image = source.image(&choice)?;
         let store = store.cloned();
         Ok(Self {

@@ -41,7 +41,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("rcgen", TESTS_ONLY),
     ("reqwest", &["registry"]),
     ("ring", &["layer-format"]),
-    ("rustix", &["rootfs", "store", "cli", "union", "unpack", "tests"]),
+    ("rustix", &["rootfs", "store", "image", "cli", "union", "unpack", "tests"]),
     ("rustls", &["registry"]),
     ("rustls-native-certs", &["registry"]),
     ("serde", &["layer-format", "store", "registry", COMMANDS]),

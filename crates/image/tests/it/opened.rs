@@ -126,3 +126,22 @@ fn what_refers_to_an_image_is_not_the_image_of_a_layout() {
     let error = open().unwrap_err().to_string();
     assert!(!error.contains("sha256-"), "{error}");
 }
+
+#[test]
+fn what_can_be_read_once_is_opened_once() {
+    let (dir, _store) = store();
+    let path = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let stream = stream(&image(&LAYERS));
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            // Whoever writes into it before somebody opens it for the second time writes to nobody.
+            let writer = scope.spawn(|| fs::write(&path, &stream));
+            let mut opened = at(&path);
+            assert_eq!(read(&mut opened, 0), LAYERS[0]);
+            opened.rewind().unwrap();
+            writer.join().unwrap().unwrap();
+        });
+    }
+}
