@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::report::clean_path;
 use cli::{Explain as _, Failure, Io, Progress};
-use image::{Choice, Input, Location, Opened};
+use image::layer::BUFFER;
+use image::{Choice, Location, Opened};
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Timestamp};
 use layer_format::listing::Tree;
 use layer_format::{Decoder, Error};
@@ -16,9 +17,6 @@ use rootfs::{Attributes, Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOp
 use store::Store;
 
 use crate::Args;
-
-/// The size of the pieces that layers are read in.
-pub(crate) const BUFFER: usize = 128 << 10;
 
 /// One of the two.
 pub(crate) enum Side {
@@ -77,8 +75,7 @@ pub(crate) fn open(
             Ok(Side::Directory(Box::new(Directory::open(&path)?)))
         }
         location => {
-            let input =
-                location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+            let input = location.input(|| io.input.take_image())?;
             let opened = Opened::open(&location, input, choice, store).hinted(hint)?;
             opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
             Ok(Side::Image(Box::new(opened)))

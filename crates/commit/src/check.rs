@@ -5,13 +5,11 @@ use std::fs::File;
 use std::io::BufReader;
 
 use cli::interrupt::{self, Stopping};
+use image::layer::BUFFER;
 use layer_format::layer::{Change, Reader, check_possible};
 use layer_format::listing::{OwnLinks, Tree};
 use layer_format::{Decoder, DiffId, Error};
 use store::{ListingDraft, Store};
-
-/// The size of the pieces that layers are read in.
-const BUFFER: usize = 128 << 10;
 
 /// The changes that have come.
 #[derive(Debug, Default)]

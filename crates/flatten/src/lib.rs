@@ -9,7 +9,7 @@ mod plan;
 mod tar;
 
 use cli::{Explain as _, Globs, Io};
-use image::{Choice, Input, Location, Opened};
+use image::{Choice, Location, Opened};
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::Place;
 use layer_format::{Compression, Look, Platform, Reference, look};
@@ -112,7 +112,7 @@ fn open(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Opened> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let location = Location::from(args.from.as_str());
     let store = store(args, &location)?;
-    let input = location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    let input = location.input(|| io.input.take_image())?;
     Opened::open(&location, input, choice, store.as_ref()).hinted(store::Error::hint)
 }
 

@@ -6,11 +6,8 @@
 use std::io::{BufReader, Read};
 
 use layer_format::archive::Layer;
-use layer_format::layer::Reader;
-use layer_format::listing::Tree;
-use layer_format::watch::{Checked, Watch};
 use layer_format::{Codec, Decoder, Error, Verified};
-use store::{ListingDraft, Store};
+use store::Store;
 
 /// The size of the pieces that layers are read in, in bytes.
 pub const BUFFER: usize = 128 << 10;
@@ -66,34 +63,4 @@ impl Read for Content<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.bytes.read(buffer)
     }
-}
-
-/// Takes a layer into a tree from its stored bytes, to their end. Leaves its listing in the store.
-///
-/// # Errors
-/// The bytes aren't what their digests say, or no layer.
-pub fn add_to_tree(
-    tree: &mut Tree,
-    layer: &Layer,
-    stored: impl Read,
-    (store, watch): (Option<&Store>, &dyn Watch),
-) -> Result<(), Error> {
-    let mut content = Content::of(layer, stored, store)?;
-    let mut draft = store.map(ListingDraft::new);
-    let mut reader =
-        Reader::new(BufReader::with_capacity(BUFFER, Checked::new(&mut content, watch)));
-    tree.begin_layer();
-    while let Some(change) = reader.read_change()? {
-        tree.apply(&change)?;
-        if let Some(draft) = &mut draft {
-            draft.add(&change);
-        }
-    }
-    tree.end_layer();
-    drop(reader);
-    if let Some(draft) = draft {
-        draft.keep(&layer.diff_id);
-    }
-    content.note(layer, store);
-    Ok(())
 }

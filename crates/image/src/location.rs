@@ -1,6 +1,10 @@
 //! The word for an image on a command line.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
+
+use crate::source::Input;
 
 /// What the word for an image, a directory or a layer on a command line stands for, which its beginning decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +26,20 @@ pub enum Location {
 }
 
 impl Location {
-    /// Whether it is standard input, which its reader must be given.
+    /// Whether it is standard input.
     pub fn is_input(&self) -> bool {
         *self == Self::Input
+    }
+
+    /// Takes standard input, and the open file where it is a regular one, if that is what the word means.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn input<R: Read + Send + 'static, E>(
+        &self,
+        take: impl FnOnce() -> Result<(R, Option<File>), E>,
+    ) -> Result<Option<Input>, E> {
+        if self.is_input() { take().map(|taken| Some(Input::new(taken))) } else { Ok(None) }
     }
 
     /// Whether only the user's store can have it.

@@ -16,10 +16,10 @@ use layer_format::archive::{Choice, Image};
 use layer_format::layer::Reader;
 use layer_format::listing::Tree;
 use layer_format::watch::{Checked, Watch, Watched};
-use store::{Error, Store};
+use store::{Error, ListingDraft, Store};
 
 use crate::Result;
-use crate::layer::{BUFFER, Content, add_to_tree};
+use crate::layer::{BUFFER, Content};
 use crate::location::Location;
 use crate::source::{self, Input, Source, spool};
 
@@ -147,24 +147,36 @@ impl Opened {
     }
 
     fn add_layer(&mut self, tree: &mut Tree, position: usize, watch: &dyn Watch) -> Result<()> {
-        let layer = self.image.layers[position].clone();
+        let diff_id = self.image.layers[position].diff_id;
         let other =
             self.layout().filter(|layout| Some(layout.path()) != self.store().map(Store::path));
         for store in self.store().into_iter().chain(other) {
-            if store.add_listed(tree, &layer.diff_id)? {
+            if store.add_listed(tree, &diff_id)? {
                 return Ok(());
             }
         }
-        if !self.leaves_notes {
-            self.content(position, watch, |content| {
-                tree.add_layer(&mut Reader::new(BufReader::with_capacity(BUFFER, content)))
-            })?;
-            return Ok(());
+        let mut draft = self.noting().as_ref().map(ListingDraft::new);
+        self.content(position, watch, |content| {
+            let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
+            tree.begin_layer();
+            while let Some(change) = reader.read_change()? {
+                tree.apply(&change)?;
+                if let Some(draft) = &mut draft {
+                    draft.add(&change);
+                }
+            }
+            tree.end_layer();
+            Ok(())
+        })?;
+        if let Some(draft) = draft {
+            draft.keep(&diff_id);
         }
-        let store = self.store.clone();
-        let watcher = watch.begin(layer.digest().short(), layer.size());
-        let stored = Watched::new(self.stored(position)?, watcher);
-        Ok(add_to_tree(tree, &layer, stored, (store.as_ref(), watch))?)
+        Ok(())
+    }
+
+    /// The store that shall remember what is found out, if there is one.
+    fn noting(&self) -> Option<Store> {
+        self.store.clone().filter(|_| self.leaves_notes)
     }
 
     /// Reads a whole layer as changes; at its end all its bytes have been checked.
@@ -235,7 +247,7 @@ impl Opened {
     ) -> Result<(T, u64)> {
         let layer = self.image.layers[position].clone();
         let store = self.store.clone();
-        let noting = self.store.clone().filter(|_| self.leaves_notes);
+        let noting = self.noting();
         let watcher = watch.begin(layer.digest().short(), layer.size());
         let mut stored = Watched::new(self.stored(position)?, watcher);
         let mut content = Content::of(&layer, &mut stored, store.as_ref())?;

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use cli::interrupt::Stopping;
 use cli::report::chain;
 use cli::{Code, Failure, Form, Io, Progress, counted};
+use image::layer::BUFFER;
 use layer_format::layer::Reader;
 use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher};
 use serde_json::json;
@@ -22,8 +23,6 @@ use crate::page::{Line, Page};
 
 /// More threads than this wait for the disk.
 const MAX_THREADS: usize = 8;
-const BUFFER: usize = 128 << 10;
-
 /// A blob to check, and what is claimed of it.
 #[derive(Debug, Default)]
 struct Job {

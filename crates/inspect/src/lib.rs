@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use cli::{Code, Explain as _, Failure, Form, Io};
-use image::{Choice, Input, Location, Opened};
+use image::{Choice, Location, Opened};
 use layer_format::{Document, Error, Look, Platform, look};
 use store::Store;
 
@@ -82,7 +82,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.which.clone(), platform: args.platform.clone() };
     let location = Location::from(args.image.as_str());
     let store = image::our_store(args.common.store.as_deref(), &location)?;
-    let input = location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    let input = location.input(|| io.input.take_image())?;
     let opened = Opened::open(&location, input, choice, store.as_ref());
     if args.raw
         && let Some(store) = store.as_ref().filter(|_| location.is_stored())

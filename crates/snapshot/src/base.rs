@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::report::clean_path;
 use cli::{Explain as _, Io, usage};
-use image::{Choice, Image, Input, Location, Opened};
+use image::{Choice, Image, Location, Opened};
 use layer_format::Digest;
 use layer_format::listing::Tree;
 use rootfs::{Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
@@ -114,7 +114,7 @@ pub(crate) fn image(
     io: &mut Io<'_>,
 ) -> anyhow::Result<(Base, Option<Opened>)> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
-    let input = place.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    let input = place.input(|| io.input.take_image())?;
     let mut opened = Opened::open(place, input, choice, store.as_ref()).hinted(hint)?;
     let is_read_again = args.checksum && !place.is_input();
     if !is_read_again {

@@ -68,10 +68,8 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     let scan = scan(args, &upper.root, leave_out)?;
     say_left_out(&scan, io);
     let form = upper.form();
-    let changes = || {
-        let options = options(args, Identity::of_process(&upper.root), leave_out);
-        Upper::new(&scan, form, base.as_ref().and_then(Base::tree), options)
-    };
+    let options = || options(args, Identity::of_process(&upper.root), leave_out);
+    let changes = || Upper::new(&scan, form, base.as_ref().and_then(Base::tree), options());
     // What no layer can hold is refused before anything is written.
     changes().try_for_each(|it| it.map(drop)).map_err(explain)?;
     let Some(list_form) = crate::form(args) else {
@@ -82,13 +80,7 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     };
     match base.as_ref().and_then(Base::tree) {
         Some(tree) => {
-            let diff = Diff::of_upper(
-                tree,
-                &scan,
-                form,
-                options(args, Identity::of_process(&upper.root), leave_out),
-            )
-            .finish();
+            let diff = Diff::of_upper(tree, &scan, form, options()).finish();
             list::write(diff.differences(), list_form, io)
         }
         None if upper.is_below_unknown(args) => {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
-use image::{Choice, Input, Location, Source};
+use image::{Choice, Location, Source};
 use layer_format::{Look, Platform, look};
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::Store;
@@ -97,7 +97,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         store => store.ok(),
     };
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
-    let input = location.is_input().then(|| io.input.take_image()).transpose()?.map(Input::new);
+    let input = location.input(|| io.input.take_image())?;
     let mut source = Source::open(&location, input, store.as_ref())?;
     let image = source.image(&choice).hinted(store::Error::hint)?;
     image.doubt.iter().for_each(|doubt| io.warn(doubt));
