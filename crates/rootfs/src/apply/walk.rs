@@ -166,9 +166,9 @@ impl Walk {
             Child::Directory(directory) => self.push(name, directory)?,
             Child::Other if self.may_follow(name, purpose, own) && self.follow(name)? => {}
             Child::Other if purpose == Purpose::Write && self.is_own(name, own) => {
-                let target = self.follow_making(name)?;
-                if let Some(child) = target {
-                    self.make_implied(name, &child)?;
+                // Where nothing is yet, the directories are made, as containerd does.
+                if !self.follow_text(name, Missing::IsMade)? {
+                    self.make_implied(name, &Child::Other)?;
                 }
             }
             _ if purpose != Purpose::Write => return Ok(false),
@@ -311,12 +311,6 @@ impl Walk {
     /// Follows the link `name` by its text. If it doesn't lead to a directory beneath the root, stays here.
     pub(super) fn follow(&mut self, name: &[u8]) -> Result<bool, Error> {
         self.follow_text(name, Missing::Stays)
-    }
-
-    /// Follows the layer's own link `name` to where nothing is yet, and makes the directories there, as containerd does. If
-    /// something else is in the way, stays here and gives back what `name` is.
-    fn follow_making(&mut self, name: &[u8]) -> Result<Option<Child>, Error> {
-        Ok((!self.follow_text(name, Missing::IsMade)?).then_some(Child::Other))
     }
 
     fn follow_text(&mut self, name: &[u8], missing: Missing) -> Result<bool, Error> {
