@@ -120,9 +120,7 @@ impl Input {
         }
         Ok(self.take())
     }
-}
 
-impl Input {
     /// Takes the input out for an image; with the open file where it is a regular one, which is read in place.
     ///
     /// # Errors

@@ -81,6 +81,13 @@ impl Io<'_> {
         self.progress.alarm(text);
     }
 
+    /// Warns of what may be the reason why something failed, and then with `--quiet` too.
+    pub fn warn_of(&self, texts: &[String], has_failed: bool) {
+        for text in texts {
+            if has_failed { self.alarm(text) } else { self.warn(text) }
+        }
+    }
+
     /// The file that was named on the command line for output, where `-` is standard output.
     ///
     /// A file appears when [`NamedOutput::finish`] is called, and not before.

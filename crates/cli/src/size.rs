@@ -24,8 +24,9 @@ impl Limits {
     /// [`Code::Untrusted`].
     pub fn check(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
         if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
-            let message = format!("the image has {n_entries} entries, and {most} are allowed");
-            return Err(Failure::new(Code::Untrusted, message).hint("--max-entries N allows more"));
+            return Err(too_many(format!(
+                "the image has {n_entries} entries, and {most} are allowed"
+            )));
         }
         check_size(self.max_size, "the image's files are", size)
     }
@@ -36,13 +37,12 @@ impl Limits {
     /// [`Code::Untrusted`].
     pub fn check_so_far(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
         if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
-            let message = format!("the image has more than {most} entries");
-            return Err(Failure::new(Code::Untrusted, message).hint("--max-entries N allows more"));
+            return Err(too_many(format!("the image has more than {most} entries")));
         }
         let most = self.max_size.unwrap_or(USUAL_MAX_SIZE);
         if size > most {
-            let message = format!("the image's files are more than {} large", human_size(most));
-            return Err(Failure::new(Code::Untrusted, message).hint("--max-size SIZE allows more"));
+            let most = human_size(most);
+            return Err(too_large(format!("the image's files are more than {most} large")));
         }
         Ok(())
     }
@@ -58,8 +58,15 @@ pub fn check_size(allowed: Option<u64>, what: &str, size: u64) -> Result<(), Fai
         return Ok(());
     }
     let (size, most) = (human_size(size), human_size(most));
-    let message = format!("{what} {size} large, and {most} are allowed");
-    Err(Failure::new(Code::Untrusted, message).hint("--max-size SIZE allows more"))
+    Err(too_large(format!("{what} {size} large, and {most} are allowed")))
+}
+
+fn too_many(message: String) -> Failure {
+    Failure::new(Code::Untrusted, message).hint("--max-entries N allows more")
+}
+
+fn too_large(message: String) -> Failure {
+    Failure::new(Code::Untrusted, message).hint("--max-size SIZE allows more")
 }
 
 /// Parses a size: a number of bytes, or with K, M, G, T, P and E of powers of 1,024; with B after them, of 1,000.

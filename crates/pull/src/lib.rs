@@ -83,17 +83,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         return explain_auth(args, &client, io);
     }
     let pulled = pull(args, &client, io);
-    tell_warnings(&client, io, pulled.is_err());
+    io.warn_of(&client.warnings(), pulled.is_err());
     client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
     report(&pulled?, &io.progress);
     Ok(())
-}
-
-/// Tells what the client has noticed. It may be the reason why something failed, and then `--quiet` doesn't hide it.
-fn tell_warnings(client: &Client, io: &Io<'_>, has_failed: bool) {
-    for warning in client.warnings() {
-        if has_failed { io.alarm(&warning) } else { io.warn(&warning) }
-    }
 }
 
 fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {

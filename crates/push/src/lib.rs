@@ -85,10 +85,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         "-" => streamed::push(args, &client, io),
         _ => stored::push(args, &client, io),
     };
-    // What the client has noticed may be the reason why something failed, and then `--quiet` doesn't hide it.
-    for warning in client.warnings() {
-        if pushed.is_err() { io.alarm(&warning) } else { io.warn(&warning) }
-    }
+    io.warn_of(&client.warnings(), pushed.is_err());
     client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
     let pushed = pushed.map_err(explain)?;
     for (name, digest) in pushed {
