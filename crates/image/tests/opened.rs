@@ -1,30 +1,30 @@
 //! An image whose layers are read twice, wherever it is.
 
+#![cfg(test)]
+
 use std::fs::{self, File};
 use std::io::{Cursor, Read as _};
 use std::path::Path;
 
 use image::{Choice, Input, Location, Opened};
-use layer_format::stream::{Heads, Image, Name, Writer};
-use layer_format::{Descriptor, Manifest, media_type};
+use kit::archive::layout;
+use kit::{Codec, Image, Named, Producer, digest};
+use layer_format::{Descriptor, media_type};
+use store::Store;
 
-use crate::kit::{Fixture, image, store};
-
+const NAME: &str = "docker.io/library/a:1";
 const LAYERS: [&str; 4] = ["base", "second", "base", "top"];
 
+/// An image of these layers, as they are stored: nobody here looks into them.
+fn image(layers: &[&str]) -> Image {
+    layers.iter().fold(Image::new().codec(Codec::None), |image, layer| {
+        image.layer_blob(&digest(layer.as_bytes()), layer.as_bytes().to_vec())
+    })
+}
+
 /// The image as a stream of ours.
-fn stream(fixture: &Fixture) -> Vec<u8> {
-    let manifest = Manifest::parse(fixture.manifest.clone()).unwrap();
-    let name = Name { reference: "a:1".parse().ok(), target: manifest.descriptor() };
-    let images = [Image { indexes: vec![], manifests: vec![manifest.clone()] }];
-    let mut writer = Writer::new(vec![], &Heads::of(&[name], &images).unwrap()).unwrap();
-    writer.document(&manifest.raw, manifest.descriptor().digest).unwrap();
-    for (part, content) in
-        manifest.parts().zip([&fixture.config].into_iter().chain(&fixture.layers))
-    {
-        writer.document(content, part.digest).unwrap();
-    }
-    writer.finish().unwrap()
+fn stream(image: &Image) -> Vec<u8> {
+    Producer::Strata.write(&[Named::new(NAME, image)])
 }
 
 fn read(opened: &mut Opened, position: usize) -> String {
@@ -55,10 +55,11 @@ fn at(path: &Path) -> Opened {
 
 #[test]
 fn layers_come_twice_from_everywhere() {
-    let (dir, store) = store();
-    let fixture = image(&LAYERS);
-    fixture.store(&store, "a:1");
-    let stream = stream(&fixture);
+    let dir = tempfile::tempdir().unwrap();
+    let image = image(&LAYERS);
+    layout(dir.path().join("store"), &[Named::new(NAME, &image)]);
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let stream = stream(&image);
     let path = dir.path().join("archive");
     fs::write(&path, &stream).unwrap();
     let choice = Choice::default;
@@ -81,7 +82,7 @@ fn layers_come_twice_from_everywhere() {
 
 #[test]
 fn a_file_that_is_another_the_second_time_is_refused() {
-    let (dir, _store) = store();
+    let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("archive");
     fs::write(&path, stream(&image(&LAYERS))).unwrap();
     let mut opened = at(&path);
@@ -106,30 +107,32 @@ fn a_pipe_that_is_cut_is_noticed_before_the_second_round() {
 
 #[test]
 fn what_refers_to_an_image_is_not_the_image_of_a_layout() {
-    let (_dir, store) = store();
-    let app = image(&["app"]).store(&store, "r.test/a:1");
-    let about = format!("r.test/a:{}", app.digest.to_string().replace(':', "-"));
-    let open = || {
-        let layout = Location::Layout(store.path().to_owned());
+    let dir = tempfile::tempdir().unwrap();
+    let app = image(&["app"]);
+    let about = format!("r.test/a:{}", app.digest().replace(':', "-"));
+    let signature = Named::new(&format!("{about}.sig"), image(&["signature"]));
+    let images = vec![Named::new("r.test/a:1", app), signature];
+    let open = |images: &[Named]| {
+        layout(dir.path(), images);
+        let store = Store::open(dir.path()).unwrap();
+        let sbom = Descriptor::of(media_type::OCI_MANIFEST, b"an sbom");
+        let list = serde_json::json!({ "schemaVersion": 2, "manifests": [sbom] }).to_string();
+        let lease = store.lease().unwrap();
+        lease.put(list.as_bytes()).unwrap();
+        let list = Descriptor::of(media_type::OCI_INDEX, list.as_bytes());
+        lease.name(&[store::Image::new(Some(&about.parse().unwrap()), list)]).unwrap();
+        let layout = Location::Layout(dir.path().to_owned());
         Opened::open(&layout, None, Choice::default(), None).map(drop)
     };
-    image(&["signature"]).store(&store, &format!("{about}.sig"));
-    let sbom = image(&["sbom"]).descriptor();
-    let list = serde_json::json!({ "schemaVersion": 2, "manifests": [sbom] }).to_string();
-    let lease = store.lease().unwrap();
-    lease.put(list.as_bytes()).unwrap();
-    let list = Descriptor::of(media_type::OCI_INDEX, list.as_bytes());
-    lease.name(&[store::Image::new(Some(&about.parse().unwrap()), list)]).unwrap();
-    drop(lease);
-    open().unwrap();
-    image(&["other"]).store(&store, "r.test/b:1");
-    let error = open().unwrap_err().to_string();
+    open(&images).unwrap();
+    let other = Named::new("r.test/b:1", image(&["other"]));
+    let error = open(&[images, vec![other]].concat()).unwrap_err().to_string();
     assert!(!error.contains("sha256-"), "{error}");
 }
 
 #[test]
 fn what_can_be_read_once_is_opened_once() {
-    let (dir, _store) = store();
+    let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
