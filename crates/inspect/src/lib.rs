@@ -9,7 +9,7 @@ mod layers;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use cli::{Code, Explain as _, Failure, Form, Io};
+use cli::{Code, Explain as _, Failure, Form, Io, When};
 use image::{Choice, Location, Opened};
 use layer_format::{Document, Error, Look, Platform, look};
 use store::Store;
@@ -79,6 +79,10 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    // Who asks for a form of progress gets it.
+    if args.common.progress == When::Auto {
+        io.progress.expect_look_up();
+    }
     let choice = Choice { name: args.which.clone(), platform: args.platform.clone() };
     let location = Location::from(args.image.as_str());
     let store = image::our_store(args.common.store.as_deref(), &location)?;

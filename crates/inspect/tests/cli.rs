@@ -166,6 +166,16 @@ fn what_is_not_there_or_no_file_is_said() {
 }
 
 #[test]
+fn a_look_up_is_without_a_word_unless_progress_is_asked_for() {
+    let sandbox = sandbox();
+    for view in ["--layers", "--cat rel"] {
+        assert_eq!(inspect(&sandbox, &format!("{view} app:1")).success().stderr, "", "{view}");
+        let told = inspect(&sandbox, &format!("--progress plain {view} app:1"));
+        assert!(told.success().stderr.contains(": Reading\n"), "{view}: {}", told.text());
+    }
+}
+
+#[test]
 fn layers_tell_who_else_has_them() {
     let sandbox = sandbox();
     let layers = json(&inspect(&sandbox, "--layers --json app:1"));

@@ -12,6 +12,8 @@ use crate::report::clean;
 
 /// Work that takes less than this draws no bars.
 const DELAY: Duration = Duration::from_millis(250);
+/// A look-up that takes less than this shows nothing of its tasks.
+const LOOK_UP: Duration = Duration::from_secs(1);
 /// How slowly a rate follows, in milliseconds.
 const INERTIA: u128 = 2000;
 
@@ -37,6 +39,7 @@ pub(super) struct Board {
     rows: Vec<Row>,
     next: u64,
     begun: Option<Instant>,
+    is_look_up: bool,
     bars: Bars,
     /// What is written at the end, in the style that writes only then.
     held: String,
@@ -61,10 +64,25 @@ impl Board {
             rows: Vec::new(),
             next: 0,
             begun: None,
+            is_look_up: false,
             bars: Bars::default(),
             held: String::new(),
             is_over: false,
         }
+    }
+
+    /// From now on, nothing is shown of tasks that are done within [`LOOK_UP`].
+    pub(super) fn expect_look_up(&mut self) {
+        self.is_look_up = true;
+    }
+
+    /// Whether the tasks have run for less than this.
+    fn is_younger_than(&self, time: Duration, now: Instant) -> bool {
+        self.begun.is_some_and(|begun| now.saturating_duration_since(begun) < time)
+    }
+
+    fn is_quick_look_up(&self) -> bool {
+        self.is_look_up && self.is_younger_than(LOOK_UP, Instant::now())
     }
 
     pub(super) fn add(&mut self, label: &str, counter: Arc<Counter>) -> RowId {
@@ -84,11 +102,15 @@ impl Board {
     }
 
     pub(super) fn state(&mut self, id: RowId, state: &str) {
+        let is_quick = self.is_quick_look_up();
         let Some(row) = self.rows.iter_mut().find(|row| row.id == id) else { return };
         if row.state == state {
             return;
         }
         row.state = clean(state).into_owned();
+        if is_quick {
+            return;
+        }
         let text = match self.style {
             Style::Plain => format!("{}: {}\n", row.label, row.state),
             Style::Json => view::json(&row.view()),
@@ -100,6 +122,10 @@ impl Board {
     pub(super) fn done(&mut self, id: RowId, state: &str) {
         self.state(id, state);
         let Some(index) = self.rows.iter().position(|row| row.id == id) else { return };
+        if self.is_quick_look_up() {
+            self.rows.remove(index);
+            return;
+        }
         if self.style == Style::Bars {
             self.rows[index].is_done = true;
             return;
@@ -155,8 +181,9 @@ impl Board {
             return;
         }
         let moving: Vec<bool> = self.rows.iter_mut().map(|row| row.measure(now)).collect();
+        let delay = if self.is_look_up { LOOK_UP } else { DELAY };
         match self.style {
-            Style::Bars if self.begun.is_some_and(|begun| now.duration_since(begun) < DELAY) => {}
+            Style::Bars if self.is_younger_than(delay, now) => {}
             Style::Bars => {
                 let views: Vec<View<'_>> = self.rows.iter().map(Row::view).collect();
                 let frame = view::frame(&views, bars::screen());
@@ -258,7 +285,29 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::talk::Captured;
     use super::*;
+
+    /// What a task leaves in plain lines that began this long ago and is done now.
+    fn talk_of(is_look_up: bool, age: Duration) -> String {
+        let captured = Captured::default();
+        let mut board = Board::new(Style::Plain, Talk::new(captured.clone()));
+        if is_look_up {
+            board.expect_look_up();
+        }
+        let id = board.add("layer", Arc::new(Counter::new(None)));
+        board.begun = Instant::now().checked_sub(age);
+        board.done(id, "Read");
+        board.finish();
+        captured.text()
+    }
+
+    #[test]
+    fn a_look_up_shows_progress_only_beyond_a_second() {
+        assert_eq!(talk_of(true, Duration::ZERO), "");
+        assert_eq!(talk_of(true, LOOK_UP), "layer: Read\n");
+        assert_eq!(talk_of(false, Duration::ZERO), "layer: Read\n");
+    }
 
     #[test]
     fn a_rate_follows_what_is_counted() {

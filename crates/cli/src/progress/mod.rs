@@ -101,6 +101,11 @@ impl Progress {
         self.board().aside(write)
     }
 
+    /// Says that the command looks something up: nothing is shown of tasks that are done within a second.
+    pub fn expect_look_up(&self) {
+        self.board().expect_look_up();
+    }
+
     /// Takes the bars away and leaves the last lines.
     pub fn finish(&self) {
         self.stop_pulse();
