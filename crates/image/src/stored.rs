@@ -4,15 +4,11 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 
 use layer_format::archive::{Image, Layer};
-use layer_format::{
-    Config, Descriptor, Document, Manifest, Platform, Reference, Verified, check_platform, select,
-};
+use layer_format::resolve::{Documents, Selected};
+use layer_format::{Descriptor, Document, Platform, Reference, Verified};
 use store::{Error, Store};
 
 use crate::Result;
-
-/// How deep indexes may be nested.
-const DEPTH_LIMIT: usize = 4;
 
 /// Reads the image that `root` is or, of an index, leads to on the wanted platform: without one, this machine's, if
 /// there is a choice.
@@ -22,16 +18,39 @@ pub fn read_image(
     names: Vec<String>,
     platform: Option<&Platform>,
 ) -> Result<Image> {
-    let (manifest, listed) = manifest_of(store, root, platform)?;
-    manifest.check_image()?;
-    let config = Config::parse(store.document(&manifest.config.digest)?)?;
-    let diff_ids = manifest.files(&config)?;
-    check_platform(platform, listed.as_ref(), &config.platform)?;
-    let pairs = manifest.layers.iter().zip(diff_ids);
-    let layers = pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect();
-    let is_single = root.digest == manifest.descriptor().digest;
-    let manifest = Some(manifest);
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    let mut documents = Stored { store };
+    let document = Document::parse(store.document(&root.digest)?)?;
+    let selected = Selected::descend(document, None, &wanted, &mut documents)?;
+    let config = selected.config(&mut documents)?;
+    let layers = selected.layers(&config, platform)?;
+    let is_single = root.digest == selected.manifest.descriptor().digest;
+    let manifest = Some(selected.manifest);
     Ok(Image { names, manifest, config, layers, doubt: None, is_single })
+}
+
+/// The documents of a store.
+struct Stored<'a> {
+    store: &'a Store,
+}
+
+impl Documents for Stored<'_> {
+    type Error = Error;
+
+    fn document(&mut self, descriptor: &Descriptor, _what: &'static str) -> Result<Vec<u8>> {
+        self.store.document(&descriptor.digest)
+    }
+
+    /// Those that are here, if any is: an index may be here for some of its platforms only.
+    fn candidates(&mut self, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
+        let mut here = vec![];
+        for entry in &entries {
+            if self.store.has(&entry.digest, entry.size)? {
+                here.push(entry.clone());
+            }
+        }
+        Ok(if here.is_empty() { entries } else { here })
+    }
 }
 
 /// The stored bytes of a layer; at their end they have been checked against the manifest.
@@ -44,38 +63,6 @@ pub fn stored_layer(store: &Store, layer: &Layer) -> Result<Box<dyn Read>, layer
     };
     let file = store.blob(&blob.digest).map_err(opening)?.ok_or_else(missing)?;
     Ok(Box::new(Verified::new(file, "layer", blob.digest, Some(blob.size))))
-}
-
-/// The manifest that `root` leads to, and the platform that an index lists it for.
-fn manifest_of(
-    store: &Store,
-    root: &Descriptor,
-    platform: Option<&Platform>,
-) -> Result<(Manifest, Option<Platform>)> {
-    let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let (mut digest, mut listed) = (root.digest, None);
-    for _ in 0..=DEPTH_LIMIT {
-        match Document::parse(store.document(&digest)?)? {
-            Document::Manifest(manifest) => return Ok((manifest, listed)),
-            Document::Index(index) => {
-                let entries = present(store, index.manifests)?;
-                let entry = select(&entries, &wanted)?;
-                (digest, listed) = (entry.digest, entry.platform.clone());
-            }
-        }
-    }
-    let reason = "nested too deep";
-    Err(layer_format::Error::Malformed { what: "index".to_owned(), reason }.into())
-}
-
-/// The entries of an index that are here, if any is: an index may be here for some of its platforms only.
-fn present(store: &Store, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
-    let (mut here, mut away) = (vec![], vec![]);
-    for entry in entries {
-        let is_here = store.has(&entry.digest, entry.size)?;
-        if is_here { here.push(entry) } else { away.push(entry) }
-    }
-    Ok(if here.is_empty() { away } else { here })
 }
 
 /// The image of this name, or the only one; and all its names, the one that it was found by first.

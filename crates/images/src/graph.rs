@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use cli::report::chain;
+use layer_format::resolve::INDEX_DEPTH;
 use layer_format::{Config, Descriptor, DiffId, Digest, Document, Manifest, media_type};
 use store::Store;
-
-/// How deep indexes may be nested.
-const DEPTH_LIMIT: usize = 4;
 
 /// The parts of one image.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +38,7 @@ impl Graph {
                     let is_image = !descriptor.is_attestation();
                     graph.manifest(store, &manifest, is_image)?;
                 }
-                Some(Document::Index(_)) if depth == DEPTH_LIMIT => {
+                Some(Document::Index(_)) if depth == INDEX_DEPTH => {
                     let problem = "index: nested too deep".to_owned();
                     graph.problems.push((descriptor.digest, problem));
                 }

@@ -116,6 +116,11 @@ impl Descriptor {
         TYPES.contains(&self.media_type.as_str()) && !self.is_attestation() && !self.is_artifact()
     }
 
+    /// Whether this entry says that it is an index.
+    pub fn is_index(&self) -> bool {
+        matches!(self.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_INDEX)
+    }
+
     /// Whether this entry points at something other than an image. Of an image it may say the config's type (image-spec,
     /// descriptor.md, "artifactType").
     fn is_artifact(&self) -> bool {

@@ -33,6 +33,7 @@ pub mod listing;
 mod platform;
 mod reference;
 pub mod relay;
+pub mod resolve;
 mod run;
 pub mod stream;
 pub mod text;

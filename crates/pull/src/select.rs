@@ -1,17 +1,14 @@
 //! What belongs to an image: from a name to manifests, configs and layers.
 
-use std::collections::HashSet;
-
-use layer_format::stream::{Entries, Image};
+use layer_format::resolve::{ContainerConfig, Documents, Selected};
+use layer_format::stream::Image;
 use layer_format::{
-    Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
-    Reference, check_platform, media_type, select,
+    DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
+    Reference, check_platform, media_type,
 };
 use registry::Repository;
 use store::Store;
 
-/// How deep indexes may be nested.
-const DEPTH_LIMIT: usize = 4;
 /// The most bytes that the documents of one name may have.
 const DOCUMENTS_LIMIT: u64 = 16 * DOCUMENT_LIMIT;
 
@@ -22,6 +19,16 @@ pub(crate) enum Choice {
     One(Option<Platform>),
     /// All of them, with whatever speaks about them.
     All,
+}
+
+impl Choice {
+    /// The platform that was asked for.
+    fn platform(&self) -> Option<&Platform> {
+        match self {
+            Self::One(platform) => platform.as_ref(),
+            Self::All => None,
+        }
+    }
 }
 
 /// An image whose layers are known and still to be brought.
@@ -84,19 +91,19 @@ pub(crate) fn resolve(
     store: Option<&Store>,
 ) -> anyhow::Result<Pulled> {
     let (document, digest) = repository.manifest(&name.wanted())?;
-    let mut image = Image { indexes: vec![], manifests: vec![] };
-    let (mut chosen_from, mut listed) = (None, None);
+    let mut image = Image::default();
+    let mut chosen_from = None;
+    let mut listed = None;
     match (document, choice) {
-        (Document::Manifest(manifest), _) => image.manifests.push(manifest),
         (Document::Index(index), Choice::All) => {
             image = collect(index, repository, &mut Budget::default())?;
         }
-        (Document::Index(index), Choice::One(platform)) => {
-            chosen_from = Some(digest);
-            let wanted = platform.clone().unwrap_or_else(Platform::host);
-            let (manifest, platform) = descend(index, repository, &wanted)?;
-            image.manifests.push(manifest);
-            listed = platform;
+        (document, choice) => {
+            chosen_from = matches!(document, Document::Index(_)).then_some(digest);
+            let wanted = choice.platform().cloned().unwrap_or_else(Platform::host);
+            let selected = Selected::descend(document, None, &wanted, &mut Remote { repository })?;
+            image.manifests.push(selected.manifest);
+            listed = selected.listed;
         }
     }
     for entry in image.indexes.iter().flat_map(|index| &index.manifests) {
@@ -109,7 +116,15 @@ pub(crate) fn resolve(
     let entries = image.entries();
     for manifest in &image.manifests {
         let raw = config(manifest, repository, store)?;
-        diff_ids.push(check(manifest, &raw, &entries, (choice, listed.as_ref()))?);
+        // Artifacts are passed on as they are.
+        let checked = if entries.is_runnable(manifest) {
+            let container = ContainerConfig::parse(manifest, raw.clone())?;
+            check_platform(choice.platform(), listed.as_ref(), &container.config.platform)?;
+            container.diff_ids
+        } else {
+            vec![]
+        };
+        diff_ids.push(checked);
         configs.push(raw);
     }
     Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs, diff_ids })
@@ -142,69 +157,33 @@ pub(crate) fn collect(
     repository: &Repository,
     budget: &mut Budget,
 ) -> anyhow::Result<Image> {
-    let seen = HashSet::from([index.descriptor().digest]);
-    let image = Image { indexes: vec![], manifests: vec![] };
-    let mut collecting = Collecting { repository, budget, seen, image };
-    collecting.collect(index, DEPTH_LIMIT)?;
-    Ok(collecting.image)
+    Image::gather_below(index, |entry| {
+        budget.take(entry.size)?;
+        document(repository, entry).map(Some)
+    })
 }
 
-/// What is below an index.
-struct Collecting<'a> {
+/// The documents of a repository.
+struct Remote<'a> {
     repository: &'a Repository,
-    budget: &'a mut Budget,
-    seen: HashSet<Digest>,
-    image: Image,
 }
 
-impl Collecting<'_> {
-    /// Takes in everything below an index, each document once.
-    fn collect(&mut self, index: Index, depth: usize) -> anyhow::Result<()> {
-        let entries = index.manifests.clone();
-        self.image.indexes.push(index);
-        for entry in entries {
-            if !self.seen.insert(entry.digest) {
-                continue;
-            }
-            self.budget.take(entry.size)?;
-            match child(self.repository, &entry)? {
-                Document::Manifest(manifest) => self.image.manifests.push(manifest),
-                Document::Index(_) if depth == 0 => return Err(too_deep().into()),
-                Document::Index(index) => self.collect(index, depth - 1)?,
-            }
-        }
-        Ok(())
-    }
-}
+impl Documents for Remote<'_> {
+    type Error = anyhow::Error;
 
-/// The manifest of an index that fits a platform best, and for which one it is listed.
-fn descend(
-    mut index: Index,
-    repository: &Repository,
-    wanted: &Platform,
-) -> anyhow::Result<(Manifest, Option<Platform>)> {
-    for _ in 0..=DEPTH_LIMIT {
-        let entry = select(&index.manifests, wanted)?;
-        match child(repository, entry)? {
-            Document::Manifest(manifest) => return Ok((manifest, entry.platform.clone())),
-            Document::Index(inner) => index = inner,
-        }
+    fn document(&mut self, entry: &Descriptor, _what: &'static str) -> anyhow::Result<Vec<u8>> {
+        document(self.repository, entry)
     }
-    Err(too_deep().into())
 }
 
 /// A manifest or index that an index names.
-fn child(repository: &Repository, entry: &Descriptor) -> anyhow::Result<Document> {
+fn document(repository: &Repository, entry: &Descriptor) -> anyhow::Result<Vec<u8>> {
     let mut entry = entry.clone();
     // Whatever its type claims, it is asked for where manifests are.
     if !entry.media_type.contains("manifest") && !entry.media_type.contains("index") {
         media_type::OCI_MANIFEST.clone_into(&mut entry.media_type);
     }
-    Ok(Document::parse(repository.document(&entry)?)?)
-}
-
-fn too_deep() -> Error {
-    Error::Malformed { what: "index".to_owned(), reason: "nested too deep" }
+    Ok(repository.document(&entry)?)
 }
 
 /// The bytes of a config, out of the store if it is there.
@@ -222,23 +201,4 @@ pub(crate) fn config(
         Some(Ok(raw)) => Ok(raw),
         _ => Ok(repository.document(wanted)?),
     }
-}
-
-/// Checks that config and manifest agree, where the config is an image's; gives its diff ids.
-fn check(
-    manifest: &Manifest,
-    raw: &[u8],
-    entries: &Entries<'_>,
-    (choice, listed): (&Choice, Option<&Platform>),
-) -> anyhow::Result<Vec<Option<DiffId>>> {
-    // Artifacts are passed on as they are.
-    if !entries.is_runnable(manifest) {
-        return Ok(vec![]);
-    }
-    let config = Config::parse(raw.to_vec())?;
-    let diff_ids = manifest.diff_ids(&config)?;
-    if let Choice::One(wanted) = choice {
-        check_platform(wanted.as_ref(), listed, &config.platform)?;
-    }
-    Ok(diff_ids)
 }

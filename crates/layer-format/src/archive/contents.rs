@@ -6,9 +6,10 @@ use super::docker::{self, Listed};
 use crate::descriptor::{Descriptor, annotation};
 use crate::digest::{DiffId, Digest};
 use crate::error::Error;
-use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
+use crate::image::{DOCUMENT_LIMIT, Document, Index, Manifest};
 use crate::platform::{Platform, check_platform, select};
 use crate::reference::Reference;
+use crate::resolve::ContainerConfig;
 use crate::stream::{self, Entries, Thin};
 
 /// The blobs that an archive brought, or that are there already.
@@ -309,11 +310,11 @@ fn need(manifest: Manifest, entries: &Entries<'_>, blobs: &mut dyn Blobs) -> Res
     if entries.is_runnable(&manifest)
         && let Some(raw) = blobs.document(&manifest.config)?
     {
-        let config = Config::parse(raw)?;
-        for (part, diff_id) in parts[1..].iter_mut().zip(manifest.diff_ids(&config)?) {
+        let container = ContainerConfig::parse(&manifest, raw)?;
+        for (part, diff_id) in parts[1..].iter_mut().zip(container.diff_ids) {
             part.diff_id = diff_id;
         }
-        platform = Some(config.platform);
+        platform = Some(container.config.platform);
     }
     for part in &parts {
         if !blobs.has(&part.blob)? {

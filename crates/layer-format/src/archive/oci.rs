@@ -5,24 +5,29 @@ use std::collections::{HashMap, HashSet};
 use super::both::Chosen;
 use super::docker::Listed;
 use super::shelf::Shelf;
-use super::{Choice, Image, Layer, Step, read_plain};
-use crate::descriptor::{Descriptor, annotation, media_type};
+use super::{Choice, Image, Step, read_plain};
+use crate::descriptor::{Descriptor, annotation};
 use crate::digest::{Digest, Verified};
 use crate::error::Error;
-use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
-use crate::platform::{Platform, check_platform, select};
+use crate::image::{DOCUMENT_LIMIT, Document, Index};
+use crate::platform::{check_platform, select};
 use crate::reference::Reference;
-
-/// How deep indexes may be nested.
-const DEPTH_LIMIT: usize = 4;
+use crate::resolve::{Documents, Selected};
 
 /// How many entries an index may have, with those of the indexes in it.
 const MAX_ENTRIES: usize = 1 << 17;
 
-/// What a look at the shelf came to.
-enum Found<T> {
-    Here(T),
+/// Why an image can't be found yet, or not at all.
+enum Stop {
+    /// This member must come first.
     NotYet(Vec<u8>),
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// The entries of `index.json` that bear one name.
@@ -41,25 +46,22 @@ pub(super) fn resolve(
 ) -> Result<Step, Error> {
     let index = Index::parse(raw.to_vec())?;
     let named = choose(group(index.manifests), choice)?;
-    let search = Search { shelf, choice, is_at_end };
-    let (manifest, listed) = match search.manifest(named.entries.clone(), DEPTH_LIMIT)? {
-        Found::Here(found) => found,
-        Found::NotYet(path) => return Ok(Step::Need(path)),
+    let mut search = Search { shelf, is_at_end };
+    let selected = match search.select(&named.entries, choice) {
+        Ok(selected) => selected,
+        Err(Stop::NotYet(path)) => return Ok(Step::Need(path)),
+        Err(Stop::Failed(error)) => return Err(error),
     };
-    manifest.check_image()?;
-    let config = match search.document(&manifest.config, "config")? {
-        Found::Here(raw) => Config::parse(raw)?,
-        Found::NotYet(path) => {
+    let manifest = &selected.manifest;
+    let config = match selected.config(&mut search) {
+        Ok(config) => config,
+        Err(Stop::NotYet(path)) => {
             let layers = manifest.layers.iter().map(|blob| blob.digest.blob_path().into_bytes());
             return Ok(Step::NeedConfig { path, layers: layers.collect() });
         }
+        Err(Stop::Failed(error)) => return Err(error),
     };
-    let chosen = Chosen {
-        names: &named.names,
-        entries: &named.entries,
-        manifest: &manifest,
-        config: &config,
-    };
+    let chosen = Chosen { names: &named.names, entries: &named.entries, manifest, config: &config };
     if let Some(docker) = docker {
         if choice.name.is_none()
             && let Some(step) = chosen.check_alone(shelf, docker, is_at_end)?
@@ -67,26 +69,21 @@ pub(super) fn resolve(
             return Ok(step);
         }
         if let Some(image) = chosen.instead(shelf, docker)? {
-            check_platform(choice.platform.as_ref(), listed.as_ref(), &config.platform)?;
+            let listed = selected.listed.as_ref();
+            check_platform(choice.platform.as_ref(), listed, &config.platform)?;
             return Ok(Step::Found(Box::new(image)));
         }
     }
     let is_single = chosen.is_single();
-    let layers = layers(&manifest, &config)?;
-    check_platform(choice.platform.as_ref(), listed.as_ref(), &config.platform)?;
+    let layers = selected.layers(&config, choice.platform.as_ref())?;
     Ok(Step::Found(Box::new(Image {
         names: named.names,
-        manifest: Some(manifest),
+        manifest: Some(selected.manifest),
         config,
         layers,
         doubt: None,
         is_single,
     })))
-}
-
-fn layers(manifest: &Manifest, config: &Config) -> Result<Vec<Layer>, Error> {
-    let pairs = manifest.layers.iter().zip(manifest.files(config)?);
-    Ok(pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect())
 }
 
 /// Puts entries with one name together, and names of one digest; what is no image is left out.
@@ -177,34 +174,42 @@ pub(super) fn is_same_name(name: &str, wanted: &str) -> bool {
     name == wanted || normalised(wanted).is_some_and(|wanted| normalised(name) == Some(wanted))
 }
 
+/// The documents on the shelf.
 struct Search<'a> {
     shelf: &'a Shelf,
-    choice: &'a Choice,
     is_at_end: bool,
 }
 
-impl Search<'_> {
-    /// The manifest among `entries` that fits the platform best, and for which one it is listed.
-    fn manifest(
-        &self,
-        entries: Vec<Descriptor>,
-        depth: usize,
-    ) -> Result<Found<(Manifest, Option<Platform>)>, Error> {
-        let malformed = |reason| Error::Malformed { what: "index".to_owned(), reason };
-        let entries = self.present(entries);
-        let entry = match &entries[..] {
-            [only] if depth == DEPTH_LIMIT => only,
-            entries => select(entries, &self.choice.wanted())?,
-        };
-        let raw = match self.document(entry, "manifest")? {
-            Found::Here(raw) => raw,
-            Found::NotYet(path) => return Ok(Found::NotYet(path)),
-        };
-        match Document::parse(raw)? {
-            Document::Manifest(manifest) => Ok(Found::Here((manifest, entry.platform.clone()))),
-            Document::Index(_) if depth == 0 => Err(malformed("nested too deep")),
-            Document::Index(index) => self.manifest(self.unfold(index)?, depth - 1),
+impl Documents for Search<'_> {
+    type Error = Stop;
+
+    fn document(&mut self, descriptor: &Descriptor, what: &'static str) -> Result<Vec<u8>, Stop> {
+        match self.read(descriptor, what)? {
+            Some(raw) => Ok(raw),
+            None if self.is_at_end => {
+                let what = format!("{what} {}", descriptor.digest);
+                Err(Error::MissingMember { what, image: None }.into())
+            }
+            None => Err(Stop::NotYet(descriptor.digest.blob_path().into_bytes())),
         }
+    }
+
+    fn candidates(&mut self, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>, Stop> {
+        Ok(self.present(self.unfold(entries)?))
+    }
+}
+
+impl Search<'_> {
+    /// The manifest that these entries of `index.json` lead to.
+    fn select(&mut self, entries: &[Descriptor], choice: &Choice) -> Result<Selected, Stop> {
+        let wanted = choice.wanted();
+        let entries = self.present(entries.to_vec());
+        let entry = match &entries[..] {
+            [only] => only,
+            entries => select(entries, &wanted)?,
+        };
+        let document = Document::parse(self.document(entry, "manifest")?)?;
+        Selected::descend(document, entry.platform.clone(), &wanted, self)
     }
 
     /// The entries that may be in the archive: all of them until it has been read to the end, as some producers list
@@ -219,20 +224,17 @@ impl Search<'_> {
     }
 
     /// The entries of an index, with those of the indexes in it that have come.
-    fn unfold(&self, index: Index) -> Result<Vec<Descriptor>, Error> {
+    fn unfold(&self, listed: Vec<Descriptor>) -> Result<Vec<Descriptor>, Error> {
         let mut entries = Vec::new();
         let mut seen = HashSet::new();
-        for entry in index.manifests {
-            let is_index = matches!(
-                entry.media_type.as_str(),
-                media_type::OCI_INDEX | media_type::DOCKER_INDEX
-            );
+        for entry in listed {
+            let is_index = entry.is_index();
             if is_index && !seen.insert(entry.digest) {
                 continue;
             }
-            match is_index.then(|| self.document(&entry, "index")).transpose()? {
-                Some(Found::Here(raw)) => entries.extend(Index::parse(raw)?.manifests),
-                _ => entries.push(entry),
+            match is_index.then(|| self.read(&entry, "index")).transpose()?.flatten() {
+                Some(raw) => entries.extend(Index::parse(raw)?.manifests),
+                None => entries.push(entry),
             }
             if entries.len() > MAX_ENTRIES {
                 let reason = "lists more images than anyone needs";
@@ -242,24 +244,12 @@ impl Search<'_> {
         Ok(entries)
     }
 
-    fn document(
-        &self,
-        descriptor: &Descriptor,
-        what: &'static str,
-    ) -> Result<Found<Vec<u8>>, Error> {
+    /// The verified bytes of a document that has come.
+    fn read(&self, descriptor: &Descriptor, what: &'static str) -> Result<Option<Vec<u8>>, Error> {
         let path = descriptor.digest.blob_path().into_bytes();
-        match self.shelf.open(&path)? {
-            Some(section) => {
-                let content =
-                    Verified::new(section, what, descriptor.digest, Some(descriptor.size));
-                Ok(Found::Here(crate::image::read_document(content, what, DOCUMENT_LIMIT)?))
-            }
-            None if self.is_at_end => {
-                let what = format!("{what} {}", descriptor.digest);
-                Err(Error::MissingMember { what, image: None })
-            }
-            None => Ok(Found::NotYet(path)),
-        }
+        let Some(section) = self.shelf.open(&path)? else { return Ok(None) };
+        let content = Verified::new(section, what, descriptor.digest, Some(descriptor.size));
+        crate::image::read_document(content, what, DOCUMENT_LIMIT).map(Some)
     }
 }
 

@@ -153,7 +153,7 @@ impl Strict {
                 .map_err(|_| malformed())?;
             if seen.insert(entry.digest) {
                 // Of an index, some images may have stayed behind; a root must be there.
-                let image = Image::gather(&entry, &[], lookup)?.ok_or_else(malformed)?;
+                let image = Image::gather(&entry, &[], &mut *lookup)?.ok_or_else(malformed)?;
                 weight += image.n_bytes();
                 contents::check_weight(weight)?;
                 images.push(image);

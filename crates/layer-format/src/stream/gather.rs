@@ -3,35 +3,58 @@
 use std::collections::HashSet;
 
 use super::Image;
-use crate::descriptor::{Descriptor, media_type};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::image::{Document, Index, Manifest};
 use crate::platform::{Platform, select};
+use crate::resolve::{INDEX_DEPTH, too_deep};
 
-/// How deep indexes may be nested.
-const DEPTH_LIMIT: usize = 4;
 /// Of an attestation's entry: the digest of the manifest that it speaks about.
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
-/// Gives the verified bytes of a manifest or an index; `None` if they aren't there.
+/// Gives the verified bytes of a document; `None` if it isn't there.
 pub type Lookup<'a> = dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, Error> + 'a;
 
 impl Image {
     /// Gathers what `root` leads to, each document once, in the order of the indexes. `None` if the root isn't there; of
     /// an index, some images may be absent.
     ///
-    /// With `platforms`, of each index only the images that suit one of them best, and what speaks about those.
-    pub fn gather(
+    /// With `platforms`, of each index only the images that suit one of them best, and what speaks about those. `lookup` gives
+    /// the verified bytes of a manifest or an index, or `None` if they aren't there.
+    ///
+    /// # Errors
+    /// A document is malformed, no image suits a platform, the indexes are nested deeper than
+    /// [`INDEX_DEPTH`], and those of `lookup`.
+    pub fn gather<E: From<Error>>(
         root: &Descriptor,
         platforms: &[Platform],
-        lookup: &mut Lookup<'_>,
-    ) -> Result<Option<Self>, Error> {
-        let image = Self { indexes: vec![], manifests: vec![] };
-        let mut gathering = Gathering { platforms, lookup, seen: HashSet::new(), image };
-        gathering.visit(root, DEPTH_LIMIT)?;
+        mut lookup: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Self>, E> {
+        let mut gathering = Gathering {
+            platforms,
+            lookup: &mut lookup,
+            seen: HashSet::new(),
+            image: Self::default(),
+        };
+        gathering.visit(root, INDEX_DEPTH)?;
         let image = gathering.image;
         Ok((!image.indexes.is_empty() || !image.manifests.is_empty()).then_some(image))
+    }
+
+    /// Gathers everything below an index that was read already, as [`gather`](Self::gather) does.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn gather_below<E: From<Error>>(
+        index: Index,
+        mut lookup: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        let seen = HashSet::from([index.descriptor().digest]);
+        let mut gathering =
+            Gathering { platforms: &[], lookup: &mut lookup, seen, image: Self::default() };
+        gathering.take(index, INDEX_DEPTH)?;
+        Ok(gathering.image)
     }
 
     /// How many bytes its documents have.
@@ -49,34 +72,31 @@ impl Image {
     }
 }
 
-struct Gathering<'a, 'b> {
+struct Gathering<'a, F> {
     platforms: &'a [Platform],
-    lookup: &'a mut Lookup<'b>,
+    lookup: &'a mut F,
     seen: HashSet<Digest>,
     image: Image,
 }
 
-impl Gathering<'_, '_> {
-    fn visit(&mut self, entry: &Descriptor, depth: usize) -> Result<(), Error> {
+impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gathering<'_, F> {
+    fn visit(&mut self, entry: &Descriptor, depth: usize) -> Result<(), E> {
         if !self.seen.insert(entry.digest) {
             return Ok(());
         }
         let Some(raw) = (self.lookup)(entry)? else { return Ok(()) };
         match Document::parse(raw)? {
             Document::Manifest(manifest) => self.image.manifests.push(manifest),
-            Document::Index(_) if depth == 0 => {
-                let reason = "nested too deep";
-                return Err(Error::Malformed { what: "index".to_owned(), reason });
-            }
-            Document::Index(index) => {
-                let entries = self.wanted(&index)?;
-                self.image.indexes.push(index);
-                for entry in &entries {
-                    self.visit(entry, depth - 1)?;
-                }
-            }
+            Document::Index(index) => self.take(index, depth)?,
         }
         Ok(())
+    }
+
+    fn take(&mut self, index: Index, depth: usize) -> Result<(), E> {
+        let below = depth.checked_sub(1).ok_or_else(too_deep)?;
+        let entries = self.wanted(&index)?;
+        self.image.indexes.push(index);
+        entries.iter().try_for_each(|entry| self.visit(entry, below))
     }
 
     /// The entries that are asked for; indexes in an index are looked into, whatever they say.
@@ -85,7 +105,7 @@ impl Gathering<'_, '_> {
             return Ok(index.manifests.clone());
         }
         let (indexes, images): (Vec<_>, Vec<_>) =
-            index.manifests.iter().cloned().partition(is_index);
+            index.manifests.iter().cloned().partition(Descriptor::is_index);
         let mut chosen = HashSet::new();
         let mut nothing = None;
         for platform in self.platforms {
@@ -101,14 +121,10 @@ impl Gathering<'_, '_> {
         let subject = |entry: &Descriptor| entry.annotation(REFERENCE_DIGEST)?.parse().ok();
         let is_wanted = |entry: &&Descriptor| {
             let about = subject(entry).filter(|_| entry.is_attestation());
-            is_index(entry) || chosen.contains(&about.unwrap_or(entry.digest))
+            entry.is_index() || chosen.contains(&about.unwrap_or(entry.digest))
         };
         Ok(index.manifests.iter().filter(is_wanted).cloned().collect())
     }
-}
-
-fn is_index(entry: &Descriptor) -> bool {
-    matches!(entry.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_INDEX)
 }
 
 #[cfg(test)]
@@ -116,6 +132,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::descriptor::media_type;
 
     /// A manifest whose config's digest is of `text`.
     fn manifest(text: &str) -> Vec<u8> {
@@ -210,7 +227,7 @@ mod tests {
         let leaf = manifest("leaf");
         let mut below = entry(&leaf, "linux/amd64");
         let mut raws = vec![leaf];
-        for _ in 0..DEPTH_LIMIT {
+        for _ in 0..INDEX_DEPTH {
             let (entry, raw) = index(&vec![below; 1000]);
             below = entry;
             raws.push(raw);

@@ -21,7 +21,7 @@ pub struct Name {
 }
 
 /// An image or several of one index, with the documents that describe them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Image {
     /// The indexes on the way, outermost first.
     pub indexes: Vec<Index>,
