@@ -195,3 +195,99 @@ fn as_root_what_nobody_expects_is_said_and_other_failures_are_errors() {
     // A time is a matter of rights only for what isn't ours, and all that unpack makes is.
     check_refused("utimensat", "EPERM", "-q", 1, "unpack: ");
 }
+
+/// A signature, and attributes that not everybody sees.
+const ATTRIBUTED: &str = r#"
+    drwxr-xr-x 0:0 ./ @5
+    -rwxr-xr-x 0:0 signed "s" @5 security.ima="\x03\x01\xaa\xbb"
+    -rw-r--r-- 0:0 trusted "t" @5 trusted.t="tt"
+    -rw-r----- 0:0 listed "l" @5 system.posix_acl_access="\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x02\x00\x04\x00\x07\x00\x00\x00\x04\x00\x04\x00\xff\xff\xff\xff\x10\x00\x04\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff"
+"#;
+
+fn attributed() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("image", stream_of(&Image::new().layer(Layer::text(ATTRIBUTED))));
+    sandbox
+}
+
+// buildah#2127, containers/storage#657: a file's signature was left behind, and a snapshot didn't see it at all.
+#[test]
+fn as_root_a_signature_of_a_file_is_as_much_an_attribute_as_any() {
+    if lacks_root() {
+        return;
+    }
+    let script = r#"unpack -q root < image && snapshot --base ./image --list root && changes ./image ./root && echo same
+        setfattr -n security.ima -v 0x0302cc root/signed
+        changes ./image ./root; snapshot --base ./image --list root
+        snapshot -q --base ./image root | grep -a -c SCHILY.xattr.security.ima
+        setfattr -x security.ima root/signed; echo other > root/signed
+        snapshot -q --base ./image root | grep -a -c SCHILY.xattr.security"#;
+    let out = sh(&attributed(), script).out();
+    assert_eq!(out, "same\nC signed  xattrs\nC signed\n1\n0\n");
+}
+
+// Who may not set them doesn't see whether they are there: what belongs to a file, and not to its bytes, stays with it.
+#[test]
+fn as_root_what_can_t_be_seen_stays_with_a_file_that_was_written_to() {
+    if lacks_root() {
+        return;
+    }
+    let script = r#"setpriv --bounding-set=-sys_admin bash -c '
+        unpack -q root < image && snapshot --base ./image --list root && touch root/trusted && echo x >> root/signed
+        snapshot -q --base ./image root > layer; tar tf layer
+        grep -a -c SCHILY.xattr.trusted.t=tt layer; grep -a -c SCHILY.xattr.security layer'"#;
+    assert_eq!(sh(&attributed(), script).out(), "./\nsigned\ntrusted\n1\n0\n");
+}
+
+// podman#19132's kind: the kernel itself answers for access control lists, where a file system holds no attributes.
+#[test]
+fn as_root_lists_are_no_change_on_a_fuse_file_system_without_attributes() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = attributed();
+    if sandbox.program("/usr/bin/bindfs").arg("--version").run().code() != 0 {
+        return kit::peers::skip("a file system without attributes", "no bindfs");
+    }
+    let script = r#"mkdir d m && unshare --mount sh -c '
+        bindfs --xattr-none d m && unpack -q m/root < image 2> /dev/null; snapshot --base ./image --list m/root
+        touch m/root/listed; snapshot -q --base ./image m/root | grep -a -c SCHILY.xattr.system.posix_acl_access
+        umount m'"#;
+    assert_eq!(sh(&sandbox, script).out(), "1\n");
+}
+
+// lxd#6771: the kernel refuses a list with an id that isn't mapped, and systemd's journal has one.
+#[test]
+fn as_root_a_list_with_an_unknown_id_is_left_out_and_no_change() {
+    if lacks_root() {
+        return;
+    }
+    let script = "unshare --user --map-root-user sh -c 'unpack root < image && snapshot --base ./image --list root'";
+    let output = Script::new(&attributed(), script).run();
+    assert_eq!(output.success().out(), "");
+    let said = "not set, since this user namespace has no such user or group: 1 extended attribute";
+    assert!(output.stderr.contains(said), "{}", output.text());
+}
+
+#[test]
+fn as_root_whom_a_user_namespace_does_not_know_is_whom_the_base_names() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let layer = Layer::text(
+        "drwxr-xr-x 0:0 ./ @5\n-rwsr-xr-x 7:8 su \"s\" @5\n-rw-r--r-- 7:0 f \"f\" @5\ncrw-rw---- 0:5 tty 5,0 @5",
+    );
+    sandbox.write("image", stream_of(&Image::new().layer(layer)));
+    let script = "unpack -q root < image; unshare --user --map-root-user snapshot --base ./image --list root
+        touch -h root/tty root/su
+        unshare --user --map-root-user snapshot -q --base ./image root | tar tvf - --numeric-owner | cut -c 1-14";
+    let expected = "drwxr-xr-x 0/0\n-rwsr-xr-x 7/8\ncrw-rw---- 0/5\n";
+    assert_eq!(sh(&sandbox, script).out(), expected);
+    let script = "unpack -q root < image && unshare --user --map-root-user sh -c '
+        snapshot --base ./image --list root && touch root/listed && snapshot --base ./image --list root'
+        unshare --user --map-root-user snapshot -q --base ./image root > layer
+        commit -q --base ./image --no-store --stream -t new < layer > new && echo good";
+    let output = sh(&attributed(), script);
+    assert_eq!(output.out(), "C listed\ngood\n", "{}", output.text());
+}

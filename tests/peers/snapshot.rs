@@ -170,3 +170,25 @@ fn as_root_the_upper_directory_of_a_fuse_overlayfs_is_what_it_shows() {
     let below = |dir: &str| tree::show_with(sandbox.path(dir), show);
     tree::assert_same(&below("copy"), &below("again"));
 }
+
+// FUSE with a cache for writing brings a file's bytes home after its attributes, and the kernel takes the capability for that.
+#[test]
+fn as_root_capabilities_and_special_bits_survive_a_fuse_overlayfs() {
+    if root_peer("fuse-overlayfs").is_none() {
+        return;
+    }
+    let layer = Layer::text(
+        "drwxr-xr-x 0:0 ./\n-rwxr-xr-x 0:0 ping \"p\" security.capability=\"\\x01\\x00\\x00\\x02\\x00\\x20\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"\n\
+         -rwsr-sr-x 7:8 su \"s\"",
+    );
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("docker.io/library/base:1", Image::new().layer(layer))]);
+    let script = "mkdir l u w m && fuse-overlayfs -o lowerdir=l,upperdir=u,workdir=w m || exit 77\n\
+         unpack -q --from base:1 m/root && snapshot -q --list m/root; umount m\n\
+         getfattr -m security -d u/root/ping | grep -c security.capability; stat -c %a u/root/su";
+    let output = pipeline::sh(&sandbox, script);
+    if output.code() == 77 {
+        return kit::peers::skip("fuse-overlayfs", "it can't mount");
+    }
+    assert_eq!(output.success().out(), "1\n6755\n");
+}

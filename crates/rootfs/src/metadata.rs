@@ -6,6 +6,8 @@
 //! 3. mode     with setuid, setgid and sticky
 //! 4. times    every other call would move them
 //! ```
+//!
+//! FUSE may write a file's bytes late, which takes away what chown does: it must have them before 2.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,7 +16,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Doing, Failure, SETTING_XATTR};
-use crate::powers::Powers;
+use crate::powers::{self, Powers};
 use crate::root;
 use crate::xattrs::Xattrs;
 
@@ -44,6 +46,8 @@ pub struct Skipped {
     pub owners: u64,
     /// Entries whose owner has an id that the user namespace doesn't know.
     pub unmapped_owners: u64,
+    /// Access control lists with an id that the user namespace doesn't know.
+    pub unmapped_xattrs: u64,
     /// Programs with special bits whose owner the file system didn't change, though it said so.
     pub ignored_owners: u64,
     /// Files without the setuid or setgid bit that the layer gives them, since their owner was not set.
@@ -60,7 +64,7 @@ impl Skipped {
     /// Adds what was skipped elsewhere.
     pub fn add(&mut self, other: Self) {
         let Self { owners, unmapped_owners, ignored_owners, special_bits, devices, .. } = other;
-        let Self { xattrs, unsupported_xattrs, .. } = other;
+        let Self { xattrs, unsupported_xattrs, unmapped_xattrs, .. } = other;
         self.owners += owners;
         self.unmapped_owners += unmapped_owners;
         self.ignored_owners += ignored_owners;
@@ -68,6 +72,7 @@ impl Skipped {
         self.devices += devices;
         self.xattrs += xattrs;
         self.unsupported_xattrs += unsupported_xattrs;
+        self.unmapped_xattrs += unmapped_xattrs;
     }
 
     /// What was skipped, in words, one text for each reason.
@@ -76,13 +81,16 @@ impl Skipped {
         let privileges = [
             (self.owners, "owner", powers.gives_files),
             (self.devices, "device", powers.makes_devices),
-            (self.xattrs, "extended attribute", powers.sets_capabilities && powers.sees_trusted),
+            (self.xattrs, "extended attribute", powers.sets_capabilities && powers.is_admin),
         ];
         let all = [
             Reason::of("not set, for lack of privilege", &privileges),
             Reason::of(
                 "not set, since this user namespace has no such user or group",
-                &[(self.unmapped_owners, "owner", false)],
+                &[
+                    (self.unmapped_owners, "owner", false),
+                    (self.unmapped_xattrs, "extended attribute", false),
+                ],
             ),
             Reason::of(
                 "not set, though this file system said so",
@@ -148,6 +156,12 @@ impl<'a> Attributes<'a> {
     /// Whether it is a program of its owner's or its group's.
     fn is_special(&self) -> bool {
         self.is_file && self.mode.is_some_and(|mode| mode & 0o6000 != 0)
+    }
+
+    /// Whether a late writing of its bytes would take something from it: special bits, capabilities.
+    fn suffers_from_writing(&self) -> bool {
+        let is_of_bytes = |(name, _): &(Vec<u8>, Vec<u8>)| name.starts_with(b"security.");
+        self.is_special() || self.is_file && self.xattrs.iter().any(is_of_bytes)
     }
 
     /// Those of a directory that no layer describes.
@@ -221,6 +235,11 @@ impl Setter {
         wanted: &Attributes<'_>,
     ) -> Result<bool, Failure> {
         let given = self.set_owner(inode, has.owner, wanted.owner)?;
+        if let (Inode::Open(file), true) = (inode, wanted.suffers_from_writing())
+            && powers::may_write_late(file)
+        {
+            rustix::fs::fsync(file).doing("writing its content")?;
+        }
         self.set_xattrs(inode, has.xattrs, wanted.xattrs)?;
         let Some(mode) = wanted.mode else { return Ok(given) };
         let owner = if !given {
@@ -311,6 +330,8 @@ impl Setter {
         for (name, value) in wanted {
             match xattrs.set(name, value) {
                 Err(Errno::PERM | Errno::ACCESS) => self.skipped.xattrs += 1,
+                // The value was looked at before: a list that names somebody whom this user namespace doesn't know.
+                Err(Errno::INVAL) if is_list(name) => self.skipped.unmapped_xattrs += 1,
                 // Nobody can set those of users on links and special files: that is no matter of the file system.
                 Err(Errno::NOTSUP | Errno::NOSYS) => self.skipped.unsupported_xattrs += 1,
                 result => result.doing(SETTING_XATTR)?,
@@ -318,6 +339,10 @@ impl Setter {
         }
         Ok(())
     }
+}
+
+fn is_list(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_")
 }
 
 /// Whom it belongs to by now.

@@ -28,8 +28,9 @@ pub(crate) struct Powers {
     pub(crate) makes_devices: bool,
     /// Whether file capabilities can be set: `SETFCAP`.
     pub(crate) sets_capabilities: bool,
-    /// Whether attributes in `trusted.` can be set and are shown: `SYS_ADMIN` in the first user namespace.
-    pub(crate) sees_trusted: bool,
+    /// Whether attributes in `trusted.` can be set and are shown, and those in `security.` that are no capabilities can be set:
+    /// `SYS_ADMIN` in the first user namespace.
+    pub(crate) is_admin: bool,
 }
 
 impl Powers {
@@ -52,7 +53,7 @@ impl Powers {
             passes_modes: all(CapabilitySet::DAC_OVERRIDE),
             makes_devices: all(CapabilitySet::MKNOD) && is_first_namespace,
             sets_capabilities: all(CapabilitySet::SETFCAP),
-            sees_trusted: all(CapabilitySet::SYS_ADMIN) && is_first_namespace,
+            is_admin: all(CapabilitySet::SYS_ADMIN) && is_first_namespace,
         }
     }
 }
@@ -67,7 +68,7 @@ fn is_first_namespace() -> bool {
 /// of a program, and without owners (`statfs(2)`).
 const MADE_UP_OWNERS: [u32; 10] = [
     0x6969,      // NFS
-    0x6573_5546, // FUSE, virtiofs
+    FUSE,        // virtiofs, too
     0x0102_1997, // 9p
     0xff53_4d42, // CIFS
     0xfe53_4d42, // SMB 2
@@ -78,14 +79,23 @@ const MADE_UP_OWNERS: [u32; 10] = [
     0x00c3_6400, // Ceph
 ];
 
+/// File systems of a program may write a file's bytes after its attributes were set (FUSE's `writeback_cache`): what a writing
+/// takes from a file, a capability for instance, is gone then.
+const FUSE: u32 = 0x6573_5546;
+
+/// Whether the file system of a file may bring its bytes home after what is done to it next.
+pub(crate) fn may_write_late(file: impl AsFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|found| is_of_type(&found, FUSE))
+}
+
+fn is_of_type(found: &rustix::fs::StatFs, kind: u32) -> bool {
+    i128::from(found.f_type) & 0xffff_ffff == i128::from(kind)
+}
+
 /// Whether the file system is of a type whose owners may not be what was asked for. What can't be asked is what it says.
 pub(crate) fn may_make_up_owners(directory: impl AsFd) -> bool {
     let found = rustix::fs::fstatfs(directory);
-    found.is_ok_and(|found| {
-        MADE_UP_OWNERS
-            .iter()
-            .any(|&kind| i128::from(found.f_type) & 0xffff_ffff == i128::from(kind))
-    })
+    found.is_ok_and(|found| MADE_UP_OWNERS.iter().any(|&kind| is_of_type(&found, kind)))
 }
 
 /// The kinds of extended attributes that a file system can hold.
@@ -97,17 +107,24 @@ pub(crate) fn may_make_up_owners(directory: impl AsFd) -> bool {
 pub(crate) struct Holds {
     pub(crate) user: bool,
     pub(crate) trusted: bool,
-    pub(crate) capabilities: bool,
+    pub(crate) security: bool,
     pub(crate) acls: bool,
 }
 
 impl Holds {
     /// Everything.
-    pub(crate) const ALL: Self = Self { user: true, trusted: true, capabilities: true, acls: true };
+    pub(crate) const ALL: Self = Self { user: true, trusted: true, security: true, acls: true };
+
+    /// Nothing.
+    const NONE: Self = Self { user: false, trusted: false, security: false, acls: false };
 
     /// Asks the file system of a directory for attributes that needn't be there: it answers that they aren't, or that it
-    /// knows none of that kind.
+    /// knows none of that kind. For access control lists the kernel may answer by itself, so what can't list attributes has none.
     pub(crate) fn of(directory: impl AsFd) -> Self {
+        let listed = rustix::fs::flistxattr(&directory, &mut [0_u8; 0][..]);
+        if matches!(listed, Err(Errno::NOTSUP | Errno::NOSYS)) {
+            return Self::NONE;
+        }
         let knows = |name: &str| {
             let answer = rustix::fs::fgetxattr(&directory, name, &mut [0_u8; 1][..]);
             !matches!(answer, Err(Errno::NOTSUP | Errno::NOSYS))
@@ -115,7 +132,7 @@ impl Holds {
         Self {
             user: knows("user.strata"),
             trusted: knows("trusted.strata"),
-            capabilities: knows("security.capability"),
+            security: knows("security.capability"),
             acls: knows("system.posix_acl_access"),
         }
     }
@@ -123,7 +140,7 @@ impl Holds {
     /// Whether an attribute of this name can be there.
     pub(crate) fn may_have(self, name: &[u8]) -> bool {
         match name {
-            b"security.capability" => self.capabilities,
+            _ if name.starts_with(b"security.") => self.security,
             _ if name.starts_with(b"user.") => self.user,
             _ if name.starts_with(b"trusted.") => self.trusted,
             _ => self.acls,
@@ -166,11 +183,11 @@ mod tests {
     fn devices_and_trusted_attributes_are_for_the_first_namespace() {
         let all = CapabilitySet::all();
         let first = Powers::of(all, true);
-        assert!(first.makes_devices && first.sees_trusted && first.sets_capabilities);
+        assert!(first.makes_devices && first.is_admin && first.sets_capabilities);
         let other = Powers::of(all, false);
-        assert!(!other.makes_devices && !other.sees_trusted && other.sets_capabilities);
+        assert!(!other.makes_devices && !other.is_admin && other.sets_capabilities);
         assert!(!without(CapabilitySet::MKNOD).makes_devices);
         assert!(!without(CapabilitySet::SETFCAP).sets_capabilities);
-        assert!(!without(CapabilitySet::empty()).sees_trusted);
+        assert!(!without(CapabilitySet::empty()).is_admin);
     }
 }

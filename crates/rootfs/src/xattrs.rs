@@ -147,9 +147,20 @@ pub(crate) fn has_default_acl(dir: BorrowedFd<'_>) -> bool {
 
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
-/// Whether images carry attributes of this name; others are the system's own.
+/// Labels that a machine's security module, or its key (EVM), puts on its own files: no part of an image.
+const OF_MACHINE: [&[u8]; 4] =
+    [b"security.selinux", b"security.apparmor", b"security.evm", b"security.SMACK64"];
+
+/// Whether images carry attributes of this name; others are the system's own. A file's signature (`security.ima`) is the
+/// file's, whoever made it (buildah#2127).
 pub(crate) fn is_of_images(name: &[u8]) -> bool {
-    let exact: [&[u8]; 3] =
-        [b"security.capability", b"system.posix_acl_access", DEFAULT_ACL.as_bytes()];
-    name.starts_with(b"user.") || name.starts_with(b"trusted.") || exact.contains(&name)
+    let is_of_space = |space: &str| name.starts_with(space.as_bytes());
+    if is_of_space("security.") {
+        // Smack has several: SMACK64EXEC, SMACK64MMAP…
+        return !OF_MACHINE.iter().any(|label| name.starts_with(label));
+    }
+    is_of_space("user.")
+        || is_of_space("trusted.")
+        || name == b"system.posix_acl_access"
+        || name == DEFAULT_ACL.as_bytes()
 }

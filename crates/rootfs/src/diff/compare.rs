@@ -37,7 +37,7 @@ pub(super) fn compare(
     if !clamp.is_same(base.mtime, found.mtime()) {
         different.insert(Attribute::Mtime);
     }
-    let counts = |xattr: &&Xattr| options.identity.tells(&base.kind, &xattr.0);
+    let counts = |xattr: &&Xattr| options.identity.sees(&xattr.0, base, found.xattrs());
     let is_own = |xattr: &&Xattr| counts(xattr) && !is_mark(&xattr.0);
     if !base.xattrs.iter().filter(counts).eq(found.xattrs().iter().filter(is_own)) {
         different.insert(Attribute::Xattrs);
@@ -67,8 +67,9 @@ pub(super) fn added(path: EntryPath, found: Found<'_>, options: &DiffOptions<'_>
     };
     let kind = kind(found);
     let mode = mode_of(&kind, found);
-    let (mtime, xattrs) = (found.mtime(), found.xattrs().to_vec());
-    Entry { path, kind, mode, uid, gid, mtime, xattrs }
+    let can_be = |xattr: &&Xattr| options.identity.can_name(&xattr.0, &xattr.1);
+    let xattrs = found.xattrs().iter().filter(can_be).cloned().collect();
+    Entry { path, kind, mode, uid, gid, mtime: found.mtime(), xattrs }
 }
 
 /// What a layer says of something that was there before: of all that isn't different, what was said before.
@@ -102,7 +103,8 @@ pub(super) fn unchanged(path: EntryPath, base: Inode) -> Entry {
     Entry { path, kind, mode, uid, gid, mtime, xattrs: xattrs.into_vec() }
 }
 
-/// Attributes that can't be seen here are those of the base, unless the file's bytes are others.
+/// Attributes that can't be seen here are those of the base. What speaks about a file's bytes, capabilities and signatures,
+/// goes with them, as far as size and time tell that they are others.
 fn xattrs(
     base: &Inode,
     found: Found<'_>,
@@ -113,14 +115,18 @@ fn xattrs(
         return base.xattrs.to_vec();
     }
     let is_untouched = !different.has_any(&OF_CONTENT) || found.is_directory();
-    let is_seen = |xattr: &&Xattr| options.identity.tells(&base.kind, &xattr.0);
+    let is_seen = |xattr: &&Xattr| options.identity.sees(&xattr.0, base, found.xattrs());
     let unseen = base
         .xattrs
         .iter()
-        .filter(|&xattr| !is_seen(&xattr) && (is_untouched || !is_of_images(&xattr.0)));
+        .filter(|&xattr| !is_seen(&xattr) && (is_untouched || !is_of_bytes(&xattr.0)));
     let mut xattrs: Vec<_> = unseen.chain(found.xattrs().iter().filter(is_seen)).cloned().collect();
     xattrs.sort_unstable();
     xattrs
+}
+
+fn is_of_bytes(name: &[u8]) -> bool {
+    name.starts_with(b"security.") && is_of_images(name)
 }
 
 /// The mode that is meant by what was found: special bits that a file could not have here are the base's.

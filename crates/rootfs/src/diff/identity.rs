@@ -2,7 +2,7 @@
 //!
 //! | what could not be set | how that is known | what `snapshot` takes |
 //! |---|---|---|
-//! | an owner | the capabilities of this process, the ids of its user namespace | the base's |
+//! | an owner, a list that names one | the capabilities of this process, the ids of its user namespace | the base's |
 //! | owners of a file system that gives all files to one | of its type, and one owner of all that is there | the base's |
 //! | the setuid and setgid bits of a file whose owner was not set | as above | the base's |
 //! | a device | no `MKNOD`, or another user namespace than the machine's | it is there |
@@ -14,13 +14,16 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 
 use layer_format::layer::EntryKind;
+use layer_format::listing::Inode;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Gid;
 
 use crate::powers::{self, Holds, Powers};
 use crate::scan::Scan;
-use crate::xattrs::is_of_images;
+use crate::xattrs::{Xattr, is_of_images};
 
+/// What the names of access control lists begin with.
+const ACL: &[u8] = b"system.posix_acl_";
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 
@@ -28,6 +31,8 @@ const SETGID: u32 = 0o2000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     owners: Owners,
+    /// The ids that the user namespace knows, if it doesn't know all: of others there is no telling.
+    ids: Option<Ids>,
     powers: Powers,
     holds: Holds,
 }
@@ -44,26 +49,27 @@ enum Owners {
         /// The user's groups.
         gids: Vec<u32>,
     },
-    /// What is root's may be that of somebody whom the user namespace doesn't know.
-    Namespace {
-        /// The users that it knows.
-        uids: Vec<Range<u32>>,
-        /// The groups that it knows.
-        gids: Vec<Range<u32>>,
-    },
+}
+
+/// Users and groups that a user namespace knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ids {
+    users: Vec<Range<u32>>,
+    groups: Vec<Range<u32>>,
 }
 
 impl Identity {
     /// A tree that says what it is.
     pub const REAL: Self = Self {
         owners: Owners::Real,
+        ids: None,
         powers: Powers {
             gives_files: true,
             keeps_files: false,
             passes_modes: true,
             makes_devices: true,
             sets_capabilities: true,
-            sees_trusted: true,
+            is_admin: true,
         },
         holds: Holds::ALL,
     };
@@ -71,7 +77,8 @@ impl Identity {
     /// What follows from who runs this, and from the file system of the tree's root.
     pub fn of_process(root: impl AsFd) -> Self {
         let powers = Powers::of_process();
-        Self { owners: Owners::of_process(powers), powers, holds: Holds::of(root) }
+        let ids = Ids::of_process();
+        Self { owners: Owners::of_process(powers), ids, powers, holds: Holds::of(root) }
     }
 
     /// What follows from who runs this, and from the file system and the owners of the tree.
@@ -90,7 +97,7 @@ impl Identity {
 
     /// Whether the owner of a file is known to be what it seems.
     pub fn knows_owners(&self) -> bool {
-        self.owners == Owners::Real
+        self.owners == Owners::Real && self.ids.is_none()
     }
 
     /// Whether every file of this user may be anybody's.
@@ -100,18 +107,23 @@ impl Identity {
 
     /// The owner that is meant, given that `earlier` was said before.
     pub(super) fn owner(&self, found: (u32, u32), earlier: (u32, u32)) -> (u32, u32) {
-        match &self.owners {
+        let meant = match &self.owners {
             Owners::Real => found,
             Owners::Mine { uid, gids } => (
                 if found.0 == *uid { earlier.0 } else { found.0 },
                 if gids.contains(&found.1) { earlier.1 } else { found.1 },
             ),
-            Owners::Namespace { uids, gids } => {
-                let knows = |ids: &[Range<u32>], id| ids.iter().any(|range| range.contains(&id));
-                // Both are given at once, or neither.
-                let could_give = knows(uids, earlier.0) && knows(gids, earlier.1);
-                if found == (0, 0) && !could_give { earlier } else { found }
+        };
+        match &self.ids {
+            // Who isn't known is root's here, for both are given at once or neither; elsewhere it is nobody.
+            Some(ids) if self.owners == Owners::Real && found == (0, 0) && !ids.know(earlier) => {
+                earlier
             }
+            Some(ids) => (
+                if ids.know_user(found.0) { meant.0 } else { earlier.0 },
+                if ids.know_group(found.1) { meant.1 } else { earlier.1 },
+            ),
+            None => meant,
         }
     }
 
@@ -126,14 +138,35 @@ impl Identity {
         mode | earlier_mode & bits
     }
 
+    /// Whether the tree tells what has become of this attribute, which the base or the tree has.
+    pub(super) fn sees(&self, name: &[u8], base: &Inode, found: &[Xattr]) -> bool {
+        let value = value_of(found, name).or_else(|| value_of(&base.xattrs, name));
+        self.tells(&base.kind, name) && value.is_none_or(|value| self.can_name(name, value))
+    }
+
+    /// Whether an attribute can have this value here: a list may name users and groups that the user namespace doesn't know.
+    pub(super) fn can_name(&self, name: &[u8], value: &[u8]) -> bool {
+        let Some(ids) = self.ids.as_ref().filter(|_| name.starts_with(ACL)) else { return true };
+        // A version, then entries of a tag, permissions, and an id.
+        let entries = value.get(4..).unwrap_or_default().chunks_exact(8);
+        entries.into_iter().all(|entry| match *entry {
+            [2, 0, _, _, a, b, c, d] => ids.know_user(u32::from_le_bytes([a, b, c, d])),
+            [8, 0, _, _, a, b, c, d] => ids.know_group(u32::from_le_bytes([a, b, c, d])),
+            _ => true,
+        })
+    }
+
     /// Whether the tree tells if this attribute is set on something of this kind.
-    pub(super) fn tells(&self, kind: &EntryKind, name: &[u8]) -> bool {
+    fn tells(&self, kind: &EntryKind, name: &[u8]) -> bool {
         // The kernel lets nobody set those of users on links and special files, whatever a layer says.
         let is_possible = matches!(kind, EntryKind::File { .. } | EntryKind::Directory)
             || !name.starts_with(b"user.");
         let is_privileged = match name {
             b"security.capability" => !self.powers.sets_capabilities,
-            _ => name.starts_with(b"trusted.") && !self.powers.sees_trusted,
+            _ if name.starts_with(b"security.") || name.starts_with(b"trusted.") => {
+                !self.powers.is_admin
+            }
+            _ => false,
         };
         is_possible && is_of_images(name) && !is_privileged && self.holds.may_have(name)
     }
@@ -155,11 +188,31 @@ impl Owners {
             let uid = rustix::process::geteuid().as_raw();
             return Self::Mine { uid, gids: gids.map(Gid::as_raw).collect() };
         }
-        match (map("/proc/self/uid_map"), map("/proc/self/gid_map")) {
-            (Some(uids), Some(gids)) => Self::Namespace { uids, gids },
-            _ => Self::Real,
-        }
+        Self::Real
     }
+}
+
+impl Ids {
+    /// None where all are known, or there is no telling.
+    fn of_process() -> Option<Self> {
+        Some(Self { users: map("/proc/self/uid_map")?, groups: map("/proc/self/gid_map")? })
+    }
+
+    fn know_user(&self, id: u32) -> bool {
+        self.users.iter().any(|range| range.contains(&id))
+    }
+
+    fn know_group(&self, id: u32) -> bool {
+        self.groups.iter().any(|range| range.contains(&id))
+    }
+
+    fn know(&self, owner: (u32, u32)) -> bool {
+        self.know_user(owner.0) && self.know_group(owner.1)
+    }
+}
+
+fn value_of<'x>(xattrs: &'x [Xattr], name: &[u8]) -> Option<&'x [u8]> {
+    xattrs.iter().find(|(other, _)| other == name).map(|(_, value)| &value[..])
 }
 
 /// The ids that this process's user namespace knows; none where it knows all, or there is no telling.
@@ -195,12 +248,23 @@ mod tests {
 
     #[test]
     fn root_of_a_namespace_keeps_owners_that_it_does_not_know() {
-        let known = || vec![0..1, 1..65537];
-        let owners = Owners::Namespace { uids: known(), gids: known() };
-        let identity = Identity { owners, ..Identity::REAL };
+        let known = || vec![0..1, 1..60_000];
+        let ids = Some(Ids { users: known(), groups: known() });
+        let identity = Identity { ids, ..Identity::REAL };
         assert_eq!(identity.owner((0, 0), (7, 7)), (0, 0));
         assert_eq!(identity.owner((0, 0), (70_000, 7)), (70_000, 7));
         assert_eq!(identity.owner((5, 0), (70_000, 7)), (5, 0));
+        // Whom the namespace doesn't know, the kernel shows as nobody.
+        assert_eq!(identity.owner((65_534, 65_534), (70_000, 7)), (70_000, 7));
+        assert_eq!(identity.owner((65_534, 5), (70_000, 7)), (70_000, 5));
+        let mine = Owners::Mine { uid: 0, gids: vec![0] };
+        let identity = Identity { owners: mine, ..identity };
+        assert_eq!(identity.owner((65_534, 0), (70_000, 7)), (70_000, 7));
+        let list = |id: u32| [&[2, 0, 0, 0, 2, 0, 4, 0][..], &id.to_le_bytes()].concat();
+        let acl = b"system.posix_acl_access";
+        assert!(identity.can_name(acl, &list(59_999)) && !identity.can_name(acl, &list(60_000)));
+        assert!(identity.can_name(b"user.a", &list(60_000)));
+        assert!(Identity::REAL.can_name(acl, &list(60_000)));
     }
 
     #[test]

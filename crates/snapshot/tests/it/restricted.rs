@@ -25,7 +25,8 @@ fn privileged() -> Layer {
         drwxr-xr-x 0:0 ./ @5
         -rwsr-xr-x 0:0 su "su" @5
         -rwsr-sr-x 7:8 other "x" @5
-        -rwxr-sr-x 0:42 group "x" @5
+        -rwxr-sr-x 0:42 group "x" @5 security.ima="\x03\x01\xaa"
+        -rw-r----- 0:0 listed "l" @5 system.posix_acl_access="\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x02\x00\x04\x00\x07\x00\x00\x00\x04\x00\x04\x00\xff\xff\xff\xff\x10\x00\x04\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff"
         -rwxr-xr-x 0:0 ping "p" @5 security.capability="\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
         crw-rw---- 0:5 tty 5,0 @5
         brw-rw---- 0:6 disk 8,0 @5
