@@ -9,7 +9,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let reference = "nginx:1.27".parse()?;
 //! let client = registry::Client::new(registry::Options::default())?;
-//! let repository = client.repository(&reference);
+//! let repository = client.repository(&reference)?;
 //! let (document, digest) = repository.manifest(&reference.wanted())?;
 //! # Ok(()) }
 //! ```
@@ -24,53 +24,26 @@
 //!
 //! The crate knows no terminal and no disk; what it reads is configuration: docker's and podman's files with logins, certificates and mirrors.
 //!
-//! | part | holds |
-//! |---|---|
-//! | `client`, `repository`, `blob` | what is public: reading |
-//! | `deposit`, `upload` | what is public: writing |
-//! | `attempt`, `retry`, `verdict` | one request with its redirects and its login; when to try again; what an answer means |
-//! | `auth`, `credentials` | challenges and tokens; where logins come from |
-//! | `endpoint`, `mirrors`, `redirect`, `reach` | which host and scheme; where else; which way a redirect may lead; how far an address lies |
-//! | `transport` | one HTTP exchange; TLS |
+//! Floors, of which each names only those below it (`http` and `config` don't know each other):
+//!
+//! ```text
+//! api       what is public: client, repository, manifest, blob, upload, referrers
+//! session   one request: login, redirects, schemes, judgement; when to try again
+//! auth      challenges and tokens
+//! http      one exchange: connections,      config    what files say: logins, mirrors,
+//!           TLS, bodies, time-outs                    certificates; values only
+//! base      errors, addresses, secrets
+//! ```
 
-mod client;
-mod repository;
-
-mod blob;
-mod deposit;
-mod referrers;
-mod upload;
-
-mod attempt;
-mod retry;
-mod verdict;
-
+mod api;
 mod auth;
-mod credentials;
+mod base;
+mod config;
+mod http;
+mod session;
 
-mod endpoint;
-mod limits;
-mod mirrors;
-mod range;
-mod reach;
-mod redirect;
-mod text;
-mod throttle;
-mod traffic;
-mod transport;
-
-mod error;
-mod options;
-
-pub use blob::Blob;
-pub use client::Client;
-pub use credentials::{Credentials, Login, Secret};
-pub use deposit::Current;
-pub use error::{Cause, Denial, Error};
-pub use mirrors::Mirrors;
-pub use options::{Options, Retries};
-pub use referrers::Referrers;
-pub use repository::Repository;
-pub use traffic::Traffic;
-pub use transport::Proxies;
-pub use upload::{Content, Upload, Window};
+pub use self::http::{Proxies, Traffic};
+pub use api::{Blob, Client, Current, Referrers, Repository, Upload};
+pub use base::{Cause, Content, Denial, Error, Secret, Window};
+pub use config::{Credentials, Login, Mirrors};
+pub use session::{Options, Retries};

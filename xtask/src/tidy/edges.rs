@@ -27,6 +27,8 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("flate2", &["layer-format", "tests"]),
     // In the tree anyway, under reqwest's url.
     ("form_urlencoded", &["registry"]),
+    // Names of methods, statuses and headers without the HTTP client; in the tree anyway, under reqwest.
+    ("http", &["registry"]),
     // Names the type of bytes that reqwest takes; its feature `stream` would bring two more packages for the same.
     ("http-body", &["registry"]),
     // No dependencies, kept by hyper's authors; 30 lines of our own were compared.
@@ -61,6 +63,8 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("syn", &["xtask"]),
     // What reqwest runs on; its blocking client was compared (docs/decisions/0010-transport.md).
     ("tokio", &["registry"]),
+    // Addresses without the HTTP client; in the tree anyway, under reqwest.
+    ("url", &["registry"]),
     ("zstd", &["layer-format", "tests"]),
 ];
 

@@ -1,26 +1,27 @@
 //! `WWW-Authenticate` (RFC 9110, 11.6.1): challenges in a list, their parameters in lists too.
 
-use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use http::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// The challenge that we answer.
+/// A challenge that can be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Challenge {
+pub(super) enum Challenge {
     /// A user and a password with every request.
     Basic,
     /// A token from a token server.
-    Bearer(Wicket),
+    Bearer(BearerChallenge),
 }
 
-/// Where a token is to be had, and for what.
+/// The token server that a registry names, and what to ask it for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wicket {
-    pub(crate) realm: String,
-    pub(crate) service: Option<String>,
-    pub(crate) scope: Option<String>,
+pub(super) struct BearerChallenge {
+    /// The address of the token server.
+    pub(super) realm: String,
+    pub(super) service: Option<String>,
+    pub(super) scope: Option<String>,
 }
 
 /// The best of an answer's challenges: a token where there is one to be had.
-pub(crate) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
+pub(super) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter();
     let texts = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
     let parsed: Vec<Parsed> = texts.flat_map(|text| parse(&text)).collect();
@@ -36,7 +37,7 @@ fn bearer(parsed: &Parsed) -> Option<Challenge> {
         found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
     };
     let realm = parameter("realm").filter(|_| parsed.scheme == "bearer")?;
-    Some(Challenge::Bearer(Wicket {
+    Some(Challenge::Bearer(BearerChallenge {
         realm,
         service: parameter("service"),
         scope: parameter("scope"),
@@ -67,7 +68,7 @@ fn parse(text: &str) -> Vec<Parsed> {
                 challenge.parameters.push((word.to_ascii_lowercase(), value));
                 rest = after;
             }
-            // A parameter of nothing: left out.
+            // A parameter without a challenge before it is left out.
             (Some(value), None) => rest = parameter_value(value.trim_start()).1,
             (None, _) => {
                 challenges.push(Parsed { scheme: word.to_ascii_lowercase(), parameters: vec![] });
@@ -108,10 +109,10 @@ mod tests {
         assert_eq!(challenge(&headers).as_ref(), expected, "{values:?}");
     }
 
-    fn wicket(realm: &str, service: &str, scope: &str) -> Challenge {
+    fn bearer_challenge(realm: &str, service: &str, scope: &str) -> Challenge {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let (service, scope) = (some(service), some(scope));
-        Challenge::Bearer(Wicket { realm: realm.to_owned(), service, scope })
+        Challenge::Bearer(BearerChallenge { realm: realm.to_owned(), service, scope })
     }
 
     #[test]
@@ -120,17 +121,17 @@ mod tests {
             &[
                 r#"Bearer realm="https://t.test/token",service="reg.test",scope="repository:a/b:pull,push""#,
             ],
-            Some(&wicket("https://t.test/token", "reg.test", "repository:a/b:pull,push")),
+            Some(&bearer_challenge("https://t.test/token", "reg.test", "repository:a/b:pull,push")),
         );
         check(
             &[r#"bEaReR  REALM = "https://t.test/a\"b" , Scope=x, error="insufficient_scope""#],
-            Some(&wicket("https://t.test/a\"b", "", "x")),
+            Some(&bearer_challenge("https://t.test/a\"b", "", "x")),
         );
     }
 
     #[test]
     fn a_token_is_preferred_to_a_password() {
-        let bearer = wicket("https://t.test", "", "");
+        let bearer = bearer_challenge("https://t.test", "", "");
         check(&[r#"Basic realm="x", Bearer realm="https://t.test""#], Some(&bearer));
         check(&[r#"Basic realm="x, y""#, r#"Bearer realm="https://t.test""#], Some(&bearer));
         check(&[r#"Negotiate abc==, Bearer realm="https://t.test", Basic"#], Some(&bearer));
@@ -152,7 +153,13 @@ mod tests {
         ] {
             check(&[value], None);
         }
-        check(&[r#"Bearer realm="https://t.test"#], Some(&wicket("https://t.test", "", "")));
-        check(&[r#"Bearer realm="https://t.test\"#], Some(&wicket("https://t.test", "", "")));
+        check(
+            &[r#"Bearer realm="https://t.test"#],
+            Some(&bearer_challenge("https://t.test", "", "")),
+        );
+        check(
+            &[r#"Bearer realm="https://t.test\"#],
+            Some(&bearer_challenge("https://t.test", "", "")),
+        );
     }
 }

@@ -1,221 +1,253 @@
-//! Logging in: what a registry challenges us to show.
+//! Logging in: what a registry challenges us to present.
 //!
-//! There is a [`Gate`] for each repository and what is done there, shared by all threads. Nothing is shown before the
-//! registry has asked for it. While one thread fetches a token, the others wait for that one.
+//! There is an [`Authenticator`] for each repository and each scope, shared by all threads. Nothing is presented before the
+//! registry has asked for it. While one thread fetches a token, the others wait for that one. Requests are sent by the floor
+//! above, through the trait [`Backend`].
 
-mod access;
+mod backend;
 mod challenge;
+mod scope;
 mod token;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
-use reqwest::Url;
-use reqwest::header::HeaderMap;
+use http::HeaderMap;
+use url::Url;
 
-use crate::client::Shared;
-use crate::credentials::{Found, Login, Wanted as Sought};
-use crate::options::Options;
-use crate::retry::Failure;
-use crate::transport::Authorization;
-use crate::verdict::{Standing, Subject};
-pub(crate) use access::Access;
-use challenge::{Challenge, Wicket, challenge};
-use token::{Token, Wanted};
+use crate::base::{Failure, lock};
+use crate::config::{FoundLogin, Login};
+use crate::http::Authorization;
+pub(crate) use backend::{Backend, LoginStatus, TokenAnswer, TokenRequest};
+use challenge::{BearerChallenge, Challenge, challenge};
+pub(crate) use scope::Scope;
+use token::{Token, TokenSource};
 
-/// What a repository wants to be shown.
+/// Knows what a registry wants to be presented for one repository and one scope.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct Authenticator {
     registry: String,
     repository: String,
-    access: Access,
+    scope: Scope,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Grows with every new pass, so that of several threads that were refused only the first asks for another.
+    /// Grows with every new credential, so that of several threads that were refused only the first asks for another.
     generation: u64,
-    pass: Option<Pass>,
-    /// Where the login came from.
+    credential: Option<Credential>,
+    /// The place that the login came from.
     login: Option<String>,
-    /// Whether the registry was asked for what it wants to be shown, apart from any image.
-    has_knocked: bool,
+    /// Whether the registry was asked for its challenge, apart from any image.
+    was_probed: bool,
 }
 
+/// What is presented with each request.
 #[derive(Debug)]
-enum Pass {
+enum Credential {
     /// The same every time.
     Fixed(Authorization),
-    /// A token that ends, and what is needed for the next.
-    Token { token: Token, wicket: Wicket, registry: Url },
+    /// A token that expires, and where the next one comes from.
+    Token { token: Token, source: TokenSource },
 }
 
-/// What was shown with a request.
+/// What was presented with a request.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub(crate) struct Presented {
     pub(crate) authorization: Option<Authorization>,
-    /// Where the login came from.
-    pub(crate) login: Option<String>,
-    /// Whether a token was had for it.
-    pub(crate) is_accepted: bool,
+    /// The place that the login came from.
+    login: Option<String>,
+    /// Whether the login was good enough for a token.
+    is_accepted: bool,
     generation: u64,
 }
 
-impl Shown {
-    /// What is to be said of the login.
-    pub(crate) fn standing(&self) -> Standing<'_> {
+impl Presented {
+    /// Whether there was a login.
+    pub(crate) fn has_login(&self) -> bool {
+        self.login.is_some()
+    }
+
+    /// What an error says of the login.
+    pub(crate) fn status(&self) -> LoginStatus<'_> {
         match &self.login {
-            Some(place) if self.is_accepted => Standing::Accepted(place),
-            place => Standing::shown(place.as_deref()),
+            Some(source) if self.is_accepted => LoginStatus::Accepted(source),
+            source => LoginStatus::presented(source.as_deref()),
         }
     }
 }
 
-/// Whether there is something else to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Renewed {
-    /// Ask again.
-    Yes,
-    /// We have nothing.
-    No,
+/// An answer with status 401.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unauthorized<'a> {
+    /// The address that was asked.
+    pub(crate) url: &'a Url,
+    pub(crate) headers: &'a HeaderMap,
 }
 
-impl Gate {
-    /// The gate before a repository.
-    pub(crate) fn new(registry: &str, repository: &str, access: Access) -> Self {
-        let (registry, repository) = (registry.to_owned(), repository.to_owned());
-        Self { registry, repository, access, state: Mutex::default() }
+impl Credential {
+    fn is_fixed(&self) -> bool {
+        matches!(self, Self::Fixed(_))
     }
 
-    /// What to show now: nothing if nothing was ever asked for. A token near its end is renewed first.
-    pub(crate) fn show(&self, shared: &Shared, subject: Subject<'_>) -> Result<Shown, Failure> {
-        let mut state = self.lock();
-        let authorization = match &state.pass {
-            None => None,
-            Some(Pass::Fixed(authorization)) => Some(authorization.clone()),
-            Some(Pass::Token { token, .. }) if token.good_until > Instant::now() => {
-                Some(Authorization::Bearer(token.value.clone()))
-            }
-            Some(Pass::Token { wicket, registry, .. }) => {
-                let (wicket, registry) = (wicket.clone(), registry.clone());
-                self.fetch(&mut state, shared, subject, (wicket, registry))?
-            }
-        };
-        let is_accepted = matches!(state.pass, Some(Pass::Token { .. }));
-        let State { generation, ref login, .. } = *state;
-        Ok(Shown { authorization, login: login.clone(), is_accepted, generation })
+    fn authorization(&self) -> Authorization {
+        match self {
+            Self::Fixed(authorization) => authorization.clone(),
+            Self::Token { token, .. } => Authorization::Bearer(token.value.clone()),
+        }
+    }
+}
+
+impl State {
+    fn presented(&self) -> Presented {
+        Presented {
+            authorization: self.credential.as_ref().map(Credential::authorization),
+            login: self.login.clone(),
+            is_accepted: matches!(self.credential, Some(Credential::Token { .. })),
+            generation: self.generation,
+        }
+    }
+}
+
+impl Authenticator {
+    /// The authenticator for a repository of a registry. It presents nothing before it is asked to.
+    pub(crate) fn new(registry: &str, repository: &str, scope: Scope) -> Self {
+        Self {
+            registry: registry.to_owned(),
+            repository: repository.to_owned(),
+            scope,
+            state: Mutex::default(),
+        }
     }
 
-    /// Whether it makes sense to ask the registry itself what it wants to be shown: it hasn't said so about an image, there is
-    /// a login, and it is the first time.
-    pub(crate) fn may_knock(&self, shared: &Shared) -> Result<bool, Failure> {
-        let mut state = self.lock();
-        if state.pass.is_some() || std::mem::replace(&mut state.has_knocked, true) {
+    /// What to present now: nothing if the registry never asked for anything. A token near its end is renewed first. `what`
+    /// names the image or blob in errors.
+    pub(crate) fn present(&self, backend: &dyn Backend, what: &str) -> Result<Presented, Failure> {
+        let mut state = lock(&self.state);
+        if let Some(Credential::Token { token, source }) = &state.credential
+            && token.good_until <= Instant::now()
+        {
+            let source = source.clone();
+            self.fetch(&mut state, backend, what, source)?;
+        }
+        Ok(state.presented())
+    }
+
+    /// Whether it makes sense to ask the registry for its challenge apart from an image: it hasn't sent one about an image,
+    /// there is a login, and it is the first time.
+    pub(crate) fn may_probe(&self, backend: &dyn Backend) -> Result<bool, Failure> {
+        let mut state = lock(&self.state);
+        if state.credential.is_some() || std::mem::replace(&mut state.was_probed, true) {
             return Ok(false);
         }
-        Ok(self.find(shared)?.is_some())
+        Ok(self.find_login(backend)?.is_some())
     }
 
-    /// Where a login is known from, whether or not anybody wanted it.
-    pub(crate) fn known(&self, shared: &Shared) -> Option<String> {
-        self.find(shared).ok().flatten().map(|found| found.place)
+    /// The place that a login is known from, whether or not the registry wanted it.
+    pub(crate) fn known_login(&self, backend: &dyn Backend) -> Option<String> {
+        self.find_login(backend).ok().flatten().map(|found| found.source)
     }
 
-    /// After a 401: finds out what else there is to show.
+    /// Answers the challenge of a 401 to a request that came with `refused`. Gives back whether there is something else to
+    /// present now.
     pub(crate) fn renew(
         &self,
-        shared: &Shared,
-        subject: Subject<'_>,
-        refused: &Shown,
-        (registry, headers): (&Url, &HeaderMap),
-    ) -> Result<Renewed, Failure> {
-        let mut state = self.lock();
+        backend: &dyn Backend,
+        what: &str,
+        refused: &Presented,
+        answer: Unauthorized<'_>,
+    ) -> Result<bool, Failure> {
+        let mut state = lock(&self.state);
         if state.generation != refused.generation {
-            return Ok(Renewed::Yes);
+            return Ok(true);
         }
-        match challenge(headers) {
-            Some(Challenge::Bearer(wicket)) => {
-                let was_fixed = matches!(state.pass, Some(Pass::Fixed(_)));
-                let before = match &state.pass {
-                    Some(Pass::Token { wicket: before, .. }) if before.realm != wicket.realm => {
-                        Some(before.clone())
-                    }
-                    _ => None,
-                };
-                let shown = self.fetch(&mut state, shared, subject, (wicket, registry.clone()));
-                // Who shows an old token may be sent to another token server than a stranger, and one that gives nothing
-                // (nvcr.io, oras-dotnet#415): then the one that gave the token is asked.
-                let shown = match (shown, before) {
-                    (Err(_), Some(before)) => {
-                        self.fetch(&mut state, shared, subject, (before, registry.clone()))?
-                    }
-                    (shown, _) => shown?,
-                };
-                let is_fixed = matches!(state.pass, Some(Pass::Fixed(_)));
-                Ok(if shown.is_some() && !(was_fixed && is_fixed) {
-                    Renewed::Yes
-                } else {
-                    Renewed::No
-                })
+        match challenge(answer.headers) {
+            Some(Challenge::Bearer(challenge)) => {
+                let source = TokenSource { challenge, registry: answer.url.clone() };
+                self.renew_token(&mut state, backend, what, source)
             }
-            Some(Challenge::Basic) if state.pass.is_none() => self.log_in(&mut state, shared),
-            _ => Ok(Renewed::No),
+            Some(Challenge::Basic) if state.credential.is_none() => {
+                self.present_password(&mut state, backend)
+            }
+            _ => Ok(false),
         }
-    }
-
-    /// Answers a Basic challenge.
-    fn log_in(&self, state: &mut State, shared: &Shared) -> Result<Renewed, Failure> {
-        let Some(Found { login, place }) = self.find(shared)? else { return Ok(Renewed::No) };
-        state.login = Some(place);
-        let Login::Password { user, password } = login else { return Ok(Renewed::No) };
-        state.pass = Some(Pass::Fixed(Authorization::Basic(user, password)));
-        state.generation += 1;
-        Ok(Renewed::Yes)
     }
 
     /// Answers a Bearer challenge.
+    fn renew_token(
+        &self,
+        state: &mut State,
+        backend: &dyn Backend,
+        what: &str,
+        source: TokenSource,
+    ) -> Result<bool, Failure> {
+        let was_fixed = state.credential.as_ref().is_some_and(Credential::is_fixed);
+        let former = match &state.credential {
+            Some(Credential::Token { source: former, .. })
+                if former.challenge.realm != source.challenge.realm =>
+            {
+                Some(former.challenge.clone())
+            }
+            _ => None,
+        };
+        let registry = source.registry.clone();
+        match (self.fetch(state, backend, what, source), former) {
+            // An old token may bring a challenge that names another token server than a stranger gets to see, and one that gives
+            // nothing (nvcr.io, oras-dotnet#415): then the server that gave the old token is asked.
+            (Err(_), Some(challenge)) => {
+                self.fetch(state, backend, what, TokenSource { challenge, registry })?;
+            }
+            (fetched, _) => fetched?,
+        }
+        let is_fixed = state.credential.as_ref().is_some_and(Credential::is_fixed);
+        Ok(!(was_fixed && is_fixed))
+    }
+
+    /// Answers a Basic challenge.
+    fn present_password(&self, state: &mut State, backend: &dyn Backend) -> Result<bool, Failure> {
+        let Some(FoundLogin { login, source }) = self.find_login(backend)? else {
+            return Ok(false);
+        };
+        state.login = Some(source);
+        let Login::Password { user, password } = login else { return Ok(false) };
+        state.credential = Some(Credential::Fixed(Authorization::Basic(user, password)));
+        state.generation += 1;
+        Ok(true)
+    }
+
+    /// Gets a token, or takes the one that the login is.
     fn fetch(
         &self,
         state: &mut State,
-        shared: &Shared,
-        subject: Subject<'_>,
-        (wicket, registry): (Wicket, Url),
-    ) -> Result<Option<Authorization>, Failure> {
-        let found = self.find(shared)?;
+        backend: &dyn Backend,
+        what: &str,
+        source: TokenSource,
+    ) -> Result<(), Failure> {
+        let found = self.find_login(backend)?;
         let login = found.as_ref().map(|found| &found.login);
-        let place = found.as_ref().map(|found| found.place.clone());
-        let pass = if let Some(Login::RegistryToken(token)) = login {
-            Pass::Fixed(Authorization::Bearer(token.clone()))
+        let place = found.as_ref().map(|found| found.source.clone());
+        state.credential = Some(if let Some(Login::RegistryToken(token)) = login {
+            Credential::Fixed(Authorization::Bearer(token.clone()))
         } else {
-            let scope = self.access.scope(&self.repository, wicket.scope.as_deref());
-            let wicket = Wicket { scope: Some(scope.clone()), ..wicket };
-            let subject = Subject { login: Standing::shown(place.as_deref()), ..subject };
-            let wanted = Wanted { subject, wicket: &wicket, scope: &scope, login };
-            let token = token::fetch(shared, &wanted, &registry)?;
-            Pass::Token { token, wicket, registry }
-        };
-        let authorization = match &pass {
-            Pass::Fixed(authorization) => authorization.clone(),
-            Pass::Token { token, .. } => Authorization::Bearer(token.value.clone()),
-        };
-        let (generation, has_knocked) = (state.generation + 1, state.has_knocked);
-        *state = State { generation, pass: Some(pass), login: place, has_knocked };
-        Ok(Some(authorization))
+            let scope = self.scope.parameter(&self.repository, source.challenge.scope.as_deref());
+            let challenge = BearerChallenge { scope: Some(scope), ..source.challenge };
+            let source = TokenSource { challenge, ..source };
+            let question = token::Question {
+                what,
+                registry: &self.registry,
+                source: &source,
+                login,
+                status: LoginStatus::presented(place.as_deref()),
+            };
+            Credential::Token { token: token::fetch(backend, &question)?, source }
+        });
+        state.generation += 1;
+        state.login = place;
+        Ok(())
     }
 
-    fn find(&self, shared: &Shared) -> Result<Option<Found>, Failure> {
-        let Options { credentials, cancelled, .. } = &shared.options;
-        let (registry, repository) = (&self.registry, &self.repository);
-        let (found, troubles) =
-            credentials.find(&Sought { registry, repository, cancelled: *cancelled })?;
-        for trouble in troubles {
-            shared.warn(trouble);
-        }
-        Ok(found)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn find_login(&self, backend: &dyn Backend) -> Result<Option<FoundLogin>, Failure> {
+        backend.find_login(&self.registry, &self.repository)
     }
 }

@@ -2,26 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::{Method, Url};
+use http::Method;
 use serde_json::Value;
+use url::Url;
 
-use crate::attempt::authority;
-use crate::auth::challenge::Wicket;
-use crate::client::Shared;
-use crate::credentials::{Login, Secret};
-use crate::endpoint::{Insecure, is_loopback};
-use crate::error::Error;
-use crate::retry::Failure;
-use crate::transport::{Authorization, Request};
-use crate::verdict::{self, Refusal, Subject};
+use super::backend::{Backend, LoginStatus, TokenRequest};
+use super::challenge::BearerChallenge;
+use crate::base::{Error, Failure, InsecureHosts, Secret, is_loopback};
+use crate::config::Login;
+use crate::http::{Authorization, Request};
 
-/// The lifetime of a token that doesn't say.
+/// The lifetime of a token that names none.
 const LIFETIME: Duration = Duration::from_mins(1);
-/// The longest that a token is kept, whatever it says.
+/// How long a token is kept at most, whatever lifetime it names.
 const LONGEST: Duration = Duration::from_hours(24);
-/// A token is renewed so much before its end, or a fifth of a short lifetime.
+/// How long before its end a token is renewed; a fifth of its lifetime where that is shorter.
 const MARGIN: Duration = Duration::from_secs(10);
-const LIMIT: u64 = 1 << 20;
 const CLIENT_ID: &str = "strata";
 
 /// A token, and until when it is of use.
@@ -31,56 +27,54 @@ pub(super) struct Token {
     pub(super) good_until: Instant,
 }
 
-/// What a token is wanted for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) subject: Subject<'a>,
-    pub(super) wicket: &'a Wicket,
-    /// The scope where the challenge names none.
-    pub(super) scope: &'a str,
-    pub(super) login: Option<&'a Login>,
+/// Where tokens come from.
+#[derive(Clone, Debug)]
+pub(super) struct TokenSource {
+    pub(super) challenge: BearerChallenge,
+    /// The address that the challenge came from.
+    pub(super) registry: Url,
 }
 
-/// Fetches a token for a registry that is spoken to as `registry` says.
-pub(super) fn fetch(
-    shared: &Shared,
-    wanted: &Wanted<'_>,
-    registry: &Url,
-) -> Result<Token, Failure> {
-    let what = wanted.subject.what;
-    let realm = realm(&wanted.wicket.realm, registry, &shared.insecure)
+/// What a token is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    /// The image or blob, for errors.
+    pub(super) what: &'a str,
+    /// The registry, as it stands in names.
+    pub(super) registry: &'a str,
+    /// The token server, and the scope to ask it for.
+    pub(super) source: &'a TokenSource,
+    pub(super) login: Option<&'a Login>,
+    pub(super) status: LoginStatus<'a>,
+}
+
+/// Fetches a token.
+pub(super) fn fetch(backend: &dyn Backend, question: &Question<'_>) -> Result<Token, Failure> {
+    let Question { what, registry, source, login, status } = *question;
+    let realm = realm(&source.challenge.realm, &source.registry, backend.insecure())
         .map_err(|reason| Error::Protocol { what: what.to_owned(), reason })?;
-    let protocol = |reason| Error::Protocol { what: what.to_owned(), reason };
-    let is_guarded = shared.lead(registry, &realm).map_err(protocol)?;
-    let mut request = Request { is_guarded, ..request(realm, wanted) };
-    if request.url.origin() == registry.origin() {
-        request.private = shared.private_headers(registry);
-    }
+    let request = TokenRequest {
+        what,
+        registry,
+        registry_url: &source.registry,
+        login: status,
+        request: request(realm, source, login),
+    };
     let asked = Instant::now();
-    let host = authority(&request.url);
-    let exchange =
-        shared.transport.send(&request).map_err(|fault| verdict::fault(fault, what, &host))?;
-    let (url, mut exchange) = shared.follow(what, &request, exchange)?;
-    if !exchange.status.is_success() {
-        let host = authority(&url);
-        let refusal = Refusal::read(exchange);
-        return Err(refusal.of_token_server(Subject { host: &host, ..wanted.subject }));
-    }
-    let is_html = verdict::is_html(&exchange.headers);
-    let media_type = is_html.then(|| verdict::media_type(&exchange.headers));
-    let host = &authority(&url);
-    let body = exchange.body.read_all(LIMIT).map_err(|fault| verdict::fault(fault, what, host))?;
-    let what = || format!("{what}: token from {host}");
-    parse(&body, asked).ok_or_else(|| match media_type {
-        Some(media_type) => Error::NotARegistry { what: what(), media_type }.into(),
-        None => Error::Protocol { what: what(), reason: "not a token" }.into(),
+    let answer = backend.fetch_token(request)?;
+    parse(&answer.body, asked).ok_or_else(|| {
+        let what = format!("{what}: token from {}", answer.host);
+        match answer.html {
+            Some(media_type) => Error::NotARegistry { what, media_type }.into(),
+            None => Error::Protocol { what, reason: "not a token" }.into(),
+        }
     })
 }
 
 /// The token server's address, if it is safe to show it a login: over TLS, or within what is plain anyway.
-fn realm(realm: &str, registry: &Url, insecure: &Insecure) -> Result<Url, &'static str> {
+fn realm(realm: &str, registry: &Url, insecure: &InsecureHosts) -> Result<Url, &'static str> {
     let url: Url = realm.parse().map_err(|_| "the address of the token server is malformed")?;
-    let may_be_plain = is_loopback(url.host_str().unwrap_or_default()) || insecure.lists(&url);
+    let may_be_plain = is_loopback(url.host_str().unwrap_or_default()) || insecure.contains(&url);
     match (url.scheme(), registry.scheme()) {
         ("https", _) => Ok(url),
         ("http", "http") if may_be_plain => Ok(url),
@@ -89,18 +83,19 @@ fn realm(realm: &str, registry: &Url, insecure: &Insecure) -> Result<Url, &'stat
     }
 }
 
-fn request(realm: Url, wanted: &Wanted<'_>) -> Request {
+/// The request for a token: a form where an identity token is exchanged, a query otherwise.
+fn request(realm: Url, source: &TokenSource, login: Option<&Login>) -> Request {
     let mut fields = vec![];
-    fields.extend(wanted.wicket.service.as_deref().map(|service| ("service", service)));
-    let scope = wanted.wicket.scope.as_deref().unwrap_or(wanted.scope);
-    if let Some(Login::IdentityToken(token)) = wanted.login {
+    fields.extend(source.challenge.service.as_deref().map(|service| ("service", service)));
+    let scope = source.challenge.scope.as_deref().unwrap_or_default();
+    if let Some(Login::IdentityToken(token)) = login {
         fields.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]);
         fields.extend([("scope", scope), ("refresh_token", token.expose())]);
         let form = Some(Secret::new(encode(&fields)));
         return Request { method: Method::POST, form, ..Request::get(realm) };
     }
     let mut request = Request::get(realm);
-    if let Some(Login::Password { user, password }) = wanted.login {
+    if let Some(Login::Password { user, password }) = login {
         fields.push(("account", user));
         request.authorization = Some(Authorization::Basic(user.clone(), password.clone()));
     }
@@ -114,6 +109,7 @@ fn encode(fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
+/// Reads a token server's answer to a request that was sent at `asked`.
 fn parse(body: &[u8], asked: Instant) -> Option<Token> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let is_fine =
@@ -133,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_login_is_shown_to_a_safe_token_server_only() {
-        let insecure = Insecure::new(&["plain.test".to_owned()]).unwrap();
+        let insecure = InsecureHosts::new(&["plain.test".to_owned()]).unwrap();
         let check = |text: &str, registry: &str, expected: bool| {
             let found = realm(text, &registry.parse().unwrap(), &insecure);
             assert_eq!(found.is_ok(), expected, "{text} for {registry}");

@@ -1,0 +1,23 @@
+//! What is public: a client, its repositories, and what is read from and written to them.
+//!
+//! Each file is one thing of the distribution spec. None of them knows logins, redirects or schemes: a [`Remote`] makes one
+//! attempt at one request, and what is here decides what to ask for, checks what came, and goes on to mirrors.
+//!
+//! [`Remote`]: crate::session::Remote
+
+mod blob;
+mod client;
+mod document;
+mod existence;
+mod manifest;
+mod push;
+mod referrers;
+mod repository;
+mod upload;
+
+pub use blob::Blob;
+pub use client::Client;
+pub use push::Current;
+pub use referrers::Referrers;
+pub use repository::Repository;
+pub use upload::Upload;

@@ -1,0 +1,191 @@
+//! One repository of one registry: its name, its mirrors, and what it is to others of this floor.
+
+use std::fmt;
+use std::sync::Arc;
+
+use layer_format::{Digest, ErrorKind, HasKind as _, Reference};
+
+use crate::auth::Scope;
+use crate::base::{Error, Failure, one_line};
+use crate::config::{LoginQuery, PullFrom, RepositoryLocation};
+use crate::http::Meter;
+use crate::session::{Answer, Attempts, Call, Endpoint, Remote, Session};
+
+/// One repository of one registry; cheap to clone, to be shared by threads.
+#[derive(Clone)]
+pub struct Repository {
+    remote: Remote,
+    /// Its name as people write it.
+    shown: String,
+    /// Other repositories with the same content, to be asked first.
+    mirrors: Arc<[Mirror]>,
+}
+
+/// Another repository with the same content.
+#[derive(Clone)]
+pub(super) struct Mirror {
+    pub(super) repository: Repository,
+    pub(super) pull_from: PullFrom,
+}
+
+impl Repository {
+    /// The repository at a location, without mirrors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MalformedHost`].
+    pub(super) fn new(
+        session: &Arc<Session>,
+        location: &RepositoryLocation,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            remote: Remote::new(session, location)?,
+            shown: format!("{}/{}", location.host, location.path),
+            mirrors: Arc::default(),
+        })
+    }
+
+    /// The same, shown as people write its name.
+    pub(super) fn shown_as(self, reference: &Reference) -> Self {
+        let pinned = reference.at(Digest::of(b"")).to_string();
+        let shown = pinned.split('@').next().unwrap_or_default().to_owned();
+        Self { shown, ..self }
+    }
+
+    /// The same with mirrors.
+    pub(super) fn with_mirrors(self, mirrors: Vec<Mirror>) -> Self {
+        Self { mirrors: mirrors.into(), ..self }
+    }
+
+    /// All mirrors.
+    pub(super) fn mirrors(&self) -> impl Iterator<Item = &Self> {
+        self.mirrors.iter().map(|mirror| &mirror.repository)
+    }
+
+    /// The mirrors that have content by digest.
+    pub(super) fn mirrors_by_digest(&self) -> impl Iterator<Item = &Self> {
+        self.mirrors_without(PullFrom::TagOnly)
+    }
+
+    /// The mirrors that have content by tag.
+    pub(super) fn mirrors_by_tag(&self) -> impl Iterator<Item = &Self> {
+        self.mirrors_without(PullFrom::DigestOnly)
+    }
+
+    fn mirrors_without(&self, unwanted: PullFrom) -> impl Iterator<Item = &Self> {
+        let wanted = self.mirrors.iter().filter(move |mirror| mirror.pull_from != unwanted);
+        wanted.map(|mirror| &mirror.repository)
+    }
+
+    /// Notes that something was not to be had from this mirror.
+    ///
+    /// # Errors
+    ///
+    /// The error of the failure, if it is no reason to go on to the next mirror.
+    pub(super) fn leave(&self, failure: Failure) -> Result<(), Error> {
+        match &*failure.error {
+            Error::Interrupted { .. } => return Err(*failure.error),
+            Error::Connection { .. }
+            | Error::Stalled { .. }
+            | Error::Certificate { .. }
+            | Error::Handshake { .. }
+            | Error::ClientCertificate { .. } => {
+                self.endpoint().give_up(self.session().options().mirror_pause);
+            }
+            error @ Error::DigestMismatch { .. } => self.distrust(&error.to_string()),
+            error if error.kind() == ErrorKind::Untrusted => self.warn(&error.to_string()),
+            _ => {}
+        }
+        self.meter().left_behind();
+        Ok(())
+    }
+
+    /// Notes that this mirror sent something wrong: it is not asked any more.
+    pub(super) fn distrust(&self, reason: &str) {
+        self.endpoint().give_up_for_good();
+        self.warn(&format!("{reason}; it is not asked any more"));
+    }
+
+    fn warn(&self, reason: &str) {
+        self.session().warn(format!("mirror {}: {reason}", self.endpoint().host()));
+    }
+
+    /// Keeps something about the registry for [`Client::warnings`](crate::Client::warnings).
+    pub fn note(&self, text: &str) {
+        self.session().warn(format!("{}: {text}", self.registry()));
+    }
+
+    /// The digest that `wanted` is, if it isn't a tag.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if it is neither.
+    pub(super) fn pinned(&self, wanted: &str) -> Result<Option<Digest>, Error> {
+        if !wanted.contains(':') {
+            return Ok(None);
+        }
+        let what = self.shown.clone();
+        wanted.parse().map(Some).map_err(|source| Error::Malformed { what, source })
+    }
+
+    /// The name of a manifest in errors.
+    pub(super) fn manifest_name(&self, wanted: &str, pinned: Option<&Digest>) -> String {
+        match pinned {
+            Some(digest) => self.name_of(digest),
+            None => format!("{}:{}", self.shown, one_line(wanted)),
+        }
+    }
+
+    /// The name of a blob in errors.
+    pub(super) fn name_of(&self, digest: &Digest) -> String {
+        format!("{}@{}:{}", self.shown, digest.algorithm().name(), digest.short())
+    }
+
+    /// Makes one attempt at reading something.
+    pub(super) fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        self.remote.attempt(call)
+    }
+
+    /// Makes one attempt at writing something, or at looking at what is to be written over.
+    pub(super) fn attempt_for(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
+        self.remote.attempt_for(scope, call)
+    }
+
+    /// Attempts at one thing, of which none was made yet.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts::new(self.session().options())
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        self.remote.session()
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        self.remote.endpoint()
+    }
+
+    /// The counts for its host.
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        self.remote.meter()
+    }
+
+    /// The registry, as it stands in names.
+    pub(super) fn registry(&self) -> &str {
+        self.remote.registry()
+    }
+
+    /// The login that counts here.
+    pub(super) fn login_query(&self) -> LoginQuery<'_> {
+        LoginQuery {
+            registry: self.registry(),
+            repository: self.remote.path(),
+            cancelled: self.session().options().cancelled,
+        }
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Repository").field(&self.shown).finish()
+    }
+}

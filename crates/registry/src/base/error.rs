@@ -1,0 +1,431 @@
+//! Everything that can go wrong between here and a registry.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use layer_format::{Digest, ErrorKind, HasKind};
+
+use super::one_line;
+
+/// What went wrong, and with which thing. The text never holds the cause; [`source`](std::error::Error::source) does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry has no such image or blob.
+    #[error("{what}: not found{}", after(said))]
+    NotFound {
+        /// The image or blob.
+        what: String,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
+    /// The registry or its token server wants a login, or another one.
+    #[error("{what}: not authorised: {}{}", denial.told(registry), after(said))]
+    Unauthorised {
+        /// The image or blob.
+        what: String,
+        /// The registry, as it stands in names.
+        registry: String,
+        /// What became of the login.
+        denial: Denial,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
+    /// Any other answer than success.
+    #[error("{what}: {host} answered {status}{}", after(said))]
+    Refused {
+        /// The image or blob.
+        what: String,
+        /// Who answered.
+        host: String,
+        /// The status.
+        status: u16,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
+    /// The connection could not be made, or broke.
+    #[error("{what}: {step} {host}")]
+    Connection {
+        /// The image or blob.
+        what: String,
+        /// What was being done: `connecting to`, `reading from`.
+        step: &'static str,
+        /// The other end.
+        host: String,
+        /// Why it failed.
+        #[source]
+        source: Cause,
+    },
+    /// The other end shows a certificate that nobody here trusts.
+    #[error("{what}: connecting to {host}")]
+    Certificate {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// What is wrong with the certificate.
+        #[source]
+        source: Cause,
+    },
+    /// The other end and we know no cipher, no version or no kind of certificate in common.
+    #[error("{what}: connecting to {host}")]
+    Handshake {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// What is missing.
+        #[source]
+        source: Cause,
+    },
+    /// The other end lets nobody in who doesn't show a certificate, or doesn't believe the one that was shown.
+    #[error("{what}: {host} wants a client certificate")]
+    ClientCertificate {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// What it said.
+        #[source]
+        source: Cause,
+    },
+    /// Nothing came for too long.
+    #[error("{what}: {host} sent nothing for {seconds} s")]
+    Stalled {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// Redirects that lead nowhere.
+    #[error("{what}: {reason}")]
+    Redirect {
+        /// The image or blob.
+        what: String,
+        /// Which rule they break.
+        reason: &'static str,
+    },
+    /// [`Options::cancelled`](crate::Options::cancelled) said so.
+    #[error("{what}: interrupted")]
+    Interrupted {
+        /// The image or blob.
+        what: String,
+    },
+    /// Content whose hash is another than promised.
+    #[error("{what}: digest mismatch: expected {expected}, found {found}")]
+    DigestMismatch {
+        /// The image or document.
+        what: String,
+        /// What was promised.
+        expected: Box<Digest>,
+        /// What the bytes hash to.
+        found: Box<Digest>,
+    },
+    /// Content that is longer or shorter than promised.
+    #[error("{what}: size mismatch: expected {expected} bytes, found {found}")]
+    SizeMismatch {
+        /// The blob or document.
+        what: String,
+        /// Promised, in bytes.
+        expected: u64,
+        /// Present, in bytes; one more than promised stands for any larger number.
+        found: u64,
+    },
+    /// A document that is larger than anyone needs.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// The image or document.
+        what: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// A web page where a registry should be: a login portal, a mistyped host.
+    #[error("{what}: not a registry? got {media_type}")]
+    NotARegistry {
+        /// The image or blob.
+        what: String,
+        /// What came.
+        media_type: String,
+    },
+    /// A document that makes no sense.
+    #[error("{what}")]
+    Malformed {
+        /// The image or document.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: layer_format::Error,
+    },
+    /// An answer that breaks the protocol, or leads where a login or an image would not be safe.
+    #[error("{what}: {reason}")]
+    Protocol {
+        /// The image or blob.
+        what: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A file or variable with logins that can't be read. Its content is never shown.
+    #[error("{place}: malformed at line {line}, column {column}")]
+    MalformedLogins {
+        /// The file or variable.
+        place: String,
+        /// Where, counted from 1; 0 where the parser doesn't say.
+        line: usize,
+        /// Where in the line.
+        column: usize,
+    },
+    /// One login that is not of the right form. Its content is never shown.
+    #[error("{place}: the login for {registry} is malformed: {reason}")]
+    MalformedLogin {
+        /// The file or variable.
+        place: String,
+        /// Whose login it is.
+        registry: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A file with logins could not be read.
+    #[error("{place}: reading logins")]
+    UnreadableLogins {
+        /// The file.
+        place: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file with settings that makes no sense.
+    #[error("{}: malformed", one_line(&path.display().to_string()))]
+    MalformedSettings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Cause,
+    },
+    /// A file with settings could not be read.
+    #[error("{}: reading settings", one_line(&path.display().to_string()))]
+    UnreadableSettings {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A repository that nobody here may use.
+    #[error("{name}: blocked by registries.conf")]
+    Blocked {
+        /// The repository.
+        name: String,
+    },
+    /// A login without a name that says which registry it is for.
+    #[error("a login is for one registry, and the names lie in {n}")]
+    SeveralRegistries {
+        /// How many registries there are.
+        n: usize,
+    },
+    /// A variable that should name a proxy, and doesn't. What it holds is not shown, for it may be a password.
+    #[error("{variable}: {reason}")]
+    MalformedProxy {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A host that can't be one.
+    #[error("malformed registry host {text:?}")]
+    MalformedHost {
+        /// The host as it was given.
+        text: String,
+    },
+    /// What was to be uploaded could not be read.
+    #[error("{what}: reading what is to be sent")]
+    Unreadable {
+        /// The blob.
+        what: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The registry has lost bytes that it had taken, and a stream can't be read a second time.
+    #[error("{what}: the registry lost a part of the upload, and a stream can't be read again")]
+    Rewound {
+        /// The blob.
+        what: String,
+    },
+    /// The registry says that what it got has another digest than promised.
+    #[error("{what}: {host} found another digest{}", after(said))]
+    DigestRefused {
+        /// The blob or manifest.
+        what: String,
+        /// Who says so.
+        host: String,
+        /// The registry's own words, or nothing.
+        said: String,
+    },
+    /// This machine could not set up what a connection needs.
+    #[error("setting up a connection")]
+    SetUp {
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}
+
+/// A registry's words, to follow an error's own after a colon; nothing if there are none.
+fn after(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
+/// Why nobody was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No login is known for the registry.
+    NoLogin,
+    /// The login from this place was refused, or what was had for it.
+    LoginRefused(String),
+    /// The login from this place was not refused, but its owner may not do this.
+    NotAllowed(String),
+}
+
+impl Denial {
+    fn told(&self, registry: &str) -> String {
+        match self {
+            Self::NoLogin => format!("no login known for {registry}"),
+            Self::LoginRefused(place) => format!("the login from {place} was refused"),
+            Self::NotAllowed(place) => format!("the login from {place} is not allowed to do this"),
+        }
+    }
+}
+
+impl Error {
+    /// What its user may do about it, where something is known.
+    pub fn hint(&self) -> Option<String> {
+        let dir = |host: &str| format!("/etc/containers/certs.d/{host}");
+        Some(match self {
+            Self::Unauthorised { registry, denial, .. } => match denial {
+                Denial::NoLogin => format!("log in: docker login {registry}"),
+                Denial::LoginRefused(_) => format!("log in again: docker login {registry}"),
+                Denial::NotAllowed(_) => {
+                    "the repository's owner gives the right to this; pull --explain-auth NAME says \
+                     which login is used"
+                        .to_owned()
+                }
+            },
+            Self::Certificate { host, .. } => {
+                format!("put its authority into {}/ca.crt, or --insecure {host}", dir(host))
+            }
+            Self::ClientCertificate { host, .. } => {
+                format!(
+                    "put a certificate and its key into {}: client.cert and client.key",
+                    dir(host)
+                )
+            }
+            Self::Rewound { .. } => {
+                "keep the image on the way: pull NAME, then push NAME".to_owned()
+            }
+            Self::Handshake { .. } => {
+                "certificates of RSA, P-256, P-384 and Ed25519 are supported, with TLS 1.2 and 1.3"
+                    .to_owned()
+            }
+            Self::MalformedProxy { .. } => {
+                "a proxy is HOST:PORT, http://HOST:PORT or socks5://HOST:PORT".to_owned()
+            }
+            Self::DigestRefused { .. } => {
+                "images verify tells whether the store is damaged".to_owned()
+            }
+            _ => return None,
+        })
+    }
+
+    /// Takes the error out of an `io::Error` in which it travelled through a reader.
+    pub fn inside(error: io::Error) -> Result<Self, io::Error> {
+        error.downcast()
+    }
+}
+
+impl From<Error> for io::Error {
+    /// For readers: the error travels inside the `io::Error` and [`Error::inside`] takes it out again.
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Untrusted => io::ErrorKind::InvalidData,
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::Unauthorised => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl HasKind for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Unauthorised { .. } | Self::ClientCertificate { .. } => ErrorKind::Unauthorised,
+            Self::Refused { .. }
+            | Self::Connection { .. }
+            | Self::Certificate { .. }
+            | Self::Handshake { .. }
+            | Self::Stalled { .. }
+            | Self::Redirect { .. }
+            | Self::Rewound { .. } => ErrorKind::Network,
+            Self::DigestMismatch { .. }
+            | Self::DigestRefused { .. }
+            | Self::SizeMismatch { .. }
+            | Self::TooLarge { .. }
+            | Self::NotARegistry { .. }
+            | Self::Malformed { .. }
+            | Self::Protocol { .. } => ErrorKind::Untrusted,
+            Self::MalformedHost { .. }
+            | Self::MalformedProxy { .. }
+            | Self::SeveralRegistries { .. } => ErrorKind::Usage,
+            Self::Interrupted { .. }
+            | Self::MalformedLogins { .. }
+            | Self::MalformedLogin { .. }
+            | Self::UnreadableLogins { .. }
+            | Self::MalformedSettings { .. }
+            | Self::UnreadableSettings { .. }
+            | Self::Blocked { .. }
+            | Self::Unreadable { .. }
+            | Self::SetUp { .. } => ErrorKind::Failed,
+        }
+    }
+}
+
+/// The innermost cause of a failed connection, in one line.
+///
+/// The layers above it only say that a request failed, and give its address, which may hold a signature that is a
+/// secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(String);
+
+impl Cause {
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut innermost = error;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        Self(one_line(&innermost.to_string()))
+    }
+
+    /// What the other end said.
+    pub(crate) fn said(text: &str) -> Self {
+        Self(one_line(text))
+    }
+
+    /// The same, with the file that it is about.
+    pub(crate) fn about(path: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
+        let Self(cause) = Self::of(error);
+        Self(format!("{}: {cause}", one_line(&path.display().to_string())))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}

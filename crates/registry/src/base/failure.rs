@@ -1,0 +1,37 @@
+//! A failed attempt, and whether another one makes sense.
+
+use std::time::Duration;
+
+use super::Error;
+
+/// An attempt that failed, and whether another makes sense.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Box<Error>,
+    pub(crate) retry: RetryPolicy,
+}
+
+/// Whether another attempt makes sense, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetryPolicy {
+    /// No: it would fail in the same way.
+    Never,
+    /// Yes, after a pause.
+    Later,
+    /// Yes, after the pause that the registry has asked for.
+    After(Duration),
+}
+
+impl Failure {
+    /// A failure that another attempt may overcome.
+    pub(crate) fn transient(error: Error) -> Self {
+        Self { error: Box::new(error), retry: RetryPolicy::Later }
+    }
+}
+
+impl From<Error> for Failure {
+    /// A failure that no other attempt would overcome.
+    fn from(error: Error) -> Self {
+        Self { error: Box::new(error), retry: RetryPolicy::Never }
+    }
+}

@@ -1,0 +1,156 @@
+//! `registries.conf`, version 2, as podman, skopeo and buildah read it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::registry::{API, Mirror, PullFrom, Registry};
+use crate::base::{Cause, Error, one_line};
+
+/// The key of a proxy, which newer tools may understand.
+const PROXY: &str = "proxy";
+/// Keys for what these programs don't do: short names, and helpers that are named elsewhere as well.
+const OTHERS: [&str; 5] = [
+    "unqualified-search-registries",
+    "short-name-mode",
+    "credential-helpers",
+    "additional-layer-store-auth-helper",
+    "aliases",
+];
+
+#[derive(Default, Deserialize)]
+struct File {
+    #[serde(default)]
+    registry: Vec<Entry>,
+    /// Everything else.
+    #[serde(flatten)]
+    rest: toml::Table,
+    /// The table of version 1, which is refused.
+    registries: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Entry {
+    #[serde(default)]
+    prefix: String,
+    #[serde(default)]
+    location: String,
+    #[serde(default)]
+    insecure: bool,
+    #[serde(default)]
+    blocked: bool,
+    #[serde(default)]
+    mirror_by_digest_only: bool,
+    #[serde(default)]
+    mirror: Vec<MirrorEntry>,
+    #[serde(flatten)]
+    rest: toml::Table,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct MirrorEntry {
+    location: String,
+    #[serde(default)]
+    insecure: bool,
+    #[serde(default)]
+    pull_from_mirror: String,
+    #[serde(flatten)]
+    rest: toml::Table,
+}
+
+/// The values of a file.
+#[derive(Debug)]
+pub(super) struct RegistriesConf {
+    pub(super) registries: Vec<Registry>,
+    /// Its keys that are not known here, in words.
+    pub(super) unknown_keys: Vec<String>,
+}
+
+/// Reads a file. A `proxy` that can't be obeyed makes its registry malformed: to go past it would be worse.
+pub(super) fn parse(text: &str, path: &Path) -> Result<RegistriesConf, Error> {
+    let malformed = |reason: &str| Error::MalformedSettings {
+        path: path.to_owned(),
+        source: Cause::of(&std::io::Error::other(reason.to_owned())),
+    };
+    let file: File = toml::from_str(text).map_err(|error| malformed(error.message()))?;
+    if file.registries.is_some() {
+        return Err(malformed("version 1 of registries.conf; write [[registry]] instead"));
+    }
+    let unknown = file.unknown();
+    let unknown_key =
+        |key| format!("{}: {key} is not known here", one_line(&path.display().to_string()));
+    let unknown_keys = unknown.into_iter().map(unknown_key).collect();
+    let registry = |entry: Entry| {
+        let has_proxy = entry.rest.contains_key(PROXY)
+            || entry.mirror.iter().any(|mirror| mirror.rest.contains_key(PROXY));
+        let mut registry = registry(entry).map_err(malformed)?;
+        if has_proxy {
+            let reason = "proxy is not understood; set HTTPS_PROXY and NO_PROXY instead";
+            let cause = Cause::of(&std::io::Error::other(reason));
+            registry.malformed = Some((path.to_owned(), cause));
+        }
+        Ok(registry)
+    };
+    let registries = file.registry.into_iter().map(registry).collect::<Result<_, Error>>()?;
+    Ok(RegistriesConf { registries, unknown_keys })
+}
+
+impl File {
+    /// The keys that are not known here, as they stand in the file.
+    fn unknown(&self) -> Vec<String> {
+        let own = self.rest.keys().filter(|key| !OTHERS.contains(&&key[..])).cloned();
+        let of = |table: &str, rest: &toml::Table| {
+            let keys = rest.keys().filter(|key| *key != PROXY);
+            keys.map(|key| format!("{key} in {table}")).collect::<Vec<_>>()
+        };
+        let of_registries = self.registry.iter().flat_map(|it| of("[[registry]]", &it.rest));
+        let mirrors = self.registry.iter().flat_map(|it| &it.mirror);
+        let of_mirrors = mirrors.flat_map(|it| of("[[registry.mirror]]", &it.rest));
+        own.chain(of_registries).chain(of_mirrors).collect()
+    }
+}
+
+/// A registry as an entry describes it; the error is the reason why the entry is malformed.
+fn registry(entry: Entry) -> Result<Registry, &'static str> {
+    let is_wildcard = entry.prefix.starts_with("*.");
+    if entry.location.is_empty() && !is_wildcard {
+        return Err("a registry without a location");
+    }
+    let by_digest = entry.mirror_by_digest_only;
+    let mirrors = entry.mirror.into_iter().map(|it| mirror(&it, by_digest));
+    let mirrors = mirrors.collect::<Result<_, _>>()?;
+    let location = trimmed(&entry.location);
+    let prefix = if entry.prefix.is_empty() { location.clone() } else { trimmed(&entry.prefix) };
+    Ok(Registry {
+        prefix,
+        location,
+        insecure: entry.insecure,
+        blocked: entry.blocked,
+        mirrors,
+        ..Registry::default()
+    })
+}
+
+fn mirror(entry: &MirrorEntry, by_digest: bool) -> Result<Mirror, &'static str> {
+    let pull_from = match entry.pull_from_mirror.as_str() {
+        "" if by_digest => PullFrom::DigestOnly,
+        "" | "all" => PullFrom::All,
+        "digest-only" => PullFrom::DigestOnly,
+        "tag-only" => PullFrom::TagOnly,
+        _ => return Err("pull-from-mirror is neither all, digest-only nor tag-only"),
+    };
+    Ok(Mirror {
+        location: trimmed(&entry.location),
+        insecure: entry.insecure,
+        pull_from,
+        root: API.to_owned(),
+        scheme: None,
+    })
+}
+
+fn trimmed(location: &str) -> String {
+    location.trim_end_matches('/').to_owned()
+}

@@ -1,0 +1,13 @@
+//! What the files of docker, podman and containerd say: logins, mirrors, certificates.
+//!
+//! This floor gives values. It knows no HTTP client and no request; helpers that keep logins are the only programs that it
+//! starts.
+
+pub(crate) mod certs_d;
+mod credentials;
+mod mirrors;
+
+pub use credentials::{Credentials, Login};
+pub(crate) use credentials::{FoundLogin, LoginQuery};
+pub use mirrors::Mirrors;
+pub(crate) use mirrors::{HostConfig, Plan, PullFrom, RepositoryLocation};
