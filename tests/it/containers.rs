@@ -216,12 +216,12 @@ fn as_root_a_signature_of_a_file_is_as_much_an_attribute_as_any() {
     if lacks_root() {
         return;
     }
-    let script = r#"unpack -q root < image && snapshot --base ./image --list root && changes ./image ./root && echo same
+    let script = r"unpack -q root < image && snapshot --base ./image --list root && changes ./image ./root && echo same
         setfattr -n security.ima -v 0x0302cc root/signed
         changes ./image ./root; snapshot --base ./image --list root
         snapshot -q --base ./image root | grep -a -c SCHILY.xattr.security.ima
         setfattr -x security.ima root/signed; echo other > root/signed
-        snapshot -q --base ./image root | grep -a -c SCHILY.xattr.security"#;
+        snapshot -q --base ./image root | grep -a -c SCHILY.xattr.security";
     let out = sh(&attributed(), script).out();
     assert_eq!(out, "same\nC signed  xattrs\nC signed\n1\n0\n");
 }
@@ -232,10 +232,10 @@ fn as_root_what_can_t_be_seen_stays_with_a_file_that_was_written_to() {
     if lacks_root() {
         return;
     }
-    let script = r#"setpriv --bounding-set=-sys_admin bash -c '
+    let script = r"setpriv --bounding-set=-sys_admin bash -c '
         unpack -q root < image && snapshot --base ./image --list root && touch root/trusted && echo x >> root/signed
         snapshot -q --base ./image root > layer; tar tf layer
-        grep -a -c SCHILY.xattr.trusted.t=tt layer; grep -a -c SCHILY.xattr.security layer'"#;
+        grep -a -c SCHILY.xattr.trusted.t=tt layer; grep -a -c SCHILY.xattr.security layer'";
     assert_eq!(sh(&attributed(), script).out(), "./\nsigned\ntrusted\n1\n0\n");
 }
 
@@ -249,10 +249,10 @@ fn as_root_lists_are_no_change_on_a_fuse_file_system_without_attributes() {
     if sandbox.program("/usr/bin/bindfs").arg("--version").run().code() != 0 {
         return kit::peers::skip("a file system without attributes", "no bindfs");
     }
-    let script = r#"mkdir d m && unshare --mount sh -c '
+    let script = r"mkdir d m && unshare --mount sh -c '
         bindfs --xattr-none d m && unpack -q m/root < image 2> /dev/null; snapshot --base ./image --list m/root
         touch m/root/listed; snapshot -q --base ./image m/root | grep -a -c SCHILY.xattr.system.posix_acl_access
-        umount m'"#;
+        umount m'";
     assert_eq!(sh(&sandbox, script).out(), "1\n");
 }
 
@@ -290,4 +290,19 @@ fn as_root_whom_a_user_namespace_does_not_know_is_whom_the_base_names() {
         commit -q --base ./image --no-store --stream -t new < layer > new && echo good";
     let output = sh(&attributed(), script);
     assert_eq!(output.out(), "C listed\ngood\n", "{}", output.text());
+}
+
+// An image can hold a setuid shell for each user of a login node; GNU tar and bsdtar drop the bits of a plain user's own files.
+#[test]
+fn as_root_a_stranger_s_image_makes_no_plain_user_s_own_file_setuid() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let layer = Layer::text("drwxr-xr-x 0:0 ./ @5\n-rwsr-sr-x 65534:65534 sh \"s\" @5");
+    sandbox.write("image", stream_of(&Image::new().layer(layer)));
+    let script = "unpack root < image 2> said; stat -c %a root/sh; grep -c 'setuid and setgid bits' said
+        snapshot --base ./image --list root; unpack -q --keep-setuid kept < image; stat -c %a kept/sh";
+    let output = Script::new(&sandbox, script).as_plain_user().run();
+    assert_eq!(output.success().out(), "755\n1\n6755\n");
 }

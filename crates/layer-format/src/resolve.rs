@@ -70,7 +70,7 @@ impl Selected {
             let entries = documents.candidates(index.manifests)?;
             let entry = select(&entries, wanted)?;
             document = Document::parse(documents.document(entry, "manifest")?)?;
-            listed = entry.platform.clone();
+            listed.clone_from(&entry.platform);
         }
         Err(too_deep().into())
     }

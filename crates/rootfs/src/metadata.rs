@@ -33,7 +33,7 @@ pub enum Owner {
 /// the image doesn't mean (hpc/charliecloud#155, umoci#181).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialBits {
-    /// They go with the owner: what isn't given away has none.
+    /// They go with the owner: what isn't given away has none, nor has what a stranger's image says is a plain user's.
     WithOwner,
     /// They are set whoever owns the file.
     Always,
@@ -215,6 +215,8 @@ pub(crate) struct Setter {
     special_bits: SpecialBits,
     /// Whether nothing is given away, since it would be out of reach then.
     keeps_files: bool,
+    /// Whether no file gets special bits: it could only be this user's own.
+    is_plain_user: bool,
     /// Whether giving files away was refused once; nothing changes that later.
     giving_refused: bool,
     pub(crate) skipped: Skipped,
@@ -222,9 +224,9 @@ pub(crate) struct Setter {
 
 impl Setter {
     pub(crate) fn new(owner: Owner, special_bits: SpecialBits) -> Self {
-        let keeps_files = Powers::of_process().keeps_files;
+        let Powers { keeps_files, is_plain_user, .. } = Powers::of_process();
         let skipped = Skipped::default();
-        Self { owner, special_bits, keeps_files, giving_refused: false, skipped }
+        Self { owner, special_bits, keeps_files, is_plain_user, giving_refused: false, skipped }
     }
 
     /// Sets everything but the times. Says whether it gave the inode to the owner that is wanted.
@@ -272,8 +274,9 @@ impl Setter {
         if !wanted.is_file || self.special_bits == SpecialBits::Always {
             return mode;
         }
-        let setuid = if owner.0 == wanted.owner.0 { 0 } else { 0o4000 };
-        let setgid = if owner.1 == wanted.owner.1 { 0 } else { 0o2000 };
+        let is_meant = |is_same: bool| is_same && !self.is_plain_user;
+        let setuid = if is_meant(owner.0 == wanted.owner.0) { 0 } else { 0o4000 };
+        let setgid = if is_meant(owner.1 == wanted.owner.1) { 0 } else { 0o2000 };
         let lost = mode & (setuid | setgid);
         self.skipped.special_bits += u64::from(lost != 0);
         mode & !lost

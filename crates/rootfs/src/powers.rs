@@ -22,6 +22,9 @@ pub(crate) struct Powers {
     pub(crate) gives_files: bool,
     /// Whether files could be given to others, and would then be out of reach: nothing is given away.
     pub(crate) keeps_files: bool,
+    /// Whether this is somebody who can give nothing away, and isn't root by name: what a stranger's image says is of this user
+    /// must be no way for others to become this user.
+    pub(crate) is_plain_user: bool,
     /// Whether directories of others, and those that lock their own owner out, can be entered.
     pub(crate) passes_modes: bool,
     /// Whether device nodes can be made: `MKNOD` in the first user namespace.
@@ -40,16 +43,18 @@ impl Powers {
         *FOUND.get_or_init(|| {
             // Linux answers this since 2.6; whoever forbids it gets what a plain user gets.
             let all = rustix::thread::capabilities(None).map(|sets| sets.effective);
-            Self::of(all.unwrap_or(CapabilitySet::empty()), is_first_namespace())
+            let is_root = rustix::process::geteuid().is_root();
+            Self::of(all.unwrap_or(CapabilitySet::empty()), is_root, is_first_namespace())
         })
     }
 
-    fn of(has: CapabilitySet, is_first_namespace: bool) -> Self {
+    fn of(has: CapabilitySet, is_root: bool, is_first_namespace: bool) -> Self {
         let all = |wanted: CapabilitySet| has.contains(wanted);
         let works_on = CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER | CapabilitySet::FSETID;
         Self {
             gives_files: all(CapabilitySet::CHOWN | works_on),
             keeps_files: all(CapabilitySet::CHOWN) && !all(works_on),
+            is_plain_user: !all(CapabilitySet::CHOWN | works_on) && !is_root,
             passes_modes: all(CapabilitySet::DAC_OVERRIDE),
             makes_devices: all(CapabilitySet::MKNOD) && is_first_namespace,
             sets_capabilities: all(CapabilitySet::SETFCAP),
@@ -163,7 +168,7 @@ mod tests {
 
     fn without(missing: CapabilitySet) -> Powers {
         let all = CONTAINER.into_iter().fold(CapabilitySet::empty(), |all, one| all | one);
-        Powers::of(all - missing, true)
+        Powers::of(all - missing, true, true)
     }
 
     #[test]
@@ -180,11 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_nothing_away_is_a_plain_user_unless_the_name_is_root() {
+        for (has, is_root, expected) in [
+            (CapabilitySet::all(), false, false),
+            (CapabilitySet::all(), true, false),
+            (CapabilitySet::empty(), true, false),
+            (CapabilitySet::empty(), false, true),
+        ] {
+            assert_eq!(Powers::of(has, is_root, true).is_plain_user, expected);
+        }
+    }
+
+    #[test]
     fn devices_and_trusted_attributes_are_for_the_first_namespace() {
         let all = CapabilitySet::all();
-        let first = Powers::of(all, true);
+        let first = Powers::of(all, true, true);
         assert!(first.makes_devices && first.is_admin && first.sets_capabilities);
-        let other = Powers::of(all, false);
+        let other = Powers::of(all, true, false);
         assert!(!other.makes_devices && !other.is_admin && other.sets_capabilities);
         assert!(!without(CapabilitySet::MKNOD).makes_devices);
         assert!(!without(CapabilitySet::SETFCAP).sets_capabilities);

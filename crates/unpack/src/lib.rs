@@ -57,8 +57,8 @@ pub struct Args {
     /// Whose the files become: keep what the layers say, or ignore it
     #[arg(long, value_name = "WHOSE", default_value = "keep", value_parser = ["keep", "ignore"])]
     owner: String,
-    /// Keep setuid and setgid bits on files whose owner is not set; without it they go, since such a file would run as
-    /// whoever unpacks
+    /// Keep setuid and setgid bits on files whose owner is not set, and on a plain user's own; without it they go, since such a
+    /// file would run as whoever unpacks
     #[arg(long)]
     keep_setuid: bool,
     /// Follow a lower layer's symbolic link to a directory, inside the root, where an upper layer writes through it

@@ -18,6 +18,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use super::allowance;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::error::Error;
 use crate::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
@@ -37,16 +38,22 @@ pub struct ListingWriter<W> {
     hasher: Hasher,
     buffer: Vec<u8>,
     path: Vec<u8>,
+    n_changes: u64,
+    /// How many bytes were written, the buffer aside.
+    n_written: u64,
 }
 
 impl<W: Write> ListingWriter<W> {
     /// Begins a listing.
     pub fn new(inner: W) -> Self {
         let hasher = Hasher::new(Algorithm::Sha256);
-        Self { inner, hasher, buffer: MAGIC.to_vec(), path: vec![] }
+        Self { inner, hasher, buffer: MAGIC.to_vec(), path: vec![], n_changes: 0, n_written: 0 }
     }
 
     /// Adds a change.
+    ///
+    /// # Errors
+    /// Those of writing, and beyond the [`allowance`]: a tree of it would be refused.
     pub fn write_change(&mut self, change: &Change) -> io::Result<()> {
         let path = match change {
             Change::Add(Entry { path, .. }) | Change::Remove(path) | Change::Opaque(path) => path,
@@ -55,6 +62,10 @@ impl<W: Write> ListingWriter<W> {
         self.put_path(path.as_bytes());
         if let Change::Add(entry) = change {
             put_entry(&mut self.buffer, entry);
+        }
+        self.n_changes += 1;
+        if self.n_written > allowance(self.n_changes) {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
@@ -80,6 +91,7 @@ impl<W: Write> ListingWriter<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.hasher.update(&self.buffer);
         self.inner.write_all(&self.buffer)?;
+        self.n_written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }

@@ -19,7 +19,7 @@
 //! A layer that is to go on top of others need not wait for their tree as long as [`OwnLinks`] are good.
 //!
 //! A name and what lies behind it take about 80 bytes and the length of the path's last component, whatever directory it is
-//! in; there is a [limit](WEIGHT_LIMIT) to all of them.
+//! in; there is an [allowance] for all of them.
 
 mod inode;
 mod items;
@@ -36,7 +36,7 @@ pub use inode::{Inode, InodeId, Origin};
 pub use items::{Item, Items, NameId, Place};
 pub use kept::{ListingReader, ListingWriter, is_listing};
 pub use own::OwnLinks;
-pub use tree::{Tree, WEIGHT_LIMIT};
+pub use tree::{Tree, WEIGHT_LIMIT, allowance};
 
 #[cfg(test)]
 mod tests;

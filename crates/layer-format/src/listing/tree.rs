@@ -13,8 +13,16 @@ use crate::layer::{
     Change, Entry, EntryKind, EntryPath, MAX_COMPONENTS, Reader, TOO_DEEP, escape, impossible,
 };
 
-/// About how many bytes a tree may take: ten times what the largest images need.
+/// About how many bytes a tree may take, whatever it has: ten times what the largest images need.
 pub const WEIGHT_LIMIT: u64 = 2 << 30;
+
+/// About how many bytes a tree, or a listing, of so many changes may take: a few kilobytes of a compressed layer can be
+/// gigabytes of attributes.
+pub fn allowance(n_changes: u64) -> u64 {
+    const AT_LEAST: u64 = 64 << 20;
+    const EACH: u64 = 1 << 10;
+    EACH.saturating_mul(n_changes).saturating_add(AT_LEAST).min(WEIGHT_LIMIT)
+}
 
 /// The limits of `rootfs` on links that are followed.
 const MAX_LINKS: usize = 40;
@@ -40,6 +48,8 @@ pub struct Tree {
     pub(super) n_layers: u32,
     /// How many changes of the last one were taken in.
     n_changes: u64,
+    /// The changes of all layers so far.
+    n_all_changes: u64,
 }
 
 impl Default for Tree {
@@ -51,7 +61,13 @@ impl Default for Tree {
 impl Tree {
     /// The tree of no layers.
     pub fn new() -> Self {
-        Self { nodes: Nodes::new(), marks: Marks::default(), n_layers: 0, n_changes: 0 }
+        Self {
+            nodes: Nodes::new(),
+            marks: Marks::default(),
+            n_layers: 0,
+            n_changes: 0,
+            n_all_changes: 0,
+        }
     }
 
     /// Takes in a whole layer, to its end.
@@ -79,7 +95,7 @@ impl Tree {
     /// Takes in one change of the layer begun last.
     ///
     /// # Errors
-    /// For what can't be unpacked either, and beyond [`WEIGHT_LIMIT`].
+    /// For what can't be unpacked either, and beyond its [`allowance`].
     pub fn apply(&mut self, change: &Change) -> Result<(), Error> {
         match change {
             Change::Add(entry) => self.add(entry)?,
@@ -87,8 +103,10 @@ impl Tree {
             Change::Opaque(path) => self.clear_below(path)?,
         }
         self.n_changes += 1;
-        if self.weight() > WEIGHT_LIMIT {
-            return Err(too_large());
+        self.n_all_changes += 1;
+        let limit = allowance(self.n_all_changes);
+        if self.weight() > limit {
+            return Err(too_large(limit));
         }
         Ok(())
     }
@@ -385,13 +403,12 @@ impl Tree {
 
     fn origin(&self) -> Result<Origin, Error> {
         let layer = self.n_layers.saturating_sub(1) as usize;
-        Origin::new(layer, self.n_changes).ok_or_else(too_large)
+        Origin::new(layer, self.n_changes).ok_or_else(|| too_large(WEIGHT_LIMIT))
     }
 }
 
-fn too_large() -> Error {
-    let what = "the list of an image's files".to_owned();
-    Error::TooLarge { what, limit: WEIGHT_LIMIT }
+fn too_large(limit: u64) -> Error {
+    Error::TooLarge { what: "the list of an image's files".to_owned(), limit }
 }
 
 pub(super) fn refuse(path: &EntryPath, reason: &'static str) -> Error {

@@ -66,6 +66,7 @@ impl Identity {
         powers: Powers {
             gives_files: true,
             keeps_files: false,
+            is_plain_user: false,
             passes_modes: true,
             makes_devices: true,
             sets_capabilities: true,
@@ -134,7 +135,11 @@ impl Identity {
         let meant = self.owner(owner, earlier_owner);
         let lost_uid = meant.0 == earlier_owner.0 && owner.0 != earlier_owner.0;
         let lost_gid = meant.1 == earlier_owner.1 && owner.1 != earlier_owner.1;
-        let bits = if lost_uid { SETUID } else { 0 } | if lost_gid { SETGID } else { 0 };
+        // To a plain user's own files no image gives any.
+        let never = self.powers.is_plain_user && meant == earlier_owner;
+        let setuid = if lost_uid || never { SETUID } else { 0 };
+        let setgid = if lost_gid || never { SETGID } else { 0 };
+        let bits = setuid | setgid;
         mode | earlier_mode & bits
     }
 
@@ -281,5 +286,9 @@ mod tests {
         // The owner isn't ours: it was changed to that.
         assert_eq!(mode(0o755, (5, 1000), 0o4755, (0, 1000)), 0o755);
         assert_eq!(Identity::REAL.mode((0o755, (0, 0)), (0o4755, (7, 7))), 0o755);
+        let powers = Powers { is_plain_user: true, ..identity.powers };
+        let plain = Identity { powers, ..identity };
+        assert_eq!(plain.mode((0o755, (1000, 1000)), (0o6755, (1000, 1000))), 0o6755);
+        assert_eq!(plain.mode((0o755, (5, 1000)), (0o6755, (1000, 1000))), 0o755);
     }
 }
