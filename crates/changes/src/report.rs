@@ -38,7 +38,7 @@ impl<'a> Report<'a> {
         }
         let values: Vec<String> = before.iter().chain(after).map(Value::to_string).collect();
         let line = format!("config {letter} {name}  {}", values.join(" -> "));
-        self.line(cli::report::clean(&line).as_bytes())
+        self.line(cli::text::clean(&line).as_bytes())
     }
 
     /// Tells of a path.

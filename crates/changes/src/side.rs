@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::interrupt::Stopping;
-use cli::report::clean_path;
+use cli::text::clean_path;
 use cli::{Explain as _, Failure, Io, Progress};
 use image::layer::BUFFER;
 use image::{Choice, Location, Opened};

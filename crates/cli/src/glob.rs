@@ -5,7 +5,8 @@
 //! counts. `*` and `?` stand for anything but a slash, `**` for any number of directories, `[a-z]` for one of these bytes,
 //! `\` takes the next character as it is. What is below something left out is left out too.
 
-use crate::{report, usage};
+use crate::error::usage;
+use crate::text::clean;
 
 /// Patterns in their order.
 #[derive(Debug, Default)]
@@ -28,9 +29,7 @@ impl Globs {
     pub fn parse(patterns: &[String]) -> anyhow::Result<Self> {
         let parse = |text: &String| {
             let glob = Glob::parse(text.as_bytes());
-            glob.ok_or_else(|| {
-                usage(format!("--exclude {}: a pattern of nothing", report::clean(text)))
-            })
+            glob.ok_or_else(|| usage(format!("--exclude {}: a pattern of nothing", clean(text))))
         };
         Ok(Self(patterns.iter().map(parse).collect::<Result<_, _>>()?))
     }

@@ -9,13 +9,10 @@ use anyhow::Context as _;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::closed::is_input_closed;
-use crate::failure::during;
+use crate::descriptors::{duplicate_stdin, file_type, grow_pipe};
+use crate::error::{Failure, during, usage};
 use crate::interrupt::{Switch, switch};
-use crate::{Failure, usage};
 
-/// The size that pipes between the programs are given; the most an ordinary user may ask for.
-const PIPE_SIZE: usize = 1 << 20;
 /// What is said before a reason.
 const READING: &str = "reading standard input";
 
@@ -45,13 +42,10 @@ enum Source {
 impl Input {
     /// The process's standard input.
     pub(crate) fn standard() -> Self {
-        if is_input_closed() {
-            return Self { source: Source::Broken(Errno::BADF) };
-        }
-        Self::duplicate(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 0))
+        Self::duplicate(duplicate_stdin())
     }
 
-    /// An input by a second descriptor. Where there is none, the first read tells.
+    /// An input by a descriptor of its own. Where there is none, the first read fails.
     fn duplicate(input: rustix::io::Result<OwnedFd>) -> Self {
         match input {
             Ok(fd) => Self::from_file(File::from(fd), switch()),
@@ -176,18 +170,6 @@ fn read_file(
     }
 }
 
-/// What kind of file a descriptor is open on.
-pub(crate) fn file_type(file: &File) -> FileType {
-    rustix::fs::fstat(file).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
-}
-
-/// Makes a pipe hold more, which halves the switches between its two programs; no matter if it can't.
-pub(crate) fn grow_pipe(pipe: &File) {
-    if rustix::pipe::fcntl_getpipe_size(pipe).is_ok_and(|size| size < PIPE_SIZE) {
-        rustix::pipe::fcntl_setpipe_size(pipe, PIPE_SIZE).ok();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Seek as _, Write as _};
@@ -277,7 +259,7 @@ mod tests {
         assert!(input.as_file().is_none() && !input.is_terminal());
         let error = input.take_binary().unwrap().read(&mut [0; 4]).unwrap_err().into();
         assert_eq!(
-            crate::report::error("load", &error),
+            crate::error::line("load", &error),
             "load: reading standard input: too many open files\n"
         );
     }

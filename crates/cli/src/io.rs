@@ -1,62 +1,44 @@
-//! What a run works with: its input, its output, its talk, and files named on the command line.
+//! What a run works with: its input, its output, its progress, and files named on the command line.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
-use crate::progress::style::Style;
-use crate::progress::talk::{Captured, Talk};
-use crate::{Common, Input, Output, Progress, WholeFile, report};
+use crate::captured::CapturedStreams;
+use crate::input::Input;
+use crate::options::Common;
+use crate::output::Output;
+use crate::progress::{Progress, Style};
+use crate::stderr::Stderr;
+use crate::text::clean_path;
+use crate::whole_file::WholeFile;
 
-/// The streams and the talk of one run.
+/// The streams and the progress of one run.
 ///
 /// The fields are public so that they can be used, and moved into threads, one by one.
 #[derive(Debug)]
 pub struct Io<'a> {
-    name: &'a str,
+    pub(crate) name: &'a str,
     /// Where data comes from.
     pub input: Input,
     /// Where data goes. Nothing but data.
     pub output: Output,
     /// What people see meanwhile.
     pub progress: Progress,
-    memory: Option<Memory>,
-}
-
-#[derive(Debug)]
-struct Memory {
-    output: Arc<Mutex<Vec<u8>>>,
-    talk: Captured,
+    /// What the streams of a test have got.
+    pub(crate) captured: Option<CapturedStreams>,
 }
 
 impl<'a> Io<'a> {
     /// The streams of the process.
     pub(crate) fn standard(name: &'a str, common: &Common) -> Self {
         let mut output = Output::standard();
-        let style = Style::choose(common, &output);
-        let progress = Progress::new(name, style, Talk::standard_error());
-        output.mind(&progress);
-        Self { name, input: Input::standard(), output, progress, memory: None }
-    }
-}
-
-impl Io<'static> {
-    /// Streams in memory, for tests: `run` can be called without a process around it.
-    ///
-    /// Output goes to [`written`](Self::written), talk, in plain lines, to [`talk`](Self::talk).
-    pub fn memory(input: impl Into<Vec<u8>>) -> Self {
-        let memory = Memory { output: Arc::default(), talk: Captured::default() };
-        let talk = Talk::new(memory.talk.clone());
-        Self {
-            name: "test",
-            input: Input::memory(input),
-            output: Output::memory(Arc::clone(&memory.output)),
-            progress: Progress::new("test", Style::Plain, talk),
-            memory: Some(memory),
-        }
+        let style = Style::choose(common, output.is_pipe());
+        let progress = Progress::new(name, style, Stderr::Process);
+        output.attach_progress(&progress);
+        Self { name, input: Input::standard(), output, progress, captured: None }
     }
 }
 
@@ -95,20 +77,8 @@ impl Io<'_> {
         if path.as_os_str() == "-" {
             return Ok(NamedOutput::Standard(&mut self.output));
         }
-        let file = WholeFile::create(path).with_context(|| report::clean_path(path))?;
+        let file = WholeFile::create(path).with_context(|| clean_path(path))?;
         Ok(NamedOutput::File(file))
-    }
-
-    /// What was written so far to an output in memory.
-    pub fn written(&mut self) -> Vec<u8> {
-        drop(self.output.flush());
-        let Some(memory) = &self.memory else { return Vec::new() };
-        memory.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What was said so far in memory.
-    pub fn talk(&self) -> String {
-        self.memory.as_ref().map(|memory| memory.talk.text()).unwrap_or_default()
     }
 }
 
@@ -135,7 +105,7 @@ impl NamedOutput<'_> {
         match self {
             Self::Standard(output) => Ok(output.flush()?),
             Self::File(file) => {
-                let path = report::clean_path(file.path());
+                let path = clean_path(file.path());
                 file.finish().context(path)
             }
         }
@@ -160,21 +130,8 @@ impl Write for NamedOutput<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
-
-    #[test]
-    fn memory_gives_back_what_was_written_and_said() {
-        let mut io = Io::memory(b"in".as_slice());
-        let mut text = String::new();
-        io.input.read_to_string(&mut text).unwrap();
-        io.output.write_all(text.to_uppercase().as_bytes()).unwrap();
-        io.say("done\x1b");
-        io.warn("but slowly");
-        assert_eq!(io.written(), b"IN");
-        assert_eq!(io.talk(), "done\\x1b\ntest: warning: but slowly\n");
-    }
+    use crate::error;
 
     #[test]
     fn a_dash_is_standard_output() {
@@ -189,9 +146,6 @@ mod tests {
     fn a_file_that_cannot_be_made_is_named() {
         let mut io = Io::memory("");
         let error = io.named_output(Path::new("/nowhere\n/x")).unwrap_err();
-        assert_eq!(
-            report::error("save", &error),
-            "save: /nowhere\\n/x: no such file or directory\n"
-        );
+        assert_eq!(error::line("save", &error), "save: /nowhere\\n/x: no such file or directory\n");
     }
 }

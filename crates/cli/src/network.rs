@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::{Code, Failure, Input, usage};
+use crate::error::{Code, Failure, usage};
+use crate::input::Input;
+use crate::text::clean_path;
 
 /// No line with a login is longer.
 const LIMIT: u64 = 64 << 10;
@@ -65,7 +67,7 @@ impl Network {
         match std::fs::metadata(path) {
             Ok(_) => Ok(Some(path)),
             Err(error) => {
-                let shown = crate::report::clean_path(path);
+                let shown = clean_path(path);
                 Err(Failure::new(Code::NotFound, shown).because(error))
             }
         }

@@ -1,22 +1,21 @@
 //! Standard output: buffered, refuses a terminal where bytes are binary, knows its own broken pipe.
 
-use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::closed::is_output_closed;
-use crate::failure::during;
-use crate::input::{file_type, grow_pipe};
+use crate::captured::Captured;
+use crate::descriptors::{duplicate_stdout, file_type, grow_pipe};
+use crate::error::{ClosedPipe, Failure, during, usage};
+use crate::interrupt;
+use crate::progress::Progress;
 use crate::send::send;
-use crate::{Failure, Progress, interrupt, usage};
 
 /// Writes of this size and more go straight to the file.
 const BUFFER: usize = 64 * 1024;
@@ -29,8 +28,8 @@ const BUFFER: usize = 64 * 1024;
 pub struct Output {
     sink: Sink,
     buffer: Vec<u8>,
-    /// Whose bars must be out of the way when something is written to their terminal.
-    bars: Option<Progress>,
+    /// The progress whose bars must be out of the way when something is written to their terminal.
+    progress: Option<Progress>,
 }
 
 #[derive(Default)]
@@ -39,7 +38,7 @@ enum Sink {
     Nowhere,
     /// Standard output that was closed, or that could not be opened a second time: every write fails with this error.
     Broken(Errno),
-    Memory(Arc<Mutex<Vec<u8>>>),
+    Captured(Captured),
     File {
         file: File,
         kind: FileType,
@@ -49,13 +48,10 @@ enum Sink {
 impl Output {
     /// The process's standard output.
     pub(crate) fn standard() -> Self {
-        if is_output_closed() {
-            return Self::new(Sink::Broken(Errno::BADF));
-        }
-        Self::duplicate(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0))
+        Self::duplicate(duplicate_stdout())
     }
 
-    /// An output by a second descriptor. Where there is none, the first write tells.
+    /// An output by a descriptor of its own. Where there is none, the first write fails.
     fn duplicate(output: rustix::io::Result<OwnedFd>) -> Self {
         match output {
             Ok(fd) => Self::from_file(File::from(fd)),
@@ -63,8 +59,8 @@ impl Output {
         }
     }
 
-    pub(crate) fn memory(bytes: Arc<Mutex<Vec<u8>>>) -> Self {
-        Self::new(Sink::Memory(bytes))
+    pub(crate) fn captured(bytes: Captured) -> Self {
+        Self::new(Sink::Captured(bytes))
     }
 
     fn from_file(file: File) -> Self {
@@ -76,13 +72,13 @@ impl Output {
     }
 
     const fn new(sink: Sink) -> Self {
-        Self { sink, buffer: Vec::new(), bars: None }
+        Self { sink, buffer: Vec::new(), progress: None }
     }
 
-    /// Has these bars step aside for what is written, if it goes to a terminal as they do.
-    pub(crate) fn mind(&mut self, progress: &Progress) {
+    /// Has the bars of `progress` taken away while something is written, if the output is a terminal.
+    pub(crate) fn attach_progress(&mut self, progress: &Progress) {
         if self.is_terminal() {
-            self.bars = Some(progress.clone());
+            self.progress = Some(progress.clone());
         }
     }
 
@@ -105,7 +101,7 @@ impl Output {
     pub const fn as_file(&self) -> Option<&File> {
         match &self.sink {
             Sink::File { file, .. } => Some(file),
-            Sink::Nowhere | Sink::Broken(_) | Sink::Memory(_) => None,
+            Sink::Nowhere | Sink::Broken(_) | Sink::Captured(_) => None,
         }
     }
 
@@ -136,7 +132,7 @@ impl Output {
             Sink::File { file, kind } => {
                 send(from, file, *kind, range, advance).map_err(Self::mark)
             }
-            Sink::Nowhere | Sink::Broken(_) | Sink::Memory(_) => {
+            Sink::Nowhere | Sink::Broken(_) | Sink::Captured(_) => {
                 let size = range.end - range.start;
                 let mut content = vec![0; usize::try_from(size).map_err(io::Error::other)?];
                 from.read_exact_at(&mut content, range.start)?;
@@ -164,12 +160,9 @@ impl Output {
         match &mut self.sink {
             Sink::Nowhere => Ok(()),
             Sink::Broken(error) => Err((*error).into()),
-            Sink::Memory(memory) => {
-                memory.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-                Ok(())
-            }
-            Sink::File { file, .. } => match &self.bars {
-                Some(bars) => bars.aside(|| write_file(file, bytes)),
+            Sink::Captured(captured) => (&*captured).write_all(bytes),
+            Sink::File { file, .. } => match &self.progress {
+                Some(progress) => progress.suspend(|| write_file(file, bytes)),
                 None => write_file(file, bytes),
             },
         }
@@ -216,23 +209,11 @@ impl fmt::Debug for Output {
         match &self.sink {
             Sink::Nowhere => f.write_str("Output(nowhere)"),
             Sink::Broken(error) => write!(f, "Output({error:?})"),
-            Sink::Memory(_) => f.write_str("Output(memory)"),
+            Sink::Captured(_) => f.write_str("Output(memory)"),
             Sink::File { kind, .. } => write!(f, "Output({kind:?})"),
         }
     }
 }
-
-/// The mark on a broken pipe that is our own standard output's.
-#[derive(Debug)]
-pub(crate) struct ClosedPipe;
-
-impl fmt::Display for ClosedPipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reader of standard output went away")
-    }
-}
-
-impl Error for ClosedPipe {}
 
 fn write_file(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -264,16 +245,16 @@ mod tests {
 
     #[test]
     fn small_writes_wait_and_large_ones_keep_their_order() {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let mut output = Output::memory(Arc::clone(&bytes));
+        let captured = Captured::default();
+        let mut output = Output::captured(captured.clone());
         output.write_all(b"small").unwrap();
-        assert_eq!(bytes.lock().unwrap().len(), 0);
+        assert_eq!(captured.bytes().len(), 0);
         output.write_all(&vec![b'x'; BUFFER]).unwrap();
-        assert_eq!(bytes.lock().unwrap().len(), 5 + BUFFER);
+        assert_eq!(captured.bytes().len(), 5 + BUFFER);
         output.write_all(b"tail").unwrap();
         output.flush().unwrap();
-        assert!(bytes.lock().unwrap().starts_with(b"smallxxx"));
-        assert!(bytes.lock().unwrap().ends_with(b"xtail"));
+        assert!(captured.bytes().starts_with(b"smallxxx"));
+        assert!(captured.bytes().ends_with(b"xtail"));
     }
 
     #[test]
@@ -296,10 +277,10 @@ mod tests {
         output.write_all(b"x").unwrap();
         let error = output.flush().unwrap_err().into();
         assert_eq!(
-            crate::report::error("pull", &error),
+            crate::error::line("pull", &error),
             "pull: writing standard output: no space left on device\n"
         );
-        assert_eq!(crate::failure::code(&error, |_| None), crate::Code::Failed);
+        assert_eq!(crate::error::code(&error, &[]), crate::error::Code::Failed);
     }
 
     #[test]
@@ -309,10 +290,10 @@ mod tests {
         output.write_all(b"x").unwrap();
         let error = output.flush().unwrap_err().into();
         assert_eq!(
-            crate::report::error("pull", &error),
+            crate::error::line("pull", &error),
             "pull: writing standard output: too many open files\n"
         );
-        assert_eq!(crate::failure::code(&error, |_| None), crate::Code::Failed);
+        assert_eq!(crate::error::code(&error, &[]), crate::error::Code::Failed);
     }
 
     #[test]

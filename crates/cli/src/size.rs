@@ -1,72 +1,30 @@
-//! Limits on what a stranger's image makes of itself, as they are given on the command line.
+//! Sizes in bytes, as they are shown and as they are typed.
 
-use crate::{Code, Failure, human_size};
+use std::fmt::Write as _;
 
-/// What there may be of an image's files, where nobody has said anything: as much as the largest file of an ext4.
-const USUAL_MAX_SIZE: u64 = 16 << 40;
-
-/// Flags that limit how many files there may be, and how large they may be together.
-#[derive(clap::Args, Clone, Copy, Debug, Default)]
-pub struct Limits {
-    /// How many bytes the files may have together, holes included: 500M, 20G; 16T without this
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub max_size: Option<u64>,
-
-    /// How many entries there may be: files, directories, links; the root isn't counted
-    #[arg(long, value_name = "N")]
-    pub max_entries: Option<u64>,
-}
-
-impl Limits {
-    /// Refuses an image that is larger.
-    ///
-    /// # Errors
-    /// [`Code::Untrusted`].
-    pub fn check(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
-        if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
-            return Err(too_many(format!(
-                "the image has {n_entries} entries, and {most} are allowed"
-            )));
-        }
-        check_size(self.max_size, "the image's files are", size)
+/// A number of bytes for people: at most three digits and a decimal unit, as Docker has it (`12.3MB`).
+pub fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let bytes = u128::from(bytes);
+    let (mut unit, mut divisor) = (0, 1);
+    while (bytes + divisor / 2) / divisor >= 1000 {
+        unit += 1;
+        divisor *= 1000;
     }
-
-    /// Refuses an image of which that much has been read, and perhaps not all.
-    ///
-    /// # Errors
-    /// [`Code::Untrusted`].
-    pub fn check_so_far(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
-        if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
-            return Err(too_many(format!("the image has more than {most} entries")));
+    let rounded = |scale: u128| (bytes * scale + divisor / 2) / divisor;
+    let scale = [100, 10].into_iter().find(|&scale| rounded(scale) < 1000).unwrap_or(1);
+    let (whole, mut rest) = (rounded(scale) / scale, rounded(scale) % scale);
+    let mut text = whole.to_string();
+    let mut place = scale / 10;
+    while rest > 0 {
+        if !text.contains('.') {
+            text.push('.');
         }
-        let most = self.max_size.unwrap_or(USUAL_MAX_SIZE);
-        if size > most {
-            let most = human_size(most);
-            return Err(too_large(format!("the image's files are more than {most} large")));
-        }
-        Ok(())
+        write!(text, "{}", rest / place).expect("a string takes everything");
+        rest %= place;
+        place /= 10;
     }
-}
-
-/// Refuses what is larger than somebody has allowed, or than anybody can need.
-///
-/// # Errors
-/// [`Code::Untrusted`].
-pub fn check_size(allowed: Option<u64>, what: &str, size: u64) -> Result<(), Failure> {
-    let most = allowed.unwrap_or(USUAL_MAX_SIZE);
-    if size <= most {
-        return Ok(());
-    }
-    let (size, most) = (human_size(size), human_size(most));
-    Err(too_large(format!("{what} {size} large, and {most} are allowed")))
-}
-
-fn too_many(message: String) -> Failure {
-    Failure::new(Code::Untrusted, message).hint("--max-entries N allows more")
-}
-
-fn too_large(message: String) -> Failure {
-    Failure::new(Code::Untrusted, message).hint("--max-size SIZE allows more")
+    text + UNITS[unit]
 }
 
 /// Parses a size: a number of bytes, or with K, M, G, T, P and E of powers of 1,024; with B after them, of 1,000.
@@ -100,6 +58,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sizes_have_three_digits() {
+        let cases = [
+            (0, "0B"),
+            (7, "7B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1049, "1.05kB"),
+            (12_345, "12.3kB"),
+            (99_950, "100kB"),
+            (999_499, "999kB"),
+            (999_500, "1MB"),
+            (12_340_000, "12.3MB"),
+            (45_000_000, "45MB"),
+            (187_654_321, "188MB"),
+            (1_204_000_000, "1.2GB"),
+            (u64::MAX, "18.4EB"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(human_size(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
     fn sizes_are_numbers_with_units() {
         for (text, expected) in [
             ("0", Some(0)),
@@ -123,25 +104,5 @@ mod tests {
         ] {
             assert_eq!(parse_size(text).ok(), expected, "{text:?}");
         }
-    }
-
-    #[test]
-    fn what_is_larger_is_refused() {
-        let limits = Limits { max_size: Some(10), max_entries: Some(2) };
-        assert!(limits.check(2, 10).is_ok());
-        assert!(limits.check(3, 10).is_err());
-        assert!(limits.check(2, 11).is_err());
-        assert!(Limits::default().check(u64::MAX, 16 << 40).is_ok());
-        assert!(Limits::default().check(0, (16 << 40) + 1).is_err());
-    }
-
-    #[test]
-    fn what_is_larger_so_far_is_refused() {
-        let limits = Limits { max_size: Some(10), max_entries: Some(2) };
-        assert!(limits.check_so_far(2, 10).is_ok());
-        assert!(limits.check_so_far(3, 10).is_err());
-        assert!(limits.check_so_far(2, 11).is_err());
-        assert!(Limits::default().check_so_far(u64::MAX, 16 << 40).is_ok());
-        assert!(Limits::default().check_so_far(0, (16 << 40) + 1).is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use crate::input::file_type;
+use crate::descriptors::file_type;
 use crate::interrupt;
 use crate::send::send;
 

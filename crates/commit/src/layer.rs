@@ -73,7 +73,7 @@ impl Incoming {
             (Box::new(io.input.take_binary()?), "standard input".to_owned())
         } else {
             let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
-            (Box::new(file), cli::report::clean_path(path))
+            (Box::new(file), cli::text::clean_path(path))
         };
         let task = io.progress.task("layer", None);
         task.state("Committing");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use cli::report::chain;
+use cli::error::chain;
 use layer_format::resolve::INDEX_DEPTH;
 use layer_format::{Config, Descriptor, DiffId, Digest, Document, Manifest, media_type};
 use store::Store;

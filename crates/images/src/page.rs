@@ -28,7 +28,7 @@ impl Page<'_> {
         match self.form {
             Form::Text => {
                 for line in lines {
-                    writeln!(self.output, "{}", cli::report::clean(&line.name))?;
+                    writeln!(self.output, "{}", cli::text::clean(&line.name))?;
                 }
             }
             Form::Null => {
@@ -50,7 +50,7 @@ impl Page<'_> {
     /// One JSON object, if that is the form.
     pub(crate) fn object(&mut self, value: &Value) -> anyhow::Result<()> {
         if self.form == Form::Json {
-            writeln!(self.output, "{}", cli::report::clean_json(&value.to_string()))?;
+            writeln!(self.output, "{}", cli::text::clean_json(&value.to_string()))?;
         }
         Ok(())
     }

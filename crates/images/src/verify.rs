@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
 use anyhow::Context as _;
+use cli::error::chain;
 use cli::interrupt::Stopping;
-use cli::report::chain;
 use cli::{Code, Failure, Form, Io, Progress, counted};
 use image::layer::BUFFER;
 use layer_format::layer::Reader;

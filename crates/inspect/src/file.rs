@@ -42,7 +42,7 @@ pub(crate) fn cat(
 
 /// Where the file's content is.
 fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<Origin> {
-    let shown = || cli::report::clean_path(path);
+    let shown = || cli::text::clean_path(path);
     let place = tree.find(path.as_os_str().as_bytes()).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("{}: not in this image", shown()))
             .hint("--files lists what is there")
@@ -97,7 +97,7 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn end(&mut self) -> io::Result<()> {
-        let rest = cli::report::clean_text(&std::mem::take(&mut self.line));
+        let rest = cli::text::clean_text(&std::mem::take(&mut self.line));
         self.output.write_all(rest.as_bytes())?;
         self.output.flush()
     }
@@ -115,7 +115,7 @@ impl Write for Shown<'_> {
             None => 0,
         };
         let lines: Vec<u8> = self.line.drain(..whole).collect();
-        self.output.write_all(cli::report::clean_text(&lines).as_bytes())?;
+        self.output.write_all(cli::text::clean_text(&lines).as_bytes())?;
         Ok(bytes.len())
     }
 

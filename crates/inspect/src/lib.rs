@@ -118,7 +118,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     } else {
         let about = about::describe(&mut opened, &io.progress)?;
         opened.finish()?;
-        Ok(writeln!(io.output, "{}", cli::report::clean_json(&about))?)
+        Ok(writeln!(io.output, "{}", cli::text::clean_json(&about))?)
     }
 }
 
@@ -156,7 +156,7 @@ fn manifest(opened: &Opened) -> anyhow::Result<Vec<u8>> {
 /// Byte for byte, unless a terminal would obey some of the bytes.
 fn write_document(document: &[u8], io: &mut Io<'_>) -> anyhow::Result<()> {
     if io.output.is_terminal() {
-        writeln!(io.output, "{}", cli::report::clean_text(document))?;
+        writeln!(io.output, "{}", cli::text::clean_text(document))?;
     } else {
         io.output.write_all(document)?;
     }

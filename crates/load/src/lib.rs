@@ -92,7 +92,7 @@ fn tell_left_out(mut left_out: Vec<LeftOut>, io: &Io<'_>) -> anyhow::Result<()> 
     let Some(last) = left_out.pop() else { return Ok(()) };
     let text = |name: &str| format!("not loaded: {name}");
     for LeftOut { name, error } in &left_out {
-        io.warn(&format!("{}: {}", text(name), cli::report::chain(error)));
+        io.warn(&format!("{}: {}", text(name), cli::error::chain(error)));
     }
     let code = Code::Untrusted;
     Err(anyhow::Error::from(last.error)).context(text(&last.name)).code(code)
@@ -111,7 +111,7 @@ impl Source {
             let archive = input.archive(image::no_spool()).context("standard input")?;
             return Ok(Self::Archive(Box::new(archive)));
         }
-        let shown = || cli::report::clean_path(path);
+        let shown = || cli::text::clean_path(path);
         let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
         if file.metadata().with_context(shown)?.is_dir() {
             let layout = Store::open_existing(path)?

@@ -26,8 +26,7 @@ fn load(store: &Path, input: impl Into<Vec<u8>>) -> anyhow::Result<String> {
 fn code(error: &anyhow::Error) -> Code {
     let failure = error.chain().find_map(|link| link.downcast_ref::<Failure>());
     assert!(failure.is_none(), "{error:?}");
-    let known = error.chain().find_map(Args::code);
-    known.unwrap_or(Code::Failed)
+    cli::error::code(error, Args::ERRORS)
 }
 
 /// The store with everything that can be reached, and `index.json`.
@@ -73,7 +72,7 @@ fn refuses(what: &str, input: Vec<u8>) {
     let before = state(dir.path());
     let error = load(dir.path(), input).expect_err(what);
     assert_eq!(code(&error), Code::Untrusted, "{what}: {error:#}");
-    let text = cli::report::error("load", &error);
+    let text = cli::error::line("load", &error);
     assert!(text.lines().count() == 1 && !text.contains('\x1b'), "{what}: {text}");
     assert_eq!(state(dir.path()), before, "{what}");
 }

@@ -107,7 +107,7 @@ fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result
     for name in &args.names {
         writeln!(io.output, "{}", name.full())?;
         for line in client.explain(name)? {
-            writeln!(io.output, "  {}", cli::report::clean(&line))?;
+            writeln!(io.output, "  {}", cli::text::clean(&line))?;
         }
     }
     Ok(io.output.flush()?)

@@ -44,7 +44,7 @@ pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Resul
         }
         Some(path) => {
             let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
-            digests(file, &mut thinned.has).with_context(|| cli::report::clean_path(path))?;
+            digests(file, &mut thinned.has).with_context(|| cli::text::clean_path(path))?;
         }
     }
     Ok(thinned)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use cli::report::clean_path;
+use cli::text::clean_path;
 use cli::{Explain as _, Io, usage};
 use image::{Choice, Image, Location, Opened};
 use layer_format::Digest;

@@ -143,7 +143,7 @@ fn scan(args: &Args, root: &Root, leave_out: Option<LeaveOut<'_>>) -> anyhow::Re
         }
     }
     cli::interrupt::check()?;
-    let scanned = scanned.with_context(|| cli::report::clean_path(&args.dir));
+    let scanned = scanned.with_context(|| cli::text::clean_path(&args.dir));
     scanned.map_err(|error| of_mount(error, args, root))
 }
 

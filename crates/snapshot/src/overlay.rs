@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cli::report::clean_path;
+use cli::text::clean_path;
 use cli::{Explain as _, Failure, Globs, Io, usage};
 use image::Location;
 use layer_format::layer::{Change, Entry, EntryPath};

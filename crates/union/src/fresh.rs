@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::cache;
-use cli::report::clean_path;
+use cli::text::clean_path;
 
 /// A directory that a run may have made. Unless it is [kept](Self::keep), it then goes when dropped.
 #[derive(Debug)]

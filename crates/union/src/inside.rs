@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use cli::Io;
-use cli::report::clean_path;
+use cli::text::clean_path;
 use layer_format::Run;
 use layer_format::archive::Image;
 use rootfs::overlay::Mount;
@@ -77,7 +77,7 @@ pub(crate) fn run(
         _ => NOT_EXECUTABLE,
     };
     let program = clean_path(Path::new(program));
-    cli::report::tell(io.name(), &anyhow::Error::new(error).context(program));
+    cli::error::report(io.name(), &anyhow::Error::new(error).context(program));
     Err(cli::silent(status))
 }
 

@@ -21,7 +21,7 @@ mod upper;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use cli::report::clean_path;
+use cli::text::clean_path;
 use cli::{Explain as _, Io};
 use image::{Choice, Image, Location, Source};
 use layer_format::{Look, Platform, Reference, look};
@@ -151,7 +151,7 @@ fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
 fn image_name(image: &Image, text: &str) -> String {
     let name = image.names.first().map_or(text, String::as_str);
     let short = name.parse().map_or_else(|_| name.to_owned(), |name: Reference| name.to_string());
-    cli::report::clean(&short).into_owned()
+    cli::text::clean(&short).into_owned()
 }
 
 fn warn(skipped: &Skipped, io: &Io<'_>) {

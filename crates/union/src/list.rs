@@ -1,6 +1,6 @@
 //! What is mounted.
 
-use cli::report::clean_path;
+use cli::text::clean_path;
 use cli::{Output, Table};
 
 use crate::mounting;

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use cli::report::clean_path;
+use cli::text::clean_path;
 use cli::{Code, Failure};
 use layer_format::archive::Image;
 use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};

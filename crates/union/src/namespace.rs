@@ -23,7 +23,7 @@ pub fn enter() -> Option<u8> {
         return None;
     }
     let error = start_over().err()?;
-    cli::report::tell("union", &error);
+    cli::error::report("union", &error);
     Some(inside::OURS)
 }
 

@@ -18,7 +18,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use cli::report::clean_path;
+use cli::text::clean_path;
 use rootfs::Root;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, flock, fstat,
@@ -150,7 +150,7 @@ pub(crate) fn sweep(place: &Name) -> Vec<String> {
     let names = names.filter(|name| name.starts_with(prefix.as_bytes())).map(OsString::from_vec);
     let left = names.filter_map(|name| {
         let error = sweep_one(place.parent.as_fd(), &name).err()?;
-        let (name, why) = (clean_path(Path::new(&name)), cli::report::chain(error.as_ref()));
+        let (name, why) = (clean_path(Path::new(&name)), cli::error::chain(error.as_ref()));
         Some(format!("what a killed unpack left can't be removed: {name}: {why}"))
     });
     left.collect()

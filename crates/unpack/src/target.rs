@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::Io;
-use cli::report::clean_path;
+use cli::text::clean_path;
 use layer_format::archive::Image;
 use rootfs::Root;
 use rustix::fs::{AtFlags, FlockOperation, Mode, fchmod, flock, fsync, syncfs, unlinkat};
@@ -121,7 +121,7 @@ impl Target {
         if let Place::Beside(draft) = &self.place
             && let Err(error) = draft.remove()
         {
-            let why = cli::report::chain(error.as_ref());
+            let why = cli::error::chain(error.as_ref());
             io.warn(&format!("{}: removing the private directory: {why}", shown()));
         }
         synced.with_context(shown)

@@ -33,7 +33,7 @@ const HEAD: &str = "\
 const TARGETS: &[&str] = &["--test", "it", "--test", "cli", "--test", "peers"];
 
 /// Where command lines are parsed, and what is put there.
-const PARSER: &str = "crates/cli/src/lib.rs";
+const PARSER: &str = "crates/cli/src/run.rs";
 const PARSED: &str = "command.clone().try_get_matches()";
 const PARSED_TWICE: &str = "ignoring::matches(command.clone())";
 
@@ -208,7 +208,7 @@ mod ignoring {
         let matches = command.clone().try_get_matches()?;
         let name = command.get_name().to_owned();
         for (number, &(program, subcommand, id)) in super::OPTIONS.iter().enumerate() {
-            if program == name && is_given(&matches, subcommand, id) && crate::mutant::on(number) {
+            if program == name && is_given(&matches, subcommand, id) && super::mutant::on(number) {
                 let command = match subcommand {
                     "" => without(command, id),
                     _ => command.mut_subcommand(subcommand, |inner| without(inner, id)),

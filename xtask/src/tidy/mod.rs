@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! tree.rs       the files: paths and bytes, from git or from a test
+//! circles.rs    no circles between the modules of a crate
 //! edges.rs      who may use whom, and which external package belongs where
 //! manifests.rs  what a member's Cargo.toml may not say
 //! licences.rs   which licences a dependency may have
@@ -14,6 +15,7 @@
 //! Rust is read line by line, never parsed: the tree is rustfmt's, so columns mean something. Each check is a
 //! function from the tree, or from what cargo says, to findings; all of them are reported, not the first.
 
+mod circles;
 mod edges;
 mod layout;
 mod licences;
@@ -47,6 +49,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 fn findings(tree: &Tree, workspace: &Workspace) -> Findings {
     let mut findings = [
+        circles::check(tree),
         edges::check(workspace),
         manifests::check(tree, workspace),
         licences::check(workspace),

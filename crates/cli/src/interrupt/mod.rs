@@ -29,6 +29,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
+use crate::stderr::leave_frame;
+
 /// How long a run may take to come back after a signal.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a run that overstays while it holds is looked at.
@@ -147,7 +149,7 @@ pub(crate) const fn switch() -> &'static Switch {
 
 /// Dies by a signal. Returns the status to exit with should the signal not do it.
 pub(crate) fn die(signal: i32) -> u8 {
-    crate::progress::leave_bars();
+    leave_frame();
     drop(low_level::emulate_default_handler(signal));
     128 + u8::try_from(signal).unwrap_or(0)
 }

@@ -3,7 +3,7 @@
 use std::env;
 use std::time::Duration;
 
-use crate::{Common, Output, When};
+use crate::options::{Common, When};
 
 /// The form progress takes in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +31,10 @@ struct Streams {
 
 impl Style {
     /// The style for the flags that were given and the streams there are.
-    pub(crate) fn choose(common: &Common, output: &Output) -> Self {
+    pub(crate) fn choose(common: &Common, stdout_is_pipe: bool) -> Self {
         let is_terminal = rustix::termios::isatty(rustix::stdio::stderr());
         let can_draw = env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let streams = Streams {
-            stderr_is_terminal: is_terminal && can_draw,
-            stdout_is_pipe: output.is_pipe(),
-        };
+        let streams = Streams { stderr_is_terminal: is_terminal && can_draw, stdout_is_pipe };
         if common.quiet { Self::Quiet } else { Self::decide(common.progress, streams) }
     }
 
@@ -92,6 +89,6 @@ mod tests {
     #[test]
     fn quiet_wins() {
         let common = Common { quiet: true, progress: When::Json, ..Common::default() };
-        assert_eq!(Style::choose(&common, &Output::default()), Style::Quiet);
+        assert_eq!(Style::choose(&common, false), Style::Quiet);
     }
 }

@@ -1,11 +1,11 @@
 //! Tests of progress as a whole, into a buffer.
 
-use super::talk::Captured;
 use super::*;
+use crate::captured::Captured;
 
 fn progress(style: Style) -> (Progress, Captured) {
     let captured = Captured::default();
-    (Progress::new("pull", style, Talk::new(captured.clone())), captured)
+    (Progress::new("pull", style, Stderr::Captured(captured.clone())), captured)
 }
 
 /// Two tasks, one of them done, and lines between.
@@ -100,18 +100,6 @@ fn with_bars_the_done_tasks_stand_above_the_next_line() {
     progress.finish();
     drop(unfinished);
     assert!(captured.text().ends_with("Digest: x\n"));
-}
-
-#[test]
-fn a_task_can_go_back_and_forth() {
-    let counter = Counter::new(None);
-    counter.advance(10);
-    counter.jump(100);
-    counter.advance(5);
-    assert_eq!((counter.position(), counter.moved()), (105, 15));
-    counter.jump(0);
-    counter.advance(1);
-    assert_eq!((counter.position(), counter.moved()), (1, 16));
 }
 
 #[test]

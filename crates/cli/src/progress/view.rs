@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::size::human_size;
+
 /// The widest a bar gets; Docker's is as wide.
 const WIDEST: usize = 50;
 /// A bar below this width shows nothing; it is left out.
@@ -28,31 +30,6 @@ pub(super) struct Screen {
     pub(super) lines: usize,
 }
 
-/// A number of bytes with at most three digits and a decimal unit.
-pub(super) fn human_size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let bytes = u128::from(bytes);
-    let (mut unit, mut divisor) = (0, 1);
-    while (bytes + divisor / 2) / divisor >= 1000 {
-        unit += 1;
-        divisor *= 1000;
-    }
-    let rounded = |scale: u128| (bytes * scale + divisor / 2) / divisor;
-    let scale = [100, 10].into_iter().find(|&scale| rounded(scale) < 1000).unwrap_or(1);
-    let (whole, mut rest) = (rounded(scale) / scale, rounded(scale) % scale);
-    let mut text = whole.to_string();
-    let mut place = scale / 10;
-    while rest > 0 {
-        if !text.contains('.') {
-            text.push('.');
-        }
-        push(&mut text, format_args!("{}", rest / place));
-        rest %= place;
-        place /= 10;
-    }
-    text + UNITS[unit]
-}
-
 /// The line that stays of a task.
 pub(super) fn last(view: &View<'_>) -> String {
     format!("{}: {}\n", view.label, view.state)
@@ -76,7 +53,7 @@ pub(super) fn json(view: &View<'_>) -> String {
 }
 
 /// A JSON object for a lasting line, on a line.
-pub(super) fn json_word(key: &str, text: &str) -> String {
+pub(super) fn json_message(key: &str, text: &str) -> String {
     format!("{{{}:{}}}\n", Json(key), Json(text))
 }
 
@@ -178,29 +155,6 @@ mod tests {
 
     fn view<'a>(label: &'a str, state: &'a str, position: u64) -> View<'a> {
         View { label, state, is_done: false, position, total: Some(45_000_000), rate: None }
-    }
-
-    #[test]
-    fn sizes_have_three_digits() {
-        let cases = [
-            (0, "0B"),
-            (7, "7B"),
-            (999, "999B"),
-            (1000, "1kB"),
-            (1049, "1.05kB"),
-            (12_345, "12.3kB"),
-            (99_950, "100kB"),
-            (999_499, "999kB"),
-            (999_500, "1MB"),
-            (12_340_000, "12.3MB"),
-            (45_000_000, "45MB"),
-            (187_654_321, "188MB"),
-            (1_204_000_000, "1.2GB"),
-            (u64::MAX, "18.4EB"),
-        ];
-        for (bytes, expected) in cases {
-            assert_eq!(human_size(bytes), expected, "{bytes}");
-        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl User {
         let read = |path| rootfs.read_beneath(path, LIMIT).with_context(|| format!("/{path}"));
         let (passwd, group) = (read(PASSWD)?, read(GROUP)?);
         find(text, &passwd.unwrap_or_default(), &group.unwrap_or_default()).ok_or_else(|| {
-            let text = cli::report::clean(text);
+            let text = cli::text::clean(text);
             let message =
                 format!("the image's user {text} is not in its /etc/passwd and /etc/group");
             Failure::new(Code::Untrusted, message).into()

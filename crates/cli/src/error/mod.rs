@@ -1,0 +1,419 @@
+//! How an error becomes one line on standard error, lines with hints, and an exit status.
+//!
+//! ```text
+//! an error's chain         links()      outermost first, also through io::Error
+//!   a library's error      HasKind      ErrorKind -> Code, advice(); Command::ERRORS lists the libraries' types
+//!   Failure                             a command's own: message, hints, Code
+//! its status               code()       the first link that knows one; else Failed. Code has the numbers
+//! its line                 line()       program: message: cause, then hint: … for each hint of the chain
+//! ```
+//!
+//! Three errors are not reported like that. [`silent`] ends a program with a status alone, a [`ClosedPipe`] of our own
+//! output ends it as `cat` ends, and an interrupted run dies by its signal (`run.rs`).
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::iter;
+use std::panic;
+use std::path::Path;
+
+use layer_format::text::reason;
+use layer_format::{ErrorKind, HasKind, Look};
+
+use crate::stderr::Stderr;
+use crate::text::{clean, clean_path};
+
+/// One link of an error's chain.
+pub type Link = dyn Error + 'static;
+
+/// The exit codes: how a run ended, as the caller of the program sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// Everything that was asked for is done.
+    Done = 0,
+    /// It failed for a reason that has no code of its own.
+    Failed = 1,
+    /// The arguments, or the way the program was called, make no sense.
+    Usage = 2,
+    /// What was named does not exist.
+    NotFound = 3,
+    /// The input is not to be trusted: digest mismatch, truncated, malformed or hostile.
+    Untrusted = 4,
+    /// Network or registry trouble that may pass.
+    Network = 5,
+    /// The registry wants other credentials.
+    Unauthorised = 6,
+    /// The reader of our own output went away; said by the status alone, as `cat` does.
+    ClosedPipe = 141,
+}
+
+impl Code {
+    /// The number that the process exits with.
+    pub const fn status(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<ErrorKind> for Code {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Failed => Self::Failed,
+            ErrorKind::Usage => Self::Usage,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Untrusted => Self::Untrusted,
+            ErrorKind::Network => Self::Network,
+            ErrorKind::Unauthorised => Self::Unauthorised,
+        }
+    }
+}
+
+/// A command's own error: an exit code, a message, and hints that say what the user can do.
+///
+/// It can stand at any place of a chain. Without a message of its own it only adds to its cause.
+#[derive(Debug, Default)]
+pub struct Failure {
+    code: Option<Code>,
+    message: Option<String>,
+    hints: Vec<String>,
+    cause: Option<anyhow::Error>,
+}
+
+impl Failure {
+    /// A failure with an exit code and a message that says which thing it is about.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code: Some(code), message: Some(message.into()), ..Self::default() }
+    }
+
+    /// The failure to open a file that was named on the command line; [`Code::NotFound`] if it isn't there.
+    pub fn opening(path: &Path, error: io::Error) -> Self {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let code = if is_missing { Code::NotFound } else { Code::Failed };
+        Self::new(code, clean_path(path)).because(error)
+    }
+
+    /// A failure that adds nothing to `cause` but what is attached later.
+    pub fn from_cause(cause: impl Into<anyhow::Error>) -> Self {
+        Self { cause: Some(cause.into()), ..Self::default() }
+    }
+
+    /// Attaches a hint: what the user can do about it, often a command line.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Sets the exit code; it wins over those of the causes.
+    #[must_use]
+    pub const fn code(mut self, code: Code) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// Names the cause, which is reported after the message.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.message, &self.cause) {
+            (Some(message), _) => f.write_str(message),
+            (None, Some(cause)) => cause.fmt(f),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let cause: &(dyn Error + Send + Sync + 'static) = self.cause.as_ref()?.as_ref();
+        Some(cause)
+    }
+}
+
+/// A failure for wrong usage that the argument parser can't see.
+pub fn usage(message: impl Into<String>) -> Failure {
+    Failure::new(Code::Usage, message)
+}
+
+/// Attaches hints and exit codes to any error on its way up.
+pub trait Explain<T, E> {
+    /// Attaches a hint to the error.
+    ///
+    /// # Errors
+    /// The same error, with the hint.
+    fn hint(self, hint: impl Into<String>) -> anyhow::Result<T>;
+
+    /// Attaches a hint that costs something to write.
+    ///
+    /// # Errors
+    /// The same error, with the hint.
+    fn with_hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T>;
+
+    /// Attaches the hint that `hint` has for the error, if it has one.
+    ///
+    /// # Errors
+    /// The same error, with the hint if there is one.
+    fn hinted(self, hint: impl FnOnce(&E) -> Option<String>) -> anyhow::Result<T>;
+
+    /// Sets the exit code of the error; it wins over those of its causes.
+    ///
+    /// # Errors
+    /// The same error, with the code.
+    fn code(self, code: Code) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Explain<T, E> for Result<T, E> {
+    fn hint(self, hint: impl Into<String>) -> anyhow::Result<T> {
+        self.map_err(|error| Failure::from_cause(error).hint(hint).into())
+    }
+
+    fn with_hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T> {
+        self.map_err(|error| Failure::from_cause(error).hint(hint()).into())
+    }
+
+    fn hinted(self, hint: impl FnOnce(&E) -> Option<String>) -> anyhow::Result<T> {
+        self.map_err(|error| match hint(&error) {
+            Some(hint) => Failure::from_cause(error).hint(hint).into(),
+            None => error.into(),
+        })
+    }
+
+    fn code(self, code: Code) -> anyhow::Result<T> {
+        self.map_err(|error| Failure::from_cause(error).code(code).into())
+    }
+}
+
+/// An error that ends the program with this very status and without a word.
+///
+/// For statuses that are an answer (`changes`) or somebody else's (`union … -- COMMAND`).
+pub fn silent(status: u8) -> anyhow::Error {
+    anyhow::Error::new(Silent(status))
+}
+
+#[derive(Debug)]
+struct Silent(u8);
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit status {}", self.0)
+    }
+}
+
+impl Error for Silent {}
+
+/// The mark on a broken pipe that is our own standard output's.
+#[derive(Debug)]
+pub(crate) struct ClosedPipe;
+
+impl fmt::Display for ClosedPipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reader of standard output went away")
+    }
+}
+
+impl Error for ClosedPipe {}
+
+/// An error of a stream, of the same kind, below the words for what was being done: "reading standard input".
+pub(crate) fn during(what: &'static str, cause: io::Error) -> io::Error {
+    io::Error::new(cause.kind(), During { what, cause })
+}
+
+#[derive(Debug)]
+struct During {
+    what: &'static str,
+    cause: io::Error,
+}
+
+impl fmt::Display for During {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl Error for During {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// The links of an error's chain, outermost first.
+///
+/// `io::Error::source` leaves out the error that an `io::Error` was made from; this doesn't.
+fn links(outermost: &Link) -> impl Iterator<Item = &Link> {
+    iter::successors(Some(outermost), |&link| {
+        match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &Link),
+            None => link.source(),
+        }
+    })
+}
+
+/// A link of an error's chain as a library's error, if it is one of the types that the command lists.
+fn of_library<'e>(libraries: &[Look], link: &'e Link) -> Option<&'e dyn HasKind> {
+    libraries.iter().find_map(|look| look(link))
+}
+
+/// The exit code of an error: the first answer along its chain, else that it failed.
+///
+/// A library's error that only says that something failed, as reading does whatever it reads, leaves the answer to its
+/// causes. Our own closed pipe ends the matter wherever it stands.
+pub fn code(error: &anyhow::Error, libraries: &[Look]) -> Code {
+    if links(error.as_ref()).any(<Link>::is::<ClosedPipe>) {
+        return Code::ClosedPipe;
+    }
+    for link in links(error.as_ref()) {
+        let answer = match link.downcast_ref::<Failure>() {
+            Some(failure) => failure.code,
+            None => of_library(libraries, link)
+                .map(HasKind::kind)
+                .filter(|kind| *kind != ErrorKind::Failed)
+                .map(Code::from),
+        };
+        if let Some(code) = answer {
+            return code;
+        }
+    }
+    // A failure given to `context` is no link of its own; anyhow alone finds it.
+    error.downcast_ref::<Failure>().and_then(|failure| failure.code).unwrap_or(Code::Failed)
+}
+
+/// The status of a run that ends without a word.
+pub(crate) fn silent_status(error: &anyhow::Error) -> Option<u8> {
+    links(error.as_ref()).find_map(|link| Some(link.downcast_ref::<Silent>()?.0))
+}
+
+/// An error as it is reported: `program: context: cause`, then a line for each hint.
+pub fn line(program: &str, error: &anyhow::Error) -> String {
+    line_with(program, error, &[])
+}
+
+/// Like [`line`], with the hints that the libraries' errors know for the program of this name.
+pub(crate) fn line_with(program: &str, error: &anyhow::Error, libraries: &[Look]) -> String {
+    let mut texts: Vec<String> = vec![clean(program).into_owned()];
+    let mut hints: Vec<String> = Vec::new();
+    for link in links(error.as_ref()) {
+        let failure = link.downcast_ref::<Failure>();
+        let own = failure.map(|failure| failure.hints.as_slice()).unwrap_or_default();
+        let advice = of_library(libraries, link).and_then(|known| known.advice(program));
+        for hint in own.iter().cloned().chain(advice) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        // A failure without a message only stands for its cause.
+        if failure.is_none_or(|failure| failure.message.is_some()) {
+            let text = clean(&describe(link)).into_owned();
+            push_cause(&mut texts, shorten(shorten_words(text.into()).into_owned()));
+        }
+    }
+    with_hints(&texts.join(": "), &hints)
+}
+
+/// An error and its causes, for a part of a line: of a warning, or of a list.
+pub fn chain(error: &Link) -> String {
+    let mut texts: Vec<String> = vec![];
+    links(error).for_each(|link| push_cause(&mut texts, describe(link)));
+    texts.join(": ")
+}
+
+/// Writes an error to standard error where nobody else will: before a run, or when its exit status is somebody else's.
+pub fn report(program: &str, error: &anyhow::Error) {
+    Stderr::Process.write(&line(program, error));
+}
+
+/// Wrong usage as clap sees it, in the form of all other errors.
+pub(crate) fn wrong_usage(program: &str, error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return text;
+    }
+    let mut message = Vec::new();
+    let mut hints = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            hints.push(tip.to_owned());
+        } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
+            break;
+        } else if !line.is_empty() && hints.is_empty() {
+            message.push(line.strip_prefix("error: ").unwrap_or(line));
+        }
+    }
+    hints.push(format!("{program} --help"));
+    with_hints(&format!("{program}: {}", clean(&message.join(" "))), &hints)
+}
+
+/// Makes a panic, which is always a mistake of ours, look like any other error.
+pub(crate) fn hook_panics(program: &str) {
+    let program = program.to_owned();
+    panic::set_hook(Box::new(move |info| {
+        let what = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let text = format!("{program}: internal error: {}", clean(&format!("{what} ({place})")));
+        let hint = "this is a mistake in the program, please report it".to_owned();
+        Stderr::Process.write(&with_hints(&text, &[hint]));
+    }));
+}
+
+fn with_hints(first: &str, hints: &[String]) -> String {
+    let mut lines = format!("{first}\n");
+    for hint in hints {
+        writeln!(lines, "hint: {}", clean(hint)).expect("a string takes everything");
+    }
+    lines
+}
+
+/// What a link says. The system's own messages are made to look like ours.
+fn describe(link: &Link) -> String {
+    link.downcast_ref::<io::Error>().map_or_else(|| link.to_string(), reason)
+}
+
+/// Appends the text of a cause, unless it is empty or the text above ends with it, as some libraries' messages do.
+fn push_cause(texts: &mut Vec<String>, cause: String) {
+    let is_said = texts.last().is_some_and(|above| {
+        above.strip_suffix(&*cause).is_some_and(|rest| rest.is_empty() || rest.ends_with(": "))
+    });
+    if !is_said && !cause.is_empty() {
+        texts.push(cause);
+    }
+}
+
+/// Leaves out the middle of words, which paths and names are, that are longer than anyone reads.
+fn shorten_words(text: Cow<'_, str>) -> Cow<'_, str> {
+    const MOST: usize = 300;
+    let is_long = |word: &str| word.len() > MOST;
+    if !text.split(' ').any(is_long) {
+        return text;
+    }
+    let shortened = text.split(' ').map(|word| {
+        if !is_long(word) {
+            return Cow::Borrowed(word);
+        }
+        let end = word.floor_char_boundary(MOST / 2);
+        let start = word.ceil_char_boundary(word.len() - MOST / 2);
+        Cow::Owned(format!("{}…{}", &word[..end], &word[start..]))
+    });
+    Cow::Owned(shortened.collect::<Vec<_>>().join(" "))
+}
+
+/// Leaves out the middle of a text that is longer than anyone reads.
+fn shorten(text: String) -> String {
+    // All blobs that a thin stream lacks have room, of two hundred layers.
+    const MOST: usize = 16_000;
+    if text.len() <= MOST {
+        return text;
+    }
+    let end = text.floor_char_boundary(MOST / 2);
+    let start = text.ceil_char_boundary(text.len() - MOST / 4);
+    format!("{}…{}", &text[..end], &text[start..])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The frame of every program: arguments in, `run` called, an exit status out.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+use layer_format::Look;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use crate::error::{self, Code};
+use crate::interrupt;
+use crate::io::Io;
+use crate::options::Common;
+use crate::output::Output;
+use crate::stderr::Stderr;
+
+/// The arguments of a command, and what the command knows about its errors.
+pub trait Command: Parser {
+    /// The errors of the libraries that it uses.
+    const ERRORS: &'static [Look];
+
+    /// Whether the program may come to hold a login: then it dumps no core, and no other program of the user reads its
+    /// memory.
+    const HOLDS_LOGINS: bool = false;
+
+    /// The flags that every command has.
+    fn common(&self) -> &Common;
+
+    /// The exit status for a failure, for the few commands whose statuses follow another convention, as those of `diff` or
+    /// `env` do. Asked without the arguments, which may be what is wrong.
+    fn status(code: Code) -> u8 {
+        code.status()
+    }
+}
+
+/// Parses the arguments, runs the command, reports how it went, and gives the exit code.
+pub fn main<A: Command>(run: fn(&A, &mut Io<'_>) -> anyhow::Result<()>) -> ExitCode {
+    let name = A::command().get_name().to_owned();
+    error::hook_panics(&name);
+    if A::HOLDS_LOGINS {
+        // Nothing else depends on it.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+    }
+    let args = match parse::<A>() {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(answer::<A>(&name, &error)),
+    };
+    let mut io = Io::standard(&name, args.common());
+    let result = interrupt::install().and_then(|()| run(&args, &mut io));
+    ExitCode::from(conclude::<A>(&mut io, result))
+}
+
+/// Parses the command line. An environment variable that is empty is as good as none.
+fn parse<A: Command>() -> Result<A, clap::Error> {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let mut command = A::command().mut_args(|arg| {
+        if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg }
+    });
+    let matches = command.clone().try_get_matches();
+    A::from_arg_matches(&matches?).map_err(|error| error.format(&mut command))
+}
+
+/// Answers what clap took over: help and version on standard output, wrong usage on standard error.
+fn answer<A: Command>(name: &str, error: &clap::Error) -> u8 {
+    if error.use_stderr() {
+        Stderr::Process.write(&error::wrong_usage(name, error));
+        return A::status(Code::Usage);
+    }
+    let mut output = Output::standard();
+    let colours = output.is_terminal() && env::var_os("NO_COLOR").is_none();
+    let text = error.render();
+    let text = if colours { text.ansi().to_string() } else { text.to_string() };
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Code::Done.status(),
+        Err(error) => fail::<A>(name, &error.into()),
+    }
+}
+
+/// Flushes, takes the bars away, and turns the result of a run into an exit status.
+fn conclude<A: Command>(io: &mut Io<'_>, result: anyhow::Result<()>) -> u8 {
+    if let Some(signal) = interrupt::received() {
+        io.progress.abandon();
+        return interrupt::die(signal);
+    }
+    let flushed = io.output.flush();
+    io.progress.finish();
+    match result.and(flushed.map_err(Into::into)) {
+        Ok(()) => Code::Done.status(),
+        // The flush may be what the signal cut short.
+        Err(_) if let Some(signal) = interrupt::received() => interrupt::die(signal),
+        Err(error) => fail::<A>(io.name(), &error),
+    }
+}
+
+/// Reports an error and gives the exit status it stands for.
+fn fail<A: Command>(name: &str, error: &anyhow::Error) -> u8 {
+    if let Some(status) = error::silent_status(error) {
+        return status;
+    }
+    match error::code(error, A::ERRORS) {
+        Code::ClosedPipe => Code::ClosedPipe.status(),
+        code => {
+            Stderr::Process.write(&error::line_with(name, error, A::ERRORS));
+            A::status(code)
+        }
+    }
+}
