@@ -4,6 +4,7 @@
 //! tree.rs       the files: paths and bytes, from git or from a test
 //! circles.rs    no circles between the modules of a crate
 //! edges.rs      who may use whom, and which external package belongs where
+//! floors.rs     which modules of a crate may name which
 //! manifests.rs  what a member's Cargo.toml may not say
 //! licences.rs   which licences a dependency may have
 //! rust.rs       one Rust file: front page, sizes, forbidden words
@@ -17,6 +18,7 @@
 
 mod circles;
 mod edges;
+mod floors;
 mod layout;
 mod licences;
 mod manifests;
@@ -51,6 +53,7 @@ fn findings(tree: &Tree, workspace: &Workspace) -> Findings {
     let mut findings = [
         circles::check(tree),
         edges::check(workspace),
+        floors::check(tree),
         manifests::check(tree, workspace),
         licences::check(workspace),
         rust::check(tree),
