@@ -505,6 +505,35 @@ fn of_an_image_of_several_platforms_that_one_is_read_that_is_there() {
     }
 }
 
+// save wrote an archive without any image, and said that all was well.
+#[test]
+fn a_platform_that_an_index_lists_and_nobody_has_is_not_found_by_anybody() {
+    let (_, _, bytes) = partial();
+    let sandbox = Sandbox::new();
+    sandbox.write("in", &bytes);
+    sh(&sandbox, "load -q in").success();
+    let registry = Registry::start();
+    for platform in ["linux/amd64", "linux/riscv64"] {
+        for way in [
+            "save app:1",
+            "save -o out app:1",
+            "unpack --from app:1 root",
+            "flatten app:1",
+            "push app:1 NAME",
+            "push - NAME < in",
+            "load --store other in",
+        ] {
+            let way = way.replace("NAME", &registry.name("x:1"));
+            let (program, rest) = way.split_once(' ').unwrap();
+            let output = sh(&sandbox, &format!("{program} --platform {platform} {rest} | cat"));
+            let said = format!("no image for platform {platform}; there is linux/s390x");
+            assert_eq!((&output.pipe[..], output.out()), (&[3, 0][..], String::new()), "{way}");
+            assert!(output.stderr.contains(&said), "{way}: {}", output.text());
+        }
+    }
+    assert!(!sandbox.path("out").exists() && !sandbox.path("root").exists());
+}
+
 #[test]
 fn a_platform_of_a_stream_is_pushed_without_the_layers_of_others() {
     let image = |platform: &str| {

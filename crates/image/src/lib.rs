@@ -23,7 +23,7 @@ pub use layer_format::archive::{Choice, Image, Layer};
 pub use crate::location::Location;
 pub use crate::opened::{Opened, Sizes};
 pub use crate::source::{Input, Source, no_spool, our_store, spool};
-pub use crate::stored::{read_image, stored_layer};
+pub use crate::stored::{documents, read_image, stored_layer};
 
 /// A store's errors are those of whatever is read from it.
 pub type Result<T, E = store::Error> = std::result::Result<T, E>;

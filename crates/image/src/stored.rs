@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use layer_format::archive::{Image, Layer};
 use layer_format::resolve::{Documents, Selected};
+use layer_format::stream;
 use layer_format::{Descriptor, Document, Platform, Reference, Verified};
 use store::{Error, Store};
 
@@ -50,6 +51,35 @@ impl Documents for Stored<'_> {
             }
         }
         Ok(if here.is_empty() { entries } else { here })
+    }
+}
+
+/// The documents that `root` leads to, as far as they are here: an index may be here for some of its platforms only. With
+/// `platforms`, of each index only the images that suit one of them best.
+///
+/// # Errors
+/// The root isn't here, or no image that is asked for.
+pub fn documents(
+    store: &Store,
+    root: &Descriptor,
+    platforms: &[Platform],
+) -> Result<stream::Image> {
+    let gathered = stream::Image::gather(root, platforms, |entry| if_here(store, entry))?;
+    let image = gathered.ok_or(Error::MissingBlob { digest: root.digest })?;
+    let entries = image.entries();
+    if image.indexes.is_empty() || image.manifests.iter().any(|it| !entries.is_attestation(it)) {
+        return Ok(image);
+    }
+    let mut listed = image.indexes.iter().flat_map(|index| &index.manifests);
+    let absent = listed.find(|entry| !entry.is_attestation()).unwrap_or(root);
+    Err(Error::MissingBlob { digest: absent.digest })
+}
+
+fn if_here(store: &Store, entry: &Descriptor) -> Result<Option<Vec<u8>>> {
+    match store.document(&entry.digest) {
+        Ok(raw) => Ok(Some(raw)),
+        Err(Error::MissingBlob { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

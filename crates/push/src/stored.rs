@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io, Meter, Task};
 use layer_format::stream::Image;
-use layer_format::{Descriptor, Digest, Error, Platform, Reference};
+use layer_format::{Descriptor, Digest, Platform, Reference};
 use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
 
@@ -101,7 +101,8 @@ struct Attached {
 impl Attached {
     fn gather(entry: &store::Image, store: &Store) -> anyhow::Result<Self> {
         let name = entry.reference().context("a list of referrers without a name")?;
-        let image = documents(&entry.descriptor, &[], store).with_context(|| name.to_string())?;
+        let image =
+            image::documents(store, &entry.descriptor, &[]).with_context(|| name.to_string())?;
         Ok(Self { name, image, root: entry.descriptor.clone() })
     }
 }
@@ -134,7 +135,7 @@ fn gather(
     store: &Store,
 ) -> anyhow::Result<(Image, Digest)> {
     let root = &found.descriptor;
-    let mut image = documents(root, platform.map_or(&[][..], std::slice::from_ref), store)?;
+    let mut image = image::documents(store, root, platform.map_or(&[][..], std::slice::from_ref))?;
     if image.indexes.is_empty() {
         return Ok((image, root.digest));
     }
@@ -167,18 +168,6 @@ fn whole_part(image: Image, store: &Store) -> anyhow::Result<Image> {
         part.manifests.extend(rest);
     }
     Ok(part)
-}
-
-/// What a root leads to, as far as it is here.
-fn documents(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Image> {
-    let mut lookup = |descriptor: &Descriptor| match store.document(&descriptor.digest) {
-        Ok(raw) => Ok(Some(raw)),
-        Err(store::Error::MissingBlob { .. }) => Ok(None),
-        Err(store::Error::Layer(error)) => Err(error),
-        Err(error) => Err(Error::io("reading the store", io::Error::other(error))),
-    };
-    let gathered = Image::gather(root, platforms, &mut lookup)?;
-    Ok(gathered.ok_or(store::Error::MissingBlob { digest: root.digest })?)
 }
 
 fn check_whole(blobs: &[&Descriptor], store: &Store) -> anyhow::Result<()> {

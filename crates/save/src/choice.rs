@@ -73,8 +73,7 @@ pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
 
 /// The documents of an image, as far as the image is here: an index may be for some of its platforms.
 fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Image> {
-    let gathered = Image::gather(root, platforms, |it| document_if_here(it, store))?;
-    let mut image = gathered.ok_or(store::Error::MissingBlob { digest: root.digest })?;
+    let mut image = image::documents(store, root, platforms)?;
     let missing: HashSet<_> = store.lacks(image.blobs())?.iter().map(|it| it.digest).collect();
     if missing.is_empty() {
         return Ok(image);

@@ -20,7 +20,8 @@ impl Image {
     /// Gathers what `root` leads to, each document once, in the order of the indexes. `None` if the root isn't there; of
     /// an index, some images may be absent.
     ///
-    /// With `platforms`, of each index only the images that suit one of them best, and what speaks about those. `lookup` gives
+    /// With `platforms`, of each index only the images that suit one of them best, of those that are there, and what speaks
+    /// about them. `lookup` gives
     /// the verified bytes of a manifest or an index, or `None` if they aren't there.
     ///
     /// # Errors
@@ -99,13 +100,21 @@ impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gather
         entries.iter().try_for_each(|entry| self.visit(entry, below))
     }
 
-    /// The entries that are asked for; indexes in an index are looked into, whatever they say.
-    fn wanted(&self, index: &Index) -> Result<Vec<Descriptor>, Error> {
+    /// The entries that are asked for, among those that are there if any is; indexes in an index are looked into, whatever they
+    /// say.
+    fn wanted(&mut self, index: &Index) -> Result<Vec<Descriptor>, E> {
         if self.platforms.is_empty() {
             return Ok(index.manifests.clone());
         }
         let (indexes, images): (Vec<_>, Vec<_>) =
             index.manifests.iter().cloned().partition(Descriptor::is_index);
+        let mut here = vec![];
+        for entry in images.iter().filter(|entry| !entry.is_attestation()) {
+            if (self.lookup)(entry)?.is_some() {
+                here.push(entry.clone());
+            }
+        }
+        let images = if here.is_empty() { images } else { here };
         let mut chosen = HashSet::new();
         let mut nothing = None;
         for platform in self.platforms {
@@ -115,7 +124,7 @@ impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gather
             }
         }
         match nothing {
-            Some(error) if chosen.is_empty() && indexes.is_empty() => return Err(error),
+            Some(error) if chosen.is_empty() && indexes.is_empty() => return Err(error.into()),
             _ => {}
         }
         let subject = |entry: &Descriptor| entry.annotation(REFERENCE_DIGEST)?.parse().ok();
