@@ -1,4 +1,4 @@
-//! A blob's bytes, whatever happens to the connection that brings them.
+//! A blob's bytes, read across broken connections and from mirrors.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
@@ -9,11 +9,12 @@ use layer_format::{DOCUMENT_LIMIT, Descriptor};
 
 use super::document::{Kind, Wanted, check_digest};
 use super::repository::Repository;
+use crate::auth::Scope;
 use crate::base::{Error, Failure};
 use crate::http::{Body, Exchange, headers};
 use crate::session::{Answer, Attempts, Call, Target, transport_failure};
 
-/// Where mirrors are asked, blobs of at most so many bytes are verified before any of them is given out.
+/// The largest blob, in bytes, that is verified before any of it is given out. Only blobs that mirrors may have are.
 const VERIFIED_FIRST: u64 = 1 << 20;
 
 /// The reason why a document is to be asked for once more, as a whole.
@@ -53,10 +54,10 @@ impl Repository {
 
 /// A reader of a blob's bytes, from an offset to the end.
 ///
-/// Where a connection breaks, ends early or stalls, it asks again from the very byte that it has reached, after a pause.
+/// If a connection breaks, ends early or stalls, it asks again from the very byte that it has reached, after a pause.
 /// It never gives more bytes than the descriptor promises, and never fewer without an error. Errors travel inside the
 /// `io::Error`; [`Error::inside`] takes them out. The bytes are not hashed here, except those of a small blob that a mirror
-/// may have: where they are wrong, the next mirror is asked before anybody sees them.
+/// may have: if they are wrong, the next mirror is asked before any of them is given out.
 ///
 /// It is a [`BufRead`] too, which spares a reader that only looks at the bytes a copy.
 #[derive(Debug)]
@@ -117,7 +118,7 @@ impl Blob {
             return Err(Error::SizeMismatch { what, expected: descriptor.size, found: offset });
         }
         Ok(Self {
-            attempts: repository.attempts(),
+            attempts: repository.remote.attempts(),
             repository,
             descriptor: descriptor.clone(),
             what,
@@ -135,7 +136,7 @@ impl Blob {
         self.offset
     }
 
-    /// Notes that the bytes that were read are not those of the digest.
+    /// Notes that the bytes that were read have another digest.
     ///
     /// Gives back whether reading the blob anew may give others, because some of these came from mirrors. Those mirrors are
     /// not asked for anything any more, and a warning names them.
@@ -148,7 +149,7 @@ impl Blob {
         !self.mirrors_read.is_empty()
     }
 
-    /// Reads everything and checks its digest. What mirrors had a part in is read anew without them if it is wrong.
+    /// Reads everything and checks its digest. If it is wrong and mirrors had a part in it, it is read anew without them.
     fn read_verified(&mut self) -> Result<Vec<u8>, Error> {
         loop {
             let content = self.read_whole()?;
@@ -210,14 +211,14 @@ impl Blob {
         Ok(())
     }
 
-    /// Leaves a mirror behind, or waits before the registry is asked again.
+    /// Goes on to the next source after a mirror, or waits before the registry is asked again.
     fn go_on_after(&mut self, failure: Failure) -> Result<(), Error> {
         if let Some(mirror) = self.mirror() {
             mirror.leave(failure)?;
             self.source += 1;
         } else {
             self.attempts.after(failure, &self.what)?;
-            self.repository.meter().retried();
+            self.repository.remote.meter().retried();
         }
         Ok(())
     }
@@ -257,7 +258,7 @@ impl Blob {
         Ok(())
     }
 
-    /// Makes sure that nothing comes after the last byte. By then it doesn't matter any more what the connection does.
+    /// Checks that nothing comes after the last byte. A connection that breaks there does no harm.
     fn check_end(&mut self) -> Result<(), Error> {
         let Some(mut open) = self.body.take() else { return Ok(()) };
         match open.body.fill() {
@@ -268,7 +269,7 @@ impl Blob {
 
     /// Asks the sources for the rest, from the present one on.
     fn ask(&mut self) -> Result<Open, Failure> {
-        while self.mirror().is_some_and(|mirror| mirror.endpoint().is_given_up()) {
+        while self.mirror().is_some_and(|mirror| mirror.remote.endpoint().is_given_up()) {
             self.source += 1;
         }
         loop {
@@ -300,7 +301,7 @@ impl Blob {
             call.accepted = &[StatusCode::RANGE_NOT_SATISFIABLE];
         }
         let Answer { exchange, host, .. } =
-            mirror.as_ref().unwrap_or(&self.repository).attempt(&call)?;
+            mirror.as_ref().unwrap_or(&self.repository).remote.attempt(Scope::Pull, &call)?;
         let start = self.start_of(&exchange)?;
         let promised = self.descriptor.size - start;
         let length = headers::content_length(&exchange.headers);

@@ -1,4 +1,4 @@
-//! The client: what all repositories of all registries share.
+//! The client, from which all repositories come.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,8 +44,8 @@ impl Client {
         Ok(repository.shown_as(reference).with_mirrors(mirrors))
     }
 
-    /// What would be done to get at an image, and where a login would be looked for: a line each, without secrets. Nothing is
-    /// asked of any registry; helpers that keep logins are.
+    /// What would be asked for an image, and with which login: lines without secrets. No registry is asked anything, but helpers
+    /// that keep logins are.
     ///
     /// # Errors
     ///
@@ -53,11 +53,11 @@ impl Client {
     pub fn explain(&self, reference: &Reference) -> Result<Vec<String>, Error> {
         let options = self.session.options();
         let repository = self.repository(reference)?;
-        let endpoint = repository.endpoint();
+        let endpoint = repository.remote.endpoint();
         let certificates = self.describe_certificates(endpoint)?;
         let mut lines = vec![];
         for mirror in repository.mirrors() {
-            lines.push(format!("mirror: {}", self.describe(mirror.endpoint())?));
+            lines.push(format!("mirror: {}", self.describe(mirror.remote.endpoint())?));
         }
         lines.push(format!("registry: {}", self.describe(endpoint)?));
         lines.push(format!("certificates: {certificates}"));
@@ -65,12 +65,12 @@ impl Client {
             let which = if position == 0 { "proxy" } else { "proxy for plain HTTP" };
             lines.push(format!("{which}: {}", options.proxies.describe(root)));
         }
-        for line in options.credentials.explain(&repository.login_query()) {
+        for line in options.credentials.explain(&repository.remote.login_query()) {
             lines.push(format!("login: {line}"));
         }
         for mirror in repository.mirrors() {
-            let login = options.credentials.describe(&mirror.login_query());
-            lines.push(format!("login for {}: {login}", mirror.registry()));
+            let login = options.credentials.describe(&mirror.remote.login_query());
+            lines.push(format!("login for {}: {login}", mirror.remote.registry()));
         }
         Ok(lines)
     }
@@ -95,7 +95,7 @@ impl Client {
         })
     }
 
-    /// What passed between us and each host so far.
+    /// The requests and bytes that passed between us and each host so far.
     pub fn traffic(&self) -> Vec<Traffic> {
         self.session.transport().traffic()
     }

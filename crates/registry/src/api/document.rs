@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, HeaderName};
 use layer_format::{DOCUMENT_LIMIT, Decoder, Digest, Document, Hasher, media_type};
 
 use super::repository::Repository;
+use crate::auth::Scope;
 use crate::base::{Error, Failure};
 use crate::http::headers;
 use crate::session::{Answer, Call, Target, transport_failure};
@@ -66,7 +67,7 @@ impl Repository {
     ) -> Result<T, Error> {
         let call = wanted.call();
         let ask = |repository: &Self| {
-            let answer = repository.attempt(&call)?;
+            let answer = repository.remote.attempt(Scope::Pull, &call)?;
             let raw = read_checked(wanted.what, wanted.pinned, answer)?;
             Ok(read(raw)?)
         };
@@ -74,16 +75,16 @@ impl Repository {
             Some(_) => self.mirrors_by_digest().collect(),
             None => self.mirrors_by_tag().collect(),
         };
-        for mirror in mirrors.into_iter().filter(|mirror| !mirror.endpoint().is_given_up()) {
+        for mirror in mirrors.into_iter().filter(|mirror| !mirror.remote.endpoint().is_given_up()) {
             match ask(mirror) {
                 Ok(document) => return Ok(document),
                 Err(failure) => mirror.leave(failure)?,
             }
         }
         let mut n_asked = 0;
-        self.attempts().run(wanted.what, || {
+        self.remote.attempts().run(wanted.what, || {
             if n_asked > 0 {
-                self.meter().retried();
+                self.remote.meter().retried();
             }
             n_asked += 1;
             ask(self)

@@ -16,7 +16,7 @@ impl Repository {
     /// If the registry can't be reached, or refuses to say.
     pub fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
         let what = self.name_of(&blob.digest);
-        self.attempts().run(&what, || self.ask_for(blob, &what))
+        self.remote.attempts().run(&what, || self.ask_for(blob, &what))
     }
 
     /// Whether the repository has a blob, as far as it lets itself be asked. Registries whose storage refuses such questions, or
@@ -40,7 +40,7 @@ impl Repository {
         let mut call = Call::get(what, Target::Repository("blobs", &digest));
         call.method = Method::HEAD;
         call.accepted = &[StatusCode::NOT_FOUND];
-        Ok(self.attempt_for(Scope::Push, &call)?.exchange.status.is_success())
+        Ok(self.remote.attempt(Scope::Push, &call)?.exchange.status.is_success())
     }
 }
 

@@ -16,19 +16,23 @@ use crate::session::{Answer, Call, Target};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
-/// What a tag stands for at some moment.
+/// The manifest that a tag stands for at some moment.
 #[derive(Debug)]
 pub struct Current {
     /// The manifest or index.
     pub document: Document,
     /// The digest of its bytes.
     pub digest: Digest,
-    /// The registry's word for this very content (`ETag`), if it has one.
+    /// The registry's `ETag` for this content, if it sends one.
     pub version: Option<String>,
 }
 
 impl Repository {
     /// The digest of the manifest or index that this tag or digest stands for; none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the registry can't be reached, or refuses to say.
     pub fn manifest_digest(&self, wanted: &str) -> Result<Option<Digest>, Error> {
         let pinned = self.pinned(wanted)?;
         let what = self.manifest_name(wanted, pinned.as_ref());
@@ -36,21 +40,26 @@ impl Repository {
         call.method = Method::HEAD;
         call.headers = vec![accept_manifests()];
         call.accepted = &[StatusCode::NOT_FOUND];
-        let answer = self.attempts().run(&what, || self.attempt_for(Scope::Push, &call))?;
+        let answer =
+            self.remote.attempts().run(&what, || self.remote.attempt(Scope::Push, &call))?;
         if !answer.exchange.status.is_success() {
             return Ok(None);
         }
         Ok(sent_digest(&answer.exchange.headers).or(pinned))
     }
 
-    /// What a tag stands for now, as the registry itself has it, whatever mirrors there are; none if there is nothing.
+    /// The manifest that a tag stands for now at the registry itself, without mirrors; none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`manifest`](Self::manifest), except [`Error::NotFound`].
     pub fn current(&self, tag: &str) -> Result<Option<Current>, Error> {
         let what = self.manifest_name(tag, None);
         let mut call = Call::get(&what, Target::Repository("manifests", tag));
         call.headers = vec![accept_manifests()];
         call.accepted = &[StatusCode::NOT_FOUND];
-        self.attempts().run(&what, || {
-            let answer = self.attempt_for(Scope::Push, &call)?;
+        self.remote.attempts().run(&what, || {
+            let answer = self.remote.attempt(Scope::Push, &call)?;
             if !answer.exchange.status.is_success() {
                 return Ok(None);
             }
@@ -63,8 +72,12 @@ impl Repository {
         })
     }
 
-    /// Puts an index under a tag as [`put_manifest`](Self::put_manifest) does, in place of the version that was
-    /// [there](Self::current). Says whether it was done: a registry that compares versions may find another one there.
+    /// Puts an index under a tag as [`put_manifest`](Self::put_manifest) does, in place of the `version` that was
+    /// [there](Self::current). Gives back whether it was done: a registry that compares versions may find another one there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`put_manifest`](Self::put_manifest).
     pub fn replace_manifest(
         &self,
         tag: &str,
@@ -79,7 +92,11 @@ impl Repository {
 
     /// Puts a manifest or an index under a tag or its digest, byte for byte. All that it names must be there before.
     ///
-    /// Says whether the registry lists it by itself among what refers to its `subject`.
+    /// Gives back whether the registry lists it by itself among the referrers of its `subject`.
+    ///
+    /// # Errors
+    ///
+    /// If the registry can't be reached, or refuses it; [`Error::DigestMismatch`] if the registry names another digest.
     pub fn put_manifest(&self, name: &str, media_type: &str, raw: &[u8]) -> Result<bool, Error> {
         let answer = self.put(name, media_type, raw, None)?;
         Ok(text_of(&answer.exchange.headers, &SUBJECT).is_some())
@@ -105,7 +122,8 @@ impl Repository {
         let content = Arc::new(Window::new(0, raw));
         call.payload = Some(Payload { content, offset: 0, length: raw.len() as u64 });
         call.answer = AnswerTime::Late;
-        let answer = self.attempts().run(&what, || self.attempt_for(Scope::Push, &call))?;
+        let answer =
+            self.remote.attempts().run(&what, || self.remote.attempt(Scope::Push, &call))?;
         if answer.exchange.status.is_success()
             && let Some(digest) = sent_digest(&answer.exchange.headers)
         {

@@ -1,4 +1,4 @@
-//! What refers to a manifest: the referrers API of the distribution-spec.
+//! The referrers of a manifest: the referrers API of the distribution-spec.
 
 use http::StatusCode;
 use http::header::ACCEPT;
@@ -6,6 +6,7 @@ use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Index};
 use url::Url;
 
 use super::repository::Repository;
+use crate::auth::Scope;
 use crate::base::Error;
 use crate::http::headers;
 use crate::session::{Answer, Call, Target, transport_failure};
@@ -13,14 +14,14 @@ use crate::session::{Answer, Call, Target, transport_failure};
 /// How many pages of a list are read at most.
 const PAGES_LIMIT: usize = 64;
 
-/// A registry's answer to what refers to a manifest.
+/// A registry's answer to the question for the referrers of a manifest.
 #[derive(Debug)]
 pub enum Referrers {
-    /// All of it.
+    /// All referrers.
     Listed(Vec<Descriptor>),
-    /// It lacks the API for it, so that the tag `sha256-…` is to be asked for.
+    /// The registry lacks the API. The tag `sha256-…` may list them.
     Unsupported,
-    /// The same, where it says so in words of its own: with another status than 404, or with a web page.
+    /// The same, said in another way than by a 404: by another status, or by a web page.
     Refused(Box<Error>),
 }
 
@@ -31,7 +32,7 @@ struct Page {
 }
 
 impl Repository {
-    /// What refers to this manifest or index.
+    /// The referrers of this manifest or index.
     ///
     /// # Errors
     ///
@@ -61,14 +62,14 @@ impl Repository {
         Err(Error::Protocol { what, reason: "too many pages of referrers" })
     }
 
-    /// One page; `left` is how many bytes all further pages may have.
+    /// One page. `left` is the number of bytes that all further pages may have together.
     fn page(&self, what: &str, target: Target<'_>, left: &mut u64) -> Result<Option<Page>, Error> {
         let headers = vec![(ACCEPT, layer_format::media_type::OCI_INDEX.to_owned())];
         let accepted = &[StatusCode::NOT_FOUND];
         let call = Call { headers, accepted, ..Call::get(what, target) };
         let too_large = || Error::TooLarge { what: what.to_owned(), limit: DOCUMENT_LIMIT };
-        let read = self.attempts().run(what, || {
-            let Answer { mut exchange, host, url } = self.attempt(&call)?;
+        let read = self.remote.attempts().run(what, || {
+            let Answer { mut exchange, host, url } = self.remote.attempt(Scope::Pull, &call)?;
             if !exchange.status.is_success() {
                 return Ok(None);
             }
@@ -87,13 +88,13 @@ impl Repository {
         *left = left.saturating_sub(raw.len() as u64);
         let index = Index::parse(raw)
             .map_err(|source| Error::Malformed { what: what.to_owned(), source })?;
-        let next = next.map(|url| self.endpoint().at_home(url));
+        let next = next.map(|url| self.remote.endpoint().at_home(url));
         Ok(Some(Page { entries: index.manifests, next }))
     }
 }
 
-/// Whether a registry without the API may fail so: Artifactory answers 406, Quay 400, others 401, 403, 405 or 501, GHCR sends
-/// to a page (oras-go#1396 and others).
+/// Whether a registry without the API may fail in this way: Artifactory answers 406, Quay 400, others 401, 403, 405 or 501, and
+/// GHCR redirects to a page (oras-go#1396 and others).
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error,

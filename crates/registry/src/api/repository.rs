@@ -1,20 +1,18 @@
-//! One repository of one registry: its name, its mirrors, and what it is to others of this floor.
+//! One repository of one registry: its names and its mirrors.
 
 use std::fmt;
 use std::sync::Arc;
 
 use layer_format::{Digest, ErrorKind, HasKind as _, Reference};
 
-use crate::auth::Scope;
 use crate::base::{Error, Failure, one_line};
-use crate::config::{LoginQuery, PullFrom, RepositoryLocation};
-use crate::http::Meter;
-use crate::session::{Answer, Attempts, Call, Endpoint, Remote, Session};
+use crate::config::{PullFrom, RepositoryLocation};
+use crate::session::{Remote, Session};
 
 /// One repository of one registry; cheap to clone, to be shared by threads.
 #[derive(Clone)]
 pub struct Repository {
-    remote: Remote,
+    pub(super) remote: Remote,
     /// Its name as people write it.
     shown: String,
     /// Other repositories with the same content, to be asked first.
@@ -90,29 +88,29 @@ impl Repository {
             | Error::Certificate { .. }
             | Error::Handshake { .. }
             | Error::ClientCertificate { .. } => {
-                self.endpoint().give_up(self.session().options().mirror_pause);
+                self.remote.endpoint().give_up(self.remote.session().options().mirror_pause);
             }
             error @ Error::DigestMismatch { .. } => self.distrust(&error.to_string()),
             error if error.kind() == ErrorKind::Untrusted => self.warn(&error.to_string()),
             _ => {}
         }
-        self.meter().left_behind();
+        self.remote.meter().left_behind();
         Ok(())
     }
 
     /// Notes that this mirror sent something wrong: it is not asked any more.
     pub(super) fn distrust(&self, reason: &str) {
-        self.endpoint().give_up_for_good();
+        self.remote.endpoint().give_up_for_good();
         self.warn(&format!("{reason}; it is not asked any more"));
     }
 
     fn warn(&self, reason: &str) {
-        self.session().warn(format!("mirror {}: {reason}", self.endpoint().host()));
+        self.remote.session().warn(format!("mirror {}: {reason}", self.remote.endpoint().host()));
     }
 
     /// Keeps something about the registry for [`Client::warnings`](crate::Client::warnings).
     pub fn note(&self, text: &str) {
-        self.session().warn(format!("{}: {text}", self.registry()));
+        self.remote.session().warn(format!("{}: {text}", self.remote.registry()));
     }
 
     /// The digest that `wanted` is, if it isn't a tag.
@@ -139,48 +137,6 @@ impl Repository {
     /// The name of a blob in errors.
     pub(super) fn name_of(&self, digest: &Digest) -> String {
         format!("{}@{}:{}", self.shown, digest.algorithm().name(), digest.short())
-    }
-
-    /// Makes one attempt at reading something.
-    pub(super) fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {
-        self.remote.attempt(call)
-    }
-
-    /// Makes one attempt at writing something, or at looking at what is to be written over.
-    pub(super) fn attempt_for(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
-        self.remote.attempt_for(scope, call)
-    }
-
-    /// Attempts at one thing, of which none was made yet.
-    pub(super) fn attempts(&self) -> Attempts {
-        Attempts::new(self.session().options())
-    }
-
-    pub(super) fn session(&self) -> &Session {
-        self.remote.session()
-    }
-
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        self.remote.endpoint()
-    }
-
-    /// The counts for its host.
-    pub(super) fn meter(&self) -> Arc<Meter> {
-        self.remote.meter()
-    }
-
-    /// The registry, as it stands in names.
-    pub(super) fn registry(&self) -> &str {
-        self.remote.registry()
-    }
-
-    /// The login that counts here.
-    pub(super) fn login_query(&self) -> LoginQuery<'_> {
-        LoginQuery {
-            registry: self.registry(),
-            repository: self.remote.path(),
-            cancelled: self.session().options().cancelled,
-        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct BearerChallenge {
     pub(super) scope: Option<String>,
 }
 
-/// The best of an answer's challenges: a token where there is one to be had.
+/// The best of an answer's challenges: Bearer before Basic.
 pub(super) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter();
     let texts = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -44,7 +44,7 @@ fn bearer(parsed: &Parsed) -> Option<Challenge> {
     }))
 }
 
-/// A challenge as it stands; scheme and keys in lower case.
+/// A challenge as it stands in a header, with scheme and keys in lower case.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Parsed {
     scheme: String,
@@ -111,8 +111,11 @@ mod tests {
 
     fn bearer_challenge(realm: &str, service: &str, scope: &str) -> Challenge {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let (service, scope) = (some(service), some(scope));
-        Challenge::Bearer(BearerChallenge { realm: realm.to_owned(), service, scope })
+        Challenge::Bearer(BearerChallenge {
+            realm: realm.to_owned(),
+            service: some(service),
+            scope: some(scope),
+        })
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a login is to allow, as the scope of a token.
 
-/// What is to be done with a repository.
+/// Actions on a repository that a token is to allow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     /// Read.
@@ -24,7 +24,7 @@ impl Scope {
             Self::Push => vec![push()],
             Self::Mount(from) => vec![push(), format!("repository:{from}:pull")],
         };
-        // One token for everything; what a registry asks for at the first look is less.
+        // One token is for everything that follows; the challenge to a first request names less.
         let resource = |scope: &str| scope.rsplit_once(':').map(|(it, _)| it.to_owned());
         let is_new = |scope: &&str| ours.iter().all(|ours| resource(ours) != resource(scope));
         let theirs = asked.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());

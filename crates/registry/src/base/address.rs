@@ -7,7 +7,7 @@ use url::Url;
 use super::Error;
 
 /// The registry that names without a host mean.
-const HUB: &str = "docker.io";
+pub(crate) const HUB: &str = "docker.io";
 /// The host behind that name.
 const HUB_HOST: &str = "registry-1.docker.io";
 /// The longest part of a malformed host that an error shows, in characters.

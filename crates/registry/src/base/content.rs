@@ -1,4 +1,4 @@
-//! What is uploaded: bytes that can be read again where an upload broke.
+//! Content to be uploaded: bytes that can be read again from where an upload broke off.
 
 use std::fmt;
 use std::io::{self, Cursor, Read};
@@ -7,14 +7,18 @@ use std::sync::Arc;
 
 /// A blob's bytes, to be opened anew as often as an upload breaks.
 pub trait Content: fmt::Debug + Send + Sync {
-    /// Which of them can be had: all, or those of a stream that have come and are not yet forgotten.
+    /// The offsets that can be read: all, or those of a stream that have come and are not yet dropped.
     fn range(&self) -> Range<u64>;
 
     /// The bytes from `offset` on, which is in the range.
+    ///
+    /// # Errors
+    ///
+    /// If the content can't be opened, or has dropped these bytes.
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>>;
 }
 
-/// A part of a blob that comes through a pipe: what is held in memory until the registry has it.
+/// A part of a blob that comes through a pipe. It is held in memory until the registry has it.
 #[derive(Clone)]
 pub struct Window {
     start: u64,

@@ -1,4 +1,4 @@
-//! Everything that can go wrong between here and a registry.
+//! The crate's error.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use layer_format::{Digest, ErrorKind, HasKind};
 
 use super::one_line;
 
-/// What went wrong, and with which thing. The text never holds the cause; [`source`](std::error::Error::source) does.
+/// A failure, and the thing that it is about. The text never holds the cause; [`source`](std::error::Error::source) does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -27,7 +27,7 @@ pub enum Error {
         what: String,
         /// The registry, as it stands in names.
         registry: String,
-        /// What became of the login.
+        /// The fate of the login.
         denial: Denial,
         /// The registry's own words, or nothing.
         said: String,
@@ -37,9 +37,9 @@ pub enum Error {
     Refused {
         /// The image or blob.
         what: String,
-        /// Who answered.
+        /// The host that answered.
         host: String,
-        /// The status.
+        /// The HTTP status.
         status: u16,
         /// The registry's own words, or nothing.
         said: String,
@@ -49,15 +49,15 @@ pub enum Error {
     Connection {
         /// The image or blob.
         what: String,
-        /// What was being done: `connecting to`, `reading from`.
+        /// The step that failed: `connecting to`, `reading from`.
         step: &'static str,
         /// The other end.
         host: String,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: Cause,
     },
-    /// The other end shows a certificate that nobody here trusts.
+    /// The other end's certificate is not trusted.
     #[error("{what}: connecting to {host}")]
     Certificate {
         /// The image or blob.
@@ -75,18 +75,18 @@ pub enum Error {
         what: String,
         /// The other end.
         host: String,
-        /// What is missing.
+        /// The algorithm or version that is missing.
         #[source]
         source: Cause,
     },
-    /// The other end lets nobody in who doesn't show a certificate, or doesn't believe the one that was shown.
+    /// The other end wants a client certificate, or doesn't trust the one that it was shown.
     #[error("{what}: {host} wants a client certificate")]
     ClientCertificate {
         /// The image or blob.
         what: String,
         /// The other end.
         host: String,
-        /// What it said.
+        /// Its alert.
         #[source]
         source: Cause,
     },
@@ -97,7 +97,7 @@ pub enum Error {
         what: String,
         /// The other end.
         host: String,
-        /// How long we waited.
+        /// The time that was waited, in seconds.
         seconds: u64,
     },
     /// Redirects that lead nowhere.
@@ -105,7 +105,7 @@ pub enum Error {
     Redirect {
         /// The image or blob.
         what: String,
-        /// Which rule they break.
+        /// The rule that they break.
         reason: &'static str,
     },
     /// [`Options::cancelled`](crate::Options::cancelled) said so.
@@ -119,9 +119,9 @@ pub enum Error {
     DigestMismatch {
         /// The image or document.
         what: String,
-        /// What was promised.
+        /// The promised digest.
         expected: Box<Digest>,
-        /// What the bytes hash to.
+        /// The digest of the bytes that came.
         found: Box<Digest>,
     },
     /// Content that is longer or shorter than promised.
@@ -134,7 +134,7 @@ pub enum Error {
         /// Present, in bytes; one more than promised stands for any larger number.
         found: u64,
     },
-    /// A document that is larger than anyone needs.
+    /// A document that is larger than any real one.
     #[error("{what} is larger than {limit} bytes")]
     TooLarge {
         /// The image or document.
@@ -147,7 +147,7 @@ pub enum Error {
     NotARegistry {
         /// The image or blob.
         what: String,
-        /// What came.
+        /// The media type that came.
         media_type: String,
     },
     /// A document that makes no sense.
@@ -164,7 +164,7 @@ pub enum Error {
     Protocol {
         /// The image or blob.
         what: String,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
     /// A file or variable with logins that can't be read. Its content is never shown.
@@ -172,9 +172,9 @@ pub enum Error {
     MalformedLogins {
         /// The file or variable.
         place: String,
-        /// Where, counted from 1; 0 where the parser doesn't say.
+        /// The line, counted from 1; 0 if the parser doesn't say.
         line: usize,
-        /// Where in the line.
+        /// The column in that line.
         column: usize,
     },
     /// One login that is not of the right form. Its content is never shown.
@@ -184,7 +184,7 @@ pub enum Error {
         place: String,
         /// Whose login it is.
         registry: String,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
     /// A file with logins could not be read.
@@ -192,7 +192,7 @@ pub enum Error {
     UnreadableLogins {
         /// The file.
         place: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -210,23 +210,23 @@ pub enum Error {
     UnreadableSettings {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A repository that nobody here may use.
+    /// A repository that `registries.conf` blocks.
     #[error("{name}: blocked by registries.conf")]
     Blocked {
         /// The repository.
         name: String,
     },
-    /// A login without a name that says which registry it is for.
+    /// A password on a command line whose names lie in no single registry.
     #[error("a login is for one registry, and the names lie in {n}")]
     SeveralRegistries {
-        /// How many registries there are.
+        /// The number of registries.
         n: usize,
     },
-    /// A variable that should name a proxy, and doesn't. What it holds is not shown, for it may be a password.
+    /// A variable that should name a proxy, and doesn't. Its value is not shown, for it may hold a password.
     #[error("{variable}: {reason}")]
     MalformedProxy {
         /// The variable.
@@ -234,18 +234,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A host that can't be one.
+    /// A text that is no host.
     #[error("malformed registry host {text:?}")]
     MalformedHost {
-        /// The host as it was given.
+        /// The text.
         text: String,
     },
-    /// What was to be uploaded could not be read.
+    /// The content of an upload could not be read.
     #[error("{what}: reading what is to be sent")]
     Unreadable {
         /// The blob.
         what: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Cause,
     },
@@ -260,7 +260,7 @@ pub enum Error {
     DigestRefused {
         /// The blob or manifest.
         what: String,
-        /// Who says so.
+        /// The host that says so.
         host: String,
         /// The registry's own words, or nothing.
         said: String,
@@ -268,7 +268,7 @@ pub enum Error {
     /// This machine could not set up what a connection needs.
     #[error("setting up a connection")]
     SetUp {
-        /// Why.
+        /// The cause.
         #[source]
         source: Cause,
     },
@@ -279,12 +279,12 @@ fn after(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said}") }
 }
 
-/// Why nobody was let in.
+/// The fate of a login at a registry that refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
     /// No login is known for the registry.
     NoLogin,
-    /// The login from this place was refused, or what was had for it.
+    /// The login from this place was refused, or the token that was got for it.
     LoginRefused(String),
     /// The login from this place was not refused, but its owner may not do this.
     NotAllowed(String),
@@ -301,7 +301,17 @@ impl Denial {
 }
 
 impl Error {
-    /// What its user may do about it, where something is known.
+    /// A file with settings that could not be read.
+    pub(crate) fn unreadable_settings(path: &Path, source: io::Error) -> Self {
+        Self::UnreadableSettings { path: path.to_owned(), source }
+    }
+
+    /// A file with settings that makes no sense, and the reason.
+    pub(crate) fn malformed_settings(path: &Path, reason: &str) -> Self {
+        Self::MalformedSettings { path: path.to_owned(), source: Cause::said(reason) }
+    }
+
+    /// What the user may do about it, if something is known.
     pub fn hint(&self) -> Option<String> {
         let dir = |host: &str| format!("/etc/containers/certs.d/{host}");
         Some(match self {
@@ -341,13 +351,17 @@ impl Error {
     }
 
     /// Takes the error out of an `io::Error` in which it travelled through a reader.
+    ///
+    /// # Errors
+    ///
+    /// The `io::Error`, if it isn't one of these.
     pub fn inside(error: io::Error) -> Result<Self, io::Error> {
         error.downcast()
     }
 }
 
 impl From<Error> for io::Error {
-    /// For readers: the error travels inside the `io::Error` and [`Error::inside`] takes it out again.
+    /// For readers: the error travels inside the `io::Error`, and [`Error::inside`] takes it out again.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Untrusted => io::ErrorKind::InvalidData,
@@ -394,14 +408,14 @@ impl HasKind for Error {
     }
 }
 
-/// The innermost cause of a failed connection, in one line.
+/// The innermost cause of a failure, in one line.
 ///
-/// The layers above it only say that a request failed, and give its address, which may hold a signature that is a
-/// secret.
+/// The errors above it only say that a request failed, and give its address, which may hold a secret signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause(String);
 
 impl Cause {
+    /// The innermost cause of an error.
     pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         let mut innermost = error;
         while let Some(source) = innermost.source() {
@@ -410,12 +424,12 @@ impl Cause {
         Self(one_line(&innermost.to_string()))
     }
 
-    /// What the other end said.
+    /// A cause in the other end's own words.
     pub(crate) fn said(text: &str) -> Self {
         Self(one_line(text))
     }
 
-    /// The same, with the file that it is about.
+    /// The innermost cause of an error about a file, with the file's name.
     pub(crate) fn about(path: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
         let Self(cause) = Self::of(error);
         Self(format!("{}: {cause}", one_line(&path.display().to_string())))

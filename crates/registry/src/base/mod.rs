@@ -12,7 +12,7 @@ mod sync;
 mod text;
 
 pub(crate) use address::{
-    InsecureHosts, Scheme, authority, is_loopback, malformed_host, network_host, parse_host,
+    HUB, InsecureHosts, Scheme, authority, is_loopback, malformed_host, network_host, parse_host,
 };
 pub use content::{Content, Window};
 pub use error::{Cause, Denial, Error};

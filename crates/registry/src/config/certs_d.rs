@@ -2,12 +2,12 @@
 //!
 //! `*.crt` are authorities; `NAME.cert` with `NAME.key` is a client certificate.
 
-use std::ffi::{OsStr, OsString};
-use std::io;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use super::files;
 use crate::base::{Cause, CertificateFile, HostTls};
 
 /// The directories in which podman and docker look, the user's first.
@@ -35,21 +35,22 @@ pub(crate) fn find(dirs: &[PathBuf], url: &Url) -> Result<HostTls, Cause> {
 }
 
 fn certificate_files(dir: &Path) -> Result<Vec<CertificateFile>, Cause> {
-    let mut paths = match list(dir) {
-        Ok(paths) => paths,
-        Err(error) if is_not_for_us(&error) => return Ok(vec![]),
-        Err(error) => return Err(Cause::about(dir, &error)),
-    };
-    paths.sort();
-    let file = |path: PathBuf| match path.extension().and_then(OsStr::to_str) {
-        Some("crt") => Some(CertificateFile::Authority(path)),
-        Some("cert") => {
+    match files::list(dir) {
+        Ok(paths) => Ok(paths.into_iter().filter_map(certificate_file).collect()),
+        Err(error) if files::is_not_for_us(&error) => Ok(vec![]),
+        Err(error) => Err(Cause::about(dir, &error)),
+    }
+}
+
+fn certificate_file(path: PathBuf) -> Option<CertificateFile> {
+    match path.extension()?.to_str()? {
+        "crt" => Some(CertificateFile::Authority(path)),
+        "cert" => {
             let key = path.with_extension("key");
             Some(CertificateFile::Identity { certificate: path, key })
         }
         _ => None,
-    };
-    Ok(paths.into_iter().filter_map(file).collect())
+    }
 }
 
 /// The names that a directory may have: with the port if there is one in the address.
@@ -61,15 +62,6 @@ fn directory_names(url: &Url) -> Vec<String> {
         Some(port) => vec![format!("{host}:{port}")],
         None => vec![host.to_owned(), format!("{host}:443")],
     }
-}
-
-fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    std::fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
-}
-
-fn is_not_for_us(error: &io::Error) -> bool {
-    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
-    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
 }
 
 #[cfg(test)]

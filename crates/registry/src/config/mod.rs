@@ -5,6 +5,7 @@
 
 pub(crate) mod certs_d;
 mod credentials;
+mod files;
 mod mirrors;
 
 pub use credentials::{Credentials, Login};

@@ -1,7 +1,7 @@
 //! The thread on which connections are at work. Nothing above this module knows that anything here is asynchronous.
 //!
-//! Each thread is started in a way that can fail: where there may be no more of them, the run ends with an error. The
-//! runtime's own way is a panic, so it starts none.
+//! Threads are started here and not by the runtime, which panics if the system allows no more of them. Here the run ends with
+//! an error.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::base::Cause;
 
-/// A runtime, made when first needed, and left behind without waiting for peers that never answer.
+/// A runtime that is made when first needed, and dropped without waiting for peers that never answer.
 #[derive(Default)]
 pub(super) struct Engine(OnceLock<Result<Running, Cause>>);
 

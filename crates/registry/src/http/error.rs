@@ -1,4 +1,4 @@
-//! Why an exchange failed, told from the errors of the HTTP client and of TLS.
+//! The reasons why an exchange fails, told from the errors of the HTTP client and of TLS.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use rustls::{AlertDescription, CertificateError};
 use super::reach::Barred;
 use crate::base::Cause;
 
-/// Why an exchange came to nothing.
+/// The reason why an exchange failed.
 #[derive(Clone, Debug)]
 pub(crate) enum TransportError {
     /// No connection could be made.
@@ -30,7 +30,7 @@ pub(crate) enum TransportError {
     SetUp(Cause),
     /// The content that was to be sent could not be read.
     Content(Cause),
-    /// A name means an address that whoever gave it may not send us to.
+    /// A name means an address that its giver may not send us to.
     Barred,
 }
 
@@ -40,7 +40,7 @@ impl TransportError {
         Self::Broken(Cause::of(&io::Error::other(reason)))
     }
 
-    /// What an error means with which a request failed before its answer.
+    /// The reason in an error of the HTTP client, of a request that failed before its answer.
     pub(super) fn of_request(error: &reqwest::Error) -> Self {
         let cause = Cause::of(error);
         if inside::<Barred>(error).is_some() {
@@ -59,14 +59,14 @@ impl TransportError {
         }
     }
 
-    /// What a server has said against our certificate, if it is that.
+    /// The reason in an error of TLS, if it is a server's alert about our certificate.
     pub(super) fn of_alert(error: &rustls::Error) -> Option<Self> {
         let rustls::Error::AlertReceived(alert) = error else { return None };
         is_about_our_certificate(*alert).then(|| Self::ClientCertificate(Cause::of(error)))
     }
 }
 
-/// What to tell of a handshake that fails for want of an algorithm. ring checks no signatures of P-521, so none are offered.
+/// The cause to tell if a handshake fails for want of an algorithm. ring checks no signatures of P-521, so none are offered.
 fn nothing_in_common(error: &rustls::Error) -> Option<Cause> {
     use CertificateError as Certificate;
     let reason = match error {

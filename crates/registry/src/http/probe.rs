@@ -1,4 +1,4 @@
-//! Connections that only find something out about a server, beside the HTTP client.
+//! Connections beside the HTTP client's own, which only find something out about a server.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -19,7 +19,7 @@ pub(crate) fn speaks_tls(url: &Url) -> bool {
     first_byte(url).is_some_and(|byte| matches!(byte, 0x15 | 0x16))
 }
 
-/// The first byte that a server answers to a TLS greeting, at whichever of its addresses it listens.
+/// The first byte that a server answers to a TLS greeting, at the first of its addresses that takes a connection.
 fn first_byte(url: &Url) -> Option<u8> {
     let mut connection = greet(url, tls::config(Trust::Skip, None).ok()?)?;
     let mut greeting = Vec::new();
@@ -31,8 +31,8 @@ fn first_byte(url: &Url) -> Option<u8> {
     Some(byte[0])
 }
 
-/// What a server says against our certificate, or against our having none. It does so when the handshake is over for us;
-/// over HTTP/2 we are speaking already then, and what it says may be lost with the connection. Here we only listen.
+/// A server's alert about our certificate, or about our having none. It comes after the handshake is over for us. Over HTTP/2
+/// the client is sending already by then, and the alert may be lost with the connection; here we only listen.
 pub(super) fn complaint(url: &Url, config: ClientConfig) -> Option<Error> {
     let mut connection = greet(url, config)?;
     let mut socket = connect(url)?;

@@ -1,4 +1,4 @@
-//! Proxies, by the rules of Go's `httpproxy`, which docker, podman, skopeo and crane go by.
+//! Proxies, by the rules of Go's `httpproxy`, which docker, podman, skopeo and crane follow.
 //!
 //! `HTTPS_PROXY` is for addresses with TLS, `HTTP_PROXY` for those without; a variable in lower case counts where the one in
 //! upper case is unset or empty. `ALL_PROXY`, which Go doesn't know, counts where neither is set. `NO_PROXY` lists the
@@ -44,7 +44,7 @@ impl Proxies {
         Self::from_variables(|name| std::env::var_os(name))
     }
 
-    /// The proxies of an environment. What is malformed there is told when a client is made.
+    /// The proxies of an environment. A malformed one is told when a client is made.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|name| {
@@ -85,7 +85,7 @@ impl Proxies {
         setting.proxy.as_ref().ok()
     }
 
-    /// The same for people: the proxy without its login, and the variable that names it.
+    /// The same in words: the proxy without its login, and the variable that names it.
     pub(crate) fn describe(&self, url: &Url) -> String {
         match (self.setting(url), self.of(url), &self.exceptions) {
             (None, ..) => "none".to_owned(),
@@ -132,7 +132,7 @@ impl fmt::Debug for Proxies {
 fn parse(value: &OsString) -> Result<Url, &'static str> {
     let text = value.to_str().ok_or("not text")?.trim();
     let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    // What can't be read is not shown, for it may hold a password.
+    // A malformed address is not shown, for it may hold a password.
     let mut url: Url = whole.parse().map_err(|_| "not an address")?;
     if !SCHEMES.contains(&url.scheme()) {
         return Err("neither an http, https, socks5 nor socks5h address");
@@ -353,7 +353,7 @@ mod tests {
         check("2001:db8::7", &["[2001:db8::7]:5000"], &["[2001:db8::8]"]);
         check("[2001:db8::7]:5000", &["[2001:db8::7]:5000"], &["[2001:db8::7]"]);
         check(" x.test ,, r.test ", &["r.test", "x.test"], &["y.test"]);
-        // Nonsense is nobody's name, and what stands beside it counts.
+        // Nonsense names no host, and what stands beside it counts.
         check(":5000,r.test:x,/8,1.2.3.4/33,.,*.,s.test", &["s.test"], &all);
         check("100.7", &[], &["198.51.100.7"]);
     }

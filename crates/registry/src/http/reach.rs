@@ -1,7 +1,7 @@
-//! How far an address lies: what only this machine, or its own link, can reach is not for a stranger to name.
+//! How far an address lies: a stranger may not name what only this machine, or its own link, can reach.
 //!
-//! A registry, a redirect, a token server or a foreign layer's address is somebody's word. Whoever is elsewhere could use it
-//! to make this machine ask its own services, or the metadata service of a cloud, which only it can reach
+//! Registries and token servers give addresses: of redirects, of token servers, of foreign layers. One that is elsewhere could
+//! make this machine ask its own services, or the metadata service of a cloud, which only it can reach
 //! (docs/decisions/0018-redirects.md).
 
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    /// How far the host of an address lies, as far as that can be seen.
+    /// How far the host of an address lies, as far as the address itself shows.
     pub(crate) fn of(url: &Url) -> Self {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
         match host.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -51,7 +51,7 @@ impl Reach {
         }
     }
 
-    /// Whether somebody at this address may send us to another.
+    /// Whether a host this far away may send us to another.
     pub(crate) fn may_name(self, other: Self) -> bool {
         other == Self::Beyond || other == self
     }
@@ -71,7 +71,7 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Looks names up, and leaves out addresses that the one who gave the name may not name.
+/// Looks names up, and leaves out addresses that a stranger may not name.
 #[derive(Debug)]
 pub(super) struct Guard;
 
@@ -101,12 +101,12 @@ fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(allowed)
 }
 
-/// All addresses of a name are out of bounds for whoever gave it.
+/// All addresses of a name are such that a stranger may not name them.
 #[derive(Debug, thiserror::Error)]
 #[error("{NOT_FOR_STRANGERS}")]
 pub(super) struct Barred;
 
-/// Why an address is not gone to.
+/// The reason for refusing an address that a stranger may not name.
 pub(crate) const NOT_FOR_STRANGERS: &str =
     "sent to an address that only this machine or its own link can reach; refused";
 

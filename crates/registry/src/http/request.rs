@@ -34,7 +34,7 @@ pub(crate) struct Request {
 pub(crate) enum AnswerTime {
     /// Within the usual time-outs.
     Soon,
-    /// When the registry has put what it got where it belongs, which takes some of them minutes.
+    /// After the registry has put away what it got, which takes some registries minutes.
     Late,
     /// Within a second or not at all: it is the last request, whose answer doesn't matter. It is sent even when the program was
     /// told to stop.
@@ -50,11 +50,11 @@ pub(crate) enum Authorization {
     Bearer(Secret),
 }
 
-/// The body of a request: a part of some content. Clones are the same bytes, to be sent again.
+/// The body of a request: a part of some content. A clone is the same part, to be sent again.
 #[derive(Clone, Debug)]
 pub(crate) struct Payload {
     pub(crate) content: Arc<dyn Content>,
-    /// Where in the content it begins.
+    /// Its first byte in the content.
     pub(crate) offset: u64,
     /// Its length in bytes.
     pub(crate) length: u64,

@@ -126,8 +126,8 @@ impl Roots {
 
     /// Whether a certificate is itself a root here.
     ///
-    /// `openssl req -x509` makes certificates that sign themselves and are marked as an authority; everybody uses them
-    /// for private registries, and everybody else accepts them. Their dates are checked before that mark.
+    /// `openssl req -x509` makes certificates that sign themselves and are marked as an authority. They are in wide use for private
+    /// registries, and other tools accept them. Their dates are checked before that mark.
     fn pins(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|root| root.as_ref() == certificate.as_ref())
     }

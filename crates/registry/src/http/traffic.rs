@@ -1,4 +1,4 @@
-//! What was sent and received, host by host.
+//! Counts of requests and bytes, host by host.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::base::{lock, one_line};
 
-/// What passed between us and one host.
+/// The requests and bytes that passed between us and one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
     /// The host, with its port if there is one.

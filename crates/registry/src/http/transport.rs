@@ -24,13 +24,13 @@ use super::tls::{self, Trust};
 use super::traffic::{Meter, Meters, Traffic};
 use crate::base::{Cause, HostTls, InsecureHosts, authority, lock};
 
-/// Factor by which the stall time-out is extended when the registry is putting away what it got.
+/// Factor by which the stall time-out is extended while the registry is putting away what it got.
 const LATE: u32 = 10;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The shortest time between two pings over HTTP/2, however short the stall time-out is.
 const SHORTEST_PING: Duration = Duration::from_millis(100);
-/// How many bytes of one answer may be under way over HTTP/2. At a round trip of 50 ms one answer comes at 300 MB a second;
-/// for a reader that is slower, so much waits in memory.
+/// How many bytes of one answer may be under way over HTTP/2. At a round trip of 50 ms one answer comes at 300 MB a second. If
+/// the reader is slower, this is how much waits in memory.
 const STREAM_WINDOW: u32 = 16 << 20;
 /// How many bytes of all answers on a connection may be under way over HTTP/2.
 const CONNECTION_WINDOW: u32 = 32 << 20;
@@ -50,10 +50,10 @@ pub(crate) struct Transport {
     /// The certificates of hosts that have some of their own, by authority.
     certificates: Mutex<HashMap<String, Arc<HostCertificates>>>,
     clients: Mutex<HashMap<Route, Client>>,
-    /// By authority, the hosts that a first request has been sent to, and what they have against our certificate.
+    /// By authority, the hosts that a first request was sent to, and their complaint about our certificate.
     first_requests: Mutex<HashMap<String, Arc<OnceLock<Option<TransportError>>>>>,
     meters: Meters,
-    /// What limits the bytes that come in, and those that go out.
+    /// The limits of bytes a second, if there are any.
     throttles: Option<Throttles>,
     /// How far the hosts lie that were asked by name.
     reaches: Mutex<HashMap<String, Reach>>,
@@ -77,7 +77,7 @@ struct Throttles {
     outgoing: Arc<Throttle>,
 }
 
-/// What connections differ in.
+/// The properties in which connections differ.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Route {
     proxy: Option<Url>,
@@ -170,7 +170,7 @@ impl Transport {
         self.meters.of(host)
     }
 
-    /// What passed between us and each host so far.
+    /// The counts for all hosts so far.
     pub(crate) fn traffic(&self) -> Vec<Traffic> {
         self.meters.all()
     }
@@ -255,7 +255,7 @@ impl Transport {
         }
     }
 
-    /// What a server has against our certificate, if that is why it hung up.
+    /// A server's complaint about our certificate, if that is why it hung up.
     fn complaint(&self, url: &Url, tls: &HostTls) -> Option<TransportError> {
         if self.settings.proxies.of(url).is_some() {
             return None;

@@ -177,7 +177,7 @@ impl Endpoint {
         self.settled.get() == Some(&Scheme::Http)
     }
 
-    /// An address of this host in the scheme that it speaks: registries behind a TLS proxy often don't know of it.
+    /// An address of this host in the scheme that it speaks. Registries behind a TLS proxy often name the other one.
     pub(crate) fn in_scheme(&self, url: Url) -> Url {
         let Ok(root) = self.root(self.settled.get().copied().unwrap_or(Scheme::Https)) else {
             return url;
@@ -189,7 +189,7 @@ impl Endpoint {
         if is_ours { other } else { url }
     }
 
-    /// An address that the registry gave as its own, by the scheme and host by which it is spoken to: behind a proxy it often
+    /// An address that the registry gave as its own, with the scheme and host by which it is spoken to. Behind a proxy it often
     /// knows neither.
     pub(crate) fn at_home(&self, url: Url) -> Url {
         let scheme = self.settled.get().copied().unwrap_or(Scheme::Https);
@@ -253,8 +253,8 @@ impl Endpoint {
         self.root(Scheme::Https).is_ok_and(|root| speaks_tls(&root))
     }
 
-    /// Where both schemes fail, whether the error of the first is the one to tell: on loopback it is known by then that the host
-    /// speaks TLS, elsewhere TLS is what should have been.
+    /// Whether the error of the first scheme is the one to tell if both fail. On loopback it is known by then that the host speaks
+    /// TLS; elsewhere TLS is what was expected.
     pub(super) fn prefers_first_error(&self) -> bool {
         self.policy == SchemePolicy::Insecure
     }

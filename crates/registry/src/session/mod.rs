@@ -35,7 +35,7 @@ pub(crate) use upload_habits::UploadMode;
 /// How many different warnings are kept at most.
 const MAX_WARNINGS: usize = 32;
 
-/// What all requests of a client share.
+/// The state that all requests of a client share.
 pub(crate) struct Session {
     options: Options,
     insecure: InsecureHosts,
@@ -48,7 +48,7 @@ pub(crate) struct Session {
     warnings: Mutex<Warnings>,
 }
 
-/// What endpoints differ in.
+/// The properties in which endpoints differ.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct EndpointKey {
     host: String,
@@ -56,7 +56,7 @@ struct EndpointKey {
     scheme: Option<Scheme>,
 }
 
-/// What registries want their users to know.
+/// Warnings of registries, for the user.
 #[derive(Debug, Default)]
 struct Warnings {
     seen: HashSet<String>,

@@ -7,10 +7,10 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use super::endpoint::{Endpoint, Schemes};
-use super::{ErrorResponse, RequestContext, Session, transport_failure};
+use super::{Attempts, ErrorResponse, RequestContext, Session, transport_failure};
 use crate::auth::{Authenticator, LoginStatus, Presented, Scope, Unauthorized};
 use crate::base::{Error, Failure, Scheme, authority};
-use crate::config::RepositoryLocation;
+use crate::config::{LoginQuery, RepositoryLocation};
 use crate::http::{AnswerTime, Authorization, Exchange, Meter, Payload, Request, TransportError};
 
 /// A request to a repository.
@@ -28,7 +28,7 @@ pub(crate) struct Call<'a> {
     pub(crate) accepted: &'a [StatusCode],
 }
 
-/// Where a request goes.
+/// The address of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target<'a> {
     /// `/v2/` of the registry.
@@ -88,7 +88,7 @@ struct Sent {
     exchange: Exchange,
 }
 
-/// The same, with what was presented.
+/// The same, with the credential that was presented.
 struct Asked {
     presented: Presented,
     sent: Sent,
@@ -99,8 +99,6 @@ struct Asked {
 pub(crate) struct Remote {
     session: Arc<Session>,
     endpoint: Arc<Endpoint>,
-    /// For reading.
-    authenticator: Arc<Authenticator>,
     location: Arc<RepositoryLocation>,
 }
 
@@ -117,13 +115,26 @@ impl Remote {
         Ok(Self {
             session: Arc::clone(session),
             endpoint: session.endpoint(location)?,
-            authenticator: session.authenticator(&location.host, &location.path, Scope::Pull),
             location: Arc::new(location.clone()),
         })
     }
 
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Attempts at one thing, of which none was made yet.
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts::new(self.session.options())
+    }
+
+    /// The login that counts here.
+    pub(crate) fn login_query(&self) -> LoginQuery<'_> {
+        LoginQuery {
+            registry: self.registry(),
+            repository: self.path(),
+            cancelled: self.session.options().cancelled,
+        }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -136,7 +147,7 @@ impl Remote {
     }
 
     /// The part of the repository's name below the registry.
-    pub(crate) fn path(&self) -> &str {
+    fn path(&self) -> &str {
         &self.location.path
     }
 
@@ -145,38 +156,22 @@ impl Remote {
         self.session.transport().meter(self.endpoint.host())
     }
 
-    /// Makes one attempt at reading something. A login that the registry refuses is renewed once.
-    pub(crate) fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {
-        self.attempt_with(&self.authenticator, call)
-    }
-
-    /// The same for something else than reading.
-    pub(crate) fn attempt_for(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
-        let authenticator = self.session.authenticator(self.registry(), self.path(), scope);
-        self.attempt_with(&authenticator, call)
-    }
-
-    fn attempt_with(
-        &self,
-        authenticator: &Authenticator,
-        call: &Call<'_>,
-    ) -> Result<Answer, Failure> {
+    /// Makes one attempt at a request, with a login for `scope` where the registry wants one. A login that the registry refuses
+    /// is renewed once.
+    pub(crate) fn attempt(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
         match call.target {
             Target::Elsewhere(address) => match address.parse() {
                 Ok(url) => self.ask_elsewhere(call, &url),
                 Err(_) => Err(call.protocol("malformed address of a layer").into()),
             },
             Target::Given(url) if !self.endpoint.is_at(url) => self.ask_elsewhere(call, url),
-            _ => self.ask_registry(authenticator, call),
+            _ => self.ask_registry(scope, call),
         }
     }
 
-    fn ask_registry(
-        &self,
-        authenticator: &Authenticator,
-        call: &Call<'_>,
-    ) -> Result<Answer, Failure> {
+    fn ask_registry(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
         let session = &*self.session;
+        let authenticator = &session.authenticator(self.registry(), self.path(), scope);
         let mut asked = self.ask_once(authenticator, call)?;
         if asked.sent.exchange.status == StatusCode::UNAUTHORIZED {
             let Asked { presented, sent } = &asked;

@@ -1,4 +1,4 @@
-//! What an answer that is no success means, and what a failed exchange means.
+//! The meaning of answers that are no success, and of failed exchanges.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -10,10 +10,10 @@ use crate::auth::LoginStatus;
 use crate::base::{Cause, Denial, Error, Failure, RetryPolicy, one_line};
 use crate::http::{Exchange, NOT_FOR_STRANGERS, TransportError, headers};
 
-/// What nginx says to whoever shows no certificate or a wrong one, in a page that begins with a 400.
+/// What nginx says in the page of a 400 about a client certificate that is missing or wrong.
 const NO_CERTIFICATE: [&str; 2] =
     ["No required SSL certificate was sent", "The SSL certificate error"];
-/// The most of an error's body that is read.
+/// How many bytes of an error's body are read at most.
 const LIMIT: u64 = 64 << 10;
 
 /// An answer that is no success: the status and the registry's own words.
@@ -21,14 +21,14 @@ const LIMIT: u64 = 64 << 10;
 pub(crate) struct ErrorResponse {
     pub(crate) status: StatusCode,
     pub(crate) code: String,
-    /// For the eyes of the user: one line, escaped.
+    /// The registry's own words for the user: one line, escaped.
     pub(crate) said: String,
-    /// What is said of our certificate.
+    /// The server's words about our certificate, if there are any.
     about_certificate: Option<&'static str>,
     retry_after: Option<Duration>,
 }
 
-/// What a response is about, for the error's text.
+/// The request that an answer belongs to, for the error's text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestContext<'a> {
     pub(crate) what: &'a str,
@@ -66,38 +66,43 @@ impl ErrorResponse {
     /// The failure that it is.
     pub(crate) fn failure(self, context: RequestContext<'_>) -> Failure {
         let retry = self.retry_policy();
-        let RequestContext { what, registry, host, login } = context;
-        let (what, said) = (what.to_owned(), self.said);
-        let error = match (self.status.as_u16(), self.code.as_str()) {
+        let status = self.status.as_u16();
+        let what = context.what.to_owned();
+        let host = context.host.to_owned();
+        let error = match (status, self.code.as_str()) {
             (400, "") if let Some(text) = self.about_certificate => {
-                let (host, source) = (host.to_owned(), Cause::said(text));
-                Error::ClientCertificate { what, host, source }
+                Error::ClientCertificate { what, host, source: Cause::said(text) }
             }
             (429, _) | (_, "TOOMANYREQUESTS") => {
-                Error::Refused { what, host: host.to_owned(), status: self.status.as_u16(), said }
+                Error::Refused { what, host, status, said: self.said }
             }
-            (401 | 403, _) | (_, "UNAUTHORIZED" | "DENIED") => {
-                let is_denied = self.status == StatusCode::FORBIDDEN || self.code == "DENIED";
-                let denial = match login {
-                    LoginStatus::Unknown => Denial::NoLogin,
-                    LoginStatus::Presented(place) if !is_denied => {
-                        Denial::LoginRefused(place.to_owned())
-                    }
-                    LoginStatus::Presented(place) | LoginStatus::Accepted(place) => {
-                        Denial::NotAllowed(place.to_owned())
-                    }
-                };
-                Error::Unauthorised { what, registry: registry.to_owned(), denial, said }
-            }
+            (401 | 403, _) | (_, "UNAUTHORIZED" | "DENIED") => Error::Unauthorised {
+                what,
+                registry: context.registry.to_owned(),
+                denial: self.denial(context.login),
+                said: self.said,
+            },
             (404 | 410, _) | (_, "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN") => {
-                Error::NotFound { what, said }
+                Error::NotFound { what, said: self.said }
             }
-            (status, _) => Error::Refused { what, host: host.to_owned(), status, said },
+            _ => Error::Refused { what, host, status, said: self.said },
         };
         Failure { error: Box::new(error), retry }
     }
 
-    /// The failure that it is where a token server refuses: whatever it doesn't know, that isn't the image.
+    /// The fate of a login where this refuses it.
+    fn denial(&self, login: LoginStatus<'_>) -> Denial {
+        let is_denied = self.status == StatusCode::FORBIDDEN || self.code == "DENIED";
+        match login {
+            LoginStatus::Unknown => Denial::NoLogin,
+            LoginStatus::Presented(place) if !is_denied => Denial::LoginRefused(place.to_owned()),
+            LoginStatus::Presented(place) | LoginStatus::Accepted(place) => {
+                Denial::NotAllowed(place.to_owned())
+            }
+        }
+    }
+
+    /// The failure that it is if it comes from a token server: a 404 from there doesn't mean that the image is missing.
     pub(crate) fn of_token_server(self, context: RequestContext<'_>) -> Failure {
         let status = self.status.as_u16();
         let host = format!("the token server {}", context.host);
@@ -113,8 +118,8 @@ impl ErrorResponse {
 
     fn retry_policy(&self) -> RetryPolicy {
         match (self.status.as_u16(), self.code.as_str()) {
-            // 499 and 520 to 530 are words of proxies (nginx, Cloudflare) for what passes: go-containerregistry#1707. A registry
-            // that has just got a blob may take a while to know it.
+            // 499 and 520 to 530 are statuses of proxies (nginx, Cloudflare) for failures that pass: go-containerregistry#1707. A
+            // registry that has just got a blob may take a while to know it.
             (408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=530, _)
             | (_, "TOOMANYREQUESTS" | "MANIFEST_BLOB_UNKNOWN") => {
                 self.retry_after.map_or(RetryPolicy::Later, RetryPolicy::After)
@@ -142,12 +147,12 @@ fn complaint(body: &[u8]) -> Option<(String, String)> {
     Some((code, said))
 }
 
-/// Whether the status alone leaves it open what is wrong.
+/// Whether the status leaves open what is wrong.
 fn is_worth_its_detail(status: StatusCode) -> bool {
     !matches!(status.as_u16(), 401 | 403 | 404 | 429)
 }
 
-/// What a registry adds to its complaint: distribution tells there that its disk is full, or read-only.
+/// The `detail` of a registry's first error. Distribution tells there that its disk is full, or read-only.
 fn detail(body: &[u8]) -> Option<String> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let mut parts = vec![];
@@ -178,7 +183,8 @@ fn collect(key: &str, value: &Value, parts: &mut Vec<String>) {
 
 /// A failed exchange as a failed attempt.
 pub(crate) fn transport_failure(error: TransportError, what: &str, host: &str) -> Failure {
-    let (what, host) = (what.to_owned(), host.to_owned());
+    let what = what.to_owned();
+    let host = host.to_owned();
     match error {
         TransportError::Connect(source) => {
             Failure::transient(Error::Connection { what, step: "connecting to", host, source })
@@ -248,7 +254,8 @@ mod tests {
 
     #[test]
     fn statuses_and_codes_tell_what_is_wrong() {
-        let (never, later) = (RetryPolicy::Never, RetryPolicy::Later);
+        let never = RetryPolicy::Never;
+        let later = RetryPolicy::Later;
         let unknown = spec("MANIFEST_UNKNOWN", "manifest unknown");
         let text = "app:1: not found: manifest unknown (MANIFEST_UNKNOWN)";
         check(404, &unknown, text, ErrorKind::NotFound, never);

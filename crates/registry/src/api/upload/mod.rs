@@ -1,4 +1,4 @@
-//! Uploads: a blob to a registry, whatever happens to the connection that takes it.
+//! Uploads: a blob sent to a registry across broken connections.
 //!
 //! ```text
 //! POST uploads/ ──► 202 Location ──► PUT ?digest=                      what fits into one request
@@ -28,7 +28,7 @@ use crate::auth::Scope;
 use crate::base::{Content, Error, Failure, RetryPolicy};
 use crate::session::{Attempts, UploadMode};
 
-/// Answers to a part of a blob that tell what to do instead.
+/// Statuses of answers to a part of a blob that tell how to send it instead.
 const INSTRUCTIVE: [StatusCode; 13] = [
     StatusCode::BAD_REQUEST,
     StatusCode::NOT_FOUND,
@@ -84,7 +84,7 @@ enum RemoteState {
     Done,
 }
 
-/// What a step came to.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// The registry has taken something, or there is nothing to send yet.
@@ -110,9 +110,9 @@ impl Repository {
 impl Upload {
     fn new(repository: Repository, descriptor: &Descriptor) -> Self {
         let what = repository.name_of(&descriptor.digest);
-        let chunk = repository.session().options().chunk.max(1);
-        let attempts = repository.attempts();
-        let habits = repository.endpoint().habits();
+        let chunk = repository.remote.session().options().chunk.max(1);
+        let attempts = repository.remote.attempts();
+        let habits = repository.remote.endpoint().habits();
         let chunk = habits.chunk.map_or(chunk, |largest| chunk.min(largest));
         Self {
             repository,
@@ -136,7 +136,7 @@ impl Upload {
         let upload = Self::new(repository, descriptor);
         // Whatever is kept on a disk, a login only goes to the registry's own host.
         let location: Option<Url> = address.parse().ok();
-        let location = location.filter(|url| upload.repository.endpoint().is_at(url));
+        let location = location.filter(|url| upload.repository.remote.endpoint().is_at(url));
         let state = if location.is_some() { RemoteState::Unknown } else { RemoteState::Known };
         Self { location, state, ..upload }
     }
@@ -165,7 +165,8 @@ impl Upload {
     /// secret.
     pub fn address(&self) -> Option<&str> {
         let location = self.location.as_ref().filter(|_| self.offset > 0 && !self.is_done())?;
-        let is_ours = self.repository.endpoint().is_at(location) && location::may_be_kept(location);
+        let is_ours =
+            self.repository.remote.endpoint().is_at(location) && location::may_be_kept(location);
         is_ours.then_some(location.as_str())
     }
 
@@ -179,7 +180,7 @@ impl Upload {
         self.cancel();
         let digest = self.descriptor.digest.to_string();
         let query = [("mount", &digest[..]), ("from", from)];
-        let attempts = self.repository.attempts();
+        let attempts = self.repository.remote.attempts();
         let what = self.what.clone();
         let started = attempts.run(&what, || self.start(&query, Scope::Mount(from.to_owned())));
         match started {

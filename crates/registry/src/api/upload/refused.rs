@@ -1,6 +1,6 @@
-//! What to do about a part of a blob that the registry didn't take.
+//! The ways to go on after a registry has refused a part of a blob.
 //!
-//! Each way is tried once, so that there is an end, and no way is begun that would send the blob a third time.
+//! Each way is tried once, so that there is an end, and no way is taken that would send the blob a third time.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::auth::LoginStatus;
 use crate::base::{Content, Error, Failure};
 use crate::session::{ErrorResponse, RequestContext, UploadMode};
 
-/// Sizes of requests that are tried where larger ones were too large: much of what a proxy may let through, what nginx lets
-/// through unless it is told otherwise, and half of that.
+/// Sizes of requests, in bytes, that are tried after a larger one was refused: a usual limit of proxies, nginx's own default,
+/// and half of that.
 const SMALLER: [u64; 3] = [8 << 20, 1 << 20, 512 << 10];
 
 impl Upload {
@@ -135,7 +135,7 @@ impl Upload {
         Ok(Step::Again)
     }
 
-    /// The same after a failure that could have passed and didn't. Says whether there is another way.
+    /// The same after a failure that could have passed and didn't. Gives back whether there is another way.
     pub(super) fn goes_another_way(&mut self, error: &Error, content: &Arc<dyn Content>) -> bool {
         let goes = matches!(error, Error::Refused { status: 500.., .. })
             && self.mode == UploadMode::Chunks
@@ -161,7 +161,7 @@ impl Upload {
     /// Chooses smaller requests than those that were too large, if there are any.
     fn shrinks(&mut self) -> bool {
         let tried = self.chunk.min(self.descriptor.size);
-        // What was too large may have been a large part of all that may be sent: then the next must not be.
+        // The refused request may have been a large part of all that may be sent: then the next one must not be.
         let is_affordable = self.spent + SMALLER[0] <= self.descriptor.size;
         let most = if is_affordable { SMALLER[0] } else { SMALLER[1] };
         let Some(smaller) = SMALLER.into_iter().find(|&size| size < tried && size <= most) else {
@@ -170,7 +170,7 @@ impl Upload {
         self.shrinks_to(Some(smaller))
     }
 
-    /// The same where it is known how much is not too large.
+    /// The same where the largest possible request is known.
     fn shrinks_to(&mut self, most: Option<u64>) -> bool {
         let tried = if self.mode == UploadMode::Chunks { self.chunk } else { u64::MAX };
         let Some(smaller) = most.filter(|&most| most < tried.min(self.descriptor.size)) else {
@@ -178,7 +178,7 @@ impl Upload {
         };
         self.chunk = smaller;
         self.mode = UploadMode::Chunks;
-        self.repository.endpoint().learn(|habits| {
+        self.repository.remote.endpoint().learn(|habits| {
             habits.chunk = Some(smaller);
             habits.mode = UploadMode::Chunks;
         });
@@ -210,7 +210,7 @@ impl Upload {
     fn context<'a>(&'a self, host: &'a str) -> RequestContext<'a> {
         RequestContext {
             what: &self.what,
-            registry: self.repository.registry(),
+            registry: self.repository.remote.registry(),
             host,
             login: LoginStatus::Unknown,
         }

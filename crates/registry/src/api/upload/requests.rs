@@ -1,4 +1,4 @@
-//! The requests of an upload, and what their successes say.
+//! The requests of an upload, and what follows from their successes.
 
 use std::sync::Arc;
 
@@ -22,19 +22,19 @@ impl Upload {
     pub(super) fn start(&mut self, query: &[(&str, &str)], scope: Scope) -> Result<(), Failure> {
         let mut call = Call::get(&self.what, Target::Uploads(query));
         call.method = Method::POST;
-        let Answer { exchange, url, .. } = self.repository.attempt_for(scope, &call)?;
+        let Answer { exchange, url, .. } = self.repository.remote.attempt(scope, &call)?;
         self.offset = 0;
         if exchange.status == StatusCode::CREATED && !query.is_empty() {
             self.state = RemoteState::Done;
             return Ok(());
         }
         let location = match location::location(&url, &exchange.headers) {
-            // It mounts nothing, and doesn't say where to go on either: an upload of its own will.
+            // It mounts nothing and names no address either. The upload begins with a request of its own.
             None if !query.is_empty() => return Ok(()),
             None => return Err(self.protocol("no Location of an upload").into()),
             Some(location) => location.map_err(|reason| self.protocol(reason))?,
         };
-        self.location = Some(self.repository.endpoint().in_scheme(location));
+        self.location = Some(self.repository.remote.endpoint().in_scheme(location));
         let least =
             text_of(&exchange.headers, &CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok());
         self.chunk = self.chunk.max(least.unwrap_or_default());
@@ -57,13 +57,13 @@ impl Upload {
         }
     }
 
-    /// How many bytes of an upload the registry says it has, if it says so.
+    /// Asks how many bytes of an upload the registry has; none if it doesn't say.
     fn ask(&self, location: &Url) -> Result<Option<(u64, Answer)>, Failure> {
         let call =
             Call { accepted: &INSTRUCTIVE, ..Call::get(&self.what, Target::Given(location)) };
-        let answer = match self.repository.attempt_for(Scope::Push, &call) {
+        let answer = match self.repository.remote.attempt(Scope::Push, &call) {
             Ok(answer) => answer,
-            // Who may write need not be one who may ask.
+            // A login that may write need not be one that may ask.
             Err(failure) if matches!(*failure.error, Error::Unauthorised { .. }) => {
                 return Ok(None);
             }
@@ -104,7 +104,7 @@ impl Upload {
         let mut call = self.call(Method::PATCH, Target::Given(&location));
         call.headers.push((CONTENT_RANGE, range));
         call.payload = Some(self.payload(content, self.offset, length)?);
-        let Answer { exchange, host, url } = self.repository.attempt_for(Scope::Push, &call)?;
+        let Answer { exchange, host, url } = self.repository.remote.attempt(Scope::Push, &call)?;
         self.spent += length;
         if !exchange.status.is_success() {
             return self.refused(ErrorResponse::read(exchange), &host, content);
@@ -139,8 +139,8 @@ impl Upload {
         }
     }
 
-    /// Asks the registry how far it has come, because its answer to a chunk said something else than what was sent. It may
-    /// really have taken less. Otherwise its answers say nothing, and the digest will tell.
+    /// Asks the registry how far it has come, because its answer to a chunk named another offset. It may really have taken less.
+    /// If not, its ranges are of no use, and the digest will tell.
     fn compare(&mut self, sent: u64) -> Result<(), Failure> {
         let Some(location) = self.location.clone() else { return Ok(()) };
         match self.ask(&location)? {
@@ -151,7 +151,7 @@ impl Upload {
             _ => {
                 self.offset = sent;
                 self.ignores_ranges = true;
-                self.repository.endpoint().learn(|habits| habits.has_useless_ranges = true);
+                self.repository.remote.endpoint().learn(|habits| habits.has_useless_ranges = true);
                 Ok(())
             }
         }
@@ -163,7 +163,7 @@ impl Upload {
         self.state = RemoteState::Unknown;
         let mut call = self.call(Method::PATCH, Target::Given(&location));
         call.payload = Some(self.payload(content, 0, self.descriptor.size)?);
-        let Answer { exchange, host, url } = self.repository.attempt_for(Scope::Push, &call)?;
+        let Answer { exchange, host, url } = self.repository.remote.attempt(Scope::Push, &call)?;
         self.spent += self.descriptor.size;
         if !exchange.status.is_success() {
             return self.refused(ErrorResponse::read(exchange), &host, content);
@@ -189,13 +189,13 @@ impl Upload {
             Some(content) => Some(self.payload(content, 0, self.descriptor.size)?),
             None => None,
         };
-        let Answer { exchange, host, .. } = self.repository.attempt_for(Scope::Push, &call)?;
+        let Answer { exchange, host, .. } = self.repository.remote.attempt(Scope::Push, &call)?;
         self.spent += whole.map_or(0, |_| self.descriptor.size);
         if exchange.status.is_success() {
             self.state = RemoteState::Done;
             if self.is_habit {
                 let mode = self.mode;
-                self.repository.endpoint().learn(|habits| habits.mode = mode);
+                self.repository.remote.endpoint().learn(|habits| habits.mode = mode);
             }
             return Ok(Step::Sent);
         }
@@ -207,8 +207,8 @@ impl Upload {
         }
     }
 
-    /// Gives the upload up and tells the registry so, as well as that can be done in a moment: it would keep what came for
-    /// days. It can be begun anew.
+    /// Gives the upload up, and tells the registry so within a second: it would keep what came for days. The upload can begin
+    /// anew.
     pub fn cancel(&mut self) {
         let Some(location) = self.location.take().filter(|_| !self.is_done()) else { return };
         self.offset = 0;
@@ -218,7 +218,7 @@ impl Upload {
         call.method = Method::DELETE;
         call.answer = AnswerTime::Farewell;
         // The registry forgets it in any case, sooner or later.
-        self.repository.attempt_for(Scope::Push, &call).ok();
+        self.repository.remote.attempt(Scope::Push, &call).ok();
     }
 
     fn call<'a>(&'a self, method: Method, target: Target<'a>) -> Call<'a> {
@@ -242,7 +242,7 @@ impl Upload {
     fn go_on(&mut self, asked: &Url, headers: &HeaderMap) -> Result<(), Failure> {
         if let Some(location) = location::location(asked, headers) {
             let location = location.map_err(|reason| self.protocol(reason))?;
-            self.location = Some(self.repository.endpoint().in_scheme(location));
+            self.location = Some(self.repository.remote.endpoint().in_scheme(location));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Docker's `config.json`, as far as it holds logins: `auths{host:{auth,username,password,identitytoken,registrytoken}}`.
+//! The logins in docker's `config.json`: `auths{host:{auth,username,password,identitytoken,registrytoken}}`.
 //!
-//! A key is a host, or, as podman writes it, a host and the beginning of a repository's path; the longest that fits
-//! wins. Old keys are whole addresses. An entry without a login (docker leaves those when a helper keeps it) is none.
+//! A key is a host, or, in podman's files, a host and the beginning of a repository's path; the longest that fits wins. Old
+//! keys are whole addresses. An entry without a login counts as none; docker leaves those where a helper keeps the login.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,12 @@ use layer_format::null_is_default;
 use serde::Deserialize;
 
 use super::Login;
-use crate::base::{Error, Secret};
+use crate::base::{Error, HUB, Secret};
 
-/// The registry behind names without a host, and the other ways to write it.
-const HUB: &str = "docker.io";
+/// Other ways to write the registry that names without a host mean.
 const HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
-/// By this user docker and its helpers say that the password is an identity token.
+/// The user beside which docker and its helpers put an identity token as the password.
 const TOKEN_USER: &str = "<token>";
 
 #[derive(Deserialize)]
@@ -58,7 +57,7 @@ pub(super) fn find(
         .iter()
         .filter_map(|(key, entry)| Some((fit(key, &wanted)?, entry.as_ref()?)))
         .collect();
-    // Stable: of two keys that mean the same, the first in the alphabet.
+    // The sort is stable: the first in the alphabet wins among keys that mean the same.
     fitting.sort_by_key(|&(length, _)| std::cmp::Reverse(length));
     for (_, entry) in fitting {
         let malformed = |reason| Error::MalformedLogin {
@@ -73,7 +72,11 @@ pub(super) fn find(
     Ok(None)
 }
 
-/// Reads docker's JSON. The parser's own words may quote the file, so only the position is told.
+/// Reads docker's JSON.
+///
+/// # Errors
+///
+/// [`Error::MalformedLogins`] has the position alone, for the parser's own words may quote the file.
 pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], place: &str) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(|error| Error::MalformedLogins {
         place: place.to_owned(),
@@ -82,7 +85,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], place: &str) -> Resu
     })
 }
 
-/// How much of `wanted` a key stands for, if it stands for it at all.
+/// How many bytes of `wanted` a key matches; none if it doesn't match.
 pub(super) fn fit(key: &str, wanted: &str) -> Option<usize> {
     let key = normalised(key);
     let rest = wanted.strip_prefix(key.as_str())?;
@@ -120,7 +123,7 @@ fn login(entry: &Entry) -> Result<Option<Login>, &'static str> {
         before.clone_into(&mut user);
         after.trim_matches('\0').clone_into(&mut password);
     }
-    // Docker's tokens stand beside this user, or as its password.
+    // An identity token may be the password of a user of its own.
     let by_token = login_of(user, password);
     if matches!(by_token, Some(Login::IdentityToken(_))) {
         return Ok(by_token);
@@ -134,7 +137,7 @@ fn login(entry: &Entry) -> Result<Option<Login>, &'static str> {
     })
 }
 
-/// What a user and a password are; without a user, nothing.
+/// The login that a user and a password are; none without a user.
 pub(super) fn login_of(user: String, password: String) -> Option<Login> {
     match &user[..] {
         "" => None,
@@ -144,7 +147,7 @@ pub(super) fn login_of(user: String, password: String) -> Option<Login> {
     }
 }
 
-/// Padded or not.
+/// Takes text with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()

@@ -1,7 +1,7 @@
 //! Programs that keep logins: `docker-credential-NAME get` takes a server's name on its input and answers in JSON.
 //!
-//! Which one is asked stands in docker's `config.json` and podman's `auth.json`: `credHelpers` for single hosts, `credsStore`
-//! for all. What a helper says is never shown, for it may be a secret; only how it failed is.
+//! Docker's `config.json` and podman's `auth.json` name them: `credHelpers` for single hosts, `credsStore` for all. A helper's
+//! output is never shown, for it may be a secret; only the way in which it failed is.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -17,14 +17,13 @@ use serde_json::Value;
 
 use super::docker::{canonical, fit, login_of, parse};
 use super::{Login, LoginQuery};
-use crate::base::{Error, POLL_INTERVAL};
+use crate::base::{Error, HUB, POLL_INTERVAL};
 
-/// The key of Docker's own registry, under which everybody keeps its login.
+/// The key under which helpers keep the login for Docker's own registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
-const HUB: &str = "docker.io";
-/// A helper may ask its user for a password, but nobody waits for ever.
+/// How long a helper is waited for. It may ask its user for a password.
 const TIMEOUT: Duration = Duration::from_mins(2);
-/// No answer is longer.
+/// How many bytes of an answer are read at most.
 const LIMIT: u64 = 64 << 10;
 
 #[derive(Deserialize)]
@@ -61,7 +60,7 @@ impl Answer {
     }
 }
 
-/// A helper, and the name under which it should know the registry.
+/// A helper, and the name under which it may know the registry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct HelperQuery {
     /// `docker-credential-…`.
@@ -69,7 +68,7 @@ pub(super) struct HelperQuery {
     server: String,
 }
 
-/// Which helpers docker's JSON names for a registry, the one that is most its own first.
+/// The helpers that docker's JSON names for a registry, the most specific first.
 pub(super) fn queries(
     json: &[u8],
     place: &str,
@@ -104,7 +103,11 @@ fn is_in_path(program: &str) -> bool {
 }
 
 impl HelperQuery {
-    /// Asks the helper. `None` if it knows no login; the error says how it failed.
+    /// Asks the helper. Gives `None` if it knows no login.
+    ///
+    /// # Errors
+    ///
+    /// How it failed, to follow its name.
     pub(super) fn ask(&self, cancelled: fn() -> bool) -> Result<Option<Login>, &'static str> {
         if self.program.contains(['/', '\0']) {
             return Err("is no name of a helper");
@@ -112,7 +115,7 @@ impl HelperQuery {
         self.ask_within(TIMEOUT, cancelled)
     }
 
-    /// The same, with this much time for the answer and as much for the end.
+    /// The same with another time-out: for the answer, and again for the end of the process.
     fn ask_within(
         &self,
         timeout: Duration,
@@ -126,7 +129,7 @@ impl HelperQuery {
             .spawn();
         let mut child = started.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "is not there",
-            // One directory that may not be searched, and the kernel's last word is this, wherever the others stand.
+            // The kernel says so if a single directory of PATH may not be searched, although the others were.
             io::ErrorKind::PermissionDenied if !is_in_path(&self.program) => "is not there",
             _ => "can't be started",
         })?;
@@ -159,7 +162,7 @@ impl HelperQuery {
         let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("can't be talked to");
         };
-        // A helper that doesn't listen says what is wrong by its status.
+        // A helper that doesn't read its input tells what is wrong by its status.
         writeln!(input, "{}", self.server).ok();
         drop(input);
         let (sender, answers) = mpsc::channel();
@@ -184,7 +187,7 @@ impl HelperQuery {
     }
 }
 
-/// How a helper ended that has said all it had to say.
+/// Waits for the end of a helper that has closed its output.
 fn end_of(
     child: &mut Child,
     timeout: Duration,

@@ -1,8 +1,8 @@
-//! Logins: what they are, and the places where they are looked for.
+//! Logins, and the sources in which they are looked for.
 //!
-//! Every place is asked, in order, for each registry until one answers: docker's files don't hide podman's. Places are read
-//! when a registry first asks for a login, each time anew: a login made meanwhile is found by a long-running pull. A helper
-//! that fails is told as a warning, and the search goes on.
+//! The sources are asked in order, for each registry, until one has a login: docker's files don't hide podman's. They are read
+//! each time that a registry asks for a login, so that a long-running pull finds one that was made meanwhile. A helper that
+//! fails is told as a warning, and the search goes on.
 
 mod docker;
 mod helper;
@@ -13,9 +13,10 @@ use std::path::PathBuf;
 
 use layer_format::Reference;
 
+use super::files;
 use crate::base::{Error, Secret, one_line};
 
-/// How to log in.
+/// What is presented to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
     /// A user and a password.
@@ -25,20 +26,20 @@ pub enum Login {
         /// The password.
         password: Secret,
     },
-    /// A token for the token server, which gives another for it.
+    /// A token for the token server, which is exchanged there for another one.
     IdentityToken(Secret),
     /// A token for the registry itself.
     RegistryToken(Secret),
 }
 
-/// A login, and the name of the place where it was found.
+/// A login, and the name of the source that it was found in.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundLogin {
     pub(crate) login: Login,
     pub(crate) source: String,
 }
 
-/// Whose login is query.
+/// Which login is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoginQuery<'a> {
     /// The registry, as it stands in names.
@@ -63,7 +64,7 @@ enum Source {
     Text { name: &'static str, json: Secret },
     /// Docker's JSON in a file, which may be missing.
     File(PathBuf),
-    /// The same where everybody looks; what can't be read there doesn't keep from looking elsewhere.
+    /// Docker's JSON in a file of docker or podman. One that can't be read is told as a warning.
     Usual(PathBuf),
 }
 
@@ -73,8 +74,8 @@ impl Credentials {
         Self::default()
     }
 
-    /// Everybody's: `DOCKER_AUTH_CONFIG`, podman's files (`REGISTRY_AUTH_FILE`, `containers/auth.json` of the runtime and of
-    /// the configuration directory), then docker's.
+    /// The usual sources: `DOCKER_AUTH_CONFIG`, podman's files (`REGISTRY_AUTH_FILE`, `containers/auth.json` of the runtime and
+    /// of the configuration directory), then docker's file.
     pub fn from_environment() -> Self {
         let uid = std::fs::metadata("/proc/self").map(|own| own.uid()).ok();
         Self::from_variables(|name| std::env::var_os(name).filter(|value| !value.is_empty()), uid)
@@ -105,12 +106,12 @@ impl Credentials {
         Self { sources: vec![Source::File(path.into())] }
     }
 
-    /// What the program was told: the logins of one file only, or a user and a password before [everybody's
-    /// places](Self::from_environment), for the one registry that all these names lie in, or just those places.
+    /// The sources that a command line names: one file alone; or a user and a password, for the one registry that all names lie
+    /// in, before the [usual sources](Self::from_environment); or the usual sources.
     ///
     /// # Errors
     ///
-    /// [`Error::SeveralRegistries`] where it isn't clear for whom the password is.
+    /// [`Error::SeveralRegistries`] if the names lie in several registries, or in none, and there is a password.
     pub fn given(
         file: Option<&PathBuf>,
         login: Option<(String, String)>,
@@ -139,14 +140,18 @@ impl Credentials {
         }
     }
 
-    /// Puts a login for one registry before everything else.
+    /// Puts a login for one registry before all other sources.
     #[must_use]
     pub fn with(mut self, registry: &str, login: Login) -> Self {
         self.sources.insert(0, Source::Given { registry: registry.to_owned(), login });
         self
     }
 
-    /// The login that is wanted, from the first place that has it, and what went wrong with others.
+    /// The login from the first source that has it, and what went wrong with sources before it, in words.
+    ///
+    /// # Errors
+    ///
+    /// If a source is malformed, or one that was named can't be read.
     pub(crate) fn find(
         &self,
         query: &LoginQuery<'_>,
@@ -168,7 +173,7 @@ impl Credentials {
         Ok((None, problems))
     }
 
-    /// Where the login for a repository comes from and what it is, without its secret.
+    /// The source of the login for a repository and the login's kind, without its secret.
     pub(crate) fn describe(&self, query: &LoginQuery<'_>) -> String {
         match self.find(query) {
             Ok((Some(FoundLogin { login, source }), _)) => format!("{source}: {}", login.kind()),
@@ -177,7 +182,7 @@ impl Credentials {
         }
     }
 
-    /// Where the login for a repository comes from and what it is, without its secret: a line for each place that is asked.
+    /// The same in detail: a line for each source that is asked.
     pub(crate) fn explain(&self, query: &LoginQuery<'_>) -> Vec<String> {
         let mut lines = vec![];
         for login_source in &self.sources {
@@ -198,7 +203,7 @@ impl Credentials {
 }
 
 impl Login {
-    /// What it is, without the secret.
+    /// Its kind, with the user if there is one, without the secret.
     fn kind(&self) -> String {
         match self {
             Self::Password { user, .. } => format!("user {}", one_line(user)),
@@ -220,13 +225,13 @@ impl Source {
             Self::Text { json, .. } => self.look_into(json.expose().as_bytes(), query, problems),
             Self::File(path) | Self::Usual(path) => match std::fs::read(path) {
                 Ok(json) => self.look_into(&json, query, problems),
-                Err(error) if is_missing(&error) => Ok(None),
+                Err(error) if files::is_missing(&error) => Ok(None),
                 Err(source) => Err(Error::UnreadableLogins { place: self.name(), source }),
             },
         }
     }
 
-    /// Docker's JSON: its helpers come first, for they have what `docker login` was told last.
+    /// The login in docker's JSON. Its helpers come first, for `docker login` puts logins there.
     fn look_into(
         &self,
         json: &[u8],
@@ -258,10 +263,6 @@ impl Source {
             Self::File(path) | Self::Usual(path) => path.display().to_string(),
         }
     }
-}
-
-fn is_missing(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Where `registries.conf` and its drop-ins are, as podman 6 looks for them (containers-config(5)).
+//! The places of `registries.conf` and its drop-ins, as podman 6 looks for them (containers-config(5)).
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::Error;
+use crate::config::files;
 
 const FILE: &str = "registries.conf";
 
-/// The directories `containers` of the user, of the machine and of its vendor, and who the user is.
+/// The directories `containers` of the user, of the machine and of its vendor, and the user's number.
 #[derive(Debug)]
 pub(super) struct Directories {
     pub(super) user: Option<PathBuf>,
@@ -19,13 +19,13 @@ pub(super) struct Directories {
 }
 
 impl Directories {
-    /// The main file: the first that is there.
+    /// The places of the main file, of which the first that is there counts.
     pub(super) fn main(&self) -> impl Iterator<Item = PathBuf> {
         let dirs = self.user.iter().chain([&self.machine, &self.vendor]);
         dirs.map(|dir| dir.join(FILE))
     }
 
-    /// The drop-ins in the order of their names. Of several with one name only that of the more important directory counts.
+    /// The drop-ins in the order of their names. Where several have one name, the one in the most important directory counts.
     ///
     /// # Errors
     ///
@@ -60,31 +60,10 @@ impl Directories {
 
 /// The `*.conf` files of a directory; none if it isn't there.
 fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let unreadable = |source| Error::UnreadableSettings { path: dir.to_owned(), source };
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if is_missing(&error) => return Ok(vec![]),
-        entries => entries.map_err(unreadable)?,
+    let mut paths = match files::list(dir) {
+        Err(error) if files::is_missing(&error) => return Ok(vec![]),
+        paths => paths.map_err(|error| Error::unreadable_settings(dir, error))?,
     };
-    let mut paths = vec![];
-    for entry in entries {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|it| it == "conf") && !path.is_dir() {
-            paths.push(path);
-        }
-    }
+    paths.retain(|path| path.extension().is_some_and(|it| it == "conf") && !path.is_dir());
     Ok(paths)
-}
-
-/// A file's text, if it is there.
-pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if is_missing(&error) => Ok(None),
-        Err(source) => Err(Error::UnreadableSettings { path: path.to_owned(), source }),
-    }
-}
-
-/// Whether there is no such file or directory.
-pub(super) fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -12,7 +12,7 @@ use toml::Value;
 
 use crate::base::{CertificateFile, HostTls, Secret, one_line};
 
-/// Headers that say how a message is to be read; no file may change them.
+/// Headers that say how a message is to be read. No file may set them.
 const OURS: [HeaderName; 6] =
     [CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, HOST, RANGE, TRANSFER_ENCODING];
 
@@ -123,7 +123,7 @@ fn headers(value: &Value) -> Result<Vec<(HeaderName, Secret)>, &'static str> {
     Ok(headers)
 }
 
-/// A time as Go writes it: `1s`, `1m30s`, `1.5s`, `500ms`.
+/// A time in Go's notation: `1s`, `1m30s`, `1.5s`, `500ms`.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0.0;

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use url::Url;
 
-use super::directories::{self, is_missing};
 use super::host::{HostConfig, HostToml};
 use super::registry::{API, EVERYTHING, Mirror, PullFrom, Registry};
-use crate::base::{Cause, CertificateFile, Error, HostTls, Scheme, authority, network_host};
+use crate::base::{CertificateFile, Error, HostTls, Scheme, authority, network_host};
+use crate::config::files;
 
 /// The directory that stands for all registries without one of their own.
 const DEFAULT: &str = "_default";
@@ -56,30 +56,30 @@ impl HostDirectory {
     }
 }
 
-/// The directories of registries, and the registry of each, the more important later. A directory that only others may read
-/// is not for us.
+/// The directories below `certs` with the registry that each is for, the more important later. A directory that only others
+/// may read counts as empty.
 ///
 /// # Errors
 ///
-/// If the directory is there and can't be read for another reason.
+/// [`Error::UnreadableSettings`] if the directory is there and can't be read for another reason.
 pub(super) fn dirs(certs: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
-    let unreadable = |source| Error::UnreadableSettings { path: certs.to_owned(), source };
-    let entries = match std::fs::read_dir(certs) {
-        Err(error) if is_missing(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
-            return Ok(vec![]);
-        }
-        entries => entries.map_err(unreadable)?,
-    };
-    let mut names = vec![];
-    for entry in entries {
-        names.extend(entry.map_err(unreadable)?.file_name().into_string().ok());
-    }
     // `host_5000_` comes after `host:5000`.
-    names.sort();
-    Ok(names.into_iter().map(|name| (registry_of(&name), certs.join(name))).collect())
+    let dirs = list(certs)?.into_iter().filter_map(|dir| {
+        let registry = registry_of(dir.file_name()?.to_str()?);
+        Some((registry, dir))
+    });
+    Ok(dirs.collect())
 }
 
-/// The registry that a directory is named for: `host`, `host:port`, or `host_port_` where a colon can't be in a name.
+/// The entries of a directory; none if it isn't for us.
+fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    match files::list(dir) {
+        Err(error) if files::is_not_for_us(&error) => Ok(vec![]),
+        paths => paths.map_err(|error| Error::unreadable_settings(dir, error)),
+    }
+}
+
+/// The registry that a directory is named for: `host`, `host:port`, or `host_port_` on systems where a name can't have a colon.
 fn registry_of(name: &str) -> String {
     let with_port = name.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
     match with_port {
@@ -90,14 +90,14 @@ fn registry_of(name: &str) -> String {
 }
 
 /// Reads a registry's directory. Without a `hosts.toml`, certificates in it are taken as docker takes them. A file that only
-/// others may read, for the secrets in it, is not for us.
+/// others may read, for the secrets in it, counts as empty.
 ///
 /// # Errors
 ///
 /// [`Error::MalformedSettings`] or [`Error::UnreadableSettings`].
 pub(super) fn read(host: &str, dir: &Path) -> Result<HostDirectory, Error> {
     let path = dir.join(FILE);
-    match directories::read(&path) {
+    match files::text(&path) {
         Err(Error::UnreadableSettings { source, .. })
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
@@ -115,21 +115,9 @@ pub(super) fn read(host: &str, dir: &Path) -> Result<HostDirectory, Error> {
 
 /// The certificates that are files as `ca.crt`, `me.cert` and `me.key`: the authorities first.
 fn certificates(dir: &Path) -> Result<HostTls, Error> {
-    let unreadable = |source| Error::UnreadableSettings { path: dir.to_owned(), source };
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if is_missing(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
-            return Ok(HostTls::default());
-        }
-        entries => entries.map_err(unreadable)?,
-    };
-    let mut paths = vec![];
-    for entry in entries {
-        paths.push(entry.map_err(unreadable)?.path());
-    }
-    paths.sort();
     let mut authorities = vec![];
     let mut identities = vec![];
-    for path in paths {
+    for path in list(dir)? {
         match path.extension().and_then(|it| it.to_str()) {
             Some("crt") => authorities.push(CertificateFile::Authority(path)),
             Some("cert") => {
@@ -151,10 +139,7 @@ fn of_registry(host: &str, config: HostConfig) -> Option<(String, HostConfig)> {
 }
 
 fn parse(host: &str, text: &str, path: &Path) -> Result<HostDirectory, Error> {
-    let malformed = |reason: &str| Error::MalformedSettings {
-        path: path.to_owned(),
-        source: Cause::of(&io::Error::other(reason.to_owned())),
-    };
+    let malformed = |reason: &str| Error::malformed_settings(path, reason);
     let dir = path.parent().unwrap_or(path);
     let File { server, host: entries, own } =
         toml::from_str(text).map_err(|error| malformed(error.message()))?;
@@ -210,7 +195,7 @@ fn mirror(url: &str, entry: &Entry) -> Result<(Option<Mirror>, String), &'static
     Ok((mirror, host))
 }
 
-/// Where the API begins, and the beginning of all repositories' names there.
+/// The path at which the API begins, and the beginning of all repositories' names there.
 fn root(path: &str, is_whole: bool) -> (String, String) {
     match path.split_once('/') {
         _ if path.is_empty() && !is_whole => (API.to_owned(), String::new()),

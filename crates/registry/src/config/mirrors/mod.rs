@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use layer_format::Reference;
 use url::Url;
 
+use super::files;
 use crate::base::{Error, authority, network_host};
-use directories::{Directories, read};
+use directories::Directories;
 pub(crate) use host::HostConfig;
 use hosts_toml::HostDirectory;
 use registry::{API, Registry};
@@ -140,13 +141,12 @@ impl Mirrors {
         if self.add(path)? {
             return Ok(());
         }
-        let source = io::ErrorKind::NotFound.into();
-        Err(Error::UnreadableSettings { path: path.to_owned(), source })
+        Err(Error::unreadable_settings(path, io::ErrorKind::NotFound.into()))
     }
 
     /// Adds what a file says. Gives back whether the file is there.
     fn add(&mut self, path: &Path) -> Result<bool, Error> {
-        let Some(text) = read(path)? else { return Ok(false) };
+        let Some(text) = files::text(path)? else { return Ok(false) };
         let file = registries_conf::parse(&text, path)?;
         for registry in file.registries {
             self.put(registry);
@@ -303,7 +303,7 @@ mod tests {
         );
     }
 
-    /// container-libs#624: whoever wants a proxy for one registry must not be led past it.
+    /// container-libs#624: a user who wants a proxy for one registry must not be led past it.
     #[test]
     fn a_proxy_for_one_registry_is_an_error_for_that_registry() {
         for below in ["", "[[registry.mirror]]\nlocation = \"b.test\"\n"] {
@@ -352,7 +352,8 @@ mod tests {
 
         /// The registries that are known in the end, in the order in which they came.
         fn found(&self, uid: u32, named: Option<&str>, last: Option<&str>) -> Vec<String> {
-            let (named, last) = (named.map(|it| self.0.join(it)), last.map(|it| self.0.join(it)));
+            let named = named.map(|it| self.0.join(it));
+            let last = last.map(|it| self.0.join(it));
             let mut mirrors = Mirrors::none();
             mirrors.read(&self.directories(uid), named.as_deref(), last.as_deref()).unwrap();
             mirrors.registries.into_iter().map(|registry| registry.prefix).collect()

@@ -71,45 +71,49 @@ pub(super) struct RegistriesConf {
 
 /// Reads a file. A `proxy` that can't be obeyed makes its registry malformed: to go past it would be worse.
 pub(super) fn parse(text: &str, path: &Path) -> Result<RegistriesConf, Error> {
-    let malformed = |reason: &str| Error::MalformedSettings {
-        path: path.to_owned(),
-        source: Cause::of(&std::io::Error::other(reason.to_owned())),
-    };
+    let malformed = |reason: &str| Error::malformed_settings(path, reason);
     let file: File = toml::from_str(text).map_err(|error| malformed(error.message()))?;
     if file.registries.is_some() {
         return Err(malformed("version 1 of registries.conf; write [[registry]] instead"));
     }
-    let unknown = file.unknown();
-    let unknown_key =
-        |key| format!("{}: {key} is not known here", one_line(&path.display().to_string()));
-    let unknown_keys = unknown.into_iter().map(unknown_key).collect();
-    let registry = |entry: Entry| {
-        let has_proxy = entry.rest.contains_key(PROXY)
-            || entry.mirror.iter().any(|mirror| mirror.rest.contains_key(PROXY));
+    let shown = one_line(&path.display().to_string());
+    let unknown = file.unknown().into_iter();
+    let unknown_keys = unknown.map(|key| format!("{shown}: {key} is not known here")).collect();
+    let mut registries = vec![];
+    for entry in file.registry {
+        let has_proxy = entry.has_proxy();
         let mut registry = registry(entry).map_err(malformed)?;
         if has_proxy {
             let reason = "proxy is not understood; set HTTPS_PROXY and NO_PROXY instead";
-            let cause = Cause::of(&std::io::Error::other(reason));
-            registry.malformed = Some((path.to_owned(), cause));
+            registry.malformed = Some((path.to_owned(), Cause::said(reason)));
         }
-        Ok(registry)
-    };
-    let registries = file.registry.into_iter().map(registry).collect::<Result<_, Error>>()?;
+        registries.push(registry);
+    }
     Ok(RegistriesConf { registries, unknown_keys })
 }
 
 impl File {
     /// The keys that are not known here, as they stand in the file.
     fn unknown(&self) -> Vec<String> {
-        let own = self.rest.keys().filter(|key| !OTHERS.contains(&&key[..])).cloned();
-        let of = |table: &str, rest: &toml::Table| {
-            let keys = rest.keys().filter(|key| *key != PROXY);
-            keys.map(|key| format!("{key} in {table}")).collect::<Vec<_>>()
-        };
-        let of_registries = self.registry.iter().flat_map(|it| of("[[registry]]", &it.rest));
-        let mirrors = self.registry.iter().flat_map(|it| &it.mirror);
-        let of_mirrors = mirrors.flat_map(|it| of("[[registry.mirror]]", &it.rest));
+        let own = self.rest.keys().filter(|key| !OTHERS.contains(&key.as_str())).cloned();
+        let of_registries =
+            self.registry.iter().flat_map(|entry| unknown_in("[[registry]]", &entry.rest));
+        let mirrors = self.registry.iter().flat_map(|entry| &entry.mirror);
+        let of_mirrors = mirrors.flat_map(|entry| unknown_in("[[registry.mirror]]", &entry.rest));
         own.chain(of_registries).chain(of_mirrors).collect()
+    }
+}
+
+/// The unknown keys of a table.
+fn unknown_in(table: &str, rest: &toml::Table) -> impl Iterator<Item = String> {
+    rest.keys().filter(|key| *key != PROXY).map(move |key| format!("{key} in {table}"))
+}
+
+impl Entry {
+    /// Whether a proxy is named for the registry or for one of its mirrors.
+    fn has_proxy(&self) -> bool {
+        let mirrors = self.mirror.iter().map(|mirror| &mirror.rest);
+        mirrors.chain([&self.rest]).any(|rest| rest.contains_key(PROXY))
     }
 }
 

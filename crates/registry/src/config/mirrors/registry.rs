@@ -90,7 +90,8 @@ impl Registry {
         }
     }
 
-    /// Where the repository is that a name means, if not at the name's own host. `rest` is what follows the prefix in the name.
+    /// The location of the repository that a name means, if it isn't the name's own host. `rest` is what follows the prefix in
+    /// the name.
     pub(super) fn origin(&self, host: &str, rest: &str) -> Option<RepositoryLocation> {
         if let Some(server) = &self.server {
             return self.place(server, host, rest);
@@ -103,7 +104,7 @@ impl Registry {
         Some(RepositoryLocation::new(host, path, API))
     }
 
-    /// Where a mirror has the repository that lies at `host`. `rest` is what follows the prefix in the repository's name.
+    /// The location at a mirror of a repository of `host`. `rest` is what follows the prefix in the repository's name.
     pub(super) fn place(
         &self,
         mirror: &Mirror,
