@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
-use crate::text::{clean, clean_json};
+use crate::text::{clean, clean_json, padded, width};
 
 /// For whom a list is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,16 +75,16 @@ impl Table {
 
     /// Writes it, the columns three blanks apart.
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
-        let mut widths = vec![];
+        let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let mut widths = vec![0; n_columns];
         for row in &self.rows {
-            widths.resize(widths.len().max(row.len()), 0);
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
+            for (widest, cell) in widths.iter_mut().zip(row) {
+                *widest = width(cell).max(*widest);
             }
         }
         for row in &self.rows {
-            let padded = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-            writeln!(output, "{}", padded.collect::<Vec<_>>().join("   ").trim_end())?;
+            let cells = row.iter().zip(&widths).map(|(cell, &widest)| padded(cell, widest));
+            writeln!(output, "{}", cells.collect::<Vec<_>>().join("   ").trim_end())?;
         }
         Ok(())
     }
@@ -131,9 +131,13 @@ mod tests {
     fn columns_are_as_wide_as_what_is_in_them() {
         let mut table = Table::new(&["NAME", "SIZE"]);
         table.row(["größe", "1 kB"]);
+        table.row(["名前", "7 B"]);
         table.row(["\x1b", ""]);
         let mut text = vec![];
         table.write(&mut text).unwrap();
-        assert_eq!(String::from_utf8(text).unwrap(), "NAME    SIZE\ngröße   1 kB\n\\x1b\n");
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "NAME    SIZE\ngröße   1 kB\n名前    7 B\n\\x1b\n"
+        );
     }
 }

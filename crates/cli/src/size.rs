@@ -1,30 +1,24 @@
 //! Sizes in bytes, as they are shown and as they are typed.
 
-use std::fmt::Write as _;
-
 /// A number of bytes for people: at most three digits and a decimal unit, as Docker has it (`12.3MB`).
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let bytes = u128::from(bytes);
-    let (mut unit, mut divisor) = (0, 1);
-    while (bytes + divisor / 2) / divisor >= 1000 {
-        unit += 1;
-        divisor *= 1000;
+    let mut power = 0;
+    let mut unit = 1;
+    while (bytes + unit / 2) / unit >= 1000 {
+        power += 1;
+        unit *= 1000;
     }
-    let rounded = |scale: u128| (bytes * scale + divisor / 2) / divisor;
-    let scale = [100, 10].into_iter().find(|&scale| rounded(scale) < 1000).unwrap_or(1);
-    let (whole, mut rest) = (rounded(scale) / scale, rounded(scale) % scale);
-    let mut text = whole.to_string();
-    let mut place = scale / 10;
-    while rest > 0 {
-        if !text.contains('.') {
-            text.push('.');
+    for (scale, decimals) in [(100, 2), (10, 1)] {
+        let rounded = (bytes * scale + unit / 2) / unit;
+        if rounded < 1000 {
+            let number = format!("{}.{:0decimals$}", rounded / scale, rounded % scale);
+            let number = number.trim_end_matches('0').trim_end_matches('.');
+            return format!("{number}{}", UNITS[power]);
         }
-        write!(text, "{}", rest / place).expect("a string takes everything");
-        rest %= place;
-        place /= 10;
     }
-    text + UNITS[unit]
+    format!("{}{}", (bytes + unit / 2) / unit, UNITS[power])
 }
 
 /// Parses a size: a number of bytes, or with K, M, G, T, P and E of powers of 1,024; with B after them, of 1,000.
@@ -32,25 +26,24 @@ pub fn human_size(bytes: u64) -> String {
 /// # Errors
 /// What is no size, or is beyond 64 bits.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let (base, unit) = match unit.to_ascii_uppercase().as_str() {
-        "" | "B" => (1, String::new()),
-        unit => match unit.strip_suffix("IB").or_else(|| unit.strip_suffix('I')) {
-            Some(unit) => (1_024, unit.to_owned()),
-            None => match unit.strip_suffix('B') {
-                Some(unit) => (1_000, unit.to_owned()),
-                None => (1_024, unit.to_owned()),
-            },
-        },
-    };
-    let power = ["", "K", "M", "G", "T", "P", "E"].iter().position(|&known| known == unit);
-    let scale = power.and_then(|power| {
-        u64::pow(base, 0).checked_mul(u64::pow(base, u32::try_from(power).ok()?))
-    });
-    let number = number.parse::<u64>().ok();
-    let size = number.zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let scale = scale_of(&unit.to_ascii_uppercase());
+    let size =
+        number.parse().ok().zip(scale).and_then(|(number, scale)| u64::checked_mul(number, scale));
     size.ok_or_else(|| "not a size, as 500M or 20G".to_owned())
+}
+
+/// How many bytes a unit in capital letters stands for.
+fn scale_of(unit: &str) -> Option<u64> {
+    let binary = unit.strip_suffix("IB").or_else(|| unit.strip_suffix('I'));
+    let (base, letter) = match (binary, unit.strip_suffix('B')) {
+        (Some(letter), _) => (1_024_u64, letter),
+        (None, Some(letter)) => (1_000, letter),
+        (None, None) => (1_024, unit),
+    };
+    let power = ["", "K", "M", "G", "T", "P", "E"].iter().position(|&known| known == letter)?;
+    base.checked_pow(u32::try_from(power).ok()?)
 }
 
 #[cfg(test)]

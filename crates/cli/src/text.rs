@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use layer_format::text::{is_hostile, push_byte, push_shown};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// A text as it may be shown: control characters, line ends and invisible characters that change
 /// the order of others are escaped, everything else stays.
@@ -63,6 +64,27 @@ pub fn clean_json(text: &str) -> String {
     out
 }
 
+/// How many cells of a terminal a clean text takes: two for each wide character, none for a combining mark.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// A clean text and as many blanks as fill so many cells.
+pub(crate) fn padded(text: &str, cells: usize) -> String {
+    let n_blanks = cells.saturating_sub(width(text));
+    format!("{text}{:n_blanks$}", "")
+}
+
+/// As much of a clean text as fits into so many cells.
+pub(crate) fn cut(text: &str, cells: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, character)| {
+        used += character.width().unwrap_or(0);
+        used > cells
+    });
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
 /// A number of things, as people say it: `1 layer`, `2 layers`.
 pub fn counted(n: u64, one: &str, many: &str) -> String {
     let what = if n == 1 { one } else { many };
@@ -108,5 +130,19 @@ mod tests {
     fn one_is_one() {
         let counted = |n: u64| counted(n, "entry", "entries");
         assert_eq!([0, 1, 2].map(counted), ["0 entries", "1 entry", "2 entries"]);
+    }
+
+    #[test]
+    fn room_is_counted_in_cells() {
+        for (text, expected) in [("", 0), ("size", 4), ("größe", 5), ("大小", 4), ("e\u{301}", 1)]
+        {
+            assert_eq!(width(text), expected, "{text}");
+            assert_eq!(width(&padded(text, 6)), 6, "{text}");
+        }
+        assert_eq!(padded("大小", 3), "大小");
+        assert_eq!(cut("大小x", 3), "大");
+        assert_eq!(cut("大小x", 4), "大小");
+        assert_eq!(cut("e\u{301}e", 1), "e\u{301}");
+        assert_eq!(cut("abc", 0), "");
     }
 }

@@ -61,6 +61,9 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("thiserror", &["layer-format", "store", "registry", "rootfs"]),
     // cargo-mutants was compared: it builds the workspace once for each mutant, 600 of them would take a working day.
     ("syn", &["xtask"]),
+    // How many cells of a terminal a text takes; no dependencies, kept by the unicode-rs group, under indicatif anyway.
+    // console, under indicatif too, was compared: it measures, but brings its own terminal.
+    ("unicode-width", &["cli"]),
     // What reqwest runs on; its blocking client was compared (docs/decisions/0010-transport.md).
     ("tokio", &["registry"]),
     // Addresses without the HTTP client; in the tree anyway, under reqwest.

@@ -2,6 +2,11 @@
 //!
 //! All tasks are one "bar" of several lines, which indicatif draws, clears, and takes away while something else is written.
 //! So a frame is drawn whole or not at all, and there may be more tasks than the terminal has lines.
+//!
+//! A bar for each task in a `MultiProgress` was compared: it takes twice as much code here (77 lines for 42) and 20 lines less
+//! in `view.rs`, which must choose the tasks that a small terminal has room for and align their states all the same; and it
+//! draws at each setting of each bar. Escape sequences of our own are 30 lines, without what indicatif knows of lines that
+//! a narrowed terminal breaks.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

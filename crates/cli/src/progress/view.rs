@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::size::human_size;
+use crate::text::{cut, padded, width};
 
 /// The widest a bar gets; Docker's is as wide.
 const WIDEST: usize = 50;
@@ -60,11 +61,12 @@ pub(super) fn json_message(key: &str, text: &str) -> String {
 /// All tasks as they stand on the terminal, cut to its size.
 pub(super) fn frame(views: &[View<'_>], screen: Screen) -> String {
     let room = screen.lines.saturating_sub(1).max(1);
-    let width = views.iter().filter(|view| is_counting(view)).map(|view| chars(view.state)).max();
-    let mut lines = Vec::new();
+    let counting = views.iter().filter(|view| is_counting(view));
+    let widest = counting.map(|view| width(view.state)).max().unwrap_or(0);
+    let mut lines: Vec<String> = Vec::new();
     for view in select(views, room) {
-        let line = row(view, width.unwrap_or(0), screen.columns);
-        lines.push(line.chars().take(screen.columns.saturating_sub(1)).collect::<String>());
+        let line = row(view, widest, screen.columns);
+        lines.push(cut(&line, screen.columns.saturating_sub(1)).to_owned());
     }
     if lines.len() < views.len() {
         lines.push(format!("({} more)", views.len() - lines.len()));
@@ -88,12 +90,13 @@ fn select<'v, 'a>(views: &'v [View<'a>], room: usize) -> Vec<&'v View<'a>> {
     chosen.into_iter().map(|index| &views[index]).collect()
 }
 
-fn row(view: &View<'_>, width: usize, columns: usize) -> String {
+/// A line of a frame; the states of tasks that count are `widest` cells wide.
+fn row(view: &View<'_>, widest: usize, columns: usize) -> String {
     if !is_counting(view) {
         return format!("{}: {}", view.label, view.state);
     }
-    let head = format!("{}: {:width$} ", view.label, view.state);
-    let room = columns.saturating_sub(chars(&head) + NUMBERS + "[]".len() + 1).min(WIDEST);
+    let head = format!("{}: {} ", view.label, padded(view.state, widest));
+    let room = columns.saturating_sub(width(&head) + NUMBERS + "[]".len() + 1).min(WIDEST);
     match view.total {
         Some(total) if room >= NARROWEST => {
             format!("{head}[{}] {}", bar(view.position, total, room), numbers(view))
@@ -122,10 +125,6 @@ fn numbers(view: &View<'_>) -> String {
 
 const fn is_counting(view: &View<'_>) -> bool {
     !view.is_done && view.position > 0
-}
-
-fn chars(text: &str) -> usize {
-    text.chars().count()
 }
 
 fn push(text: &mut String, args: fmt::Arguments<'_>) {
@@ -191,6 +190,20 @@ mod tests {
             "a: Pull\nb: Wait\nc: Down"
         );
         assert_eq!(frame(&views, Screen { columns: 0, lines: 0 }), "(4 more)");
+    }
+
+    #[test]
+    fn a_frame_of_wide_characters_is_no_wider_than_the_terminal() {
+        let views = [
+            View { total: Some(2000), ..view("大きな層", "読む", 1000) },
+            View { total: Some(2000), ..view("e\u{301}", "Reading", 1000) },
+        ];
+        assert_eq!(
+            frame(&views, Screen { columns: 54, lines: 24 }),
+            "大きな層: 読む    [====>    ] 1kB/2kB\n\
+             e\u{301}: Reading [========>       ] 1kB/2kB"
+        );
+        assert_eq!(frame(&views, Screen { columns: 8, lines: 24 }), "大きな\ne\u{301}: Read");
     }
 
     #[test]
