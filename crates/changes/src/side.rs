@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use cli::interrupt::Stopping;
+use cli::interrupt::Interruptible;
 use cli::text::clean_path;
 use cli::{Explain as _, Failure, Io, Progress};
 use image::layer::BUFFER;
@@ -190,8 +190,8 @@ pub(crate) fn read_layer(
     let mut file = file.try_clone().map_err(reading)?;
     file.seek(SeekFrom::Start(start)).map_err(reading)?;
     let decoder =
-        Decoder::new(BufReader::with_capacity(BUFFER, Stopping(file))).map_err(reading)?;
-    Ok(Reader::new(BufReader::with_capacity(BUFFER, Stopping(decoder))))
+        Decoder::new(BufReader::with_capacity(BUFFER, Interruptible(file))).map_err(reading)?;
+    Ok(Reader::new(BufReader::with_capacity(BUFFER, Interruptible(decoder))))
 }
 
 /// A whiteout as the file that it is in a layer.
@@ -218,7 +218,7 @@ fn layer(path: &Path, store: Option<&Store>, io: &mut Io<'_>) -> anyhow::Result<
         return if file.metadata()?.is_file() {
             Ok(Side::Layer(file, 0))
         } else {
-            kept(Stopping(file), store)
+            kept(Interruptible(file), store)
         };
     }
     let input = io.input.take_binary()?;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What was written to a stream. Clones are the same bytes.
+/// The bytes that were written to a stream. Clones are the same bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Captured {
     bytes: Arc<Mutex<Vec<u8>>>,

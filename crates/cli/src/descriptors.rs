@@ -49,7 +49,7 @@ pub(crate) fn duplicate_stdout() -> rustix::io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)
 }
 
-/// What kind of file a descriptor is open on.
+/// The kind of file that a descriptor is open on; `Unknown` if it can't be told.
 pub(crate) fn file_type(file: &File) -> FileType {
     rustix::fs::fstat(file).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
 }

@@ -25,7 +25,7 @@ impl Globs {
     /// Parses the values of `--exclude`.
     ///
     /// # Errors
-    /// Wrong usage, for a pattern that could match nothing.
+    /// Wrong usage, if a pattern could match nothing.
     pub fn parse(patterns: &[String]) -> anyhow::Result<Self> {
         let parse = |text: &String| {
             let glob = Glob::parse(text.as_bytes());
@@ -34,12 +34,12 @@ impl Globs {
         Ok(Self(patterns.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
-    /// Whether there is none.
+    /// Whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the path itself is matched; what is above it was asked for before.
+    /// Whether the path itself matches. The caller asks for the directories above it first.
     pub fn match_path(&self, path: &[u8], is_directory: bool) -> bool {
         let last = self.0.iter().rfind(|glob| glob.matches(path, is_directory));
         last.is_some_and(|glob| !glob.takes_back)
@@ -78,7 +78,8 @@ impl Glob {
 /// Whether names match patterns of names, some of which stand for any number of names: each time one does, only the last
 /// such pattern is ever tried again, so it takes as many steps as the two are long, multiplied.
 fn match_names(patterns: &[Vec<u8>], names: &[&[u8]]) -> bool {
-    let (mut at_pattern, mut at_name) = (0, 0);
+    let mut at_pattern = 0;
+    let mut at_name = 0;
     let mut again = None;
     while at_name < names.len() {
         match patterns.get(at_pattern) {
@@ -106,7 +107,8 @@ fn match_names(patterns: &[Vec<u8>], names: &[&[u8]]) -> bool {
 
 /// The same for the bytes of one name.
 fn match_name(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at_pattern, mut at_name) = (0, 0);
+    let mut at_pattern = 0;
+    let mut at_name = 0;
     let mut again = None;
     while at_name < name.len() {
         if pattern.get(at_pattern) == Some(&b'*') {
@@ -124,7 +126,7 @@ fn match_name(pattern: &[u8], name: &[u8]) -> bool {
     pattern[at_pattern..].iter().all(|&byte| byte == b'*')
 }
 
-/// How much of the pattern stands for this byte.
+/// The length of the pattern's part that matches this byte; none if it doesn't match.
 fn match_byte(pattern: &[u8], byte: u8) -> Option<usize> {
     match *pattern {
         [b'?', ..] => Some(1),

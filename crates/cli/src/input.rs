@@ -13,10 +13,10 @@ use crate::descriptors::{duplicate_stdin, file_type, grow_pipe};
 use crate::error::{Failure, during, usage};
 use crate::interrupt::{Switch, switch};
 
-/// What is said before a reason.
+/// The words before the reason why a read failed.
 const READING: &str = "reading standard input";
 
-/// Where data comes from: standard input, or bytes in memory.
+/// The source of data: standard input, or bytes in memory.
 ///
 /// There is no buffer in it, so reads should be large. A signal ends a read, also one that waits in
 /// another thread, with an error made from [`Interrupted`](crate::Interrupted).
@@ -66,7 +66,7 @@ impl Input {
         Self { source: Source::File { file, kind, switch } }
     }
 
-    /// Whether somebody would have to type the input.
+    /// Whether the input is a terminal, where somebody would have to type it.
     pub fn is_terminal(&self) -> bool {
         self.as_file().is_some_and(File::is_terminal)
     }
@@ -92,7 +92,10 @@ impl Input {
         }
     }
 
-    /// The open file itself, or the input back if there is none.
+    /// The open file itself.
+    ///
+    /// # Errors
+    /// The input back, if there is no open file behind it.
     pub fn into_file(self) -> Result<File, Self> {
         match self.source {
             Source::File { file, .. } => Ok(file),
@@ -106,7 +109,10 @@ impl Input {
         std::mem::take(self)
     }
 
-    /// Takes the input out for a binary stream, which is not read from a terminal.
+    /// Takes the input out for a binary stream.
+    ///
+    /// # Errors
+    /// Wrong usage, if it is a terminal.
     pub fn take_binary(&mut self) -> Result<Self, Failure> {
         if self.is_terminal() {
             return Err(usage("standard input is a terminal, not a binary stream")
@@ -115,10 +121,10 @@ impl Input {
         Ok(self.take())
     }
 
-    /// Takes the input out for an image; with the open file where it is a regular one, which is read in place.
+    /// Takes the input out for an image, with a copy of the open file if it is a regular one, which is read in place.
     ///
     /// # Errors
-    /// It is a terminal, or can't be opened once more.
+    /// Wrong usage, if it is a terminal; and there may be no more descriptors.
     pub fn take_image(&mut self) -> anyhow::Result<(Self, Option<File>)> {
         let input = self.take_binary()?;
         let file = input.as_regular_file().map(File::try_clone).transpose();
@@ -163,7 +169,7 @@ fn read_file(
             switch.check()?;
         }
         match file.read(buffer) {
-            // Whoever shares the description may have made it non-blocking, as ssh does.
+            // Another program that shares the description may have made it non-blocking, as ssh does.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return result.map_err(|error| during(READING, error)),
         }

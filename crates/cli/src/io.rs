@@ -21,13 +21,13 @@ use crate::whole_file::WholeFile;
 #[derive(Debug)]
 pub struct Io<'a> {
     pub(crate) name: &'a str,
-    /// Where data comes from.
+    /// The source of data.
     pub input: Input,
-    /// Where data goes. Nothing but data.
+    /// The sink for data, and for nothing else.
     pub output: Output,
-    /// What people see meanwhile.
+    /// The sink for progress, messages and warnings, which people read.
     pub progress: Progress,
-    /// What the streams of a test have got.
+    /// Copies of what was written, in a test.
     pub(crate) captured: Option<CapturedStreams>,
 }
 
@@ -58,12 +58,12 @@ impl Io<'_> {
         self.progress.warn(text);
     }
 
-    /// Warns of what nobody expects and what is lost by it, with `--quiet` too.
+    /// Warns of something that is unexpected and of what is lost by it, with `--quiet` too.
     pub fn alarm(&self, text: &str) {
         self.progress.alarm(text);
     }
 
-    /// Warns of what may be the reason why something failed, and then with `--quiet` too.
+    /// Warns of what may be the reason of a failure: if there was one, with `--quiet` too.
     pub fn warn_of(&self, texts: &[String], has_failed: bool) {
         for text in texts {
             if has_failed { self.alarm(text) } else { self.warn(text) }
@@ -73,6 +73,9 @@ impl Io<'_> {
     /// The file that was named on the command line for output, where `-` is standard output.
     ///
     /// A file appears when [`NamedOutput::finish`] is called, and not before.
+    ///
+    /// # Errors
+    /// The file can't be made; the error names it.
     pub fn named_output(&mut self, path: &Path) -> anyhow::Result<NamedOutput<'_>> {
         if path.as_os_str() == "-" {
             return Ok(NamedOutput::Standard(&mut self.output));
@@ -92,7 +95,10 @@ pub enum NamedOutput<'a> {
 }
 
 impl NamedOutput<'_> {
-    /// Sends the first `size` bytes of a file, without copying them where the kernel can; tells how far it is.
+    /// Sends the first `size` bytes of a file, as [`Output::send`] does.
+    ///
+    /// # Errors
+    /// Those of [`Output::send`].
     pub fn send(&mut self, from: &File, size: u64, advance: &mut dyn FnMut(u64)) -> io::Result<()> {
         match self {
             Self::Standard(output) => output.send(from, 0..size, advance),
@@ -101,6 +107,9 @@ impl NamedOutput<'_> {
     }
 
     /// Writes out what is left and makes a file appear under its name.
+    ///
+    /// # Errors
+    /// It can't be written, synced or renamed; the error names it.
     pub fn finish(self) -> anyhow::Result<()> {
         match self {
             Self::Standard(output) => Ok(output.flush()?),

@@ -56,13 +56,15 @@
 //! This crate doesn't know what an image is. Its modules stand on those below them, and on no others:
 //!
 //! ```text
-//! run                                     main()
-//! io  testing  network                    what a run works with
-//! input  output  whole_file               streams
-//!     progress/  send
-//! limits  glob  interrupt  error          errors and signals
-//! stderr  descriptors  list               what the process has
-//! text  size  options  captured           leaves
+//! run                                     the frame: main()
+//! testing  network
+//! io                                      the streams of a run, together
+//! output  whole_file  input               streams
+//! progress/  send
+//! interrupt/  limits  glob                signals; values of options
+//! error/  list                            how an error becomes a line and a status; lists
+//! stderr
+//! text  size  options  captured  descriptors
 //! ```
 
 mod captured;

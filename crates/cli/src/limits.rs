@@ -3,7 +3,7 @@
 use crate::error::{Code, Failure};
 use crate::size::{human_size, parse_size};
 
-/// What there may be of an image's files, where nobody has said anything: as much as the largest file of an ext4.
+/// How many bytes an image's files may have without `--max-size`: as many as the largest file of an ext4.
 const USUAL_MAX_SIZE: u64 = 16 << 40;
 
 /// Flags that limit how many files there may be, and how large they may be together.
@@ -19,10 +19,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Refuses an image that is larger.
+    /// Checks an image with this many entries, the files of which have this many bytes.
     ///
     /// # Errors
-    /// [`Code::Untrusted`].
+    /// [`Code::Untrusted`], if it is larger than the limits allow.
     pub fn check(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
         if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
             return Err(too_many(format!(
@@ -32,10 +32,10 @@ impl Limits {
         check_size(self.max_size, "the image's files are", size)
     }
 
-    /// Refuses an image of which that much has been read, and perhaps not all.
+    /// Checks an image of which this much has been read, and perhaps not all.
     ///
     /// # Errors
-    /// [`Code::Untrusted`].
+    /// [`Code::Untrusted`], if it is larger than the limits allow.
     pub fn check_so_far(&self, n_entries: u64, size: u64) -> Result<(), Failure> {
         if let Some(most) = self.max_entries.filter(|&most| n_entries > most) {
             return Err(too_many(format!("the image has more than {most} entries")));
@@ -49,17 +49,17 @@ impl Limits {
     }
 }
 
-/// Refuses what is larger than somebody has allowed, or than anybody can need.
+/// Checks a size in bytes: it may be as large as was allowed, or 16 TiB. `what` is the beginning of the message.
 ///
 /// # Errors
-/// [`Code::Untrusted`].
+/// [`Code::Untrusted`], if it is larger.
 pub fn check_size(allowed: Option<u64>, what: &str, size: u64) -> Result<(), Failure> {
     let most = allowed.unwrap_or(USUAL_MAX_SIZE);
     if size <= most {
         return Ok(());
     }
-    let (size, most) = (human_size(size), human_size(most));
-    Err(too_large(format!("{what} {size} large, and {most} are allowed")))
+    let allowed = human_size(most);
+    Err(too_large(format!("{what} {} large, and {allowed} are allowed", human_size(size))))
 }
 
 fn too_many(message: String) -> Failure {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::text::{clean, clean_json, padded, width};
 
-/// For whom a list is printed.
+/// The form in which a list is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// For people: a line each.
@@ -43,14 +43,20 @@ pub struct Array {
 }
 
 impl Array {
-    /// Writes an element, which is JSON.
+    /// Writes an element, which is JSON on one line.
+    ///
+    /// # Errors
+    /// Those of the output.
     pub fn element(&mut self, element: &str, output: &mut impl Write) -> io::Result<()> {
         let before = if self.n_elements == 0 { "[\n" } else { ",\n" };
         self.n_elements += 1;
         write!(output, "{before}{}", clean_json(element))
     }
 
-    /// Ends it.
+    /// Ends the array; one without elements is `[]`.
+    ///
+    /// # Errors
+    /// Those of the output.
     pub fn end(self, output: &mut impl Write) -> io::Result<()> {
         output.write_all(if self.n_elements == 0 { b"[]\n" } else { b"\n]\n" })
     }
@@ -73,7 +79,10 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| clean(cell.as_ref()).into_owned()).collect());
     }
 
-    /// Writes it, the columns three blanks apart.
+    /// Writes the table, its columns three blanks apart and as wide as their widest cell.
+    ///
+    /// # Errors
+    /// Those of the output.
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
         let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let mut widths = vec![0; n_columns];
@@ -112,7 +121,8 @@ mod tests {
 
     #[track_caller]
     fn check_array(elements: &[&str], expected: &str) {
-        let (mut array, mut output) = (Array::default(), vec![]);
+        let mut array = Array::default();
+        let mut output = vec![];
         for element in elements {
             array.element(element, &mut output).unwrap();
         }

@@ -11,7 +11,7 @@ use crate::error::{Code, Failure, usage};
 use crate::input::Input;
 use crate::text::clean_path;
 
-/// No line with a login is longer.
+/// The most bytes that a line with a login may have.
 const LIMIT: u64 = 64 << 10;
 
 /// Flags of the commands that use the network, to be flattened into their arguments.
@@ -44,7 +44,7 @@ pub struct Network {
     pub limit_rate: Option<NonZeroU64>,
 }
 
-/// Bytes a second, as curl and wget take them: `k`, `M` and `G` are powers of 1024.
+/// Parses a number of bytes a second as curl and wget do: `k`, `M` and `G` are powers of 1024.
 fn rate(text: &str) -> Result<NonZeroU64, &'static str> {
     let units = [('k', 10), ('K', 10), ('m', 20), ('M', 20), ('g', 30), ('G', 30)];
     let unit = units.into_iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
@@ -53,7 +53,7 @@ fn rate(text: &str) -> Result<NonZeroU64, &'static str> {
     bytes.and_then(NonZeroU64::new).ok_or("not a number of bytes a second, as 500k or 2M")
 }
 
-/// Seconds, with a fraction if need be; nobody waits for no time, nor longer than a day.
+/// Parses a time in seconds, perhaps with a fraction: more than none, a day at most.
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let is_sensible = |time: &Duration| !time.is_zero() && *time <= Duration::from_hours(24);
@@ -61,7 +61,10 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 }
 
 impl Network {
-    /// The file with logins, if one was named; it must be there.
+    /// The file with logins, if one was named.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], if it isn't there or can't be looked at.
     pub fn authfile(&self) -> Result<Option<&PathBuf>, Failure> {
         let Some(path) = &self.authfile else { return Ok(None) };
         match std::fs::metadata(path) {
@@ -73,7 +76,10 @@ impl Network {
         }
     }
 
-    /// The user and the password on standard input, if they are to be read there.
+    /// The user and the password on standard input, with `--creds-stdin`.
+    ///
+    /// # Errors
+    /// Wrong usage, if it is a terminal or its first line is no login; the message doesn't hold the line.
     pub fn creds(&self, input: &mut Input) -> anyhow::Result<Option<(String, String)>> {
         if !self.creds_stdin {
             return Ok(None);
@@ -85,7 +91,6 @@ impl Network {
         let mut line = String::new();
         let reading = "reading a login from standard input";
         BufReader::new(input.take().take(LIMIT)).read_line(&mut line).context(reading)?;
-        // What is wrong with it is told without it.
         let login = line.trim_end_matches(['\r', '\n']).split_once(':');
         let malformed = || usage("the first line of standard input is not USER:PASSWORD");
         let (user, password) = login.filter(|(user, _)| !user.is_empty()).ok_or_else(malformed)?;

@@ -17,10 +17,10 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::send::send;
 
-/// Writes of this size and more go straight to the file.
+/// The size in bytes of the buffer; larger writes go straight to the file.
 const BUFFER: usize = 64 * 1024;
 
-/// Where data goes: standard output, or memory.
+/// The sink for data: standard output, or memory.
 ///
 /// Small writes are gathered, large ones go straight through. What is left is written, and checked,
 /// before the program claims success; an `Output` that was [taken](Self::take) is flushed by its taker.
@@ -82,7 +82,7 @@ impl Output {
         }
     }
 
-    /// Whether people read the output as it comes.
+    /// Whether the output is a terminal, where people read it as it comes.
     pub fn is_terminal(&self) -> bool {
         self.as_file().is_some_and(File::is_terminal)
     }
@@ -105,7 +105,10 @@ impl Output {
         }
     }
 
-    /// The output for a binary stream, which is not written to a terminal.
+    /// The output for a binary stream.
+    ///
+    /// # Errors
+    /// Wrong usage, if it is a terminal.
     pub fn binary(&mut self) -> Result<&mut Self, Failure> {
         if self.is_terminal() {
             return Err(usage("standard output is a terminal, not for a binary stream")
@@ -120,7 +123,11 @@ impl Output {
         std::mem::take(self)
     }
 
-    /// Sends these bytes of a file, without copying them where the kernel can; tells how far it is.
+    /// Sends these bytes of a file, without copying them where the kernel can; `advance` is told how many bytes more were
+    /// sent.
+    ///
+    /// # Errors
+    /// Those of writing; `UnexpectedEof` if the file is shorter.
     pub fn send(
         &mut self,
         from: &File,
@@ -196,7 +203,7 @@ impl Write for Output {
 }
 
 impl Drop for Output {
-    /// Saves what a taker forgot to flush, without telling whether it worked.
+    /// Writes what a taker forgot to flush, without telling whether it worked.
     fn drop(&mut self) {
         if !interrupt::requested() {
             drop(self.flush());
@@ -221,7 +228,7 @@ fn write_file(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => bytes = &bytes[n..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Whoever shares the description may have made it non-blocking, as ssh does.
+            // Another program that shares the description may have made it non-blocking, as ssh does.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 interrupt::switch().wait_writable(file.as_fd())?;
             }

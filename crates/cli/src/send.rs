@@ -9,6 +9,11 @@
 //!
 //! Elsewhere in a regular file no block can be shared, and `read` and `write` cost a fifth less than `copy_file_range`: the
 //! kernel copies a page at a time, each into two (measured on ext4; on tmpfs they cost the same).
+//!
+//! `std::io::copy` was compared, in pieces of 8 MiB of a file of 1.2 GB that is in memory. It doesn't splice a file into a
+//! pipe, for a reader would see later changes of the file; blobs never change. Into a pipe it takes 3.4 to 4.8 s, and this
+//! 0.3 to 0.6 s; into /dev/null 0.31 and 0.13 s; into a file on ext4, not at a block's beginning, 3.3 to 3.6 s, and all of
+//! `save` 1.9 to 2.0 s. And where a non-blocking output isn't ready, it loses what it has read.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -22,21 +27,23 @@ use rustix::pipe::{SpliceFlags, splice};
 
 use crate::interrupt;
 
-/// How much is asked of the kernel at once: signals are looked for, and progress is told, in between.
+/// How many bytes are asked of the kernel at once: signals are looked for, and progress is told, in between.
 const PIECE: u64 = 8 << 20;
+/// The size in bytes of the buffer for what must be copied.
 const BUFFER: usize = 256 << 10;
-/// No file system that shares blocks has smaller ones.
+/// The size in bytes of a block: no file system that shares blocks has smaller ones.
 const BLOCK: u64 = 4096;
 
+/// The system call that brings bytes from a file to the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Method {
     CopyFileRange,
     Splice,
     Sendfile,
     Copy,
 }
 
-impl Way {
+impl Method {
     fn to(mut file: &File, kind: FileType) -> Self {
         match kind {
             FileType::RegularFile => match file.stream_position() {
@@ -48,8 +55,8 @@ impl Way {
         }
     }
 
-    /// What to try when the kernel doesn't know this way between these two files.
-    const fn otherwise(self) -> Self {
+    /// The method to try when the kernel doesn't know this one between these two files.
+    const fn fallback(self) -> Self {
         match self {
             Self::CopyFileRange | Self::Sendfile | Self::Copy => Self::Copy,
             Self::Splice => Self::Sendfile,
@@ -61,7 +68,7 @@ impl Way {
 struct Sending<'a> {
     from: &'a File,
     to: &'a File,
-    way: Way,
+    method: Method,
     /// Empty until something must be copied.
     buffer: Vec<u8>,
 }
@@ -69,24 +76,29 @@ struct Sending<'a> {
 impl Sending<'_> {
     /// Sends up to `n` bytes from `offset` on.
     fn piece(&mut self, offset: u64, n: u64) -> io::Result<u64> {
-        let (from, to) = (self.from, self.to);
+        let mut to = self.to;
         let mut position = offset;
         let n = usize::try_from(n).unwrap_or(usize::MAX);
-        let sent = match self.way {
-            Way::CopyFileRange => copy_file_range(from, Some(&mut position), to, None, n)?,
-            Way::Splice => splice(from, Some(&mut position), to, None, n, SpliceFlags::empty())?,
-            Way::Sendfile => sendfile(to, from, Some(&mut position), n)?,
-            Way::Copy => {
+        let sent = match self.method {
+            Method::CopyFileRange => copy_file_range(self.from, Some(&mut position), to, None, n)?,
+            Method::Splice => {
+                splice(self.from, Some(&mut position), to, None, n, SpliceFlags::empty())?
+            }
+            Method::Sendfile => sendfile(to, self.from, Some(&mut position), n)?,
+            Method::Copy => {
                 self.buffer.resize(BUFFER, 0);
-                let read = from.read_at(&mut self.buffer[..n.min(BUFFER)], offset)?;
-                (&mut &*to).write(&self.buffer[..read])?
+                let read = self.from.read_at(&mut self.buffer[..n.min(BUFFER)], offset)?;
+                to.write(&self.buffer[..read])?
             }
         };
         Ok(sent as u64)
     }
 }
 
-/// Sends these bytes of `from`, which must have as many, to where `to` is; tells how far it is.
+/// Sends these bytes of `from` to where `to` is; `advance` is told how many bytes more were sent.
+///
+/// # Errors
+/// `UnexpectedEof` if `from` is shorter, [`Interrupted`](interrupt::Interrupted) after a signal, and what the system says.
 pub(crate) fn send(
     from: &File,
     to: &File,
@@ -94,26 +106,26 @@ pub(crate) fn send(
     range: Range<u64>,
     advance: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
-    let mut sending = Sending { from, to, way: Way::to(to, kind), buffer: vec![] };
+    let mut sending = Sending { from, to, method: Method::to(to, kind), buffer: vec![] };
     let Range { start: mut offset, end } = range;
     while offset < end {
         interrupt::switch().check()?;
-        let way = sending.way;
+        let method = sending.method;
         match sending.piece(offset, (end - offset).min(PIECE)) {
             // Some file systems answer so instead of saying that they don't know the call.
-            Ok(0) if way != Way::Copy => sending.way = way.otherwise(),
+            Ok(0) if method != Method::Copy => sending.method = method.fallback(),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => {
                 offset += n;
                 advance(n);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Whoever shares the description may have made it non-blocking, as ssh does.
+            // Another program that shares the description may have made it non-blocking, as ssh does.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 interrupt::switch().wait_writable(to.as_fd())?;
             }
-            Err(error) if way != Way::Copy && is_unsuitable(&error) => {
-                sending.way = way.otherwise();
+            Err(error) if method != Method::Copy && is_unsuitable(&error) => {
+                sending.method = method.fallback();
             }
             Err(error) => return Err(error),
         }
@@ -164,7 +176,8 @@ mod tests {
         let kinds = [FileType::RegularFile, FileType::Fifo, FileType::Socket, FileType::Unknown];
         let befores = [&b"before"[..], &[7; 8192]];
         for (kind, before) in kinds.into_iter().flat_map(|it| befores.map(|before| (it, before))) {
-            let (from, mut to) = (file(&content), file(before));
+            let from = file(&content);
+            let mut to = file(before);
             to.seek(io::SeekFrom::End(0)).unwrap();
             let mut told = 0;
             let end = content.len() as u64;
@@ -199,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_too_short_is_noticed() {
-        let (from, to) = (file(b"abc"), file(b""));
+        let from = file(b"abc");
+        let to = file(b"");
         let error = send(&from, &to, FileType::RegularFile, 0..4, &mut |_| ()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }

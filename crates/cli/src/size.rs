@@ -24,7 +24,7 @@ pub fn human_size(bytes: u64) -> String {
 /// Parses a size: a number of bytes, or with K, M, G, T, P and E of powers of 1,024; with B after them, of 1,000.
 ///
 /// # Errors
-/// What is no size, or is beyond 64 bits.
+/// The text is no size, or the size is beyond 64 bits.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -34,7 +34,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     size.ok_or_else(|| "not a size, as 500M or 20G".to_owned())
 }
 
-/// How many bytes a unit in capital letters stands for.
+/// The number of bytes in a unit, which is in capital letters.
 fn scale_of(unit: &str) -> Option<u64> {
     let binary = unit.strip_suffix("IB").or_else(|| unit.strip_suffix('I'));
     let (base, letter) = match (binary, unit.strip_suffix('B')) {

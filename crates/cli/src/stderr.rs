@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::captured::Captured;
 
-/// Whether redrawn lines stand on the terminal, the cursor at the end of the last one; for the thread that kills the process.
+/// Whether redrawn lines stand on the terminal, with the cursor at the end of the last one. A static, for the thread that
+/// kills the process.
 static HAS_FRAME: AtomicBool = AtomicBool::new(false);
 
-/// Where talk goes. Nothing is done about failures: there is no other place to tell of them.
+/// The sink for talk. Errors of writing are ignored: there is no other place to report them.
 #[derive(Debug)]
 pub(crate) enum Stderr {
     /// The process's own. It takes no descriptor of its own, so it is there when there are no more of them.

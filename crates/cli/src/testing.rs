@@ -30,13 +30,13 @@ impl Io<'static> {
 }
 
 impl Io<'_> {
-    /// What was written so far to an output in memory.
+    /// The bytes that were written to the output so far.
     pub fn written(&mut self) -> Vec<u8> {
         drop(self.output.flush());
         self.captured.as_ref().map(|streams| streams.output.bytes()).unwrap_or_default()
     }
 
-    /// What was said so far in memory.
+    /// The lines that were written to standard error so far.
     pub fn talk(&self) -> String {
         self.captured.as_ref().map(|streams| streams.talk.text()).unwrap_or_default()
     }

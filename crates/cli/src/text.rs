@@ -64,7 +64,7 @@ pub fn clean_json(text: &str) -> String {
     out
 }
 
-/// How many cells of a terminal a clean text takes: two for each wide character, none for a combining mark.
+/// The width of a clean text in cells of a terminal: two for each wide character, none for a combining mark.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }

@@ -12,7 +12,7 @@ use crate::descriptors::file_type;
 use crate::interrupt;
 use crate::send::send;
 
-/// What stands between a file's name and the writer's process id in the name of a temporary file.
+/// The part of a temporary file's name between the file's own name and the writer's process id.
 const MARK: &str = ".part-";
 
 /// A file that is written beside its name and takes the name when it is [finished](Self::finish).
@@ -30,6 +30,9 @@ pub struct WholeFile {
 
 impl WholeFile {
     /// Begins a file that will have this name; an existing one stays as it is until then.
+    ///
+    /// # Errors
+    /// `IsADirectory` for a directory; else the temporary file can't be made.
     pub fn create(path: &Path) -> io::Result<Self> {
         // A symbolic link stays one, and what it points to is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -57,7 +60,8 @@ impl WholeFile {
         &self.target
     }
 
-    /// Sends the first `size` bytes of a file, without copying them where the kernel can; tells how far it is.
+    /// Sends the first `size` bytes of a file, without copying them where the kernel can; `advance` is told how many bytes
+    /// more were sent.
     pub(crate) fn send(
         &mut self,
         from: &File,
@@ -69,7 +73,10 @@ impl WholeFile {
         send(from, file, file_type(file), 0..size, advance)
     }
 
-    /// Brings everything to the disk and gives the file its name.
+    /// Syncs the content and gives the file its name.
+    ///
+    /// # Errors
+    /// It can't be written, synced or renamed; then the temporary file is removed.
     pub fn finish(mut self) -> io::Result<()> {
         self.file.flush()?;
         let Some(temporary) = self.temporary.clone() else { return Ok(()) };
@@ -79,7 +86,7 @@ impl WholeFile {
         self.sync_name()
     }
 
-    /// Brings the file's name to the disk.
+    /// Syncs the directory that holds the name.
     fn sync_name(&self) -> io::Result<()> {
         match File::open(parent(&self.target)).and_then(|directory| directory.sync_all()) {
             // Some file systems can't sync a directory, and a directory may be written to that may not be read. The whole
@@ -118,7 +125,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Makes the temporary file and locks it, so that nobody takes it for a leftover.
+/// Makes the temporary file and locks it, so that no other writer takes it for a leftover.
 fn create_locked(target: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
     let mut n = 0_u32;
     loop {
@@ -208,7 +215,8 @@ mod tests {
     #[test]
     fn the_mode_and_the_link_of_a_replaced_file_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, link) = (dir.path().join("image.tar"), dir.path().join("link"));
+        let path = dir.path().join("image.tar");
+        let link = dir.path().join("link");
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("image.tar", &link).unwrap();

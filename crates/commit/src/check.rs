@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::BufReader;
 
-use cli::interrupt::{self, Stopping};
+use cli::interrupt::{self, Interruptible};
 use image::layer::BUFFER;
 use layer_format::layer::{Change, Reader, check_possible};
 use layer_format::listing::{OwnLinks, Tree};
@@ -62,7 +62,7 @@ fn is_start_of_stream(change: &Change) -> bool {
 pub(crate) fn on_top(mut base: Tree, layer: File) -> anyhow::Result<()> {
     let reading = |source| Error::io("reading the layer again", source);
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, layer)).map_err(reading)?;
-    let mut layer = Reader::new(BufReader::with_capacity(BUFFER, Stopping(decoder)));
+    let mut layer = Reader::new(BufReader::with_capacity(BUFFER, Interruptible(decoder)));
     base.begin_layer();
     while let Some(change) = layer.read_change()? {
         interrupt::check()?;

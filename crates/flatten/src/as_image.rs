@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use cli::Io;
-use cli::interrupt::Stopping;
+use cli::interrupt::Interruptible;
 use image::Opened;
 use layer_format::stream::{self, Heads, Name, Writer};
 use layer_format::{
@@ -33,13 +33,13 @@ pub(crate) fn write(
     let config = opened.image().config.clone();
     let spool = image::spool(opened.store())().context("making a temporary file")?;
     let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let encoder = Encoder::new(Hashing::new(Stopping(spool)), compression, n_threads)
+    let encoder = Encoder::new(Hashing::new(Interruptible(spool)), compression, n_threads)
         .context("compressing")?;
-    let plain = io::BufWriter::with_capacity(BUFFER, Stopping(Hashing::new(encoder)));
+    let plain = io::BufWriter::with_capacity(BUFFER, Interruptible(Hashing::new(encoder)));
     // The tar is finished, so nothing is left in the buffer.
     let plain = tar::write(opened, plan, plain, &io.progress)?.0.into_parts().0.0;
     let stored = plain.inner.finish().context("keeping the layer")?;
-    let Stopping(mut file) = stored.inner;
+    let Interruptible(mut file) = stored.inner;
     file.rewind().context("keeping the layer")?;
     let layer =
         Descriptor::new(compression.codec().layer_type(), stored.hasher.finish(), stored.size);

@@ -9,7 +9,7 @@ use std::thread::{self, Builder};
 
 use anyhow::Context as _;
 use cli::error::chain;
-use cli::interrupt::Stopping;
+use cli::interrupt::Interruptible;
 use cli::{Code, Failure, Form, Io, Progress, counted};
 use image::layer::BUFFER;
 use layer_format::layer::Reader;
@@ -279,7 +279,7 @@ fn check(
     };
     let task = progress.task(digest.short(), job.sizes.last().copied());
     task.state("Verifying");
-    let mut raw = Hashing::new(Stopping(task.read(file)), digest.algorithm());
+    let mut raw = Hashing::new(Interruptible(task.read(file)), digest.algorithm());
     let unpacked = match job.diff_ids.first() {
         Some(_) => unpack(&mut raw, &job.diff_ids, store).map(Some),
         None => Ok(None),
@@ -332,7 +332,7 @@ fn unpack(
     let algorithms: BTreeSet<Algorithm> = claims.iter().map(|claim| claim.0.algorithm()).collect();
     let hashers = algorithms.into_iter().map(Hasher::new).collect();
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, raw))?;
-    let mut plain = BufReader::with_capacity(BUFFER, Stopping(Plain { decoder, hashers }));
+    let mut plain = BufReader::with_capacity(BUFFER, Interruptible(Plain { decoder, hashers }));
     let claim = claims.first();
     let draft = claim.and_then(|claim| ListingDraft::if_missing(store, claim));
     let listed = draft.and_then(|draft| list(&mut plain, draft));

@@ -3,7 +3,7 @@
 use std::io::BufReader;
 
 use cli::Task;
-use cli::interrupt::Stopping;
+use cli::interrupt::Interruptible;
 use image::Layer;
 use image::layer::{BUFFER, Content};
 use layer_format::layer::{Change, Reader};
@@ -111,7 +111,7 @@ fn apply(
     let mut listing = ListingDraft::if_missing(job.store, &layer.diff_id);
     let stored = task.read(image::stored_layer(job.store, layer)?);
     let mut content = Content::of(layer, stored, Some(job.store))?;
-    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, Stopping(&mut content)));
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, Interruptible(&mut content)));
     let mut describes_root = false;
     applier.begin_layer();
     while let Some(change) = reader.read_change()? {

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Builder};
 
 use anyhow::Context as _;
-use cli::interrupt::Stopping;
+use cli::interrupt::Interruptible;
 use cli::{Progress, Task};
 use image::{Image, Layer, Source};
 use layer_format::layer::{Change, Reader};
@@ -226,7 +226,7 @@ fn apply(
     plan: &Plan,
     mut listing: Option<&mut ListingDraft>,
 ) -> anyhow::Result<()> {
-    let mut layer = Reader::new(Stopping(&mut stages.plain));
+    let mut layer = Reader::new(Interruptible(&mut stages.plain));
     let Filling { applier, budget, writeback } = filling;
     applier.begin_layer();
     while let Some(change) = layer.read_change()? {

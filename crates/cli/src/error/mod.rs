@@ -38,7 +38,7 @@ pub enum Code {
     Failed = 1,
     /// The arguments, or the way the program was called, make no sense.
     Usage = 2,
-    /// What was named does not exist.
+    /// Something that was named does not exist.
     NotFound = 3,
     /// The input is not to be trusted: digest mismatch, truncated, malformed or hostile.
     Untrusted = 4,
@@ -193,7 +193,7 @@ impl<T, E: Into<anyhow::Error>> Explain<T, E> for Result<T, E> {
 
 /// An error that ends the program with this very status and without a word.
 ///
-/// For statuses that are an answer (`changes`) or somebody else's (`union … -- COMMAND`).
+/// For statuses that are an answer (`changes`), or another program's (`union … -- COMMAND`).
 pub fn silent(status: u8) -> anyhow::Error {
     anyhow::Error::new(Silent(status))
 }
@@ -324,7 +324,7 @@ pub fn chain(error: &Link) -> String {
     texts.join(": ")
 }
 
-/// Writes an error to standard error where nobody else will: before a run, or when its exit status is somebody else's.
+/// Writes an error to standard error where `main` doesn't: before a run, or when its exit status is another program's.
 pub fn report(program: &str, error: &anyhow::Error) {
     Stderr::Process.write(&line(program, error));
 }
@@ -370,7 +370,7 @@ fn with_hints(first: &str, hints: &[String]) -> String {
     lines
 }
 
-/// What a link says. The system's own messages are made to look like ours.
+/// The message of a link. The system's own messages are made to look like ours.
 fn describe(link: &Link) -> String {
     link.downcast_ref::<io::Error>().map_or_else(|| link.to_string(), reason)
 }
@@ -385,7 +385,7 @@ fn push_cause(texts: &mut Vec<String>, cause: String) {
     }
 }
 
-/// Leaves out the middle of words, which paths and names are, that are longer than anyone reads.
+/// Leaves out the middle of words, such as paths and names, of more than 300 bytes.
 fn shorten_words(text: Cow<'_, str>) -> Cow<'_, str> {
     const MOST: usize = 300;
     let is_long = |word: &str| word.len() > MOST;
@@ -403,7 +403,7 @@ fn shorten_words(text: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(shortened.collect::<Vec<_>>().join(" "))
 }
 
-/// Leaves out the middle of a text that is longer than anyone reads.
+/// Leaves out the middle of a text of more than 16,000 bytes.
 fn shorten(text: String) -> String {
     // All blobs that a thin stream lacks have room, of two hundred layers.
     const MOST: usize = 16_000;

@@ -31,18 +31,19 @@ use signal_hook::{flag, low_level};
 
 use crate::stderr::leave_frame;
 
-/// How long a run may take to come back after a signal.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a run that overstays while it holds is looked at.
-const GLANCE: Duration = Duration::from_millis(50);
-/// A repeated signal within this time is the same one: timeout(1) signals the child and its group.
-const ECHO: Duration = Duration::from_millis(300);
+/// The time that a run has after a signal to clean up and return.
+const GRACE_PERIOD: Duration = Duration::from_secs(2);
+/// How often a run that is late, but holds, is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The time in which a repeated signal counts as the same one: timeout(1) signals the child, and then its group.
+const REPEAT_WINDOW: Duration = Duration::from_millis(300);
 
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
-/// What the handlers have seen and the watcher has not.
+/// The signals, in the order of [`SIGNALS`], that the handlers have seen and the watcher has not.
 static PENDING: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 static SWITCH: Switch = Switch::new();
-/// Nobody reads it: a signal with a handler doesn't kill, and programs that are started later don't inherit the handler.
+/// Set by the handler of XFSZ and never read: a signal with a handler doesn't kill, and programs that are started later
+/// don't inherit the handler.
 static TOO_LARGE: AtomicBool = AtomicBool::new(false);
 
 /// Whether a signal has asked the run to end.
@@ -50,24 +51,28 @@ pub fn requested() -> bool {
     SWITCH.requested()
 }
 
-/// Ends a long computation that reads no input when a signal has asked for it.
+/// Looks for a signal, in a long computation that reads no input.
+///
+/// # Errors
+/// [`Interrupted`], if a signal has asked the run to end.
 pub fn check() -> Result<(), Interrupted> {
     SWITCH.check()
 }
 
-/// A reader or writer, of a file for instance, that a signal ends. Around what a decoder gives it also ends the gigabytes
-/// that a few stored bytes can become.
+/// A reader or writer, of a file for example, each call of which fails with [`Interrupted`] after a signal.
+///
+/// Around a decoder it also ends the gigabytes that a few stored bytes can become.
 #[derive(Debug)]
-pub struct Stopping<R>(pub R);
+pub struct Interruptible<R>(pub R);
 
-impl<R: Read> Read for Stopping<R> {
+impl<R: Read> Read for Interruptible<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         check()?;
         self.0.read(buffer)
     }
 }
 
-impl<R: BufRead> BufRead for Stopping<R> {
+impl<R: BufRead> BufRead for Interruptible<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         check()?;
         self.0.fill_buf()
@@ -78,7 +83,7 @@ impl<R: BufRead> BufRead for Stopping<R> {
     }
 }
 
-impl<W: Write> Write for Stopping<W> {
+impl<W: Write> Write for Interruptible<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         check()?;
         self.0.write(bytes)
@@ -160,8 +165,8 @@ pub(crate) fn install() -> anyhow::Result<()> {
 }
 
 fn set_up() -> io::Result<()> {
-    let (reader, writer) = io::pipe()?;
     SWITCH.arm()?;
+    let (reader, writer) = io::pipe()?;
     let ignored = fs::read_to_string("/proc/self/status").map_or(0, |text| ignored_signals(&text));
     for (&signal, pending) in SIGNALS.iter().zip(&PENDING) {
         if ignored & (1 << (signal - 1)) == 0 {
@@ -203,7 +208,7 @@ fn watch(mut pipe: PipeReader) {
     }
 }
 
-/// What the watcher remembers between signals.
+/// The state of the watcher between signals.
 #[derive(Debug, Default)]
 struct Watch {
     first: Option<Instant>,
@@ -220,21 +225,21 @@ impl Watch {
                 self.first = Some(Instant::now());
                 switch.throw(signal);
             }
-            Some(first) => self.again |= first.elapsed() > ECHO,
+            Some(first) => self.again |= first.elapsed() > REPEAT_WINDOW,
         }
     }
 
     fn timeout(&self) -> Option<Duration> {
-        Some(PATIENCE.saturating_sub(self.first?.elapsed()).max(GLANCE))
+        Some(GRACE_PERIOD.saturating_sub(self.first?.elapsed()).max(POLL_INTERVAL))
     }
 
     fn is_over(&self, switch: &Switch) -> bool {
-        let late = self.first.is_some_and(|first| first.elapsed() >= PATIENCE);
+        let late = self.first.is_some_and(|first| first.elapsed() >= GRACE_PERIOD);
         self.again || (late && switch.holds.load(Ordering::SeqCst) == 0)
     }
 }
 
-/// What a signal throws: a flag, and a pipe that stays readable from then on.
+/// The switch that a signal throws: a flag, and a pipe that stays readable from then on.
 #[derive(Debug)]
 pub(crate) struct Switch {
     received: AtomicI32,
@@ -263,7 +268,7 @@ impl Switch {
     pub(crate) fn throw(&self, signal: i32) {
         self.received.store(signal, Ordering::SeqCst);
         if let Some((_, writer)) = self.pipe.get() {
-            // Nobody reads it, so it wakes everyone for good. One letter always fits.
+            // It is never read, so it wakes all waiting threads from now on. One byte always fits.
             drop((&mut &*writer).write(b"X"));
         }
     }

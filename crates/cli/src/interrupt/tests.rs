@@ -63,7 +63,7 @@ fn a_run_that_does_not_come_back_is_killed() {
     // An echo of the signal changes nothing.
     kill_process(pid, Signal::HUP).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(SIGHUP));
-    assert!(begun.elapsed() >= PATIENCE);
+    assert!(begun.elapsed() >= GRACE_PERIOD);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_second_signal_kills_at_once_whatever_holds() {
     }
     let (mut child, pid) = start("a_second_signal_kills_at_once_whatever_holds", &["env"]);
     kill_process(pid, Signal::TERM).unwrap();
-    thread::sleep(ECHO + Duration::from_millis(100));
+    thread::sleep(REPEAT_WINDOW + Duration::from_millis(100));
     kill_process(pid, Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(SIGTERM));
 }
@@ -104,8 +104,8 @@ fn a_hold_stays_the_watchdog() {
     assert_eq!(watch.timeout(), None);
     watch.signal(SIGTERM, switch);
     assert_eq!(switch.received(), Some(SIGTERM));
-    assert!(!watch.is_over(switch) && watch.timeout() > Some(PATIENCE / 2));
-    watch.first = Instant::now().checked_sub(PATIENCE);
+    assert!(!watch.is_over(switch) && watch.timeout() > Some(GRACE_PERIOD / 2));
+    watch.first = Instant::now().checked_sub(GRACE_PERIOD);
     assert!(watch.is_over(switch));
     switch.holds.store(1, Ordering::SeqCst);
     assert!(!watch.is_over(switch));

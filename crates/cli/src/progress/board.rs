@@ -25,7 +25,7 @@ pub(super) struct RowId(u64);
 pub(super) enum Message {
     /// A result of a task, such as `Digest: …`.
     Line,
-    /// What the program says of itself.
+    /// A message of the program, such as a summary.
     Say,
     Warn,
     /// A warning that `--quiet` doesn't hide.
@@ -44,7 +44,7 @@ pub(super) struct Board {
     /// Whether nothing is shown of tasks that are done within [`LOOK_UP`].
     pub(super) is_look_up: bool,
     frame: Frame,
-    /// What is written at the end, in the style that writes only then.
+    /// The lines for the end, in the style that writes only then.
     held: String,
     is_over: bool,
 }
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::captured::Captured;
 
-    /// What a task leaves in plain lines that began this long ago and is done now.
+    /// The plain lines of a task that began this long ago and is done now.
     fn talk_of(is_look_up: bool, age: Duration) -> String {
         let captured = Captured::default();
         let mut board = Board::new(Style::Plain, Stderr::Captured(captured.clone()));

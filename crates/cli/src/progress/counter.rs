@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far a task is, in bytes.
+/// The position of a task, in bytes.
 #[derive(Debug)]
 pub(super) struct Counter {
-    /// What was counted; rates are made from it.
+    /// The bytes that were counted; rates are made from them.
     moved: AtomicU64,
-    /// What to add to get the position; wraps around when a task has gone back.
+    /// The difference between the position and `moved`; wraps around when a task has gone back.
     start: AtomicU64,
     total: AtomicU64,
 }
@@ -63,7 +63,7 @@ impl<S> Counted<S> {
         Self { inner, counter: Arc::clone(counter) }
     }
 
-    /// What is read from or written to.
+    /// The reader or writer inside.
     pub fn into_inner(self) -> S {
         self.inner
     }

@@ -36,7 +36,7 @@ use crate::stderr::Stderr;
 pub use counter::{Counted, Meter};
 pub(crate) use style::Style;
 
-/// Where tasks and lasting lines are shown. Clones are the same progress.
+/// Sink for progress: shows tasks and lasting lines on standard error. Clones are the same progress.
 #[derive(Clone)]
 pub struct Progress {
     shared: Arc<Shared>,
@@ -196,7 +196,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Says what is happening: `Waiting`, `Downloading`.
+    /// Sets the state: `Waiting`, `Downloading`.
     pub fn state(&self, state: impl AsRef<str>) {
         self.progress.board().set_state(self.row, state.as_ref());
     }
@@ -231,7 +231,7 @@ impl Task {
         Counted::new(writer, &self.counter)
     }
 
-    /// What counts for this task elsewhere, whether the task still runs or not.
+    /// A handle that counts for this task elsewhere, whether the task still runs or not.
     pub fn meter(&self) -> Meter {
         Meter::new(&self.counter)
     }

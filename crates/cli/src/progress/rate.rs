@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// How slowly a rate follows, in milliseconds.
+/// The time constant of the smoothing, in milliseconds.
 const INERTIA: u128 = 2000;
 
 /// Bytes a second, smoothed.

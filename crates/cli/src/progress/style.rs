@@ -22,7 +22,7 @@ pub(crate) enum Style {
     Quiet,
 }
 
-/// What the standard streams are, as far as it matters here.
+/// The properties of the standard streams that the style depends on.
 #[derive(Clone, Copy, Debug)]
 struct Streams {
     stderr_is_terminal: bool,
@@ -49,7 +49,7 @@ impl Style {
         }
     }
 
-    /// How often the tasks that run are shown anew.
+    /// The time between two updates of the tasks that run; none if they aren't shown.
     pub(crate) const fn interval(self) -> Option<Duration> {
         match self {
             Self::Bars => Some(Duration::from_millis(80)),

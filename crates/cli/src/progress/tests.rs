@@ -89,7 +89,8 @@ fn no_progress_leaves_other_talk() {
 #[test]
 fn with_bars_the_done_tasks_stand_above_the_next_line() {
     let (progress, captured) = progress(Style::Bars);
-    let (first, second) = (progress.task("a", None), progress.task("b", None));
+    let first = progress.task("a", None);
+    let second = progress.task("b", None);
     first.done("Already exists");
     progress.line("while b runs");
     second.done("Pull complete");
