@@ -692,3 +692,26 @@ fn a_stream_for_another_machine_is_refused_with_the_flag_that_takes_it() {
         assert!(output.stderr.ends_with(hint), "{command}: {}", output.stderr);
     }
 }
+
+#[test]
+fn a_name_that_names_another_image_is_not_what_was_loaded() {
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, app())]);
+    let other = format!("app@sha256:{}", "0".repeat(64));
+    let script = format!(
+        "save app:1 | tar -C $(mkdir -p t && echo t) -x && sed -i 's/app:1/{other}/' t/index.json t/manifest.json && \
+         tar -C t -c . | load --store other 2> said; images --store other --json | grep -c '\"name\":null'"
+    );
+    let digest = app().digest();
+    let output = sh(&sandbox, &script);
+    assert_eq!(output.out(), format!("Loaded image ID: {digest}\n1\n"), "{}", output.text());
+}
+
+#[test]
+fn a_member_without_a_name_is_said_to_be_missing_in_words() {
+    let sandbox = Sandbox::new();
+    sandbox.write("manifest.json", r#"[{"Config":"","RepoTags":["a:1"],"Layers":[]}]"#);
+    let output = sh(&sandbox, "tar -c manifest.json | load");
+    let said = "load: manifest.json: a member with an empty name: is missing from the archive";
+    assert!(output.stderr.contains(said), "{}", output.text());
+}

@@ -416,3 +416,25 @@ fn memory_is_bounded() {
         script.with(|program| program.patience(std::time::Duration::from_mins(5))).run().success();
     }
 }
+
+// GNU tar's --acls and bsdtar write lists in words, with the names of users: they went without one.
+#[test]
+fn lists_in_words_are_not_kept_and_that_is_said() {
+    let sandbox = Sandbox::new();
+    let record = b"39 SCHILY.acl.access=user:joe:rwx:1000\n";
+    let mut tar = tar::Builder::new(vec![]);
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::XHeader);
+    header.set_size(record.len() as u64);
+    tar.append_data(&mut header, "x", &record[..]).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(0);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "file", &[][..]).unwrap();
+    sandbox.write("layer.tar", tar.into_inner().unwrap());
+    let output =
+        sandbox.command("commit").args(["--base", "scratch", "-t", "a", "layer.tar"]).run();
+    let said = "commit: warning: layer.tar: the access control lists of 1 entry are in words (tar --acls), and not kept: \
+                tar --xattrs --xattrs-include='*' writes them so that they are\n";
+    assert!(output.success().stderr.contains(said), "{}", output.text());
+}

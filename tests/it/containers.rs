@@ -306,3 +306,30 @@ fn as_root_a_stranger_s_image_makes_no_plain_user_s_own_file_setuid() {
     let output = Script::new(&sandbox, script).as_plain_user().run();
     assert_eq!(output.success().out(), "755\n1\n6755\n");
 }
+
+// A device cgroup, a filter of system calls or a security module takes what the capabilities promise, and some filters do
+// nothing and call it done (charliecloud --seccomp): what is asked is whether it works.
+#[test]
+fn as_root_what_is_refused_or_ignored_against_all_capabilities_is_no_change() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = sandbox();
+    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
+        return kit::peers::skip("a refused system call", "no strace");
+    }
+    for (calls, how) in [
+        ("fchown,fchownat,chown,lchown", "error=EPERM"),
+        ("fchown,fchownat,chown,lchown", "retval=0"),
+        ("fsetxattr,setxattr", "error=EPERM"),
+        ("fsetxattr,setxattr", "retval=0"),
+    ] {
+        let strace = format!("strace -f -o /dev/null -e trace={calls} -e inject={calls}:{how}");
+        let script = format!(
+            "rm -rf root; {strace} unpack -q root < image 2> /dev/null; \
+             {strace} snapshot --base ./image --list root && {strace} changes ./image ./root && echo same"
+        );
+        let output = sh(&sandbox, &script);
+        assert_eq!(output.out(), "same\n", "{calls} {how}: {}", output.text());
+    }
+}

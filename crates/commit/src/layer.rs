@@ -45,6 +45,8 @@ pub(crate) struct Taken {
     pub(crate) diff_id: DiffId,
     pub(crate) kept: Kept,
     pub(crate) changes: Changes,
+    /// How many entries have access control lists in a form that no image has.
+    n_text_acls: u64,
     pub(crate) task: Task,
     /// Where it came from.
     name: String,
@@ -104,13 +106,25 @@ impl Incoming {
         let Self { content, name, task, .. } = self;
         let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let encoder = Encoder::new(kept, compression, n_threads).context("compressing")?;
-        let passed = pass(content, encoder, &mut changes);
-        let (diff_id, kept) = passed.with_context(|| name.clone())?;
-        Ok(Taken { diff_id, kept, changes, task, name })
+        let passed = pass(content, encoder, &mut changes).with_context(|| name.clone())?;
+        let Passed { diff_id, kept, n_text_acls } = passed;
+        Ok(Taken { diff_id, kept, changes, n_text_acls, task, name })
     }
 }
 
 impl Taken {
+    /// Says what of the layer no image keeps.
+    pub(crate) fn warn(&self, io: &Io<'_>) {
+        if self.n_text_acls > 0 {
+            let entries = cli::counted(self.n_text_acls, "entry", "entries");
+            io.warn(&format!(
+                "{}: the access control lists of {entries} are in words (tar --acls), and not kept: tar --xattrs \
+                 --xattrs-include='*' writes them so that they are",
+                self.name
+            ));
+        }
+    }
+
     /// Sees that it can be unpacked on its base, of which the tree is made only if the layer doesn't tell.
     pub(crate) fn check(&self, base: impl FnOnce() -> anyhow::Result<Tree>) -> anyhow::Result<()> {
         if self.changes.are_good() {
@@ -120,11 +134,18 @@ impl Taken {
     }
 }
 
+/// A layer that has passed.
+struct Passed {
+    diff_id: DiffId,
+    kept: Kept,
+    n_text_acls: u64,
+}
+
 fn pass(
     content: Box<dyn Read>,
     encoder: Encoder<Kept>,
     changes: &mut Changes,
-) -> anyhow::Result<(DiffId, Kept)> {
+) -> anyhow::Result<Passed> {
     thread::scope(|scope| {
         let (feed, plain) = relay(DEPTH);
         let hasher = Builder::new().spawn_scoped(scope, move || hash(plain));
@@ -134,6 +155,7 @@ fn pass(
         let passing = Passing { content, pool, feed, encoder, current, position, failure };
         let mut reader = Reader::new(passing);
         let read = read_all(&mut reader, changes);
+        let n_text_acls = reader.n_text_acls();
         let Passing { feed, encoder, failure, .. } = reader.into_inner();
         let keeping = |source| Error::io("keeping the layer", source);
         failure.map(keeping).map_or(read, |failure| Err(failure.into()))?;
@@ -142,7 +164,7 @@ fn pass(
         let kept = encoder.finish().map_err(keeping)?;
         let hashed = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let digest = hashed.map_err(|source| Error::io("hashing the layer", source))?;
-        Ok((DiffId(digest), kept))
+        Ok(Passed { diff_id: DiffId(digest), kept, n_text_acls })
     })
 }
 

@@ -126,6 +126,7 @@ fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
     let media_type = plan.layer_type(&base)?;
     let changes = Changes::new(Some(lease.store()));
     let taken = incoming.take(Kept::in_store(&lease)?, plan.compression, changes)?;
+    taken.warn(io);
     taken.check(|| stored_tree(&base, lease.store(), io))?;
     let layer = taken.kept.descriptor(media_type);
     let (config, manifest) = plan.documents(&base, &layer, taken.diff_id)?;

@@ -230,6 +230,11 @@ fn entry(found: &Found) -> Image {
     }
 }
 
+/// Whether a digest is the image's, or that of the index that it was chosen from.
+fn is_of(found: &Found, digest: &Digest) -> bool {
+    *digest == found.root.digest || found.chosen_from.as_ref() == Some(digest)
+}
+
 fn print(
     images: &[Found],
     counts: Vec<(u64, u64)>,
@@ -248,7 +253,8 @@ fn print(
             writeln!(io.output, "{}", serde_json::to_string(&loaded)?)?;
             continue;
         }
-        match &found.name {
+        // A digest in a name may be another image's; then it names nothing here.
+        match found.name.as_ref().filter(|name| name.digest().is_none_or(|it| is_of(found, it))) {
             Some(name) => writeln!(io.output, "Loaded image: {name}")?,
             None => writeln!(io.output, "Loaded image ID: {}", found.root.digest)?,
         }

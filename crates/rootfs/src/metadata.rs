@@ -77,7 +77,7 @@ impl Skipped {
 
     /// What was skipped, in words, one text for each reason.
     pub fn reasons(&self) -> Vec<Reason> {
-        let powers = Powers::of_process();
+        let powers = Powers::promised();
         let privileges = [
             (self.owners, "owner", powers.gives_files),
             (self.devices, "device", powers.makes_devices),
@@ -336,7 +336,10 @@ impl Setter {
                 // The value was looked at before: a list that names somebody whom this user namespace doesn't know.
                 Err(Errno::INVAL) if is_list(name) => self.skipped.unmapped_xattrs += 1,
                 // Nobody can set those of users on links and special files: that is no matter of the file system.
-                Err(Errno::NOTSUP | Errno::NOSYS) => self.skipped.unsupported_xattrs += 1,
+                // mergerfs says that there is no such attribute.
+                Err(Errno::NOTSUP | Errno::NOSYS | Errno::NODATA) => {
+                    self.skipped.unsupported_xattrs += 1;
+                }
                 result => result.doing(SETTING_XATTR)?,
             }
         }

@@ -1,9 +1,10 @@
 //! What this process may set on files, and what a file system can hold of it: decided by capabilities and by asking, not by
 //! the user's number. Uid 0 of a container often lacks some of them, and that of a user namespace has them there alone.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
+use rustix::fs::{Gid, MemfdFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
@@ -31,14 +32,22 @@ pub(crate) struct Powers {
     pub(crate) makes_devices: bool,
     /// Whether file capabilities can be set: `SETFCAP`.
     pub(crate) sets_capabilities: bool,
+    /// Whether extended attributes can be set at all.
+    pub(crate) sets_xattrs: bool,
     /// Whether attributes in `trusted.` can be set and are shown, and those in `security.` that are no capabilities can be set:
     /// `SYS_ADMIN` in the first user namespace.
     pub(crate) is_admin: bool,
 }
 
 impl Powers {
-    /// What this process may do.
+    /// What this process may do: what it has the capabilities for, as far as it works when it is tried.
     pub(crate) fn of_process() -> Self {
+        static FOUND: OnceLock<Powers> = OnceLock::new();
+        *FOUND.get_or_init(|| Self::promised().tried(is_first_namespace()))
+    }
+
+    /// What this process has the capabilities for.
+    pub(crate) fn promised() -> Self {
         static FOUND: OnceLock<Powers> = OnceLock::new();
         *FOUND.get_or_init(|| {
             // Linux answers this since 2.6; whoever forbids it gets what a plain user gets.
@@ -46,6 +55,21 @@ impl Powers {
             let is_root = rustix::process::geteuid().is_root();
             Self::of(all.unwrap_or(CapabilitySet::empty()), is_root, is_first_namespace())
         })
+    }
+
+    /// What of it holds when it is tried, on a file in memory: a filter of system calls or a security module may refuse what
+    /// the capabilities promise, or do nothing and call it done.
+    fn tried(self, is_first_namespace: bool) -> Self {
+        let file = rustix::fs::memfd_create(c"strata", MemfdFlags::CLOEXEC);
+        let Ok(file) = file else { return self };
+        Self {
+            sets_capabilities: self.sets_capabilities && sets(&file, CAPABILITY, &NET_RAW),
+            sets_xattrs: sets(&file, "user.strata", b"1"),
+            is_admin: self.is_admin && sets(&file, "trusted.strata", b"1"),
+            // Another namespace may not know the id.
+            gives_files: self.gives_files && (!is_first_namespace || gives(&file)),
+            ..self
+        }
     }
 
     fn of(has: CapabilitySet, is_root: bool, is_first_namespace: bool) -> Self {
@@ -58,9 +82,30 @@ impl Powers {
             passes_modes: all(CapabilitySet::DAC_OVERRIDE),
             makes_devices: all(CapabilitySet::MKNOD) && is_first_namespace,
             sets_capabilities: all(CapabilitySet::SETFCAP),
+            sets_xattrs: true,
             is_admin: all(CapabilitySet::SYS_ADMIN) && is_first_namespace,
         }
     }
+}
+
+const CAPABILITY: &str = "security.capability";
+/// `CAP_NET_RAW`, as a file has it (linux/capability.h, `vfs_cap_data`).
+const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Whether an attribute is there after it was set. What memory doesn't hold on this system says nothing.
+fn sets(file: &OwnedFd, name: &str, value: &[u8]) -> bool {
+    match rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()) {
+        Err(Errno::NOTSUP | Errno::NOSYS) => true,
+        Err(_) => false,
+        Ok(()) => rustix::fs::fgetxattr(file, name, &mut [0_u8; 64][..]).is_ok(),
+    }
+}
+
+/// Whether a file is somebody else's after it was given away.
+fn gives(file: &OwnedFd) -> bool {
+    let (uid, gid) = (Uid::from_raw(1), Gid::from_raw(1));
+    rustix::fs::fchown(file, Some(uid), Some(gid)).is_ok()
+        && rustix::fs::fstat(file).is_ok_and(|stat| (stat.st_uid, stat.st_gid) == (1, 1))
 }
 
 /// Whether this is the machine's own user namespace. Without /proc there is no telling, and a system without it is

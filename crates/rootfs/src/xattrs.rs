@@ -112,8 +112,8 @@ fn read(
     let mut xattrs = vec![];
     for name in names.split(|&byte| byte == 0).filter(|name| is_of_images(name)) {
         match whole(|value| get(name, value), 256) {
-            // It has gone meanwhile.
-            Err(Errno::NODATA) => {}
+            // It has gone meanwhile, or is listed by a file system that doesn't give it: gocryptfs does that to capabilities.
+            Err(Errno::NODATA | Errno::NOTSUP) => {}
             value => xattrs.push((name.to_vec(), value.doing(READING)?)),
         }
     }

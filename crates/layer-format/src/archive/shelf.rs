@@ -307,6 +307,9 @@ pub(super) fn beside(link: &EntryPath, target: &[u8]) -> Option<Vec<u8>> {
 
 /// What to call a member that is missing, in an error, where the links from it end at `end`.
 pub(super) fn name_of_missing(path: &[u8], end: &[u8]) -> String {
+    if path.is_empty() {
+        return "manifest.json: a member with an empty name".to_owned();
+    }
     let what = crate::layer::escape_short(path);
     if path == end {
         return what;

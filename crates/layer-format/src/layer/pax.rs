@@ -21,6 +21,7 @@ pub(super) const NAME_LIMIT: u64 = 1 << 20;
 const XATTR: &[u8] = b"SCHILY.xattr.";
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 const SPARSE: &[u8] = b"GNU.sparse.";
+const TEXT_ACL: &[u8] = b"SCHILY.acl.";
 
 /// What the records before an entry say about it.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub(super) struct Extended {
     /// Sorted, each name once.
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) sparse: Records,
+    /// Whether there is an access control list in words (`SCHILY.acl.…`), which is passed over, as by Docker.
+    pub(super) has_text_acl: bool,
 }
 
 impl Extended {
@@ -84,6 +87,7 @@ impl Extended {
         } else if let Some(key) = key.strip_prefix(SPARSE) {
             self.sparse.take(key, value)?;
         }
+        self.has_text_acl |= key.starts_with(TEXT_ACL);
         Ok(())
     }
 }

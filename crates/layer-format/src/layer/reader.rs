@@ -32,6 +32,7 @@ pub struct Reader<R> {
     /// The content of the last PAX or long-name member; here to be reused.
     text: Vec<u8>,
     state: State,
+    n_text_acls: u64,
 }
 
 /// What the members before an entry say about it.
@@ -66,7 +67,14 @@ impl<R: BufRead> Reader<R> {
             name: Vec::new(),
             text: Vec::new(),
             state: State::Reading,
+            n_text_acls: 0,
         }
+    }
+
+    /// How many entries so far had access control lists in words (`SCHILY.acl.access`, as GNU tar's `--acls` and bsdtar write
+    /// them), which are passed over: their users have names, and those are of another machine.
+    pub fn n_text_acls(&self) -> u64 {
+        self.n_text_acls
     }
 
     /// The next change; what is left of the previous one's content is skipped.
@@ -210,6 +218,7 @@ impl<R: BufRead> Reader<R> {
     fn read_entry(&mut self, header: &Header) -> Result<Option<Change>, Error> {
         let Pending { name, link_name, extended } = std::mem::take(&mut self.pending);
         let mut extended = extended.map_or_else(Extended::default, |extended| *extended);
+        self.n_text_acls += u64::from(extended.has_text_acl);
         let name = extended.sparse.name.take().or(extended.path.take()).or(name);
         let name = name.map_or_else(|| header.name(), Cow::Owned);
         let link_name = extended.link_path.take().or(link_name);

@@ -70,6 +70,7 @@ impl Identity {
             passes_modes: true,
             makes_devices: true,
             sets_capabilities: true,
+            sets_xattrs: true,
             is_admin: true,
         },
         holds: Holds::ALL,
@@ -173,7 +174,11 @@ impl Identity {
             }
             _ => false,
         };
-        is_possible && is_of_images(name) && !is_privileged && self.holds.may_have(name)
+        is_possible
+            && is_of_images(name)
+            && self.powers.sets_xattrs
+            && !is_privileged
+            && self.holds.may_have(name)
     }
 
     /// Whether this may be missing without having been removed.
