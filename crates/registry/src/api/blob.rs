@@ -224,8 +224,8 @@ impl Blob {
     }
 
     /// The mirror that is asked now.
-    fn mirror(&self) -> Option<Repository> {
-        self.repository.mirrors_by_digest().nth(self.source).cloned()
+    fn mirror(&self) -> Option<&Repository> {
+        self.repository.mirrors_by_digest().nth(self.source)
     }
 
     fn n_mirrors(&self) -> usize {
@@ -289,7 +289,6 @@ impl Blob {
 
     fn ask_source(&mut self) -> Result<Open, Failure> {
         let digest = self.descriptor.digest.to_string();
-        let mirror = self.mirror();
         let target = match self.source.checked_sub(self.n_mirrors() + 1) {
             None => Target::Repository("blobs", &digest),
             Some(n) => Target::Elsewhere(&self.descriptor.urls[n]),
@@ -301,7 +300,7 @@ impl Blob {
             call.accepted = &[StatusCode::RANGE_NOT_SATISFIABLE];
         }
         let Answer { exchange, host, .. } =
-            mirror.as_ref().unwrap_or(&self.repository).remote.attempt(Scope::Pull, &call)?;
+            self.mirror().unwrap_or(&self.repository).remote.attempt(Scope::Pull, &call)?;
         let start = self.start_of(&exchange)?;
         let promised = self.descriptor.size - start;
         let length = headers::content_length(&exchange.headers);

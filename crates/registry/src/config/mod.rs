@@ -9,6 +9,6 @@ mod files;
 mod mirrors;
 
 pub use credentials::{Credentials, Login};
-pub(crate) use credentials::{FoundLogin, LoginQuery};
+pub(crate) use credentials::{FoundLogin, LoginQuery, LoginSearch};
 pub use mirrors::Mirrors;
 pub(crate) use mirrors::{HostConfig, Plan, PullFrom, RepositoryLocation};

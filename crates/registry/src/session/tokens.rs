@@ -3,7 +3,7 @@
 use super::{ErrorResponse, RequestContext, Session, transport_failure};
 use crate::auth::{Backend, TokenAnswer, TokenRequest};
 use crate::base::{Error, Failure, InsecureHosts, authority};
-use crate::config::{FoundLogin, LoginQuery};
+use crate::config::{FoundLogin, LoginQuery, LoginSearch};
 use crate::http::{Request, headers};
 
 /// The longest answer of a token server that is read, in bytes.
@@ -17,7 +17,7 @@ impl Backend for Session {
     fn find_login(&self, registry: &str, repository: &str) -> Result<Option<FoundLogin>, Failure> {
         let cancelled = self.options.cancelled;
         let query = LoginQuery { registry, repository, cancelled };
-        let (found, problems) = self.options.credentials.find(&query)?;
+        let LoginSearch { found, problems } = self.options.credentials.find(&query)?;
         for problem in problems {
             self.warn(problem);
         }

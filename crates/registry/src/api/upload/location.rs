@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::http::headers::text_of;
 
-/// Words in the query of an address that make it a secret: its owner may write.
+/// Words in the query of an address that make it a secret, because the address alone gives the right to write.
 const SECRET: [&str; 7] = ["token", "sig", "secret", "password", "credential", "key", "auth"];
 
 /// The address that an answer names, relative to the one that was asked; none if there is none.

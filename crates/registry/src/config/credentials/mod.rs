@@ -39,6 +39,14 @@ pub(crate) struct FoundLogin {
     pub(crate) source: String,
 }
 
+/// The outcome of a search for a login.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginSearch {
+    pub(crate) found: Option<FoundLogin>,
+    /// What went wrong with sources that were asked before, in words.
+    pub(crate) problems: Vec<String>,
+}
+
 /// Which login is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoginQuery<'a> {
@@ -147,20 +155,17 @@ impl Credentials {
         self
     }
 
-    /// The login from the first source that has it, and what went wrong with sources before it, in words.
+    /// The login from the first source that has it.
     ///
     /// # Errors
     ///
     /// If a source is malformed, or one that was named can't be read.
-    pub(crate) fn find(
-        &self,
-        query: &LoginQuery<'_>,
-    ) -> Result<(Option<FoundLogin>, Vec<String>), Error> {
+    pub(crate) fn find(&self, query: &LoginQuery<'_>) -> Result<LoginSearch, Error> {
         let mut problems = vec![];
         for login_source in &self.sources {
             match (login_source.find(query, &mut problems), login_source) {
                 (Ok(None), _) => {}
-                (Ok(found), _) => return Ok((found, problems)),
+                (Ok(found), _) => return Ok(LoginSearch { found, problems }),
                 (Err(Error::UnreadableLogins { place, source }), Source::Usual(_)) => {
                     problems.push(format!(
                         "{place}: reading logins: {}",
@@ -170,14 +175,16 @@ impl Credentials {
                 (Err(error), _) => return Err(error),
             }
         }
-        Ok((None, problems))
+        Ok(LoginSearch { found: None, problems })
     }
 
     /// The source of the login for a repository and the login's kind, without its secret.
     pub(crate) fn describe(&self, query: &LoginQuery<'_>) -> String {
         match self.find(query) {
-            Ok((Some(FoundLogin { login, source }), _)) => format!("{source}: {}", login.kind()),
-            Ok((None, _)) => "none".to_owned(),
+            Ok(LoginSearch { found: Some(FoundLogin { login, source }), .. }) => {
+                format!("{source}: {}", login.kind())
+            }
+            Ok(LoginSearch { found: None, .. }) => "none".to_owned(),
             Err(error) => error.to_string(),
         }
     }
@@ -314,10 +321,10 @@ mod tests {
         let login = Login::Password { user: "me".to_owned(), password: Secret::new("hunter2") };
         let credentials = Credentials::none().with("r.test", login);
         assert!(!format!("{credentials:?}").contains("hunter2"));
-        let found = credentials.find(&wanted("r.test")).unwrap().0.unwrap();
+        let found = credentials.find(&wanted("r.test")).unwrap().found.unwrap();
         assert!(!format!("{found:?}").contains("hunter2"));
         assert_eq!(credentials.explain(&wanted("r.test")), ["the command line: user me"]);
-        assert!(credentials.find(&wanted("s.test")).unwrap().0.is_none());
+        assert!(credentials.find(&wanted("s.test")).unwrap().found.is_none());
     }
 
     #[test]
@@ -327,7 +334,7 @@ mod tests {
             Credentials::none().with_password(&names, "me".to_owned(), Secret::new("hunter2"))
         };
         let credentials = with(&["r.test/a", "r.test/b:1"]).unwrap();
-        assert!(credentials.find(&wanted("r.test")).unwrap().0.is_some());
+        assert!(credentials.find(&wanted("r.test")).unwrap().found.is_some());
         assert!(with(&["r.test/a", "s.test/b"]).is_err() && with(&[]).is_err());
     }
 
@@ -347,7 +354,7 @@ mod tests {
     #[test]
     fn a_missing_file_holds_no_logins_and_another_trouble_is_told() {
         let none = Credentials::from_file("/nonexistent/config.json");
-        assert!(none.find(&wanted("r.test")).unwrap().0.is_none());
+        assert!(none.find(&wanted("r.test")).unwrap().found.is_none());
         let error = Credentials::from_file("/").find(&wanted("r.test")).unwrap_err();
         assert_eq!(error.to_string(), "/: reading logins");
     }
@@ -357,7 +364,7 @@ mod tests {
         let login = Login::Password { user: "me".to_owned(), password: Secret::new("hunter2") };
         let given = Source::Given { registry: "r.test".to_owned(), login };
         let credentials = Credentials { sources: vec![Source::Usual("/".into()), given] };
-        let (found, problems) = credentials.find(&wanted("r.test")).unwrap();
+        let LoginSearch { found, problems } = credentials.find(&wanted("r.test")).unwrap();
         assert!(found.is_some() && problems[0].starts_with("/: reading logins: "), "{problems:?}");
         assert_eq!(credentials.describe(&wanted("r.test")), "the command line: user me");
         assert_eq!(credentials.describe(&wanted("s.test")), "none");

@@ -24,7 +24,7 @@ use crate::base::{Error, authority, network_host};
 use directories::Directories;
 pub(crate) use host::HostConfig;
 use hosts_toml::HostDirectory;
-use registry::{API, Registry};
+use registry::{API, MalformedFile, Registry};
 pub(crate) use registry::{PullFrom, RepositoryLocation};
 
 /// The mirrors of all registries.
@@ -105,7 +105,7 @@ impl Mirrors {
                 }
                 // It matters to those who want that registry.
                 Err(Error::MalformedSettings { path, source }) => {
-                    let malformed = Some((path, source));
+                    let malformed = Some(MalformedFile { path, reason: source });
                     self.put(Registry { malformed, ..Registry::of_host(&host, vec![]) });
                 }
                 Err(error) => return Err(error),
@@ -198,8 +198,8 @@ impl Mirrors {
         if registry.blocked {
             return Err(Error::Blocked { name });
         }
-        if let Some((path, source)) = registry.malformed.clone() {
-            return Err(Error::MalformedSettings { path, source });
+        if let Some(MalformedFile { path, reason }) = registry.malformed.clone() {
+            return Err(Error::MalformedSettings { path, source: reason });
         }
         let origin = registry.origin(host, rest).unwrap_or(named);
         let mirrors = registry.mirrors.iter().filter_map(|mirror| {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::registry::{API, Mirror, PullFrom, Registry};
+use super::registry::{API, MalformedFile, Mirror, PullFrom, Registry};
 use crate::base::{Cause, Error, one_line};
 
 /// The key of a proxy, which newer tools may understand.
@@ -85,7 +85,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<RegistriesConf, Error> {
         let mut registry = registry(entry).map_err(malformed)?;
         if has_proxy {
             let reason = "proxy is not understood; set HTTPS_PROXY and NO_PROXY instead";
-            registry.malformed = Some((path.to_owned(), Cause::said(reason)));
+            let reason = Cause::said(reason);
+            registry.malformed = Some(MalformedFile { path: path.to_owned(), reason });
         }
         registries.push(registry);
     }

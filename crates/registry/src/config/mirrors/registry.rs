@@ -23,10 +23,18 @@ pub(super) struct Registry {
     pub(super) server: Option<Mirror>,
     /// Whether a mirror is told which registry it is asked in place of, as containerd does.
     pub(super) sends_namespace: bool,
-    /// The file that should say it and makes no sense, and why.
-    pub(super) malformed: Option<(PathBuf, Cause)>,
+    /// The file that should say it, if it makes no sense.
+    pub(super) malformed: Option<MalformedFile>,
 }
 
+/// A file that makes no sense.
+#[derive(Clone, Debug)]
+pub(super) struct MalformedFile {
+    pub(super) path: PathBuf,
+    pub(super) reason: Cause,
+}
+
+/// A host that has the images of a registry.
 #[derive(Clone, Debug)]
 pub(super) struct Mirror {
     pub(super) location: String,
