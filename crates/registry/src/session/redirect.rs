@@ -4,7 +4,8 @@ use http::header::{AUTHORIZATION, LOCATION};
 use http::{Method, StatusCode};
 use url::Url;
 
-use super::{Session, transport_failure};
+use super::response::transport_failure;
+use super::state::Session;
 use crate::base::{Error, Failure, InsecureHosts, authority, is_loopback};
 use crate::http::{Exchange, NOT_FOR_STRANGERS, Reach, Request};
 
@@ -28,7 +29,7 @@ impl Session {
         if from.host_str() == to.host_str() {
             return Ok(false);
         }
-        let reach = self.transport.reach(from);
+        let reach = self.transport().reach(from);
         if reach.may_name(Reach::of(to)) {
             Ok(reach != Reach::Machine)
         } else {

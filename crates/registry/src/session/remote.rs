@@ -7,7 +7,9 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use super::endpoint::{Endpoint, Schemes};
-use super::{Attempts, ErrorResponse, RequestContext, Session, transport_failure};
+use super::response::{ErrorResponse, RequestContext, transport_failure};
+use super::retry::Attempts;
+use super::state::Session;
 use crate::auth::{Authenticator, LoginStatus, Presented, Scope, Unauthorized};
 use crate::base::{Error, Failure, Scheme, authority};
 use crate::config::{LoginQuery, RepositoryLocation};

@@ -1,6 +1,7 @@
 //! What logging in needs of a session: logins from the files, and requests to token servers.
 
-use super::{ErrorResponse, RequestContext, Session, transport_failure};
+use super::response::{ErrorResponse, RequestContext, transport_failure};
+use super::state::Session;
 use crate::auth::{Backend, TokenAnswer, TokenRequest};
 use crate::base::{Error, Failure, InsecureHosts, authority};
 use crate::config::{FoundLogin, LoginQuery, LoginSearch};
@@ -15,9 +16,9 @@ impl Backend for Session {
     }
 
     fn find_login(&self, registry: &str, repository: &str) -> Result<Option<FoundLogin>, Failure> {
-        let cancelled = self.options.cancelled;
+        let cancelled = self.options().cancelled;
         let query = LoginQuery { registry, repository, cancelled };
-        let LoginSearch { found, problems } = self.options.credentials.find(&query)?;
+        let LoginSearch { found, problems } = self.options().credentials.find(&query)?;
         for problem in problems {
             self.warn(problem);
         }

@@ -11,7 +11,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use layer_format::null_is_default;
 use serde::Deserialize;
 
-use super::Login;
+use super::login::Login;
 use crate::base::{Error, HUB, Secret};
 
 /// Other ways to write the registry that names without a host mean.

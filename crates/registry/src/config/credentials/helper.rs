@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::docker::{canonical, fit, login_of, parse};
-use super::{Login, LoginQuery};
+use super::login::{Login, LoginQuery};
 use crate::base::{Error, HUB, POLL_INTERVAL};
 
 /// The key under which helpers keep the login for Docker's own registry.
