@@ -1,61 +1,72 @@
-//! Two trees side by side, in the order of paths.
+//! Two records side by side, in the order of paths.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::iter::Peekable;
 
-use layer_format::layer::{EntryKind, EntryPath};
-use layer_format::listing::{Inode, InodeId, Place, Tree};
-use rootfs::{Attribute, Attributes};
+use layer_format::layer::{Entry, EntryKind, EntryPath, impossible};
+use layer_format::listing::{InodeId, Place};
+use rootfs::{Attribute, Attributes, Comparer, Found, Identity, Inode, compare_records};
 
-use crate::side::Trees;
+use crate::record::{Children, Node, Record, Records};
 
-/// A comparison of two trees.
+/// A comparison of two records.
 pub(crate) struct Comparison<'a> {
-    trees: &'a Trees,
+    records: &'a Records,
     ignore: Attributes,
-    before: Groups<'a>,
-    after: Groups<'a>,
+    /// Where one of them is a directory and the other isn't: a directory is taken for what the other says wherever nothing
+    /// tells that it isn't. Its file system, or the user who unpacked it, may not be able to hold all of an image.
+    comparer: Option<Comparer<'a>>,
+    before: Groups,
+    after: Groups,
     /// Which of the [candidates](Self::candidates) have other bytes, by their numbers.
     pub(crate) others: HashSet<usize>,
 }
 
-/// A path that only one of the trees has, or that they have differently.
+/// A path that only one of the records has, or that they have differently.
 #[derive(Debug)]
 pub(crate) struct Difference<'a> {
     pub(crate) path: EntryPath,
-    pub(crate) before: Option<Place<'a>>,
-    pub(crate) after: Option<Place<'a>>,
+    pub(crate) before: Option<Node<'a>>,
+    pub(crate) after: Option<Node<'a>>,
     /// What both have differently.
     pub(crate) attributes: Attributes,
-    /// By how many bytes of files the second tree is larger here; what has several names counts under the first.
+    /// By how many bytes of files the second record is larger here; what has several names counts under the first.
     pub(crate) growth: i128,
 }
 
-/// A file that both trees have with nothing to tell that its bytes are others.
+/// A file that both records have with nothing to tell that its bytes are others.
 pub(crate) struct Candidate<'a> {
     pub(crate) path: EntryPath,
-    pub(crate) before: Place<'a>,
-    pub(crate) after: Place<'a>,
+    pub(crate) before: Node<'a>,
+    pub(crate) after: Node<'a>,
 }
 
 impl Candidate<'_> {
-    /// How many bytes it has, the same in both trees.
+    /// How many bytes it has, the same in both records.
     pub(crate) fn size(&self) -> u64 {
-        match self.before.inode().kind {
-            EntryKind::File { size, .. } => size,
-            _ => 0,
-        }
+        self.before.size().unwrap_or_default()
     }
 }
 
 impl<'a> Comparison<'a> {
-    pub(crate) fn new(trees: &'a Trees, ignore: Attributes) -> Self {
+    /// # Errors
+    /// A directory holds what no image can.
+    pub(crate) fn new(
+        records: &'a Records,
+        ignore: Attributes,
+    ) -> Result<Self, layer_format::Error> {
+        let comparer = match (&records.before, &records.after) {
+            (Record::Tree(_), Record::Scan(scan)) | (Record::Scan(scan), Record::Tree(_)) => {
+                Some(Comparer::new(scan, Identity::of_scan(scan)))
+            }
+            _ => None,
+        };
         let seed = RandomState::new();
-        let before = Groups::of(&trees.before, &seed);
-        let after = Groups::of(&trees.after, &seed);
-        Self { trees, ignore, before, after, others: HashSet::new() }
+        let before = Groups::of(&records.before, &seed)?;
+        let after = Groups::of(&records.after, &seed)?;
+        Ok(Self { records, ignore, comparer, before, after, others: HashSet::new() })
     }
 
     /// All that is different.
@@ -75,18 +86,33 @@ impl<'a> Comparison<'a> {
 
     /// The files whose contents are worth a comparison, in the order of paths.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = Candidate<'a>> {
-        self.pairs().filter(is_candidate).filter_map(|Pair { path, before, after }| {
+        self.pairs().filter(is_candidate).filter_map(|Pair { path, before, after, .. }| {
             Some(Candidate { path, before: before?, after: after? })
         })
     }
 
-    fn pairs(&self) -> Pairs<'a> {
-        Pairs::new(self.trees.before.root(), self.trees.after.root())
+    fn pairs(&self) -> impl Iterator<Item = Pair<'a>> {
+        let Records { before, after } = self.records;
+        let pairs = Pairs::new(Some(before.root()), Some(after.root()));
+        pairs.filter(|pair| !self.is_missing_by_rights(pair))
+    }
+
+    /// Whether only one record has it and that is no difference.
+    fn is_missing_by_rights(&self, pair: &Pair<'_>) -> bool {
+        let (node, other) = match (pair.before, pair.after) {
+            (Some(node), None) => (node, &self.records.after),
+            (None, Some(node)) => (node, &self.records.before),
+            _ => return false,
+        };
+        let Node::Tree(place) = node else { return false };
+        let may_be_missing = |comparer: &Comparer<'_>| comparer.may_be_missing(&place);
+        other.has_same(node)
+            || pair.is_in_both && self.comparer.as_ref().is_some_and(may_be_missing)
     }
 
     fn difference(&self, pair: Pair<'a>, attributes: Attributes) -> Difference<'a> {
-        let Pair { path, before, after } = pair;
-        let growth = self.after.size(after) - self.before.size(before);
+        let Pair { path, before, after, .. } = pair;
+        let growth = self.after.size(&path, after) - self.before.size(&path, before);
         Difference { path, before, after, attributes, growth }
     }
 
@@ -94,11 +120,22 @@ impl<'a> Comparison<'a> {
         let (Some(before), Some(after)) = (pair.before, pair.after) else {
             return Attributes::default();
         };
-        // Nothing says what a root is that nothing describes.
-        if before.layer().is_none() || after.layer().is_none() {
-            return Attributes::default();
-        }
-        let mut attributes = compare(&before.inode(), &after.inode());
+        let mut attributes = match (before, after) {
+            (Node::Tree(before), Node::Tree(after)) => {
+                // Nothing says what a root is that nothing describes.
+                if before.layer().is_none() || after.layer().is_none() {
+                    return Attributes::default();
+                }
+                compare_records(&before.inode(), &after.inode())
+            }
+            (Node::Scan(before), Node::Scan(after)) => {
+                let records = before.record().zip(after.record());
+                records.map(|(before, after)| compare_records(&before, &after)).unwrap_or_default()
+            }
+            (Node::Tree(place), Node::Scan(found)) | (Node::Scan(found), Node::Tree(place)) => {
+                self.beside(place, found)
+            }
+        };
         if self.before.signature(before) != self.after.signature(after)
             && !attributes.has(Attribute::Type)
         {
@@ -106,100 +143,130 @@ impl<'a> Comparison<'a> {
         }
         attributes.without(self.ignore)
     }
-}
 
-/// What two entries have differently, which other names they have aside.
-fn compare(before: &Inode, after: &Inode) -> Attributes {
-    let mut different = Attributes::default();
-    let mut note = |attribute, is_different| {
-        if is_different {
-            different.insert(attribute);
+    /// What a directory has differently from an image.
+    fn beside(&self, place: Place<'_>, found: Found<'_>) -> Attributes {
+        let Some(comparer) = &self.comparer else { return Attributes::default() };
+        let mut attributes = comparer.compare(&place, found);
+        if !attributes.has(Attribute::Type) && comparer.has_lost_unseen(&place, found, attributes) {
+            attributes.insert(Attribute::Xattrs);
         }
-    };
-    match (&before.kind, &after.kind) {
-        (EntryKind::File { size: old, .. }, EntryKind::File { size: new, .. }) => {
-            note(Attribute::Size, old != new);
-        }
-        (EntryKind::Symlink { target: old }, EntryKind::Symlink { target: new }) => {
-            note(Attribute::Target, old != new);
-        }
-        (EntryKind::CharDevice { .. }, EntryKind::CharDevice { .. })
-        | (EntryKind::BlockDevice { .. }, EntryKind::BlockDevice { .. }) => {
-            note(Attribute::Device, before.kind != after.kind);
-        }
-        (old, new) if old != new => return [Attribute::Type].into_iter().collect(),
-        _ => {}
+        attributes
     }
-    let is_link = matches!(before.kind, EntryKind::Symlink { .. });
-    note(Attribute::Mode, before.mode != after.mode && !is_link);
-    note(Attribute::Owner, (before.uid, before.gid) != (after.uid, after.gid));
-    note(Attribute::Mtime, before.mtime != after.mtime);
-    note(Attribute::Xattrs, before.xattrs != after.xattrs);
-    different
 }
 
 fn is_candidate(pair: &Pair<'_>) -> bool {
     let (Some(before), Some(after)) = (pair.before, pair.after) else { return false };
-    let kind = before.inode().kind;
-    matches!(kind, EntryKind::File { size, .. } if size > 0) && kind == after.inode().kind
+    before.size().is_some_and(|size| size > 0) && before.size() == after.size()
 }
 
-/// The files of a tree that have several names.
-struct Groups<'a>(HashMap<InodeId, Group<'a>>);
-
-/// The names of one file.
-struct Group<'a> {
-    first: Place<'a>,
-    /// Which names they are: a sum of keyed hashes, so that nobody can choose two groups that have the same.
-    signature: u128,
+/// The files of a record that have several names.
+struct Groups {
+    seed: RandomState,
+    of_tree: HashMap<InodeId, Group>,
+    of_scan: HashMap<Inode, Group>,
 }
 
-impl<'a> Groups<'a> {
-    fn of(tree: &'a Tree, seed: &RandomState) -> Self {
-        let mut groups: HashMap<InodeId, Group<'a>> = HashMap::new();
-        for item in tree.items().filter(|item| item.place.is_linked()) {
-            let group = groups.entry(item.place.id());
-            let group = group.or_insert(Group { first: item.place, signature: 0 });
-            let half = |salt: u8| u128::from(seed.hash_one((salt, item.path.as_bytes())));
-            group.signature = group.signature.wrapping_add(half(0) << 64 | half(1));
+/// The names of one file, told by keyed hashes, so that nobody can choose two groups that have the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    /// The first name.
+    first: u64,
+    /// Which names they are: sums of the names' hashes.
+    signature: [u64; 2],
+}
+
+impl Group {
+    fn add(&mut self, hashes: [u64; 2]) {
+        if self.signature == [0; 2] {
+            self.first = hashes[0];
         }
-        Self(groups)
+        for (sum, hash) in self.signature.iter_mut().zip(hashes) {
+            *sum = sum.wrapping_add(hash);
+        }
+    }
+
+    /// Whether it has a name besides the first.
+    fn has_more(&self) -> bool {
+        self.signature[0] != self.first
+    }
+}
+
+impl Groups {
+    fn of(record: &Record, seed: &RandomState) -> Result<Self, layer_format::Error> {
+        let seed = seed.clone();
+        let mut groups = Self { seed, of_tree: HashMap::new(), of_scan: HashMap::new() };
+        for Pair { path, before, .. } in Pairs::new(Some(record.root()), None) {
+            let Some(node) = before else { continue };
+            refuse(&path, node)?;
+            let group = match node {
+                Node::Tree(place) if place.is_linked() => {
+                    groups.of_tree.entry(place.id()).or_default()
+                }
+                Node::Tree(_) => continue,
+                Node::Scan(found) => match found.linked_inode() {
+                    Some(inode) => groups.of_scan.entry(inode).or_default(),
+                    None => continue,
+                },
+            };
+            group.add([0_u8, 1].map(|salt| groups.seed.hash_one((salt, path.as_bytes()))));
+        }
+        // The other names of what is scanned may be elsewhere.
+        groups.of_scan.retain(|_, group| group.has_more());
+        Ok(groups)
+    }
+
+    fn group(&self, node: Node<'_>) -> Option<&Group> {
+        match node {
+            Node::Tree(place) => self.of_tree.get(&place.id()),
+            Node::Scan(found) => self.of_scan.get(&found.linked_inode()?),
+        }
     }
 
     /// Tells groups apart; none for a file with one name.
-    fn signature(&self, place: Place<'_>) -> Option<u128> {
-        Some(self.0.get(&place.id())?.signature)
+    fn signature(&self, node: Node<'_>) -> Option<[u64; 2]> {
+        self.group(node).map(|group| group.signature)
     }
 
     /// The bytes that a name counts for.
-    fn size(&self, place: Option<Place<'_>>) -> i128 {
-        let Some(place) = place else { return 0 };
-        let is_first = self.0.get(&place.id()).is_none_or(|group| group.first == place);
-        match place.inode().kind {
-            EntryKind::File { size, .. } if is_first => size.into(),
-            _ => 0,
-        }
+    fn size(&self, path: &EntryPath, node: Option<Node<'_>>) -> i128 {
+        let Some(node) = node else { return 0 };
+        let is_first = |group: &Group| group.first == self.seed.hash_one((0_u8, path.as_bytes()));
+        let counts = self.group(node).is_none_or(is_first);
+        node.size().filter(|_| counts).unwrap_or_default().into()
     }
 }
 
-/// A path in one of the trees or in both.
-struct Pair<'a> {
-    path: EntryPath,
-    before: Option<Place<'a>>,
-    after: Option<Place<'a>>,
+/// Of a directory, what no image can hold; of an image, its reader has refused it.
+fn refuse(path: &EntryPath, node: Node<'_>) -> Result<(), layer_format::Error> {
+    let Node::Scan(found) = node else { return Ok(()) };
+    let Some(kind @ EntryKind::CharDevice { .. }) = found.kind() else { return Ok(()) };
+    let (path, (uid, gid), mtime) = (path.clone(), found.owner(), found.mtime());
+    let entry = Entry { path, kind, mode: found.mode(), uid, gid, mtime, xattrs: vec![] };
+    impossible(&entry).map_or(Ok(()), |reason| {
+        Err(layer_format::Error::MalformedEntry { path: entry.path.to_string(), reason })
+    })
 }
 
-type Children<'a> = Peekable<Box<dyn Iterator<Item = (&'a [u8], Place<'a>)> + 'a>>;
+/// A path in one of the records or in both.
+struct Pair<'a> {
+    path: EntryPath,
+    before: Option<Node<'a>>,
+    after: Option<Node<'a>>,
+    /// Whether both have the directory that it is in.
+    is_in_both: bool,
+}
 
-/// A directory, in one tree or in both, whose names are being gone through.
+/// A directory, in one record or in both, whose names are being gone through.
 struct Level<'a> {
     /// How long its path is, in bytes.
     length: usize,
-    before: Children<'a>,
-    after: Children<'a>,
+    before: Peekable<Children<'a>>,
+    after: Peekable<Children<'a>>,
+    is_in_both: bool,
 }
 
-/// Iterates over both trees, directories before what is in them.
+/// Iterates over both records, directories before what is in them.
 struct Pairs<'a> {
     next: Option<Pair<'a>>,
     /// Of the pair before.
@@ -209,9 +276,9 @@ struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    fn new(before: Place<'a>, after: Place<'a>) -> Self {
-        let (path, before, after) = (EntryPath::root(), Some(before), Some(after));
-        Self { next: Some(Pair { path, before, after }), path: EntryPath::root(), way: vec![] }
+    fn new(before: Option<Node<'a>>, after: Option<Node<'a>>) -> Self {
+        let root = Pair { path: EntryPath::root(), before, after, is_in_both: true };
+        Self { next: Some(root), path: EntryPath::root(), way: vec![] }
     }
 
     fn find(&mut self) -> Option<Pair<'a>> {
@@ -232,11 +299,12 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Pair<'a>> {
         let pair = self.find()?;
-        let is_directory = |place: &Option<Place<'_>>| place.is_some_and(|it| it.is_directory());
-        if is_directory(&pair.before) || is_directory(&pair.after) {
+        let [before, after] = [pair.before, pair.after].map(|node| node.filter(Node::is_directory));
+        if before.is_some() || after.is_some() {
             let length = pair.path.as_bytes().len();
-            let (before, after) = (children(pair.before), children(pair.after));
-            self.way.push(Level { length, before, after });
+            let is_in_both = before.is_some() && after.is_some();
+            let (before, after) = (children(before), children(after));
+            self.way.push(Level { length, before, after, is_in_both });
         }
         Some(pair)
     }
@@ -256,15 +324,15 @@ impl<'a> Level<'a> {
         let (name, _) = before.or(after)?;
         path.truncate(self.length);
         path.push(name);
-        let path = path.clone();
-        let place = |child: Option<(&[u8], Place<'a>)>| child.map(|(_, place)| place);
-        Some(Pair { path, before: place(before), after: place(after) })
+        let node = |child: Option<(&[u8], Node<'a>)>| child.map(|(_, node)| node);
+        let (before, after, is_in_both) = (node(before), node(after), self.is_in_both);
+        Some(Pair { path: path.clone(), before, after, is_in_both })
     }
 }
 
-fn children(place: Option<Place<'_>>) -> Children<'_> {
-    let children: Box<dyn Iterator<Item = _>> = match place {
-        Some(place) => Box::new(place.children()),
+fn children(directory: Option<Node<'_>>) -> Peekable<Children<'_>> {
+    let children: Children<'_> = match directory {
+        Some(directory) => directory.children(),
         None => Box::new(std::iter::empty()),
     };
     children.peekable()

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead};
 
-use anyhow::Context as _;
 use cli::Progress;
 use image::Opened;
 use layer_format::layer::{Change, EntryKind, EntryPath, Filled, Reader};
-use layer_format::listing::{Origin, Place};
+use layer_format::listing::Origin;
 use layer_format::{Algorithm, Digest, Error, Hasher};
-use rootfs::{Content, Scan};
+use rootfs::{Content, Found};
 
 use crate::compare::{Candidate, Comparison};
+use crate::record::Node;
 use crate::side::{self, Side, Sides};
 
 /// Changes whose contents are asked for, in their order, with the numbers of the candidates that have them.
@@ -68,21 +68,20 @@ fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
     }
 }
 
-/// Takes the digests of what is asked for: candidates by number, with their paths and places in this side's tree.
+/// Takes the digests of what is asked for: candidates by number, with their paths and what this side has there.
 fn digests<'a>(
     side: &mut Side,
-    mut asked: impl Iterator<Item = (usize, EntryPath, Place<'a>)>,
+    mut asked: impl Iterator<Item = (usize, EntryPath, Node<'a>)>,
     progress: &Progress,
     tell: Tell<'_>,
 ) -> anyhow::Result<()> {
     match side {
-        Side::Directory(directory) => {
-            let scan = directory.scan.as_ref().expect("scans stay where contents are compared");
-            asked.try_for_each(|(number, path, _)| {
-                tell(number, of_file(scan, &path)?);
-                Ok(())
-            })
-        }
+        Side::Directory(_) => asked.try_for_each(|(number, path, node)| {
+            if let Node::Scan(found) = node {
+                tell(number, of_file(&path, found)?);
+            }
+            Ok(())
+        }),
         Side::Image(opened) => of_image(opened, &wanted(asked), progress, tell),
         Side::Layer(file, start) => {
             Ok(of_layer(&mut side::read_layer(file, *start)?, &wanted(asked), tell)?)
@@ -91,16 +90,15 @@ fn digests<'a>(
 }
 
 /// What is asked for, in the order of the layers.
-fn wanted<'a>(asked: impl Iterator<Item = (usize, EntryPath, Place<'a>)>) -> Wanted {
+fn wanted<'a>(asked: impl Iterator<Item = (usize, EntryPath, Node<'a>)>) -> Wanted {
     let mut wanted: Wanted =
-        asked.filter_map(|(number, _, place)| Some((place.origin()?, number))).collect();
+        asked.filter_map(|(number, _, node)| Some((node.origin()?, number))).collect();
     wanted.sort_unstable();
     wanted
 }
 
-fn of_file(scan: &Scan, path: &EntryPath) -> anyhow::Result<Digest> {
+fn of_file(path: &EntryPath, found: Found<'_>) -> anyhow::Result<Digest> {
     cli::interrupt::check()?;
-    let found = scan.top().descend(path).context("a file has vanished")?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     Content::open(path, found)?.copy_to(&mut hasher)?;
     Ok(hasher.finish())

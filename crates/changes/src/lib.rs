@@ -1,11 +1,12 @@
 //! The `changes` command: what is different between two images, directories or layers.
 //!
-//! Whatever the two are, each becomes a tree without contents (`side`), and the trees are gone through side by side
-//! (`compare`). Contents are read for `--checksum` alone, and only where all else is the same (`contents`).
+//! Whatever the two are, each becomes a record without contents (`side`, `record`), and the records are gone through side by
+//! side (`compare`). Contents are read for `--checksum` alone, and only where all else is the same (`contents`).
 
 mod compare;
 mod config;
 mod contents;
+mod record;
 mod report;
 mod side;
 mod stat;
@@ -18,7 +19,7 @@ use rootfs::{Attribute, Attributes};
 use crate::compare::Comparison;
 use crate::config::Setting;
 use crate::report::Report;
-use crate::side::{Scans, Side, Sides};
+use crate::side::{Side, Sides};
 use crate::stat::Stat;
 
 /// Say what is different between two images, directories or layers
@@ -117,9 +118,8 @@ fn files(
     progress: &cli::Progress,
     report: &mut Report<'_>,
 ) -> anyhow::Result<()> {
-    let scans = if args.checksum { Scans::Stay } else { Scans::Go };
-    let trees = sides.trees(scans, progress)?;
-    let mut comparison = Comparison::new(&trees, ignored(&args.ignore));
+    let records = sides.records(args.checksum, progress)?;
+    let mut comparison = Comparison::new(&records, ignored(&args.ignore))?;
     if args.checksum {
         comparison.others = contents::others(&comparison, sides, args.max_size, progress)?;
     }

@@ -3,8 +3,7 @@
 use std::io::Write as _;
 
 use cli::{Array, Form, Output, Table, put_bytes};
-use layer_format::layer::{EntryKind, EntryPath};
-use layer_format::listing::Place;
+use layer_format::layer::EntryPath;
 use serde_json::{Map, Value, json};
 
 use crate::compare::Difference;
@@ -55,8 +54,7 @@ impl<'a> Report<'a> {
                     fields.insert("attributes".to_owned(), names.into());
                 }
                 let sizes = [("sizeBefore", before), ("sizeAfter", after)];
-                let sizes =
-                    sizes.map(|(key, place)| Some((key.to_owned(), size(place.as_ref()?)?)));
+                let sizes = sizes.map(|(key, node)| Some((key.to_owned(), node.as_ref()?.size()?)));
                 fields.extend(sizes.into_iter().flatten().map(|(key, size)| (key, size.into())));
                 self.element(&fields.into())
             }
@@ -133,13 +131,6 @@ fn growth(bytes: i128) -> String {
         0 => size,
         ..0 => format!("-{size}"),
         1.. => format!("+{size}"),
-    }
-}
-
-fn size(place: &Place<'_>) -> Option<u64> {
-    match place.inode().kind {
-        EntryKind::File { size, .. } => Some(size),
-        _ => None,
     }
 }
 

@@ -13,10 +13,11 @@ use image::{Choice, Location, Opened};
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Timestamp};
 use layer_format::listing::Tree;
 use layer_format::{Decoder, Error};
-use rootfs::{Attributes, Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
+use rootfs::{Attributes, Known, Mounts, Root, Scan, ScanOptions};
 use store::Store;
 
 use crate::Args;
+use crate::record::{Record, Records};
 
 /// One of the two.
 pub(crate) enum Side {
@@ -30,29 +31,12 @@ pub(crate) enum Side {
 pub(crate) struct Directory {
     path: PathBuf,
     root: Root,
-    /// What was found there, as long as it is needed.
-    pub(crate) scan: Option<Scan>,
-}
-
-/// What becomes of the scan of a directory once there is a tree of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scans {
-    /// It stays, for contents to be read as they were found.
-    Stay,
-    /// It makes room.
-    Go,
 }
 
 /// Both.
 pub(crate) struct Sides {
     pub(crate) before: Side,
     pub(crate) after: Side,
-}
-
-/// What both hold.
-pub(crate) struct Trees {
-    pub(crate) before: Tree,
-    pub(crate) after: Tree,
 }
 
 /// Opens A, which is 0, or B.
@@ -95,19 +79,22 @@ impl Sides {
         diff_ids(before) == diff_ids(after)
     }
 
-    /// Reads what both hold. A directory is taken for what the other says wherever nothing tells that it isn't: its file
-    /// system, or the user who unpacked it, may not be able to hold all of an image.
-    pub(crate) fn trees(&mut self, scans: Scans, progress: &Progress) -> anyhow::Result<Trees> {
+    /// Reads what both hold; of a directory only what isn't in the other just so, unless its contents are to be compared:
+    /// it takes what was found to read a file as it was found.
+    pub(crate) fn records(
+        &mut self,
+        with_contents: bool,
+        progress: &Progress,
+    ) -> anyhow::Result<Records> {
         let Self { before, after } = self;
         if let Side::Directory(directory) = before {
-            let after = after.tree(None, scans, progress)?;
-            let is_image = !matches!(self.after, Side::Directory(_));
-            let before = directory.tree(is_image.then_some(&after), scans)?;
-            return Ok(Trees { before, after });
+            let after = after.record(None, progress)?;
+            let before = Record::Scan(directory.scan(Some(&after).filter(|_| !with_contents))?);
+            return Ok(Records { before, after });
         }
-        let before = before.tree(None, scans, progress)?;
-        let after = after.tree(Some(&before), scans, progress)?;
-        Ok(Trees { before, after })
+        let before = before.record(None, progress)?;
+        let after = after.record(Some(&before).filter(|_| !with_contents), progress)?;
+        Ok(Records { before, after })
     }
 
     /// Reads archives to their ends and checks that they are whole.
@@ -122,52 +109,32 @@ impl Sides {
 }
 
 impl Side {
-    fn tree(
-        &mut self,
-        base: Option<&Tree>,
-        scans: Scans,
-        progress: &Progress,
-    ) -> anyhow::Result<Tree> {
-        match self {
-            Self::Image(opened) => Ok(opened.tree(progress)?),
-            Self::Directory(directory) => directory.tree(base, scans),
-            Self::Layer(file, start) => layer_tree(file, *start),
-        }
+    /// All that it holds.
+    fn record(&mut self, known: Option<&Record>, progress: &Progress) -> anyhow::Result<Record> {
+        Ok(match self {
+            Self::Image(opened) => Record::Tree(opened.tree(progress)?),
+            Self::Directory(directory) => Record::Scan(directory.scan(known)?),
+            Self::Layer(file, start) => Record::Tree(layer_tree(file, *start)?),
+        })
     }
 }
 
 impl Directory {
     fn open(path: &Path) -> anyhow::Result<Self> {
-        Ok(Self { path: path.to_owned(), root: Root::open(path)?, scan: None })
+        Ok(Self { path: path.to_owned(), root: Root::open(path)? })
     }
 
-    fn tree(&mut self, base: Option<&Tree>, scans: Scans) -> anyhow::Result<Tree> {
-        let (leave_out, mounts, stop) = (None, Mounts::Enter, &cli::interrupt::requested);
-        let scanned = Scan::read(&self.root, &ScanOptions { leave_out, mounts, stop });
+    fn scan(&self, known: Option<&Record>) -> anyhow::Result<Scan> {
+        let known = match known {
+            Some(Record::Tree(tree)) => Some(Known::new(tree, &self.root, Attributes::default())),
+            Some(Record::Scan(_)) | None => None,
+        };
+        let (leave_out, mounts, known) = (None, Mounts::Enter, known.as_ref());
+        let stop = &cli::interrupt::requested;
+        let scan = Scan::read(&self.root, &ScanOptions { leave_out, mounts, known, stop });
         cli::interrupt::check()?;
-        let scan = scanned.with_context(|| clean_path(&self.path))?;
-        let tree = directory_tree(&scan, base)?;
-        self.scan = (scans == Scans::Stay).then_some(scan);
-        Ok(tree)
+        scan.with_context(|| clean_path(&self.path))
     }
-}
-
-fn directory_tree(scan: &Scan, base: Option<&Tree>) -> anyhow::Result<Tree> {
-    let identity = base.map_or(Identity::REAL, |_| Identity::of_scan(scan));
-    let options = DiffOptions {
-        ignore: Attributes::default(),
-        identity,
-        default_owner: None,
-        leave_out: None,
-    };
-    let diff = Diff::with_any_names(base, scan, options).finish();
-    let mut tree = Tree::new();
-    tree.begin_layer();
-    for entry in diff.entries() {
-        tree.apply(&Change::Add(entry))?;
-    }
-    tree.end_layer();
-    Ok(tree)
 }
 
 fn layer_tree(file: &File, start: u64) -> anyhow::Result<Tree> {

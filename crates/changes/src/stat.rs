@@ -36,8 +36,8 @@ impl Stat {
 
     /// Counts a difference for the directory that it is in, or is, and for those above.
     pub(crate) fn add(&mut self, difference: &Difference<'_>) {
-        let place = difference.after.or(difference.before);
-        let is_directory = place.is_some_and(|place| place.is_directory());
+        let node = difference.after.or(difference.before);
+        let is_directory = node.is_some_and(|node| node.is_directory());
         let n_names = difference.path.components().count();
         let deepest = if is_directory { n_names } else { n_names.saturating_sub(1) };
         let mut directory = EntryPath::root();
@@ -74,6 +74,7 @@ mod tests {
     use rootfs::Attributes;
 
     use super::*;
+    use crate::record::Node;
 
     fn tree(kind: EntryKind) -> Tree {
         let (path, mtime) = (EntryPath::parse(b"x").unwrap(), Timestamp::default());
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn a_difference_counts_for_all_directories_above_it_down_to_the_depth() {
         let trees = [EntryKind::File { size: 0, data: None }, EntryKind::Directory].map(tree);
-        let [file, directory] = trees.each_ref().map(|tree| tree.find(b"x").unwrap());
+        let [file, directory] = trees.each_ref().map(|tree| Node::Tree(tree.find(b"x").unwrap()));
         let mut stat = Stat::new(2);
         for (path, is_before, is_after, place, growth) in [
             ("a/b/c/d", false, true, file, 10),

@@ -206,8 +206,12 @@ mod tests {
             }
             false
         };
-        let options =
-            ScanOptions { leave_out: Some(&swapping), mounts: Mounts::Enter, stop: &|| false };
+        let options = ScanOptions {
+            leave_out: Some(&swapping),
+            mounts: Mounts::Enter,
+            known: None,
+            stop: &|| false,
+        };
         let error = Scan::read(&root, &options).unwrap_err();
         assert!(error.to_string().starts_with("a/b"), "{error}");
     }
@@ -215,7 +219,8 @@ mod tests {
     #[test]
     fn a_directory_that_is_swapped_for_a_link_before_a_file_is_read_is_not_followed() {
         let (_dir, root) = tree();
-        let options = ScanOptions { leave_out: None, mounts: Mounts::Enter, stop: &|| false };
+        let options =
+            ScanOptions { leave_out: None, mounts: Mounts::Enter, known: None, stop: &|| false };
         let scan = Scan::read(&root, &options).unwrap();
         let path = EntryPath::parse(b"a/b/file").unwrap();
         let found = scan.top().descend(&path).unwrap();

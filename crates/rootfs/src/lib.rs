@@ -43,11 +43,11 @@ mod xattrs;
 pub use apply::{Applier, Options, Report, SymlinkedDirs};
 pub use content::Content;
 pub use diff::{
-    Attribute, Attributes, Candidate, Diff, DiffOptions, Difference, Differences, Finished,
-    Identity, Upper, UpperForm, What,
+    Attribute, Attributes, Candidate, Comparer, Diff, DiffOptions, Difference, Differences,
+    Finished, Identity, Upper, UpperForm, What, compare_records,
 };
 pub use error::Error;
 pub use metadata::{Owner, Reason, Skipped, SpecialBits};
 pub use remove::{clear, remove_tree};
 pub use root::Root;
-pub use scan::{Found, Inode, LeaveOut, Mounts, Scan, ScanOptions};
+pub use scan::{Found, Inode, Known, LeaveOut, Mounts, Scan, ScanOptions};

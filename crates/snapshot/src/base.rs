@@ -142,7 +142,8 @@ pub(crate) fn image(
 fn directory(args: &Args, path: &Path) -> anyhow::Result<Base> {
     let root = Root::open(path)?;
     let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
-    let options = ScanOptions { leave_out: None, mounts, stop: &cli::interrupt::requested };
+    let stop = &cli::interrupt::requested;
+    let options = ScanOptions { leave_out: None, mounts, known: None, stop };
     let scan = Scan::read(&root, &options).with_context(|| clean_path(path))?;
     let identity = Identity::of_scan(&scan);
     let options = DiffOptions {

@@ -38,8 +38,8 @@ pub(crate) fn compare(
 }
 
 fn with_directory(diff: &mut Diff<'_>, root: &Root) -> anyhow::Result<()> {
-    let options =
-        ScanOptions { leave_out: None, mounts: Mounts::Enter, stop: &cli::interrupt::requested };
+    let (mounts, stop) = (Mounts::Enter, &cli::interrupt::requested);
+    let options = ScanOptions { leave_out: None, mounts, known: None, stop };
     let scan = Scan::read(root, &options)?;
     let is_other = |candidate: &Candidate<'_>| -> anyhow::Result<bool> {
         let before = scan.top().descend(&candidate.path);

@@ -17,8 +17,8 @@ use cli::{Failure, Form, Globs, Io};
 use layer_format::layer::EntryPath;
 use layer_format::{Look, Platform, look};
 use rootfs::{
-    Attribute, Attributes, Diff, DiffOptions, Difference, Identity, LeaveOut, Mounts, Root, Scan,
-    ScanOptions, What,
+    Attribute, Attributes, Diff, DiffOptions, Difference, Identity, Known, LeaveOut, Mounts, Root,
+    Scan, ScanOptions, What,
 };
 
 use crate::base::Base;
@@ -113,7 +113,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let is_out = |path: &[u8], is_directory| globs.match_path(path, is_directory);
     let leave_out: Option<LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
     let (base, opened) = Base::find(args, &root, io)?;
-    let scan = scan(args, &root, leave_out)?;
+    // Where contents are compared, it takes what was found to read a file as it was found.
+    let known = base.tree().filter(|_| !args.checksum);
+    let known = known.map(|tree| Known::new(tree, &root, ignored(&args.ignore)));
+    let scan = scan(args, &root, leave_out, known.as_ref())?;
     say_left_out(&scan, io);
     let options = options(args, Identity::of_scan(&scan), leave_out);
     let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
@@ -132,10 +135,15 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 /// Takes the directory in, anew if it changes meanwhile and that is asked for.
-fn scan(args: &Args, root: &Root, leave_out: Option<LeaveOut<'_>>) -> anyhow::Result<Scan> {
+fn scan(
+    args: &Args,
+    root: &Root,
+    leave_out: Option<LeaveOut<'_>>,
+    known: Option<&Known<'_>>,
+) -> anyhow::Result<Scan> {
     let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
-    let read =
-        || Scan::read(root, &ScanOptions { leave_out, mounts, stop: &cli::interrupt::requested });
+    let options = ScanOptions { leave_out, mounts, known, stop: &cli::interrupt::requested };
+    let read = || Scan::read(root, &options);
     let mut scanned = read();
     for _ in 0..args.retry_changed {
         if matches!(scanned, Err(rootfs::Error::Changed { .. })) {
@@ -240,7 +248,7 @@ mod tests {
             false
         };
         let args = ["snapshot", dir.path().to_str().unwrap(), "--retry-changed", n_retries];
-        let scan = scan(&Args::parse_from(args), &Root::open(dir.path())?, Some(&disturb))?;
+        let scan = scan(&Args::parse_from(args), &Root::open(dir.path())?, Some(&disturb), None)?;
         Ok(scan.top().children().count())
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn snapshot(args: &Args, upper: &UpperDir, io: &mut Io<'_>) -> anyhow
     let is_out = |path: &[u8], is_directory| globs.match_path(path, is_directory);
     let leave_out: Option<rootfs::LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
     let base = base(args, upper, io)?;
-    let scan = scan(args, &upper.root, leave_out)?;
+    let scan = scan(args, &upper.root, leave_out, None)?;
     say_left_out(&scan, io);
     let form = upper.form();
     let options = || options(args, Identity::of_process(&upper.root), leave_out);

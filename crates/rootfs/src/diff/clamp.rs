@@ -1,7 +1,7 @@
 //! What a file system makes of a time: some know no fractions of a second, some no years after 2038.
 
-use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use layer_format::layer::Timestamp;
 use rustix::fs::{Mode, OFlags};
@@ -11,13 +11,18 @@ use crate::metadata::{self, Inode};
 /// Asks the file system of a directory, with an unnamed file.
 #[derive(Debug)]
 pub(super) struct Clamp<'a> {
-    directory: BorrowedFd<'a>,
-    probe: OnceCell<Option<OwnedFd>>,
+    directory: Option<BorrowedFd<'a>>,
+    probe: OnceLock<Option<Mutex<OwnedFd>>>,
 }
 
 impl<'a> Clamp<'a> {
     pub(super) fn new(directory: BorrowedFd<'a>) -> Self {
-        Self { directory, probe: OnceCell::new() }
+        Self { directory: Some(directory), probe: OnceLock::new() }
+    }
+
+    /// Asks nobody, so that only the same time is the same.
+    pub(super) fn exact() -> Self {
+        Self { directory: None, probe: OnceLock::new() }
     }
 
     /// Whether a file that was given the time `wanted` has the time `found` for that.
@@ -28,10 +33,12 @@ impl<'a> Clamp<'a> {
     /// What becomes of a time; none if that can't be found out here, on a read-only file system for instance.
     fn stored(&self, time: Timestamp) -> Option<Timestamp> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(self.directory, ".", flags, Mode::RUSR | Mode::WUSR).ok();
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = || rustix::fs::openat(self.directory?, ".", flags, mode).ok().map(Mutex::new);
         let probe = self.probe.get_or_init(open).as_ref()?;
+        let probe = probe.lock().unwrap_or_else(PoisonError::into_inner);
         metadata::set_times(Inode::Open(probe.as_fd()), time).ok()?;
-        let stat = rustix::fs::fstat(probe).ok()?;
+        let stat = rustix::fs::fstat(&*probe).ok()?;
         let nanos = u32::try_from(stat.st_mtime_nsec).ok()?;
         Some(Timestamp { seconds: stat.st_mtime, nanos })
     }

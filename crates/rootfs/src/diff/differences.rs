@@ -118,7 +118,7 @@ impl<'d, 'a> Differences<'d, 'a> {
 
     fn added(&mut self, path: EntryPath, found: Found<'a>) {
         let options = &self.diff.options;
-        let untouched = found.linked_inode().and_then(|inode| self.diff.untouched.get(&inode));
+        let untouched = found.linked_inode().and_then(|inode| self.diff.untouched(inode));
         let entry = match untouched {
             Some(base) => {
                 compare::changed(path, &base.inode(), found, Attributes::default(), options)

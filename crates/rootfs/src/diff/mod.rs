@@ -16,25 +16,24 @@ mod attributes;
 mod clamp;
 mod compare;
 mod differences;
-mod entries;
 mod identity;
+mod known;
 mod links;
 mod pairs;
 mod upper;
 
-use std::collections::{HashMap, HashSet};
-use std::os::fd::AsFd;
+use std::collections::HashMap;
 
-use layer_format::layer::{Entry, EntryKind, EntryPath, INCOMPLETE, is_reserved_name};
-use layer_format::listing::{Place, Tree};
+use layer_format::layer::{EntryKind, EntryPath, INCOMPLETE, is_reserved_name};
+use layer_format::listing::{NameId, Place, Tree};
 
 pub use attributes::{Attribute, Attributes};
+pub use compare::{Comparer, compare_records};
 pub use differences::{Difference, Differences, What};
 pub use identity::Identity;
 pub use upper::{Upper, UpperForm};
 
-use self::clamp::Clamp;
-use self::links::LinkedName;
+use self::links::{LinkedName, LinkedNames};
 use self::pairs::{Pair, Pairs, View};
 use crate::error::Error;
 use crate::scan::{self, Found, LeaveOut, Scan};
@@ -63,7 +62,7 @@ impl std::fmt::Debug for DiffOptions<'_> {
     }
 }
 
-/// What has changed between a record and a scan.
+/// What has changed between a record and a scan. What the scan has [noted as the same](Scan::has_same) is.
 #[derive(Debug)]
 pub struct Diff<'a> {
     base: Option<&'a Tree>,
@@ -72,9 +71,9 @@ pub struct Diff<'a> {
     options: DiffOptions<'a>,
     /// Of each entry of the scan, in the order of [`Pairs`], what is different.
     different: Vec<Attributes>,
-    linked: Vec<LinkedName<'a>>,
+    linked: LinkedNames,
     /// What a plain user's tree can't tell of an inode whose first name is new.
-    untouched: HashMap<scan::Inode, Place<'a>>,
+    untouched: HashMap<scan::Inode, NameId>,
 }
 
 /// A file whose bytes may be others without anything telling.
@@ -105,15 +104,6 @@ impl<'a> Diff<'a> {
         }
     }
 
-    /// Compares for another purpose than a layer, so that a name may be any.
-    pub fn with_any_names(
-        base: Option<&'a Tree>,
-        scan: &'a Scan,
-        options: DiffOptions<'a>,
-    ) -> Self {
-        Self::compared(base, (scan, View::Whole), options).0
-    }
-
     /// Compares what an upper directory and a base make together with the base alone. The time of the root and names are no
     /// matter.
     pub fn of_upper(
@@ -141,10 +131,14 @@ impl<'a> Diff<'a> {
             view,
             options,
             different: vec![],
-            linked: vec![],
+            linked: LinkedNames::default(),
             untouched: HashMap::new(),
         };
-        let clamp = Clamp::new(scan.root().as_fd());
+        let identity = diff.options.identity.clone();
+        let comparer = match view {
+            View::Whole => Comparer::new(scan, identity),
+            View::Upper(_) => Comparer::of_upper(scan, identity),
+        };
         let mut different = Vec::with_capacity(scan.n_entries());
         let (mut linked, mut unfit) = (vec![], None);
         for Pair { path, base, found, .. } in diff.pairs() {
@@ -154,12 +148,14 @@ impl<'a> Diff<'a> {
                 unfit = reason.map(|reason| (path, reason));
             }
             if found.linked_inode().is_some() || base.as_ref().is_some_and(Place::is_linked) {
-                linked.push(LinkedName { place: different.len(), inode: found.inode(), base });
+                let (place, inode) = (different.len(), found.inode());
+                linked.push(LinkedName { place, inode, base: base.map(|base| base.name_id()) });
             }
-            different.push(diff.compare(base, found, &clamp));
+            let attributes = base.map(|base| comparer.compare(&base, found)).unwrap_or_default();
+            different.push(attributes.without(diff.options.ignore));
         }
         diff.different = different;
-        diff.linked = linked;
+        diff.linked = LinkedNames::new(linked);
         (diff, unfit)
     }
 
@@ -182,12 +178,10 @@ impl<'a> Diff<'a> {
 
     /// All that has changed, in the order of a layer. Nothing can be noted any more.
     pub fn finish(mut self) -> Finished<'a> {
-        self.untouched = links::untouched(&self.linked, &self.different);
+        let linked = std::mem::take(&mut self.linked);
+        self.untouched = linked.untouched(&self.different);
         if !self.options.ignore.has(Attribute::Links) {
-            let linked = std::mem::take(&mut self.linked);
-            let added: HashSet<_> =
-                linked.iter().filter(|name| name.base.is_none()).map(|name| name.place).collect();
-            links::settle(&linked, &mut self.different, |place| added.contains(&place));
+            linked.settle(self.base, &mut self.different);
         }
         Finished(self)
     }
@@ -197,17 +191,9 @@ impl<'a> Diff<'a> {
         Pairs::new(base, self.scan.top(), self.options.leave_out, self.view)
     }
 
-    fn compare(&self, base: Option<Place<'_>>, found: Found<'_>, clamp: &Clamp<'_>) -> Attributes {
-        let Some(base) = base else { return Attributes::default() };
-        // Nothing says what a root was that no layer describes, or what a mount hides.
-        if base.layer().is_none() || (found.is_passed() && base.is_directory()) {
-            return Attributes::default();
-        }
-        let is_mark = match self.view {
-            View::Whole => |_: &[u8]| false,
-            View::Upper(_) => upper::is_mark_name,
-        };
-        compare::compare(&base.inode(), found, &self.options, (clamp, is_mark))
+    /// What the base has of an inode with a new name, if nothing but its links has changed.
+    fn untouched(&self, inode: scan::Inode) -> Option<Place<'a>> {
+        self.untouched.get(&inode).and_then(|&id| Some(self.base?.place(id)))
     }
 }
 
@@ -219,11 +205,6 @@ impl<'a> Finished<'a> {
     /// All that has changed, in the order of a layer.
     pub fn differences(&self) -> Differences<'_, 'a> {
         Differences::new(&self.0)
-    }
-
-    /// All that is there, changed or not, as a layer would say it that holds the whole tree.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        entries::entries(&self.0)
     }
 }
 

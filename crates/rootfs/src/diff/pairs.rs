@@ -123,7 +123,7 @@ impl<'a> Level<'a> {
         };
         earlier.find(|(name, base)| {
             let is_out = |out: LeaveOut<'_>| out(path.join(name).as_bytes(), base.is_directory());
-            !is_there(name) && !leave_out.is_some_and(is_out)
+            !found.scan().has_same(base) && !is_there(name) && !leave_out.is_some_and(is_out)
         })
     }
 

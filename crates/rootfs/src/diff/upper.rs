@@ -14,13 +14,12 @@
 //! `.wh..wh..opq`, empty files, and with the latter a device `.wh..opq`. Its attributes begin with `user.fuseoverlayfs.`.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath};
 use layer_format::listing::{Place, Tree};
 
 use super::attributes::{Attribute, Attributes};
-use super::clamp::Clamp;
+use super::compare::Comparer;
 use super::{DiffOptions, Difference, What, compare, unfit_name};
 use crate::error::Error;
 use crate::scan::{Found, Inode, Scan};
@@ -184,13 +183,13 @@ impl<'a> Level<'a> {
 fn changed_root(base: Place<'_>, scan: &Scan, options: &DiffOptions<'_>) -> Option<Entry> {
     // Nothing says what a root was that no layer describes.
     base.layer()?;
-    let clamp = Clamp::new(scan.root().as_fd());
-    let base = base.inode();
-    let different = compare::compare(&base, scan.top(), options, (&clamp, is_mark_name));
+    let comparer = Comparer::of_upper(scan, options.identity.clone());
+    let different = comparer.compare(&base, scan.top()).without(options.ignore);
     if different.without(NO_CHANGE_OF_A_ROOT).is_empty() {
         return None;
     }
-    let mut entry = compare::changed(EntryPath::root(), &base, scan.top(), different, options);
+    let (path, base) = (EntryPath::root(), base.inode());
+    let mut entry = compare::changed(path, &base, scan.top(), different, options);
     entry.xattrs.retain(|(name, _)| !is_mark_name(name));
     Some(entry)
 }

@@ -1,11 +1,13 @@
 //! One entry of a scan.
 
 use layer_format::layer::{EntryKind, EntryPath, Timestamp};
+use layer_format::listing;
 use rustix::fs::FileType;
 
 use super::Scan;
 use super::directory::Directory;
 use super::node::{NONE, Node};
+use super::seen::Seen;
 
 /// An entry that a scan has found.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +19,7 @@ pub struct Found<'a> {
 }
 
 /// Which inode it is: hard links of each other have the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Inode {
     device: u16,
     number: u64,
@@ -31,16 +33,7 @@ impl<'a> Found<'a> {
 
     /// What it is, hard links aside. A socket, which no layer can hold, is `None`.
     pub fn kind(&self) -> Option<EntryKind> {
-        let (major, minor) = self.node.number();
-        Some(match self.node.kind() {
-            FileType::Directory => EntryKind::Directory,
-            FileType::RegularFile => EntryKind::File { size: self.node.size, data: None },
-            FileType::Symlink => EntryKind::Symlink { target: self.target().to_vec() },
-            FileType::CharacterDevice => EntryKind::CharDevice { major, minor },
-            FileType::BlockDevice => EntryKind::BlockDevice { major, minor },
-            FileType::Fifo => EntryKind::Fifo,
-            _ => return None,
-        })
+        self.seen().kind()
     }
 
     /// Whether it is a directory.
@@ -56,7 +49,7 @@ impl<'a> Found<'a> {
     /// Whether something is mounted there that wasn't looked at: nothing is known of what the mount hides, but that it is
     /// a directory or that it is none.
     pub fn is_passed(&self) -> bool {
-        self.node.is_passed
+        self.node.is_passed()
     }
 
     /// Whether a mount that wasn't looked at hides a file, of which no layer says anything then.
@@ -66,17 +59,17 @@ impl<'a> Found<'a> {
 
     /// Permission bits with setuid, setgid and sticky.
     pub fn mode(&self) -> u32 {
-        self.node.mode & 0o7777
+        self.seen().mode()
     }
 
     /// The numeric owner and group.
     pub fn owner(&self) -> (u32, u32) {
-        (self.node.uid, self.node.gid)
+        self.seen().owner()
     }
 
     /// When the content last changed.
     pub fn mtime(&self) -> Timestamp {
-        self.node.mtime()
+        self.seen().mtime()
     }
 
     /// The extended attributes that an image may carry, sorted by name.
@@ -85,14 +78,26 @@ impl<'a> Found<'a> {
             Some((directory, _)) if self.node.xattrs != NONE => {
                 &directory.xattrs[self.node.xattrs as usize]
             }
-            None => self.scan.directories.first().map_or(&[], |top| &top.own_xattrs),
+            None => &self.scan.top.xattrs,
             _ => &[],
         }
     }
 
+    /// What the look at it has shown.
+    pub(crate) fn seen(&self) -> Seen<'a> {
+        Seen { node: self.node, target: self.target(), xattrs: self.xattrs() }
+    }
+
+    /// What an image would say of it; nothing of a socket.
+    pub fn record(&self) -> Option<listing::Inode> {
+        let (uid, gid) = self.owner();
+        let (mode, mtime, xattrs) = (self.mode(), self.mtime(), self.xattrs().into());
+        Some(listing::Inode { kind: self.kind()?, mode, uid, gid, mtime, xattrs, origin: None })
+    }
+
     /// The inode, where it has several names.
     pub fn linked_inode(&self) -> Option<Inode> {
-        self.node.is_linked.then_some(self.inode())
+        self.node.is_linked().then(|| self.inode())
     }
 
     /// What is in it, by name.
@@ -129,8 +134,8 @@ impl<'a> Found<'a> {
     /// A link's target; nothing for what is no link.
     pub(crate) fn target(&self) -> &'a [u8] {
         match self.directory {
-            Some((directory, _)) if self.node.kind() == FileType::Symlink => {
-                &directory.targets[self.node.more as usize]
+            Some((directory, place)) if self.node.kind() == FileType::Symlink => {
+                directory.target(place)
             }
             _ => &[],
         }
@@ -138,7 +143,7 @@ impl<'a> Found<'a> {
 
     /// Of a file its size, of a device its number.
     pub(crate) fn size(&self) -> u64 {
-        self.node.size
+        self.node.value
     }
 
     pub(crate) fn scan(&self) -> &'a Scan {
@@ -149,6 +154,6 @@ impl<'a> Found<'a> {
         if !self.is_directory() {
             return None;
         }
-        self.scan.directories.get(self.node.more as usize)
+        self.scan.directories.get(usize::try_from(self.node.value).ok()?)
     }
 }

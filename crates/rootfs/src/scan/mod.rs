@@ -1,24 +1,32 @@
 //! A tree of files, taken in without contents: names in the order of their bytes, and what stands behind them.
 //!
 //! Directories are opened by their path beneath the root, never through a link, and read by several threads; nothing else
-//! is opened, so that no fifo blocks. About 60 bytes and the name are kept of an entry.
+//! is opened, so that no fifo blocks. About 50 bytes and the name are kept of an entry; a bit of one that an earlier record
+//! of the tree has just so ([`Known`]).
 
 mod directory;
 mod found;
+mod known;
 mod look;
 mod mounts;
 mod node;
+mod seen;
 mod walk;
 
 use std::os::fd::AsFd;
 
 use layer_format::layer::EntryPath;
+use layer_format::listing::Place;
 use rustix::fs::Mode;
 
 pub use found::{Found, Inode};
+pub(crate) use known::IsSame;
+pub use known::Known;
+use known::SameNames;
+pub(crate) use seen::Seen;
 
 use self::directory::Directory;
-use self::node::Node;
+use self::walk::Top;
 use crate::beneath;
 use crate::error::Error;
 use crate::root::{Root, magic_link};
@@ -30,6 +38,8 @@ pub struct ScanOptions<'a> {
     pub leave_out: Option<LeaveOut<'a>>,
     /// What to do about other file systems that are mounted in the tree.
     pub mounts: Mounts,
+    /// An earlier record of the tree, if what is the same as there isn't wanted.
+    pub known: Option<&'a Known<'a>>,
     /// Asked now and then; the scan ends with an error once it says so.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
@@ -57,11 +67,12 @@ pub enum Mounts {
 #[derive(Debug)]
 pub struct Scan {
     root: Root,
-    top: Node,
+    top: Top,
     directories: Vec<Directory>,
     unlocked: Vec<Unlocked>,
-    n_entries: usize,
     passed: Vec<Vec<u8>>,
+    is_of_top: (bool, bool),
+    same: SameNames,
 }
 
 /// A directory of this user that lacked the permission to be read, and got it for a while.
@@ -72,39 +83,41 @@ pub(crate) struct Unlocked {
 }
 
 impl Scan {
-    /// Takes in all that is beneath the root, and the root itself.
+    /// Takes in all that is beneath the root, and the root itself; what is the same as in an [earlier record](Known) is only
+    /// [noted](Self::has_same), and is none of the entries.
     pub fn read(root: &Root, options: &ScanOptions<'_>) -> Result<Self, Error> {
         let root = root.try_clone()?;
-        let (top, taken) = walk::walk(&root, options)?;
-        let n_entries = 1 + taken.directories.iter().map(|each| each.nodes.len()).sum::<usize>();
-        let walk::Taken { directories, unlocked, error, passed } = taken;
-        let scan = Self { root, top, directories, unlocked, n_entries, passed };
+        let same = options.known.map(|known| SameNames::of(known.tree)).unwrap_or_default();
+        let (top, taken) = walk::walk(&root, options, &same)?;
+        let walk::Taken { directories, unlocked, error, passed, is_of_top } = taken;
+        let scan = Self { root, top, directories, unlocked, passed, is_of_top, same };
         // A failed scan too gives directories their modes back.
         error.map_or(Ok(scan), Err)
     }
 
     /// The root's own entry.
     pub fn top(&self) -> Found<'_> {
-        Found { scan: self, node: &self.top, directory: None }
+        Found { scan: self, node: &self.top.node, directory: None }
     }
 
     /// How many entries there are, sockets among them.
     pub fn n_entries(&self) -> usize {
-        self.n_entries
+        1 + self.directories.iter().map(|each| each.nodes.len()).sum::<usize>()
+    }
+
+    /// Whether a name of the earlier record was found as that has it, so that it is none of the entries.
+    pub fn has_same(&self, place: &Place<'_>) -> bool {
+        self.same.has(place)
     }
 
     /// The user whose everything there is; `None` where they are several.
     pub(crate) fn only_user(&self) -> Option<u32> {
-        self.nodes().all(|node| node.uid == self.top.uid).then_some(self.top.uid)
+        self.is_of_top.0.then_some(self.top.node.uid)
     }
 
     /// The group of everything there; `None` where they are several.
     pub(crate) fn only_group(&self) -> Option<u32> {
-        self.nodes().all(|node| node.gid == self.top.gid).then_some(self.top.gid)
-    }
-
-    fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.directories.iter().flat_map(|each| &each.nodes)
+        self.is_of_top.1.then_some(self.top.node.gid)
     }
 
     /// The paths of the sockets, which no layer can hold.

@@ -5,16 +5,17 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
 use layer_format::layer::{EntryPath, MAX_COMPONENTS, TOO_DEEP};
-
+use layer_format::listing::NameId;
 use rustix::thread::UnshareFlags;
 
-use super::directory::{self, At, Directory, Standing, Surroundings, join};
+use super::directory::{self, At, Below, Directory, Draft, Read, Standing, Surroundings, join};
+use super::known::{Comparison, SameNames};
 use super::mounts::MountTable;
 use super::node::Node;
 use super::{ScanOptions, Unlocked};
 use crate::error::{Error, Failure};
 use crate::root::Root;
-use crate::xattrs;
+use crate::xattrs::{self, Xattr};
 
 /// More threads than that find nothing to do: the kernel's locks are the limit.
 const MOST_THREADS: usize = 8;
@@ -28,6 +29,15 @@ pub(super) struct Taken {
     pub(super) error: Option<Error>,
     /// Where something is mounted that wasn't looked at, sorted.
     pub(super) passed: Vec<Vec<u8>>,
+    /// Whether the owner, and the group, of everything are those of the root.
+    pub(super) is_of_top: (bool, bool),
+}
+
+/// The root itself.
+#[derive(Debug)]
+pub(super) struct Top {
+    pub(super) node: Node,
+    pub(super) xattrs: Vec<Xattr>,
 }
 
 /// The file systems met, by number. The root's is 0.
@@ -52,14 +62,23 @@ impl Devices {
     }
 }
 
-/// A directory that is still to be read.
+/// A directory that is still to be read. Its path is made when its turn comes: many may wait.
+struct Waiting {
+    number: usize,
+    /// What the earlier record has there.
+    earlier: Option<NameId>,
+}
+
+/// A directory that is to be read now.
 struct Task {
     number: usize,
     path: Vec<u8>,
+    /// What the earlier record has there.
+    earlier: Option<NameId>,
 }
 
 struct State {
-    todo: Vec<Task>,
+    todo: Vec<Waiting>,
     n_working: usize,
     taken: Taken,
 }
@@ -69,25 +88,41 @@ struct Shared<'a> {
     options: &'a ScanOptions<'a>,
     devices: Devices,
     mounts: MountTable<'a>,
+    comparison: Option<Comparison<'a>>,
+    /// Of the root.
+    owner: (u32, u32),
     state: Mutex<State>,
     change: Condvar,
 }
 
-/// Reads all directories beneath the root.
-pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Taken), Error> {
+/// Reads all directories beneath the root. What is the same as in the earlier record is noted there alone.
+pub(super) fn walk(
+    root: &Root,
+    options: &ScanOptions<'_>,
+    same: &SameNames,
+) -> Result<(Top, Taken), Error> {
     let at_root = |failure: Failure| failure.at(EntryPath::root());
     let look = directory::look_at(root.as_fd()).map_err(at_root)?;
     let devices = Devices { top: 0, of_top: look.device, others: Mutex::default() };
     let mut top = Node::of(&look, 0);
-    top.more = 0;
+    top.value = 0;
     let own_xattrs = xattrs::read_open(root.as_fd()).map_err(at_root)?;
 
-    let mut taken = Taken::default();
-    taken.directories.push(Directory::default());
-    let todo = vec![Task { number: 0, path: vec![] }];
-    let state = Mutex::new(State { todo, n_working: 0, taken });
-    let mounts = MountTable::new(root.as_fd());
-    let shared = Shared { root, options, devices, mounts, state, change: Condvar::new() };
+    let mut taken = Taken { is_of_top: (true, true), ..Taken::default() };
+    taken.directories.push(Directory::root());
+    let comparison = options.known.map(|known| Comparison { known, same });
+    let earlier = comparison.map(|comparison| comparison.known.tree.root().name_id());
+    let todo = vec![Waiting { number: 0, earlier }];
+    let shared = Shared {
+        root,
+        options,
+        devices,
+        mounts: MountTable::new(root.as_fd()),
+        comparison,
+        owner: (top.uid, top.gid),
+        state: Mutex::new(State { todo, n_working: 0, taken }),
+        change: Condvar::new(),
+    };
     let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     thread::scope(|scope| {
         for n_others in 0..n_threads {
@@ -105,21 +140,21 @@ pub(super) fn walk(root: &Root, options: &ScanOptions<'_>) -> Result<(Node, Take
     })?;
     let mut taken = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).taken;
     taken.passed = shared.mounts.into_passed();
-    taken.directories[0].own_xattrs = own_xattrs;
-    Ok((top, taken))
+    Ok((Top { node: top, xattrs: own_xattrs }, taken))
 }
 
 impl Shared<'_> {
     fn work(&self) {
         let standing = stand_alone();
+        let mut draft = Draft::default();
         while let Some(task) = self.next() {
-            let read = self.read(&task, standing);
+            let read = self.read(&task, standing, &mut draft);
             let mut state = self.lock();
             state.n_working -= 1;
             match read {
-                Ok((directory, unlocked)) => {
+                Ok((read, unlocked)) => {
                     state.taken.unlocked.extend(unlocked);
-                    state.take(&task, directory);
+                    state.take(&task, read);
                 }
                 Err(error) => {
                     state.todo.clear();
@@ -138,9 +173,9 @@ impl Shared<'_> {
             if state.taken.error.is_some() {
                 return None;
             }
-            if let Some(task) = state.todo.pop() {
+            if let Some(Waiting { number, earlier }) = state.todo.pop() {
                 state.n_working += 1;
-                return Some(task);
+                return Some(Task { number, path: state.path(number), earlier });
             }
             if state.n_working == 0 {
                 return None;
@@ -153,23 +188,30 @@ impl Shared<'_> {
         &self,
         task: &Task,
         standing: Standing,
-    ) -> Result<(Directory, Option<Unlocked>), Error> {
+        draft: &mut Draft,
+    ) -> Result<(Read, Option<Unlocked>), Error> {
         let path_of = |name: &[u8]| EntryPath::parse(&join(&task.path, name)).unwrap_or_default();
         let at_task = |failure: Failure| failure.at(path_of(b""));
         if (self.options.stop)() {
             return Err(at_task(Failure::stopped()));
         }
         let (fd, unlocked) = directory::open(self.root.as_fd(), &task.path).map_err(at_task)?;
-        let surroundings =
-            Surroundings { options: self.options, devices: &self.devices, mounts: &self.mounts };
-        let read = directory::read(fd.as_fd(), &task.path, &surroundings, standing);
+        let surroundings = Surroundings {
+            options: self.options,
+            devices: &self.devices,
+            mounts: &self.mounts,
+            comparison: self.comparison,
+            owner: self.owner,
+        };
+        let here = (fd.as_fd(), standing);
+        let read = directory::read(here, &task.path, task.earlier, &surroundings, draft);
         match read {
             // What is in it lies deeper than a layer can say.
-            Ok(directory) if is_deepest(&task.path) && !directory.nodes.is_empty() => {
+            Ok(read) if is_deepest(&task.path) && !read.directory.nodes.is_empty() => {
                 self.lock().taken.unlocked.extend(unlocked);
                 Err(Error::Unfit { path: path_of(b""), reason: TOO_DEEP })
             }
-            Ok(directory) => Ok((directory, unlocked)),
+            Ok(read) => Ok((read, unlocked)),
             Err(At { name, failure }) => {
                 // Its mode must be given back all the same.
                 self.lock().taken.unlocked.extend(unlocked);
@@ -185,17 +227,29 @@ impl Shared<'_> {
 
 impl State {
     /// Puts a directory in its place, and those in it on the list.
-    fn take(&mut self, task: &Task, mut directory: Directory) {
-        let children: Vec<_> = directory.directories().collect();
-        for place in children {
+    fn take(&mut self, task: &Task, read: Read) {
+        let Read { mut directory, below, is_of_top } = read;
+        self.taken.is_of_top.0 &= is_of_top.0;
+        self.taken.is_of_top.1 &= is_of_top.1;
+        for Below { place, earlier } in below {
             let number = self.taken.directories.len();
-            self.taken.directories.push(Directory::default());
-            directory.nodes[place].more =
-                u32::try_from(number).expect("fewer directories than inodes");
-            let path = join(&task.path, directory.name(place));
-            self.todo.push(Task { number, path });
+            self.taken.directories.push(Directory::below(task.number, place));
+            directory.nodes[place].value = number as u64;
+            self.todo.push(Waiting { number, earlier });
         }
+        directory.above = self.taken.directories[task.number].above;
         self.taken.directories[task.number] = directory;
+    }
+
+    /// The path of a directory, those above which were read.
+    fn path(&self, number: usize) -> Vec<u8> {
+        let (mut names, mut here) = (vec![], &self.taken.directories[number]);
+        while let Some((number, place)) = here.above() {
+            here = &self.taken.directories[number];
+            names.push(here.name(place));
+        }
+        names.reverse();
+        names.join(&b'/')
     }
 }
 

@@ -339,7 +339,12 @@ fn holes_are_written_as_zeros_and_not_read() {
     assert!(fs::metadata(&path).unwrap().blocks() < 1000);
     let found = rootfs::Scan::read(
         &rootfs::Root::open(place.path()).unwrap(),
-        &rootfs::ScanOptions { leave_out: None, mounts: rootfs::Mounts::Enter, stop: &|| false },
+        &rootfs::ScanOptions {
+            leave_out: None,
+            mounts: rootfs::Mounts::Enter,
+            known: None,
+            stop: &|| false,
+        },
     );
     let found = found.unwrap();
     let content = rootfs::Content::open(
