@@ -2,8 +2,8 @@
 //!
 //! A [`Client`] talks to any number of registries over one pool of connections; a [`Repository`] is one name on one of
 //! them and gives manifests, small documents and blobs. A [`Blob`] is a reader that survives the network: connections
-//! that break, end early or stall are taken up again at the very byte where they stopped. An [`Upload`] is the same in the
-//! other direction: what the registry has got stays there, and the rest follows, in a later process if need be.
+//! that break, end early or stall are taken up again at the very byte where they stopped. An [`Upload`] is the same in
+//! the other direction: what the registry has got stays there, and the rest follows, in a later process if need be.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,8 @@
 //!   target on another origin, never over a less secure scheme, and never into an error, a log or a `Debug`.
 //! - Nothing waits for ever, and every wait ends within a tenth of a second when [`Options::cancelled`] says so.
 //!
-//! The crate knows no terminal and no disk; what it reads is configuration: docker's and podman's files with logins, certificates and mirrors.
+//! The crate knows no terminal and no disk; what it reads is configuration: docker's and podman's files with logins,
+//! certificates and mirrors.
 //!
 //! Floors, of which each names only those below it (`http` and `config` don't know each other):
 //!

@@ -25,14 +25,14 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// The first bytes are waited for, so that a blob that isn't there is known at once: [`Error::NotFound`]. The others are
-    /// those of a connection, and [`Error::SizeMismatch`].
+    /// The first bytes are waited for, so that a blob that isn't there is known at once: [`Error::NotFound`]. The
+    /// others are those of a connection, and [`Error::SizeMismatch`].
     pub fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Blob, Error> {
         Blob::open(self.clone(), descriptor, offset)
     }
 
-    /// All bytes of a blob that memory has room for, checked against size and digest. Wrong ones of a mirror are asked for
-    /// elsewhere.
+    /// All bytes of a blob that memory has room for, checked against size and digest. Wrong ones of a mirror are asked
+    /// for elsewhere.
     ///
     /// # Errors
     ///
@@ -56,8 +56,8 @@ impl Repository {
 ///
 /// If a connection breaks, ends early or stalls, it asks again from the very byte that it has reached, after a pause.
 /// It never gives more bytes than the descriptor promises, and never fewer without an error. Errors travel inside the
-/// `io::Error`; [`Error::inside`] takes them out. The bytes are not hashed here, except those of a small blob that a mirror
-/// may have: if they are wrong, the next mirror is asked before any of them is given out.
+/// `io::Error`; [`Error::inside`] takes them out. The bytes are not hashed here, except those of a small blob that a
+/// mirror may have: if they are wrong, the next mirror is asked before any of them is given out.
 ///
 /// It is a [`BufRead`] too, which spares a reader that only looks at the bytes a copy.
 #[derive(Debug)]
@@ -138,8 +138,8 @@ impl Blob {
 
     /// Notes that the bytes that were read have another digest.
     ///
-    /// Gives back whether reading the blob anew may give others, because some of these came from mirrors. Those mirrors are
-    /// not asked for anything any more, and a warning names them.
+    /// Gives back whether reading the blob anew may give others, because some of these came from mirrors. Those mirrors
+    /// are not asked for anything any more, and a warning names them.
     pub fn distrust(&self) -> bool {
         for mirror in
             self.mirrors_read.iter().filter_map(|&n| self.repository.mirrors_by_digest().nth(n))
@@ -149,7 +149,8 @@ impl Blob {
         !self.mirrors_read.is_empty()
     }
 
-    /// Reads everything and checks its digest. If it is wrong and mirrors had a part in it, it is read anew without them.
+    /// Reads everything and checks its digest. If it is wrong and mirrors had a part in it, it is read anew without
+    /// them.
     fn read_verified(&mut self) -> Result<Vec<u8>, Error> {
         loop {
             let content = self.read_whole()?;
@@ -360,7 +361,8 @@ fn is_encoded(exchange: &Exchange) -> bool {
     headers::text_of(&exchange.headers, &CONTENT_ENCODING).is_some()
 }
 
-/// Whether a blob is a config or the like: where a layer is said to be encoded, that is its own compression (moby#17595).
+/// Whether a blob is a config or the like: where a layer is said to be encoded, that is its own compression
+/// (moby#17595).
 fn is_json(blob: &Descriptor) -> bool {
     blob.media_type.ends_with("json") && blob.size <= DOCUMENT_LIMIT
 }

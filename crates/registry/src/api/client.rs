@@ -44,8 +44,8 @@ impl Client {
         Ok(repository.shown_as(reference).with_mirrors(mirrors))
     }
 
-    /// What would be asked for an image, and with which login: lines without secrets. No registry is asked anything, but helpers
-    /// that keep logins are.
+    /// What would be asked for an image, and with which login: lines without secrets. No registry is asked anything,
+    /// but helpers that keep logins are.
     ///
     /// # Errors
     ///

@@ -60,6 +60,10 @@ impl Wanted<'_> {
 
 impl Repository {
     /// Asks mirrors and the registry for a document, until one gives bytes that `read` understands.
+    ///
+    /// # Errors
+    ///
+    /// That of the last attempt at the registry itself, or [`Error::Interrupted`].
     pub(super) fn read_document<T>(
         &self,
         wanted: Wanted<'_>,
@@ -92,7 +96,8 @@ impl Repository {
     }
 }
 
-/// Reads a document's bytes and checks them against the digest that was asked for, and the one that the registry says it sent.
+/// Reads a document's bytes and checks them against the digest that was asked for, and the one that the registry says
+/// it sent.
 pub(super) fn read_checked(
     what: &str,
     pinned: Option<&Digest>,
@@ -125,8 +130,8 @@ pub(super) fn read_checked(
     Ok(raw)
 }
 
-/// The digest that the registry says its document has. A header that isn't a digest, or one of a kind that isn't computed
-/// here, says nothing.
+/// The digest that the registry says its document has. A header that isn't a digest, or one of a kind that isn't
+/// computed here, says nothing.
 pub(super) fn sent_digest(headers: &HeaderMap) -> Option<Digest> {
     headers::text_of(headers, &CONTENT_DIGEST)?.trim().parse().ok()
 }

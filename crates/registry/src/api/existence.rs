@@ -19,8 +19,8 @@ impl Repository {
         self.remote.attempts().run(&what, || self.ask_for(blob, &what))
     }
 
-    /// Whether the repository has a blob, as far as it lets itself be asked. Registries whose storage refuses such questions, or
-    /// fails over a blob that it has lost (500), take blobs all the same.
+    /// Whether the repository has a blob, as far as it lets itself be asked. Registries whose storage refuses such
+    /// questions, or fails over a blob that it has lost (500), take blobs all the same.
     ///
     /// # Errors
     ///

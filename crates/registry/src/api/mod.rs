@@ -1,7 +1,7 @@
 //! What is public: a client, its repositories, and what is read from and written to them.
 //!
-//! Each file is one thing of the distribution spec. None of them knows tokens, redirects or schemes: a [`Remote`] makes one
-//! attempt at one request, and this floor decides what to ask for, checks what came, and goes on to mirrors.
+//! Each file is one thing of the distribution spec. None of them knows tokens, redirects or schemes: a [`Remote`] makes
+//! one attempt at one request, and this floor decides what to ask for, checks what came, and goes on to mirrors.
 //!
 //! [`Remote`]: crate::session::Remote
 

@@ -73,7 +73,8 @@ impl Repository {
     }
 
     /// Puts an index under a tag as [`put_manifest`](Self::put_manifest) does, in place of the `version` that was
-    /// [there](Self::current). Gives back whether it was done: a registry that compares versions may find another one there.
+    /// [there](Self::current). Gives back whether it was done: a registry that compares versions may find another one
+    /// there.
     ///
     /// # Errors
     ///

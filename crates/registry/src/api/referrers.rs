@@ -93,8 +93,8 @@ impl Repository {
     }
 }
 
-/// Whether a registry without the API may fail in this way: Artifactory answers 406, Quay 400, others 401, 403, 405 or 501, and
-/// GHCR redirects to a page (oras-go#1396 and others).
+/// Whether a registry without the API may fail in this way: Artifactory answers 406, Quay 400, others 401, 403, 405 or
+/// 501, and GHCR redirects to a page (oras-go#1396 and others).
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error,

@@ -1,8 +1,8 @@
 //! Logging in: what a registry challenges us to present.
 //!
-//! There is an [`Authenticator`] for each repository and each scope, shared by all threads. Nothing is presented before the
-//! registry has asked for it. While one thread fetches a token, the others wait for that one. Requests are sent by the floor
-//! above, through the trait [`Backend`].
+//! There is an [`Authenticator`] for each repository and each scope, shared by all threads. Nothing is presented before
+//! the registry has asked for it. While one thread fetches a token, the others wait for that one. Requests are sent by
+//! the floor above, through the trait [`Backend`].
 
 mod backend;
 mod challenge;
@@ -121,8 +121,12 @@ impl Authenticator {
         }
     }
 
-    /// What to present now: nothing if the registry never asked for anything. A token near its end is renewed first. `what`
-    /// names the image or blob in errors.
+    /// What to present now: nothing if the registry never asked for anything. A token near its end is renewed first.
+    /// `what` names the image or blob in errors.
+    ///
+    /// # Errors
+    ///
+    /// Those of a request for a token.
     pub(crate) fn present(&self, backend: &dyn Backend, what: &str) -> Result<Presented, Failure> {
         let mut state = lock(&self.state);
         if let Some(Credential::Token { token, source }) = &state.credential
@@ -134,8 +138,8 @@ impl Authenticator {
         Ok(state.presented())
     }
 
-    /// Whether it makes sense to ask the registry for its challenge apart from an image: it hasn't sent one about an image,
-    /// there is a login, and it is the first time.
+    /// Whether it makes sense to ask the registry for its challenge apart from an image: it hasn't sent one about an
+    /// image, there is a login, and it is the first time.
     pub(crate) fn may_probe(&self, backend: &dyn Backend) -> Result<bool, Failure> {
         let mut state = lock(&self.state);
         if state.credential.is_some() || std::mem::replace(&mut state.was_probed, true) {
@@ -149,8 +153,12 @@ impl Authenticator {
         self.find_login(backend).ok().flatten().map(|found| found.source)
     }
 
-    /// Answers the challenge of a 401 to a request that came with `refused`. Gives back whether there is something else to
-    /// present now.
+    /// Answers the challenge of a 401 to a request that came with `refused`. Gives back whether there is something else
+    /// to present now.
+    ///
+    /// # Errors
+    ///
+    /// Those of a request for a token, and of a search for a login.
     pub(crate) fn renew(
         &self,
         backend: &dyn Backend,
@@ -193,8 +201,8 @@ impl Authenticator {
         };
         let registry = source.registry.clone();
         match (self.fetch(state, backend, what, source), former) {
-            // An old token may bring a challenge that names another token server than a stranger gets to see, and one that gives
-            // nothing (nvcr.io, oras-dotnet#415): then the server that gave the old token is asked.
+            // An old token may bring a challenge that names another token server than a stranger gets to see, and one
+            // that gives nothing (nvcr.io, oras-dotnet#415): then the server that gave the old token is asked.
             (Err(_), Some(challenge)) => {
                 self.fetch(state, backend, what, TokenSource { challenge, registry })?;
             }

@@ -12,8 +12,8 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    /// The scope as a token server takes it, in the syntax of distribution's tokens. `asked` is the scope that the registry's
-    /// challenge names.
+    /// The scope as a token server takes it, in the syntax of distribution's tokens. `asked` is the scope that the
+    /// registry's challenge names.
     pub(super) fn parameter(&self, repository: &str, asked: Option<&str>) -> String {
         let push = || format!("repository:{repository}:pull,push");
         let ours = match self {

@@ -8,7 +8,8 @@ use layer_format::{Digest, ErrorKind, HasKind};
 
 use super::one_line;
 
-/// A failure, and the thing that it is about. The text never holds the cause; [`source`](std::error::Error::source) does.
+/// A failure, and the thing that it is about. The text never holds the cause; [`source`](std::error::Error::source)
+/// does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Files with certificates for one host, in the order in which they are read. They are read when the host is first spoken
-/// to.
+/// Files with certificates for one host, in the order in which they are read. They are read when the host is first
+/// spoken to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostTls(pub(crate) Vec<CertificateFile>);
 

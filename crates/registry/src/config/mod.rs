@@ -1,7 +1,7 @@
 //! What the files of docker, podman and containerd say: logins, mirrors, certificates.
 //!
-//! This floor gives values. It knows no HTTP client and no request; helpers that keep logins are the only programs that it
-//! starts.
+//! This floor gives values. It knows no HTTP client and no request; helpers that keep logins are the only programs that
+//! it starts.
 
 pub(crate) mod certs_d;
 mod credentials;

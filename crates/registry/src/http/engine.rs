@@ -1,7 +1,7 @@
 //! The thread on which connections are at work. Nothing above this module knows that anything here is asynchronous.
 //!
-//! Threads are started here and not by the runtime, which panics if the system allows no more of them. Here the run ends with
-//! an error.
+//! Threads are started here and not by the runtime, which panics if the system allows no more of them. Here the run
+//! ends with an error.
 
 use std::fmt;
 use std::io;

@@ -66,7 +66,8 @@ impl TransportError {
     }
 }
 
-/// The cause to tell if a handshake fails for want of an algorithm. ring checks no signatures of P-521, so none are offered.
+/// The cause to tell if a handshake fails for want of an algorithm. ring checks no signatures of P-521, so none are
+/// offered.
 fn nothing_in_common(error: &rustls::Error) -> Option<Cause> {
     use CertificateError as Certificate;
     let reason = match error {
@@ -100,7 +101,8 @@ fn inside<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
     None
 }
 
-/// Whether a server's alert is about the client certificate that it was shown, or was not. Trying again doesn't cure that.
+/// Whether a server's alert is about the client certificate that it was shown, or was not. Trying again doesn't cure
+/// that.
 fn is_about_our_certificate(alert: AlertDescription) -> bool {
     use AlertDescription as Alert;
     matches!(

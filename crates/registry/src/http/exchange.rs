@@ -1,8 +1,8 @@
 //! One HTTP exchange: a request, the head of its answer, and its body as chunks.
 //!
-//! Each is a task on the transport's own thread, which hands the body on by a channel with bounded room. So the reader can
-//! give up at any moment, in the middle of a connection attempt too, and the clock that tells a stall from a pause runs
-//! only while somebody waits. A task whose reader is gone ends at once.
+//! Each is a task on the transport's own thread, which hands the body on by a channel with bounded room. So the reader
+//! can give up at any moment, in the middle of a connection attempt too, and the clock that tells a stall from a pause
+//! runs only while somebody waits. A task whose reader is gone ends at once.
 
 use std::future::poll_fn;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! HTTP and TLS, one hop at a time: a request goes out and an answer comes back.
 //!
-//! This floor follows no redirect, tries nothing again, knows no mirror and no login beyond a header's value. It is the only
-//! one that names the HTTP client, and nothing above it knows that anything here is asynchronous.
+//! This floor follows no redirect, tries nothing again, knows no mirror and no login beyond a header's value. It is the
+//! only one that names the HTTP client, and nothing above it knows that anything here is asynchronous.
 
 mod certificates;
 mod engine;

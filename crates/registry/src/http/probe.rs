@@ -31,8 +31,8 @@ fn first_byte(url: &Url) -> Option<u8> {
     Some(byte[0])
 }
 
-/// A server's alert about our certificate, or about our having none. It comes after the handshake is over for us. Over HTTP/2
-/// the client is sending already by then, and the alert may be lost with the connection; here we only listen.
+/// A server's alert about our certificate, or about our having none. It comes after the handshake is over for us. Over
+/// HTTP/2 the client is sending already by then, and the alert may be lost with the connection; here we only listen.
 pub(super) fn complaint(url: &Url, config: ClientConfig) -> Option<Error> {
     let mut connection = greet(url, config)?;
     let mut socket = connect(url)?;

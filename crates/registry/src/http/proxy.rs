@@ -1,8 +1,8 @@
 //! Proxies, by the rules of Go's `httpproxy`, which docker, podman, skopeo and crane follow.
 //!
-//! `HTTPS_PROXY` is for addresses with TLS, `HTTP_PROXY` for those without; a variable in lower case counts where the one in
-//! upper case is unset or empty. `ALL_PROXY`, which Go doesn't know, counts where neither is set. `NO_PROXY` lists the
-//! hosts that are asked directly. Loopback never has a proxy.
+//! `HTTPS_PROXY` is for addresses with TLS, `HTTP_PROXY` for those without; a variable in lower case counts where the
+//! one in upper case is unset or empty. `ALL_PROXY`, which Go doesn't know, counts where neither is set. `NO_PROXY`
+//! lists the hosts that are asked directly. Loopback never has a proxy.
 
 use std::ffi::OsString;
 use std::fmt;

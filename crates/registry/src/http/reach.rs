@@ -1,7 +1,7 @@
 //! How far an address lies: a stranger may not name what only this machine, or its own link, can reach.
 //!
-//! Registries and token servers give addresses: of redirects, of token servers, of foreign layers. One that is elsewhere could
-//! make this machine ask its own services, or the metadata service of a cloud, which only it can reach
+//! Registries and token servers give addresses: of redirects, of token servers, of foreign layers. One that is
+//! elsewhere could make this machine ask its own services, or the metadata service of a cloud, which only it can reach
 //! (docs/decisions/0018-redirects.md).
 
 use std::io;

@@ -36,8 +36,8 @@ pub(crate) enum AnswerTime {
     Soon,
     /// After the registry has put away what it got, which takes some registries minutes.
     Late,
-    /// Within a second or not at all: it is the last request, whose answer doesn't matter. It is sent even when the program was
-    /// told to stop.
+    /// Within a second or not at all: it is the last request, whose answer doesn't matter. It is sent even when the
+    /// program was told to stop.
     Farewell,
 }
 

@@ -34,7 +34,8 @@ impl Throttle {
         }
     }
 
-    /// How many bytes pass in a quarter of a second. A sender that hands on no more at a time never seems to have stalled.
+    /// How many bytes pass in a quarter of a second. A sender that hands on no more at a time never seems to have
+    /// stalled.
     pub(crate) fn piece(&self) -> u64 {
         (self.rate.get() / 4).max(1)
     }

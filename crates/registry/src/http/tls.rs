@@ -75,7 +75,8 @@ impl ResolvesClientCert for ClientCertificates {
     }
 }
 
-/// Trusts the authorities of this machine (`SSL_CERT_FILE` and `SSL_CERT_DIR` included) and some more; or any certificate.
+/// Trusts the authorities of this machine (`SSL_CERT_FILE` and `SSL_CERT_DIR` included) and some more; or any
+/// certificate.
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,
@@ -126,8 +127,8 @@ impl Roots {
 
     /// Whether a certificate is itself a root here.
     ///
-    /// `openssl req -x509` makes certificates that sign themselves and are marked as an authority. They are in wide use for private
-    /// registries, and other tools accept them. Their dates are checked before that mark.
+    /// `openssl req -x509` makes certificates that sign themselves and are marked as an authority. They are in wide use
+    /// for private registries, and other tools accept them. Their dates are checked before that mark.
     fn pins(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|root| root.as_ref() == certificate.as_ref())
     }

@@ -29,15 +29,15 @@ const LATE: u32 = 10;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The shortest time between two pings over HTTP/2, however short the stall time-out is.
 const SHORTEST_PING: Duration = Duration::from_millis(100);
-/// How many bytes of one answer may be under way over HTTP/2. At a round trip of 50 ms one answer comes at 300 MB a second. If
-/// the reader is slower, this is how much waits in memory.
+/// How many bytes of one answer may be under way over HTTP/2. At a round trip of 50 ms one answer comes at 300 MB a
+/// second. If the reader is slower, this is how much waits in memory.
 const STREAM_WINDOW: u32 = 16 << 20;
 /// How many bytes of all answers on a connection may be under way over HTTP/2.
 const CONNECTION_WINDOW: u32 = 32 << 20;
 /// How long a last request may take, whose answer doesn't matter.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Larger payloads, in bytes, go by HTTP/1.1: over HTTP/2 many servers let so much come before they have answered that it was
-/// read (Go's do), which at a round trip of 50 ms is 20 MB a second and no more.
+/// Larger payloads, in bytes, go by HTTP/1.1: over HTTP/2 many servers let so much come before they have answered that
+/// it was read (Go's do), which at a round trip of 50 ms is 20 MB a second and no more.
 const LARGE: u64 = 1 << 20;
 /// The largest frame of HTTP/2 that a server may send, in bytes.
 const FRAME: u32 = 256 << 10;
@@ -118,6 +118,10 @@ impl Transport {
     }
 
     /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    ///
+    /// Any [`TransportError`]. An answer that is no success is none.
     pub(crate) fn send(
         &self,
         request: &Request,
@@ -230,8 +234,8 @@ impl Transport {
         }
     }
 
-    /// Lets the first request to a host go alone until it is answered, or fails: only then is it known whether the others
-    /// can share its connection.
+    /// Lets the first request to a host go alone until it is answered, or fails: only then is it known whether the
+    /// others can share its connection.
     fn send_first_alone(
         &self,
         url: &Url,
@@ -316,8 +320,8 @@ impl Transport {
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_frame_size(FRAME)
-            // All requests share a connection: that it is dead must be found out before a request is given up as stalled,
-            // or the next one would be sent on it as well.
+            // All requests share a connection: that it is dead must be found out before a request is given up as
+            // stalled, or the next one would be sent on it as well.
             .http2_keep_alive_interval(ping)
             .http2_keep_alive_timeout(ping);
         // The client's own idea of proxies is not ours.

@@ -189,8 +189,8 @@ impl Endpoint {
         if is_ours { other } else { url }
     }
 
-    /// An address that the registry gave as its own, with the scheme and host by which it is spoken to. Behind a proxy it often
-    /// knows neither.
+    /// An address that the registry gave as its own, with the scheme and host by which it is spoken to. Behind a proxy
+    /// it often knows neither.
     pub(crate) fn at_home(&self, url: Url) -> Url {
         let scheme = self.settled.get().copied().unwrap_or(Scheme::Https);
         let Ok(mut here) = self.root(scheme) else { return url };
@@ -253,8 +253,8 @@ impl Endpoint {
         self.root(Scheme::Https).is_ok_and(|root| speaks_tls(&root))
     }
 
-    /// Whether the error of the first scheme is the one to tell if both fail. On loopback it is known by then that the host speaks
-    /// TLS; elsewhere TLS is what was expected.
+    /// Whether the error of the first scheme is the one to tell if both fail. On loopback it is known by then that the
+    /// host speaks TLS; elsewhere TLS is what was expected.
     pub(super) fn prefers_first_error(&self) -> bool {
         self.policy == SchemePolicy::Insecure
     }

@@ -31,8 +31,8 @@ pub struct Options {
     pub mirror_pause: Duration,
     /// When and how often to try again.
     pub retries: Retries,
-    /// How many bytes of a blob one request uploads at most, unless the registry wants more. What was lost with a broken
-    /// connection is never more.
+    /// How many bytes of a blob one request uploads at most, unless the registry wants more. What was lost with a
+    /// broken connection is never more.
     pub chunk: u64,
     /// Whether to give up now; asked at least ten times a second while anything waits.
     pub cancelled: fn() -> bool,
@@ -65,7 +65,8 @@ impl Default for Options {
 pub struct Retries {
     /// The number of failures in a row, without a byte of progress between them, after which there is no other attempt.
     pub consecutive: u32,
-    /// The number of failures of one blob or document after which there is no other attempt, whatever progress there was.
+    /// The number of failures of one blob or document after which there is no other attempt, whatever progress there
+    /// was.
     pub total: u32,
     /// The first pause; each later one is twice as long. Up to half of a pause is left off at random.
     pub first: Duration,

@@ -19,8 +19,8 @@ const DOWNGRADE: &str = "redirect from https to plain http refused";
 const ANOTHER_HOST: &str = "redirect of a login to another host refused";
 
 impl Session {
-    /// Checks that the host of one address may send us to another. Gives back whether a name there is to be looked up with
-    /// care. On one and the same host there is nothing to be checked.
+    /// Checks that the host of one address may send us to another. Gives back whether a name there is to be looked up
+    /// with care. On one and the same host there is nothing to be checked.
     ///
     /// # Errors
     ///
@@ -37,8 +37,8 @@ impl Session {
         }
     }
 
-    /// Follows the redirects of an answer. Gives back the address that answered in the end, and its answer. A login is left
-    /// behind where the origin (scheme, host or port) changes, for good.
+    /// Follows the redirects of an answer. Gives back the address that answered in the end, and its answer. A login is
+    /// left behind where the origin (scheme, host or port) changes, for good.
     pub(super) fn follow(
         &self,
         what: &str,
@@ -120,8 +120,8 @@ fn check_scheme(from: &Url, to: &Url, insecure: &InsecureHosts) -> Result<(), &'
     }
 }
 
-/// The target of an answer that is a redirect. One without a target is an answer like any other, and so is one that would
-/// turn an upload into a plain question.
+/// The target of an answer that is a redirect. One without a target is an answer like any other, and so is one that
+/// would turn an upload into a plain question.
 fn location(method: &Method, exchange: &Exchange) -> Option<String> {
     let is_redirect = match exchange.status {
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,

@@ -39,7 +39,8 @@ pub(crate) enum Target<'a> {
     Repository(&'static str, &'a str),
     /// The place where uploads begin, with a query.
     Uploads(&'a [(&'a str, &'a str)]),
-    /// An address that the registry gave, an upload's or the next page's. A login is presented if it is the registry's own.
+    /// An address that the registry gave, an upload's or the next page's. A login is presented if it is the registry's
+    /// own.
     Given(&'a Url),
     /// Any other address, without a login.
     Elsewhere(&'a str),
@@ -158,8 +159,13 @@ impl Remote {
         self.session.transport().meter(self.endpoint.host())
     }
 
-    /// Makes one attempt at a request, with a login for `scope` where the registry wants one. A login that the registry refuses
-    /// is renewed once.
+    /// Makes one attempt at a request, with a login for `scope` where the registry wants one. A login that the registry
+    /// refuses is renewed once.
+    ///
+    /// # Errors
+    ///
+    /// A failed exchange, a redirect that isn't followed, or an answer that is neither a success nor accepted by the
+    /// call.
     pub(crate) fn attempt(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
         match call.target {
             Target::Elsewhere(address) => match address.parse() {
@@ -213,8 +219,8 @@ impl Remote {
         Ok(Asked { presented, sent })
     }
 
-    /// Asks `/v2/` for a challenge: some registries send one there alone, and say of what only their users may see that it
-    /// isn't there (containerd#3291). Gives back whether there is something to present now.
+    /// Asks `/v2/` for a challenge: some registries send one there alone, and say of what only their users may see that
+    /// it isn't there (containerd#3291). Gives back whether there is something to present now.
     fn probe_login(
         &self,
         authenticator: &Authenticator,

@@ -118,8 +118,8 @@ impl ErrorResponse {
 
     fn retry_policy(&self) -> RetryPolicy {
         match (self.status.as_u16(), self.code.as_str()) {
-            // 499 and 520 to 530 are statuses of proxies (nginx, Cloudflare) for failures that pass: go-containerregistry#1707. A
-            // registry that has just got a blob may take a while to know it.
+            // 499 and 520 to 530 are statuses of proxies (nginx, Cloudflare) for failures that pass:
+            // go-containerregistry#1707. A registry that has just got a blob may take a while to know it.
             (408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=530, _)
             | (_, "TOOMANYREQUESTS" | "MANIFEST_BLOB_UNKNOWN") => {
                 self.retry_after.map_or(RetryPolicy::Later, RetryPolicy::After)

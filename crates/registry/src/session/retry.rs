@@ -31,7 +31,8 @@ impl Attempts {
     ///
     /// # Errors
     ///
-    /// The failure's own error if there is to be no other attempt, [`Error::Interrupted`] if the program was told to stop.
+    /// The failure's own error if there is to be no other attempt, [`Error::Interrupted`] if the program was told to
+    /// stop.
     pub(crate) fn after(&mut self, failure: Failure, what: &str) -> Result<(), Error> {
         self.in_a_row += 1;
         self.in_all += 1;

@@ -1,5 +1,5 @@
-//! What was found out about how a registry takes uploads. It holds for the blobs that follow, so that only the first one
-//! pays for it.
+//! What was found out about how a registry takes uploads. It holds for the blobs that follow, so that only the first
+//! one pays for it.
 
 /// How one registry takes uploads, as far as is known.
 #[derive(Clone, Copy, Debug, Default)]

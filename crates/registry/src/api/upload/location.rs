@@ -20,8 +20,8 @@ pub(super) fn location(asked: &Url, headers: &HeaderMap) -> Option<Result<Url, &
     }))
 }
 
-/// How many bytes an answer says have come: `Range: 0-99` is a hundred. `0-0` is taken for none, for that is how registries
-/// write it.
+/// How many bytes an answer says have come: `Range: 0-99` is a hundred. `0-0` is taken for none, for that is how
+/// registries write it.
 pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
     let text = text_of(headers, &RANGE)?.trim();
     let text = text.strip_prefix("bytes=").unwrap_or(text);

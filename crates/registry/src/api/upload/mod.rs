@@ -7,11 +7,11 @@
 //!        └── ?mount=&from= ──► 201: the registry had it elsewhere
 //! ```
 //!
-//! The digest that the last PUT is checked against is the proof that the registry has the blob. What it says about ranges
-//! before is a hint: registries answer chunks with old ranges, with those of the last chunk alone, or with none. After a
-//! break the registry is asked how far it has come (`GET` of the upload) and the upload goes on there; if it has forgotten
-//! the upload, it begins anew. A registry that refuses a chunk gets smaller ones, or the whole in one request; what was
-//! found out about it holds for the blobs that follow.
+//! The digest that the last PUT is checked against is the proof that the registry has the blob. What it says about
+//! ranges before is a hint: registries answer chunks with old ranges, with those of the last chunk alone, or with none.
+//! After a break the registry is asked how far it has come (`GET` of the upload) and the upload goes on there; if it
+//! has forgotten the upload, it begins anew. A registry that refuses a chunk gets smaller ones, or the whole in one
+//! request; what was found out about it holds for the blobs that follow.
 
 mod location;
 mod refused;
@@ -161,8 +161,8 @@ impl Upload {
         self.chunk
     }
 
-    /// The address at which a later process may go on; none if there is nothing to go on with, or if the address itself is a
-    /// secret.
+    /// The address at which a later process may go on; none if there is nothing to go on with, or if the address itself
+    /// is a secret.
     pub fn address(&self) -> Option<&str> {
         let location = self.location.as_ref().filter(|_| self.offset > 0 && !self.is_done())?;
         let is_ours =
@@ -170,8 +170,8 @@ impl Upload {
         is_ours.then_some(location.as_str())
     }
 
-    /// Asks the registry to take the blob from another of its repositories, given by its path. Gives back whether it did. If it
-    /// didn't, nothing is lost: its answer is the beginning of an upload.
+    /// Asks the registry to take the blob from another of its repositories, given by its path. Gives back whether it
+    /// did. If it didn't, nothing is lost: its answer is the beginning of an upload.
     ///
     /// # Errors
     ///
@@ -198,9 +198,9 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// [`Error::Rewound`] if the registry must have bytes again that `content` has no more; [`Error::DigestRefused`] if it has
-    /// got the whole in one request and finds another digest; [`Error::Unreadable`] if `content` can't be read; the errors of
-    /// connections.
+    /// [`Error::Rewound`] if the registry must have bytes again that `content` has no more; [`Error::DigestRefused`] if
+    /// it has got the whole in one request and finds another digest; [`Error::Unreadable`] if `content` can't be read;
+    /// the errors of connections.
     pub fn send(&mut self, content: &Arc<dyn Content>) -> Result<(), Error> {
         loop {
             let before = self.offset;

@@ -11,8 +11,8 @@ use crate::auth::LoginStatus;
 use crate::base::{Content, Error, Failure};
 use crate::session::{ErrorResponse, RequestContext, UploadMode};
 
-/// Sizes of requests, in bytes, that are tried after a larger one was refused: a usual limit of proxies, nginx's own default,
-/// and half of that.
+/// Sizes of requests, in bytes, that are tried after a larger one was refused: a usual limit of proxies, nginx's own
+/// default, and half of that.
 const SMALLER: [u64; 3] = [8 << 20, 1 << 20, 512 << 10];
 
 impl Upload {

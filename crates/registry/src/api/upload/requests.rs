@@ -121,8 +121,8 @@ impl Upload {
         Ok(Step::Sent)
     }
 
-    /// Whether the registry had a part of the blob before anything was sent, as it says when it is asked. Then it goes on
-    /// there.
+    /// Whether the registry had a part of the blob before anything was sent, as it says when it is asked. Then it goes
+    /// on there.
     pub(super) fn is_further_on(&mut self) -> Result<bool, Failure> {
         let Some(location) = self.location.clone().filter(|_| !self.offset_refused) else {
             return Ok(false);
@@ -139,8 +139,8 @@ impl Upload {
         }
     }
 
-    /// Asks the registry how far it has come, because its answer to a chunk named another offset. It may really have taken less.
-    /// If not, its ranges are of no use, and the digest will tell.
+    /// Asks the registry how far it has come, because its answer to a chunk named another offset. It may really have
+    /// taken less. If not, its ranges are of no use, and the digest will tell.
     fn compare(&mut self, sent: u64) -> Result<(), Failure> {
         let Some(location) = self.location.clone() else { return Ok(()) };
         match self.ask(&location)? {
@@ -207,8 +207,8 @@ impl Upload {
         }
     }
 
-    /// Gives the upload up, and tells the registry so within a second: it would keep what came for days. The upload can begin
-    /// anew.
+    /// Gives the upload up, and tells the registry so within a second: it would keep what came for days. The upload can
+    /// begin anew.
     pub fn cancel(&mut self) {
         let Some(location) = self.location.take().filter(|_| !self.is_done()) else { return };
         self.offset = 0;

@@ -1,7 +1,8 @@
 //! The logins in docker's `config.json`: `auths{host:{auth,username,password,identitytoken,registrytoken}}`.
 //!
-//! A key is a host, or, in podman's files, a host and the beginning of a repository's path; the longest that fits wins. Old
-//! keys are whole addresses. An entry without a login counts as none; docker leaves those where a helper keeps the login.
+//! A key is a host, or, in podman's files, a host and the beginning of a repository's path; the longest that fits wins.
+//! Old keys are whole addresses. An entry without a login counts as none; docker leaves those where a helper keeps the
+//! login.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Programs that keep logins: `docker-credential-NAME get` takes a server's name on its input and answers in JSON.
 //!
-//! Docker's `config.json` and podman's `auth.json` name them: `credHelpers` for single hosts, `credsStore` for all. A helper's
-//! output is never shown, for it may be a secret; only the way in which it failed is.
+//! Docker's `config.json` and podman's `auth.json` name them: `credHelpers` for single hosts, `credsStore` for all. A
+//! helper's output is never shown, for it may be a secret; only the way in which it failed is.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -223,8 +223,8 @@ mod tests {
     ) -> Result<Option<Login>, &'static str> {
         let path =
             std::env::temp_dir().join(format!("strata-helper-{name}-{}", std::process::id()));
-        // Written by a process of its own: a file that somebody has open for writing can't be started, and a child of another
-        // test may have this one open for a moment.
+        // Written by a process of its own: a file that somebody has open for writing can't be started, and a child of
+        // another test may have this one open for a moment.
         let written = Command::new("/bin/sh")
             .args(["-c", "cat > \"$1\"", "sh"])
             .arg(&path)

@@ -1,8 +1,8 @@
 //! Logins, and the sources in which they are looked for.
 //!
-//! The sources are asked in order, for each registry, until one has a login: docker's files don't hide podman's. They are read
-//! each time that a registry asks for a login, so that a long-running pull finds one that was made meanwhile. A helper that
-//! fails is told as a warning, and the search goes on.
+//! The sources are asked in order, for each registry, until one has a login: docker's files don't hide podman's. They
+//! are read each time that a registry asks for a login, so that a long-running pull finds one that was made meanwhile.
+//! A helper that fails is told as a warning, and the search goes on.
 
 mod docker;
 mod helper;
@@ -43,8 +43,8 @@ impl Credentials {
         Self::default()
     }
 
-    /// The usual sources: `DOCKER_AUTH_CONFIG`, podman's files (`REGISTRY_AUTH_FILE`, `containers/auth.json` of the runtime and
-    /// of the configuration directory), then docker's file.
+    /// The usual sources: `DOCKER_AUTH_CONFIG`, podman's files (`REGISTRY_AUTH_FILE`, `containers/auth.json` of the
+    /// runtime and of the configuration directory), then docker's file.
     pub fn from_environment() -> Self {
         let uid = std::fs::metadata("/proc/self").map(|own| own.uid()).ok();
         Self::from_variables(|name| std::env::var_os(name).filter(|value| !value.is_empty()), uid)
@@ -75,8 +75,8 @@ impl Credentials {
         Self { sources: vec![Source::File(path.into())] }
     }
 
-    /// The sources that a command line names: one file alone; or a user and a password, for the one registry that all names lie
-    /// in, before the [usual sources](Self::from_environment); or the usual sources.
+    /// The sources that a command line names: one file alone; or a user and a password, for the one registry that all
+    /// names lie in, before the [usual sources](Self::from_environment); or the usual sources.
     ///
     /// # Errors
     ///

@@ -25,7 +25,8 @@ impl Directories {
         dirs.map(|dir| dir.join(FILE))
     }
 
-    /// The drop-ins in the order of their names. Where several have one name, the one in the most important directory counts.
+    /// The drop-ins in the order of their names. Where several have one name, the one in the most important directory
+    /// counts.
     ///
     /// # Errors
     ///

@@ -88,7 +88,8 @@ fn texts<'a>(value: &'a Value, wrong: &'static str) -> Result<Vec<&'a str>, &'st
     }
 }
 
-/// A file with certificate and key, a list of such files, or of pairs of files. Without a file for it, the key is empty.
+/// A file with certificate and key, a list of such files, or of pairs of files. Without a file for it, the key is
+/// empty.
 fn identities(value: &Value) -> Result<Vec<(&str, &str)>, &'static str> {
     let wrong = "client is neither a path nor a list of paths or pairs of paths";
     match value {

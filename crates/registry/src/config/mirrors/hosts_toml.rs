@@ -1,5 +1,5 @@
-//! containerd's `certs.d/HOST/hosts.toml`: mirrors for pulls, another address for the registry itself, and what is special
-//! about each of these hosts.
+//! containerd's `certs.d/HOST/hosts.toml`: mirrors for pulls, another address for the registry itself, and what is
+//! special about each of these hosts.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,8 +56,8 @@ impl HostDirectory {
     }
 }
 
-/// The directories below `certs` with the registry that each is for, the more important later. A directory that only others
-/// may read counts as empty.
+/// The directories below `certs` with the registry that each is for, the more important later. A directory that only
+/// others may read counts as empty.
 ///
 /// # Errors
 ///
@@ -79,7 +79,8 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
-/// The registry that a directory is named for: `host`, `host:port`, or `host_port_` on systems where a name can't have a colon.
+/// The registry that a directory is named for: `host`, `host:port`, or `host_port_` on systems where a name can't have
+/// a colon.
 fn registry_of(name: &str) -> String {
     let with_port = name.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
     match with_port {
@@ -89,8 +90,8 @@ fn registry_of(name: &str) -> String {
     }
 }
 
-/// Reads a registry's directory. Without a `hosts.toml`, certificates in it are taken as docker takes them. A file that only
-/// others may read, for the secrets in it, counts as empty.
+/// Reads a registry's directory. Without a `hosts.toml`, certificates in it are taken as docker takes them. A file that
+/// only others may read, for the secrets in it, counts as empty.
 ///
 /// # Errors
 ///

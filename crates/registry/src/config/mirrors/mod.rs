@@ -1,8 +1,8 @@
 //! Mirrors: other places that have a registry's images, and registries that stand for others.
 //!
-//! They are for pulls. Whatever comes from a mirror is checked against the digest that was asked for; where a tag was asked
-//! for, the mirror is believed as podman believes it. A mirror that fails is left behind, and the next one is asked, the
-//! registry itself last.
+//! They are for pulls. Whatever comes from a mirror is checked against the digest that was asked for; where a tag was
+//! asked for, the mirror is believed as podman believes it. A mirror that fails is left behind, and the next one is
+//! asked, the registry itself last.
 
 mod directories;
 mod host;
@@ -59,14 +59,14 @@ impl Mirrors {
         Self::default()
     }
 
-    /// Containerd's `certs.d/HOST/hosts.toml`; then podman's `registries.conf` and its drop-ins: the user's, the machine's and its
-    /// vendor's. `CONTAINERS_REGISTRIES_CONF` names a file in place of all of these, `CONTAINERS_REGISTRIES_CONF_OVERRIDE` one
-    /// that is read last.
+    /// Containerd's `certs.d/HOST/hosts.toml`; then podman's `registries.conf` and its drop-ins: the user's, the
+    /// machine's and its vendor's. `CONTAINERS_REGISTRIES_CONF` names a file in place of all of these,
+    /// `CONTAINERS_REGISTRIES_CONF_OVERRIDE` one that is read last.
     ///
     /// # Errors
     ///
-    /// [`Error::MalformedSettings`] or [`Error::UnreadableSettings`] for the first file that is malformed or can't be read, or
-    /// that a variable names and isn't there.
+    /// [`Error::MalformedSettings`] or [`Error::UnreadableSettings`] for the first file that is malformed or can't be
+    /// read, or that a variable names and isn't there.
     pub fn from_environment() -> Result<Self, Error> {
         let set = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
         let dir = |name: &str| set(name).map(PathBuf::from);
@@ -94,8 +94,8 @@ impl Mirrors {
     ///
     /// # Errors
     ///
-    /// [`Error::UnreadableSettings`] if a directory or file is there and can't be read. A malformed file is told when its
-    /// registry is wanted.
+    /// [`Error::UnreadableSettings`] if a directory or file is there and can't be read. A malformed file is told when
+    /// its registry is wanted.
     pub fn read_hosts(&mut self, dir: &Path) -> Result<(), Error> {
         for (host, dir) in hosts_toml::dirs(dir)? {
             match hosts_toml::read(&host, &dir) {

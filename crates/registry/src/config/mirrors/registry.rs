@@ -98,8 +98,8 @@ impl Registry {
         }
     }
 
-    /// The location of the repository that a name means, if it isn't the name's own host. `rest` is what follows the prefix in
-    /// the name.
+    /// The location of the repository that a name means, if it isn't the name's own host. `rest` is what follows the
+    /// prefix in the name.
     pub(super) fn origin(&self, host: &str, rest: &str) -> Option<RepositoryLocation> {
         if let Some(server) = &self.server {
             return self.place(server, host, rest);
