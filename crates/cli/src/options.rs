@@ -46,8 +46,10 @@ pub enum When {
 
 /// The examples below a command's `--help`: pairs of a command line and what it does.
 ///
-/// ```ignore
-/// #[command(version, after_help = cli::examples(&[("pull nginx | unpack rootfs", "Unpack nginx in one pass")]))]
+/// ```
+/// #[derive(clap::Parser)]
+/// #[command(after_help = cli::examples(&[("pull nginx | unpack rootfs", "Unpack nginx in one pass")]))]
+/// struct Args {}
 /// ```
 pub fn examples(examples: &[(&str, &str)]) -> String {
     let mut text = "Examples:".to_owned();

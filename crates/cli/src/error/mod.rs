@@ -8,7 +8,7 @@
 //! its line                 line()       program: message: cause, then hint: … for each hint of the chain
 //! ```
 //!
-//! Three errors are not reported like that. [`silent`] ends a program with a status alone, a [`ClosedPipe`] of our own
+//! Three errors are not reported like that. [`silent`] ends a program with a status alone, a broken pipe of our own
 //! output ends it as `cat` ends, and an interrupted run dies by its signal (`run.rs`).
 
 use std::borrow::Cow;

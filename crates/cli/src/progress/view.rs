@@ -1,9 +1,9 @@
 //! What a task looks like: as a line, as a bar, as JSON. Nothing here writes anything.
 
-use std::fmt::{self, Write as _};
+use serde_json::Value;
 
 use crate::size::human_size;
-use crate::text::{cut, padded, width};
+use crate::text::{clean_json, cut, padded, width};
 
 /// The widest a bar gets; Docker's is as wide.
 const WIDEST: usize = 50;
@@ -43,19 +43,26 @@ pub(super) fn plain(view: &View<'_>) -> String {
 
 /// A JSON object for a task, on a line.
 pub(super) fn json(view: &View<'_>) -> String {
-    let mut text = format!("{{\"id\":{},\"status\":{}", Json(view.label), Json(view.state));
-    if view.position > 0 || view.total.is_some() {
-        push(&mut text, format_args!(",\"current\":{}", view.position));
-    }
-    if let Some(total) = view.total {
-        push(&mut text, format_args!(",\"total\":{total}"));
-    }
-    text + "}\n"
+    let id = json_string(view.label);
+    let status = json_string(view.state);
+    let is_counted = view.position > 0 || view.total.is_some();
+    let current = is_counted.then(|| format!(",\"current\":{}", view.position));
+    let total = view.total.map(|total| format!(",\"total\":{total}"));
+    format!(
+        "{{\"id\":{id},\"status\":{status}{}{}}}\n",
+        current.unwrap_or_default(),
+        total.unwrap_or_default()
+    )
 }
 
 /// A JSON object for a lasting line, on a line.
 pub(super) fn json_message(key: &str, text: &str) -> String {
-    format!("{{{}:{}}}\n", Json(key), Json(text))
+    format!("{{{}:{}}}\n", json_string(key), json_string(text))
+}
+
+/// A text as a JSON string, with nothing in it that a terminal would obey.
+fn json_string(text: &str) -> String {
+    clean_json(&Value::from(text).to_string())
 }
 
 /// All tasks as they stand on the terminal, cut to its size.
@@ -113,39 +120,14 @@ fn bar(position: u64, total: u64, width: usize) -> String {
 }
 
 fn numbers(view: &View<'_>) -> String {
-    let mut text = human_size(view.position);
-    if let Some(total) = view.total {
-        push(&mut text, format_args!("/{}", human_size(total)));
-    }
-    if let Some(rate) = view.rate {
-        push(&mut text, format_args!("  {}/s", human_size(rate)));
-    }
-    text
+    let position = human_size(view.position);
+    let total = view.total.map(|total| format!("/{}", human_size(total)));
+    let rate = view.rate.map(|rate| format!("  {}/s", human_size(rate)));
+    position + &total.unwrap_or_default() + &rate.unwrap_or_default()
 }
 
 const fn is_counting(view: &View<'_>) -> bool {
     !view.is_done && view.position > 0
-}
-
-fn push(text: &mut String, args: fmt::Arguments<'_>) {
-    text.write_fmt(args).expect("a string takes everything");
-}
-
-/// A text as a JSON string.
-struct Json<'a>(&'a str);
-
-impl fmt::Display for Json<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
-    }
 }
 
 #[cfg(test)]
