@@ -1,14 +1,44 @@
-//! What a member's Cargo.toml says: nothing that the root says already.
+//! What a member's Cargo.toml says: nothing that the root says already, and no package that the member doesn't use.
 
 use super::Findings;
 use super::tree::Tree;
 use crate::workspace::Workspace;
 
+/// Packages that no line names: they are there for a feature that another package needs.
+const FOR_A_FEATURE: &[&str] = &["proc-macro2"];
+
 /// Checks every member's manifest.
 pub(super) fn check(tree: &Tree, workspace: &Workspace) -> Findings {
-    let manifests = workspace.members.iter().map(|member| format!("{}/Cargo.toml", member.dir));
-    manifests.filter_map(|path| Some(manifest(&path, tree.text(&path)?))).flatten().collect()
+    let mut findings = Findings::new();
+    for member in &workspace.members {
+        let path = format!("{}/Cargo.toml", member.dir);
+        if let Some(text) = tree.text(&path) {
+            findings.extend(manifest(&path, text));
+            findings.extend(unused(tree, &path, text));
+        }
+    }
+    findings
 }
+
+/// Dependencies that no Rust file of the member names in a path, as cargo-machete finds them.
+fn unused(tree: &Tree, path: &str, text: &str) -> Findings {
+    let directory = path.trim_end_matches("Cargo.toml");
+    let code: Vec<&str> =
+        tree.rust().filter(|(path, _)| path.starts_with(directory)).map(|(_, text)| text).collect();
+    let names = text.lines().filter_map(|line| line.split_once(".workspace = true"));
+    let names = names.map(|(name, _)| name).filter(|name| !PACKAGE_KEYS.contains(name));
+    names
+        .filter(|name| !FOR_A_FEATURE.contains(name))
+        .filter(|name| {
+            let path = format!("{}::", name.replace('-', "_"));
+            !code.iter().any(|text| text.contains(&path))
+        })
+        .map(|name| format!("{path}: {name} is used by no Rust file beside it"))
+        .collect()
+}
+
+/// What a `[package]` has from the root.
+const PACKAGE_KEYS: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
 
 fn manifest(path: &str, text: &str) -> Findings {
     let mut findings = Findings::new();
@@ -44,9 +74,7 @@ fn repeats(section: &str, line: &str) -> Option<&'static str> {
         let plain = key.strip_suffix(".workspace").is_some_and(|name| !name.contains('.'));
         (!plain || value != "true")
             .then_some("write NAME.workspace = true: the root says version and features")
-    } else if section == "package"
-        && ["version", "edition", "rust-version", "license", "publish"].contains(&key)
-    {
+    } else if section == "package" && PACKAGE_KEYS.contains(&key) {
         Some("write KEY.workspace = true: the root says it")
     } else if section.starts_with("features") {
         Some("a feature needs two users who want different things")
@@ -92,6 +120,21 @@ mod tests {
         check_text(
             "[package]\nversion = \"1.0.0\"\n",
             &["Cargo.toml:2: write KEY.workspace = true: the root says it"],
+        );
+    }
+
+    #[test]
+    fn a_dependency_that_no_file_names_is_found() {
+        let text = "[package]\nversion.workspace = true\n[dependencies]\nanyhow.workspace = true\n\
+                    serde_json.workspace = true\ntar-core.workspace = true\n";
+        let tree = Tree::of(&[
+            ("crates/a/src/lib.rs", "use anyhow::Context;\n"),
+            ("crates/a/tests/it.rs", "tar_core::read();\n"),
+            ("crates/ab/src/lib.rs", "use serde_json::Value;\n"),
+        ]);
+        assert_eq!(
+            unused(&tree, "crates/a/Cargo.toml", text),
+            ["crates/a/Cargo.toml: serde_json is used by no Rust file beside it"]
         );
     }
 
