@@ -17,9 +17,9 @@ use anyhow::Context as _;
 use cli::{Failure, Io, Task};
 use layer_format::layer::{Reader, strip_base};
 use layer_format::listing::Tree;
-use layer_format::relay::{Chunk, Pool, Sending, Taking, relay};
+use layer_format::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
 use layer_format::{
-    Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher,
+    Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher, Hashing,
 };
 use store::{Lease, Partial};
 
@@ -58,14 +58,7 @@ pub(crate) enum Kept {
     /// In the store.
     Store(Box<Partial>),
     /// In a file without a name.
-    Spool {
-        /// The file.
-        file: File,
-        /// The digest so far.
-        hasher: Box<Hasher>,
-        /// How many bytes it has.
-        size: u64,
-    },
+    Spool(Box<Hashing<File>>),
 }
 
 impl Incoming {
@@ -151,12 +144,11 @@ fn pass(
         let hasher = Builder::new().spawn_scoped(scope, move || hash(plain));
         let hasher = hasher.context("starting a thread")?;
         let pool = Pool::default();
-        let (current, position, failure) = (None, 0, None);
-        let passing = Passing { content, pool, feed, encoder, current, position, failure };
-        let mut reader = Reader::new(passing);
+        let passing = Passing { content, pool, feed, encoder, failure: None };
+        let mut reader = Reader::new(Cursor::new(passing));
         let read = read_all(&mut reader, changes);
         let n_text_acls = reader.n_text_acls();
-        let Passing { feed, encoder, failure, .. } = reader.into_inner();
+        let Passing { feed, encoder, failure, .. } = reader.into_inner().into_inner();
         let keeping = |source| Error::io("keeping the layer", source);
         failure.map(keeping).map_or(read, |failure| Err(failure.into()))?;
         // A hasher that is gone has panicked, which its end tells.
@@ -198,22 +190,11 @@ struct Passing {
     pool: Pool,
     feed: Sending,
     encoder: Encoder<Kept>,
-    current: Option<Arc<Chunk>>,
-    position: usize,
     /// What went wrong with the encoder: that isn't the reader's to tell.
     failure: Option<io::Error>,
 }
 
-impl Read for Passing {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.fill_buf()?.read(buffer)?;
-        self.consume(n);
-        Ok(n)
-    }
-}
-
-impl Passing {
-    /// The next bytes, when the current ones have all been taken.
+impl Chunks for Passing {
     fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
         cli::interrupt::check().map_err(io::Error::other)?;
         let Some(chunk) = Chunk::read_from(&self.pool, &mut self.content)? else { return Ok(None) };
@@ -227,21 +208,6 @@ impl Passing {
     }
 }
 
-impl BufRead for Passing {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.as_ref().is_none_or(|chunk| self.position == chunk.len()) {
-            self.current = None;
-            self.position = 0;
-            self.current = self.next_chunk()?;
-        }
-        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk[self.position..]))
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.position += n;
-    }
-}
-
 impl Kept {
     /// In the store of a lease.
     pub(crate) fn in_store(lease: &Lease) -> anyhow::Result<Self> {
@@ -251,15 +217,15 @@ impl Kept {
     /// In a file without a name.
     pub(crate) fn spool() -> anyhow::Result<Self> {
         let file = tempfile::tempfile().context("making a temporary file")?;
-        Ok(Self::Spool { file, hasher: Box::new(Hasher::new(Algorithm::Sha256)), size: 0 })
+        Ok(Self::Spool(Box::new(Hashing::new(file, Algorithm::Sha256))))
     }
 
     /// Its bytes from the beginning.
     fn reader(&self) -> anyhow::Result<File> {
         match self {
             Self::Store(partial) => Ok(partial.reader()?),
-            Self::Spool { file, .. } => {
-                let mut file = file.try_clone().context("reading the layer again")?;
+            Self::Spool(kept) => {
+                let mut file = kept.get_ref().try_clone().context("reading the layer again")?;
                 file.rewind().context("reading the layer again")?;
                 Ok(file)
             }
@@ -270,9 +236,7 @@ impl Kept {
     pub(crate) fn descriptor(&self, media_type: &str) -> Descriptor {
         match self {
             Self::Store(partial) => Descriptor::new(media_type, partial.digest(), partial.offset()),
-            Self::Spool { hasher, size, .. } => {
-                Descriptor::new(media_type, Hasher::clone(hasher).finish(), *size)
-            }
+            Self::Spool(kept) => Descriptor::new(media_type, kept.digest(), kept.n_bytes()),
         }
     }
 }
@@ -281,11 +245,7 @@ impl Write for Kept {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Store(partial) => partial.write_all(bytes).map_err(io::Error::other)?,
-            Self::Spool { file, hasher, size } => {
-                file.write_all(bytes)?;
-                hasher.update(bytes);
-                *size += bytes.len() as u64;
-            }
+            Self::Spool(kept) => kept.write_all(bytes)?,
         }
         Ok(bytes.len())
     }

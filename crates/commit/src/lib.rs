@@ -26,7 +26,7 @@ use cli::{Explain as _, Io};
 use image::{Choice, Input, Location, Opened};
 use layer_format::listing::Tree;
 use layer_format::{Descriptor, Look, Manifest, Platform, Reference, look};
-use store::{Image, Lease, Store};
+use store::{Image, Lease, Pair, Store};
 
 use crate::base::{Base, BaseImage};
 use crate::check::Changes;
@@ -158,10 +158,7 @@ fn keep(taken: Taken, layer: &Descriptor, lease: &Lease) -> anyhow::Result<()> {
         if !lease.has(&layer.digest, layer.size)? {
             partial.commit()?;
         }
-        if layer.digest != taken.diff_id.0 {
-            // No loss if it can't be noted: it saves work, no more.
-            lease.store().note_pair(&layer.digest, &taken.diff_id).ok();
-        }
+        Pair::new(layer.digest, taken.diff_id).remember(Some(lease.store()));
         taken.changes.keep(&taken.diff_id);
     }
     taken.task.done("Committed");
@@ -197,9 +194,9 @@ fn without_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()
     let (config, manifest) = plan.documents(&base, &layer, taken.diff_id)?;
     let manifest = Manifest::parse(manifest)?;
     let digest = manifest.descriptor().digest;
-    if let Kept::Spool { file, .. } = taken.kept {
+    if let Kept::Spool(kept) = taken.kept {
         let outgoing = Outgoing { names: &args.tag, manifest };
-        outgoing.without_store(&config, below, file, io)?;
+        outgoing.without_store(&config, below, kept.into_inner(), io)?;
     }
     io.say(&digest.to_string());
     say(args, taken.changes.n_entries, &layer, io);

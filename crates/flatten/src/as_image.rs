@@ -2,7 +2,7 @@
 //!
 //! A stream names a layer before it holds it, so the tar waits in an unlinked file.
 
-use std::io::{self, Read as _, Seek as _, Write};
+use std::io::{self, Read as _, Seek as _};
 use std::num::NonZeroUsize;
 use std::thread;
 
@@ -12,7 +12,7 @@ use cli::interrupt::Interruptible;
 use image::Opened;
 use layer_format::stream::{self, Heads, Name, Writer};
 use layer_format::{
-    Algorithm, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hasher, Manifest,
+    Algorithm, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hashing, Manifest,
     Reference, media_type,
 };
 use serde_json::{Value, json};
@@ -33,17 +33,22 @@ pub(crate) fn write(
     let config = opened.image().config.clone();
     let spool = image::spool(opened.store())().context("making a temporary file")?;
     let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let encoder = Encoder::new(Hashing::new(Interruptible(spool)), compression, n_threads)
-        .context("compressing")?;
-    let plain = io::BufWriter::with_capacity(BUFFER, Interruptible(Hashing::new(encoder)));
+    let encoder =
+        Encoder::new(Hashing::new(Interruptible(spool), Algorithm::Sha256), compression, n_threads)
+            .context("compressing")?;
+    let plain = io::BufWriter::with_capacity(
+        BUFFER,
+        Interruptible(Hashing::new(encoder, Algorithm::Sha256)),
+    );
     // The tar is finished, so nothing is left in the buffer.
     let plain = tar::write(opened, plan, plain, &io.progress)?.0.into_parts().0.0;
-    let stored = plain.inner.finish().context("keeping the layer")?;
-    let Interruptible(mut file) = stored.inner;
-    file.rewind().context("keeping the layer")?;
+    let diff_id = DiffId(plain.digest());
+    let stored = plain.into_inner().finish().context("keeping the layer")?;
     let layer =
-        Descriptor::new(compression.codec().layer_type(), stored.hasher.finish(), stored.size);
-    let config = one_layer(&config, &DiffId(plain.hasher.finish()))?;
+        Descriptor::new(compression.codec().layer_type(), stored.digest(), stored.n_bytes());
+    let Interruptible(mut file) = stored.into_inner();
+    file.rewind().context("keeping the layer")?;
+    let config = one_layer(&config, &diff_id)?;
     let manifest = manifest(&config, &layer)?;
     let target = manifest.descriptor();
     let image = stream::Image { indexes: vec![], manifests: vec![manifest] };
@@ -77,30 +82,4 @@ fn manifest(config: &[u8], layer: &Descriptor) -> anyhow::Result<Manifest> {
         "layers": [layer],
     });
     Ok(Manifest::parse(serde_json::to_vec(&manifest).context("writing the manifest")?)?)
-}
-
-/// Hashes and counts what is written.
-struct Hashing<W> {
-    inner: W,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl<W> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::new(Algorithm::Sha256), size: 0 }
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        self.size += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -252,7 +252,7 @@ impl Opened {
         let mut stored = Watched::new(self.stored(position)?, watcher);
         let mut content = Content::of(&layer, &mut stored, store.as_ref())?;
         let result = read(&mut Checked::new(&mut content, watch))?;
-        content.note(&layer, noting.as_ref());
+        content.note(noting.as_ref());
         Ok((result, stored.n_bytes()))
     }
 

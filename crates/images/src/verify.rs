@@ -13,9 +13,9 @@ use cli::interrupt::Interruptible;
 use cli::{Code, Failure, Form, Io, Progress, counted};
 use image::layer::BUFFER;
 use layer_format::layer::Reader;
-use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher};
+use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher, Hashing};
 use serde_json::json;
-use store::{Image, ListingDraft, Store};
+use store::{Image, ListingDraft, Pair, Store};
 
 use crate::graph::{Graph, MISSING};
 use crate::names::{find, shown};
@@ -290,7 +290,8 @@ fn check(
         unpacked => unpacked,
     };
     io::copy(&mut raw, &mut io::sink()).with_context(reading)?;
-    let (found, size) = (raw.hasher.finish(), raw.size);
+    let found = raw.digest();
+    let size = raw.n_bytes();
     let mut problems = vec![];
     if found != *digest {
         problems.push(format!("digest mismatch: its bytes are {found}"));
@@ -362,8 +363,7 @@ fn compare(
     let is_wrong = |claim: &&DiffId| !found.contains(&claim.0);
     let wrong: Vec<_> = claims.iter().filter(is_wrong).collect();
     if let ([], Some(diff_id), 1) = (&wrong[..], claims.first(), claims.len()) {
-        // A cache; unpack need not hash it again.
-        drop(store.note_pair(blob, diff_id));
+        Pair::new(*blob, *diff_id).remember(Some(store));
     }
     let found = found.iter().map(Digest::to_string).collect::<Vec<_>>().join(" or ");
     wrong.iter().map(|claim| format!("diff id mismatch: expected {claim}, found {found}")).collect()
@@ -379,28 +379,6 @@ impl<R: Read> Read for Plain<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.decoder.read(buffer)?;
         self.hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..n]));
-        Ok(n)
-    }
-}
-
-/// Hashes and counts what passes.
-struct Hashing<R> {
-    inner: R,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl<R> Hashing<R> {
-    fn new(inner: R, algorithm: Algorithm) -> Self {
-        Self { inner, hasher: Hasher::new(algorithm), size: 0 }
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        self.size += n as u64;
         Ok(n)
     }
 }

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::thread::{self, Builder, JoinHandle};
 
 use crate::codec::Decoder;
-use crate::digest::{Algorithm, DiffId, Digest, Hasher};
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::Error;
 use crate::layer::{Change, Reader};
-use crate::relay::{Chunk, Pool, Sending, Taking, relay};
+use crate::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
 
 /// How many chunks wait between two stages.
 const DEPTH: usize = 8;
@@ -147,15 +147,6 @@ pub fn of(
     ending.digest()
 }
 
-/// Compares a diff id with what was found.
-pub fn check(expected: DiffId, found: Digest) -> Result<(), Error> {
-    if found == expected.0 {
-        return Ok(());
-    }
-    let what = "uncompressed layer";
-    Err(Error::DigestMismatch { what, expected: expected.0.into(), found: found.into() })
-}
-
 fn digest(
     raw: Taking,
     (algorithm, stop): (Algorithm, Stop),
@@ -193,22 +184,15 @@ fn starting(source: io::Error) -> Error {
 }
 
 fn hash(plain: Taking, algorithm: Algorithm, watcher: Option<Watcher>) -> io::Result<Digest> {
-    let mut hashing = Hashing { plain, hasher: Hasher::new(algorithm), failure: None };
-    let watcher = watcher.and_then(|watcher| watch(&mut hashing, watcher));
-    if let Some(failure) = hashing.failure {
+    let hashed = Hashed { plain, hasher: Hasher::new(algorithm), failure: None };
+    let mut reader = Cursor::new(hashed);
+    let watcher = watcher.and_then(|watcher| watch(&mut reader, watcher));
+    let mut hashed = reader.into_inner();
+    if let Some(failure) = hashed.failure {
         return Err(failure);
     }
-    let Hashing { mut plain, mut hasher, .. } = hashing;
-    loop {
-        let bytes = plain.fill_buf()?;
-        if bytes.is_empty() {
-            break;
-        }
-        hasher.update(bytes);
-        let n = bytes.len();
-        plain.consume(n);
-    }
-    let digest = hasher.finish();
+    while hashed.next_chunk()?.is_some() {}
+    let digest = hashed.hasher.finish();
     if let Some(mut watcher) = watcher {
         watcher(Seen::End(&digest));
     }
@@ -226,43 +210,27 @@ fn watch(content: &mut impl BufRead, mut watcher: Watcher) -> Option<Watcher> {
 }
 
 /// Bytes that are hashed as they are taken.
-struct Hashing {
+struct Hashed {
     plain: Taking,
     hasher: Hasher,
     /// Why they ended early.
     failure: Option<io::Error>,
 }
 
-impl fmt::Debug for Hashing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hashing").finish_non_exhaustive()
-    }
-}
-
-impl Read for Hashing {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.fill_buf()?.read(buffer)?;
-        self.consume(n);
-        Ok(n)
-    }
-}
-
-impl BufRead for Hashing {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if let Err(failure) = self.plain.fill_buf() {
-            let kind = failure.kind();
-            self.failure = Some(failure);
-            return Err(kind.into());
+impl Chunks for Hashed {
+    fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
+        match self.plain.take_chunk() {
+            Ok(Some(chunk)) => {
+                self.hasher.update(&chunk);
+                Ok(Some(chunk))
+            }
+            Err(failure) => {
+                let kind = failure.kind();
+                self.failure = Some(failure);
+                Err(kind.into())
+            }
+            Ok(None) => Ok(None),
         }
-        self.plain.fill_buf()
-    }
-
-    fn consume(&mut self, n: usize) {
-        // What is taken was seen before, so it is there.
-        if let Ok(bytes) = self.plain.fill_buf() {
-            self.hasher.update(&bytes[..n]);
-        }
-        self.plain.consume(n);
     }
 }
 

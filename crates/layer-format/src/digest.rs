@@ -4,7 +4,7 @@
 //! layer's uncompressed bytes and is a type of its own, because mixing the two up is the classic mistake.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -227,7 +227,7 @@ impl Hasher {
     }
 }
 
-impl io::Write for Hasher {
+impl Write for Hasher {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
         self.update(content);
         Ok(content.len())
@@ -322,6 +322,66 @@ impl<R: Read> Read for Verified<R> {
             hasher.update(&buffer[..n]);
         }
         Ok(n)
+    }
+}
+
+/// Hashes and counts the bytes that pass, read or written.
+#[derive(Debug)]
+pub struct Hashing<T> {
+    inner: T,
+    hasher: Hasher,
+    n_bytes: u64,
+}
+
+impl<T> Hashing<T> {
+    /// Hashes what passes to or from `inner`.
+    pub fn new(inner: T, algorithm: Algorithm) -> Self {
+        Self { inner, hasher: Hasher::new(algorithm), n_bytes: 0 }
+    }
+
+    /// How many bytes have passed.
+    pub fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// The digest of what has passed so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
+    /// What the bytes pass to or from.
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
+
+    /// Ends the hashing.
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.n_bytes += bytes.len() as u64;
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.note(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.note(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

@@ -41,7 +41,7 @@ pub mod watch;
 
 pub use codec::{Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE};
 pub use descriptor::{Descriptor, annotation, media_type, null_is_default};
-pub use digest::{Algorithm, DiffId, Digest, Hasher, Verified};
+pub use digest::{Algorithm, DiffId, Digest, Hasher, Hashing, Verified};
 pub use error::Error;
 pub use error_kind::{ErrorKind, HasKind, Look, look};
 pub use image::{

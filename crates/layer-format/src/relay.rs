@@ -61,6 +61,7 @@ impl Drop for Chunk {
     }
 }
 
+#[derive(Debug)]
 enum Message {
     Chunk(Arc<Chunk>),
     End,
@@ -70,7 +71,7 @@ enum Message {
 /// A relay that holds at most `depth` chunks.
 pub fn relay(depth: usize) -> (Sending, Taking) {
     let (sender, receiver) = sync_channel(depth);
-    (Sending(sender), Taking { receiver, current: None, position: 0, is_at_end: false })
+    (Sending(sender), Cursor::new(Received { receiver, is_at_end: false }))
 }
 
 /// The reader of the relay has gone; whoever sends has nothing left to do, and the reason is the reader's to tell.
@@ -112,23 +113,90 @@ impl Sending {
     }
 }
 
-/// The end of a relay that bytes come out of: as a reader, the current stream.
+/// Whatever gives bytes in chunks.
+pub trait Chunks {
+    /// The next of them; `None` at the end.
+    ///
+    /// # Errors
+    /// What comes next can't be had.
+    fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>>;
+}
+
+/// Chunks as a reader.
 #[derive(Debug)]
-pub struct Taking {
-    receiver: Receiver<Message>,
+pub struct Cursor<C> {
+    chunks: C,
     current: Option<Arc<Chunk>>,
     position: usize,
+}
+
+impl<C: Chunks> Cursor<C> {
+    /// Reads the chunks from the first on.
+    pub fn new(chunks: C) -> Self {
+        Self { chunks, current: None, position: 0 }
+    }
+
+    /// The rest of the current chunk, and those that come next, are read no more as bytes.
+    pub fn into_inner(self) -> C {
+        self.chunks
+    }
+
+    /// What gives the chunks.
+    pub fn get_mut(&mut self) -> &mut C {
+        &mut self.chunks
+    }
+}
+
+impl<C: Chunks> Read for Cursor<C> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.fill_buf()?.read(buffer)?;
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl<C: Chunks> BufRead for Cursor<C> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.as_ref().is_none_or(|chunk| self.position == chunk.len()) {
+            self.current = None;
+            self.position = 0;
+            self.current = self.chunks.next_chunk()?;
+        }
+        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk[self.position..]))
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.position += n;
+    }
+}
+
+/// The end of a relay that bytes come out of: as a reader, the current stream.
+pub type Taking = Cursor<Received>;
+
+/// What comes out of a relay.
+#[derive(Debug)]
+pub struct Received {
+    receiver: Receiver<Message>,
     is_at_end: bool,
 }
 
 impl Taking {
     /// Goes on to the next stream, once this one has been read to its end.
     pub fn next_stream(&mut self) {
-        self.is_at_end = false;
+        self.chunks.is_at_end = false;
     }
 
     /// The next bytes of the stream as they were sent; `None` at its end.
+    ///
+    /// # Errors
+    /// What was to come can't be had, or the sender has gone.
     pub fn take_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
+        self.chunks.next_chunk()
+    }
+}
+
+impl Chunks for Received {
+    fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
         if self.is_at_end {
             return Ok(None);
         }
@@ -141,29 +209,6 @@ impl Taking {
             Ok(Message::Failed(error)) => Err(error),
             Err(_) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier stage stopped")),
         }
-    }
-}
-
-impl Read for Taking {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.fill_buf()?.read(buffer)?;
-        self.consume(n);
-        Ok(n)
-    }
-}
-
-impl BufRead for Taking {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.as_ref().is_none_or(|chunk| self.position == chunk.len()) {
-            self.current = None;
-            self.position = 0;
-            self.current = self.take_chunk()?;
-        }
-        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk[self.position..]))
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.position += n;
     }
 }
 

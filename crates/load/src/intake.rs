@@ -13,7 +13,7 @@ use layer_format::{
     Algorithm, Codec, Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, ForeignCodec,
     Hasher,
 };
-use store::{Lease, ListingDraft, Partial, Store};
+use store::{Lease, ListingDraft, Pair, Partial, Store};
 
 use crate::diffs::Diffs;
 
@@ -175,7 +175,7 @@ impl<'a> Intake<'a> {
         }
         if codec == Codec::None {
             self.diffs.note(digest, digest);
-        } else if let Some(DiffId(diff_id)) = self.lease.store().verified_pair(&digest) {
+        } else if let Some(DiffId(diff_id)) = self.lease.store().diff_id_of(&digest) {
             self.diffs.note(digest, diff_id);
         }
         let size = offer.size;
@@ -204,7 +204,7 @@ impl<'a> Intake<'a> {
         let blob = &layer.digest;
         let found = match self.diffs.take(blob) {
             Some(found) => found?,
-            None => match self.lease.store().verified_pair(blob) {
+            None => match self.lease.store().diff_id_of(blob) {
                 Some(DiffId(found)) => found,
                 None => self.find_diff_id(blob, expected.0.algorithm())?,
             },
@@ -217,7 +217,7 @@ impl<'a> Intake<'a> {
         if let Some(foreign) = self.foreign.get(blob).filter(|_| found != expected.0) {
             return Err(foreign.refuse("the layer").into());
         }
-        diff::check(expected, found)?;
+        Pair::new(*blob, expected).check(found)?;
         self.diffs.note(*blob, found);
         Ok(())
     }
@@ -248,11 +248,9 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Remembers that a blob and what it decompresses to were both hashed. No loss if not.
-    pub(crate) fn note_pair(&mut self, blob: &Digest, diff_id: &DiffId) {
-        if *blob != diff_id.0 && self.lease.store().verified_pair(blob) != Some(*diff_id) {
-            drop(self.lease.store().note_pair(blob, diff_id));
-        }
+    /// Remembers that a blob and what it decompresses to were both hashed.
+    pub(crate) fn note_pair(&self, blob: &Digest, diff_id: &DiffId) {
+        Pair::new(*blob, *diff_id).remember(Some(self.lease.store()));
     }
 
     /// How many bytes of a blob are new to the store: asked once, they are old.
@@ -276,7 +274,7 @@ impl Looking {
             };
             return draft.map_or(Self::No, |draft| Self::Listing(Watching::begin(draft.watcher())));
         }
-        if claimed.is_some_and(|digest| store.verified_pair(&digest).is_some()) {
+        if claimed.is_some_and(|digest| store.diff_id_of(&digest).is_some()) {
             return Self::No;
         }
         let watcher = ListingDraft::new(store).watcher();

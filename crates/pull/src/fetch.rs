@@ -246,7 +246,7 @@ impl Work<'_> {
         }
         let follower = Follower::checking(slot);
         let (brought, checked) = thread::scope(|scope| {
-            let check = || proof::check(&claims, store, || follower.clone());
+            let check = || proof::check(blob, &claims, store, || follower.clone());
             let checking = Builder::new().spawn_scoped(scope, check).context(STARTING)?;
             let brought = self.bring_once(slot, blob, task);
             if !matches!(brought, Ok(Some(_))) {

@@ -4,19 +4,20 @@
 use std::io::Read;
 
 use layer_format::{DiffId, Digest, Error, diff};
-use store::{ListingDraft, Store};
+use store::{ListingDraft, Pair, Store};
 
 use crate::fetch::Blob;
 
 /// What a layer must decompress to, as far as that was not verified before.
 pub(crate) fn unproven(blob: &Blob, store: &Store) -> Vec<DiffId> {
-    let known = store.verified_pair(&blob.descriptor.digest);
-    blob.diff_ids.iter().copied().filter(|claim| Some(*claim) != known).collect()
+    let is_known = |claim: &DiffId| Pair::new(blob.descriptor.digest, *claim).is_known(Some(store));
+    blob.diff_ids.iter().copied().filter(|claim| !is_known(claim)).collect()
 }
 
 /// Checks that a layer decompresses to all that is claimed, which is more than one thing only in two algorithms, and leaves
 /// a listing behind.
 pub(crate) fn check<R: Read>(
+    blob: &Blob,
     claims: &[DiffId],
     store: &Store,
     layer: impl Fn() -> R,
@@ -31,7 +32,7 @@ pub(crate) fn check<R: Read>(
         };
         let known = found.filter(|found| found.algorithm() == algorithm);
         let digest = known.map_or_else(read, Ok)?;
-        diff::check(*claim, digest)?;
+        Pair::new(blob.descriptor.digest, *claim).check(digest)?;
         found = Some(digest);
     }
     Ok(())
@@ -40,7 +41,6 @@ pub(crate) fn check<R: Read>(
 /// Remembers what was verified.
 pub(crate) fn note(blob: &Blob, verified: &[DiffId], store: &Store) {
     if let [diff_id] = verified {
-        // A cache; the next one that needs it does without.
-        drop(store.note_pair(&blob.descriptor.digest, diff_id));
+        Pair::new(blob.descriptor.digest, *diff_id).remember(Some(store));
     }
 }

@@ -61,6 +61,7 @@ mod listing;
 mod medium;
 mod notes;
 mod owned;
+mod pair;
 mod partial;
 mod reach;
 mod referrers;
@@ -77,6 +78,7 @@ pub use layers::{
 pub use lease::{Hold, Lease};
 pub use listing::ListingDraft;
 pub use notes::{Origin, Target};
+pub use pair::Pair;
 pub use partial::{Claim, Partial};
 pub use store::Store;
 

@@ -84,7 +84,7 @@ impl Target {
 
 impl Store {
     /// The diff id that a blob was once found to have: both its bytes and what they decompress to were hashed then.
-    pub fn verified_pair(&self, blob: &Digest) -> Option<DiffId> {
+    pub fn diff_id_of(&self, blob: &Digest) -> Option<DiffId> {
         let text = read(&self.folder(Folder::Pairs).join(file_name(blob)))?;
         let (about, diff_id) = text.strip_suffix('\n')?.split_once(' ')?;
         let diff_id = diff_id.parse().ok()?;
@@ -92,7 +92,7 @@ impl Store {
     }
 
     /// Remembers that a blob and its decompressed bytes were both hashed, to these. It is no loss if that fails.
-    pub fn note_pair(&self, blob: &Digest, diff_id: &DiffId) -> Result<()> {
+    pub(crate) fn note_diff_id(&self, blob: &Digest, diff_id: &DiffId) -> Result<()> {
         let path = self.folder(Folder::Pairs).join(file_name(blob));
         self.replace(&path, format!("{blob} {diff_id}\n").as_bytes(), Durability::Cached)
     }
@@ -182,15 +182,15 @@ mod tests {
         let (_dir, store) = Store::temporary();
         let (blob, other) = (Digest::of(b"blob"), Digest::of(b"other"));
         let diff_id = DiffId(Digest::of(b"diff"));
-        assert_eq!(store.verified_pair(&blob), None);
-        store.note_pair(&blob, &diff_id).unwrap();
-        assert_eq!(store.verified_pair(&blob), Some(diff_id));
+        assert_eq!(store.diff_id_of(&blob), None);
+        store.note_diff_id(&blob, &diff_id).unwrap();
+        assert_eq!(store.diff_id_of(&blob), Some(diff_id));
         let path = store.folder(Folder::Pairs).join(file_name(&blob));
         fs::rename(&path, store.folder(Folder::Pairs).join(file_name(&other))).unwrap();
-        assert_eq!(store.verified_pair(&other), None);
+        assert_eq!(store.diff_id_of(&other), None);
         for damage in [String::new(), format!("{blob} {diff_id}"), format!("{blob} \0\n")] {
             fs::write(&path, damage).unwrap();
-            assert_eq!(store.verified_pair(&blob), None);
+            assert_eq!(store.diff_id_of(&blob), None);
         }
     }
 

@@ -130,7 +130,7 @@ fn apply(
         listing.keep(&layer.diff_id);
     }
     drop(reader);
-    content.note(layer, Some(job.store));
+    content.note(Some(job.store));
     let report = applier.finish()?;
     Ok(Some(Applied { describes_root, bytes: report.bytes, skipped: report.skipped }))
 }

@@ -19,9 +19,9 @@ use cli::{Progress, Task};
 use image::{Image, Layer, Source};
 use layer_format::layer::{Change, Reader};
 use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
-use layer_format::{Algorithm, Codec, Decoder, DiffId, Digest, Error, Hasher};
+use layer_format::{Algorithm, Decoder, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
-use store::{ListingDraft, Store};
+use store::{ListingDraft, Pair, Store};
 
 use crate::limits::Budget;
 use crate::writeback::Writeback;
@@ -32,9 +32,7 @@ const DEPTH: usize = 8;
 /// What the decoder knows of a layer before it begins.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
-    diff_id: DiffId,
-    /// The blob's digest, which the reader checks.
-    blob: Option<Digest>,
+    pair: Pair,
     /// Whether this very pair of digests was verified before, so that the blob's is proof enough.
     is_known: bool,
 }
@@ -77,15 +75,15 @@ pub(crate) fn unpack(
     let mut stages = start(source, image.clone(), plans.clone(), progress.clone())
         .context("starting a thread")?;
     for (position, plan) in plans.iter().enumerate() {
-        let mut listing = store.and_then(|store| ListingDraft::if_missing(store, &plan.diff_id));
+        let mut listing =
+            store.and_then(|store| ListingDraft::if_missing(store, plan.pair.diff_id()));
         apply(&mut stages, &mut filling, plan, listing.as_mut())
             .with_context(|| image.layer_name(position))?;
         if let Some(listing) = listing {
-            listing.keep(&plan.diff_id);
+            listing.keep(plan.pair.diff_id());
         }
-        if let (Some(store), Some(blob), false) = (store, &plan.blob, plan.is_known) {
-            // A cache; the next unpack does without.
-            drop(store.note_pair(blob, &plan.diff_id));
+        if !plan.is_known {
+            plan.pair.remember(store);
         }
     }
     match stages.reader.join() {
@@ -101,9 +99,8 @@ pub(crate) fn unpack(
 
 fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
     let plan = |layer: &Layer| {
-        let blob = layer.blob.as_ref().map(|blob| blob.digest);
-        let known = blob.as_ref().and_then(|blob| store?.verified_pair(blob));
-        Plan { diff_id: layer.diff_id, blob, is_known: known == Some(layer.diff_id) }
+        let pair = Pair::of(layer);
+        Plan { pair, is_known: pair.is_known(store) }
     };
     image.layers.iter().map(plan).collect()
 }
@@ -173,13 +170,11 @@ impl Decoding {
             Ok(decoder) => decoder,
             Err(error) => return self.plain.fail(error).and(Err(Gone)),
         };
-        // Without compression both digests are of the same bytes.
-        let is_same = decoder.codec() == Codec::None && plan.blob == Some(plan.diff_id.0);
-        let hashing = if plan.is_known || is_same {
+        let hashing = if plan.is_known || plan.pair.is_same(decoder.codec()) {
             self.proofs.send(Proof::Implied).map_err(|_| Gone)?;
             None
         } else {
-            self.orders.send(plan.diff_id.0.algorithm()).map_err(|_| Gone)?;
+            self.orders.send(plan.pair.diff_id().0.algorithm()).map_err(|_| Gone)?;
             self.proofs.send(Proof::Computed).map_err(|_| Gone)?;
             Some(&self.hashing)
         };
@@ -244,14 +239,11 @@ fn apply(
     applier.end_layer()?;
     stages.plain.next_stream();
     let stopped = || Error::Truncated { what: "the layer".to_owned() };
-    let found = match stages.proofs.recv().map_err(|_| stopped())? {
-        Proof::Implied => return Ok(()),
-        Proof::Computed => stages.digests.recv().map_err(|_| stopped())?,
-    };
-    let expected = plan.diff_id.0;
-    if found == expected {
-        return Ok(());
+    match stages.proofs.recv().map_err(|_| stopped())? {
+        Proof::Implied => Ok(()),
+        Proof::Computed => {
+            let found = stages.digests.recv().map_err(|_| stopped())?;
+            Ok(plan.pair.check(found)?)
+        }
     }
-    let what = "uncompressed layer";
-    Err(Error::DigestMismatch { what, expected: expected.into(), found: found.into() }.into())
 }
