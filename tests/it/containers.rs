@@ -333,3 +333,20 @@ fn as_root_what_is_refused_or_ignored_against_all_capabilities_is_no_change() {
         assert_eq!(output.out(), "same\n", "{calls} {how}: {}", output.text());
     }
 }
+
+// A plain user's scan gives directories permissions for a while; another one took that for a change, 93 times of 240.
+#[test]
+fn two_snapshots_of_a_tree_at_once_see_no_change_in_each_other() {
+    let sandbox = Sandbox::new();
+    let layer = Layer::text(
+        "drwxr-xr-x 0:0 ./ @5\nd--------- 0:0 none/ @5\n-rw-r--r-- 0:0 none/f \"f\" @5\nd-wx-wx-wx 0:0 write/ @5\n\
+         -rw-r--r-- 0:0 write/f \"f\" @5\ndr-------- 0:0 read/ @5\n---------- 0:0 read/f \"f\" @5",
+    );
+    sandbox.write("image", stream_of(&Image::new().layer(layer)));
+    let script = "unpack -q root < image; for n in $(seq 20); do
+            snapshot --base ./image --list root & snapshot --base ./image --list root &
+            changes --checksum ./image ./root & wait
+        done; find root -type d -printf '%m\n' | sort";
+    let output = Script::new(&sandbox, script).as_plain_user().run();
+    assert_eq!(output.out(), "0\n333\n400\n755\n", "{}", output.text());
+}

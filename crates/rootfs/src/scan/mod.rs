@@ -11,6 +11,7 @@ mod look;
 mod mounts;
 mod node;
 mod seen;
+mod turn;
 mod walk;
 
 use std::os::fd::AsFd;
@@ -26,6 +27,7 @@ use known::SameNames;
 pub(crate) use seen::Seen;
 
 use self::directory::Directory;
+use self::turn::Turn;
 use self::walk::Top;
 use crate::beneath;
 use crate::error::Error;
@@ -73,6 +75,8 @@ pub struct Scan {
     passed: Vec<Vec<u8>>,
     is_of_top: (bool, bool),
     same: SameNames,
+    /// Given up last, after the directories have their modes back.
+    _turn: Turn,
 }
 
 /// A directory of this user that lacked the permission to be read, and got it for a while.
@@ -88,9 +92,10 @@ impl Scan {
     pub fn read(root: &Root, options: &ScanOptions<'_>) -> Result<Self, Error> {
         let root = root.try_clone()?;
         let same = options.known.map(|known| SameNames::of(known.tree)).unwrap_or_default();
+        let turn = Turn::take(&root, options.stop);
         let (top, taken) = walk::walk(&root, options, &same)?;
         let walk::Taken { directories, unlocked, error, passed, is_of_top } = taken;
-        let scan = Self { root, top, directories, unlocked, passed, is_of_top, same };
+        let scan = Self { root, top, directories, unlocked, passed, is_of_top, same, _turn: turn };
         // A failed scan too gives directories their modes back.
         error.map_or(Ok(scan), Err)
     }

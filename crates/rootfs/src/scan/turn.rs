@@ -1,0 +1,68 @@
+//! Taking turns: a plain user's scan gives directories that lack permissions some, for a while, and another scan of the same
+//! tree would take those for a change.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::powers::Powers;
+
+/// How often is looked whether the other scan has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The roots that this process is scanning, by device and inode: it needs no turn with itself.
+static OURS: Mutex<Vec<(u64, u64)>> = Mutex::new(vec![]);
+
+/// A lock of a tree's root directory that lasts as long as this value. Root, who passes modes, takes none; where there are no
+/// locks, there are no turns.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Closing it lets the next one in.
+    _locked: Option<OwnedFd>,
+    id: Option<(u64, u64)>,
+}
+
+impl Turn {
+    const NONE: Self = Self { _locked: None, id: None };
+
+    /// Waits for the scans of others, until `stop` says so: then the scan ends by itself.
+    pub(super) fn take(root: impl AsFd, stop: impl Fn() -> bool) -> Self {
+        if Powers::of_process().passes_modes {
+            return Self::NONE;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&root, c".", flags, Mode::empty());
+        let (Ok(opened), Ok(stat)) = (opened, rustix::fs::fstat(&root)) else { return Self::NONE };
+        let id = (stat.st_dev, stat.st_ino);
+        if ours(|ours| ours.contains(&id)) {
+            return Self::NONE;
+        }
+        while !stop() {
+            match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    ours(|ours| ours.push(id));
+                    return Self { _locked: Some(opened), id: Some(id) };
+                }
+                Err(Errno::WOULDBLOCK) => thread::sleep(POLL_INTERVAL),
+                Err(_) => break,
+            }
+        }
+        Self::NONE
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            ours(|ours| ours.retain(|other| *other != id));
+        }
+    }
+}
+
+fn ours<T>(work: impl FnOnce(&mut Vec<(u64, u64)>) -> T) -> T {
+    work(&mut OURS.lock().unwrap_or_else(PoisonError::into_inner))
+}
