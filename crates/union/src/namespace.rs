@@ -27,7 +27,8 @@ pub fn enter() -> Option<u8> {
     Some(inside::OURS)
 }
 
-/// Whether the union is mounted for a command.
+/// Whether the union is mounted for a command, by the raw arguments: a namespace is entered before they are parsed, and a
+/// command line that can't be parsed has an exit status as well.
 pub(crate) fn is_for_a_command() -> bool {
     std::env::args_os().any(|argument| argument == "--")
 }
