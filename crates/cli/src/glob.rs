@@ -27,11 +27,15 @@ impl Globs {
     /// # Errors
     /// Wrong usage, if a pattern could match nothing.
     pub fn parse(patterns: &[String]) -> anyhow::Result<Self> {
-        let parse = |text: &String| {
-            let glob = Glob::parse(text.as_bytes());
-            glob.ok_or_else(|| usage(format!("--exclude {}: a pattern of nothing", clean(text))))
-        };
-        Ok(Self(patterns.iter().map(parse).collect::<Result<_, _>>()?))
+        let mut globs = Vec::with_capacity(patterns.len());
+        for text in patterns {
+            let Some(glob) = Glob::parse(text.as_bytes()) else {
+                let message = format!("--exclude {}: a pattern of nothing", clean(text));
+                return Err(usage(message).into());
+            };
+            globs.push(glob);
+        }
+        Ok(Self(globs))
     }
 
     /// Whether there are no patterns.

@@ -56,8 +56,8 @@ fn rate(text: &str) -> Result<NonZeroU64, &'static str> {
 /// Parses a time in seconds, perhaps with a fraction: more than none, a day at most.
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let is_sensible = |time: &Duration| !time.is_zero() && *time <= Duration::from_hours(24);
-    time.filter(is_sensible).ok_or("not a number of seconds between 0 and 86400")
+    time.filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
+        .ok_or("not a number of seconds between 0 and 86400")
 }
 
 impl Network {
@@ -69,10 +69,7 @@ impl Network {
         let Some(path) = &self.authfile else { return Ok(None) };
         match std::fs::metadata(path) {
             Ok(_) => Ok(Some(path)),
-            Err(error) => {
-                let shown = clean_path(path);
-                Err(Failure::new(Code::NotFound, shown).because(error))
-            }
+            Err(error) => Err(Failure::new(Code::NotFound, clean_path(path)).because(error)),
         }
     }
 
@@ -91,10 +88,12 @@ impl Network {
         let mut line = String::new();
         let reading = "reading a login from standard input";
         BufReader::new(input.take().take(LIMIT)).read_line(&mut line).context(reading)?;
-        let login = line.trim_end_matches(['\r', '\n']).split_once(':');
-        let malformed = || usage("the first line of standard input is not USER:PASSWORD");
-        let (user, password) = login.filter(|(user, _)| !user.is_empty()).ok_or_else(malformed)?;
-        Ok(Some((user.to_owned(), password.to_owned())))
+        match line.trim_end_matches(['\r', '\n']).split_once(':') {
+            Some((user, password)) if !user.is_empty() => {
+                Ok(Some((user.to_owned(), password.to_owned())))
+            }
+            _ => Err(usage("the first line of standard input is not USER:PASSWORD").into()),
+        }
     }
 }
 

@@ -54,12 +54,16 @@ pub fn main<A: Command>(run: fn(&A, &mut Io<'_>) -> anyhow::Result<()>) -> ExitC
 
 /// Parses the command line. An environment variable that is empty is as good as none.
 fn parse<A: Command>() -> Result<A, clap::Error> {
-    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     let mut command = A::command().mut_args(|arg| {
         if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg }
     });
     let matches = command.clone().try_get_matches();
     A::from_arg_matches(&matches?).map_err(|error| error.format(&mut command))
+}
+
+/// Whether an environment variable is there, and empty.
+fn is_empty(name: &OsStr) -> bool {
+    env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// Answers what clap took over: help and version on standard output, wrong usage on standard error.

@@ -42,11 +42,13 @@ pub fn clean_path(path: &Path) -> String {
 
 /// A document as it may be shown: like [`clean`], but its lines and tabs stay.
 pub fn clean_text(text: &[u8]) -> String {
-    let clean_line = |line: &[u8]| {
-        let pieces: Vec<_> = line.split(|&byte| byte == b'\t').map(clean_bytes).collect();
-        pieces.join("\t")
-    };
-    text.split(|&byte| byte == b'\n').map(clean_line).collect::<Vec<_>>().join("\n")
+    let lines: Vec<String> = text.split(|&byte| byte == b'\n').map(clean_line).collect();
+    lines.join("\n")
+}
+
+fn clean_line(line: &[u8]) -> String {
+    let pieces: Vec<_> = line.split(|&byte| byte == b'\t').map(clean_bytes).collect();
+    pieces.join("\t")
 }
 
 /// A JSON text as it may be shown: the same JSON, with what [`clean`] would escape written as `\uXXXX`.

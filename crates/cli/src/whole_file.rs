@@ -37,15 +37,15 @@ impl WholeFile {
         // A symbolic link stays one, and what it points to is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let existing = fs::metadata(&target).ok();
-        if existing.as_ref().is_some_and(|existing| !existing.is_file() && !existing.is_dir()) {
-            let file = OpenOptions::new().write(true).open(&target)?;
-            return Ok(Self { file: BufWriter::new(file), target, temporary: None });
+        match &existing {
+            Some(existing) if existing.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Some(existing) if !existing.is_file() => {
+                let file = OpenOptions::new().write(true).open(&target)?;
+                return Ok(Self { file: BufWriter::new(file), target, temporary: None });
+            }
+            _ => {}
         }
-        let Some(name) =
-            target.file_name().filter(|_| !existing.as_ref().is_some_and(fs::Metadata::is_dir))
-        else {
-            return Err(io::ErrorKind::IsADirectory.into());
-        };
+        let Some(name) = target.file_name() else { return Err(io::ErrorKind::IsADirectory.into()) };
         remove_leftovers(parent(&target), name);
         let (file, temporary) = create_locked(&target, name)?;
         let whole = Self { file: BufWriter::new(file), target, temporary: Some(temporary) };

@@ -310,8 +310,7 @@ pub(crate) fn line_with(program: &str, error: &anyhow::Error, libraries: &[Look]
         }
         // A failure without a message only stands for its cause.
         if failure.is_none_or(|failure| failure.message.is_some()) {
-            let text = clean(&describe(link)).into_owned();
-            push_cause(&mut texts, shorten(shorten_words(text.into()).into_owned()));
+            push_cause(&mut texts, shorten(&clean(&describe(link))));
         }
     }
     with_hints(&texts.join(": "), &hints)
@@ -385,34 +384,21 @@ fn push_cause(texts: &mut Vec<String>, cause: String) {
     }
 }
 
-/// Leaves out the middle of words, such as paths and names, of more than 300 bytes.
-fn shorten_words(text: Cow<'_, str>) -> Cow<'_, str> {
-    const MOST: usize = 300;
-    let is_long = |word: &str| word.len() > MOST;
-    if !text.split(' ').any(is_long) {
-        return text;
-    }
-    let shortened = text.split(' ').map(|word| {
-        if !is_long(word) {
-            return Cow::Borrowed(word);
-        }
-        let end = word.floor_char_boundary(MOST / 2);
-        let start = word.ceil_char_boundary(word.len() - MOST / 2);
-        Cow::Owned(format!("{}…{}", &word[..end], &word[start..]))
-    });
-    Cow::Owned(shortened.collect::<Vec<_>>().join(" "))
+/// A text that isn't too long for a line: the middle is left out of words, such as paths and names, of more than 300 bytes,
+/// and of a text of more than 16,000 bytes, in which all blobs of two hundred layers have room.
+fn shorten(text: &str) -> String {
+    let words: Vec<_> = text.split(' ').map(|word| without_middle(word, 300, 150)).collect();
+    without_middle(&words.join(" "), 16_000, 4_000).into_owned()
 }
 
-/// Leaves out the middle of a text of more than 16,000 bytes.
-fn shorten(text: String) -> String {
-    // All blobs that a thin stream lacks have room, of two hundred layers.
-    const MOST: usize = 16_000;
-    if text.len() <= MOST {
-        return text;
+/// A text of more than `most` bytes by its first half of them, and its last `end` bytes.
+fn without_middle(text: &str, most: usize, end: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
     }
-    let end = text.floor_char_boundary(MOST / 2);
-    let start = text.ceil_char_boundary(text.len() - MOST / 4);
-    format!("{}…{}", &text[..end], &text[start..])
+    let head = &text[..text.floor_char_boundary(most / 2)];
+    let tail = &text[text.ceil_char_boundary(text.len() - end)..];
+    Cow::Owned(format!("{head}…{tail}"))
 }
 
 #[cfg(test)]
