@@ -93,12 +93,11 @@ impl Output {
     }
 
     /// Whether another program reads it.
-    pub const fn is_pipe(&self) -> bool {
+    pub(crate) const fn is_pipe(&self) -> bool {
         matches!(self.sink, Sink::File { kind: FileType::Fifo, .. })
     }
 
-    /// The open file, for writing without copying. Flush before use, and [`mark`](Self::mark) errors.
-    pub const fn as_file(&self) -> Option<&File> {
+    const fn as_file(&self) -> Option<&File> {
         match &self.sink {
             Sink::File { file, .. } => Some(file),
             Sink::Nowhere | Sink::Broken(_) | Sink::Captured(_) => None,
@@ -150,9 +149,7 @@ impl Output {
     }
 
     /// Marks an error as one of our own output: a broken pipe then ends the program silently.
-    ///
-    /// For errors of system calls on [`as_file`](Self::as_file); writes mark theirs themselves.
-    pub fn mark(error: io::Error) -> io::Error {
+    fn mark(error: io::Error) -> io::Error {
         match error.kind() {
             io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, ClosedPipe),
             _ => during("writing standard output", error),

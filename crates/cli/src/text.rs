@@ -23,7 +23,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 }
 
 /// Like [`clean`], for bytes that should be UTF-8: what isn't becomes `\xNN`.
-pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(bytes) {
         return clean(text);
     }
@@ -35,7 +35,7 @@ pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A path as it may be shown: like [`clean_bytes`].
+/// A path as it may be shown: like [`clean`]; what isn't UTF-8 becomes `\xNN`.
 pub fn clean_path(path: &Path) -> String {
     clean_bytes(path.as_os_str().as_encoded_bytes()).into_owned()
 }

@@ -98,25 +98,16 @@ impl<W: Write> Write for Interruptible<W> {
 #[must_use = "the guard's life is what protects"]
 pub fn hold() -> Hold {
     SWITCH.holds.fetch_add(1, Ordering::SeqCst);
-    Hold { count: &SWITCH.holds }
+    Hold(())
 }
 
-/// Leaves INT to a child on the same terminal as long as the guard lives, as `system(3)` does.
-#[must_use = "the guard's life is what protects"]
-pub fn leave_to_child() -> Hold {
-    SWITCH.children.fetch_add(1, Ordering::SeqCst);
-    Hold { count: &SWITCH.children }
-}
-
-/// A guard made by [`hold`] or [`leave_to_child`].
+/// A guard made by [`hold`].
 #[derive(Debug)]
-pub struct Hold {
-    count: &'static AtomicUsize,
-}
+pub struct Hold(());
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::SeqCst);
+        SWITCH.holds.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -217,9 +208,6 @@ struct Watch {
 
 impl Watch {
     fn signal(&mut self, signal: i32, switch: &Switch) {
-        if signal == SIGINT && switch.children.load(Ordering::SeqCst) > 0 {
-            return;
-        }
         match self.first {
             None => {
                 self.first = Some(Instant::now());
@@ -245,17 +233,11 @@ pub(crate) struct Switch {
     received: AtomicI32,
     pipe: OnceLock<(PipeReader, PipeWriter)>,
     holds: AtomicUsize,
-    children: AtomicUsize,
 }
 
 impl Switch {
     pub(crate) const fn new() -> Self {
-        Self {
-            received: AtomicI32::new(0),
-            pipe: OnceLock::new(),
-            holds: AtomicUsize::new(0),
-            children: AtomicUsize::new(0),
-        }
+        Self { received: AtomicI32::new(0), pipe: OnceLock::new(), holds: AtomicUsize::new(0) }
     }
 
     /// Makes the pipe that wakes those who wait.

@@ -112,14 +112,3 @@ fn a_hold_stays_the_watchdog() {
     watch.signal(SIGINT, switch);
     assert!(watch.is_over(switch), "a second signal");
 }
-
-#[test]
-fn an_interrupt_can_be_left_to_a_child() {
-    let switch: &'static Switch = Box::leak(Box::new(Switch::new()));
-    let mut watch = Watch::default();
-    switch.children.store(1, Ordering::SeqCst);
-    watch.signal(SIGINT, switch);
-    assert_eq!(switch.received(), None);
-    watch.signal(SIGHUP, switch);
-    assert_eq!(switch.received(), Some(SIGHUP));
-}
