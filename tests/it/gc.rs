@@ -386,3 +386,20 @@ fn as_root_gc_beside_unions_that_begin_and_end_takes_no_file_of_theirs() {
         assert!(gcs.into_iter().all(|it| it.join().unwrap() > 0));
     });
 }
+
+// gc's help promises that it is safe beside running programs: flatten, unpack, inspect and union lost their blobs to it.
+#[test]
+fn what_is_read_stays_until_it_is_read_though_its_name_and_all_else_of_it_goes() {
+    // Nothing that a pipe holds, nor a block of zeros.
+    let content: Vec<u8> =
+        (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let layer = |name: &str| Layer::new().file(name, content.clone());
+    let sandbox = Sandbox::new();
+    let image = Image::new().layer(layer("a")).layer(layer("b")).layer(layer("c"));
+    sandbox.load(&[Named::new("docker.io/library/app:1", image)]);
+    // What isn't read yet waits for the pipe.
+    let script = "flatten -q app:1 | { head -c 1000 > /dev/null; images rm -q app:1 > /dev/null; images gc -q > /dev/null; cat > /dev/null; }
+        echo ${PIPESTATUS[0]}; images gc -q > /dev/null; ls -A $STRATA_STORE/blobs/sha256 | wc -l";
+    let output = Script::new(&sandbox, script).run();
+    assert_eq!(output.out(), "0\n0\n", "{}", output.text());
+}

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use layer_format::archive::{Archive, Choice, Image, Spool};
-use store::{Error, Store};
+use store::{Error, Hold, Store};
 
 use crate::location::Location;
 use crate::stored::{find, read_image, stored_layer};
@@ -57,6 +57,8 @@ pub enum Source {
         store: Store,
         /// The image's name in it; none where the layout itself was named.
         name: Option<String>,
+        /// What keeps the image's blobs there while it is read, once it is found.
+        hold: Option<Hold>,
     },
 }
 
@@ -101,12 +103,12 @@ impl Source {
         open(path)?;
         let layout = Store::open_existing(path)?;
         let store = layout.ok_or_else(|| Error::NotALayout { path: path.to_owned() })?;
-        Ok(Self::Stored { store, name: None })
+        Ok(Self::Stored { store, name: None, hold: None })
     }
 
     /// An image of the store, by a name, a digest or the first digits of one.
     pub fn stored(store: Store, name: String) -> Self {
-        Self::Stored { store, name: Some(name) }
+        Self::Stored { store, name: Some(name), hold: None }
     }
 
     /// The layout that it is in, if it is in one.
@@ -125,8 +127,12 @@ impl Source {
     pub fn image(&mut self, choice: &Choice) -> Result<Image> {
         match self {
             Self::Archive(archive) => Ok(archive.image(choice)?),
-            Self::Stored { store, name } => {
+            Self::Stored { store, name, hold } => {
                 let (root, names) = find(store, choice.name.as_ref().or(name.as_ref()))?;
+                // A layout of others is left as it is.
+                if name.is_some() {
+                    *hold = Some(store.hold(&[root.digest])?);
+                }
                 read_image(store, &root, names, choice.platform.as_ref())
             }
         }

@@ -85,12 +85,13 @@ fn if_here(store: &Store, entry: &Descriptor) -> Result<Option<Vec<u8>>> {
 
 /// The stored bytes of a layer; at their end they have been checked against the manifest.
 pub fn stored_layer(store: &Store, layer: &Layer) -> Result<Box<dyn Read>, layer_format::Error> {
-    let missing = || layer_format::Error::NotFound { what: format!("layer {}", layer.diff_id) };
-    let blob = layer.blob.as_ref().ok_or_else(missing)?;
+    let nameless = || layer_format::Error::NotFound { what: format!("layer {}", layer.diff_id) };
+    let blob = layer.blob.as_ref().ok_or_else(nameless)?;
     let opening = |error| layer_format::Error::Io {
         operation: "opening a blob",
         source: io::Error::other(error),
     };
+    let missing = || opening(Error::MissingBlob { digest: blob.digest });
     let file = store.blob(&blob.digest).map_err(opening)?.ok_or_else(missing)?;
     Ok(Box::new(Verified::new(file, "layer", blob.digest, Some(blob.size))))
 }

@@ -103,11 +103,12 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut fresh = mounting::check(point, &args.command)?;
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };
-    let image = Source::stored(store.clone(), text.to_owned())
-        .image(&choice)
-        .hinted(store::Error::hint_in_store)?;
+    let mut source = Source::stored(store.clone(), text.to_owned());
+    let image = source.image(&choice).hinted(store::Error::hint_in_store)?;
     let floor = if point.is_none() { Floor::Scaffold } else { Floor::Bare };
     let stack = Stack::of(&store, &image, floor, io)?;
+    // Its layers are held by the stack now.
+    drop(source);
     warn(&stack.skipped, io);
     let mut upper = args.upper.as_deref().map(|it| Upper::prepare(it, &stack)).transpose()?;
     let name = image_name(&image, text);
