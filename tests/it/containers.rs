@@ -2,7 +2,7 @@
 //! missing is said with its reason, is no change, and is nobody's privilege.
 
 use kit::pipeline::{Script, sh};
-use kit::{Image, Layer, Sandbox};
+use kit::{Image, Layer, Named, Sandbox};
 
 use crate::fixtures::{lacks_root, stream_of};
 
@@ -349,4 +349,24 @@ fn two_snapshots_of_a_tree_at_once_see_no_change_in_each_other() {
         done; find root -type d -printf '%m\n' | sort";
     let output = Script::new(&sandbox, script).as_plain_user().run();
     assert_eq!(output.out(), "0\n333\n400\n755\n", "{}", output.text());
+}
+
+// A device cgroup (LXC, systemd-nspawn) takes what the capability promises, device by device: what unpack could not make was
+// removed by the next commit.
+#[test]
+fn as_root_a_device_that_a_cgroup_refused_is_not_taken_for_removed() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
+    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
+        return kit::peers::skip("a refused system call", "no strace");
+    }
+    let script =
+        "strace -f -o /dev/null -e trace=mknod,mknodat -e inject=mknod,mknodat:error=EPERM \\
+            unpack -q --from app:1 root 2> /dev/null
+        snapshot --list root; rm root/su; snapshot --list root";
+    let output = sh(&sandbox, script);
+    assert_eq!(output.out(), "C .\nD su\n", "{}", output.text());
 }

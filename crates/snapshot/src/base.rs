@@ -91,6 +91,14 @@ pub(crate) fn noted(dir: &Root, store: Option<&Store>) -> Option<Location> {
     Some(Location::Stored(origin.manifest.to_string()))
 }
 
+/// Whether the store remembers that devices could not be made in a directory. Without a store, nothing is remembered.
+pub(crate) fn lacks_devices(args: &Args, dir: &Root) -> bool {
+    let target = store::Target::of(dir).ok();
+    let store = open_store(args).ok().flatten();
+    let origin = target.zip(store).and_then(|(target, store)| store.origin(&target));
+    origin.is_some_and(|origin| origin.lacks_devices)
+}
+
 /// Whether it is a root file system, and no OCI layout.
 fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
     Ok(path.is_dir() && Store::open_existing(path)?.is_none())

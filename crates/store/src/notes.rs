@@ -45,6 +45,9 @@ pub struct Origin {
     pub name: Option<String>,
     /// Where the directory was.
     pub path: PathBuf,
+    /// Whether devices of the image are not there, since they could not be made.
+    #[serde(default)]
+    pub lacks_devices: bool,
 }
 
 /// A note about a directory, as it is written.
@@ -199,7 +202,7 @@ mod tests {
         let (dir, store) = Store::temporary();
         let target = Target::of(File::open(dir.path()).unwrap()).unwrap();
         let (manifest, path) = (Digest::of(b"manifest"), dir.path().to_owned());
-        let origin = Origin { manifest, name: None, path };
+        let origin = Origin { manifest, name: None, path, lacks_devices: false };
         store.note_changed_image(&target, &origin).unwrap();
         assert_eq!(
             (store.changed_image(&target), store.origin(&target)),
@@ -216,7 +219,12 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let target = Target::of(File::open(&path).unwrap()).unwrap();
         let manifest = Digest::of(b"");
-        let origin = Origin { manifest, name: Some("nginx".to_owned()), path: path.clone() };
+        let origin = Origin {
+            manifest,
+            name: Some("nginx".to_owned()),
+            path: path.clone(),
+            lacks_devices: true,
+        };
         assert_eq!(store.origin(&target), None);
         store.note_origin(&target, &origin).unwrap();
         fs::rename(&path, dir.path().join("moved")).unwrap();

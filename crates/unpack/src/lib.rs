@@ -22,7 +22,7 @@ use store::Store;
 
 use crate::limits::Budget;
 use crate::pipeline::Filling;
-use crate::target::{Durability, Target};
+use crate::target::{Durability, Made, Target};
 use crate::writeback::Writeback;
 
 /// Unpack an image into a directory
@@ -121,7 +121,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         bundle::write(&target.root()?, &root, &image, io)?;
     }
     if let Some(store) = &store {
-        target.note(&root, args.bundle.then_some(bundle::ROOTFS), store, &image);
+        let within = args.bundle.then_some(bundle::ROOTFS);
+        target.note(&root, &Made { image: &image, within, skipped: report.skipped }, store);
     }
     target.finish(durability, io)?;
     say(&report, image.layers.len(), io);

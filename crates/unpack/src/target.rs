@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use cli::Io;
 use cli::text::clean_path;
 use layer_format::archive::Image;
-use rootfs::Root;
+use rootfs::{Root, Skipped};
 use rustix::fs::{AtFlags, FlockOperation, Mode, fchmod, flock, fsync, syncfs, unlinkat};
 use rustix::io::Errno;
 use store::{Origin, Store};
@@ -56,6 +56,16 @@ enum Place {
     },
 }
 
+/// What was made in a directory.
+pub(crate) struct Made<'a> {
+    /// The image that it is of.
+    pub(crate) image: &'a Image,
+    /// The directory's own directory that it is in; none where it is the directory itself.
+    pub(crate) within: Option<&'a str>,
+    /// What could not be set.
+    pub(crate) skipped: Skipped,
+}
+
 impl Target {
     /// Makes the directory to fill, or takes the empty one that is there.
     pub(crate) fn prepare(path: &Path, io: &Io<'_>) -> anyhow::Result<Self> {
@@ -87,14 +97,15 @@ impl Target {
 
     /// Notes in the store what `root`, which is the directory or `within` it, was made from, so that a snapshot of it
     /// needs no telling. No loss if not.
-    pub(crate) fn note(&self, root: &Root, within: Option<&str>, store: &Store, image: &Image) {
-        let Some(manifest) = &image.manifest else { return };
-        let path = within.map_or_else(|| self.path.clone(), |name| self.path.join(name));
+    pub(crate) fn note(&self, root: &Root, made: &Made<'_>, store: &Store) {
+        let Some(manifest) = &made.image.manifest else { return };
+        let path = made.within.map_or_else(|| self.path.clone(), |name| self.path.join(name));
         let path = std::path::absolute(&path).unwrap_or(path);
         let origin = Origin {
             manifest: manifest.descriptor().digest,
-            name: image.names.first().cloned(),
+            name: made.image.names.first().cloned(),
             path,
+            lacks_devices: made.skipped.devices > 0,
         };
         if let Ok(target) = store::Target::of(root) {
             drop(store.note_origin(&target, &origin));

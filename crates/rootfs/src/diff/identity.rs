@@ -97,6 +97,13 @@ impl Identity {
         Self { owners: Owners::Mine { uid, gids }, ..identity }
     }
 
+    /// The same tree, of which it is known that devices could not be made.
+    #[must_use]
+    pub fn without_devices(mut self) -> Self {
+        self.powers.makes_devices = false;
+        self
+    }
+
     /// Whether the owner of a file is known to be what it seems.
     pub fn knows_owners(&self) -> bool {
         self.owners == Owners::Real && self.ids.is_none()
