@@ -70,13 +70,24 @@ pub struct Blob {
     offset: u64,
     attempts: Attempts,
     ranges: RangeSupport,
-    /// First the mirrors, then the registry, then the addresses of a foreign layer.
-    source: usize,
+    /// The source that is asked now.
+    source: Source,
     body: Option<Open>,
     /// The mirrors that some of the bytes came from, by position.
     mirrors_read: BTreeSet<usize>,
     /// All bytes of a small blob, verified.
     held: Option<Vec<u8>>,
+}
+
+/// A place that may have the blob. They are asked in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A mirror, by position.
+    Mirror(usize),
+    /// The registry itself.
+    Registry,
+    /// An address that the descriptor of a foreign layer names, by position.
+    Address(usize),
 }
 
 /// Whether the server can be asked for a part of the blob.
@@ -103,7 +114,7 @@ impl Blob {
     /// Asks for the first bytes.
     fn open(repository: Repository, descriptor: &Descriptor, offset: u64) -> Result<Self, Error> {
         let mut blob = Self::new(repository, descriptor, offset)?;
-        if offset == 0 && descriptor.size <= VERIFIED_FIRST && blob.n_mirrors() > 0 {
+        if offset == 0 && descriptor.size <= VERIFIED_FIRST && blob.mirror().is_some() {
             blob.held = Some(blob.read_verified()?);
             blob.offset = 0;
         }
@@ -119,12 +130,12 @@ impl Blob {
         }
         Ok(Self {
             attempts: repository.remote.attempts(),
+            source: first_source(&repository),
             repository,
             descriptor: descriptor.clone(),
             what,
             offset,
             ranges: RangeSupport::Usable,
-            source: 0,
             body: None,
             mirrors_read: BTreeSet::new(),
             held: None,
@@ -157,7 +168,7 @@ impl Blob {
             match check_digest(&self.what, &self.descriptor.digest, &content) {
                 Err(_) if self.distrust() => {
                     self.offset = 0;
-                    self.source = 0;
+                    self.source = first_source(&self.repository);
                     self.body = None;
                     self.mirrors_read.clear();
                 }
@@ -216,7 +227,7 @@ impl Blob {
     fn go_on_after(&mut self, failure: Failure) -> Result<(), Error> {
         if let Some(mirror) = self.mirror() {
             mirror.leave(failure)?;
-            self.source += 1;
+            self.source = self.next_source().unwrap_or(Source::Registry);
         } else {
             self.attempts.after(failure, &self.what)?;
             self.repository.remote.meter().retried();
@@ -224,13 +235,24 @@ impl Blob {
         Ok(())
     }
 
-    /// The mirror that is asked now.
+    /// The mirror that is asked now, if one is.
     fn mirror(&self) -> Option<&Repository> {
-        self.repository.mirrors_by_digest().nth(self.source)
+        match self.source {
+            Source::Mirror(n) => self.repository.mirrors_by_digest().nth(n),
+            Source::Registry | Source::Address(_) => None,
+        }
     }
 
-    fn n_mirrors(&self) -> usize {
-        self.repository.mirrors_by_digest().count()
+    /// The source after the present one.
+    fn next_source(&self) -> Option<Source> {
+        let has_mirror = |n| self.repository.mirrors_by_digest().nth(n).is_some();
+        let has_address = |n| self.descriptor.is_foreign() && n < self.descriptor.urls.len();
+        match self.source {
+            Source::Mirror(n) if has_mirror(n + 1) => Some(Source::Mirror(n + 1)),
+            Source::Mirror(_) => Some(Source::Registry),
+            Source::Registry => has_address(0).then_some(Source::Address(0)),
+            Source::Address(n) => has_address(n + 1).then_some(Source::Address(n + 1)),
+        }
     }
 
     /// Waits for the next bytes of the body, which is opened if need be.
@@ -268,31 +290,30 @@ impl Blob {
         }
     }
 
-    /// Asks the sources for the rest, from the present one on.
+    /// Asks for the rest: the present source, or the next one if that is a mirror that was given up. If the registry
+    /// doesn't have the blob, the addresses of a foreign layer are asked.
     fn ask(&mut self) -> Result<Open, Failure> {
         while self.mirror().is_some_and(|mirror| mirror.remote.endpoint().is_given_up()) {
-            self.source += 1;
+            self.source = self.next_source().unwrap_or(Source::Registry);
         }
         loop {
             let outcome = self.ask_source();
-            let is_missing = |failure: &Failure| matches!(*failure.error, Error::NotFound { .. });
-            if !outcome.as_ref().is_err_and(is_missing) || !self.has_another_source() {
-                return outcome;
+            let is_missing = match &outcome {
+                Err(failure) => matches!(*failure.error, Error::NotFound { .. }),
+                Ok(_) => false,
+            };
+            match self.next_source() {
+                Some(next @ Source::Address(_)) if is_missing => self.source = next,
+                _ => return outcome,
             }
-            self.source += 1;
         }
-    }
-
-    fn has_another_source(&self) -> bool {
-        let n_asked = self.source.checked_sub(self.n_mirrors());
-        self.descriptor.is_foreign() && n_asked.is_some_and(|n| n < self.descriptor.urls.len())
     }
 
     fn ask_source(&mut self) -> Result<Open, Failure> {
         let digest = self.descriptor.digest.to_string();
-        let target = match self.source.checked_sub(self.n_mirrors() + 1) {
-            None => Target::Repository("blobs", &digest),
-            Some(n) => Target::Elsewhere(&self.descriptor.urls[n]),
+        let target = match self.source {
+            Source::Mirror(_) | Source::Registry => Target::Repository("blobs", &digest),
+            Source::Address(n) => Target::Elsewhere(&self.descriptor.urls[n]),
         };
         let is_part = self.offset > 0 && self.ranges == RangeSupport::Usable;
         let mut call = Call::get(&self.what, target);
@@ -356,6 +377,14 @@ impl Blob {
     }
 }
 
+/// The source that is asked first.
+fn first_source(repository: &Repository) -> Source {
+    match repository.mirrors_by_digest().next() {
+        Some(_) => Source::Mirror(0),
+        None => Source::Registry,
+    }
+}
+
 /// Whether an answer claims to be compressed on its way only.
 fn is_encoded(exchange: &Exchange) -> bool {
     headers::text_of(&exchange.headers, &CONTENT_ENCODING).is_some()
@@ -377,8 +406,10 @@ impl BufRead for Blob {
         let n = n.min(self.at_hand().len());
         if let Some(open) = self.body.as_mut().filter(|_| self.held.is_none()) {
             open.body.consume(n);
-            if n > 0 && self.source < self.n_mirrors() {
-                self.mirrors_read.insert(self.source);
+            if let Source::Mirror(position) = self.source
+                && n > 0
+            {
+                self.mirrors_read.insert(position);
             }
         }
         self.offset += n as u64;
