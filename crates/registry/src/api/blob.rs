@@ -71,7 +71,7 @@ pub struct Blob {
     attempts: Attempts,
     ranges: RangeSupport,
     /// The source that is asked now.
-    source: Source,
+    source: BlobSource,
     body: Option<Open>,
     /// The mirrors that some of the bytes came from, by position.
     mirrors_read: BTreeSet<usize>,
@@ -81,7 +81,7 @@ pub struct Blob {
 
 /// A place that may have the blob. They are asked in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+enum BlobSource {
     /// A mirror, by position.
     Mirror(usize),
     /// The registry itself.
@@ -227,7 +227,7 @@ impl Blob {
     fn go_on_after(&mut self, failure: Failure) -> Result<(), Error> {
         if let Some(mirror) = self.mirror() {
             mirror.leave(failure)?;
-            self.source = self.next_source().unwrap_or(Source::Registry);
+            self.source = self.next_source().unwrap_or(BlobSource::Registry);
         } else {
             self.attempts.after(failure, &self.what)?;
             self.repository.remote.meter().retried();
@@ -238,20 +238,20 @@ impl Blob {
     /// The mirror that is asked now, if one is.
     fn mirror(&self) -> Option<&Repository> {
         match self.source {
-            Source::Mirror(n) => self.repository.mirrors_by_digest().nth(n),
-            Source::Registry | Source::Address(_) => None,
+            BlobSource::Mirror(n) => self.repository.mirrors_by_digest().nth(n),
+            BlobSource::Registry | BlobSource::Address(_) => None,
         }
     }
 
     /// The source after the present one.
-    fn next_source(&self) -> Option<Source> {
+    fn next_source(&self) -> Option<BlobSource> {
         let has_mirror = |n| self.repository.mirrors_by_digest().nth(n).is_some();
         let has_address = |n| self.descriptor.is_foreign() && n < self.descriptor.urls.len();
         match self.source {
-            Source::Mirror(n) if has_mirror(n + 1) => Some(Source::Mirror(n + 1)),
-            Source::Mirror(_) => Some(Source::Registry),
-            Source::Registry => has_address(0).then_some(Source::Address(0)),
-            Source::Address(n) => has_address(n + 1).then_some(Source::Address(n + 1)),
+            BlobSource::Mirror(n) if has_mirror(n + 1) => Some(BlobSource::Mirror(n + 1)),
+            BlobSource::Mirror(_) => Some(BlobSource::Registry),
+            BlobSource::Registry => has_address(0).then_some(BlobSource::Address(0)),
+            BlobSource::Address(n) => has_address(n + 1).then_some(BlobSource::Address(n + 1)),
         }
     }
 
@@ -294,7 +294,7 @@ impl Blob {
     /// doesn't have the blob, the addresses of a foreign layer are asked.
     fn ask(&mut self) -> Result<Open, Failure> {
         while self.mirror().is_some_and(|mirror| mirror.remote.endpoint().is_given_up()) {
-            self.source = self.next_source().unwrap_or(Source::Registry);
+            self.source = self.next_source().unwrap_or(BlobSource::Registry);
         }
         loop {
             let outcome = self.ask_source();
@@ -303,7 +303,7 @@ impl Blob {
                 Ok(_) => false,
             };
             match self.next_source() {
-                Some(next @ Source::Address(_)) if is_missing => self.source = next,
+                Some(next @ BlobSource::Address(_)) if is_missing => self.source = next,
                 _ => return outcome,
             }
         }
@@ -312,8 +312,8 @@ impl Blob {
     fn ask_source(&mut self) -> Result<Open, Failure> {
         let digest = self.descriptor.digest.to_string();
         let target = match self.source {
-            Source::Mirror(_) | Source::Registry => Target::Repository("blobs", &digest),
-            Source::Address(n) => Target::Elsewhere(&self.descriptor.urls[n]),
+            BlobSource::Mirror(_) | BlobSource::Registry => Target::Repository("blobs", &digest),
+            BlobSource::Address(n) => Target::Elsewhere(&self.descriptor.urls[n]),
         };
         let is_part = self.offset > 0 && self.ranges == RangeSupport::Usable;
         let mut call = Call::get(&self.what, target);
@@ -378,10 +378,10 @@ impl Blob {
 }
 
 /// The source that is asked first.
-fn first_source(repository: &Repository) -> Source {
+fn first_source(repository: &Repository) -> BlobSource {
     match repository.mirrors_by_digest().next() {
-        Some(_) => Source::Mirror(0),
-        None => Source::Registry,
+        Some(_) => BlobSource::Mirror(0),
+        None => BlobSource::Registry,
     }
 }
 
@@ -406,7 +406,7 @@ impl BufRead for Blob {
         let n = n.min(self.at_hand().len());
         if let Some(open) = self.body.as_mut().filter(|_| self.held.is_none()) {
             open.body.consume(n);
-            if let Source::Mirror(position) = self.source
+            if let BlobSource::Mirror(position) = self.source
                 && n > 0
             {
                 self.mirrors_read.insert(position);

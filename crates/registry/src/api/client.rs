@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use layer_format::Reference;
 
-use super::repository::{Mirror, Repository};
+use super::repository::{Repository, RepositoryMirror};
 use crate::base::Error;
 use crate::config::{HostConfig, Plan};
 use crate::http::Traffic;
@@ -37,7 +37,7 @@ impl Client {
         let Plan { mirrors, origin } = self.session.options().mirrors.plan(reference)?;
         let mirrors = mirrors.iter().map(|mirror| {
             let repository = Repository::new(&self.session, &mirror.location)?;
-            Ok(Mirror { repository, pull_from: mirror.pull_from })
+            Ok(RepositoryMirror { repository, pull_from: mirror.pull_from })
         });
         let mirrors: Vec<_> = mirrors.collect::<Result<_, Error>>()?;
         let repository = Repository::new(&self.session, &origin)?;

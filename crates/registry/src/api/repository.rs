@@ -16,12 +16,12 @@ pub struct Repository {
     /// Its name as people write it.
     shown: String,
     /// Other repositories with the same content, to be asked first.
-    mirrors: Arc<[Mirror]>,
+    mirrors: Arc<[RepositoryMirror]>,
 }
 
 /// Another repository with the same content.
 #[derive(Clone)]
-pub(super) struct Mirror {
+pub(super) struct RepositoryMirror {
     pub(super) repository: Repository,
     pub(super) pull_from: PullFrom,
 }
@@ -51,7 +51,7 @@ impl Repository {
     }
 
     /// The same with mirrors.
-    pub(super) fn with_mirrors(self, mirrors: Vec<Mirror>) -> Self {
+    pub(super) fn with_mirrors(self, mirrors: Vec<RepositoryMirror>) -> Self {
         Self { mirrors: mirrors.into(), ..self }
     }
 

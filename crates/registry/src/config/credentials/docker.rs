@@ -22,13 +22,13 @@ const HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 const TOKEN_USER: &str = "<token>";
 
 #[derive(Deserialize)]
-struct File {
+struct ConfigJson {
     #[serde(default, deserialize_with = "null_is_default")]
-    auths: BTreeMap<String, Option<Entry>>,
+    auths: BTreeMap<String, Option<AuthEntry>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Entry {
+struct AuthEntry {
     #[serde(default, deserialize_with = "null_is_default")]
     auth: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -51,9 +51,9 @@ pub(super) fn find(
     if json.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let file: File = parse(json, place)?;
+    let file: ConfigJson = parse(json, place)?;
     let wanted = format!("{}/{repository}", canonical(registry));
-    let mut fitting: Vec<(usize, &Entry)> = file
+    let mut fitting: Vec<(usize, &AuthEntry)> = file
         .auths
         .iter()
         .filter_map(|(key, entry)| Some((fit(key, &wanted)?, entry.as_ref()?)))
@@ -114,7 +114,7 @@ pub(super) fn canonical(host: &str) -> String {
     if HUB_ALIASES.contains(&host.as_str()) { HUB.to_owned() } else { host }
 }
 
-fn login(entry: &Entry) -> Result<Option<Login>, &'static str> {
+fn login(entry: &AuthEntry) -> Result<Option<Login>, &'static str> {
     let mut user = entry.username.clone();
     let mut password = entry.password.clone();
     if !entry.auth.is_empty() {

@@ -28,7 +28,7 @@ const LIMIT: u64 = 64 << 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct File {
+struct HelperConfig {
     #[serde(default, deserialize_with = "null_is_default")]
     creds_store: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -39,12 +39,12 @@ struct File {
 
 /// A helper's answer. Docker reads its keys in any case (`Username`, `username`), and so helpers write them.
 #[derive(Debug, Default)]
-struct Answer {
+struct HelperAnswer {
     username: String,
     secret: String,
 }
 
-impl Answer {
+impl HelperAnswer {
     fn parse(json: &[u8]) -> Option<Self> {
         let fields: BTreeMap<String, Value> = serde_json::from_slice(json).ok()?;
         let mut answer = Self::default();
@@ -74,7 +74,7 @@ pub(super) fn queries(
     place: &str,
     wanted: &LoginQuery<'_>,
 ) -> Result<Vec<HelperQuery>, Error> {
-    let File { creds_store, cred_helpers, auths } = parse(json, place)?;
+    let HelperConfig { creds_store, cred_helpers, auths } = parse(json, place)?;
     let whole = format!("{}/{}", canonical(wanted.registry), wanted.repository);
     let fits = |key: &&String| fit(key, &whole).is_some();
     let mut own: Vec<&String> = cred_helpers.keys().filter(fits).collect();
@@ -148,7 +148,8 @@ impl HelperQuery {
             let is_unknown = String::from_utf8_lossy(&text).contains("credentials not found");
             return if is_unknown { Ok(None) } else { Err("failed") };
         }
-        let Answer { username, secret } = Answer::parse(&text).ok_or("gave no login")?;
+        let HelperAnswer { username, secret } =
+            HelperAnswer::parse(&text).ok_or("gave no login")?;
         Ok(login_of(username, secret))
     }
 
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn an_answer_is_read_in_any_case_of_its_keys() {
         let check = |json: &str, expected: Option<(&str, &str)>| {
-            let answer = Answer::parse(json.as_bytes());
+            let answer = HelperAnswer::parse(json.as_bytes());
             let found = answer.as_ref().map(|it| (it.username.as_str(), it.secret.as_str()));
             assert_eq!(found, expected, "{json}");
         };

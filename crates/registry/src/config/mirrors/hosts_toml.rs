@@ -19,17 +19,17 @@ const FILE: &str = "hosts.toml";
 const PROXY: &str = "proxy is not understood; set HTTPS_PROXY and NO_PROXY instead";
 
 #[derive(Deserialize)]
-struct File {
+struct HostsToml {
     server: Option<String>,
     /// In the order of the file, in which they are asked.
     #[serde(default)]
     host: toml::Table,
     #[serde(flatten)]
-    own: Entry,
+    own: HostEntry,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct HostEntry {
     capabilities: Option<Vec<String>>,
     #[serde(default)]
     skip_verify: bool,
@@ -142,7 +142,7 @@ fn of_registry(host: &str, config: HostConfig) -> Option<(String, HostConfig)> {
 fn parse(host: &str, text: &str, path: &Path) -> Result<HostDirectory, Error> {
     let malformed = |reason: &str| Error::malformed_settings(path, reason);
     let dir = path.parent().unwrap_or(path);
-    let File { server, host: entries, own } =
+    let HostsToml { server, host: entries, own } =
         toml::from_str(text).map_err(|error| malformed(error.message()))?;
     if own.proxy.is_some() {
         return Err(malformed(PROXY));
@@ -150,7 +150,7 @@ fn parse(host: &str, text: &str, path: &Path) -> Result<HostDirectory, Error> {
     let mut mirrors = vec![];
     let mut hosts = vec![];
     for (url, entry) in entries {
-        let entry: Entry =
+        let entry: HostEntry =
             entry.try_into().map_err(|error: toml::de::Error| malformed(error.message()))?;
         if entry.proxy.is_some() {
             return Err(malformed(PROXY));
@@ -163,7 +163,7 @@ fn parse(host: &str, text: &str, path: &Path) -> Result<HostDirectory, Error> {
     let own_config = own.host.config(dir).map_err(malformed)?;
     match server.filter(|server| !server.is_empty()) {
         Some(server) => {
-            let own = Entry { capabilities: None, ..own };
+            let own = HostEntry { capabilities: None, ..own };
             let (place, authority) = mirror(&server, &own).map_err(malformed)?;
             registry.server = place;
             hosts.push((authority, own_config));
@@ -175,7 +175,7 @@ fn parse(host: &str, text: &str, path: &Path) -> Result<HostDirectory, Error> {
 }
 
 /// A host as a mirror, none if it is not for pulls, and the host as it stands in addresses.
-fn mirror(url: &str, entry: &Entry) -> Result<(Option<Mirror>, String), &'static str> {
+fn mirror(url: &str, entry: &HostEntry) -> Result<(Option<Mirror>, String), &'static str> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
     let url: Url = with_scheme.parse().map_err(|_| "a host that is no address")?;
     let scheme = match url.scheme() {
@@ -207,7 +207,7 @@ fn root(path: &str, is_whole: bool) -> (String, String) {
 }
 
 /// Which pulls the host is asked for; none if it is not for pulls.
-fn pull_from(entry: &Entry) -> Result<Option<PullFrom>, &'static str> {
+fn pull_from(entry: &HostEntry) -> Result<Option<PullFrom>, &'static str> {
     let all = entry.capabilities.as_deref().unwrap_or_default();
     let all: Vec<_> = all.iter().map(|it| it.to_ascii_lowercase()).collect();
     if all.iter().any(|it| !matches!(&it[..], "pull" | "resolve" | "push")) {

@@ -20,9 +20,9 @@ const OTHERS: [&str; 5] = [
 ];
 
 #[derive(Default, Deserialize)]
-struct File {
+struct ConfFile {
     #[serde(default)]
-    registry: Vec<Entry>,
+    registry: Vec<RegistryEntry>,
     /// Everything else.
     #[serde(flatten)]
     rest: toml::Table,
@@ -32,7 +32,7 @@ struct File {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Entry {
+struct RegistryEntry {
     #[serde(default)]
     prefix: String,
     #[serde(default)]
@@ -72,7 +72,7 @@ pub(super) struct RegistriesConf {
 /// Reads a file. A `proxy` that can't be obeyed makes its registry malformed: to go past it would be worse.
 pub(super) fn parse(text: &str, path: &Path) -> Result<RegistriesConf, Error> {
     let malformed = |reason: &str| Error::malformed_settings(path, reason);
-    let file: File = toml::from_str(text).map_err(|error| malformed(error.message()))?;
+    let file: ConfFile = toml::from_str(text).map_err(|error| malformed(error.message()))?;
     if file.registries.is_some() {
         return Err(malformed("version 1 of registries.conf; write [[registry]] instead"));
     }
@@ -93,7 +93,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<RegistriesConf, Error> {
     Ok(RegistriesConf { registries, unknown_keys })
 }
 
-impl File {
+impl ConfFile {
     /// The keys that are not known here, as they stand in the file.
     fn unknown(&self) -> Vec<String> {
         let own = self.rest.keys().filter(|key| !OTHERS.contains(&key.as_str())).cloned();
@@ -110,7 +110,7 @@ fn unknown_in(table: &str, rest: &toml::Table) -> impl Iterator<Item = String> {
     rest.keys().filter(|key| *key != PROXY).map(move |key| format!("{key} in {table}"))
 }
 
-impl Entry {
+impl RegistryEntry {
     /// Whether a proxy is named for the registry or for one of its mirrors.
     fn has_proxy(&self) -> bool {
         let mirrors = self.mirror.iter().map(|mirror| &mirror.rest);
@@ -119,7 +119,7 @@ impl Entry {
 }
 
 /// A registry as an entry describes it; the error is the reason why the entry is malformed.
-fn registry(entry: Entry) -> Result<Registry, &'static str> {
+fn registry(entry: RegistryEntry) -> Result<Registry, &'static str> {
     let is_wildcard = entry.prefix.starts_with("*.");
     if entry.location.is_empty() && !is_wildcard {
         return Err("a registry without a location");
