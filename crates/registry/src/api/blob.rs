@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, RANGE};
 use layer_format::{DOCUMENT_LIMIT, Descriptor};
 
-use super::document::{Kind, Wanted, check_digest};
+use super::document::{DocumentQuery, Kind, check_digest};
 use super::repository::Repository;
 use crate::auth::Scope;
 use crate::base::{Error, Failure};
@@ -45,7 +45,7 @@ impl Repository {
                 let name = &digest.to_string();
                 let what = &self.name_of(&digest);
                 let pinned = Some(&digest);
-                self.read_document(Wanted { kind: Kind::Blob, name, pinned, what }, Ok)
+                self.read_document(DocumentQuery { kind: Kind::Blob, name, pinned, what }, Ok)
             }
             read => read,
         }

@@ -36,7 +36,7 @@ pub(super) fn accept_manifests() -> (HeaderName, String) {
 
 /// A document that is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
+pub(super) struct DocumentQuery<'a> {
     pub(super) kind: Kind,
     /// The tag or digest.
     pub(super) name: &'a str,
@@ -46,7 +46,7 @@ pub(super) struct Wanted<'a> {
     pub(super) what: &'a str,
 }
 
-impl Wanted<'_> {
+impl DocumentQuery<'_> {
     fn call(&self) -> Call<'_> {
         match self.kind {
             Kind::Manifest => {
@@ -66,7 +66,7 @@ impl Repository {
     /// That of the last attempt at the registry itself, or [`Error::Interrupted`].
     pub(super) fn read_document<T>(
         &self,
-        wanted: Wanted<'_>,
+        wanted: DocumentQuery<'_>,
         read: impl Fn(Vec<u8>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let call = wanted.call();

@@ -2,7 +2,7 @@
 
 use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Document};
 
-use super::document::{Kind, Wanted};
+use super::document::{DocumentQuery, Kind};
 use super::repository::Repository;
 use crate::base::Error;
 
@@ -18,7 +18,8 @@ impl Repository {
     pub fn manifest(&self, wanted: &str) -> Result<(Document, Digest), Error> {
         let pinned = self.pinned(wanted)?;
         let what = &self.manifest_name(wanted, pinned.as_ref());
-        let wanted = Wanted { kind: Kind::Manifest, name: wanted, pinned: pinned.as_ref(), what };
+        let wanted =
+            DocumentQuery { kind: Kind::Manifest, name: wanted, pinned: pinned.as_ref(), what };
         self.read_document(wanted, |raw| {
             let digest = pinned.unwrap_or_else(|| Digest::of(&raw));
             let malformed = |source| Error::Malformed { what: what.clone(), source };
@@ -41,7 +42,10 @@ impl Repository {
         let raw = if is_manifest(&descriptor.media_type) {
             let name = &digest.to_string();
             let pinned = Some(&digest);
-            self.read_document(Wanted { kind: Kind::Manifest, name, pinned, what: &what }, Ok)?
+            self.read_document(
+                DocumentQuery { kind: Kind::Manifest, name, pinned, what: &what },
+                Ok,
+            )?
         } else {
             self.whole_blob(descriptor)?
         };

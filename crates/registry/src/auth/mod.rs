@@ -241,14 +241,14 @@ impl Authenticator {
             let scope = self.scope.parameter(&self.repository, source.challenge.scope.as_deref());
             let challenge = BearerChallenge { scope: Some(scope), ..source.challenge };
             let source = TokenSource { challenge, ..source };
-            let question = token::Question {
+            let query = token::TokenQuery {
                 what,
                 registry: &self.registry,
                 source: &source,
                 login,
                 status: LoginStatus::presented(place.as_deref()),
             };
-            Credential::Token { token: token::fetch(backend, &question)?, source }
+            Credential::Token { token: token::fetch(backend, &query)?, source }
         });
         state.generation += 1;
         state.login = place;

@@ -37,7 +37,7 @@ pub(super) struct TokenSource {
 
 /// What a token is wanted for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
+pub(super) struct TokenQuery<'a> {
     /// The image or blob, for errors.
     pub(super) what: &'a str,
     /// The registry, as it stands in names.
@@ -49,8 +49,8 @@ pub(super) struct Question<'a> {
 }
 
 /// Fetches a token.
-pub(super) fn fetch(backend: &dyn Backend, question: &Question<'_>) -> Result<Token, Failure> {
-    let Question { what, registry, source, login, status } = *question;
+pub(super) fn fetch(backend: &dyn Backend, query: &TokenQuery<'_>) -> Result<Token, Failure> {
+    let TokenQuery { what, registry, source, login, status } = *query;
     let realm = realm(&source.challenge.realm, &source.registry, backend.insecure())
         .map_err(|reason| Error::Protocol { what: what.to_owned(), reason })?;
     let request = TokenRequest {

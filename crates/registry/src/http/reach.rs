@@ -73,15 +73,15 @@ fn embedded(address: IpAddr) -> IpAddr {
 
 /// Looks names up, and leaves out addresses that a stranger may not name.
 #[derive(Debug)]
-pub(super) struct Guard;
+pub(super) struct GuardedResolver;
 
-impl Guard {
+impl GuardedResolver {
     pub(super) fn shared() -> Arc<Self> {
         Arc::new(Self)
     }
 }
 
-impl Resolve for Guard {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let found = tokio::task::spawn_blocking(move || look_up(name.as_str()));
         Box::pin(async move {

@@ -16,7 +16,7 @@ use super::error::TransportError;
 use super::exchange::{Exchange, Sending};
 use super::probe;
 use super::proxy::Proxies;
-use super::reach::{Guard, Reach};
+use super::reach::{GuardedResolver, Reach};
 use super::request::{AnswerTime, HostSettings, Request, Timeouts};
 use super::request_body::UploadProgress;
 use super::throttle::Throttle;
@@ -331,7 +331,7 @@ impl Transport {
             builder = builder.proxy(proxy);
         }
         if route.is_guarded {
-            builder = builder.dns_resolver(Guard::shared());
+            builder = builder.dns_resolver(GuardedResolver::shared());
         }
         builder.build().map_err(|error| Cause::of(&error))
     }
