@@ -225,7 +225,7 @@ impl Kept {
         match self {
             Self::Store(partial) => Ok(partial.reader()?),
             Self::Spool(kept) => {
-                let mut file = kept.get_ref().try_clone().context("reading the layer again")?;
+                let mut file = kept.inner().try_clone().context("reading the layer again")?;
                 file.rewind().context("reading the layer again")?;
                 Ok(file)
             }

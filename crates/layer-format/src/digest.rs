@@ -350,7 +350,7 @@ impl<T> Hashing<T> {
     }
 
     /// What the bytes pass to or from.
-    pub fn get_ref(&self) -> &T {
+    pub fn inner(&self) -> &T {
         &self.inner
     }
 

@@ -140,11 +140,6 @@ impl<C: Chunks> Cursor<C> {
     pub fn into_inner(self) -> C {
         self.chunks
     }
-
-    /// What gives the chunks.
-    pub fn get_mut(&mut self) -> &mut C {
-        &mut self.chunks
-    }
 }
 
 impl<C: Chunks> Read for Cursor<C> {

@@ -15,7 +15,7 @@ use std::io::Write as _;
 use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
 use layer_format::{DiffId, Digest, Look, Platform, Reference, look};
-use registry::{Client, Credentials, Mirrors, Options};
+use registry::Client;
 use store::{Image, Lease, Store};
 
 use crate::fetch::{Blob, Fetching, Step};
@@ -59,7 +59,7 @@ pub struct Args {
     #[command(flatten)]
     common: cli::Common,
     #[command(flatten)]
-    network: cli::Network,
+    network: network::Flags,
     /// Only say where a login would come from and how the registry would be reached; secrets are not shown
     #[arg(long)]
     explain_auth: bool,
@@ -78,29 +78,14 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let client = Client::new(options(args, io)?).hinted(registry::Error::hint)?;
+    let client = args.network.client(&args.names, io)?;
     if args.explain_auth {
         return explain_auth(args, &client, io);
     }
     let pulled = pull(args, &client, io);
-    io.warn_of(&client.warnings(), pulled.is_err());
-    client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
+    network::tell(&client, pulled.is_err(), io);
     report(&pulled?, &io.progress);
     Ok(())
-}
-
-fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
-    let network = &args.network;
-    let (file, login) = (network.authfile()?, network.creds(&mut io.input)?);
-    let credentials = Credentials::given(file, login, &args.names)?;
-    let insecure = network.insecure.clone();
-    let mirrors = Mirrors::from_environment()?;
-    let cancelled = cli::interrupt::requested;
-    let usual = Options::default();
-    let connect = network.connect_timeout.unwrap_or(usual.connect);
-    let stall = network.stall_timeout.unwrap_or(usual.stall);
-    let limit_rate = network.limit_rate;
-    Ok(Options { credentials, insecure, mirrors, cancelled, connect, stall, limit_rate, ..usual })
 }
 
 fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {

@@ -19,9 +19,9 @@ mod workers;
 
 use std::io::Write as _;
 
-use cli::{Explain as _, Failure, Io};
+use cli::Io;
 use layer_format::{Look, Platform, Reference, look};
-use registry::{Client, Credentials, Mirrors, Options};
+use registry::Client;
 
 /// Push images to registries
 ///
@@ -64,7 +64,7 @@ pub struct Args {
     #[command(flatten)]
     common: cli::Common,
     #[command(flatten)]
-    network: cli::Network,
+    network: network::Flags,
 }
 
 impl cli::Command for Args {
@@ -80,45 +80,25 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let client = Client::new(options(args, io)?).hinted(registry::Error::hint)?;
+    let client = client(args, io)?;
     let pushed = match &args.image[..] {
         "-" => streamed::push(args, &client, io),
         _ => stored::push(args, &client, io),
     };
-    io.warn_of(&client.warnings(), pushed.is_err());
-    client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
-    let pushed = pushed.map_err(explain)?;
+    network::tell(&client, pushed.is_err(), io);
+    let pushed = pushed.map_err(network::explain)?;
     for (name, digest) in pushed {
         writeln!(io.output, "{}", name.at(digest))?;
     }
     Ok(io.output.flush()?)
 }
 
-fn options(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Options> {
-    let network = &args.network;
-    if network.creds_stdin && args.image == "-" {
+fn client(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Client> {
+    if args.network.creds_stdin && args.image == "-" {
         return Err(cli::usage("standard input can't be the image and hold a login").into());
     }
-    let (file, login) = (network.authfile()?, network.creds(&mut io.input)?);
     // Without names it goes by its own.
     let own = args.image.parse().ok().filter(|_| args.names.is_empty());
     let names: Vec<_> = args.names.iter().cloned().chain(own).collect();
-    let credentials = Credentials::given(file, login, &names)?;
-    let insecure = network.insecure.clone();
-    let mirrors = Mirrors::from_environment()?;
-    let cancelled = cli::interrupt::requested;
-    let usual = Options::default();
-    let connect = network.connect_timeout.unwrap_or(usual.connect);
-    let stall = network.stall_timeout.unwrap_or(usual.stall);
-    let limit_rate = network.limit_rate;
-    Ok(Options { credentials, insecure, mirrors, cancelled, connect, stall, limit_rate, ..usual })
-}
-
-/// Says what may help, where something does.
-fn explain(error: anyhow::Error) -> anyhow::Error {
-    let network = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
-    match network.and_then(registry::Error::hint) {
-        Some(hint) => Failure::from_cause(error).hint(hint).into(),
-        None => error,
-    }
+    args.network.client(&names, io)
 }

@@ -7,21 +7,23 @@ use crate::workspace::{Dependency, Member, Origin, Purpose, Workspace};
 const SHARED: &[(&str, &[&str])] = &[
     // `cli` asks it for the kinds of trouble that have exit codes, for who is told how far a reading is, and how a
     // stranger's text is shown; nothing else.
-    ("layer-format", &[COMMANDS, "image", "registry", "rootfs", "store", "cli"]),
+    ("layer-format", &[COMMANDS, "image", "network", "registry", "rootfs", "store", "cli"]),
     ("image", &[COMMANDS]),
     ("store", &[COMMANDS, "image"]),
-    ("registry", &["pull", "push"]),
+    // Where the network and the terminal meet.
+    ("network", &["pull", "push"]),
+    ("registry", &["network", "pull", "push"]),
     ("rootfs", &["unpack", "snapshot", "union", "changes", "images"]),
-    ("cli", &[COMMANDS]),
+    ("cli", &[COMMANDS, "network"]),
 ];
 
 /// An external package and who may use it, in the code or in its tests. The kit in `tests` has its own tar and
 /// hashing on purpose: a mistake in our writer cannot hide in our reader's test.
 const EXTERNAL: &[(&str, &[&str])] = &[
-    ("anyhow", &["cli", COMMANDS, "xtask", "tests"]),
+    ("anyhow", &["cli", "network", COMMANDS, "xtask", "tests"]),
     // In the tree anyway, under reqwest; two decoders of our own were compared.
     ("base64", &["layer-format", "registry"]),
-    ("clap", &["cli", COMMANDS, "xtask"]),
+    ("clap", &["cli", "network", COMMANDS, "xtask"]),
     ("clap_complete", &["xtask"]),
     ("clap_mangen", &["xtask"]),
     ("flate2", &["layer-format", "tests"]),

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::error::{Code, Failure, usage};
-use crate::input::Input;
-use crate::text::clean_path;
+use cli::text::clean_path;
+use cli::{Code, Failure, Input, usage};
 
 /// The most bytes that a line with a login may have.
 const LIMIT: u64 = 64 << 10;
@@ -17,7 +16,7 @@ const LIMIT: u64 = 64 << 10;
 /// Flags of the commands that use the network, to be flattened into their arguments.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Registries")]
-pub struct Network {
+pub struct Flags {
     /// Logins in the form of docker's config.json or podman's auth.json, instead of all the usual places
     #[arg(long, value_name = "FILE", conflicts_with = "creds_stdin")]
     pub authfile: Option<PathBuf>,
@@ -60,12 +59,12 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
         .ok_or("not a number of seconds between 0 and 86400")
 }
 
-impl Network {
+impl Flags {
     /// The file with logins, if one was named.
     ///
     /// # Errors
     /// [`Code::NotFound`], if it isn't there or can't be looked at.
-    pub fn authfile(&self) -> Result<Option<&PathBuf>, Failure> {
+    pub(crate) fn authfile(&self) -> Result<Option<&PathBuf>, Failure> {
         let Some(path) = &self.authfile else { return Ok(None) };
         match std::fs::metadata(path) {
             Ok(_) => Ok(Some(path)),
@@ -77,7 +76,7 @@ impl Network {
     ///
     /// # Errors
     /// Wrong usage, if it is a terminal or its first line is no login; the message doesn't hold the line.
-    pub fn creds(&self, input: &mut Input) -> anyhow::Result<Option<(String, String)>> {
+    pub(crate) fn creds(&self, input: &mut Input) -> anyhow::Result<Option<(String, String)>> {
         if !self.creds_stdin {
             return Ok(None);
         }
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     fn creds(input: &str) -> anyhow::Result<Option<(String, String)>> {
-        let network = Network { creds_stdin: true, ..Network::default() };
+        let network = Flags { creds_stdin: true, ..Flags::default() };
         network.creds(&mut Input::memory(input))
     }
 
@@ -119,7 +118,7 @@ mod tests {
             let error = creds(input).unwrap_err();
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
-        let none = Network::default().creds(&mut Input::memory("me:x")).unwrap();
+        let none = Flags::default().creds(&mut Input::memory("me:x")).unwrap();
         assert!(none.is_none());
     }
 
@@ -154,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_named_must_be_there() {
-        let network = |path: &str| Network { authfile: Some(path.into()), ..Network::default() };
+        let network = |path: &str| Flags { authfile: Some(path.into()), ..Flags::default() };
         assert!(network("/").authfile().is_ok());
         assert!(network("/nonexistent/auth.json").authfile().is_err());
     }
