@@ -5,13 +5,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use layer_format::layer::{MAX_LINKS, components};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 
 /// The kernel takes no path of 4096 bytes; a name has 255 at most.
 const PIECE: usize = 3800;
-/// How many links are followed on the way to one file, as the kernel does.
-const MAX_LINKS: usize = 40;
 
 /// Opens `path` beneath the root; the empty path is the root. The last name isn't followed either.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
@@ -75,7 +74,7 @@ fn hold_in_root_by_names(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
 
 /// Puts the names of a path before those that are ahead; the next one is the last of the list.
 fn push_names(ahead: &mut Vec<Vec<u8>>, path: &[u8]) {
-    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    let names = components(path).filter(|&name| name != b".");
     ahead.extend(names.rev().map(<[u8]>::to_vec));
 }
 

@@ -11,7 +11,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use layer_format::layer::{Entry, EntryKind, Timestamp};
+use layer_format::layer::{Entry, EntryKind, Timestamp, is_xattr};
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
@@ -333,8 +333,10 @@ impl Setter {
         for (name, value) in wanted {
             match xattrs.set(name, value) {
                 Err(Errno::PERM | Errno::ACCESS) => self.skipped.xattrs += 1,
-                // The value was looked at before: a list that names somebody whom this user namespace doesn't know.
-                Err(Errno::INVAL) if is_list(name) => self.skipped.unmapped_xattrs += 1,
+                // A good list that names somebody whom this user namespace doesn't know.
+                Err(Errno::INVAL) if is_list(name) && is_xattr(name, value) => {
+                    self.skipped.unmapped_xattrs += 1;
+                }
                 // Nobody can set those of users on links and special files: that is no matter of the file system.
                 // mergerfs says that there is no such attribute.
                 Err(Errno::NOTSUP | Errno::NOSYS | Errno::NODATA) => {

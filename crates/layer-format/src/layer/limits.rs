@@ -63,8 +63,8 @@ fn bad_name(path: &EntryPath) -> Option<&'static str> {
     is_long.then_some("a name is longer than any file system takes")
 }
 
-/// Whether the kernel takes it, or passes over it.
-fn is_xattr(name: &[u8], value: &[u8]) -> bool {
+/// Whether the kernel takes an extended attribute of this name and value, or passes over it.
+pub fn is_xattr(name: &[u8], value: &[u8]) -> bool {
     let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     let is_name = name.len() <= MAX_NAME && !name.contains(&0) && !spaces.contains(&name);
     let is_value = match name {

@@ -12,6 +12,25 @@ pub const MAX_COMPONENTS: usize = 4096;
 /// What is said beyond that.
 pub const TOO_DEEP: &str = "more than 4096 directories deep";
 
+/// How many symbolic links one path may lead through, as in Linux.
+pub const MAX_LINKS: usize = 40;
+/// How many names a path and the links on its way may add up to.
+pub const MAX_LINK_STEPS: usize = 4096;
+
+/// The names in a path, whether it is absolute or not; `.` and `..` are names.
+pub fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+}
+
+/// The directory and the last name of a clean path; none of the root's.
+pub fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
+        None if path.is_empty() => None,
+        None => Some((b"", path)),
+    }
+}
+
 /// The path of an entry, relative to the root, normalised: no empty, `.` or `..` component, no NUL.
 ///
 /// The empty path is the root itself. Names need not be UTF-8, so the path shows itself escaped.
@@ -58,7 +77,7 @@ impl EntryPath {
 
     /// The names from the root down; none for the root.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
-        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+        components(&self.0)
     }
 
     /// The last name; `None` for the root.

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use super::tree::split;
-use crate::layer::{Change, Entry, EntryKind, EntryPath};
+use crate::layer::{Change, Entry, EntryKind, EntryPath, components, split_last};
 
 /// Names a path: a keyed hash, made from that of the directory and the last name, so that nobody can choose two that collide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -54,7 +53,7 @@ impl OwnLinks {
     }
 
     fn is_clear(&mut self, entry: &Entry) -> bool {
-        let Some((directory, name)) = split(entry.path.as_bytes()) else { return true };
+        let Some((directory, name)) = split_last(entry.path.as_bytes()) else { return true };
         let Some(directory) = self.enter(directory) else { return false };
         let kind = match &entry.kind {
             EntryKind::Directory => Kind::Directory,
@@ -71,7 +70,7 @@ impl OwnLinks {
             return Some(*key);
         }
         let mut here = Key::default();
-        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        for name in components(path) {
             here = self.key(here, name);
             if !self.see(here, Kind::Directory) {
                 return None;

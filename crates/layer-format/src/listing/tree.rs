@@ -10,7 +10,8 @@ use super::nodes::{Node, Nodes, ROOT};
 use super::siblings::NONE;
 use crate::error::Error;
 use crate::layer::{
-    Change, Entry, EntryKind, EntryPath, MAX_COMPONENTS, Reader, TOO_DEEP, escape, impossible,
+    Change, Entry, EntryKind, EntryPath, MAX_COMPONENTS, MAX_LINK_STEPS, MAX_LINKS, Reader,
+    TOO_DEEP, components, escape, impossible, split_last,
 };
 
 /// About how many bytes a tree may take, whatever it has: ten times what the largest images need.
@@ -23,10 +24,6 @@ pub fn allowance(n_changes: u64) -> u64 {
     const EACH: u64 = 1 << 10;
     EACH.saturating_mul(n_changes).saturating_add(AT_LEAST).min(WEIGHT_LIMIT)
 }
-
-/// The limits of `rootfs` on links that are followed.
-const MAX_LINKS: usize = 40;
-const MAX_LINK_STEPS: usize = 4096;
 
 /// What a path is walked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +158,7 @@ impl Tree {
         if let Some(reason) = impossible(entry) {
             return Err(refuse(&entry.path, reason));
         }
-        let Some((parent, name)) = split(entry.path.as_bytes()) else {
+        let Some((parent, name)) = split_last(entry.path.as_bytes()) else {
             if entry.kind != EntryKind::Directory {
                 return Err(refuse(&entry.path, "the root can only be a directory"));
             }
@@ -192,7 +189,7 @@ impl Tree {
         path: &EntryPath,
         target: &EntryPath,
     ) -> Result<(), Error> {
-        let Some((target_parent, target_name)) = split(target.as_bytes()) else {
+        let Some((target_parent, target_name)) = split_last(target.as_bytes()) else {
             return Err(refuse(path, "a hard link to the root"));
         };
         let there = self.walk(target_parent, Purpose::LinkTarget)?;
@@ -413,19 +410,6 @@ fn too_large(limit: u64) -> Error {
 
 pub(super) fn refuse(path: &EntryPath, reason: &'static str) -> Error {
     Error::MalformedEntry { path: path.to_string(), reason }
-}
-
-/// A path's directory and last name; `None` for the root.
-pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
-        None if path.is_empty() => None,
-        None => Some((b"", path)),
-    }
-}
-
-fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
 }
 
 /// The names that a link or a person gives, last one first.

@@ -2,9 +2,9 @@
 
 use super::inode::Inode;
 use super::marks::Mark;
-use super::tree::{Purpose, Tree, refuse, split};
+use super::tree::{Purpose, Tree, refuse};
 use crate::error::Error;
-use crate::layer::EntryPath;
+use crate::layer::{EntryPath, split_last};
 
 /// Whether a directory's own attributes go with the lower layers' or stay.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ enum Attributes {
 impl Tree {
     /// Removes what the lower layers have at `path`.
     pub(super) fn remove_lower(&mut self, path: &EntryPath) -> Result<(), Error> {
-        let Some((parent, name)) = split(path.as_bytes()) else {
+        let Some((parent, name)) = split_last(path.as_bytes()) else {
             return Err(refuse(path, "a whiteout of the root"));
         };
         if self.marks.is_taken(path) || self.marks.is_above_taken(path) {

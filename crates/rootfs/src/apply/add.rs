@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use layer_format::layer::{Entry, EntryKind, impossible};
+use layer_format::layer::{Entry, EntryKind, impossible, split_last};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -21,7 +21,7 @@ impl Applier {
             return Err(Error::impossible(&entry.path, reason));
         }
         self.n_entries += 1;
-        let Some((parent, name)) = split(entry.path.as_bytes()) else {
+        let Some((parent, name)) = split_last(entry.path.as_bytes()) else {
             return self.describe_root(entry);
         };
         self.walk.go(parent, Purpose::Write, &self.own)?;
@@ -179,14 +179,5 @@ impl Applier {
             }
             result => result.doing(MAKING),
         }
-    }
-}
-
-/// A path's directory and last name; `None` for the root.
-pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
-        None if path.is_empty() => None,
-        None => Some((b"", path)),
     }
 }

@@ -2,13 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use layer_format::layer::EntryPath;
+use layer_format::layer::{EntryPath, components, split_last};
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::{Errno, Result as SysResult};
 
 use super::Applier;
-use super::add::split;
-use super::own::{Marks, components};
+use super::own::Marks;
 use super::walk::Purpose;
 use crate::error::{Doing, Error, Failure};
 use crate::root;
@@ -24,7 +23,7 @@ impl Applier {
         target: &EntryPath,
     ) -> Result<(), Error> {
         let refuse = |reason| Error::Link { path: path.clone(), target: target.clone(), reason };
-        let Some((target_parent, target_name)) = split(target.as_bytes()) else {
+        let Some((target_parent, target_name)) = split_last(target.as_bytes()) else {
             return Err(refuse("it is the root"));
         };
         let here = self.walk.path().to_vec();

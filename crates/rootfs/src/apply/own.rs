@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
+use layer_format::layer::components;
+
 /// Names a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key([u32; 3]);
@@ -118,11 +120,6 @@ impl OwnPaths {
     fn hashers(&self) -> [DefaultHasher; 2] {
         [self.seeds[0].build_hasher(), self.seeds[1].build_hasher()]
     }
-}
-
-/// The names in a path, as bytes.
-pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
 }
 
 fn feed(hashers: &mut [DefaultHasher; 2], component: &[u8]) {

@@ -7,12 +7,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use layer_format::layer::{EntryPath, MAX_COMPONENTS, TOO_DEEP};
+use layer_format::layer::{
+    EntryPath, MAX_COMPONENTS, MAX_LINK_STEPS, MAX_LINKS, TOO_DEEP, components,
+};
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use super::directory::Directory;
-use super::own::{Marks, OwnPaths, components};
+use super::own::{Marks, OwnPaths};
 use super::{Options, SymlinkedDirs};
 use crate::error::{Doing, Error, Failure};
 use crate::metadata::{self, Attributes, Inode, Leftovers, Setter};
@@ -21,9 +23,6 @@ use crate::root::{self, Root};
 
 /// How many directories stay open.
 const MAX_OPEN: usize = 32;
-/// How many links one path may lead through, and how many names they may add up to.
-const MAX_LINKS: usize = 40;
-const MAX_LINK_STEPS: usize = 4096;
 
 const OPENING: &str = "opening the directory";
 

@@ -4,11 +4,10 @@
 //! there and removes what is between. Every directory is walked once a layer at most: it is marked as cleared then, and
 //! nothing of the lower layers can come back to it.
 
-use layer_format::layer::EntryPath;
+use layer_format::layer::{EntryPath, split_last};
 use rustix::fs::Dir;
 
 use super::Applier;
-use super::add::split;
 use super::own::{Key, Marks};
 use super::walk::Purpose;
 use crate::error::{Doing, Error};
@@ -32,7 +31,7 @@ impl Attributes {
 impl Applier {
     /// Removes what the lower layers have at `path`.
     pub(super) fn remove(&mut self, path: &EntryPath) -> Result<(), Error> {
-        let Some((parent, name)) = split(path.as_bytes()) else {
+        let Some((parent, name)) = split_last(path.as_bytes()) else {
             return Err(Error::impossible(path, "a whiteout of the root"));
         };
         let taken = Marks::LINKED.and(Marks::ABOVE_LINKED);
