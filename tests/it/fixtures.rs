@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kit::image::random::Random;
 use kit::tree::{self, Mtime, Show};
 use kit::{Codec, Gzip, Image, Layer, Output, Sandbox, Sparse, Zstd, check};
-use layer_format::stream::{Heads, Image as Parts, Name, Writer};
+use layer_format::stream::{Graph, Heads, Name, Writer};
 use layer_format::{Digest, Document, Index, Manifest};
 
 /// What [`demo`] becomes, for whoever may set owners.
@@ -165,7 +165,7 @@ pub(crate) fn assert_demo(dir: impl AsRef<Path>) {
 pub(crate) fn stream_of(image: &Image) -> Vec<u8> {
     let parse = |raw: Vec<u8>| Manifest::parse(raw).expect("a fixture is well formed");
     let manifest = parse(image.manifest_blob().bytes);
-    stream(image, Parts { indexes: vec![], manifests: vec![manifest] })
+    stream(image, Graph { indexes: vec![], manifests: vec![manifest] })
 }
 
 /// The same for an index and all its images.
@@ -180,10 +180,10 @@ pub(crate) fn stream_of_index(index: &kit::Index) -> Vec<u8> {
         }
     });
     let manifests = manifests.collect();
-    stream(content, Parts { indexes: vec![outer], manifests })
+    stream(content, Graph { indexes: vec![outer], manifests })
 }
 
-fn stream(content: impl Into<kit::Content>, parts: Parts) -> Vec<u8> {
+fn stream(content: impl Into<kit::Content>, parts: Graph) -> Vec<u8> {
     let content: kit::Content = content.into();
     let target = parts.indexes.first().map(Index::descriptor);
     let target = target.unwrap_or_else(|| parts.manifests[0].descriptor());

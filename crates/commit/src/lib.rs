@@ -26,7 +26,7 @@ use cli::{Explain as _, Io};
 use image::{Choice, Input, Location, Opened};
 use layer_format::listing::Tree;
 use layer_format::{Descriptor, Look, Manifest, Platform, Reference, look};
-use store::{Image, Lease, Pair, Store};
+use store::{IndexEntry, Lease, Pair, Store};
 
 use crate::base::{Base, BaseImage};
 use crate::check::Changes;
@@ -138,7 +138,7 @@ fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
     let manifest = Manifest::parse(manifest)?;
     let target = manifest.descriptor();
     let entries: Vec<_> =
-        args.tag.iter().map(|name| Image::new(Some(name), target.clone())).collect();
+        args.tag.iter().map(|name| IndexEntry::new(Some(name), target.clone())).collect();
     lease.name(&entries)?;
     if args.stream {
         let outgoing = Outgoing { names: &args.tag, manifest };

@@ -6,7 +6,7 @@ use std::io::{Seek as _, SeekFrom};
 use anyhow::Context as _;
 use cli::{Io, Output, Progress};
 use image::Opened;
-use layer_format::stream::{Heads, Image, Name, Writer};
+use layer_format::stream::{Graph, Heads, Name, Writer};
 use layer_format::{Descriptor, Manifest, Reference};
 use store::Store;
 
@@ -24,7 +24,7 @@ impl Outgoing<'_> {
         let name =
             |name: &Reference| Name { reference: Some(name.clone()), target: target.clone() };
         let names: Vec<_> = self.names.iter().map(name).collect();
-        let image = Image { indexes: vec![], manifests: vec![self.manifest.clone()] };
+        let image = Graph { indexes: vec![], manifests: vec![self.manifest.clone()] };
         let mut writer = Writer::new(output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
         writer.documents(&image)?;
         Ok(writer)

@@ -51,7 +51,7 @@ pub(crate) fn write(
     let config = one_layer(&config, &diff_id)?;
     let manifest = manifest(&config, &layer)?;
     let target = manifest.descriptor();
-    let image = stream::Image { indexes: vec![], manifests: vec![manifest] };
+    let image = stream::Graph { indexes: vec![], manifests: vec![manifest] };
     let names = [Name { reference: Some(name.clone()), target: target.clone() }];
     let mut stream =
         Writer::new(&mut io.output, &Heads::of(&names, std::slice::from_ref(&image))?)?;

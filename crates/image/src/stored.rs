@@ -63,8 +63,8 @@ pub fn documents(
     store: &Store,
     root: &Descriptor,
     platforms: &[Platform],
-) -> Result<stream::Image> {
-    let gathered = stream::Image::gather(root, platforms, |entry| if_here(store, entry))?;
+) -> Result<stream::Graph> {
+    let gathered = stream::Graph::gather(root, platforms, |entry| if_here(store, entry))?;
     let image = gathered.ok_or(Error::MissingBlob { digest: root.digest })?;
     let entries = image.entries();
     if image.indexes.is_empty() || image.manifests.iter().any(|it| !entries.is_attestation(it)) {
@@ -107,7 +107,7 @@ pub(crate) fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, 
     images.retain(|image| image.descriptor.is_image());
     // What is there for another image's sake counts only where there is nothing else.
     let is_about_another =
-        |image: &store::Image| image.name().is_some_and(Reference::is_about_another);
+        |image: &store::IndexEntry| image.name().is_some_and(Reference::is_about_another);
     let own = images.iter().filter(|image| !is_about_another(image));
     let own: HashSet<_> = own.map(|image| *image.digest()).collect();
     images.retain(|image| own.is_empty() || own.contains(image.digest()));
@@ -115,7 +115,7 @@ pub(crate) fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, 
     if images.iter().all(|image| image.digest() == first.digest()) {
         return Ok((first.descriptor.clone(), names(&images, first.name())));
     }
-    let shown = |image: &store::Image| match image.name() {
+    let shown = |image: &store::IndexEntry| match image.name() {
         Some(name) => layer_format::layer::escape(name.as_bytes()),
         None => image.digest().to_string(),
     };
@@ -124,7 +124,8 @@ pub(crate) fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, 
     Err(layer_format::Error::Ambiguous { names }.into())
 }
 
-fn names(images: &[store::Image], first: Option<&str>) -> Vec<String> {
-    let others = images.iter().filter_map(store::Image::name).filter(|name| Some(*name) != first);
+fn names(images: &[store::IndexEntry], first: Option<&str>) -> Vec<String> {
+    let others =
+        images.iter().filter_map(store::IndexEntry::name).filter(|name| Some(*name) != first);
     first.into_iter().chain(others).map(str::to_owned).collect()
 }

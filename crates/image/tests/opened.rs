@@ -120,7 +120,7 @@ fn what_refers_to_an_image_is_not_the_image_of_a_layout() {
         let lease = store.lease().unwrap();
         lease.put(list.as_bytes()).unwrap();
         let list = Descriptor::of(media_type::OCI_INDEX, list.as_bytes());
-        lease.name(&[store::Image::new(Some(&about.parse().unwrap()), list)]).unwrap();
+        lease.name(&[store::IndexEntry::new(Some(&about.parse().unwrap()), list)]).unwrap();
         let layout = Location::Layout(dir.path().to_owned());
         Opened::open(&layout, None, Choice::default(), None).map(drop)
     };

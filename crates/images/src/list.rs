@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use cli::{Form, Table};
 use layer_format::Digest;
 use serde_json::json;
-use store::{Image, Store};
+use store::{IndexEntry, Store};
 
 use crate::graph::Graph;
 use crate::names::{shown, shown_short};
@@ -13,7 +13,7 @@ use crate::page::{Line, Page};
 
 /// One name.
 struct Row {
-    image: Image,
+    image: IndexEntry,
     graph: Graph,
     size: u64,
     /// How much of the size other images have too.
@@ -71,7 +71,7 @@ fn rows(store: &Store) -> anyhow::Result<Vec<Row>> {
         graph.blobs.keys().for_each(|blob| *users.entry(*blob).or_default() += 1);
         graphs.insert(*image.digest(), graph);
     }
-    let row = |image: Image| {
+    let row = |image: IndexEntry| {
         let graph = graphs[image.digest()].clone();
         let size = graph.sizes().map(|(_, size)| size).sum();
         let is_shared = |(digest, _): &(Digest, u64)| users[digest] > 1;

@@ -4,7 +4,7 @@ use cli::{Code, Failure};
 use image::Location;
 use layer_format::Reference;
 use serde_json::json;
-use store::{Found, FoundBy, Image, Store};
+use store::{Found, FoundBy, IndexEntry, Store};
 
 use crate::page::{Line, Page};
 
@@ -25,8 +25,8 @@ pub(crate) fn tag(
     let is_entry = found.descriptor.digest == *found.image.digest();
     let index = found.image.index().filter(|_| is_entry);
     let descriptor = if is_entry { found.image.descriptor } else { found.descriptor };
-    let named = Image::new(Some(name), descriptor);
-    let named = index.into_iter().fold(named, Image::chosen_from);
+    let named = IndexEntry::new(Some(name), descriptor);
+    let named = index.into_iter().fold(named, IndexEntry::chosen_from);
     let digest = *named.digest();
     lease.name(&[named])?;
     page.object(&json!({"name": name.full(), "digest": digest}))
@@ -46,7 +46,7 @@ pub(crate) fn remove(
     allowed: Names,
     page: &mut Page<'_>,
 ) -> anyhow::Result<()> {
-    let mut doomed: Vec<Image> = vec![];
+    let mut doomed: Vec<IndexEntry> = vec![];
     for name in names {
         let meant = meant(store, name)?;
         if allowed == Names::One {
@@ -60,7 +60,7 @@ pub(crate) fn remove(
 }
 
 /// The entries that a name, or a digest, stands for.
-fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<Image>> {
+fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<IndexEntry>> {
     let found = find(store, text)?;
     if found.descriptor.digest != *found.image.digest() {
         let (part, whole) = (found.descriptor.digest, shown(&found.image));
@@ -86,7 +86,7 @@ fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<Image>> {
 }
 
 /// Refuses to remove several names that weren't said: who types a digest may not know of them.
-fn refuse_several(text: &str, images: &[Image]) -> anyhow::Result<()> {
+fn refuse_several(text: &str, images: &[IndexEntry]) -> anyhow::Result<()> {
     let mut names: Vec<_> = images.iter().filter(|it| it.name().is_some()).map(shown).collect();
     if names.len() < 2 {
         return Ok(());
@@ -111,12 +111,12 @@ pub(crate) fn check(text: &str) -> anyhow::Result<()> {
     Err(cli::usage(format!("{text}: only images of the store are meant here")).into())
 }
 
-fn line(image: &Image) -> Line {
+fn line(image: &IndexEntry) -> Line {
     Line { name: shown(image), json: json!({"name": image.name(), "digest": image.digest()}) }
 }
 
 /// An image's name in its short form, or its digest.
-pub(crate) fn shown(image: &Image) -> String {
+pub(crate) fn shown(image: &IndexEntry) -> String {
     match (image.reference(), image.name()) {
         (Some(reference), _) => reference.to_string(),
         (None, Some(name)) => name.to_owned(),
@@ -125,7 +125,7 @@ pub(crate) fn shown(image: &Image) -> String {
 }
 
 /// The same for a column: of a pinned name, the first digits of its digest, by which it is found too.
-pub(crate) fn shown_short(image: &Image) -> String {
+pub(crate) fn shown_short(image: &IndexEntry) -> String {
     let shown = shown(image);
     let digest = image.reference().and_then(|it| it.digest().copied());
     match (digest, shown.split_once('@')) {

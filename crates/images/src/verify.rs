@@ -15,7 +15,7 @@ use image::layer::BUFFER;
 use layer_format::layer::Reader;
 use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher, Hashing};
 use serde_json::json;
-use store::{Image, ListingDraft, Pair, Store};
+use store::{IndexEntry, ListingDraft, Pair, Store};
 
 use crate::graph::{Graph, MISSING};
 use crate::names::{find, shown};
@@ -37,7 +37,7 @@ type Problems = BTreeMap<String, BTreeSet<String>>;
 
 /// What has been found out.
 struct Verdict<'a> {
-    images: &'a [Image],
+    images: &'a [IndexEntry],
     jobs: BTreeMap<Digest, Job>,
     problems: Problems,
     orphans: Vec<(Digest, u64)>,
@@ -92,11 +92,11 @@ pub(crate) fn nothing(page: &mut Page<'_>) -> anyhow::Result<()> {
     Verdict { images: &[], jobs, problems, orphans: vec![] }.report(page)
 }
 
-fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<Image>> {
+fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<IndexEntry>> {
     if names.is_empty() {
         return Ok(store.images()?);
     }
-    let mut images: Vec<Image> = vec![];
+    let mut images: Vec<IndexEntry> = vec![];
     for name in names {
         let found = find(store, name)?.image;
         if !images.contains(&found) {
@@ -107,7 +107,7 @@ fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<Image>> {
 }
 
 /// Which blobs there are to check, and what the documents alone show.
-fn plan<'a>(store: &Store, images: &'a [Image]) -> anyhow::Result<Verdict<'a>> {
+fn plan<'a>(store: &Store, images: &'a [IndexEntry]) -> anyhow::Result<Verdict<'a>> {
     let mut jobs: BTreeMap<Digest, Job> = BTreeMap::new();
     let mut problems = Problems::new();
     for image in images {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 use layer_format::archive::{Archive, Blobs, Choice, Spool};
-use layer_format::stream::{Heads, Image, Name, Writer};
+use layer_format::stream::{Graph, Heads, Name, Writer};
 use layer_format::{Descriptor, Digest, Error, Index, Manifest, media_type};
 
 fn no_spool() -> Spool {
@@ -29,7 +29,7 @@ fn stream(layers: &[&[u8]]) -> Vec<u8> {
         reference: Some("demo".parse().expect("a fixture is well formed")),
         target: target.clone(),
     }];
-    let heads = Heads::of(&names, &[Image { indexes: vec![], manifests: vec![manifest.clone()] }])
+    let heads = Heads::of(&names, &[Graph { indexes: vec![], manifests: vec![manifest.clone()] }])
         .expect("a fixture is well formed");
     let mut writer = Writer::new(Vec::new(), &heads).expect("a fixture is well formed");
     writer.document(&manifest.raw, target.digest).expect("a fixture is well formed");
@@ -143,7 +143,7 @@ fn two_platforms() -> Vec<u8> {
     let index = Index::parse(index.to_string().into_bytes()).expect("an index");
     let target = index.descriptor();
     let names = [Name { reference: "demo".parse().ok(), target: target.clone() }];
-    let image = Image { indexes: vec![index.clone()], manifests: manifests.clone() };
+    let image = Graph { indexes: vec![index.clone()], manifests: manifests.clone() };
     let heads = Heads::of(&names, &[image]).expect("heads");
     let mut writer = Writer::new(Vec::new(), &heads).expect("a stream");
     writer.document(&index.raw, target.digest).expect("an index");

@@ -8,7 +8,7 @@ use std::io::Read;
 use layer_format::archive::Blobs;
 use layer_format::diff::{self, Diffing, Watching};
 use layer_format::relay::{Chunk, Pool};
-use layer_format::stream::Image;
+use layer_format::stream::Graph;
 use layer_format::{
     Algorithm, Codec, Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, ForeignCodec,
     Hasher,
@@ -349,7 +349,7 @@ fn stored_layers(store: &Store) -> store::Result<HashMap<DiffId, Descriptor>> {
             Err(store::Error::MissingBlob { .. }) => Ok(None),
             Err(error) => Err(of_store(error)),
         };
-        let Some(image) = Image::gather(&entry.descriptor, &[], &mut lookup)? else { continue };
+        let Some(image) = Graph::gather(&entry.descriptor, &[], &mut lookup)? else { continue };
         let entries = image.entries();
         for manifest in image.manifests.iter().filter(|manifest| entries.is_runnable(manifest)) {
             let Some(raw) = lookup(&manifest.config)? else { continue };

@@ -6,7 +6,7 @@ use std::fs::File;
 use anyhow::Context as _;
 use cli::Io;
 use layer_format::archive::{Blobs, Contents};
-use layer_format::stream::Image;
+use layer_format::stream::Graph;
 use layer_format::{Descriptor, Error, Platform};
 use store::Store;
 
@@ -52,7 +52,7 @@ fn take_blob(
     Ok(())
 }
 
-fn descriptors(image: &Image) -> impl Iterator<Item = Descriptor> {
+fn descriptors(image: &Graph) -> impl Iterator<Item = Descriptor> {
     let indexes = image.indexes.iter().map(layer_format::Index::descriptor);
     indexes.chain(image.manifests.iter().map(layer_format::Manifest::descriptor))
 }

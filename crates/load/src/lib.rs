@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io};
 use image::Input;
-use layer_format::archive::{Archive, Contents, Found, LeftOut};
+use layer_format::archive::{Archive, Contents, LeftOut, LoadedImage};
 use layer_format::stream::Thin;
 use layer_format::{Descriptor, Digest, Look, Platform, look};
 use serde::Serialize;
-use store::{Image, Store};
+use store::{IndexEntry, Store};
 
 use crate::intake::{Intake, Offer};
 
@@ -81,7 +81,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     check_whole(&contents)?;
     let loaded = keep(&contents.images, &mut intake)?;
     cli::interrupt::check()?;
-    let entries: Vec<Image> = contents.images.iter().map(entry).collect();
+    let entries: Vec<IndexEntry> = contents.images.iter().map(entry).collect();
     lease.name(&entries)?;
     print(&contents.images, loaded, args, io)?;
     tell_left_out(contents.left_out, io)
@@ -182,7 +182,7 @@ fn missing_base(thin: &Thin, missing: &[Descriptor]) -> Failure {
 }
 
 /// Checks the layers and gives every blob that an image needs its name.
-fn keep(images: &[Found], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(u64, u64)>> {
+fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(u64, u64)>> {
     let mut pairs = Vec::new();
     let mut checked = std::collections::HashSet::new();
     for part in images.iter().flat_map(|found| &found.parts) {
@@ -217,13 +217,13 @@ fn keep(images: &[Found], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(u64, u
     Ok(counts)
 }
 
-fn documents(found: &Found) -> impl Iterator<Item = &[u8]> {
+fn documents(found: &LoadedImage) -> impl Iterator<Item = &[u8]> {
     let indexes = found.image.indexes.iter().map(|index| &index.raw[..]);
     indexes.chain(found.image.manifests.iter().map(|manifest| &manifest.raw[..]))
 }
 
-fn entry(found: &Found) -> Image {
-    let entry = Image::new(found.name.as_ref(), found.root.clone());
+fn entry(found: &LoadedImage) -> IndexEntry {
+    let entry = IndexEntry::new(found.name.as_ref(), found.root.clone());
     match found.chosen_from {
         Some(index) => entry.chosen_from(index),
         None => entry,
@@ -231,12 +231,12 @@ fn entry(found: &Found) -> Image {
 }
 
 /// Whether a digest is the image's, or that of the index that it was chosen from.
-fn is_of(found: &Found, digest: &Digest) -> bool {
+fn is_of(found: &LoadedImage, digest: &Digest) -> bool {
     *digest == found.root.digest || found.chosen_from.as_ref() == Some(digest)
 }
 
 fn print(
-    images: &[Found],
+    images: &[LoadedImage],
     counts: Vec<(u64, u64)>,
     args: &Args,
     io: &mut Io<'_>,

@@ -46,7 +46,7 @@ fn stream_of(image: &Image, base: Option<&Image>) -> Vec<u8> {
     let store = Store::open(dir.path()).unwrap();
     let mut lookup = |it: &Descriptor| Ok(store.document(&it.digest).ok());
     let root = store.find(NAME).unwrap().descriptor;
-    let image = stream::Image::gather(&root, &[], &mut lookup).unwrap().unwrap();
+    let image = stream::Graph::gather(&root, &[], &mut lookup).unwrap().unwrap();
     let manifest = &image.manifests[0];
     let name = Name { reference: NAME.parse().ok(), target: manifest.descriptor() };
     let images = std::slice::from_ref(&image);

@@ -16,7 +16,7 @@ use cli::{Explain as _, Io, Progress};
 use layer_format::stream::{Heads, Name, Writer};
 use layer_format::{DiffId, Digest, Look, Platform, Reference, look};
 use registry::Client;
-use store::{Image, Lease, Store};
+use store::{IndexEntry, Lease, Store};
 
 use crate::fetch::{Blob, Fetching, Step};
 use crate::select::{Choice, Pulled};
@@ -238,7 +238,7 @@ fn keep(images: &[(Pulled, registry::Repository)], lease: &Lease) -> anyhow::Res
         for raw in pulled.heads().map(|(_, raw)| raw).chain(configs) {
             lease.put(raw)?;
         }
-        let entry = Image::new(Some(&pulled.reference), pulled.root());
+        let entry = IndexEntry::new(Some(&pulled.reference), pulled.root());
         entries.push(match pulled.chosen_from {
             Some(index) => entry.chosen_from(index),
             None => entry,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use layer_format::stream::Image;
+use layer_format::stream::Graph;
 use layer_format::{
     Algorithm, COSIGN_KINDS, Descriptor, Digest, Document, Error, Index, Reference, media_type,
 };
@@ -141,7 +141,7 @@ impl Search<'_> {
     /// Brings all documents below one. What the layers decompress to is nobody's concern: they are no file system.
     fn complete(&mut self, reference: Reference, document: Document) -> anyhow::Result<Pulled> {
         let digest = document.descriptor().digest;
-        let mut image = Image { indexes: vec![], manifests: vec![] };
+        let mut image = Graph { indexes: vec![], manifests: vec![] };
         match document {
             Document::Manifest(manifest) => image.manifests.push(manifest),
             Document::Index(index) => image = collect(index, self.repository, &mut self.budget)?,

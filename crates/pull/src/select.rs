@@ -1,7 +1,7 @@
 //! What belongs to an image: from a name to manifests, configs and layers.
 
 use layer_format::resolve::{ContainerConfig, Documents, Selected};
-use layer_format::stream::Image;
+use layer_format::stream::Graph;
 use layer_format::{
     DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
     Reference, check_platform, media_type,
@@ -39,7 +39,7 @@ pub(crate) struct Pulled {
     /// The digest that the registry has for the name.
     pub(crate) digest: Digest,
     /// Its documents.
-    pub(crate) image: Image,
+    pub(crate) image: Graph,
     /// The index that the one manifest was chosen from.
     pub(crate) chosen_from: Option<Digest>,
     /// The configs, in the order of the manifests.
@@ -60,7 +60,7 @@ impl Pulled {
 
     /// Indexes and manifests, in stream order.
     pub(crate) fn heads(&self) -> impl Iterator<Item = (Digest, &[u8])> {
-        let Image { indexes, manifests } = &self.image;
+        let Graph { indexes, manifests } = &self.image;
         let indexes = indexes.iter().map(|index| (index.descriptor().digest, &index.raw[..]));
         let manifests =
             manifests.iter().map(|manifest| (manifest.descriptor().digest, &manifest.raw[..]));
@@ -91,7 +91,7 @@ pub(crate) fn resolve(
     store: Option<&Store>,
 ) -> anyhow::Result<Pulled> {
     let (document, digest) = repository.manifest(&name.wanted())?;
-    let mut image = Image::default();
+    let mut image = Graph::default();
     let mut chosen_from = None;
     let mut listed = None;
     match (document, choice) {
@@ -156,8 +156,8 @@ pub(crate) fn collect(
     index: Index,
     repository: &Repository,
     budget: &mut Budget,
-) -> anyhow::Result<Image> {
-    Image::gather_below(index, |entry| {
+) -> anyhow::Result<Graph> {
+    Graph::gather_below(index, |entry| {
         budget.take(entry.size)?;
         document(repository, entry).map(Some)
     })

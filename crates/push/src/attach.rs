@@ -3,7 +3,7 @@
 //! A registry with the referrers API lists by itself what has a `subject`. For another one the list is an index, under a tag
 //! made of the image's digest, which grows with each that comes (distribution-spec, "Referrers Tag Schema").
 
-use layer_format::stream::Image;
+use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Document, Index, Reference};
 
 use serde_json::Value;
@@ -19,7 +19,7 @@ const TRIES: usize = 16;
 pub(crate) fn attach(
     target: &Target,
     name: &Reference,
-    image: &Image,
+    image: &Graph,
     root: &Digest,
 ) -> anyhow::Result<()> {
     let there = name_at(target, name)?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use cli::{Code, Failure};
-use layer_format::stream::Image;
+use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Reference};
 
 use crate::target::Target;
@@ -19,7 +19,7 @@ pub(crate) struct Listed<'a> {
 pub(crate) fn publish(
     target: &Target,
     names: &[&Reference],
-    image: &Image,
+    image: &Graph,
     root: &Digest,
 ) -> anyhow::Result<()> {
     let repository = &target.repository;
@@ -41,7 +41,7 @@ pub(crate) fn publish(
 /// What of an image is pushed.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    pub(crate) image: Image,
+    pub(crate) image: Graph,
     pub(crate) root: Digest,
     /// Of an index that isn't whole: the platform of the one image that is.
     pub(crate) only: Option<String>,
@@ -50,7 +50,7 @@ pub(crate) struct Settled {
 /// Decides what is pushed: all, if all that the indexes list is here or at the registry. Otherwise the one image that is
 /// here, as docker and skopeo do, unless `all_platforms` forbids it.
 pub(crate) fn settle(
-    image: &Image,
+    image: &Graph,
     root: &Digest,
     target: &Target,
     all_platforms: bool,
@@ -65,7 +65,7 @@ pub(crate) fn settle(
             let digest = manifest.descriptor().digest;
             let platform = entries.platform(manifest).map(ToString::to_string);
             let only = Some(platform.unwrap_or_else(|| digest.to_string()));
-            let image = Image { indexes: vec![], manifests: vec![manifest.clone()] };
+            let image = Graph { indexes: vec![], manifests: vec![manifest.clone()] };
             Ok(Settled { image, root: digest, only })
         }
         _ => {
@@ -78,7 +78,7 @@ pub(crate) fn settle(
 }
 
 /// The first manifest that an index lists and that is neither here nor at the registry.
-fn first_absent(image: &Image, target: &Target) -> anyhow::Result<Option<Digest>> {
+fn first_absent(image: &Graph, target: &Target) -> anyhow::Result<Option<Digest>> {
     let here: HashSet<_> = documents(image).map(|document| document.descriptor.digest).collect();
     let listed = image.indexes.iter().flat_map(|index| &index.manifests);
     for absent in listed.filter(|entry| !here.contains(&entry.digest)) {
@@ -104,7 +104,7 @@ fn place(name: &Reference) -> String {
     name.tag().map_or_else(|| name.wanted(), str::to_owned)
 }
 
-fn documents(image: &Image) -> impl Iterator<Item = Listed<'_>> {
+fn documents(image: &Graph) -> impl Iterator<Item = Listed<'_>> {
     let indexes = image.indexes.iter().map(|index| Listed {
         descriptor: index.descriptor(),
         raw: &index.raw,
@@ -119,7 +119,7 @@ fn documents(image: &Image) -> impl Iterator<Item = Listed<'_>> {
 }
 
 /// Every document once, each after all that it lists; the root comes last. An image's indexes are not nested deep.
-pub(crate) fn children_first<'a>(image: &'a Image, root: &Digest) -> Vec<Listed<'a>> {
+pub(crate) fn children_first<'a>(image: &'a Graph, root: &Digest) -> Vec<Listed<'a>> {
     let mut left: HashMap<_, _> =
         documents(image).map(|document| (document.descriptor.digest, document)).collect();
     let mut order = vec![];
@@ -153,7 +153,7 @@ mod tests {
         let other = index(&[inner.descriptor(), manifest.descriptor()]);
         let root = index(&[inner.descriptor(), other.descriptor()]);
         let indexes = vec![root.clone(), inner.clone(), other.clone()];
-        let image = Image { indexes, manifests: vec![manifest.clone()] };
+        let image = Graph { indexes, manifests: vec![manifest.clone()] };
         let order: Vec<_> = children_first(&image, &root.descriptor().digest)
             .iter()
             .map(|document| document.descriptor.digest)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use layer_format::archive::{Found, Outline};
+use layer_format::archive::{LoadedImage, Outline};
 use layer_format::{
     Descriptor, Digest, Document, Error, Index, Platform, Reference, annotation, select,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Delivery<'a> {
     pub(crate) names: Vec<&'a Reference>,
     /// The name that it has in the stream, if it refers to another image: it gets no other.
     pub(crate) about: Option<&'a Reference>,
-    pub(crate) found: &'a Found,
+    pub(crate) found: &'a LoadedImage,
 }
 
 impl Route {
@@ -162,7 +162,7 @@ impl Route {
     /// What goes where, once it is known what there is.
     pub(crate) fn deliveries<'a>(
         &'a self,
-        images: &'a [Found],
+        images: &'a [LoadedImage],
     ) -> anyhow::Result<Vec<Delivery<'a>>> {
         if self.owners.is_none() {
             return self.to_all(images);
@@ -179,8 +179,8 @@ impl Route {
     }
 
     /// The one image, under the names that were given, and what refers to it.
-    fn to_all<'a>(&'a self, images: &'a [Found]) -> anyhow::Result<Vec<Delivery<'a>>> {
-        let is_about = |found: &&Found| about(found).is_some();
+    fn to_all<'a>(&'a self, images: &'a [LoadedImage]) -> anyhow::Result<Vec<Delivery<'a>>> {
+        let is_about = |found: &&LoadedImage| about(found).is_some();
         let (mut referrers, mut own): (Vec<_>, Vec<_>) = images.iter().partition(is_about);
         if own.is_empty() {
             std::mem::swap(&mut own, &mut referrers);
@@ -213,7 +213,7 @@ fn own_names(index: Option<&Index>) -> Result<Vec<(Reference, Digest)>, Error> {
 }
 
 /// The name of what refers to another image.
-fn about(found: &Found) -> Option<&Reference> {
+fn about(found: &LoadedImage) -> Option<&Reference> {
     found.name.as_ref().filter(|name| name.subject().is_some())
 }
 

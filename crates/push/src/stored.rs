@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io, Meter, Task};
-use layer_format::stream::Image;
+use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Platform, Reference};
 use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
@@ -44,7 +44,7 @@ pub(crate) fn push(
     let attached = attached.collect::<anyhow::Result<Vec<_>>>()?;
     let all = std::iter::once(&image).chain(attached.iter().map(|it| &it.image));
     let blobs: Vec<_> = all
-        .flat_map(Image::blobs)
+        .flat_map(Graph::blobs)
         .filter(|blob| args.non_distributable || !blob.is_foreign())
         .collect();
     check_whole(&blobs, &store).with_context(|| args.image.clone())?;
@@ -94,12 +94,12 @@ pub(crate) fn push(
 /// Something that refers to the image.
 struct Attached {
     name: Reference,
-    image: Image,
+    image: Graph,
     root: Descriptor,
 }
 
 impl Attached {
-    fn gather(entry: &store::Image, store: &Store) -> anyhow::Result<Self> {
+    fn gather(entry: &store::IndexEntry, store: &Store) -> anyhow::Result<Self> {
         let name = entry.reference().context("a list of referrers without a name")?;
         let image =
             image::documents(store, &entry.descriptor, &[]).with_context(|| name.to_string())?;
@@ -133,7 +133,7 @@ fn gather(
     found: &Found,
     platform: Option<&Platform>,
     store: &Store,
-) -> anyhow::Result<(Image, Digest)> {
+) -> anyhow::Result<(Graph, Digest)> {
     let root = &found.descriptor;
     let mut image = image::documents(store, root, platform.map_or(&[][..], std::slice::from_ref))?;
     if image.indexes.is_empty() {
@@ -149,11 +149,11 @@ fn gather(
     })?;
     let manifest = image.manifests.swap_remove(position);
     let root = manifest.descriptor().digest;
-    Ok((Image { indexes: vec![], manifests: vec![manifest] }, root))
+    Ok((Graph { indexes: vec![], manifests: vec![manifest] }, root))
 }
 
 /// The images of an index that are whole, if any is: it may be here for some of its platforms.
-fn whole_part(image: Image, store: &Store) -> anyhow::Result<Image> {
+fn whole_part(image: Graph, store: &Store) -> anyhow::Result<Graph> {
     let (mut whole, mut rest) = (vec![], vec![]);
     for manifest in image.manifests {
         let mut is_whole = true;
@@ -162,7 +162,7 @@ fn whole_part(image: Image, store: &Store) -> anyhow::Result<Image> {
         }
         if is_whole { whole.push(manifest) } else { rest.push(manifest) }
     }
-    let mut part = Image { indexes: image.indexes, manifests: whole };
+    let mut part = Graph { indexes: image.indexes, manifests: whole };
     let entries = part.entries();
     if part.manifests.iter().all(|manifest| entries.is_attestation(manifest)) {
         part.manifests.extend(rest);

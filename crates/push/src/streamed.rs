@@ -15,7 +15,7 @@ use std::thread;
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
 use image::Input;
-use layer_format::archive::{All, Archive, Blobs, Contents, Found, Incoming};
+use layer_format::archive::{All, Archive, Blobs, Contents, Incoming, LoadedImage};
 use layer_format::{
     Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified, stream,
 };
@@ -293,7 +293,7 @@ impl Intake<'_> {
     }
 
     /// Brings the layers that came before anything said that this image has them, too.
-    fn make_up(&self, at: usize, image: &stream::Image) -> anyhow::Result<()> {
+    fn make_up(&self, at: usize, image: &stream::Graph) -> anyhow::Result<()> {
         let target = &self.route.targets[at];
         let is_owed = |blob: &&Descriptor| {
             let is_wanted = self.args.non_distributable || !blob.is_foreign();
@@ -312,7 +312,7 @@ impl Intake<'_> {
     }
 
     /// Sends the configs, then the manifests.
-    fn publish(&self, images: &[Found]) -> anyhow::Result<Vec<(Reference, Digest)>> {
+    fn publish(&self, images: &[LoadedImage]) -> anyhow::Result<Vec<(Reference, Digest)>> {
         let mut pushed = Vec::new();
         for delivery in self.route.deliveries(images)? {
             let (target, found) = (&self.route.targets[delivery.target], delivery.found);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure};
-use layer_format::stream::{Image, Name};
+use layer_format::stream::{Graph, Name};
 use layer_format::{Config, Descriptor, Digest, Error, Platform};
 use store::{Found, FoundBy, Hold, Store};
 
@@ -13,7 +13,7 @@ use store::{Found, FoundBy, Hold, Store};
 pub(crate) struct Chosen {
     pub(crate) names: Vec<Name>,
     /// Of each name, the documents.
-    pub(crate) images: Vec<Image>,
+    pub(crate) images: Vec<Graph>,
 }
 
 impl Chosen {
@@ -72,7 +72,7 @@ pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
 }
 
 /// The documents of an image, as far as the image is here: an index may be for some of its platforms.
-fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Image> {
+fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Graph> {
     let mut image = image::documents(store, root, platforms)?;
     let missing: HashSet<_> = store.lacks(image.blobs())?.iter().map(|it| it.digest).collect();
     if missing.is_empty() {
@@ -104,7 +104,7 @@ fn incomplete<'a>(
 /// The platforms that an image is for, as its index says, or else as its config does; looked for only where some are asked
 /// for, of which any will do.
 fn platforms_of(
-    image: &Image,
+    image: &Graph,
     wanted: &[Platform],
     store: &Store,
 ) -> anyhow::Result<Vec<Platform>> {
@@ -165,7 +165,7 @@ fn reading(error: store::Error) -> Error {
 }
 
 /// What the name points at: the type that the document itself has, and nothing that only this store says.
-fn root(found: &Descriptor, image: &Image) -> Descriptor {
+fn root(found: &Descriptor, image: &Graph) -> Descriptor {
     let index = image.indexes.first().map(layer_format::Index::descriptor);
     let manifest = image.manifests.first().map(layer_format::Manifest::descriptor);
     let media_type = index.or(manifest).map(|document| document.media_type).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use anyhow::Context as _;
 use cli::{Failure, Io};
-use layer_format::stream::{Entries, Image, Thin};
+use layer_format::stream::{Entries, Graph, Thin};
 use layer_format::{Config, Descriptor, DiffId, Digest, Error, Manifest};
 use store::{FoundBy, Store};
 
@@ -33,7 +33,7 @@ pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Resul
         let name = found.image.name().filter(|_| found.by == FoundBy::Name);
         thinned.base.push(name.map_or_else(|| found.descriptor.digest.to_string(), str::to_owned));
         let mut lookup = |it: &Descriptor| document_if_here(it, store);
-        let image = Image::gather(&found.descriptor, &[], &mut lookup)?;
+        let image = Graph::gather(&found.descriptor, &[], &mut lookup)?;
         let layers = image.iter().flat_map(|image| &image.manifests).flat_map(|it| &it.layers);
         thinned.has.extend(layers.map(|layer| layer.digest));
     }
@@ -70,7 +70,7 @@ fn digests(reader: impl Read, found: &mut HashSet<Digest>) -> anyhow::Result<()>
 
 impl Thinned {
     /// What stays behind of these images; nothing if all must travel.
-    pub(crate) fn thin(self, images: &[Image], store: &Store) -> Result<Option<Thin>, Error> {
+    pub(crate) fn thin(self, images: &[Graph], store: &Store) -> Result<Option<Thin>, Error> {
         if self.has.is_empty() {
             return Ok(None);
         }

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use layer_format::Digest;
 
-use crate::image::Image;
 use crate::index::{Entry, Index};
+use crate::index_entry::IndexEntry;
 
 /// An index with everything looked up.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Editor {
     }
 
     /// Enters an image, by its name if it has one.
-    pub(crate) fn put(&mut self, mut image: Image) {
+    pub(crate) fn put(&mut self, mut image: IndexEntry) {
         self.inherit_index(&mut image);
         match image.name().map(str::to_owned) {
             Some(name) => self.put_named(&name, image),
@@ -50,10 +50,10 @@ impl Editor {
     }
 
     /// Takes out the entries with these names and digests; says which there were.
-    pub(crate) fn remove(&mut self, images: &[Image]) -> Vec<Image> {
+    pub(crate) fn remove(&mut self, images: &[IndexEntry]) -> Vec<IndexEntry> {
         let wanted: HashSet<_> =
             images.iter().map(|image| (image.name(), image.digest())).collect();
-        let is_wanted = |image: &Image| wanted.contains(&(image.name(), image.digest()));
+        let is_wanted = |image: &IndexEntry| wanted.contains(&(image.name(), image.digest()));
         let mut removed = vec![];
         for slot in &mut self.slots {
             let image = slot.as_ref().and_then(|entry| entry.image.as_ref());
@@ -64,7 +64,7 @@ impl Editor {
         removed
     }
 
-    fn put_named(&mut self, name: &str, image: Image) {
+    fn put_named(&mut self, name: &str, image: IndexEntry) {
         let mut is_there = false;
         for slot in self.by_name.remove(name).unwrap_or_default() {
             match self.image(slot) {
@@ -88,15 +88,15 @@ impl Editor {
     }
 
     /// An image that is named anew stays to be found by the index that it once was chosen from.
-    fn inherit_index(&self, image: &mut Image) {
+    fn inherit_index(&self, image: &mut IndexEntry) {
         if image.index().is_some() {
             return;
         }
         let same_name = image.name().and_then(|name| self.by_name.get(name));
         let older = same_name.into_iter().chain(self.unnamed.get(image.digest())).flatten();
-        let is_older_self = |older: &&Image| older.digest() == image.digest();
+        let is_older_self = |older: &&IndexEntry| older.digest() == image.digest();
         let mut older = older.filter_map(|&slot| self.image(slot)).filter(is_older_self);
-        if let Some(index) = older.find_map(Image::index) {
+        if let Some(index) = older.find_map(IndexEntry::index) {
             *image = image.clone().chosen_from(index);
         }
     }
@@ -113,12 +113,12 @@ impl Editor {
     }
 
     /// Whether an entry says all that this image, which has no name, would say.
-    fn is_covered(&self, image: &Image) -> bool {
+    fn is_covered(&self, image: &IndexEntry) -> bool {
         let twins = self.by_digest.get(image.digest()).into_iter().flatten();
         twins.filter_map(|&slot| self.image(slot)).any(|twin| twin.covers(image))
     }
 
-    fn image(&self, slot: usize) -> Option<&Image> {
+    fn image(&self, slot: usize) -> Option<&IndexEntry> {
         self.slots[slot].as_ref()?.image.as_ref()
     }
 
@@ -142,12 +142,12 @@ mod tests {
     use super::*;
 
     /// `a=1/9` is an image named `a` with content `1`, chosen from index `9`; `=1` has no name.
-    fn image(text: &str) -> Image {
+    fn image(text: &str) -> IndexEntry {
         let (text, index) =
             text.split_once('/').map_or((text, None), |(text, index)| (text, Some(index)));
         let (name, content) = text.split_once('=').unwrap();
         let name = (!name.is_empty()).then(|| name.parse().unwrap());
-        let image = Image::new(name.as_ref(), Descriptor::of("m", content.as_bytes()));
+        let image = IndexEntry::new(name.as_ref(), Descriptor::of("m", content.as_bytes()));
         match index {
             Some(index) => image.chosen_from(Digest::of(index.as_bytes())),
             None => image,

@@ -6,7 +6,7 @@ use layer_format::{Descriptor, Digest, Document, Manifest, Reference};
 
 use crate::Result;
 use crate::error::Error;
-use crate::image::{Image, entry_name};
+use crate::index_entry::{IndexEntry, entry_name};
 use crate::store::Store;
 
 /// Fewer digits than this are no digest.
@@ -18,7 +18,7 @@ pub struct Found {
     /// What was asked for: a manifest or an index.
     pub descriptor: Descriptor,
     /// The entry by which the store has it; its descriptor is another where an index leads to what was asked for.
-    pub image: Image,
+    pub image: IndexEntry,
     /// How it was found.
     pub by: FoundBy,
 }
@@ -55,7 +55,7 @@ impl Store {
         }
         let mut matches = Matches::default();
         if let Some(prefix) = Prefix::parse(text) {
-            let is_entry = |image: &&Image| {
+            let is_entry = |image: &&IndexEntry| {
                 prefix.fits(image.digest()) || image.index().is_some_and(|it| prefix.fits(&it))
             };
             images.iter().filter(is_entry).for_each(|it| matches.add(&it.descriptor, it));
@@ -82,7 +82,7 @@ impl Store {
         Ok(manifests)
     }
 
-    fn by_digest(&self, text: &str, digest: &Digest, images: &[Image]) -> Result<Found> {
+    fn by_digest(&self, text: &str, digest: &Digest, images: &[IndexEntry]) -> Result<Found> {
         let entries = [
             images.iter().filter(|image| image.digest() == digest).collect::<Vec<_>>(),
             images.iter().filter(|image| image.index() == Some(*digest)).collect(),
@@ -98,7 +98,7 @@ impl Store {
     /// Looks through everything that the entries lead to, down to the configs.
     fn search(
         &self,
-        images: &[Image],
+        images: &[IndexEntry],
         fits: &dyn Fn(&Digest) -> bool,
         matches: &mut Matches,
     ) -> Result<()> {
@@ -166,7 +166,7 @@ impl<'a> Prefix<'a> {
 struct Matches(BTreeMap<Digest, Found>);
 
 impl Matches {
-    fn add(&mut self, descriptor: &Descriptor, image: &Image) {
+    fn add(&mut self, descriptor: &Descriptor, image: &IndexEntry) {
         self.0.entry(descriptor.digest).or_insert_with(|| {
             let (descriptor, image) = (descriptor.clone(), image.clone());
             Found { descriptor, image, by: FoundBy::Digest }
@@ -196,9 +196,13 @@ impl Found {
 }
 
 /// Our full name first, then what another tool's entry is called, word for word or by another spelling.
-fn by_name(text: &str, reference: Option<&Reference>, images: &[Image]) -> Result<Option<Found>> {
+fn by_name(
+    text: &str,
+    reference: Option<&Reference>,
+    images: &[IndexEntry],
+) -> Result<Option<Found>> {
     let full = reference.map(entry_name);
-    let ways: [&dyn Fn(&Image) -> bool; 3] = [
+    let ways: [&dyn Fn(&IndexEntry) -> bool; 3] = [
         &|image| image.name().is_some() && image.name() == full.as_deref(),
         &|image| image.name() == Some(text),
         &|image| reference.is_some() && image.reference().as_ref() == reference,
@@ -214,12 +218,12 @@ fn by_name(text: &str, reference: Option<&Reference>, images: &[Image]) -> Resul
 }
 
 /// A pinned name as lists show it, with the first digits of its digest.
-fn by_short_pin(text: &str, images: &[Image]) -> Result<Option<Found>> {
+fn by_short_pin(text: &str, images: &[IndexEntry]) -> Result<Option<Found>> {
     let Some((name, digits)) = text.split_once('@') else { return Ok(None) };
     let (Ok(name), Some(prefix)) = (name.parse::<Reference>(), Prefix::parse(digits)) else {
         return Ok(None);
     };
-    let fits = |image: &Image| {
+    let fits = |image: &IndexEntry| {
         let reference = image.reference();
         let pinned = reference.filter(|it| it.name() == name.name());
         pinned.and_then(|it| it.digest().copied()).is_some_and(|digest| prefix.fits(&digest))

@@ -85,7 +85,7 @@ impl Store {
         roots.extend(index.digests(&self.index_path())?);
         let mut kept = reach::closure(self, roots)?;
         // The index that an image was chosen from is kept if it is here, without the images that were not chosen.
-        kept.extend(index.into_images().iter().filter_map(crate::Image::index));
+        kept.extend(index.into_images().iter().filter_map(crate::IndexEntry::index));
         Ok(kept)
     }
 

@@ -11,7 +11,7 @@ use layer_format::{Descriptor, Digest};
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use crate::image::Image;
+use crate::index_entry::IndexEntry;
 use crate::layout::open_file;
 use crate::store::{Durability, Store};
 use crate::{Result, reach};
@@ -34,7 +34,7 @@ pub(crate) struct Index {
 pub(crate) struct Entry {
     raw: Box<RawValue>,
     /// `None` where it can't be understood.
-    pub(crate) image: Option<Image>,
+    pub(crate) image: Option<IndexEntry>,
 }
 
 impl Index {
@@ -68,7 +68,7 @@ impl Index {
         store.replace(&path, &rendered, Durability::Synced)
     }
 
-    pub(crate) fn into_images(self) -> Vec<Image> {
+    pub(crate) fn into_images(self) -> Vec<IndexEntry> {
         self.entries.into_iter().filter_map(|entry| entry.image).collect()
     }
 
@@ -115,10 +115,10 @@ impl Index {
 impl Entry {
     fn read(raw: Box<RawValue>) -> Self {
         let descriptor: Option<Descriptor> = serde_json::from_str(raw.get()).ok();
-        Self { image: descriptor.map(|descriptor| Image { descriptor }), raw }
+        Self { image: descriptor.map(|descriptor| IndexEntry { descriptor }), raw }
     }
 
-    pub(crate) fn new(image: Image) -> Self {
+    pub(crate) fn new(image: IndexEntry) -> Self {
         let raw = serde_json::value::to_raw_value(&image.descriptor).expect("a descriptor is JSON");
         Self { raw, image: Some(image) }
     }

@@ -13,8 +13,8 @@ use crate::Result;
 use crate::blobs::parts;
 use crate::edit::Editor;
 use crate::error::Error;
-use crate::image::Image;
 use crate::index::Index;
+use crate::index_entry::IndexEntry;
 use crate::layout;
 use crate::owned::{self, IfMissing, Owned, Taken};
 use crate::store::{Folder, Store};
@@ -160,7 +160,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::Incomplete`] if an image lacks a blob; then nothing has changed.
-    pub fn name(&self, images: &[Image]) -> Result<()> {
+    pub fn name(&self, images: &[IndexEntry]) -> Result<()> {
         images.iter().try_for_each(|image| self.check(&image.descriptor))?;
         let store = self.store();
         store.sync_names_of_blobs()?;

@@ -52,8 +52,8 @@ mod edit;
 mod error;
 mod find;
 mod gc;
-mod image;
 mod index;
+mod index_entry;
 mod layers;
 mod layout;
 mod lease;
@@ -71,7 +71,7 @@ mod transfers;
 pub use error::Error;
 pub use find::{Found, FoundBy};
 pub use gc::{Freed, Sweep};
-pub use image::{Image, STRATA_INDEX};
+pub use index_entry::{IndexEntry, STRATA_INDEX};
 pub use layers::{
     About, Collected, Doomed, Extracted, Kept, LayerDraft, Layers, Proof, Reach, Turn,
 };

@@ -6,15 +6,15 @@ use layer_format::{Descriptor, Digest};
 
 use crate::Result;
 use crate::find::children_of;
-use crate::image::Image;
+use crate::index_entry::IndexEntry;
 use crate::store::Store;
 
 impl Store {
     /// What refers to an image by a name in its repository, and what refers to that in turn. An image without a name takes
     /// them from all repositories.
-    pub fn referrers(&self, image: &Image) -> Result<Vec<Image>> {
+    pub fn referrers(&self, image: &IndexEntry) -> Result<Vec<IndexEntry>> {
         let repository = image.reference().map(|reference| reference.name());
-        let subject = |entry: &Image| {
+        let subject = |entry: &IndexEntry| {
             let reference = entry.reference()?;
             let is_here = repository.as_ref().is_none_or(|name| *name == reference.name());
             reference.subject().filter(|_| is_here).map(str::to_owned)
@@ -23,7 +23,7 @@ impl Store {
             self.images()?.into_iter().filter_map(|it| Some((subject(&it)?, it))).collect();
         let mut seen: HashSet<_> = image.index().into_iter().collect();
         self.descend(&image.descriptor, &mut seen)?;
-        let mut found: Vec<Image> = vec![];
+        let mut found: Vec<IndexEntry> = vec![];
         loop {
             let tags: HashSet<_> = seen.iter().map(Digest::referrers_tag).collect();
             let (new, others): (Vec<_>, Vec<_>) =

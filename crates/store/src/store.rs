@@ -10,8 +10,8 @@ use layer_format::Digest;
 
 use crate::edit::Editor;
 use crate::error::Error;
-use crate::image::Image;
 use crate::index::Index;
+use crate::index_entry::IndexEntry;
 use crate::owned::{self, Owned};
 use crate::{Result, layout};
 
@@ -52,13 +52,13 @@ impl Store {
     }
 
     /// Every entry of `index.json` that can be understood, in its order: an image with several names has several.
-    pub fn images(&self) -> Result<Vec<Image>> {
+    pub fn images(&self) -> Result<Vec<IndexEntry>> {
         Ok(Index::read(self)?.into_images())
     }
 
     /// Takes these entries out of `index.json`, as far as they are still there, and returns those. Their blobs stay until
     /// [`Store::gc`].
-    pub fn remove(&self, images: &[Image]) -> Result<Vec<Image>> {
+    pub fn remove(&self, images: &[IndexEntry]) -> Result<Vec<IndexEntry>> {
         let _guard = self.lock()?;
         let mut editor = Editor::new(Index::read(self)?);
         let removed = editor.remove(images);

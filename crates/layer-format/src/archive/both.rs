@@ -168,7 +168,7 @@ fn configs(shelf: &Shelf, entries: &[Descriptor]) -> HashSet<Digest> {
         crate::image::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
     };
     // What is malformed leads nowhere.
-    let gathered = entries.iter().map(|root| stream::Image::gather(root, &[], &mut lookup));
+    let gathered = entries.iter().map(|root| stream::Graph::gather(root, &[], &mut lookup));
     let images = gathered.filter_map(|gathered| gathered.ok().flatten());
     images.flat_map(|image| image.manifests).map(|manifest| manifest.config.digest).collect()
 }
@@ -216,7 +216,7 @@ pub(super) fn contents(
             continue;
         }
         let mut lookup = |descriptor: &Descriptor| blobs.document(descriptor);
-        let Some(image) = stream::Image::gather(root, &[], &mut lookup)? else {
+        let Some(image) = stream::Graph::gather(root, &[], &mut lookup)? else {
             absent.insert(root.digest);
             continue;
         };

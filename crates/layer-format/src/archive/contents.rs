@@ -37,7 +37,7 @@ const DOCUMENTS_LIMIT: u64 = 16 * DOCUMENT_LIMIT;
 #[derive(Debug)]
 pub struct Contents {
     /// The images, one for each name.
-    pub images: Vec<Found>,
+    pub images: Vec<LoadedImage>,
     /// The blobs that images need and that aren't there, each once.
     pub missing: Vec<Descriptor>,
     /// What a thin stream says about itself.
@@ -63,7 +63,7 @@ pub struct LeftOut {
 
 /// One name of an archive, or an image without a name.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct LoadedImage {
     /// The name.
     pub name: Option<Reference>,
     /// The manifest or index, without annotations.
@@ -71,7 +71,7 @@ pub struct Found {
     /// The index that the manifest was chosen from by its platform.
     pub chosen_from: Option<Digest>,
     /// Indexes and manifests; those of a docker-archive are made and still to be stored.
-    pub image: stream::Image,
+    pub image: stream::Graph,
     /// For which machines it is.
     pub platforms: Vec<Platform>,
     /// Configs and layers, in stream order.
@@ -185,14 +185,14 @@ impl Contents {
         entry: &Entry,
         platform: Option<&Platform>,
         blobs: &mut dyn Blobs,
-    ) -> Result<Option<Found>, Error> {
+    ) -> Result<Option<LoadedImage>, Error> {
         let platforms = platform.map_or(&[][..], std::slice::from_ref);
         let made = &self.made;
         let mut lookup = |descriptor: &Descriptor| match made.get(&descriptor.digest) {
             Some(raw) => Ok(Some(raw.clone())),
             None => blobs.document(descriptor),
         };
-        let gathered = stream::Image::gather(&entry.root, platforms, &mut lookup)?;
+        let gathered = stream::Graph::gather(&entry.root, platforms, &mut lookup)?;
         let Some(image) = gathered else {
             self.lack(entry, vec![entry.root.clone()]);
             return Ok(None);
@@ -209,7 +209,7 @@ impl Contents {
             self.leave_out(entry.name.clone(), error);
             return Ok(None);
         }
-        let mut found = Found {
+        let mut found = LoadedImage {
             name: entry.name.clone(),
             root: bare(&entry.root, &image),
             chosen_from: None,
@@ -247,7 +247,7 @@ impl Contents {
     }
 }
 
-impl Found {
+impl LoadedImage {
     /// Goes from an index to the one manifest that was gathered for a platform; gives the one that it is listed for.
     fn choose(&mut self) -> Result<Option<Platform>, Error> {
         if self.image.indexes.is_empty() {
@@ -266,7 +266,7 @@ impl Found {
         let mut listed = self.image.indexes.iter().flat_map(|index| &index.manifests);
         let listed = listed.find(|entry| entry.digest == self.root.digest);
         let listed = listed.and_then(|entry| entry.platform.clone());
-        self.image = stream::Image { indexes: vec![], manifests: vec![manifest] };
+        self.image = stream::Graph { indexes: vec![], manifests: vec![manifest] };
         Ok(listed)
     }
 
@@ -342,7 +342,7 @@ pub(super) enum Incomplete {
 }
 
 /// A descriptor that says nothing but what the document itself says.
-fn bare(root: &Descriptor, image: &stream::Image) -> Descriptor {
+fn bare(root: &Descriptor, image: &stream::Graph) -> Descriptor {
     let documents = [
         image.indexes.first().map(Index::descriptor),
         image.manifests.first().map(Manifest::descriptor),

@@ -37,7 +37,7 @@ use crate::layer::{Change, EntryKind, Reader};
 use crate::platform::Platform;
 
 pub use all::{All, Incoming, Outline};
-pub use contents::{Blobs, Contents, Found, LeftOut, Part};
+pub use contents::{Blobs, Contents, LeftOut, LoadedImage, Part};
 
 use both::Unchecked;
 use input::Input;

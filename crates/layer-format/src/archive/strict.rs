@@ -15,7 +15,7 @@ use crate::digest::{Digest, Verified};
 use crate::error::Error;
 use crate::image::{DOCUMENT_LIMIT, Document, Index};
 use crate::layer::Reader;
-use crate::stream::{self, Heads, Image, Lookup, Name, OCI_LAYOUT, Thin, USER_NAME};
+use crate::stream::{self, Graph, Heads, Lookup, Name, OCI_LAYOUT, Thin, USER_NAME};
 
 /// What has been seen of a stream of ours.
 #[derive(Debug, Default)]
@@ -153,7 +153,7 @@ impl Strict {
                 .map_err(|_| malformed())?;
             if seen.insert(entry.digest) {
                 // Of an index, some images may have stayed behind; a root must be there.
-                let image = Image::gather(&entry, &[], &mut *lookup)?.ok_or_else(malformed)?;
+                let image = Graph::gather(&entry, &[], &mut *lookup)?.ok_or_else(malformed)?;
                 weight += image.n_bytes();
                 contents::check_weight(weight)?;
                 images.push(image);
@@ -168,19 +168,19 @@ impl Strict {
         if is_sound { Ok(()) } else { Err(malformed()) }
     }
 
-    fn has_configs(&self, images: &[Image]) -> bool {
+    fn has_configs(&self, images: &[Graph]) -> bool {
         let mut manifests = images.iter().flat_map(|image| &image.manifests);
         manifests.all(|manifest| self.has(&manifest.config.digest))
     }
 
     fn is_as_thin_as_it_says(
         &self,
-        images: &[Image],
+        images: &[Graph],
         strata: Option<Vec<u8>>,
         lookup: &mut Lookup<'_>,
     ) -> Result<bool, Error> {
         let Some(strata) = strata else {
-            let blobs = images.iter().flat_map(Image::blobs);
+            let blobs = images.iter().flat_map(Graph::blobs);
             return Ok(blobs.map(|blob| blob.digest).all(|digest| self.has(&digest)));
         };
         let base = Thin::parse(&strata)?.base;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Image;
+use super::Graph;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -16,7 +16,7 @@ const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 /// Gives the verified bytes of a document; `None` if it isn't there.
 pub type Lookup<'a> = dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, Error> + 'a;
 
-impl Image {
+impl Graph {
     /// Gathers what `root` leads to, each document once, in the order of the indexes. `None` if the root isn't there; of
     /// an index, some images may be absent.
     ///
@@ -77,7 +77,7 @@ struct Gathering<'a, F> {
     platforms: &'a [Platform],
     lookup: &'a mut F,
     seen: HashSet<Digest>,
-    image: Image,
+    image: Graph,
 }
 
 impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gathering<'_, F> {
@@ -166,12 +166,12 @@ mod tests {
         root: &Descriptor,
         platforms: &[&str],
         documents: &[&[u8]],
-    ) -> Result<Option<Image>, Error> {
+    ) -> Result<Option<Graph>, Error> {
         let documents: HashMap<_, _> =
             documents.iter().map(|raw| (Digest::of(raw), raw.to_vec())).collect();
         let platforms: Vec<_> = platforms.iter().map(|text| text.parse().unwrap()).collect();
         let mut lookup = |entry: &Descriptor| Ok(documents.get(&entry.digest).cloned());
-        Image::gather(root, &platforms, &mut lookup)
+        Graph::gather(root, &platforms, &mut lookup)
     }
 
     #[test]

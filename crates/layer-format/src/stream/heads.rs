@@ -22,7 +22,7 @@ pub struct Name {
 
 /// An image or several of one index, with the documents that describe them.
 #[derive(Clone, Debug, Default)]
-pub struct Image {
+pub struct Graph {
     /// The indexes on the way, outermost first.
     pub indexes: Vec<Index>,
     /// The manifests that travel; attestations and the like among them.
@@ -56,7 +56,7 @@ struct DockerImage {
 
 impl Heads {
     /// Derives both documents; the same names and images give the same bytes.
-    pub fn of(names: &[Name], images: &[Image]) -> Result<Self, Error> {
+    pub fn of(names: &[Name], images: &[Graph]) -> Result<Self, Error> {
         let serialised = |source| Error::MalformedJson { what: "index.json".to_owned(), source };
         let manifests = names.iter().map(entry).collect();
         let index = IndexJson { schema_version: 2, media_type: media_type::OCI_INDEX, manifests };
@@ -84,7 +84,7 @@ fn entry(name: &Name) -> Descriptor {
 
 /// Docker's list: every image that has layers of a file system, and nothing that speaks about another. Of an index, the one for linux/amd64 bears the names, or
 /// else the first: Docker's older stores know one image a name, and a stream must not depend on the machine that writes it.
-fn docker_images(names: &[Name], images: &[Image]) -> Vec<DockerImage> {
+fn docker_images(names: &[Name], images: &[Graph]) -> Vec<DockerImage> {
     let mut tags: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for name in names {
         let tag = name
@@ -129,7 +129,7 @@ fn is_about_another(name: &Name) -> bool {
     name.reference.as_ref().is_some_and(|reference| reference.subject().is_some())
 }
 
-fn bearer(image: &Image, entries: &Entries<'_>) -> usize {
+fn bearer(image: &Graph, entries: &Entries<'_>) -> usize {
     let is_amd64 = |manifest: &&Manifest| {
         let platform = entries.of(manifest).and_then(|entry| entry.platform.as_ref());
         platform.is_some_and(|platform| platform.to_string() == "linux/amd64")
@@ -146,7 +146,7 @@ fn bearer(image: &Image, entries: &Entries<'_>) -> usize {
 #[derive(Debug)]
 pub struct Entries<'a>(HashMap<Digest, &'a Descriptor>);
 
-impl Image {
+impl Graph {
     /// What the indexes say about the manifests.
     pub fn entries(&self) -> Entries<'_> {
         let mut entries = HashMap::new();
@@ -192,8 +192,8 @@ mod tests {
         Manifest::parse(raw.to_string().into_bytes()).unwrap()
     }
 
-    fn image(layers: &[&[u8]]) -> Image {
-        Image { indexes: vec![], manifests: vec![manifest(layers)] }
+    fn image(layers: &[&[u8]]) -> Graph {
+        Graph { indexes: vec![], manifests: vec![manifest(layers)] }
     }
 
     #[test]

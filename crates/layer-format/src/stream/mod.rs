@@ -17,7 +17,7 @@ mod thin;
 mod writer;
 
 pub use gather::Lookup;
-pub use heads::{Entries, Heads, Image, Name};
+pub use heads::{Entries, Graph, Heads, Name};
 pub use thin::{LeftOut, Thin};
 pub use writer::{Half, Writer};
 pub(crate) use writer::{directories_of, directory_header, header};

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Image;
+use super::Graph;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::Error;
@@ -72,7 +72,7 @@ impl Thin {
     /// Finds out which layers of `images` are left out. Configs are asked for where a layer of theirs is.
     pub fn of(
         base: Vec<String>,
-        images: &[Image],
+        images: &[Graph],
         is_left_out: &dyn Fn(&Digest) -> bool,
         config: &mut super::Lookup<'_>,
     ) -> Result<Self, Error> {
@@ -140,7 +140,7 @@ mod tests {
             "config": Descriptor::of(media_type::OCI_CONFIG, &config),
         });
         let manifest = Manifest::parse(manifest.to_string().into_bytes()).unwrap();
-        let images = vec![Image { indexes: vec![], manifests: vec![manifest] }; 2];
+        let images = vec![Graph { indexes: vec![], manifests: vec![manifest] }; 2];
         let is_left_out = |digest: &Digest| *digest == Digest::of(b"a");
         let base = vec!["docker.io/library/base:1".to_owned()];
         let thin =

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Write};
 
-use super::{END, Heads, Image, OCI_LAYOUT, Thin, USER_NAME};
+use super::{END, Graph, Heads, OCI_LAYOUT, Thin, USER_NAME};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -76,7 +76,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the documents of an image, those excepted that are in the stream already: its indexes, then its manifests.
-    pub fn documents(&mut self, image: &Image) -> Result<(), Error> {
+    pub fn documents(&mut self, image: &Graph) -> Result<(), Error> {
         for index in &image.indexes {
             self.document(&index.raw, index.descriptor().digest)?;
         }

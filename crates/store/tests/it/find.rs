@@ -3,7 +3,7 @@
 use std::fs;
 
 use layer_format::{Descriptor, Digest, ErrorKind, HasKind};
-use store::{Error, FoundBy, Image, Store};
+use store::{Error, FoundBy, IndexEntry, Store};
 
 use crate::kit::{self, Fixture, image, named};
 
@@ -162,7 +162,7 @@ fn a_name_pinned_by_a_digest_is_found_however_it_is_written() {
     let descriptor = image(&["1"]).put(&lease);
     let digest = descriptor.digest;
     let name = format!("nginx:1@{digest}").parse().unwrap();
-    lease.name(&[Image::new(Some(&name), descriptor.clone())]).unwrap();
+    lease.name(&[IndexEntry::new(Some(&name), descriptor.clone())]).unwrap();
     let full = format!("docker.io/library/nginx@{digest}");
     assert_eq!(store.images().unwrap()[0].name(), Some(&*full));
     let by = |text: &str| {
@@ -189,11 +189,11 @@ fn a_name_pinned_by_another_digest_is_no_name() {
     let pinned = format!("nginx@{}", good.digest);
     let mut claimed = evil.clone();
     claimed.annotations.insert(store::STRATA_INDEX.to_owned(), good.digest.to_string());
-    lease.name(&[Image::new(Some(&pinned.parse().unwrap()), claimed)]).unwrap();
+    lease.name(&[IndexEntry::new(Some(&pinned.parse().unwrap()), claimed)]).unwrap();
     assert_eq!(store.images().unwrap()[0].name(), None);
     assert!(store.find(&pinned).is_err());
     assert_eq!(store.find(&evil.digest.to_string()).unwrap().descriptor.digest, evil.digest);
-    lease.name(&[Image::new(Some(&pinned.parse().unwrap()), good.clone())]).unwrap();
+    lease.name(&[IndexEntry::new(Some(&pinned.parse().unwrap()), good.clone())]).unwrap();
     assert_eq!(store.find(&pinned).unwrap().descriptor.digest, good.digest);
 }
 

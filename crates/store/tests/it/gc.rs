@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use layer_format::{Descriptor, Digest};
-use store::{Freed, Image, Store, Sweep};
+use store::{Freed, IndexEntry, Store, Sweep};
 
 use crate::kit::{self, image, named};
 
@@ -44,7 +44,7 @@ fn a_name_that_moved_on_keeps_its_old_image() {
     image(&["new"]).store(&store, "a");
     store.gc(Sweep::Remove).unwrap();
     kit::assert_whole(&store, &old);
-    assert_eq!(store.images().unwrap().iter().map(Image::name).collect::<Vec<_>>()[0], None);
+    assert_eq!(store.images().unwrap().iter().map(IndexEntry::name).collect::<Vec<_>>()[0], None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use layer_format::{Descriptor, Digest, Document, media_type};
-use store::{Image, Lease, Store};
+use store::{IndexEntry, Lease, Store};
 use tempfile::TempDir;
 
 /// A new store, gone with the first.
@@ -69,9 +69,9 @@ pub(crate) fn index(manifests: &[Descriptor]) -> Vec<u8> {
     format!(r#"{{"schemaVersion":2,"manifests":{manifests}}}"#).into_bytes()
 }
 
-pub(crate) fn named(name: &str, descriptor: Descriptor) -> Image {
+pub(crate) fn named(name: &str, descriptor: Descriptor) -> IndexEntry {
     let name = (!name.is_empty()).then(|| name.parse().unwrap());
-    Image::new(name.as_ref(), descriptor)
+    IndexEntry::new(name.as_ref(), descriptor)
 }
 
 /// Fails unless the image is here to its last byte.

@@ -2,7 +2,7 @@
 
 use layer_format::Descriptor;
 use layer_format::media_type;
-use store::{Image, Store};
+use store::{IndexEntry, Store};
 
 use crate::kit::{image, index, named, store};
 
@@ -20,7 +20,7 @@ fn list(store: &Store, name: &str, manifests: &[Descriptor]) {
 }
 
 #[track_caller]
-fn check(store: &Store, image: &Image, expected: &[&str]) {
+fn check(store: &Store, image: &IndexEntry, expected: &[&str]) {
     let found = store.referrers(image).unwrap();
     let mut names: Vec<_> = found.iter().map(|it| it.name().unwrap().to_owned()).collect();
     names.sort();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use layer_format::{Descriptor, Digest};
-use store::{Claim, Error, Image, Lease, Store, Sweep};
+use store::{Claim, Error, IndexEntry, Lease, Store, Sweep};
 
 use crate::kit::{self, Fixture, image, named};
 
@@ -104,7 +104,7 @@ fn tag(store: &Store, from: &str, to: &str) {
 fn remove(store: &Store, name: &str) {
     let images = store.images().unwrap();
     let full = format!("docker.io/library/{name}:latest");
-    let wanted: Vec<Image> = images
+    let wanted: Vec<IndexEntry> = images
         .into_iter()
         .filter(|image| image.name() == Some(&full) || image.name().is_none())
         .collect();

@@ -7,12 +7,12 @@ pub const STRATA_INDEX: &str = "strata.index";
 
 /// An image (or an index of several) that the store keeps, by a name or without.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+pub struct IndexEntry {
     /// Its manifest or index, with all that the entry says about it; the name is an annotation.
     pub descriptor: Descriptor,
 }
 
-impl Image {
+impl IndexEntry {
     /// An entry for `descriptor`, whose other annotations stay, but for what says which index it was chosen from: a stranger
     /// may have written it. Without a name, it is found by digest.
     pub fn new(name: Option<&Reference>, descriptor: Descriptor) -> Self {
@@ -91,7 +91,7 @@ mod tests {
     fn the_name_is_the_full_one_and_a_pinned_one_means_what_it_says() {
         let mut descriptor = Descriptor::of("m", b"");
         descriptor.annotations.insert(annotation::IMAGE_NAME.to_owned(), "stream's".to_owned());
-        let image = |text: &str| Image::new(Some(&text.parse().unwrap()), descriptor.clone());
+        let image = |text: &str| IndexEntry::new(Some(&text.parse().unwrap()), descriptor.clone());
         assert_eq!(image("nginx").name(), Some("docker.io/library/nginx:latest"));
         let pin = Digest::of(b"");
         let pinned = format!("docker.io/library/nginx@{pin}");
@@ -101,6 +101,6 @@ mod tests {
         let liar = image(&format!("nginx@{other}"));
         assert_eq!(liar.name(), None);
         assert!(liar.chosen_from(other).name().is_some());
-        assert_eq!(Image::new(None, descriptor.clone()).name(), None);
+        assert_eq!(IndexEntry::new(None, descriptor.clone()).name(), None);
     }
 }
