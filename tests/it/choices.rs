@@ -139,3 +139,18 @@ fn without_a_store_no_image_of_it_is_found() {
     assert_ne!(output.code(), 0, "{}", output.text());
     assert_one_line(&output, "flatten");
 }
+
+#[test]
+fn only_what_is_in_the_store_is_saved() {
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(
+        "docker.io/library/app:1",
+        Image::new().layer(Layer::new().file("f", "f")),
+    )]);
+    for word in ["-", "./app", "/app", "archive:app", "layout:app", "dir:app", "layer:app"] {
+        let output = sh(&sandbox, &format!("save {word}"));
+        let said =
+            format!("save: {word}: only images of the store can be saved\nhint: load it first\n");
+        assert_eq!((output.fails_with(2).out(), &output.stderr), (String::new(), &said), "{word}");
+    }
+}

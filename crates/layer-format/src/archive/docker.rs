@@ -163,3 +163,22 @@ fn layers(listed: &Listed, config: &Config) -> Result<Vec<Layer>, Error> {
     };
     pairs.map(layer).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_images_of_one_name_are_one_for_several_platforms_and_no_more() {
+        let listed =
+            |n: usize| Listed { config: format!("{n}.json"), repo_tags: vec![], layers: vec![] };
+        let platform = "linux/amd64".parse().ok();
+        let choice = Choice { name: None, platform };
+        let n_candidates = |n: usize| {
+            let images: Vec<_> = (0..n).map(listed).collect();
+            candidates(&images, &choice).map(|found| found.len())
+        };
+        assert_eq!(n_candidates(MAX_PLATFORMS).unwrap(), MAX_PLATFORMS);
+        assert!(matches!(n_candidates(MAX_PLATFORMS + 1), Err(Error::Ambiguous { .. })));
+    }
+}

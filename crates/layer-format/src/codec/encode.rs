@@ -216,6 +216,12 @@ mod tests {
         assert!(one.len() < encode(Codec::Zstd, &mut std::iter::once(&content[..]), 1).len());
         // What follows the magic number and the descriptor is the window's exponent: 10 less, above three bits.
         assert_eq!((one[4] & 0x20, one[5] >> 3), (0, 22 - 10));
+        let window = |level| {
+            let level = Compression::new(Codec::Zstd, Some(level)).unwrap();
+            let encoded = encode_at(level, &mut std::iter::once(&content[..]), 1);
+            u32::from(encoded[5] >> 3) + 10
+        };
+        assert_eq!([window(3), window(19)], [21, 22], "the tables of easy levels are zstd's own");
     }
 
     #[test]

@@ -266,3 +266,15 @@ fn stand_alone() -> Standing {
     // A filter of system calls may forbid it.
     if own.is_ok() { Standing::Inside } else { Standing::Outside }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_system_has_a_number_of_its_own() {
+        let devices = Devices { top: 0, of_top: (8, 1), others: Mutex::default() };
+        let numbers = [(8, 1), (0, 5), (0, 6), (0, 5), (8, 1)].map(|device| devices.number(device));
+        assert_eq!(numbers, [0, 1, 2, 1, 0]);
+    }
+}
