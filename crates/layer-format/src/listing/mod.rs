@@ -24,6 +24,7 @@
 mod inode;
 mod items;
 mod kept;
+mod keys;
 mod marks;
 mod nodes;
 mod own;
@@ -35,6 +36,7 @@ mod whiteout;
 pub use inode::{Inode, InodeId, Origin};
 pub use items::{Item, Items, NameId, Place};
 pub use kept::{ListingReader, ListingWriter, is_listing};
+pub use keys::{PathKey, PathKeys};
 pub use own::OwnLinks;
 pub use tree::{Tree, WEIGHT_LIMIT, allowance};
 

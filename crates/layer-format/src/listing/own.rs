@@ -1,13 +1,9 @@
 //! Whether the hard links of a layer are good by themselves, or only on top of certain others.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 
+use super::keys::{PathKey, PathKeys};
 use crate::layer::{Change, Entry, EntryKind, EntryPath, components, split_last};
-
-/// Names a path: a keyed hash, made from that of the directory and the last name, so that nobody can choose two that collide.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Key(u64, u64);
 
 /// What the layer has at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +19,10 @@ enum Kind {
 /// Of a path it keeps a hash. Where a file takes a directory's place in the layer, or the reverse, it says nothing any more.
 #[derive(Debug, Default)]
 pub struct OwnLinks {
-    seeds: [RandomState; 2],
-    seen: HashMap<Key, Kind>,
+    keys: PathKeys,
+    seen: HashMap<PathKey, Kind>,
     /// The directory of the last entry, to save looking for it again.
-    last: Option<(Vec<u8>, Key)>,
+    last: Option<(Vec<u8>, PathKey)>,
     has_links: bool,
     is_unsure: bool,
 }
@@ -60,18 +56,18 @@ impl OwnLinks {
             EntryKind::Hardlink { target } if !self.has_file(target) => return false,
             _ => Kind::File,
         };
-        let key = self.key(directory, name);
+        let key = self.keys.child(directory, name);
         self.see(key, kind)
     }
 
     /// The directory that an entry is in; none where that is a file.
-    fn enter(&mut self, path: &[u8]) -> Option<Key> {
+    fn enter(&mut self, path: &[u8]) -> Option<PathKey> {
         if let Some((_, key)) = self.last.as_ref().filter(|(last, _)| last == path) {
             return Some(*key);
         }
-        let mut here = Key::default();
+        let mut here = PathKey::default();
         for name in components(path) {
-            here = self.key(here, name);
+            here = self.keys.child(here, name);
             if !self.see(here, Kind::Directory) {
                 return None;
             }
@@ -81,18 +77,12 @@ impl OwnLinks {
     }
 
     fn has_file(&self, path: &EntryPath) -> bool {
-        let key = path.components().fold(Key::default(), |key, name| self.key(key, name));
-        self.seen.get(&key) == Some(&Kind::File)
+        self.seen.get(&self.keys.of(path.as_bytes())) == Some(&Kind::File)
     }
 
     /// Notes what is at a path, and says whether it was the same before, if anything was.
-    fn see(&mut self, key: Key, kind: Kind) -> bool {
+    fn see(&mut self, key: PathKey, kind: Kind) -> bool {
         self.seen.insert(key, kind).is_none_or(|before| before == kind)
-    }
-
-    fn key(&self, directory: Key, name: &[u8]) -> Key {
-        let [first, second] = self.seeds.each_ref().map(|seed| seed.hash_one((directory, name)));
-        Key(first, second)
     }
 }
 

@@ -1,21 +1,19 @@
 //! Layers that mean the same over any other layers.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 
-use layer_format::layer::{Change, Entry, EntryKind};
+use layer_format::layer::{Change, Entry, EntryKind, split_last};
+use layer_format::listing::{PathKey, PathKeys};
 
 use super::is_mark;
 
 /// Watches a layer go by and says how long it stands alone: every parent directory is in the layer, before what is in
 /// it, and no path comes twice; no hard link leaves the layer; it removes nothing; and nothing in it looks like a mark
 /// of the kernel's.
-///
-/// Paths are kept as keyed hashes, so nobody can choose two that collide.
 #[derive(Debug, Default)]
 pub struct StandsAlone {
-    seeds: [RandomState; 2],
-    seen: HashMap<(u64, u64), Kind>,
+    keys: PathKeys,
+    seen: HashMap<PathKey, Kind>,
     root: bool,
 }
 
@@ -38,11 +36,10 @@ impl StandsAlone {
             return false;
         }
         let path = entry.path.as_bytes();
-        if path.is_empty() {
+        let Some((parent, _)) = split_last(path) else {
             return !std::mem::replace(&mut self.root, true);
-        }
-        let parent = path.iter().rposition(|&byte| byte == b'/').map(|slash| &path[..slash]);
-        if parent.is_some_and(|parent| self.kind_of(parent) != Some(Kind::Directory)) {
+        };
+        if !parent.is_empty() && self.kind_of(parent) != Some(Kind::Directory) {
             return false;
         }
         let kind = match &entry.kind {
@@ -54,16 +51,11 @@ impl StandsAlone {
             }
             _ => Kind::Other,
         };
-        let key = self.key(path);
-        self.seen.insert(key, kind).is_none()
+        self.seen.insert(self.keys.of(path), kind).is_none()
     }
 
     fn kind_of(&self, path: &[u8]) -> Option<Kind> {
-        self.seen.get(&self.key(path)).copied()
-    }
-
-    fn key(&self, path: &[u8]) -> (u64, u64) {
-        (self.seeds[0].hash_one(path), self.seeds[1].hash_one(path))
+        self.seen.get(&self.keys.of(path)).copied()
     }
 }
 
