@@ -351,6 +351,32 @@ fn indexes_in_an_index_are_looked_into() {
 }
 
 #[test]
+fn indexes_nested_five_deep_are_fine_for_every_program_and_six_are_neither_pulled_nor_loaded() {
+    for (n, status) in [(5, 0), (6, 4)] {
+        let mut index = Index::new().image(&small("x"));
+        for _ in 1..n {
+            index = Index::new().nested(&index);
+        }
+        let (_registry, sandbox, name) = with(&index);
+        for pull in ["pull --no-stream", "pull --no-stream --all-platforms"] {
+            let output = pipeline::sh(&sandbox, &format!("{pull} {name}"));
+            assert_eq!(output.code(), status, "{n}: {pull}: {}", output.text());
+        }
+        sandbox.write(
+            "in",
+            kit::Producer::Strata.write(&[kit::Named::new("docker.io/library/x:1", &index)]),
+        );
+        let output = pipeline::sh(&sandbox, "load --store other < in");
+        assert_eq!(output.code(), status, "{n}: {}", output.text());
+        if status == 0 {
+            let rest = "unpack root < in && flatten - < in > /dev/null && save --store other x:1 | load --store third && images --store third verify && \
+                        unpack --store third --from x:1 again";
+            pipeline::sh(&sandbox, rest).success();
+        }
+    }
+}
+
+#[test]
 fn an_index_nested_without_end_is_refused() {
     let mut index = Index::new().image(&small("x"));
     for _ in 0..12 {

@@ -14,7 +14,7 @@ use crate::image::{Config, Document, Manifest};
 use crate::platform::{Platform, check_platform, select};
 
 /// How many indexes may lie one in the other.
-pub const INDEX_DEPTH: usize = 4;
+pub const INDEX_DEPTH: usize = 5;
 
 /// Where manifests, indexes and configs are read from.
 pub trait Documents {
