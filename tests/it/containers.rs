@@ -370,3 +370,28 @@ fn as_root_a_device_that_a_cgroup_refused_is_not_taken_for_removed() {
     let output = sh(&sandbox, script);
     assert_eq!(output.out(), "C .\nD su\n", "{}", output.text());
 }
+
+// mergerfs refuses attributes as if they weren't there, and some filters of system calls as if the file system had none.
+#[test]
+fn as_root_attributes_that_the_file_system_is_said_to_lack_are_not_taken_for_removed() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
+    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
+        return kit::peers::skip("a refused system call", "no strace");
+    }
+    for errno in ["EOPNOTSUPP", "ENODATA"] {
+        let strace = format!(
+            "strace -f -o /dev/null -e trace=setxattr,fsetxattr -e inject=setxattr,fsetxattr:error={errno}"
+        );
+        let script = format!(
+            "rm -rf root; {strace} unpack -q --from app:1 root 2> /dev/null; {strace} snapshot --list root
+             touch root/ping; {strace} snapshot -q root | grep -a -c SCHILY.xattr"
+        );
+        // With the new time goes the capability, as with new bytes.
+        let output = sh(&sandbox, &script);
+        assert_eq!(output.out(), "0\n", "{errno}: {}", output.text());
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) fn compare(before: &Config, after: &Config) -> anyhow::Result<Vec<Set
 
 /// All that a config says, one thing a name. To say nothing, null or nothing in a list is the same.
 fn settings(config: &Config) -> anyhow::Result<BTreeMap<String, Value>> {
-    let mut fields: Value = serde_json::from_slice(&config.raw).context("reading the config")?;
+    let mut fields: Value = serde_json::from_slice(config.raw()).context("reading the config")?;
     let mut settings = BTreeMap::new();
     for name in OUTSIDE {
         settings.insert(name.to_owned(), fields[name].take());

@@ -88,7 +88,7 @@ pub(crate) fn config(
 ) -> anyhow::Result<Vec<u8>> {
     let mut config = match base {
         Base::Scratch => of_platform(platform)?,
-        Base::Image(image) => Object::parse(&image.config.raw)?,
+        Base::Image(image) => Object::parse(image.config.raw())?,
     };
     config.set("created", &statement.created)?;
     if let Some(author) = &statement.author {
@@ -167,7 +167,7 @@ pub(crate) fn manifest(
     let config = Descriptor::of(kind.config(), config);
     let mut manifest = match base {
         Base::Scratch => Object::default(),
-        Base::Image(image) => Object::parse(&image.manifest.raw)?,
+        Base::Image(image) => Object::parse(image.manifest.raw())?,
     };
     manifest.set("schemaVersion", &2)?;
     manifest.set("mediaType", &kind.manifest())?;
@@ -253,7 +253,7 @@ mod tests {
 
     fn base(manifest: &str, config: &str) -> Base {
         let config = Config::parse(config.as_bytes().to_vec()).unwrap();
-        let blob = Descriptor::of("c", &config.raw);
+        let blob = Descriptor::of("c", config.raw());
         let manifest = manifest.replace("CONFIG", &serde_json::to_string(&blob).unwrap());
         let manifest = Manifest::parse(manifest.into_bytes()).unwrap();
         Base::Image(Box::new(BaseImage { manifest, config, name: Some("a/b:c".to_owned()) }))

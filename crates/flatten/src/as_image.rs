@@ -55,7 +55,7 @@ pub(crate) fn write(
     let names = [Name { reference: Some(name.clone()), target: target.clone() }];
     let mut stream =
         Writer::new(&mut io.output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
-    stream.document(&image.manifests[0].raw, target.digest)?;
+    stream.document(image.manifests[0].raw(), target.digest)?;
     stream.document(&config, Digest::of(&config))?;
     stream.blob(&layer, file.take(layer.size))?;
     stream.finish()?;
@@ -64,7 +64,7 @@ pub(crate) fn write(
 
 /// The config with one layer in place of all, and one step of history; everything else stays, known or not.
 fn one_layer(config: &Config, diff_id: &DiffId) -> anyhow::Result<Vec<u8>> {
-    let mut fields: Value = serde_json::from_slice(&config.raw).context("reading the config")?;
+    let mut fields: Value = serde_json::from_slice(config.raw()).context("reading the config")?;
     let mut step = json!({ "created_by": "flatten" });
     if let Some(created) = &config.created {
         step["created"] = created.as_str().into();

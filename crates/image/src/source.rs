@@ -131,7 +131,7 @@ impl Source {
                 let (root, names) = find(store, choice.name.as_ref().or(name.as_ref()))?;
                 // A layout of others is left as it is.
                 if name.is_some() {
-                    *hold = Some(store.hold(&[root.digest])?);
+                    *hold = store.hold_to_look(&[root.digest])?;
                 }
                 read_image(store, &root, names, choice.platform.as_ref())
             }

@@ -44,7 +44,7 @@ pub(crate) fn describe(opened: &mut Opened, progress: &Progress) -> anyhow::Resu
         size += opened.stored_size(position, progress)?;
     }
     let image = opened.image();
-    let mut fields: Map<String, Value> = serde_json::from_slice(&image.config.raw)?;
+    let mut fields: Map<String, Value> = serde_json::from_slice(image.config.raw())?;
     let mut text = |key: &str| match fields.remove(key) {
         Some(Value::String(text)) => text,
         _ => String::new(),
@@ -54,7 +54,7 @@ pub(crate) fn describe(opened: &mut Opened, progress: &Progress) -> anyhow::Resu
     let last_comment = image.config.history.last().and_then(|step| step.comment.clone());
     let platform = image.config.platform.clone();
     let about = About {
-        id: Digest::of(&image.config.raw),
+        id: Digest::of(image.config.raw()),
         repo_tags: tags(&image.names),
         repo_digests: digests(opened)?,
         comment: if comment.is_empty() { last_comment.unwrap_or_default() } else { comment },

@@ -112,7 +112,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         history::list(opened, form, io)
     } else if args.raw || args.config {
         let document =
-            if args.raw { manifest(&opened)? } else { opened.image().config.raw.clone() };
+            if args.raw { manifest(&opened)? } else { opened.image().config.raw().to_vec() };
         opened.finish()?;
         write_document(&document, io)
     } else {
@@ -142,7 +142,7 @@ fn artifact(args: &Args, store: &Store) -> anyhow::Result<Option<Vec<u8>>> {
 }
 
 fn manifest(opened: &Opened) -> anyhow::Result<Vec<u8>> {
-    let manifest = opened.image().manifest.as_ref().map(|manifest| manifest.raw.clone());
+    let manifest = opened.image().manifest.as_ref().map(|manifest| manifest.raw().to_vec());
     manifest.ok_or_else(|| {
         Failure::new(
             Code::NotFound,

@@ -103,7 +103,7 @@ impl Document {
 pub struct Manifest {
     /// The bytes it was read from.
     #[serde(skip)]
-    pub raw: Vec<u8>,
+    raw: Vec<u8>,
     /// What it says it is; Docker's has this always, OCI's mostly.
     #[serde(default, deserialize_with = "null_is_default")]
     pub media_type: String,
@@ -118,11 +118,21 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The bytes that it was read from.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Reads a manifest.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let mut manifest: Self = blob_from_json("manifest", &raw)?;
         manifest.raw = raw;
         Ok(manifest)
+    }
+
+    /// Gives up all but the bytes that it was read from.
+    pub fn into_raw(self) -> Vec<u8> {
+        self.raw
     }
 
     /// A descriptor of it.
@@ -217,7 +227,7 @@ impl Manifest {
 pub struct Index {
     /// The bytes it was read from.
     #[serde(skip)]
-    pub raw: Vec<u8>,
+    raw: Vec<u8>,
     /// What it says it is.
     #[serde(default, deserialize_with = "null_is_default")]
     pub media_type: String,
@@ -230,6 +240,11 @@ pub struct Index {
 }
 
 impl Index {
+    /// The bytes that it was read from.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Reads an index.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let mut index: Self = from_json("index", &raw)?;
@@ -259,7 +274,7 @@ impl Index {
 pub struct Config {
     /// The bytes it was read from.
     #[serde(skip)]
-    pub raw: Vec<u8>,
+    raw: Vec<u8>,
     /// The machine it is for.
     #[serde(flatten)]
     pub platform: Platform,
@@ -308,6 +323,11 @@ pub struct History {
 }
 
 impl Config {
+    /// The bytes that it was read from.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Reads a config.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let mut config: Self = blob_from_json("config", &raw)?;

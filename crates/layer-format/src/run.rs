@@ -68,7 +68,7 @@ struct Whole {
 impl Config {
     /// How the image wants to be run.
     pub fn run(&self) -> Result<Run, Error> {
-        let Whole { author, os_features, config } = blob_from_json("config", &self.raw)?;
+        let Whole { author, os_features, config } = blob_from_json("config", self.raw())?;
         Ok(Run { author, os_features, ..config })
     }
 }

@@ -32,7 +32,7 @@ fn stream(layers: &[&[u8]]) -> Vec<u8> {
     let heads = Heads::of(&names, &[Graph { indexes: vec![], manifests: vec![manifest.clone()] }])
         .expect("a fixture is well formed");
     let mut writer = Writer::new(Vec::new(), &heads).expect("a fixture is well formed");
-    writer.document(&manifest.raw, target.digest).expect("a fixture is well formed");
+    writer.document(manifest.raw(), target.digest).expect("a fixture is well formed");
     writer.document(&config, Digest::of(&config)).expect("a fixture is well formed");
     for (descriptor, layer) in descriptors.iter().zip(layers) {
         writer.blob(descriptor, *layer).expect("a fixture is well formed");
@@ -146,9 +146,9 @@ fn two_platforms() -> Vec<u8> {
     let image = Graph { indexes: vec![index.clone()], manifests: manifests.clone() };
     let heads = Heads::of(&names, &[image]).expect("heads");
     let mut writer = Writer::new(Vec::new(), &heads).expect("a stream");
-    writer.document(&index.raw, target.digest).expect("an index");
+    writer.document(index.raw(), target.digest).expect("an index");
     for manifest in &manifests {
-        writer.document(&manifest.raw, manifest.descriptor().digest).expect("a manifest");
+        writer.document(manifest.raw(), manifest.descriptor().digest).expect("a manifest");
     }
     for ((manifest, config), layer) in manifests.iter().zip(&configs).zip(layers) {
         writer.document(config, manifest.config.digest).expect("a config");

@@ -57,7 +57,7 @@ fn stream_of(image: &Image, base: Option<&Image>) -> Vec<u8> {
     let thin = Thin::of(names, images, &is_held, &mut lookup).unwrap();
     let thin = base.map(|_| thin);
     let mut writer = Writer::begin(Vec::new(), &heads, thin.as_ref(), None).unwrap();
-    writer.document(&manifest.raw, manifest.descriptor().digest).unwrap();
+    writer.document(manifest.raw(), manifest.descriptor().digest).unwrap();
     for blob in image.blobs().filter(|blob| !is_held(&blob.digest)) {
         writer.blob(blob, store.blob(&blob.digest).unwrap().unwrap()).unwrap();
     }

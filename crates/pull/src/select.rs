@@ -61,9 +61,9 @@ impl Pulled {
     /// Indexes and manifests, in stream order.
     pub(crate) fn heads(&self) -> impl Iterator<Item = (Digest, &[u8])> {
         let Graph { indexes, manifests } = &self.image;
-        let indexes = indexes.iter().map(|index| (index.descriptor().digest, &index.raw[..]));
+        let indexes = indexes.iter().map(|index| (index.descriptor().digest, index.raw()));
         let manifests =
-            manifests.iter().map(|manifest| (manifest.descriptor().digest, &manifest.raw[..]));
+            manifests.iter().map(|manifest| (manifest.descriptor().digest, manifest.raw()));
         indexes.chain(manifests)
     }
 

@@ -69,7 +69,7 @@ fn extend(target: &Target, name: &Reference, new: &[Descriptor]) -> anyhow::Resu
         let index = Index::listing(&entries)?;
         let (tag, media_type) = (name.wanted(), index.descriptor().media_type);
         let version = list.version.as_deref();
-        target.repository.replace_manifest(&tag, &media_type, &index.raw, version)?;
+        target.repository.replace_manifest(&tag, &media_type, index.raw(), version)?;
     }
     anyhow::bail!("{name}: others changed this list of referrers {TRIES} times in between")
 }

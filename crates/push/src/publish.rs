@@ -107,12 +107,12 @@ fn place(name: &Reference) -> String {
 fn documents(image: &Graph) -> impl Iterator<Item = Listed<'_>> {
     let indexes = image.indexes.iter().map(|index| Listed {
         descriptor: index.descriptor(),
-        raw: &index.raw,
+        raw: index.raw(),
         children: &index.manifests,
     });
     let manifests = image.manifests.iter().map(|manifest| Listed {
         descriptor: manifest.descriptor(),
-        raw: &manifest.raw,
+        raw: manifest.raw(),
         children: &[],
     });
     indexes.chain(manifests)

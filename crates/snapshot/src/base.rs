@@ -91,12 +91,16 @@ pub(crate) fn noted(dir: &Root, store: Option<&Store>) -> Option<Location> {
     Some(Location::Stored(origin.manifest.to_string()))
 }
 
-/// Whether the store remembers that devices could not be made in a directory. Without a store, nothing is remembered.
-pub(crate) fn lacks_devices(args: &Args, dir: &Root) -> bool {
+/// What a directory can tell, given what the store remembers that unpack could not make or set there. Without a store,
+/// nothing is remembered.
+pub(crate) fn as_noted(identity: Identity, args: &Args, dir: &Root) -> Identity {
     let target = store::Target::of(dir).ok();
     let store = open_store(args).ok().flatten();
-    let origin = target.zip(store).and_then(|(target, store)| store.origin(&target));
-    origin.is_some_and(|origin| origin.lacks_devices)
+    let Some(origin) = target.zip(store).and_then(|(target, store)| store.origin(&target)) else {
+        return identity;
+    };
+    let identity = if origin.lacks_devices { identity.without_devices() } else { identity };
+    if origin.lacks_xattrs { identity.without_xattrs() } else { identity }
 }
 
 /// Whether it is a root file system, and no OCI layout.

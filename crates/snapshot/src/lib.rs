@@ -118,9 +118,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let known = known.map(|tree| Known::new(tree, &root, ignored(&args.ignore)));
     let scan = scan(args, &root, leave_out, known.as_ref())?;
     say_left_out(&scan, io);
-    let identity = Identity::of_scan(&scan);
-    let identity =
-        if base::lacks_devices(args, &root) { identity.without_devices() } else { identity };
+    let identity = base::as_noted(Identity::of_scan(&scan), args, &root);
     let options = options(args, identity, leave_out);
     let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
     if args.checksum {

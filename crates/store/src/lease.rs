@@ -97,6 +97,15 @@ impl Store {
         }
     }
 
+    /// The same for who only looks: a layout that no program of ours has written to stays as it is, and nothing is held there.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub fn hold_to_look(&self, digests: &[Digest]) -> Result<Option<Hold>> {
+        let is_used = self.folder(Folder::Leases).is_dir();
+        is_used.then(|| self.hold(digests)).transpose()
+    }
+
     /// What running programs are about to name. The lock must be held.
     pub(crate) fn leased(&self) -> Result<Vec<Digest>> {
         let mut digests = vec![];

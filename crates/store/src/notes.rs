@@ -48,6 +48,9 @@ pub struct Origin {
     /// Whether devices of the image are not there, since they could not be made.
     #[serde(default)]
     pub lacks_devices: bool,
+    /// Whether attributes of the image are not there, since the file system has none, or said so.
+    #[serde(default)]
+    pub lacks_xattrs: bool,
 }
 
 /// A note about a directory, as it is written.
@@ -202,7 +205,8 @@ mod tests {
         let (dir, store) = Store::temporary();
         let target = Target::of(File::open(dir.path()).unwrap()).unwrap();
         let (manifest, path) = (Digest::of(b"manifest"), dir.path().to_owned());
-        let origin = Origin { manifest, name: None, path, lacks_devices: false };
+        let origin =
+            Origin { manifest, name: None, path, lacks_devices: false, lacks_xattrs: false };
         store.note_changed_image(&target, &origin).unwrap();
         assert_eq!(
             (store.changed_image(&target), store.origin(&target)),
@@ -224,6 +228,7 @@ mod tests {
             name: Some("nginx".to_owned()),
             path: path.clone(),
             lacks_devices: true,
+            lacks_xattrs: true,
         };
         assert_eq!(store.origin(&target), None);
         store.note_origin(&target, &origin).unwrap();

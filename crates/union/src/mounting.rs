@@ -104,7 +104,13 @@ pub(crate) fn attach(
 /// What is noted of a directory that shows the image, or has changes to it; nothing of an image without a manifest.
 pub(crate) fn origin(image: &Image, path: PathBuf) -> Option<Origin> {
     let manifest = image.manifest.as_ref()?.descriptor().digest;
-    Some(Origin { manifest, name: image.names.first().cloned(), path, lacks_devices: false })
+    Some(Origin {
+        manifest,
+        name: image.names.first().cloned(),
+        path,
+        lacks_devices: false,
+        lacks_xattrs: false,
+    })
 }
 
 /// Takes away the union on a directory, and the kernel's working directory with it.

@@ -106,6 +106,7 @@ impl Target {
             name: made.image.names.first().cloned(),
             path,
             lacks_devices: made.skipped.devices > 0,
+            lacks_xattrs: made.skipped.unsupported_xattrs > 0,
         };
         if let Ok(target) = store::Target::of(root) {
             drop(store.note_origin(&target, &origin));

@@ -185,7 +185,7 @@ mod tests {
         check_edge(
             "save",
             ("registry", Code, Ours),
-            &["crates/save/Cargo.toml: registry is only for pull, push"],
+            &["crates/save/Cargo.toml: registry is only for network, pull, push"],
         );
         check_edge(
             "save",

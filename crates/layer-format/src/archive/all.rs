@@ -152,7 +152,8 @@ impl All {
         let is_ours = self.archive.strict.is_some();
         let docker = |listed| Docker { listed, came: &self.came, follow: &follow };
         if let Some(raw) = self.head("index.json") {
-            let entries = contents::entries(Index::parse(raw)?, listed.as_deref(), blobs)?;
+            let entries =
+                contents::entries(Index::parse(raw)?.manifests, listed.as_deref(), blobs)?;
             return match &listed {
                 // Our own heads have been found to agree.
                 Some(listed) if !is_ours => {

@@ -1,6 +1,6 @@
 //! What is in an archive or a layout, found out from its `index.json`: every image, every name, every blob.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::docker::{self, Listed};
 use crate::descriptor::{Descriptor, annotation};
@@ -112,7 +112,7 @@ impl Contents {
     /// Takes in a manifest that was made.
     pub(super) fn make(&mut self, manifest: Manifest) -> Descriptor {
         let descriptor = manifest.descriptor();
-        self.made.insert(descriptor.digest, manifest.raw);
+        self.made.insert(descriptor.digest, manifest.into_raw());
         descriptor
     }
 
@@ -134,13 +134,7 @@ impl Contents {
         platform: Option<&Platform>,
         blobs: &mut dyn Blobs,
     ) -> Result<Self, Error> {
-        let index = Index {
-            raw: vec![],
-            media_type: String::new(),
-            manifests,
-            annotations: BTreeMap::new(),
-        };
-        let entries = entries(index, None, blobs)?;
+        let entries = entries(manifests, None, blobs)?;
         Self::new(None).gather(entries, platform, blobs)
     }
 
@@ -353,13 +347,13 @@ fn bare(root: &Descriptor, image: &stream::Graph) -> Descriptor {
 
 /// The images of `index.json`, each by the name that it has: there, or in the `manifest.json` beside it.
 pub(super) fn entries(
-    index: Index,
+    manifests: Vec<Descriptor>,
     listed: Option<&[Listed]>,
     blobs: &mut dyn Blobs,
 ) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
     let mut names = DockerNames::of(listed.unwrap_or_default());
-    for root in index.manifests.into_iter().filter(Descriptor::is_image) {
+    for root in manifests.into_iter().filter(Descriptor::is_image) {
         let names = match root.annotation(annotation::IMAGE_NAME) {
             Some(name) => vec![Some(parse_name(name)?)],
             None => match names.take(&root, blobs)? {

@@ -60,8 +60,8 @@ impl Graph {
 
     /// How many bytes its documents have.
     pub(crate) fn n_bytes(&self) -> u64 {
-        let indexes = self.indexes.iter().map(|index| index.raw.len());
-        indexes.chain(self.manifests.iter().map(|manifest| manifest.raw.len())).sum::<usize>()
+        let indexes = self.indexes.iter().map(|index| index.raw().len());
+        indexes.chain(self.manifests.iter().map(|manifest| manifest.raw().len())).sum::<usize>()
             as u64
     }
 
@@ -180,7 +180,7 @@ mod tests {
         let (root, raw) = index(&[entry(&amd64, "linux/amd64"), entry(&arm64, "linux/arm64")]);
         let image = gather(&root, &[], &[&raw, &arm64]).unwrap().unwrap();
         assert_eq!(image.manifests.len(), 1);
-        assert_eq!(image.manifests[0].raw, arm64);
+        assert_eq!(image.manifests[0].raw(), arm64);
         assert!(gather(&root, &[], &[&amd64]).unwrap().is_none());
     }
 
@@ -201,7 +201,7 @@ mod tests {
         let documents = [&raw[..], &raws[0], &raws[1], &raws[2], &raws[3]];
         let found = |platforms: &[&str]| {
             let image = gather(&root, platforms, &documents).unwrap().unwrap();
-            let position = |manifest: &Manifest| raws.iter().position(|raw| *raw == manifest.raw);
+            let position = |manifest: &Manifest| raws.iter().position(|raw| *raw == manifest.raw());
             image.manifests.iter().filter_map(position).collect::<Vec<_>>()
         };
         assert_eq!(found(&["linux/arm64"]), [1, 3]);
@@ -222,7 +222,7 @@ mod tests {
         let found = |root: &Descriptor, platform: &str| {
             let image = gather(root, &[platform], &documents)?.unwrap();
             assert_eq!(image.indexes.len(), 2);
-            let position = |manifest: &Manifest| raws.iter().position(|raw| *raw == manifest.raw);
+            let position = |manifest: &Manifest| raws.iter().position(|raw| *raw == manifest.raw());
             Ok::<_, Error>(image.manifests.iter().filter_map(position).collect::<Vec<_>>())
         };
         assert_eq!(found(&root, "linux/amd64").unwrap(), [0]);

@@ -78,10 +78,10 @@ impl<W: Write> Writer<W> {
     /// Writes the documents of an image, those excepted that are in the stream already: its indexes, then its manifests.
     pub fn documents(&mut self, image: &Graph) -> Result<(), Error> {
         for index in &image.indexes {
-            self.document(&index.raw, index.descriptor().digest)?;
+            self.document(index.raw(), index.descriptor().digest)?;
         }
         for manifest in &image.manifests {
-            self.document(&manifest.raw, manifest.descriptor().digest)?;
+            self.document(manifest.raw(), manifest.descriptor().digest)?;
         }
         Ok(())
     }

@@ -104,6 +104,13 @@ impl Identity {
         self
     }
 
+    /// The same tree, of which it is known that attributes could not be set, whatever the file system says when it is asked.
+    #[must_use]
+    pub fn without_xattrs(mut self) -> Self {
+        self.powers.sets_xattrs = false;
+        self
+    }
+
     /// Whether the owner of a file is known to be what it seems.
     pub fn knows_owners(&self) -> bool {
         self.owners == Owners::Real && self.ids.is_none()
