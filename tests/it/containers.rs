@@ -395,3 +395,16 @@ fn as_root_attributes_that_the_file_system_is_said_to_lack_are_not_taken_for_rem
         assert_eq!(output.out(), "0\n", "{errno}: {}", output.text());
     }
 }
+
+#[test]
+fn two_comparisons_of_two_trees_the_one_way_and_the_other_do_not_wait_for_each_other() {
+    let sandbox = Sandbox::new();
+    let layer = Layer::text(
+        "drwxr-xr-x 0:0 ./ @5\nd--------- 0:0 none/ @5\n-rw-r--r-- 0:0 none/f \"f\" @5",
+    );
+    sandbox.write("image", stream_of(&Image::new().layer(layer)));
+    let script = "unpack -q a < image; unpack -q b < image
+        for n in $(seq 20); do changes ./a ./b > /dev/null & changes ./b ./a > /dev/null & wait; done; echo over";
+    let output = Script::new(&sandbox, script).as_plain_user().run();
+    assert_eq!(output.out(), "over\n", "{}", output.text());
+}

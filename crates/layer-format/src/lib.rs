@@ -18,6 +18,22 @@
 //! | whiteout | an entry that removes | [`layer::Change::Remove`] |
 //! | listing | what a layer or an image holds, path by path | [`listing`] |
 //!
+//! ```
+//! use layer_format::layer::{Change, Reader};
+//! use layer_format::Decoder;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let stored: &[u8] = &[]; // a layer as a registry has it: gzip, zstd or plain
+//! let mut layer = Reader::new(std::io::BufReader::new(Decoder::new(stored)?));
+//! while let Some(change) = layer.read_change()? {
+//!     if let Change::Add(entry) = change {
+//!         println!("{} {:o}", entry.path, entry.mode);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! This crate knows no file systems, terminals or networks: `Read`, `Write`, bytes and values only.
 
 pub mod archive;

@@ -218,8 +218,8 @@ fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(
 }
 
 fn documents(found: &LoadedImage) -> impl Iterator<Item = &[u8]> {
-    let indexes = found.image.indexes.iter().map(|index| index.raw());
-    indexes.chain(found.image.manifests.iter().map(|manifest| manifest.raw()))
+    let indexes = found.image.indexes.iter().map(layer_format::Index::raw);
+    indexes.chain(found.image.manifests.iter().map(layer_format::Manifest::raw))
 }
 
 fn entry(found: &LoadedImage) -> IndexEntry {

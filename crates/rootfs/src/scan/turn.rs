@@ -41,13 +41,15 @@ impl Turn {
         if ours(|ours| ours.contains(&id)) {
             return Self::NONE;
         }
+        // Two programs that each hold one tree and wait for the other's would wait for ever.
+        let may_wait = ours(|ours| ours.is_empty());
         while !stop() {
             match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     ours(|ours| ours.push(id));
                     return Self { _locked: Some(opened), id: Some(id) };
                 }
-                Err(Errno::WOULDBLOCK) => thread::sleep(POLL_INTERVAL),
+                Err(Errno::WOULDBLOCK) if may_wait => thread::sleep(POLL_INTERVAL),
                 Err(_) => break,
             }
         }
