@@ -14,7 +14,7 @@ pub(crate) struct Args {
 }
 
 /// Crates whose examples are tests; `doctest = false` elsewhere.
-const WITH_DOCTESTS: &[&str] = &["cli", "layer-format", "registry", "rootfs"];
+const WITH_DOCTESTS: &[&str] = &["cli", "image", "layer-format", "registry", "rootfs", "store"];
 
 /// Runs all tests and doctests, or the tests that the arguments choose.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {

@@ -214,7 +214,8 @@ fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, 
             return Err(cli::usage("the base and the layer can't both be standard input").into());
         }
         Location::Input => {
-            let input = Input::new(io.input.take_image()?);
+            let (reader, file) = io.input.take_image()?;
+            let input = Input::new(reader, file);
             Opened::open(&Location::Input, Some(input), choice, None)?
         }
         Location::Dir(_) | Location::Layer(_) | Location::Stored(_) => {

@@ -1,4 +1,4 @@
-//! A layer's stored bytes as what they decompress to, checked against the diff id where that isn't proved already ([`Pair`]).
+//! Decompressing a layer's stored bytes, and checking them against the diff id unless that is proved already ([`Pair`]).
 
 use std::io::{BufReader, Read};
 
@@ -9,21 +9,22 @@ use store::{Pair, Store};
 /// The size of the pieces that layers are read in, in bytes.
 pub const BUFFER: usize = 128 << 10;
 
-/// A layer's uncompressed bytes. They are to be read to their end: there they have been checked.
+/// A layer's uncompressed bytes. They are checked once they have been read to their end, not before.
 pub struct Content<'a> {
     bytes: Box<dyn Read + 'a>,
-    /// What is shown when all is read, unless it was known before.
-    shows: Option<Pair>,
+    /// What reading to the end proves; `None` if it was known before.
+    proves: Option<Pair>,
 }
 
 impl std::fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("shows", &self.shows).finish_non_exhaustive()
+        f.debug_struct("Content").field("proves", &self.proves).finish_non_exhaustive()
     }
 }
 
 impl<'a> Content<'a> {
-    /// Decompresses `stored`, whose own end checks them against the blob's digest. `store` tells whether that is proof enough.
+    /// Decompresses `stored`, a reader that checks the blob's digest at its end. The store may remember which diff id that digest
+    /// has; then nothing more is hashed.
     ///
     /// # Errors
     /// The first bytes can't be read.
@@ -32,15 +33,15 @@ impl<'a> Content<'a> {
         let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(opening)?;
         let pair = Pair::of(layer);
         if pair.is_same(decoder.codec()) || pair.is_known(store) {
-            return Ok(Self { bytes: Box::new(decoder), shows: None });
+            return Ok(Self { bytes: Box::new(decoder), proves: None });
         }
         let verified = Verified::new(decoder, "uncompressed layer", layer.diff_id.0, None);
-        Ok(Self { bytes: Box::new(verified), shows: Some(pair) })
+        Ok(Self { bytes: Box::new(verified), proves: Some(pair) })
     }
 
-    /// Remembers what was proved, once all has been read without an error.
+    /// Makes a store remember what was proved. Everything must have been read to its end without an error.
     pub fn note(self, store: Option<&Store>) {
-        if let Some(pair) = self.shows {
+        if let Some(pair) = self.proves {
             pair.remember(store);
         }
     }

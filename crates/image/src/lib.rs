@@ -7,10 +7,22 @@
 //! ```
 //!
 //! A [`Source`] is standard input, an archive, an OCI layout or a name in the store. [`Opened`] is an image of one whose
-//! layers can be read twice, whatever it is. [`layer`] reads stored bytes as what they decompress to: whether a diff id has
-//! to be computed, or is known from an earlier run, is asked there and nowhere else.
+//! layers can be read twice, whatever the source is. [`layer`] decompresses stored bytes; only there is it decided whether a diff
+//! id has to be computed or is known from an earlier run.
 //!
-//! This crate knows no terminal and no network. Whoever shows progress gives a [`Watch`](layer_format::watch::Watch).
+//! This crate knows no terminal and no network. A program that shows progress passes a [`Watch`](layer_format::watch::Watch).
+//!
+//! ```no_run
+//! use image::{Choice, Location, Opened};
+//! use layer_format::watch::Unwatched;
+//!
+//! let location = Location::from("archive:nginx.tar");
+//! let store = image::our_store(None, &location)?;
+//! let mut opened = Opened::open(&location, None, Choice::default(), store.as_ref())?;
+//! let tree = opened.tree(&Unwatched)?;
+//! println!("{} layers", opened.image().layers.len());
+//! # Ok::<(), store::Error>(())
+//! ```
 
 pub mod layer;
 mod location;
@@ -25,5 +37,5 @@ pub use crate::opened::{Opened, Sizes};
 pub use crate::source::{Input, Source, no_spool, our_store, spool};
 pub use crate::stored::{documents, read_image, stored_layer};
 
-/// A store's errors are those of whatever is read from it.
+/// The result of this crate's functions. All errors are a store's.
 pub type Result<T, E = store::Error> = std::result::Result<T, E>;

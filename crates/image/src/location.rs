@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use crate::source::Input;
 
-/// What the word for an image, a directory or a layer on a command line stands for, which its beginning decides.
+/// The meaning of a word for an image, a directory or a layer on a command line. Its beginning decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// `-`: an image stream on standard input.
     Input,
-    /// `/…`, `./…`, `../…`: an archive or an OCI layout, or a directory where one is allowed; a look at it tells.
+    /// `/…`, `./…`, `../…`: an archive or an OCI layout, or a root file system where one is allowed. The file itself tells which.
     Path(PathBuf),
     /// `archive:PATH`: an archive file.
     Archive(PathBuf),
@@ -21,7 +21,7 @@ pub enum Location {
     Dir(PathBuf),
     /// `layer:PATH`: a layer's tar.
     Layer(PathBuf),
-    /// Anything else is in the store, by a name, a digest or the first digits of one.
+    /// Anything else: an image of the store, by a name, a digest or the first digits of one.
     Stored(String),
 }
 
@@ -31,7 +31,8 @@ impl Location {
         *self == Self::Input
     }
 
-    /// Takes standard input, and the open file where it is a regular one, if that is what the word means.
+    /// Takes standard input, if that is what the word means. `take` returns a reader of it, and the open file if it is a regular
+    /// file.
     ///
     /// # Errors
     /// Those of `take`.
@@ -39,10 +40,14 @@ impl Location {
         &self,
         take: impl FnOnce() -> Result<(R, Option<File>), E>,
     ) -> Result<Option<Input>, E> {
-        if self.is_input() { take().map(|taken| Some(Input::new(taken))) } else { Ok(None) }
+        if !self.is_input() {
+            return Ok(None);
+        }
+        let (reader, file) = take()?;
+        Ok(Some(Input::new(reader, file)))
     }
 
-    /// Whether only the user's store can have it.
+    /// Whether it names an image of the user's store.
     pub fn is_stored(&self) -> bool {
         matches!(self, Self::Stored(_))
     }

@@ -1,7 +1,7 @@
-//! An image that is read up to twice: for what its layers hold, where no listing tells, and for their contents.
+//! An image that is read up to twice: first for the names in its layers, if the store has no listing, then for their contents.
 //!
-//! A store or a layout gives layers as often as they are asked for, and a file is opened again. What comes down a pipe is
-//! kept meanwhile, as it is stored, in an unlinked file.
+//! The layers of a store or a layout can be read any number of times, and a file is opened again. The stored layers of a pipe are
+//! kept in an unlinked temporary file until the second round.
 //!
 //! ```text
 //! open ──► first round: stored(n), as far as it is needed ──► rewind ──► second round: stored(n) ──► finish
@@ -23,21 +23,21 @@ use crate::layer::{BUFFER, Content};
 use crate::location::Location;
 use crate::source::{self, Input, Source, spool};
 
-/// An image, found, whose layers can be read twice.
+/// An image whose layers can be read twice.
 #[derive(Debug)]
 pub struct Opened {
-    /// None once a pipe is read to its end.
+    /// `None` once a pipe has been read to its end.
     source: Option<Source>,
-    again: Again,
+    second: SecondRound,
     choice: Choice,
     image: Image,
     store: Option<Store>,
     was_read: bool,
-    /// Whether the store shall remember what is found out.
+    /// Whether listings and proved diff ids are noted in the store.
     leaves_notes: bool,
 }
 
-/// How large a layer is, in bytes.
+/// The sizes of a layer, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// As it is stored.
@@ -46,51 +46,51 @@ pub struct Sizes {
     pub uncompressed: u64,
 }
 
-/// How the layers are had once more.
+/// Where the layers come from in the second round.
 #[derive(Debug)]
-enum Again {
-    /// Their source gives them.
+enum SecondRound {
+    /// From the same source.
     Same,
-    /// The file is opened again.
+    /// From this file, opened again.
     Path(PathBuf),
-    /// The archive begins here in an open file.
+    /// From this open file, from this offset on.
     Seek(File, u64),
-    /// They are kept.
-    Kept(Kept),
+    /// From a temporary file.
+    Spooled(Spooled),
 }
 
-/// Stored layers, one after the other.
+/// Stored layers in a temporary file, one after the other.
 #[derive(Debug, Default)]
-struct Kept {
+struct Spooled {
     file: Option<File>,
-    /// Where each begins.
+    /// The offset of each layer.
     starts: Vec<u64>,
 }
 
 impl Opened {
-    /// Opens what a word means and finds the image in it; `choice` says which, where there are several. `input` is asked for
-    /// where the word is standard input; `store` is the user's, if there is one.
+    /// Opens the source that a word means and finds the image in it; `choice` says which one, if there are several. `input` is
+    /// needed if the word means standard input; `store` is the user's, if there is one.
     ///
     /// # Errors
-    /// It isn't there, nothing that holds an image, or holds several that could be meant.
+    /// Those of [`Source::open`] and [`Source::image`].
     pub fn open(
         location: &Location,
         input: Option<Input>,
         choice: Choice,
         store: Option<&Store>,
     ) -> Result<Self> {
-        let of_input = Again::of_input(input.as_ref().and_then(Input::file))?;
+        let of_input = SecondRound::of_input(input.as_ref().and_then(Input::file))?;
         let mut source = Source::open(location, input, store)?;
-        let again = match (&source, location) {
-            (Source::Stored { .. }, _) => Again::Same,
+        let second = match (&source, location) {
+            (Source::Stored { .. }, _) => SecondRound::Same,
             (_, Location::Path(path) | Location::Archive(path)) => {
-                // Whatever else it is can be read once, and opened once.
+                // A fifo or a device can be opened and read only once.
                 let metadata = std::fs::metadata(path);
                 let metadata = metadata.map_err(source::system("looking at", path))?;
                 if metadata.is_file() {
-                    Again::Path(path.clone())
+                    SecondRound::Path(path.clone())
                 } else {
-                    Again::Kept(Kept::default())
+                    SecondRound::Spooled(Spooled::default())
                 }
             }
             (Source::Archive(_), _) => of_input,
@@ -99,7 +99,7 @@ impl Opened {
         let store = store.cloned();
         Ok(Self {
             source: Some(source),
-            again,
+            second,
             choice,
             image,
             store,
@@ -113,17 +113,17 @@ impl Opened {
         &self.image
     }
 
-    /// Says that there is no second round: nothing is kept for it.
+    /// Tells that there is no second round, so that nothing is kept for it.
     pub fn read_once(&mut self) {
-        self.again = Again::Same;
+        self.second = SecondRound::Same;
     }
 
-    /// Says that looking changes nothing: the store is told neither listings nor pairs of digests.
+    /// Makes reading change nothing in the store: neither listings nor proved diff ids are noted.
     pub fn leave_no_notes(&mut self) {
         self.leaves_notes = false;
     }
 
-    /// The layout that it is in, if it is in one.
+    /// The store or layout that the image is in; `None` for an archive.
     pub fn layout(&self) -> Option<&Store> {
         self.source.as_ref().and_then(Source::layout_store)
     }
@@ -133,10 +133,11 @@ impl Opened {
         self.store.as_ref()
     }
 
-    /// What the layers make together: from their listings, or from themselves where there is none. Ends the first round.
+    /// The tree that the layers make together, from their listings, or from the layers themselves if there is none. Ends the first
+    /// round.
     ///
     /// # Errors
-    /// A layer isn't what its digests say, or can't be read; named as [`Image::layer_name`] does.
+    /// A layer doesn't match its digests, is malformed, or can't be read. The error names the layer as [`Image::layer_name`] does.
     pub fn tree(&mut self, watch: &dyn Watch) -> Result<Tree> {
         let mut tree = Tree::new();
         for position in 0..self.image.layers.len() {
@@ -174,12 +175,12 @@ impl Opened {
         Ok(())
     }
 
-    /// The store that shall remember what is found out, if there is one.
+    /// The store in which notes are made, if there is one.
     fn noting(&self) -> Option<Store> {
         self.store.clone().filter(|_| self.leaves_notes)
     }
 
-    /// Reads a whole layer as changes; at its end all its bytes have been checked.
+    /// Reads a layer as changes, to its end, where all its bytes have been checked.
     ///
     /// # Errors
     /// As [`tree`](Self::tree), and those of `read`.
@@ -214,7 +215,7 @@ impl Opened {
         self.finish()
     }
 
-    /// How many bytes a layer takes as it is stored; where no manifest tells, it is read.
+    /// The size of a stored layer in bytes. The layer is read if no manifest tells its size.
     ///
     /// # Errors
     /// As [`tree`](Self::tree).
@@ -225,7 +226,7 @@ impl Opened {
         }
     }
 
-    /// Reads a whole layer only to see how large it is.
+    /// Reads a layer to its end and returns its sizes.
     ///
     /// # Errors
     /// As [`tree`](Self::tree).
@@ -256,43 +257,49 @@ impl Opened {
         Ok((result, stored.n_bytes()))
     }
 
-    /// Says which layer an error is about.
+    /// Adds to an error which layer it is about.
     fn named(&self, position: usize) -> impl FnOnce(Error) -> Error + use<> {
         at(self.image.layer_name(position))
     }
 
-    /// The stored bytes of a layer, which are to be read to their end, where they have been checked against the manifest.
-    /// In each round the layers in order, any of them left out.
+    /// The stored bytes of a layer. They must be read to their end, where they have been checked against the manifest. In each
+    /// round, layers must be asked for in order; any may be left out.
+    ///
+    /// # Errors
+    /// The layer is missing, or a layer before it can't be read or kept.
     pub fn stored(&mut self, position: usize) -> Result<Box<dyn Read + '_>> {
         self.was_read = true;
         let Some(source) = &mut self.source else {
-            let Again::Kept(kept) = &self.again else { return Err(changed()) };
-            return Ok(Box::new(kept.section(position)));
+            let SecondRound::Spooled(spooled) = &self.second else { return Err(changed()) };
+            return Ok(Box::new(spooled.section(position)));
         };
-        let Again::Kept(kept) = &mut self.again else {
+        let SecondRound::Spooled(spooled) = &mut self.second else {
             return Ok(source.layer(&self.image, position)?);
         };
-        kept.keep(source, &self.image, position, self.store.as_ref())?;
-        let file = kept.begin(self.store.as_ref())?;
+        spooled.keep(source, &self.image, position, self.store.as_ref())?;
+        let file = spooled.begin(self.store.as_ref())?;
         let content = source.layer(&self.image, position)?;
-        Ok(Box::new(Keeping { content, file }))
+        Ok(Box::new(Spooling { content, file }))
     }
 
-    /// Ends the first round. If any layer was read, the archive has now been read to its end and was whole.
+    /// Ends the first round. If any layer was read, the archive is now read to its end.
+    ///
+    /// # Errors
+    /// The archive isn't whole, or is another image's now.
     pub fn rewind(&mut self) -> Result<()> {
         if !std::mem::take(&mut self.was_read) {
-            self.again = Again::Same;
+            self.second = SecondRound::Same;
             return Ok(());
         }
-        if matches!(self.again, Again::Same) {
+        if matches!(self.second, SecondRound::Same) {
             return Ok(());
         }
         let Some(mut source) = self.source.take() else { return Ok(()) };
-        if let Again::Kept(kept) = &mut self.again {
+        if let SecondRound::Spooled(spooled) = &mut self.second {
             let n_layers = self.image.layers.len();
-            kept.keep(&mut source, &self.image, n_layers, self.store.as_ref())?;
+            spooled.keep(&mut source, &self.image, n_layers, self.store.as_ref())?;
         }
-        // It may share its place in the file with the one that comes after it.
+        // The source of the second round may share its offset in the file, so this one is read to its end first.
         source.finish()?;
         let Some(mut source) = self.reopened()? else { return Ok(()) };
         let image = source.image(&self.choice)?;
@@ -309,10 +316,10 @@ impl Opened {
     fn reopened(&mut self) -> Result<Option<Source>> {
         let reading = |source| layer_format::Error::io("reading the archive", source);
         let store = self.store.as_ref();
-        Ok(match &mut self.again {
-            Again::Same | Again::Kept(_) => None,
-            Again::Path(path) => Some(Source::of_file(source::open(path)?, store)?),
-            Again::Seek(file, start) => {
+        Ok(match &mut self.second {
+            SecondRound::Same | SecondRound::Spooled(_) => None,
+            SecondRound::Path(path) => Some(Source::of_file(source::open(path)?, store)?),
+            SecondRound::Seek(file, start) => {
                 file.seek(SeekFrom::Start(*start)).map_err(reading)?;
                 let file = file.try_clone().map_err(reading)?;
                 Some(Source::of_file(file, store)?)
@@ -320,15 +327,18 @@ impl Opened {
         })
     }
 
-    /// Reads what is left of an archive and checks that it is whole.
+    /// Reads an archive to its end and checks that it is whole.
+    ///
+    /// # Errors
+    /// It is truncated or malformed.
     pub fn finish(self) -> Result<()> {
         Ok(self.source.map_or(Ok(()), Source::finish)?)
     }
 }
 
-impl Again {
+impl SecondRound {
     fn of_input(file: Option<&File>) -> Result<Self> {
-        let Some(file) = file else { return Ok(Self::Kept(Kept::default())) };
+        let Some(file) = file else { return Ok(Self::Spooled(Spooled::default())) };
         let reading = |source| layer_format::Error::io("reading the archive", source);
         let mut file = file.try_clone().map_err(reading)?;
         let start = file.stream_position().map_err(reading)?;
@@ -336,8 +346,8 @@ impl Again {
     }
 }
 
-impl Kept {
-    /// Keeps the layers below `end` that nobody has asked for.
+impl Spooled {
+    /// Keeps the layers before `end` that the caller left out.
     fn keep(
         &mut self,
         source: &mut Source,
@@ -353,7 +363,7 @@ impl Kept {
         Ok(())
     }
 
-    /// The file, for the next layer.
+    /// Begins the next layer in the file, which is made if need be.
     fn begin(&mut self, store: Option<&Store>) -> Result<&File> {
         if self.file.is_none() {
             self.file = Some(spool(store)().map_err(keeping)?);
@@ -370,13 +380,13 @@ impl Kept {
     }
 }
 
-/// A layer that is kept while it is read.
-struct Keeping<'a> {
+/// A reader of a stored layer that also writes it to the temporary file.
+struct Spooling<'a> {
     content: Box<dyn Read + 'a>,
     file: &'a File,
 }
 
-impl Read for Keeping<'_> {
+impl Read for Spooling<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.content.read(buffer)?;
         self.file.write_all(&buffer[..n]).map_err(|source| io::Error::other(keeping(source)))?;
@@ -384,7 +394,7 @@ impl Read for Keeping<'_> {
     }
 }
 
-/// A layer that was kept. Nobody else can write to the file.
+/// A reader of a layer in the temporary file, which is unlinked, so that no other program can write to it.
 struct Section<'a> {
     file: Option<&'a File>,
     at: u64,
@@ -411,7 +421,7 @@ fn changed() -> Error {
     layer_format::Error::Malformed { what: "the archive".to_owned(), reason }.into()
 }
 
-/// Says what an error is about.
+/// Adds to an error what it is about.
 pub(crate) fn at(what: impl Into<String>) -> impl FnOnce(Error) -> Error {
     let what = what.into();
     move |source| Error::At { what, source: Box::new(source) }

@@ -11,23 +11,23 @@ use crate::location::Location;
 use crate::stored::{find, read_image, stored_layer};
 use crate::{Result, opened};
 
-/// Standard input, or the like.
+/// An input stream that holds an archive, for example standard input.
 pub struct Input {
     reader: Box<dyn Read + Send>,
-    /// The same input where it is a regular file, to be read in place.
+    /// The same input if it is a regular file, to be read in place.
     file: Option<File>,
 }
 
 impl Input {
-    /// What `reader` reads; `file` is the same where it is a regular file.
-    pub fn new((reader, file): (impl Read + Send + 'static, Option<File>)) -> Self {
+    /// The input that `reader` reads; `file` is the same input if it is a regular file.
+    pub fn new(reader: impl Read + Send + 'static, file: Option<File>) -> Self {
         Self { reader: Box::new(reader), file }
     }
 
-    /// The archive that it is; `spool` is where waits what comes too early.
+    /// Opens the archive in it. `spool` makes a temporary file for members that come before they are needed.
     ///
     /// # Errors
-    /// Its beginning is that of no archive.
+    /// It doesn't begin like an archive, or can't be read.
     pub fn archive(self, spool: Spool) -> Result<Archive, layer_format::Error> {
         match self.file {
             Some(file) => Archive::from_file(file, spool),
@@ -46,27 +46,28 @@ impl std::fmt::Debug for Input {
     }
 }
 
-/// An image's place, open.
+/// An open source of images.
 #[derive(Debug)]
 pub enum Source {
-    /// An archive, whoever wrote it.
+    /// An archive in any format.
     Archive(Box<Archive>),
     /// A store or another OCI layout.
     Stored {
         /// The layout.
         store: Store,
-        /// The image's name in it; none where the layout itself was named.
+        /// The image's name in it; `None` if the user named the layout itself.
         name: Option<String>,
-        /// What keeps the image's blobs there while it is read, once it is found.
+        /// Keeps gc from removing the image's blobs while it is read; `None` until the image is found.
         hold: Option<Hold>,
     },
 }
 
 impl Source {
-    /// Opens what a word means. `input` is asked for where that is standard input; `store` is the user's, if there is one.
+    /// Opens the source that a word means. `input` is needed if that is standard input; `store` is the user's, if there is one.
     ///
     /// # Errors
-    /// It isn't there, or nothing that holds an image.
+    /// [`Error::NoSuchFile`] or [`Error::NotFound`] if it isn't there; [`Error::NotALayout`] or [`Error::NotAnImage`] if it can't hold
+    /// an image; the archive's errors if it isn't one.
     pub fn open(location: &Location, input: Option<Input>, store: Option<&Store>) -> Result<Self> {
         match location {
             Location::Input => match input {
@@ -86,12 +87,12 @@ impl Source {
         }
     }
 
-    /// Opens an archive on standard input or the like. What comes too early waits beside the store, if there is one.
+    /// Opens an archive on an input stream. Temporary files are made beside the store, if there is one.
     pub(crate) fn input(input: Input, store: Option<&Store>) -> Result<Self> {
         Ok(Self::Archive(Box::new(input.archive(spool(store))?)))
     }
 
-    /// Opens an archive file or an OCI layout.
+    /// Opens a path: a directory as an OCI layout, a file as an archive.
     fn at(path: &Path, store: Option<&Store>) -> Result<Self> {
         let file = open(path)?;
         let metadata = file.metadata().map_err(system("looking at", path))?;
@@ -106,12 +107,12 @@ impl Source {
         Ok(Self::Stored { store, name: None, hold: None })
     }
 
-    /// An image of the store, by a name, a digest or the first digits of one.
+    /// The source of an image of the store, by a name, a digest or the first digits of one.
     pub fn stored(store: Store, name: String) -> Self {
         Self::Stored { store, name: Some(name), hold: None }
     }
 
-    /// The layout that it is in, if it is in one.
+    /// The store or layout; `None` for an archive.
     pub fn layout_store(&self) -> Option<&Store> {
         match self {
             Self::Stored { store, .. } => Some(store),
@@ -123,7 +124,10 @@ impl Source {
         Ok(Self::Archive(Box::new(Archive::from_file(file, spool(store))?)))
     }
 
-    /// Finds the image that is meant.
+    /// Finds the image that `choice` and the name mean.
+    ///
+    /// # Errors
+    /// There is no such image, there are several, or none for the platform; or its documents are missing or malformed.
     pub fn image(&mut self, choice: &Choice) -> Result<Image> {
         match self {
             Self::Archive(archive) => Ok(archive.image(choice)?),
@@ -138,7 +142,7 @@ impl Source {
         }
     }
 
-    /// The stored bytes of a layer; at their end they have been checked against the manifest.
+    /// The stored bytes of a layer; once they are read to their end, they have been checked against the manifest.
     pub fn layer<'a>(
         &'a mut self,
         image: &Image,
@@ -151,6 +155,9 @@ impl Source {
     }
 
     /// Reads an archive to its end and checks that it is whole.
+    ///
+    /// # Errors
+    /// It is truncated or malformed.
     pub fn finish(self) -> Result<(), layer_format::Error> {
         match self {
             Self::Archive(archive) => archive.finish(),
@@ -166,7 +173,8 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     })
 }
 
-/// Makes unlinked files beside the store, where images have room, or else where temporary files go.
+/// A function that makes unlinked temporary files: in the store's directory, where there is room for images, or else in the
+/// system's directory for temporary files.
 pub fn spool(store: Option<&Store>) -> Spool {
     match store.map(|store| store.path().to_owned()) {
         Some(path) => {
@@ -176,13 +184,13 @@ pub fn spool(store: Option<&Store>) -> Spool {
     }
 }
 
-/// For whoever takes each part of an archive as it comes, so that nothing waits.
+/// A function that makes no temporary file but fails, for a program that takes each part of an archive as it comes.
 pub fn no_spool() -> Spool {
     Box::new(|| Err(io::ErrorKind::Unsupported.into()))
 }
 
-/// The user's store, if there is one. It is a help, not a need, unless `location` is in it: what is wrong with it is an error
-/// then alone.
+/// The user's store, if there is one. Errors count only if `location` names an image of the store; otherwise the caller can do
+/// without one, and gets `None`.
 ///
 /// # Errors
 /// See [`Store::open_existing`].
@@ -193,7 +201,7 @@ pub fn our_store(path: Option<&Path>, location: &Location) -> Result<Option<Stor
     }
 }
 
-/// Adds what was being done to which file.
+/// Makes an error of an I/O error, what was being done, and the file.
 pub(crate) fn system(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io { operation, path: path.to_owned(), source }
 }

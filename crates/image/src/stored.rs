@@ -11,8 +11,11 @@ use store::{Error, Store};
 
 use crate::Result;
 
-/// Reads the image that `root` is or, of an index, leads to on the wanted platform: without one, this machine's, if
-/// there is a choice.
+/// Reads the image that `root` describes. Of an index, that is the one for `platform`, or for this machine's platform if that
+/// is `None` and the index has several.
+///
+/// # Errors
+/// A document is missing, damaged or malformed, or there is no image for the platform.
 pub fn read_image(
     store: &Store,
     root: &Descriptor,
@@ -30,7 +33,7 @@ pub fn read_image(
     Ok(Image { names, manifest, config, layers, doubt: None, is_single })
 }
 
-/// The documents of a store.
+/// A store as a source of documents.
 struct Stored<'a> {
     store: &'a Store,
 }
@@ -42,7 +45,7 @@ impl Documents for Stored<'_> {
         self.store.document(&descriptor.digest)
     }
 
-    /// Those that are here, if any is: an index may be here for some of its platforms only.
+    /// The entries whose manifests the store has, if there are any: it may have an index for some of its platforms only.
     fn candidates(&mut self, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
         let mut here = vec![];
         for entry in &entries {
@@ -54,11 +57,11 @@ impl Documents for Stored<'_> {
     }
 }
 
-/// The documents that `root` leads to, as far as they are here: an index may be here for some of its platforms only. With
-/// `platforms`, of each index only the images that suit one of them best.
+/// The documents that `root` leads to and that the store has; it may have an index for some of its platforms only. If `platforms`
+/// are given, only those images of each index count that suit one of them best.
 ///
 /// # Errors
-/// The root isn't here, or no image that is asked for.
+/// [`Error::MissingBlob`] if the store lacks the root, or every image that is wanted.
 pub fn documents(
     store: &Store,
     root: &Descriptor,
@@ -83,7 +86,10 @@ fn if_here(store: &Store, entry: &Descriptor) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The stored bytes of a layer; at their end they have been checked against the manifest.
+/// The stored bytes of a layer; once they are read to their end, they have been checked against the manifest.
+///
+/// # Errors
+/// The layer has no blob, or the store doesn't have it.
 pub fn stored_layer(store: &Store, layer: &Layer) -> Result<Box<dyn Read>, layer_format::Error> {
     let nameless = || layer_format::Error::NotFound { what: format!("layer {}", layer.diff_id) };
     let blob = layer.blob.as_ref().ok_or_else(nameless)?;
@@ -96,7 +102,8 @@ pub fn stored_layer(store: &Store, layer: &Layer) -> Result<Box<dyn Read>, layer
     Ok(Box::new(Verified::new(file, "layer", blob.digest, Some(blob.size))))
 }
 
-/// The image of this name, or the only one; and all its names, the one that it was found by first.
+/// Finds the image with this name or, without one, the only image. Returns its descriptor and all its names, the one by which it
+/// was found first.
 pub(crate) fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, Vec<String>)> {
     let found = name.map(|name| store.find(name)).transpose()?;
     let mut images = store.images()?;
@@ -105,7 +112,7 @@ pub(crate) fn find(store: &Store, name: Option<&String>) -> Result<(Descriptor, 
         return Ok((found.descriptor, names(&images, found.image.name())));
     }
     images.retain(|image| image.descriptor.is_image());
-    // What is there for another image's sake counts only where there is nothing else.
+    // A signature or the like counts only if there is nothing else.
     let is_about_another =
         |image: &store::IndexEntry| image.name().is_some_and(Reference::is_about_another);
     let own = images.iter().filter(|image| !is_about_another(image));

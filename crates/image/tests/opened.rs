@@ -67,13 +67,13 @@ fn layers_come_twice_from_everywhere() {
     check(|| Opened::open(&name(), None, choice(), Some(&store)).unwrap());
     check(|| at(&path));
     check(|| {
-        let input = Input::new((Cursor::new(stream.clone()), None));
+        let input = Input::new(Cursor::new(stream.clone()), None);
         Opened::open(&Location::Input, Some(input), choice(), Some(&store)).unwrap()
     });
     check(|| {
         let file = File::open(&path).unwrap();
         let input = file.try_clone().unwrap();
-        let input = Input::new((input, Some(file)));
+        let input = Input::new(input, Some(file));
         Opened::open(&Location::Input, Some(input), choice(), None).unwrap()
     });
     assert!(Opened::open(&name(), None, choice(), None).is_err());
@@ -98,7 +98,7 @@ fn a_pipe_that_is_cut_is_noticed_before_the_second_round() {
     let stream = stream(&image(&LAYERS));
     for cut in [stream.len() - 1024, stream.len() - 2000] {
         let input = Cursor::new(stream[..cut].to_vec());
-        let input = Some(Input::new((input, None)));
+        let input = Some(Input::new(input, None));
         let mut opened = Opened::open(&Location::Input, input, Choice::default(), None).unwrap();
         read(&mut opened, 0);
         assert!(opened.rewind().is_err(), "{cut}");

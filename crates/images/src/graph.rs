@@ -1,4 +1,4 @@
-//! What belongs to an image: its documents and blobs, as far as the store has them.
+//! The documents and blobs of an image, as far as the store has them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,15 +10,15 @@ use store::Store;
 /// The parts of one image.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Graph {
-    /// Every blob that it needs, with the sizes that its documents tell.
+    /// Every blob that the image needs, with the sizes in bytes that its documents tell.
     pub(crate) blobs: BTreeMap<Digest, BTreeSet<u64>>,
-    /// What its layers must decompress to.
+    /// The diff ids that its layers must have, by blob.
     pub(crate) diff_ids: BTreeMap<Digest, BTreeSet<DiffId>>,
-    /// What its images run on.
+    /// The platforms of its images.
     pub(crate) platforms: Vec<String>,
-    /// When it was made, as its config says.
+    /// The latest time of creation in its configs, in the form of RFC 3339.
     pub(crate) created: Option<String>,
-    /// Documents that are damaged or missing, and in what way.
+    /// The documents that are damaged or missing, and what is wrong with each.
     pub(crate) problems: Vec<(Digest, String)>,
 }
 
@@ -42,7 +42,7 @@ impl Graph {
                     let problem = "index: nested too deep".to_owned();
                     graph.problems.push((descriptor.digest, problem));
                 }
-                // An index is here for some of its platforms only.
+                // The store may have an index for some of its platforms only.
                 Some(Document::Index(index)) => {
                     let away = store.lacks(&index.manifests)?;
                     let is_here = |child: &&Descriptor| !away.contains(child);
@@ -57,7 +57,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// The bytes of all its blobs, by digest.
+    /// The digest and the size in bytes of each blob.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (Digest, u64)> {
         let size = |sizes: &BTreeSet<u64>| sizes.last().copied().unwrap_or_default();
         self.blobs.iter().map(move |(digest, sizes)| (*digest, size(sizes)))
@@ -100,7 +100,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Reads a document, or notes what is wrong with it.
+    /// Reads a document; `None` if something is wrong with it, which is noted.
     fn document<T>(
         &mut self,
         store: &Store,
@@ -118,5 +118,5 @@ impl Graph {
     }
 }
 
-/// What is wrong with a blob that isn't there.
+/// The problem with a blob that isn't there.
 pub(crate) const MISSING: &str = "is missing";

@@ -1,4 +1,4 @@
-//! The `images` command: what the store has, by which names, and whether it is sound.
+//! The `images` command: lists, names, removes and checks the images of the store.
 
 mod graph;
 mod list;
@@ -93,7 +93,7 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = Store::path_or_usual(args.common.store.as_deref())?;
-    // Looking for images makes no store.
+    // Listing images makes no store.
     let store = Store::open_existing(path)?;
     let form = Form::of(args.json, args.null);
     let mut page = Page { output: &mut io.output, form };
@@ -117,7 +117,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Removes what nobody needs: blobs, and extracted layers that nobody has mounted.
+/// Removes blobs that no image needs, and extracted layers that no union has mounted.
 fn gc(store: &Store, sweep: Sweep, is_forced: bool) -> anyhow::Result<(Freed, Kept)> {
     if sweep == Sweep::Remove && !is_forced {
         store.check_medium().hinted(store::Error::hint)?;
@@ -127,17 +127,16 @@ fn gc(store: &Store, sweep: Sweep, is_forced: bool) -> anyhow::Result<(Freed, Ke
     let collected = store.collect_layers(sweep, proof)?;
     freed.n_layers += collected.n_layers;
     freed.bytes += collected.bytes;
-    for doomed in &collected.doomed {
-        let (Some(parent), Some(name)) = (doomed.path().parent(), doomed.path().file_name()) else {
-            continue;
-        };
+    for garbage in &collected.garbage {
+        let path = garbage.path();
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
         let parent = File::open(parent).context("opening the layer cache")?;
         rootfs::remove_tree(&parent, name.as_bytes()).context("removing an extracted layer")?;
     }
     Ok((freed, collected.kept))
 }
 
-/// Says what stays because nobody knows whether it is in use.
+/// Warns of extracted layers that stay because they may be in use.
 fn say_kept(kept: &Kept, io: &Io<'_>) {
     let Kept { n_layers, bytes, why } = kept;
     if *n_layers > 0 {
@@ -149,7 +148,7 @@ fn say_kept(kept: &Kept, io: &Io<'_>) {
     }
 }
 
-/// An empty store is as good as none.
+/// Runs the command without a store, as if the store were empty.
 fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
     let wanted = match &args.action {
         None | Some(Action::Digests) => return page.list(&[]),

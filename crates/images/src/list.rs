@@ -1,4 +1,4 @@
-//! The list of images, and that of their blobs.
+//! The list of images, and the list of their blobs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,12 +11,13 @@ use crate::graph::Graph;
 use crate::names::{shown, shown_short};
 use crate::page::{Line, Page};
 
-/// One name.
+/// One line of the list: an image with its name.
 struct Row {
     image: IndexEntry,
     graph: Graph,
+    /// The size of its blobs, in bytes.
     size: u64,
-    /// How much of the size other images have too.
+    /// The size of those that other images have too.
     shared: u64,
 }
 
@@ -124,7 +125,7 @@ impl Row {
     }
 }
 
-/// The day of a time as configs have it (RFC 3339).
+/// The date in a time of RFC 3339; `None` if the text doesn't begin with one.
 fn date(time: &str) -> Option<&str> {
     let day = time.get(..10)?;
     let is_day = day.bytes().enumerate().all(|(at, byte)| match at {

@@ -1,4 +1,4 @@
-//! Names that come and go.
+//! Naming images, and removing names.
 
 use cli::{Code, Failure};
 use image::Location;
@@ -21,7 +21,7 @@ pub(crate) fn tag(
     let lease = store.lease()?;
     let found = find(store, image)?;
     lease.protect(&[found.descriptor.digest])?;
-    // The entry says more than an index says of one of its images.
+    // The annotations of the entry stay with the image, unless the entry is that of an index around it.
     let is_entry = found.descriptor.digest == *found.image.digest();
     let index = found.image.index().filter(|_| is_entry);
     let descriptor = if is_entry { found.image.descriptor } else { found.descriptor };
@@ -46,24 +46,25 @@ pub(crate) fn remove(
     allowed: Names,
     page: &mut Page<'_>,
 ) -> anyhow::Result<()> {
-    let mut doomed: Vec<IndexEntry> = vec![];
+    let mut removed: Vec<IndexEntry> = vec![];
     for name in names {
         let meant = meant(store, name)?;
         if allowed == Names::One {
             refuse_several(name, &meant)?;
         }
-        doomed.extend(meant);
+        removed.extend(meant);
     }
-    let mut lines: Vec<Line> = store.remove(&doomed)?.iter().map(line).collect();
+    let mut lines: Vec<Line> = store.remove(&removed)?.iter().map(line).collect();
     lines.sort_by(|one, other| one.name.cmp(&other.name));
     page.list(&lines)
 }
 
-/// The entries that a name, or a digest, stands for.
+/// The entries that a name or a digest stands for.
 fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<IndexEntry>> {
     let found = find(store, text)?;
     if found.descriptor.digest != *found.image.digest() {
-        let (part, whole) = (found.descriptor.digest, shown(&found.image));
+        let part = found.descriptor.digest;
+        let whole = shown(&found.image);
         return Err(cli::usage(format!("{part}: is a part of {whole}"))
             .hint(format!("images rm {whole}"))
             .into());
@@ -73,7 +74,7 @@ fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<IndexEntry>> {
     }
     let mut images = store.images()?;
     images.retain(|image| *image.digest() == found.descriptor.digest);
-    // Beside a digest, a name tells whose names are meant.
+    // A name beside the digest tells in which repository the names are.
     let repository = text.parse::<Reference>().ok().filter(|it| it.digest().is_some());
     if let Some(repository) = repository.map(|it| it.name()) {
         let is_anothers = |it: Reference| it.name() != repository;
@@ -85,7 +86,7 @@ fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<IndexEntry>> {
     Ok(images)
 }
 
-/// Refuses to remove several names that weren't said: who types a digest may not know of them.
+/// Refuses to remove several names by a digest: the user may not know of all of them.
 fn refuse_several(text: &str, images: &[IndexEntry]) -> anyhow::Result<()> {
     let mut names: Vec<_> = images.iter().filter(|it| it.name().is_some()).map(shown).collect();
     if names.len() < 2 {
@@ -97,13 +98,13 @@ fn refuse_several(text: &str, images: &[IndexEntry]) -> anyhow::Result<()> {
     Err(Failure::new(Code::Failed, message).hint(hint).into())
 }
 
-/// Finds an image of the store; a path or a stream is none.
+/// Finds an image of the store. A path or a stream is wrong usage.
 pub(crate) fn find(store: &Store, text: &str) -> anyhow::Result<Found> {
     check(text)?;
     store.find(text).map_err(explain)
 }
 
-/// Refuses what can't be meant for an image of the store.
+/// Refuses a word that can't name an image of the store.
 pub(crate) fn check(text: &str) -> anyhow::Result<()> {
     if Location::from(text).is_stored() {
         return Ok(());
@@ -124,7 +125,7 @@ pub(crate) fn shown(image: &IndexEntry) -> String {
     }
 }
 
-/// The same for a column: of a pinned name, the first digits of its digest, by which it is found too.
+/// The same for a column, with only the first digits of a digest in a name; the image is found by these too.
 pub(crate) fn shown_short(image: &IndexEntry) -> String {
     let shown = shown(image);
     let digest = image.reference().and_then(|it| it.digest().copied());
@@ -136,7 +137,7 @@ pub(crate) fn shown_short(image: &IndexEntry) -> String {
     }
 }
 
-/// Says what to do about an image that isn't there.
+/// Adds a hint to an error about an image that isn't there.
 pub(crate) fn explain(error: store::Error) -> anyhow::Error {
     match &error {
         store::Error::NotFound { .. } => {

@@ -1,4 +1,4 @@
-//! How the answers look: for people, for programs, for `xargs -0`.
+//! The forms of the output: for people, for programs, and for `xargs -0`.
 
 use std::io::Write as _;
 
@@ -16,14 +16,14 @@ pub(crate) struct Page<'a> {
 /// One line of a list.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// What it is about.
+    /// The text of the line in the forms that aren't JSON.
     pub(crate) name: String,
-    /// All of it.
+    /// The element of the JSON array.
     pub(crate) json: Value,
 }
 
 impl Page<'_> {
-    /// A list: a name a line, or an array with an element a line.
+    /// Writes a list: one name a line, or an array with one element a line.
     pub(crate) fn list(&mut self, lines: &[Line]) -> anyhow::Result<()> {
         match self.form {
             Form::Text => {
@@ -47,7 +47,7 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// One JSON object, if that is the form.
+    /// Writes a JSON object, if that is the form.
     pub(crate) fn object(&mut self, value: &Value) -> anyhow::Result<()> {
         if self.form == Form::Json {
             writeln!(self.output, "{}", cli::text::clean_json(&value.to_string()))?;
@@ -55,7 +55,7 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// What a gc has come to.
+    /// Writes what gc has freed or would free, and what it kept.
     pub(crate) fn freed(&mut self, freed: &Freed, kept: &Kept, sweep: Sweep) -> anyhow::Result<()> {
         let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
         if self.form == Form::Json {

@@ -1,4 +1,4 @@
-//! Checks everything: each blob once, in several threads, whatever the number of images that have it.
+//! Checking the store: each blob once, in several threads, however many images have it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -21,21 +21,22 @@ use crate::graph::{Graph, MISSING};
 use crate::names::{find, shown};
 use crate::page::{Line, Page};
 
-/// More threads than this wait for the disk.
+/// The most threads; more would only wait for the disk.
 const MAX_THREADS: usize = 8;
-/// A blob to check, and what is claimed of it.
+
+/// The claims about a blob that is to be checked.
 #[derive(Debug, Default)]
 struct Job {
     sizes: BTreeSet<u64>,
     diff_ids: BTreeSet<DiffId>,
-    /// The images that need it; an orphan has none.
+    /// The names of the images that need it; an orphan has none.
     users: BTreeSet<String>,
 }
 
-/// What is wrong, by digest; or with `index.json`.
+/// The problems, by the digest of a blob or `index.json`.
 type Problems = BTreeMap<String, BTreeSet<String>>;
 
-/// What has been found out.
+/// The result of the whole check.
 struct Verdict<'a> {
     images: &'a [IndexEntry],
     jobs: BTreeMap<Digest, Job>,
@@ -43,7 +44,10 @@ struct Verdict<'a> {
     orphans: Vec<(Digest, u64)>,
 }
 
-/// Checks these images, or all of them and what lies around.
+/// Checks these images, or all images and all other blobs if there are no names.
+///
+/// # Errors
+/// [`Code::Untrusted`] if there are problems, or a blob can't be read.
 pub(crate) fn verify(
     store: &Store,
     names: &[String],
@@ -51,7 +55,7 @@ pub(crate) fn verify(
     form: Form,
 ) -> anyhow::Result<()> {
     let images = images(store, names)?;
-    // gc leaves it all where it is until the end.
+    // gc removes nothing of these until the end.
     let roots: Vec<_> = images.iter().map(|image| *image.digest()).collect();
     let hold = store.hold(&roots)?;
     hold.warning().iter().for_each(|warning| io.warn(warning));
@@ -64,12 +68,12 @@ pub(crate) fn verify(
     let findings = check_all(store, &verdict.jobs, &io.progress);
     cli::interrupt::check()?;
     for (digest, found) in findings.problems {
-        // It tells more than what the documents alone show.
+        // Reading the blob tells more than the documents do.
         verdict.problems.insert(digest, found);
     }
     drop(hold);
     match findings.unread {
-        // Nothing is known to be wrong, and not everything to be right.
+        // There are no problems, but not everything was checked.
         Some(error) if verdict.n_problems() == 0 => return Err(error),
         Some(error) => io.warn(&chain(error.as_ref())),
         None => {}
@@ -86,9 +90,10 @@ pub(crate) fn verify(
     }
 }
 
-/// What there is to say about a store that isn't there.
+/// Reports the result for a store that isn't there.
 pub(crate) fn nothing(page: &mut Page<'_>) -> anyhow::Result<()> {
-    let (jobs, problems) = (BTreeMap::new(), Problems::new());
+    let jobs = BTreeMap::new();
+    let problems = Problems::new();
     Verdict { images: &[], jobs, problems, orphans: vec![] }.report(page)
 }
 
@@ -106,7 +111,7 @@ fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<IndexEntry>> {
     Ok(images)
 }
 
-/// Which blobs there are to check, and what the documents alone show.
+/// The blobs to check, and the problems that the documents alone show.
 fn plan<'a>(store: &Store, images: &'a [IndexEntry]) -> anyhow::Result<Verdict<'a>> {
     let mut jobs: BTreeMap<Digest, Job> = BTreeMap::new();
     let mut problems = Problems::new();
@@ -135,7 +140,7 @@ fn plan<'a>(store: &Store, images: &'a [IndexEntry]) -> anyhow::Result<Verdict<'
 }
 
 impl Verdict<'_> {
-    /// Adds what no image needs, which is no problem. An index that can't be understood is one.
+    /// Adds the blobs that no image needs, which are no problem. An `index.json` that can't be understood is one.
     fn add_orphans(&mut self, store: &Store) -> anyhow::Result<()> {
         self.orphans = match store.orphans() {
             Ok(orphans) => orphans,
@@ -153,7 +158,7 @@ impl Verdict<'_> {
         Ok(())
     }
 
-    /// Who needs it; nobody needs an orphan.
+    /// The names of the images that need a blob; an orphan has none.
     fn users(&self, subject: &str) -> Vec<&str> {
         let job = subject.parse().ok().and_then(|digest: Digest| self.jobs.get(&digest));
         job.iter().flat_map(|job| &job.users).map(String::as_str).collect()
@@ -211,21 +216,22 @@ impl Verdict<'_> {
             return text;
         }
         let size = self.orphans.iter().map(|(_, size)| size).sum();
-        let (n, size) = (self.orphans.len(), cli::human_size(size));
+        let n = self.orphans.len();
+        let size = cli::human_size(size);
         format!("{text}; no image needs {n} of the blobs ({size})")
     }
 }
 
-/// What came of checking all blobs.
+/// The results of checking all blobs.
 #[derive(Debug, Default)]
 struct Findings {
     problems: Problems,
-    /// Why a blob could not be read, the first of them. That says nothing about what is in it.
+    /// Why the first blob of those that can't be read can't be. That says nothing about its content.
     unread: Option<anyhow::Error>,
 }
 
 fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -> Findings {
-    // The longest first, so that no thread is left alone with one at the end.
+    // The largest first, so that no thread works alone on a large one at the end.
     let mut queue: Vec<(&Digest, &Job)> = jobs.iter().collect();
     queue.sort_by_key(|(_, job)| std::cmp::Reverse(job.sizes.last().copied()));
     let next = AtomicUsize::new(0);
@@ -251,7 +257,7 @@ fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -
     let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     thread::scope(|scope| {
         for _ in 1..n_threads.min(queue.len()) {
-            // Without another thread this one does it all.
+            // If no thread can be started, this one checks all of them.
             if Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }
@@ -261,10 +267,10 @@ fn check_all(store: &Store, jobs: &BTreeMap<Digest, Job>, progress: &Progress) -
     findings.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is wrong with one blob.
+/// The problems of one blob.
 ///
 /// # Errors
-/// The machine would not let it be read.
+/// The operating system can't read it.
 fn check(
     store: &Store,
     digest: &Digest,
@@ -273,7 +279,7 @@ fn check(
 ) -> anyhow::Result<Vec<String>> {
     let file = match store.blob(digest)? {
         Some(file) => file,
-        // It was nobody's, and somebody has removed it.
+        // An orphan was removed meanwhile.
         None if job.users.is_empty() => return Ok(vec![]),
         None => return Ok(vec![MISSING.to_owned()]),
     };
@@ -286,7 +292,7 @@ fn check(
     };
     let reading = || format!("reading {digest}");
     let unpacked = match unpacked {
-        Err(error) if is_of_the_machine(&error) => return Err(error).with_context(reading),
+        Err(error) if is_of_system(&error) => return Err(error).with_context(reading),
         unpacked => unpacked,
     };
     io::copy(&mut raw, &mut io::sink()).with_context(reading)?;
@@ -312,8 +318,8 @@ fn check(
     Ok(problems)
 }
 
-/// Whether it is the system that refused, whatever a decoder has wrapped around that.
-fn is_of_the_machine(error: &io::Error) -> bool {
+/// Whether an error comes from the operating system, even if a decoder has wrapped it.
+fn is_of_system(error: &io::Error) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<io::Error>().is_some_and(|it| it.raw_os_error().is_some()) {
@@ -324,7 +330,7 @@ fn is_of_the_machine(error: &io::Error) -> bool {
     false
 }
 
-/// The diff ids that a layer turns out to have, one for each algorithm that is asked for. Leaves its listing behind.
+/// The diff ids of a layer, one for each algorithm in the claims. Leaves its listing in the store.
 fn unpack(
     raw: &mut impl Read,
     claims: &BTreeSet<DiffId>,
@@ -345,7 +351,7 @@ fn unpack(
     Ok(found)
 }
 
-/// Lists a layer, to its end; nothing comes of what is none.
+/// Lists a layer to its end; `None` if it can't be read as a layer.
 fn list(plain: &mut impl BufRead, mut draft: ListingDraft) -> Option<ListingDraft> {
     let mut layer = Reader::new(plain);
     while let Some(change) = layer.read_change().ok()? {
@@ -369,7 +375,7 @@ fn compare(
     wrong.iter().map(|claim| format!("diff id mismatch: expected {claim}, found {found}")).collect()
 }
 
-/// Uncompressed bytes, hashed as they are taken.
+/// A reader that hashes the decompressed bytes as they are read.
 struct Plain<R> {
     decoder: R,
     hashers: Vec<Hasher>,
@@ -391,11 +397,11 @@ mod tests {
     fn what_the_system_refuses_is_told_from_what_is_wrong_with_the_bytes() {
         let refused = || io::Error::from_raw_os_error(5);
         let wrapped: io::Error = layer_format::Error::io("reading", refused()).into();
-        assert!(is_of_the_machine(&refused()));
-        assert!(is_of_the_machine(&wrapped));
-        assert!(is_of_the_machine(&io::Error::other(wrapped)));
-        assert!(!is_of_the_machine(&io::Error::new(io::ErrorKind::InvalidData, "corrupt")));
+        assert!(is_of_system(&refused()));
+        assert!(is_of_system(&wrapped));
+        assert!(is_of_system(&io::Error::other(wrapped)));
+        assert!(!is_of_system(&io::Error::new(io::ErrorKind::InvalidData, "corrupt")));
         let truncated: io::Error = io::ErrorKind::UnexpectedEof.into();
-        assert!(!is_of_the_machine(&layer_format::Error::io("reading", truncated).into()));
+        assert!(!is_of_system(&layer_format::Error::io("reading", truncated).into()));
     }
 }

@@ -1,6 +1,6 @@
-//! Blobs on their way into the store: written once, under a temporary name, and hashed as they come.
+//! Blobs on their way into the store: written once, under a temporary name, and hashed as they arrive.
 //!
-//! They get their names when all of the archive has been read and found good; those that no image wants are gone then.
+//! They get their names when the whole archive has been read and found good. Blobs that no image needs are removed then.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -15,59 +15,60 @@ use layer_format::{
 };
 use store::{Lease, ListingDraft, Pair, Partial, Store};
 
-use crate::diffs::Diffs;
+use crate::diff_ids::DiffIds;
 
-/// How many blobs may wait for their names, each with an open file. More get them at once.
+/// The most blobs that wait for their names, each with an open file. Any more get their names at once.
 const PENDING_LIMIT: usize = 200;
-/// How many bytes of documents may wait for their names, in memory. More get them at once.
+/// The most bytes of documents that wait for their names in memory. Any more are written at once.
 const DOCUMENTS_LIMIT: usize = 16 << 20;
 
-/// What an archive brings.
+/// The blobs that came in an archive.
 #[derive(Debug)]
 pub(crate) struct Intake<'a> {
     lease: &'a Lease,
     pool: Pool,
-    /// The blobs that came, with their sizes.
-    came: HashMap<Digest, Came>,
+    /// All blobs that came.
+    received: HashMap<Digest, Received>,
     pending: HashMap<Digest, Partial>,
     documents: HashMap<Digest, Vec<u8>>,
     n_document_bytes: usize,
-    diffs: Diffs,
-    /// The blobs that are compressed in ways that no layer may be.
+    diff_ids: DiffIds,
+    /// The blobs that are compressed in a way that isn't allowed for layers.
     foreign: HashMap<Digest, ForeignCodec>,
-    /// The layers of the store's images, once somebody has asked.
+    /// The layers of the store's images by diff id; `None` until they are needed.
     stored: Option<HashMap<DiffId, Descriptor>>,
 }
 
+/// A blob that came, with its size in bytes.
 #[derive(Clone, Copy, Debug)]
-struct Came {
+struct Received {
     size: u64,
     codec: Codec,
     is_new: bool,
 }
 
-/// A blob to be taken in.
+/// The description of a blob that is about to come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
-    /// The digest that it must have; some archives don't say.
+    /// The digest that it must have; `None` if the archive doesn't say.
     pub(crate) claimed: Option<Digest>,
     pub(crate) size: u64,
 }
 
-/// Where the bytes of a blob go, besides the hash.
+/// The places that get the bytes of a blob.
 struct Sinks {
     partial: Option<Partial>,
-    looking: Looking,
+    inspection: Inspection,
     hasher: Hasher,
 }
 
-/// How it is found out what a blob holds, if it is a layer.
-enum Looking {
-    /// That is known.
-    No,
-    /// It is decompressed and hashed, and its changes are listed.
-    Diffing(Diffing),
-    /// It is what it decompresses to, and has only to be listed.
+/// What is found out about the content of a blob, which may be a layer.
+enum Inspection {
+    /// Nothing, because everything is known.
+    None,
+    /// Its diff id and its listing: it is compressed.
+    DiffId(Diffing),
+    /// Only its listing: it isn't compressed, so its digest is its diff id.
     Listing(Watching),
 }
 
@@ -76,17 +77,17 @@ impl<'a> Intake<'a> {
         Self {
             lease,
             pool: Pool::default(),
-            came: HashMap::new(),
+            received: HashMap::new(),
             pending: HashMap::new(),
             documents: HashMap::new(),
             n_document_bytes: 0,
-            diffs: Diffs::default(),
+            diff_ids: DiffIds::default(),
             foreign: HashMap::new(),
             stored: None,
         }
     }
 
-    /// Takes a blob in; says what it is.
+    /// Reads a blob into the store, and returns its digest and how it is compressed.
     pub(crate) fn take(
         &mut self,
         offer: Offer,
@@ -114,7 +115,7 @@ impl<'a> Intake<'a> {
         Ok((digest, codec))
     }
 
-    /// Takes in what may be a manifest, an index or a config. It is small, and waits in memory.
+    /// Takes a blob that may be a manifest, an index or a config. It is small, and waits in memory.
     fn document(&mut self, claimed: Option<Digest>, content: Vec<u8>) -> anyhow::Result<Digest> {
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
         let mut hasher = Hasher::new(algorithm);
@@ -123,8 +124,8 @@ impl<'a> Intake<'a> {
         check_claim(claimed, digest)?;
         let size = content.len() as u64;
         let is_new = !self.is_there(&digest, size)?;
-        self.came.entry(digest).or_insert(Came { size, codec: Codec::None, is_new });
-        self.diffs.note(digest, digest);
+        self.received.entry(digest).or_insert(Received { size, codec: Codec::None, is_new });
+        self.diff_ids.note(digest, digest);
         if !is_new {
             return Ok(digest);
         }
@@ -145,7 +146,7 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Takes in a document that was made here.
+    /// Takes a document that this program has made.
     pub(crate) fn put(&mut self, content: &[u8]) -> anyhow::Result<()> {
         self.document(None, content.to_vec()).map(drop)
     }
@@ -159,28 +160,28 @@ impl<'a> Intake<'a> {
             let expected = claimed.map(|digest| Descriptor::new("", digest, size));
             Some(self.lease.incoming(expected.as_ref())?)
         };
-        let looking = Looking::begin(claimed, codec, self.lease.store());
+        let inspection = Inspection::begin(claimed, codec, self.lease.store());
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
-        Ok(Sinks { partial, looking, hasher: Hasher::new(algorithm) })
+        Ok(Sinks { partial, inspection, hasher: Hasher::new(algorithm) })
     }
 
     fn close(&mut self, offer: Offer, codec: Codec, sinks: Sinks) -> anyhow::Result<Digest> {
-        let Sinks { partial, looking, hasher } = sinks;
+        let Sinks { partial, inspection, hasher } = sinks;
         let digest = partial.as_ref().map_or_else(|| hasher.finish(), Partial::digest);
         check_claim(offer.claimed, digest)?;
-        match looking {
-            Looking::Diffing(diffing) => self.diffs.add(digest, diffing),
-            Looking::Listing(watching) => watching.end(&digest),
-            Looking::No => {}
+        match inspection {
+            Inspection::DiffId(diffing) => self.diff_ids.add(digest, diffing),
+            Inspection::Listing(watching) => watching.end(&digest),
+            Inspection::None => {}
         }
         if codec == Codec::None {
-            self.diffs.note(digest, digest);
+            self.diff_ids.note(digest, digest);
         } else if let Some(DiffId(diff_id)) = self.lease.store().diff_id_of(&digest) {
-            self.diffs.note(digest, diff_id);
+            self.diff_ids.note(digest, diff_id);
         }
         let size = offer.size;
         let is_new = !self.is_there(&digest, size)?;
-        self.came.entry(digest).or_insert(Came { size, codec, is_new });
+        self.received.entry(digest).or_insert(Received { size, codec, is_new });
         if let Some(partial) = partial.filter(|_| is_new) {
             if self.pending.len() < PENDING_LIMIT {
                 self.pending.insert(digest, partial);
@@ -194,15 +195,18 @@ impl<'a> Intake<'a> {
     /// Whether a blob has come, or is in the store.
     pub(crate) fn is_there(&self, digest: &Digest, size: u64) -> store::Result<bool> {
         if self.pending.contains_key(digest) || self.documents.contains_key(digest) {
-            return Ok(self.came.get(digest).is_some_and(|came| came.size == size));
+            return Ok(self.received.get(digest).is_some_and(|blob| blob.size == size));
         }
         self.lease.has(digest, size)
     }
 
-    /// Sees that a layer decompresses to what its config says.
+    /// Checks that a layer decompresses to bytes with the diff id in its config.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`] if not; or the layer can't be decompressed or read.
     pub(crate) fn check(&mut self, layer: &Descriptor, expected: DiffId) -> anyhow::Result<()> {
         let blob = &layer.digest;
-        let found = match self.diffs.take(blob) {
+        let found = match self.diff_ids.take(blob) {
             Some(found) => found?,
             None => match self.lease.store().diff_id_of(blob) {
                 Some(DiffId(found)) => found,
@@ -218,11 +222,11 @@ impl<'a> Intake<'a> {
             return Err(foreign.refuse("the layer").into());
         }
         Pair::new(*blob, expected).check(found)?;
-        self.diffs.note(*blob, found);
+        self.diff_ids.note(*blob, found);
         Ok(())
     }
 
-    /// For blobs that nobody has looked into: those that a thin stream left out, for instance.
+    /// Computes the diff id of a blob whose content wasn't inspected, for example one that a thin stream left out.
     fn find_diff_id(&self, blob: &Digest, algorithm: Algorithm) -> anyhow::Result<Digest> {
         if let Some(content) = self.documents.get(blob) {
             return Ok(diff::of(&content[..], (algorithm, cli::interrupt::requested), None)?);
@@ -237,7 +241,7 @@ impl<'a> Intake<'a> {
         Ok(diff::of(file, (algorithm, cli::interrupt::requested), Some(watcher))?)
     }
 
-    /// Gives a blob its name, for good.
+    /// Gives a blob its name in the store.
     pub(crate) fn commit(&mut self, blob: &Digest) -> anyhow::Result<()> {
         if let Some(partial) = self.pending.remove(blob) {
             partial.commit()?;
@@ -248,37 +252,38 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Remembers that a blob and what it decompresses to were both hashed.
+    /// Makes the store remember that a blob has this diff id.
     pub(crate) fn note_pair(&self, blob: &Digest, diff_id: &DiffId) {
         Pair::new(*blob, *diff_id).remember(Some(self.lease.store()));
     }
 
-    /// How many bytes of a blob are new to the store: asked once, they are old.
+    /// The size of a blob in bytes if it is new to the store, else 0. A blob counts as new the first time only.
     pub(crate) fn count_new(&mut self, blob: &Digest) -> u64 {
-        match self.came.get_mut(blob) {
-            Some(came) if came.is_new => {
-                came.is_new = false;
-                came.size
+        match self.received.get_mut(blob) {
+            Some(received) if received.is_new => {
+                received.is_new = false;
+                received.size
             }
             _ => 0,
         }
     }
 }
 
-impl Looking {
+impl Inspection {
     fn begin(claimed: Option<Digest>, codec: Codec, store: &Store) -> Self {
         if codec == Codec::None {
             let draft = match claimed {
                 Some(digest) => ListingDraft::if_missing(store, &DiffId(digest)),
                 None => Some(ListingDraft::new(store)),
             };
-            return draft.map_or(Self::No, |draft| Self::Listing(Watching::begin(draft.watcher())));
+            return draft
+                .map_or(Self::None, |draft| Self::Listing(Watching::begin(draft.watcher())));
         }
         if claimed.is_some_and(|digest| store.diff_id_of(&digest).is_some()) {
-            return Self::No;
+            return Self::None;
         }
         let watcher = ListingDraft::new(store).watcher();
-        Self::Diffing(Diffing::begin((Algorithm::Sha256, cli::interrupt::requested), Some(watcher)))
+        Self::DiffId(Diffing::begin((Algorithm::Sha256, cli::interrupt::requested), Some(watcher)))
     }
 }
 
@@ -288,10 +293,10 @@ impl Sinks {
             Some(partial) => partial.write_all(&chunk)?,
             None => self.hasher.update(&chunk),
         }
-        match &self.looking {
-            Looking::Diffing(diffing) => diffing.feed(chunk),
-            Looking::Listing(watching) => watching.feed(chunk),
-            Looking::No => {}
+        match &self.inspection {
+            Inspection::DiffId(diffing) => diffing.feed(chunk),
+            Inspection::Listing(watching) => watching.feed(chunk),
+            Inspection::None => {}
         }
         Ok(())
     }
@@ -314,14 +319,13 @@ impl Blobs for Intake<'_> {
         if found == descriptor.size {
             return Ok(Some(raw));
         }
-        let (digest, expected) = (descriptor.digest, descriptor.size);
-        Err(Error::SizeMismatch { digest, expected, found })
+        Err(Error::SizeMismatch { digest: descriptor.digest, expected: descriptor.size, found })
     }
 
     fn by_content(&mut self, diff_id: &DiffId) -> Option<Descriptor> {
-        let blob = self.diffs.blob_of(&diff_id.0)?;
-        let came = self.came.get(&blob)?;
-        Some(Descriptor::new(came.codec.layer_type(), blob, came.size))
+        let blob = self.diff_ids.blob_of(&diff_id.0)?;
+        let received = self.received.get(&blob)?;
+        Some(Descriptor::new(received.codec.layer_type(), blob, received.size))
     }
 
     fn by_base(&mut self, diff_id: &DiffId) -> Result<Option<Descriptor>, Error> {
@@ -336,7 +340,7 @@ impl Blobs for Intake<'_> {
     }
 }
 
-/// The layers of the store's images, by what they decompress to.
+/// The layers of the store's images, by their diff ids.
 fn stored_layers(store: &Store) -> store::Result<HashMap<DiffId, Descriptor>> {
     let mut layers = HashMap::new();
     let mut seen = HashSet::new();
@@ -361,7 +365,7 @@ fn stored_layers(store: &Store) -> store::Result<HashMap<DiffId, Descriptor>> {
     Ok(layers)
 }
 
-/// A store's error on its way through the format's.
+/// A store's error as one of the format.
 pub(crate) fn of_store(error: store::Error) -> Error {
     match error {
         store::Error::Layer(error) => error,
@@ -376,8 +380,8 @@ fn is_document(start: &[u8]) -> bool {
 fn check_claim(claimed: Option<Digest>, found: Digest) -> Result<(), Error> {
     match claimed {
         Some(claimed) if claimed != found => {
-            let (expected, found) = (claimed.into(), found.into());
-            Err(Error::DigestMismatch { what: "blob", expected, found })
+            let expected = claimed.into();
+            Err(Error::DigestMismatch { what: "blob", expected, found: found.into() })
         }
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! Images of an OCI layout directory, another store for instance: only what they lead to is taken in.
+//! Loading from an OCI layout directory, for example another store. Only blobs that its images lead to are taken.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -12,7 +12,7 @@ use store::Store;
 
 use crate::intake::{Intake, Offer, of_store};
 
-/// Takes in all images of a layout.
+/// Takes all images of a layout.
 pub(crate) fn take(
     layout: &Store,
     platform: Option<&Platform>,
@@ -57,7 +57,7 @@ fn descriptors(image: &Graph) -> impl Iterator<Item = Descriptor> {
     indexes.chain(image.manifests.iter().map(layer_format::Manifest::descriptor))
 }
 
-/// What the layout has, and what the store has already.
+/// The blobs that the layout has, and those that the store has already.
 struct Layout<'a, 'b> {
     layout: &'a Store,
     intake: &'a mut Intake<'b>,

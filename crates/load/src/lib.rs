@@ -1,9 +1,9 @@
-//! The `load` command: every image of a stream, an archive or a layout, into the store.
+//! The `load` command: brings every image of a stream, an archive or a layout into the store.
 //!
-//! One pass, no spool: `intake` writes each blob once, straight into the store under a temporary name, while what
-//! it decompresses to is hashed as well. Names are given when everything was read and found good, to all images that are whole.
+//! One pass, no spool: `intake` writes each blob once, straight into the store under a temporary name, and hashes it and what it
+//! decompresses to at the same time. When everything was read and found good, all images that are whole get their names.
 
-mod diffs;
+mod diff_ids;
 mod intake;
 mod layout;
 #[cfg(test)]
@@ -58,7 +58,7 @@ impl cli::Command for Args {
     }
 }
 
-/// What is said about an image that was loaded.
+/// The JSON object about an image that was loaded.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Loaded {
@@ -87,7 +87,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     tell_left_out(contents.left_out, io)
 }
 
-/// The images that lack something were left out, of which the last is the error.
+/// Reports the images that were left out because they lack something. The last one is the error.
 fn tell_left_out(mut left_out: Vec<LeftOut>, io: &Io<'_>) -> anyhow::Result<()> {
     let Some(last) = left_out.pop() else { return Ok(()) };
     let text = |name: &str| format!("not loaded: {name}");
@@ -98,7 +98,7 @@ fn tell_left_out(mut left_out: Vec<LeftOut>, io: &Io<'_>) -> anyhow::Result<()> 
     Err(anyhow::Error::from(last.error)).context(text(&last.name)).code(code)
 }
 
-/// Where the images come from.
+/// The source of the images.
 enum Source {
     Archive(Box<Archive>),
     Layout(Store),
@@ -107,7 +107,8 @@ enum Source {
 impl Source {
     fn open(path: &Path, io: &mut Io<'_>) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
-            let input = Input::new(io.input.take_image()?);
+            let (reader, file) = io.input.take_image()?;
+            let input = Input::new(reader, file);
             let archive = input.archive(image::no_spool()).context("standard input")?;
             return Ok(Self::Archive(Box::new(archive)));
         }
@@ -122,7 +123,7 @@ impl Source {
         Ok(Self::Archive(Box::new(archive)))
     }
 
-    /// Takes the blobs in and finds out what they are.
+    /// Reads all blobs into the store, and finds the images that they make.
     fn take_in(
         self,
         platform: Option<&Platform>,
@@ -159,7 +160,7 @@ fn label(offer: &Offer) -> String {
     offer.claimed.map_or_else(|| "layer".to_owned(), |digest| digest.short())
 }
 
-/// Nothing that a thin stream leaves out may be missing.
+/// Checks that the store has everything that a thin stream leaves out.
 fn check_whole(contents: &Contents) -> anyhow::Result<()> {
     match &contents.thin {
         Some(thin) if !contents.missing.is_empty() => {
@@ -181,8 +182,8 @@ fn missing_base(thin: &Thin, missing: &[Descriptor]) -> Failure {
     thin.base.iter().fold(failure, |failure, base| failure.hint(format!("pull {base}")))
 }
 
-/// Checks the layers and gives every blob that an image needs its name.
-fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(u64, u64)>> {
+/// Checks the layers and gives every blob that an image needs its name. Returns the bytes of each image.
+fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<Bytes>> {
     let mut pairs = Vec::new();
     let mut checked = std::collections::HashSet::new();
     for part in images.iter().flat_map(|found| &found.parts) {
@@ -199,7 +200,8 @@ fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(
             intake.put(document)?;
             intake.commit(&Digest::of(document))?;
         }
-        let (mut new, mut all) = (0, 0);
+        let mut new = 0;
+        let mut all = 0;
         for part in &found.parts {
             intake.commit(&part.blob.digest)?;
             new += intake.count_new(&part.blob.digest);
@@ -209,12 +211,19 @@ fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<(
             new += intake.count_new(&Digest::of(document));
             all += document.len() as u64;
         }
-        counts.push((new, all - new.min(all)));
+        counts.push(Bytes { new, reused: all - new.min(all) });
     }
     for (blob, diff_id) in &pairs {
         intake.note_pair(blob, diff_id);
     }
     Ok(counts)
+}
+
+/// How many bytes of an image are new to the store, and how many it had before.
+#[derive(Clone, Copy, Debug)]
+struct Bytes {
+    new: u64,
+    reused: u64,
 }
 
 fn documents(found: &LoadedImage) -> impl Iterator<Item = &[u8]> {
@@ -230,25 +239,25 @@ fn entry(found: &LoadedImage) -> IndexEntry {
     }
 }
 
-/// Whether a digest is the image's, or that of the index that it was chosen from.
+/// Whether a digest is that of the image, or of the index that it was chosen from.
 fn is_of(found: &LoadedImage, digest: &Digest) -> bool {
     *digest == found.root.digest || found.chosen_from.as_ref() == Some(digest)
 }
 
 fn print(
     images: &[LoadedImage],
-    counts: Vec<(u64, u64)>,
+    counts: Vec<Bytes>,
     args: &Args,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
-    for (found, (new_bytes, reused_bytes)) in images.iter().zip(counts) {
+    for (found, bytes) in images.iter().zip(counts) {
         if args.json {
             let loaded = Loaded {
                 name: found.name.as_ref().map(layer_format::Reference::full),
                 digest: found.root.digest,
                 platforms: found.platforms.iter().map(Platform::to_string).collect(),
-                new_bytes,
-                reused_bytes,
+                new_bytes: bytes.new,
+                reused_bytes: bytes.reused,
             };
             writeln!(io.output, "{}", serde_json::to_string(&loaded)?)?;
             continue;

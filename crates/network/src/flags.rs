@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-
 use cli::text::clean_path;
 use cli::{Code, Failure, Input, usage};
 
-/// The most bytes that a line with a login may have.
+/// The most bytes that the line with a login may have.
 const LIMIT: u64 = 64 << 10;
 
 /// Flags of the commands that use the network, to be flattened into their arguments.
@@ -43,7 +42,7 @@ pub struct Flags {
     pub limit_rate: Option<NonZeroU64>,
 }
 
-/// Parses a number of bytes a second as curl and wget do: `k`, `M` and `G` are powers of 1024.
+/// Parses a rate in bytes a second as curl and wget do: `k`, `M` and `G` are powers of 1024.
 fn rate(text: &str) -> Result<NonZeroU64, &'static str> {
     let units = [('k', 10), ('K', 10), ('m', 20), ('M', 20), ('g', 30), ('G', 30)];
     let unit = units.into_iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
@@ -52,7 +51,7 @@ fn rate(text: &str) -> Result<NonZeroU64, &'static str> {
     bytes.and_then(NonZeroU64::new).ok_or("not a number of bytes a second, as 500k or 2M")
 }
 
-/// Parses a time in seconds, perhaps with a fraction: more than none, a day at most.
+/// Parses a time in seconds, perhaps with a fraction: more than 0, at most a day.
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
@@ -60,10 +59,10 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 }
 
 impl Flags {
-    /// The file with logins, if one was named.
+    /// The file with logins, if the user named one.
     ///
     /// # Errors
-    /// [`Code::NotFound`], if it isn't there or can't be looked at.
+    /// [`Code::NotFound`] if it isn't there or can't be looked at.
     pub(crate) fn authfile(&self) -> Result<Option<&PathBuf>, Failure> {
         let Some(path) = &self.authfile else { return Ok(None) };
         match std::fs::metadata(path) {
@@ -72,10 +71,10 @@ impl Flags {
         }
     }
 
-    /// The user and the password on standard input, with `--creds-stdin`.
+    /// The user and the password from standard input, if `--creds-stdin` was given.
     ///
     /// # Errors
-    /// Wrong usage, if it is a terminal or its first line is no login; the message doesn't hold the line.
+    /// [`Code::Usage`] if standard input is a terminal, or its first line is no login. The message doesn't repeat the line.
     pub(crate) fn creds(&self, input: &mut Input) -> anyhow::Result<Option<(String, String)>> {
         if !self.creds_stdin {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! What the programs that use a registry share: [flags](Flags) that lead to a client, and what is told of its work at the end.
+//! The part that the programs for registries share: [flags](Flags) from which a client is made, and the report of its work.
 //!
 //! `cli` knows no registry, and `registry` no terminal: this is where they meet.
 
@@ -14,7 +14,7 @@ impl Flags {
     /// A client for these names, with the login that the flags give.
     ///
     /// # Errors
-    /// Wrong usage, a file of logins or mirrors that can't be read, or certificates that can't.
+    /// The flags make no sense, or a file of logins, mirrors or certificates can't be read.
     pub fn client(&self, names: &[Reference], io: &mut Io<'_>) -> anyhow::Result<Client> {
         let file = self.authfile()?;
         let login = self.creds(&mut io.input)?;
@@ -33,14 +33,14 @@ impl Flags {
     }
 }
 
-/// Tells, at the end, what a client would warn of and, for whoever reads JSON, what its requests were. A warning may be the
-/// reason of a failure: then it is told with `--quiet` too.
+/// Reports a client's warnings at the end and, if progress is JSON, its requests. If the program has failed, warnings are shown
+/// with `--quiet` too, because one may be the reason.
 pub fn tell(client: &Client, has_failed: bool, io: &Io<'_>) {
     io.warn_of(&client.warnings(), has_failed);
     client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
 }
 
-/// Adds to an error that came of a registry what may help.
+/// Adds a hint to an error that was caused by a registry, if there is one.
 pub fn explain(error: anyhow::Error) -> anyhow::Error {
     let cause = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
     match cause.and_then(registry::Error::hint) {

@@ -95,7 +95,8 @@ pub(crate) fn push(
 
 fn open(io: &mut Io<'_>) -> anyhow::Result<Archive> {
     // Nothing waits: every blob is sent as it comes.
-    Input::new(io.input.take_image()?).archive(image::no_spool()).context("standard input")
+    let (reader, file) = io.input.take_image()?;
+    Input::new(reader, file).archive(image::no_spool()).context("standard input")
 }
 
 /// What comes out of the stream, on its way.

@@ -1,4 +1,4 @@
-//! What is meant: from what was typed to names and documents.
+//! Finding the images to save: from the words on the command line to names and documents.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,12 @@ use store::{Found, FoundBy, Hold, Store};
 #[derive(Debug)]
 pub(crate) struct Chosen {
     pub(crate) names: Vec<Name>,
-    /// Of each name, the documents.
+    /// The documents of each name.
     pub(crate) images: Vec<Graph>,
 }
 
 impl Chosen {
-    /// Finds the images and sees that they are whole. They are held so, where the store can be written to.
+    /// Finds the images and checks that they are whole. gc keeps them while the returned [`Hold`] lives.
     pub(crate) fn find(
         images: &[String],
         platforms: &[Platform],
@@ -48,7 +48,8 @@ impl Chosen {
         }
         check_each(platforms, &present).with_context(|| images.join(", "))?;
         for referrer in referrers {
-            let (reference, descriptor) = (referrer.reference(), &referrer.descriptor);
+            let reference = referrer.reference();
+            let descriptor = &referrer.descriptor;
             if seen.insert((reference.clone(), descriptor.digest)) {
                 let image = gather(descriptor, &[], store)?;
                 chosen.names.push(Name { reference, target: root(descriptor, &image) });
@@ -59,7 +60,7 @@ impl Chosen {
     }
 }
 
-/// An image of the store; a path or a stream is none.
+/// Finds an image of the store. A path or a stream is wrong usage.
 pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
     let is_path = text == "-" || text.starts_with(['/', '.']);
     let kind = text.split_once(':').map_or("", |(kind, _)| kind);
@@ -71,7 +72,7 @@ pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
     store.find(text).hinted(store::Error::hint_in_store)
 }
 
-/// The documents of an image, as far as the image is here: an index may be for some of its platforms.
+/// The documents of an image. The store may have an index for some of its platforms only; then the others are left out.
 fn gather(root: &Descriptor, platforms: &[Platform], store: &Store) -> anyhow::Result<Graph> {
     let mut image = image::documents(store, root, platforms)?;
     let missing: HashSet<_> = store.lacks(image.blobs())?.iter().map(|it| it.digest).collect();
@@ -101,8 +102,8 @@ fn incomplete<'a>(
         .into()
 }
 
-/// The platforms that an image is for, as its index says, or else as its config does; looked for only where some are asked
-/// for, of which any will do.
+/// The platforms of an image, from its index or else from its config; empty if none are wanted. It is an error if the image has
+/// none of the wanted ones.
 fn platforms_of(
     image: &Graph,
     wanted: &[Platform],
@@ -125,7 +126,7 @@ fn platforms_of(
     Err(no_platform(wanted.iter(), &present).into())
 }
 
-/// Of all images together, each must be there.
+/// Checks that the images together have every wanted platform.
 fn check_each(wanted: &[Platform], present: &[Platform]) -> Result<(), Error> {
     let is_met = |wanted: &&Platform| present.iter().any(|it| wanted.rank(it).is_some());
     let mut unmet = wanted.iter().filter(|it| !is_met(it)).peekable();
@@ -148,7 +149,7 @@ pub(crate) fn document(descriptor: &Descriptor, store: &Store) -> Result<Vec<u8>
     }
 }
 
-/// The same, if it is there.
+/// The verified bytes of a document; `None` if the store doesn't have it.
 pub(crate) fn document_if_here(
     descriptor: &Descriptor,
     store: &Store,
@@ -164,7 +165,8 @@ fn reading(error: store::Error) -> Error {
     }
 }
 
-/// What the name points at: the type that the document itself has, and nothing that only this store says.
+/// The descriptor that a name points at: with the media type that the document itself has, and without the annotations of this
+/// store.
 fn root(found: &Descriptor, image: &Graph) -> Descriptor {
     let index = image.indexes.first().map(layer_format::Index::descriptor);
     let manifest = image.manifests.first().map(layer_format::Manifest::descriptor);

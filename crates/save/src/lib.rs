@@ -1,7 +1,7 @@
-//! The `save` command: images of the store become one stream.
+//! The `save` command: writes images of the store as one stream.
 //!
-//! `choice` finds what is meant, `thin` what may stay behind. The blobs themselves don't pass through this program: the
-//! kernel copies them, and whoever reads the stream verifies them.
+//! `choice` finds the images, `thin` the blobs that may be left out. The blobs themselves don't pass through this program: the
+//! kernel copies them, and the program that reads the stream verifies them.
 
 mod choice;
 mod thin;
@@ -102,7 +102,7 @@ fn half(args: &Args) -> anyhow::Result<Option<Half>> {
     let is_thin = !args.base.is_empty() || args.have.is_some();
     match args.format.as_deref() {
         Some("docker") if is_thin => {
-            // It has no digests by which a receiver could find what stayed behind.
+            // It has no digests by which a receiver could find what was left out.
             Err(cli::usage("--format docker can't leave anything out").into())
         }
         Some("docker") => Ok(Some(Half::Docker)),
@@ -111,7 +111,7 @@ fn half(args: &Args) -> anyhow::Result<Option<Half>> {
     }
 }
 
-/// What goes into the stream, from the store.
+/// The blobs of the store that go into the stream, and their number and size so far.
 struct Saving<'a> {
     store: &'a Store,
     progress: &'a Progress,
@@ -120,7 +120,7 @@ struct Saving<'a> {
 }
 
 impl Saving<'_> {
-    /// A config or a layer, which only the kernel touches.
+    /// Sends a config or a layer, unless the stream has it. Only the kernel reads its bytes.
     fn blob(
         &mut self,
         blob: &Descriptor,

@@ -1,4 +1,4 @@
-//! What may stay behind, because the receiver has it.
+//! The blobs that may be left out, because the receiver has them.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,44 +13,45 @@ use store::{FoundBy, Store};
 use crate::Args;
 use crate::choice::{document, document_if_here, find};
 
-/// No digest is longer, by far.
+/// The most bytes that are read of a line; every digest is shorter.
 const LINE_LIMIT: u64 = 1024;
 
-/// What the receiver has.
+/// The blobs that the receiver has.
 #[derive(Debug, Default)]
-pub(crate) struct Thinned {
+pub(crate) struct ReceiverBlobs {
     /// The names of the base images.
     base: Vec<String>,
-    /// Digests of blobs or diff ids.
+    /// Digests of blobs, and diff ids.
     has: HashSet<Digest>,
 }
 
-/// Reads what the receiver is said to have.
-pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Result<Thinned> {
-    let mut thinned = Thinned::default();
+/// Reads which blobs the receiver has, from `--base` and `--have`.
+pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Result<ReceiverBlobs> {
+    let mut receiver = ReceiverBlobs::default();
     for text in &args.base {
         let found = find(text, store)?;
         let name = found.image.name().filter(|_| found.by == FoundBy::Name);
-        thinned.base.push(name.map_or_else(|| found.descriptor.digest.to_string(), str::to_owned));
+        receiver.base.push(name.map_or_else(|| found.descriptor.digest.to_string(), str::to_owned));
         let mut lookup = |it: &Descriptor| document_if_here(it, store);
         let image = Graph::gather(&found.descriptor, &[], &mut lookup)?;
         let layers = image.iter().flat_map(|image| &image.manifests).flat_map(|it| &it.layers);
-        thinned.has.extend(layers.map(|layer| layer.digest));
+        receiver.has.extend(layers.map(|layer| layer.digest));
     }
     match args.have.as_deref() {
         None => {}
         Some(path) if path.as_os_str() == "-" => {
-            digests(cli::Input::take(&mut io.input), &mut thinned.has).context("standard input")?;
+            digests(cli::Input::take(&mut io.input), &mut receiver.has)
+                .context("standard input")?;
         }
         Some(path) => {
             let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
-            digests(file, &mut thinned.has).with_context(|| cli::text::clean_path(path))?;
+            digests(file, &mut receiver.has).with_context(|| cli::text::clean_path(path))?;
         }
     }
-    Ok(thinned)
+    Ok(receiver)
 }
 
-/// Reads digests, a line each.
+/// Reads digests, one a line.
 fn digests(reader: impl Read, found: &mut HashSet<Digest>) -> anyhow::Result<()> {
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
@@ -68,8 +69,8 @@ fn digests(reader: impl Read, found: &mut HashSet<Digest>) -> anyhow::Result<()>
     Ok(())
 }
 
-impl Thinned {
-    /// What stays behind of these images; nothing if all must travel.
+impl ReceiverBlobs {
+    /// The blobs of these images to leave out; `None` if there are none.
     pub(crate) fn thin(self, images: &[Graph], store: &Store) -> Result<Option<Thin>, Error> {
         if self.has.is_empty() {
             return Ok(None);
@@ -88,8 +89,9 @@ impl Thinned {
         Ok((!thin.left_out.is_empty()).then_some(thin))
     }
 
-    /// A blob that is there may stay behind wherever it is in the stack. A diff id may only with all below it: receivers
-    /// that know layers by their diff ids know them as a stack.
+    /// Adds the layers to leave out. A layer whose blob the receiver has may be left out anywhere in the stack. One that the
+    /// receiver has by its diff id may be left out only with all layers below it, because receivers that know layers by their diff
+    /// ids know them as a stack.
     fn leave_out(&self, manifest: &Manifest, diff_ids: &[DiffId], left_out: &mut HashSet<Digest>) {
         let mut is_prefix = true;
         for (position, layer) in manifest.layers.iter().enumerate() {

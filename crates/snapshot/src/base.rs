@@ -87,14 +87,14 @@ fn place(args: &Args, dir: &Root, store: Option<&Store>) -> anyhow::Result<Optio
 
 /// The image that a directory was unpacked from, as the store remembers it.
 pub(crate) fn noted(dir: &Root, store: Option<&Store>) -> Option<Location> {
-    let origin = store?.origin(&store::Target::of(dir).ok()?)?;
+    let origin = store?.origin(&store::DirectoryId::of(dir).ok()?)?;
     Some(Location::Stored(origin.manifest.to_string()))
 }
 
 /// What a directory can tell, given what the store remembers that unpack could not make or set there. Without a store,
 /// nothing is remembered.
 pub(crate) fn as_noted(identity: Identity, args: &Args, dir: &Root) -> Identity {
-    let target = store::Target::of(dir).ok();
+    let target = store::DirectoryId::of(dir).ok();
     let store = open_store(args).ok().flatten();
     let Some(origin) = target.zip(store).and_then(|(target, store)| store.origin(&target)) else {
         return identity;

@@ -9,7 +9,7 @@ use image::Location;
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
 use rootfs::{Attributes, Diff, Difference, Identity, Root, Upper, UpperForm, What};
-use store::{Store, Target};
+use store::{DirectoryId, Store};
 
 use crate::base::{self, Base, Wanted};
 use crate::layer::Retries;
@@ -134,7 +134,7 @@ impl UpperDir {
             _ => None,
         };
         let of_upper = || {
-            let image = store?.changed_image(&Target::of(&self.root).ok()?)?;
+            let image = store?.changed_image(&DirectoryId::of(&self.root).ok()?)?;
             Some(Location::Stored(image.manifest.to_string()))
         };
         of_mount.or_else(of_lower).or_else(of_upper)

@@ -1,4 +1,4 @@
-//! Blobs, read.
+//! Reading blobs.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,11 +9,15 @@ use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Document, Manifest, Verif
 
 use crate::Result;
 use crate::error::Error;
-use crate::owned;
+use crate::locked_file;
 use crate::store::Store;
 
 impl Store {
-    /// Opens a blob. It was verified when it came; disks fail, so readers with something at stake verify again.
+    /// Opens a blob; `None` if it isn't there. It was verified when it was written, and is not verified again here: a disk may
+    /// have damaged it since.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be opened.
     pub fn blob(&self, digest: &Digest) -> Result<Option<File>> {
         let path = self.blob_path(digest);
         // Another tool's layout may hold anything by that name; without NONBLOCK a fifo would wait for its writer.
@@ -27,6 +31,9 @@ impl Store {
     }
 
     /// Opens a blob that must be there, with the descriptor's size.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlob`], and [`layer_format::Error::SizeMismatch`] if it has another size.
     pub fn whole_blob(&self, blob: &Descriptor) -> Result<File> {
         let missing = Error::MissingBlob { digest: blob.digest };
         let file = self.blob(&blob.digest)?.ok_or(missing)?;
@@ -35,17 +42,19 @@ impl Store {
         if found == blob.size {
             return Ok(file);
         }
-        let (digest, expected) = (blob.digest, blob.size);
+        let digest = blob.digest;
+        let expected = blob.size;
         Err(layer_format::Error::SizeMismatch { digest, expected, found }.into())
     }
 
-    /// Whether a blob is there, with this size. To rely on it, ask a [`Lease`](crate::Lease).
+    /// Whether a blob is there, with this size in bytes. gc may remove it at any time; a blob that a [`Lease`](crate::Lease) was
+    /// asked for stays.
     pub fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        let found = owned::metadata(&self.blob_path(digest))?;
+        let found = locked_file::metadata(&self.blob_path(digest))?;
         Ok(found.is_some_and(|it| it.is_file() && it.len() == size))
     }
 
-    /// Those of the blobs that are not there.
+    /// The blobs that are not there, or have another size.
     pub fn lacks<'a>(
         &self,
         blobs: impl IntoIterator<Item = &'a Descriptor>,
@@ -59,7 +68,11 @@ impl Store {
         Ok(missing)
     }
 
-    /// The bytes of a manifest, an index or a config, verified.
+    /// The verified bytes of a manifest, an index or a config.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlob`]; [`layer_format::Error::DigestMismatch`] if it is damaged; [`layer_format::Error::TooLarge`] beyond
+    /// [`DOCUMENT_LIMIT`].
     pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
         let blob = self.blob(digest)?.ok_or(Error::MissingBlob { digest: *digest })?;
         let mut content = vec![];
@@ -74,8 +87,11 @@ impl Store {
         Ok(content)
     }
 
-    /// What an image lacks: its manifest, its config, its layers. An index lacks nothing but itself, because it may be here
-    /// for some of its platforms only; ask about its manifests one by one.
+    /// The blobs of an image that are not there: its manifest, its config, its layers. An index lacks at most itself, because
+    /// the store may have it for some of its platforms only; ask about its manifests one by one.
+    ///
+    /// # Errors
+    /// The manifest or the index is damaged or malformed.
     pub fn missing(&self, image: &Descriptor) -> Result<Vec<Descriptor>> {
         if !self.has(&image.digest, image.size)? {
             return Ok(vec![image.clone()]);
@@ -88,11 +104,11 @@ impl Store {
         }
     }
 
-    /// Every blob there is, with its size, whether anything leads to it or not.
+    /// Every blob in the store with its size in bytes, whether an image needs it or not.
     pub fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
         let mut blobs = vec![];
         for algorithm in ["sha256", "sha512"] {
-            let paths = owned::list(&self.path().join("blobs").join(algorithm))?;
+            let paths = locked_file::list(&self.path().join("blobs").join(algorithm))?;
             for path in &paths {
                 blobs.extend(named_blob(algorithm, path)?);
             }
@@ -100,8 +116,11 @@ impl Store {
         Ok(blobs)
     }
 
-    /// Empties a blob if its bytes are not what its name says, so that it counts as missing and the next pull or load
-    /// brings it again. Another file that comes to its place meanwhile is left alone.
+    /// Empties a blob if its bytes don't have the digest that it is named for. Then it counts as missing, and the next pull or
+    /// load brings it again. Says whether it was damaged. A file that replaces the blob meanwhile stays as it is.
+    ///
+    /// # Errors
+    /// The blob can't be read, or is damaged and can't be written to.
     pub fn discard_damaged(&self, digest: &Digest) -> Result<bool> {
         if self.blob(digest)?.is_none() {
             return Ok(false);
@@ -126,10 +145,11 @@ pub(crate) fn parts(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
     std::iter::once(&manifest.config).chain(&manifest.layers)
 }
 
-/// The digest and size of a file below `blobs/`. Other tools' files are none, and what goes while we look was nobody's.
+/// The digest and the size of a file below `blobs/`; `None` for a file that is named for no digest, and for one that was
+/// removed meanwhile.
 fn named_blob(algorithm: &str, path: &Path) -> Result<Option<(Digest, u64)>> {
     let name = path.file_name().and_then(|name| name.to_str());
     let digest = name.and_then(|name| format!("{algorithm}:{name}").parse().ok());
     let Some(digest) = digest else { return Ok(None) };
-    Ok(owned::metadata(path)?.map(|metadata| (digest, metadata.len())))
+    Ok(locked_file::metadata(path)?.map(|metadata| (digest, metadata.len())))
 }

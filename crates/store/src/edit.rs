@@ -1,7 +1,7 @@
 //! Changes to `index.json`: pure, and linear in the number of entries however many change at once.
 //!
-//! A name has one entry. When it moves on, the old entry stays without a name, unless another entry says all that it
-//! says; and an unnamed entry goes when a named one comes that does.
+//! A name has one entry. When the name moves to another image, the old entry stays without a name, unless another entry says
+//! all that it says. An unnamed entry is removed when a named one comes that says all that it says.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,23 +10,28 @@ use layer_format::Digest;
 use crate::index::{Entry, Index};
 use crate::index_entry::IndexEntry;
 
-/// An index with everything looked up.
+/// An index that is being changed, with its entries by name and by digest.
 #[derive(Debug)]
 pub(crate) struct Editor {
     index: Index,
-    /// Its entries; `None` where one was taken out.
+    /// Its entries in order; `None` where one was removed.
     slots: Vec<Option<Entry>>,
     by_name: HashMap<String, Vec<usize>>,
     by_digest: HashMap<Digest, Vec<usize>>,
-    /// Those of `by_digest` that have no name.
+    /// The positions in `by_digest` whose entries have no name.
     unnamed: HashMap<Digest, Vec<usize>>,
 }
 
 impl Editor {
     pub(crate) fn new(mut index: Index) -> Self {
         let entries = std::mem::take(&mut index.entries);
-        let (by_name, by_digest, unnamed) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let mut editor = Self { index, slots: vec![], by_name, by_digest, unnamed };
+        let mut editor = Self {
+            index,
+            slots: vec![],
+            by_name: HashMap::new(),
+            by_digest: HashMap::new(),
+            unnamed: HashMap::new(),
+        };
         for entry in entries {
             editor.push(entry);
         }
@@ -39,7 +44,7 @@ impl Editor {
         index
     }
 
-    /// Enters an image, by its name if it has one.
+    /// Adds an entry. One with a name takes the name from the entry that has it.
     pub(crate) fn put(&mut self, mut image: IndexEntry) {
         self.inherit_index(&mut image);
         match image.name().map(str::to_owned) {
@@ -49,7 +54,7 @@ impl Editor {
         }
     }
 
-    /// Takes out the entries with these names and digests; says which there were.
+    /// Removes the entries with these names and digests, and returns those that were there.
     pub(crate) fn remove(&mut self, images: &[IndexEntry]) -> Vec<IndexEntry> {
         let wanted: HashSet<_> =
             images.iter().map(|image| (image.name(), image.digest())).collect();
@@ -87,7 +92,7 @@ impl Editor {
         }
     }
 
-    /// An image that is named anew stays to be found by the index that it once was chosen from.
+    /// Notes in an image that gets a name again from which index it was once chosen, so that it is still found by that index.
     fn inherit_index(&self, image: &mut IndexEntry) {
         if image.index().is_some() {
             return;

@@ -1,32 +1,32 @@
-//! Everything that can go wrong with a store.
+//! The errors of a store.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use layer_format::{Digest, ErrorKind, HasKind};
 
-/// What went wrong, and with which file, blob or name.
+/// An error of a store; its text names the file, the blob or the image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The bytes of a blob or a document are not what they should be.
     #[error(transparent)]
     Layer(#[from] layer_format::Error),
-    /// What an error is about.
+    /// Another error, and what it is about.
     #[error("{what}")]
     At {
-        /// A layer of an image, for example.
+        /// What it is about, for example a layer of an image.
         what: String,
         /// The error.
         #[source]
         source: Box<Self>,
     },
-    /// The machine would not.
+    /// The operating system refused.
     #[error("{operation} {}", shown(path))]
     Io {
-        /// What was being done.
+        /// What was being done, for example `opening`.
         operation: &'static str,
-        /// To which file.
+        /// The file.
         path: PathBuf,
         /// Why it failed.
         #[source]
@@ -37,46 +37,46 @@ pub enum Error {
     MalformedJson {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// Where in the file, and why.
         #[source]
         source: serde_json::Error,
     },
-    /// A file of the store that makes no sense.
+    /// A file of the store that breaks a rule.
     #[error("{}: {reason}", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
-    /// A directory that holds other things, so that no store is made in it.
+    /// A directory that holds other files, so that no store is made in it.
     #[error("{}: not an image store, and not empty", shown(path))]
     NotAStore {
         /// The directory.
         path: PathBuf,
     },
-    /// A directory that was to be an OCI layout and isn't.
+    /// A directory that should be an OCI layout and isn't.
     #[error("{}: not an OCI layout", shown(path))]
     NotALayout {
         /// The directory.
         path: PathBuf,
     },
-    /// A file that was named and isn't there.
+    /// A file that the user named and that doesn't exist.
     #[error("{}", shown(path))]
     NoSuchFile {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A directory, a layer or the like, where only an image will do.
+    /// A directory or a layer where an image is needed.
     #[error("{}: only an image will do here", what.escape_debug())]
     NotAnImage {
         /// What was named.
         what: String,
     },
-    /// A layout that was to hold an image and holds none.
+    /// A layout that should hold an image and holds none.
     #[error("{}: no image in this layout", shown(path))]
     NoImage {
         /// The layout.
@@ -105,7 +105,7 @@ pub enum Error {
         /// The blob.
         digest: Digest,
     },
-    /// A file system on which other machines, or other mounts, may have the store too, with caches of their own.
+    /// The store is on a file system that other machines, or other mounts, may use at the same time with caches of their own.
     #[error(
         "{}: on {kind}, where gc can't tell what other users of the store are doing",
         shown(path)
@@ -113,27 +113,27 @@ pub enum Error {
     Shared {
         /// The store.
         path: PathBuf,
-        /// Which file system it is.
+        /// The name of the file system.
         kind: &'static str,
     },
-    /// A file system that grants the same lock twice.
+    /// The store is on a file system that grants the same lock twice.
     #[error("{}: its file system's locks keep nobody out", shown(path))]
     LocksNothing {
         /// The store.
         path: PathBuf,
     },
-    /// An image that can't be named because it isn't whole.
+    /// An image that gets no entry because blobs of it are missing.
     #[error("{digest}: not whole: the store has no {}", listed(missing))]
     Incomplete {
         /// The manifest.
         digest: Digest,
-        /// The blobs that aren't there.
+        /// The missing blobs.
         missing: Vec<Digest>,
     },
 }
 
 impl Error {
-    /// What its user may do about it, where something is known: an image isn't there, or is one of several.
+    /// What the user can do about the error, where something is known. For a program that also takes archives and layouts.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::At { source, .. } => source.hint(),
@@ -142,7 +142,7 @@ impl Error {
         }
     }
 
-    /// The same where only an image of the store will do.
+    /// The same for a program that takes only images of the store.
     pub fn hint_in_store(&self) -> Option<String> {
         match self {
             Self::At { source, .. } => source.hint_in_store(),
@@ -167,7 +167,8 @@ impl Error {
         }
     }
 
-    /// Adds to an I/O error what was being done, to which file. An error of the format that travelled inside comes out.
+    /// Makes an error of an I/O error, what was being done, and the file. If the I/O error wraps an error of the format, the
+    /// result is that one.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.downcast::<layer_format::Error>() {
             Ok(inner) => Self::Layer(inner),
@@ -175,18 +176,18 @@ impl Error {
         }
     }
 
-    /// Whether it is another user's file.
+    /// Whether access was denied, as to another user's file.
     pub(crate) fn is_about_permission(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    /// Whether the store is on a file system that nobody can write to.
+    /// Whether the store is on a read-only file system.
     pub fn is_read_only(&self) -> bool {
         use io::ErrorKind::ReadOnlyFilesystem;
         matches!(self, Self::Io { source, .. } if source.kind() == ReadOnlyFilesystem)
     }
 
-    /// Whether the store can't be written to or locked, by this program or by any, which need not trouble a reader.
+    /// Whether the store can't be written to or locked. A reader can go on without.
     pub(crate) fn is_about_writing(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let Self::Io { source, .. } = self else { return false };
@@ -238,7 +239,7 @@ fn lies_here(text: &str) -> bool {
     !text.is_empty() && Path::new(text).exists()
 }
 
-/// A path as it is if it is plain, quoted and escaped otherwise.
+/// A path for a message: as it is if it is plain, else quoted and escaped.
 fn shown(path: &Path) -> String {
     let is_plain =
         |c: char| !c.is_whitespace() && !c.is_control() && c != char::REPLACEMENT_CHARACTER;

@@ -1,4 +1,4 @@
-//! What people mean by a name, a digest, or the first digits of one.
+//! Finding an image by a name, a digest, or the first digits of a digest.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,15 +9,15 @@ use crate::error::Error;
 use crate::index_entry::{IndexEntry, entry_name};
 use crate::store::Store;
 
-/// Fewer digits than this are no digest.
+/// The fewest hexadecimal digits that are taken for the beginning of a digest.
 const PREFIX: usize = 6;
 
-/// What was found.
+/// An image that was found in the store.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// What was asked for: a manifest or an index.
+    /// The manifest or the index that was asked for.
     pub descriptor: Descriptor,
-    /// The entry by which the store has it; its descriptor is another where an index leads to what was asked for.
+    /// The entry of `index.json` that leads to it. Its descriptor is another one if it is an index that holds what was asked for.
     pub image: IndexEntry,
     /// How it was found.
     pub by: FoundBy,
@@ -28,13 +28,14 @@ pub struct Found {
 pub enum FoundBy {
     /// By its name.
     Name,
-    /// By a digest: its own, its config's, that of the index it was chosen from; or by the first digits.
+    /// By a digest or the first digits of one: its own, its config's, or that of the index it was chosen from.
     Digest,
 }
 
 impl Store {
-    /// Finds an image by its name, of a pinned one with at least six first digits of the digest; else by a digest of an index, a
-    /// manifest or a config; else by at least six first digits of one. No name can pass for a whole digest.
+    /// Finds an image by its name; else by the digest of an index, a manifest or a config; else by at least six first digits of
+    /// such a digest. In a name with a digest, six first digits of it are enough as well. A text that is a whole digest is never
+    /// taken for a name.
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Ambiguous`] where several images match.
@@ -64,7 +65,7 @@ impl Store {
         matches.only(text)
     }
 
-    /// Every manifest that an entry leads to, as far as they are here and sound.
+    /// The manifests that an entry leads to. Those that are missing or damaged are left out.
     pub fn manifests(&self, root: &Descriptor) -> Result<Vec<Manifest>> {
         let mut manifests = vec![];
         let mut seen = HashSet::from([root.digest]);
@@ -95,7 +96,7 @@ impl Store {
         matches.only(text)
     }
 
-    /// Looks through everything that the entries lead to, down to the configs.
+    /// Adds everything that the entries lead to, configs included, and whose digest fits.
     fn search(
         &self,
         images: &[IndexEntry],
@@ -116,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// `None` for what isn't here (an index leads to images that were never pulled) and what is damaged.
+    /// Reads a manifest or an index; `None` if it is missing (an index leads to images that were never pulled) or damaged.
     pub(crate) fn look_into(&self, digest: &Digest) -> Result<Option<Document>> {
         match self.document(digest) {
             Err(Error::MissingBlob { .. } | Error::Layer(_)) => Ok(None),
@@ -139,7 +140,7 @@ pub(crate) fn children_of(document: Document) -> Vec<Descriptor> {
     }
 }
 
-/// The first digits of a digest, with or without the algorithm.
+/// The first hexadecimal digits of a digest, with or without the algorithm.
 struct Prefix<'a> {
     algorithm: Option<&'a str>,
     hex: &'a str,
@@ -161,15 +162,16 @@ impl<'a> Prefix<'a> {
     }
 }
 
-/// What matches, by digest: one image under several names is no ambiguity.
+/// The images that match, by digest: one image with several names matches once.
 #[derive(Default)]
 struct Matches(BTreeMap<Digest, Found>);
 
 impl Matches {
     fn add(&mut self, descriptor: &Descriptor, image: &IndexEntry) {
-        self.0.entry(descriptor.digest).or_insert_with(|| {
-            let (descriptor, image) = (descriptor.clone(), image.clone());
-            Found { descriptor, image, by: FoundBy::Digest }
+        self.0.entry(descriptor.digest).or_insert_with(|| Found {
+            descriptor: descriptor.clone(),
+            image: image.clone(),
+            by: FoundBy::Digest,
         });
     }
 
@@ -195,7 +197,8 @@ impl Found {
     }
 }
 
-/// Our full name first, then what another tool's entry is called, word for word or by another spelling.
+/// Finds an image by name: by the full name that we write, else by the same text in another tool's entry, else by another
+/// spelling of the same name.
 fn by_name(
     text: &str,
     reference: Option<&Reference>,
@@ -217,7 +220,7 @@ fn by_name(
     Ok(None)
 }
 
-/// A pinned name as lists show it, with the first digits of its digest.
+/// Finds an image by a name with the first digits of its digest, as lists show it.
 fn by_short_pin(text: &str, images: &[IndexEntry]) -> Result<Option<Found>> {
     let Some((name, digits)) = text.split_once('@') else { return Ok(None) };
     let (Ok(name), Some(prefix)) = (name.parse::<Reference>(), Prefix::parse(digits)) else {

@@ -1,4 +1,4 @@
-//! Removing what nothing leads to. Why that is safe stands on the crate's front page.
+//! Removing the blobs that nothing leads to. The crate's front page says why that is safe.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,39 +8,44 @@ use std::time::{Duration, SystemTime};
 use layer_format::Digest;
 
 use crate::index::Index;
-use crate::owned::{self, IfMissing, Owned, Taken};
+use crate::locked_file::{self, IfMissing, LockedFile, Taken};
 use crate::partial::from_file_name;
 use crate::store::{Folder, Store};
 use crate::{Result, notes, reach};
 
-/// How long an abandoned download is kept for someone to resume.
+/// How long an interrupted download is kept, so that a program can resume it.
 const PARTIAL_AGE: Duration = Duration::from_hours(7 * 24);
 
-/// Whether to remove, or only to count.
+/// Whether gc removes what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sweep {
-    /// Remove it.
+    /// Remove what nothing needs.
     Remove,
     /// Count what would be removed.
     DryRun,
 }
 
-/// What [`Store::gc`] removed, or would.
+/// What [`Store::gc`] removed, or would remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
-    /// Blobs that nothing led to.
+    /// The number of blobs that nothing leads to.
     pub n_blobs: u64,
-    /// Old downloads and what killed programs left.
+    /// The number of old downloads and of temporary files that killed programs left.
     pub n_partials: u64,
-    /// Extracted layers that nobody has mounted; [`Store::collect_layers`] counts those.
+    /// The number of extracted layers that no union has mounted; [`Store::collect_layers`] counts those.
     pub n_layers: u64,
-    /// Bytes of all.
+    /// The size of all of them, in bytes.
     pub bytes: u64,
 }
 
 impl Store {
-    /// Removes every blob that neither an entry of `index.json` nor the lease of a running program leads to, downloads that nobody
-    /// took up for a week, and what killed programs left. Leases are waited for, and wait, while it works.
+    /// Removes every blob that neither an entry of `index.json` nor the lease of a running program leads to, downloads that no
+    /// program resumed for a week, and temporary files of killed programs. It waits for the store's lock and holds it while it
+    /// removes blobs, so that new leases wait for it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`](crate::Error::Malformed) or [`Error::MalformedJson`](crate::Error::MalformedJson) if `index.json` or a
+    /// lease can't be understood; then no blob was removed. Else a file can't be read or removed.
     pub fn gc(&self, sweep: Sweep) -> Result<Freed> {
         let guard = self.lock()?;
         let kept = self.reachable()?;
@@ -50,13 +55,13 @@ impl Store {
                 continue;
             }
             if sweep == Sweep::Remove {
-                owned::remove(&self.blob_path(&digest))?;
+                locked_file::remove(&self.blob_path(&digest))?;
             }
             freed.n_blobs += 1;
             freed.bytes += size;
         }
         if sweep == Sweep::Remove {
-            owned::sweep(&self.folder(Folder::Leases))?;
+            locked_file::sweep(&self.folder(Folder::Leases))?;
         }
         drop(guard);
         self.sweep_partials(sweep, &mut freed)?;
@@ -66,21 +71,24 @@ impl Store {
         Ok(freed)
     }
 
-    /// Every blob, with its size, that no entry of `index.json` leads to. A running program may be about to name it.
+    /// Every blob that no entry of `index.json` leads to, with its size in bytes. A running program may be about to name it.
+    ///
+    /// # Errors
+    /// As [`gc`](Self::gc).
     pub fn orphans(&self) -> Result<Vec<(Digest, u64)>> {
         let blobs = self.blobs()?;
         let kept = self.named(Index::read(self)?, vec![])?;
         Ok(blobs.into_iter().filter(|(digest, _)| !kept.contains(digest)).collect())
     }
 
-    /// All that must stay: what `index.json` and the leases lead to. The lock must be held.
+    /// Every blob that `index.json` or a lease leads to. The caller must hold the lock.
     fn reachable(&self) -> Result<HashSet<Digest>> {
         let index = Index::read(self)?;
         let leased = self.leased()?;
         self.named(index, leased)
     }
 
-    /// What `index.json` and these roots lead to.
+    /// Every blob that `index.json` or one of these roots leads to.
     fn named(&self, index: Index, mut roots: Vec<Digest>) -> Result<HashSet<Digest>> {
         roots.extend(index.digests(&self.index_path())?);
         let mut kept = reach::closure(self, roots)?;
@@ -91,7 +99,7 @@ impl Store {
 
     fn sweep_partials(&self, sweep: Sweep, freed: &mut Freed) -> Result<()> {
         for folder in [Folder::Partial, Folder::Temp] {
-            for path in owned::list(&self.folder(folder))? {
+            for path in locked_file::list(&self.folder(folder))? {
                 let swept = self.sweep_partial(folder, path, sweep)?;
                 freed.n_partials += u64::from(swept.is_some());
                 freed.bytes += swept.unwrap_or_default();
@@ -100,14 +108,15 @@ impl Store {
         Ok(())
     }
 
-    /// The size of a file that no running program has and nobody will want.
+    /// Removes a partial or temporary file, unless a running program works on it or one may resume it. Returns its size in bytes
+    /// if it was removed, or would be.
     fn sweep_partial(&self, folder: Folder, path: PathBuf, sweep: Sweep) -> Result<Option<u64>> {
-        let Taken::Mine(file) = Owned::take(path, IfMissing::Leave)? else { return Ok(None) };
+        let Taken::Mine(file) = LockedFile::take(path, IfMissing::Leave)? else { return Ok(None) };
         let size = file.size()?;
         let may_be_resumed =
             folder == Folder::Partial && size > 0 && !is_older(&file.metadata()?, PARTIAL_AGE);
         if let Some(digest) = from_file_name(file.path()).filter(|_| may_be_resumed)
-            && owned::metadata(&self.blob_path(&digest))?.is_none()
+            && locked_file::metadata(&self.blob_path(&digest))?.is_none()
         {
             return Ok(None);
         }
@@ -118,7 +127,7 @@ impl Store {
     }
 }
 
-/// Whether a file was last written so long ago.
+/// Whether a file was last written more than `age` ago.
 pub(crate) fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
     let since = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
     since.is_some_and(|since| since > age)

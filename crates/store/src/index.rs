@@ -1,9 +1,8 @@
 //! `index.json`: read whole, written whole (image-spec, image-index.md).
 //!
-//! What other tools put into it is kept byte for byte, understood or not.
+//! Entries and fields of other tools are kept byte for byte, understood or not.
 
 use std::collections::BTreeMap;
-
 use std::io::Read;
 use std::path::Path;
 
@@ -25,7 +24,7 @@ pub(crate) struct Index {
     /// All fields but `manifests`.
     fields: BTreeMap<String, Box<RawValue>>,
     pub(crate) entries: Vec<Entry>,
-    /// The bytes it was read from.
+    /// The bytes that it was read from.
     raw: Vec<u8>,
 }
 
@@ -33,15 +32,15 @@ pub(crate) struct Index {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     raw: Box<RawValue>,
-    /// `None` where it can't be understood.
+    /// `None` if the element is no descriptor.
     pub(crate) image: Option<IndexEntry>,
 }
 
 impl Index {
-    /// What a new store begins with.
+    /// The content of a new store's `index.json`.
     pub(crate) const EMPTY: &[u8] = br#"{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#;
 
-    /// Reads it as it is at this moment. That needs no lock, because it is only ever replaced.
+    /// Reads the file. That needs no lock, because the file is only ever replaced whole.
     pub(crate) fn read(store: &Store) -> Result<Self> {
         let path = store.index_path();
         let mut raw = vec![];
@@ -54,7 +53,7 @@ impl Index {
         Self::parse(raw, &path)
     }
 
-    /// Puts it in its place, unless it is what stands there. The lock must be held since it was read.
+    /// Replaces the file, unless nothing has changed. The caller must have held the lock since it read the index.
     pub(crate) fn write(&self, store: &Store) -> Result<()> {
         let path = store.index_path();
         let rendered =
@@ -72,7 +71,10 @@ impl Index {
         self.entries.into_iter().filter_map(|entry| entry.image).collect()
     }
 
-    /// Every digest that it names, in whatever field, so that gc needs no opinion on what the fields mean.
+    /// Every value of a field `digest`, at any depth, whatever the fields around it mean.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if an entry can't be understood: gc must not guess what it needs.
     pub(crate) fn digests(&self, path: &Path) -> Result<Vec<Digest>> {
         if self.entries.iter().any(|entry| entry.image.is_none()) {
             let reason = "has an entry that can't be understood, so nobody knows what it needs";

@@ -1,20 +1,20 @@
-//! One entry of a store's `index.json`: an image, and the name it has there.
+//! One entry of a store's `index.json`: an image and its name.
 
 use layer_format::{Descriptor, Digest, Reference, annotation};
 
-/// The annotation with the digest of the index that an image was chosen from, by its platform.
+/// The annotation with the digest of the index from which an image was chosen by its platform.
 pub const STRATA_INDEX: &str = "strata.index";
 
-/// An image (or an index of several) that the store keeps, by a name or without.
+/// An image (or an index of several) that the store keeps, with a name or without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Its manifest or index, with all that the entry says about it; the name is an annotation.
+    /// The descriptor of its manifest or index, with all annotations of the entry; the name is one of them.
     pub descriptor: Descriptor,
 }
 
 impl IndexEntry {
-    /// An entry for `descriptor`, whose other annotations stay, but for what says which index it was chosen from: a stranger
-    /// may have written it. Without a name, it is found by digest.
+    /// An entry for `descriptor` with this name; without one, the image is found by digest. Other annotations stay, but for
+    /// [`STRATA_INDEX`], which a stranger may have written.
     pub fn new(name: Option<&Reference>, descriptor: Descriptor) -> Self {
         let mut image = Self { descriptor };
         image.unname();
@@ -25,37 +25,37 @@ impl IndexEntry {
         image
     }
 
-    /// The same entry, chosen from this index.
+    /// The same entry, with a note that it was chosen from this index.
     #[must_use]
     pub fn chosen_from(mut self, index: Digest) -> Self {
         self.annotate(STRATA_INDEX, index.to_string());
         self
     }
 
-    /// The manifest's or index's digest.
+    /// The digest of the manifest or the index.
     pub fn digest(&self) -> &Digest {
         &self.descriptor.digest
     }
 
-    /// Its name as it stands there: the full one, if the entry is ours; a stranger's may be anything, but for a name that is
-    /// pinned by the digest of something else.
+    /// The name as the entry has it: a full name in entries that Strata wrote, any text in those of other tools. A name with the
+    /// digest of something else doesn't count.
     pub fn name(&self) -> Option<&str> {
         let may_be = |name: &&str| !name.is_empty() && self.keeps_pin(name);
         let named = |key| self.descriptor.annotation(key).filter(may_be);
         named(annotation::IMAGE_NAME).or_else(|| named(annotation::REF_NAME))
     }
 
-    /// Its name, if it is one that could be pulled.
+    /// The name, if it is a reference that could be pulled.
     pub fn reference(&self) -> Option<Reference> {
         self.name()?.parse().ok()
     }
 
-    /// The digest of the index that it was chosen from.
+    /// The digest of the index that the image was chosen from, if it is known.
     pub fn index(&self) -> Option<Digest> {
         self.descriptor.annotation(STRATA_INDEX)?.parse().ok()
     }
 
-    /// Whether a name that is pinned means this image, or the index that it was chosen from.
+    /// Whether a name has no digest, or the digest of this image or of the index that it was chosen from.
     fn keeps_pin(&self, name: &str) -> bool {
         let pin = name.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok());
         pin.is_none_or(|pin| pin == *self.digest() || self.index() == Some(pin))
@@ -66,7 +66,7 @@ impl IndexEntry {
         self.descriptor.annotations.remove(annotation::REF_NAME);
     }
 
-    /// Whether `other`, which is unnamed, says nothing that this entry doesn't say.
+    /// Whether this entry has the digest and all annotations of `other`, which has no name.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let says =
             |(key, value): (&String, &String)| self.descriptor.annotation(key) == Some(value);
@@ -78,7 +78,7 @@ impl IndexEntry {
     }
 }
 
-/// What an image of this name is called in `index.json`. One that is pinned means the same whatever its tag was.
+/// The text for a name in `index.json`. A name with a digest loses its tag, which means nothing beside the digest.
 pub(crate) fn entry_name(name: &Reference) -> String {
     name.digest().map_or_else(|| name.full(), |digest| name.at(*digest).full())
 }

@@ -1,4 +1,4 @@
-//! How a store comes to be: an OCI image layout (image-spec, image-layout.md) with our folders beside it.
+//! Making a store: an OCI image layout (image-spec, image-layout.md) with our folders in it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
@@ -14,10 +14,13 @@ use crate::store::{self, Durability, Folder, Store};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const LAYOUT_LIMIT: u64 = 4096;
-/// What a store that is just being made may hold; an empty file system has `lost+found`.
+/// The files that a store which is just being made may hold; an empty file system has `lost+found`.
 const OURS: [&str; 5] = ["strata", "blobs", "index.json", "oci-layout", "lost+found"];
 
-/// Whether there is an OCI layout, of a version that we know. `oci-layout` is written last, so all else is there too.
+/// Whether the directory is an OCI layout. `oci-layout` is written last, so everything else is there too.
+///
+/// # Errors
+/// [`Error::Malformed`] for a layout of another version than 1.
 pub(crate) fn is_there(store: &Store) -> Result<bool> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -39,7 +42,8 @@ pub(crate) fn is_there(store: &Store) -> Result<bool> {
     Err(Error::Malformed { path, reason: "a layout of another version than 1" })
 }
 
-/// Opens a file of a layout, which may be a stranger's: a fifo or a device in its place is no file, and is not waited for.
+/// Opens a regular file of a layout, which may be a stranger's. A fifo or a device in its place is an error, and is not waited
+/// for.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
@@ -49,7 +53,10 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
-/// Makes what isn't there yet. Several programs may do so at once, and any of them may die at it.
+/// Makes the parts of a store that aren't there yet. Several programs may do so at once, and any of them may be killed.
+///
+/// # Errors
+/// [`Error::NotAStore`] if the directory holds other files.
 pub(crate) fn create(store: &Store) -> Result<()> {
     refuse_other_things(store.path())?;
     let missing = missing(store.path())?;
@@ -69,13 +76,12 @@ pub(crate) fn create(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Makes the folders that are ours, as far as they are missing.
+/// Makes those of our folders that are missing.
 pub(crate) fn create_folders(store: &Store) -> Result<()> {
     Folder::ALL.iter().try_for_each(|&folder| create_dir(&store.folder(folder)))
 }
 
-/// Makes the store's own directory, if it is missing: for its owner alone, whoever that is. One that somebody has prepared
-/// stays as it is.
+/// Makes the store's directory with mode 0700, if it is missing. A directory that is there keeps its mode.
 fn create_root(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         create_dir(parent)?;
@@ -86,13 +92,14 @@ fn create_root(path: &Path) -> Result<()> {
     }
 }
 
-/// `mkdir -p`. Inside of a store, who else may come in is decided by its directory and the umask.
+/// Makes a directory and those above it, as `mkdir -p` does. Inside of a store, the mode of its directory and the umask decide
+/// who else may enter.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).create(path);
     made.map_err(Error::io("making directory", path))
 }
 
-/// The store's directory and those above it, as far as they are not there.
+/// Of the store's directory and those above it, the ones that don't exist, innermost first.
 fn missing(root: &Path) -> Result<Vec<&Path>> {
     let mut missing = vec![];
     for path in root.ancestors() {
@@ -104,7 +111,7 @@ fn missing(root: &Path) -> Result<Vec<&Path>> {
     Ok(missing)
 }
 
-/// Brings the names of new directories to the disk.
+/// Syncs the names of new directories.
 fn sync_names(directories: &[&Path]) -> Result<()> {
     directories.iter().filter_map(|path| path.parent()).try_for_each(|parent| {
         match store::sync_dir(parent) {

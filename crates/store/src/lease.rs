@@ -1,4 +1,4 @@
-//! Leases: what a program is about to name (see the crate's front page for why).
+//! Leases: the digests that a program is about to name. The crate's front page says why they are needed.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::index::Index;
 use crate::index_entry::IndexEntry;
 use crate::layout;
-use crate::owned::{self, IfMissing, Owned, Taken};
+use crate::locked_file::{self, IfMissing, LockedFile, Taken};
 use crate::store::{Folder, Store};
 
 /// The right to write into a store. Until the last clone is dropped, gc keeps every blob that was asked for through it,
@@ -34,17 +34,17 @@ struct Inner {
 
 #[derive(Debug)]
 struct Digests {
-    /// One digest a line; locked while we live.
-    file: Owned,
+    /// The lease's file, with one digest a line; locked while the lease lives.
+    file: LockedFile,
     entered: HashSet<Digest>,
 }
 
-/// What came of [`Store::hold`].
+/// The outcome of [`Store::hold`].
 #[derive(Debug)]
 pub enum Hold {
     /// gc keeps the blobs until this is dropped.
     Held(Lease),
-    /// Nothing can be written, and why: gc keeps only what `index.json` names.
+    /// The store can't be written to, for this reason: gc keeps only the blobs that `index.json` leads to.
     Without(Error),
 }
 
@@ -57,7 +57,7 @@ impl Hold {
         }
     }
 
-    /// What the user should know of. That a store is read-only, or another user's, is as it was meant to be.
+    /// A warning for the user, if the blobs are not held. There is none for a store that is read-only or another user's.
     pub fn warning(&self) -> Option<String> {
         let Self::Without(error) = self else { return None };
         if error.is_read_only() || error.is_about_permission() {
@@ -73,22 +73,28 @@ impl Hold {
 }
 
 impl Store {
-    /// Takes a lease, and sweeps away what killed programs left behind.
+    /// Takes a lease, and removes leases and temporary files of killed programs.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the store can't be written to or locked.
     pub fn lease(&self) -> Result<Lease> {
         layout::create_folders(self)?;
         let leases = self.folder(Folder::Leases);
         let guard = self.lock()?;
-        owned::sweep(&leases)?;
-        owned::sweep(&self.folder(Folder::Temp))?;
-        let file = Owned::create(&leases)?;
+        locked_file::sweep(&leases)?;
+        locked_file::sweep(&self.folder(Folder::Temp))?;
+        let file = LockedFile::create(&leases)?;
         drop(guard);
         let digests = Mutex::new(Digests { file, entered: HashSet::new() });
         Ok(Lease { inner: Arc::new(Inner { store: self.clone(), digests }) })
     }
 
-    /// A lease for a reader: keeps these blobs and all that they lead to, as far as they are still there; look for them
-    /// afterwards. A reader can do without where the store can't be written to: if the image is removed and a gc runs
-    /// meanwhile, it finds a blob missing and fails.
+    /// Takes a lease for a reader, which keeps these blobs and all that they lead to. Blobs that gc has removed before stay
+    /// removed, so look for them afterwards. If the store can't be written to, the reader goes on without a lease: if the image
+    /// is removed and a gc runs meanwhile, it finds a blob missing and fails.
+    ///
+    /// # Errors
+    /// As [`lease`](Self::lease), but not that the store can't be written to or locked.
     pub fn hold(&self, digests: &[Digest]) -> Result<Hold> {
         let lease = self.lease().and_then(|lease| lease.protect(digests).map(|()| lease));
         match lease {
@@ -97,7 +103,7 @@ impl Store {
         }
     }
 
-    /// The same for who only looks: a layout that no program of ours has written to stays as it is, and nothing is held there.
+    /// The same for a program that only reads. A layout that Strata has never written to stays as it is, and nothing is held there.
     ///
     /// # Errors
     /// As [`hold`](Self::hold).
@@ -106,11 +112,11 @@ impl Store {
         is_used.then(|| self.hold(digests)).transpose()
     }
 
-    /// What running programs are about to name. The lock must be held.
+    /// The digests in the leases of running programs. The caller must hold the lock.
     pub(crate) fn leased(&self) -> Result<Vec<Digest>> {
         let mut digests = vec![];
-        for path in owned::list(&self.folder(Folder::Leases))? {
-            if let Taken::Busy(file) = Owned::take(path.clone(), IfMissing::Leave)? {
+        for path in locked_file::list(&self.folder(Folder::Leases))? {
+            if let Taken::Busy(file) = LockedFile::take(path.clone(), IfMissing::Leave)? {
                 digests.extend(read_lease(file, &path)?);
             }
         }
@@ -119,13 +125,16 @@ impl Store {
 }
 
 impl Lease {
-    /// The store.
+    /// The store that this is a lease of.
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
 
-    /// Keeps gc from these blobs, whether they are there or still to come, and from all that they lead to. Everything else
-    /// here does so first; one call for many is cheaper. It waits for a gc that is at work.
+    /// Keeps gc from removing these blobs and all that they lead to, whether they are there already or come later. It waits for
+    /// a gc that is running. All other methods do this first; one call for many blobs is cheaper.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the lease's file can't be written or the store can't be locked.
     pub fn protect(&self, digests: &[Digest]) -> Result<()> {
         let mut known = self.inner.digests.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh: HashSet<Digest> =
@@ -146,26 +155,26 @@ impl Lease {
         Ok(())
     }
 
-    /// Whether a blob is there, with this size. If so it stays while the lease lives.
+    /// Whether a blob is there, with this size in bytes. If so, it stays while the lease lives.
     pub fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
         self.protect(&[*digest])?;
         self.inner.store.has(digest, size)
     }
 
-    /// Stores a manifest, an index or a config.
+    /// Stores a manifest, an index or a config, and returns its digest.
     pub fn put(&self, content: &[u8]) -> Result<Digest> {
         let store = self.store();
         let digest = Digest::of(content);
         if self.has(&digest, content.len() as u64)? {
             return Ok(digest);
         }
-        let temp = Owned::create(&store.folder(Folder::Temp))?;
+        let temp = LockedFile::create(&store.folder(Folder::Temp))?;
         temp.file().write_all(content).map_err(Error::io("writing", temp.path()))?;
         store.place(temp, &digest)?;
         Ok(digest)
     }
 
-    /// Enters images into `index.json`, all at once. A name moves from the entry that has it, which stays without one.
+    /// Adds images to `index.json`, all at once. A name that another entry has moves to the new one.
     ///
     /// # Errors
     /// [`Error::Incomplete`] if an image lacks a blob; then nothing has changed.
@@ -181,7 +190,7 @@ impl Lease {
         editor.finish().write(store)
     }
 
-    /// Enters every blob of the image and sees that it is there.
+    /// Protects every blob of the image and checks that it is there.
     fn check(&self, image: &Descriptor) -> Result<()> {
         let store = self.store();
         self.protect(&[image.digest])?;

@@ -6,7 +6,7 @@
 //! strata/leases/…        digests that running programs are about to name, a file for each program
 //! strata/partial/…       downloads under way, by digest; resumable by a later program
 //! strata/temp/…          files on their way to another name
-//! strata/pairs/…         which diff id a layer's blob was once found to have: a cache
+//! strata/pairs/…         the diff id that a layer's blob was once found to have: a cache
 //! strata/listing/…       what a layer holds, without contents, by diff id: a cache
 //! strata/repositories/…  which repositories were seen to have a blob, by digest: a cache
 //! strata/uploads/…       where interrupted uploads go on: a cache
@@ -15,7 +15,27 @@
 //! strata/targets/…       which image a directory was unpacked from, by inode: a cache
 //! ```
 //!
-//! It knows no networks, no terminals, and not what a root file system is.
+//! The crate knows no network and no terminal, and not what a root file system is.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("store");
+//! use std::io::Read as _;
+//! use store::Store;
+//!
+//! let store = Store::open(path)?;
+//! // gc keeps what is written through a lease, for as long as the lease lives.
+//! let lease = store.lease()?;
+//! let digest = lease.put(b"{}")?;
+//!
+//! let mut content = String::new();
+//! store.blob(&digest)?.expect("it was just written").read_to_string(&mut content)?;
+//! assert_eq!(content, "{}");
+//! assert!(store.images()?.is_empty());
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # What holds after `kill -9`, on a full disk, and with many programs at work
 //!
@@ -25,7 +45,7 @@
 //!   an image that wasn't whole at that moment. One that can't be understood is an error and never overwritten; entries
 //!   and fields of other tools stay as they are, byte for byte.
 //! - Every file that a program works on is `flock`ed by it. The kernel drops the lock with the program, so what isn't
-//!   locked is nobody's, and the next writer sweeps it away; a partial download is kept, for a week.
+//!   locked belongs to no program, and the next writer removes it; a partial download is kept for a week.
 //! - Readers lock nothing and write nothing, so they work on a read-only store.
 //!
 //! # Why gc never takes what a running program is about to name
@@ -39,8 +59,8 @@
 //!    gc takes the digest for a root, and with it all that it leads to.
 //!
 //! [`Lease::name`] changes `index.json` under the lock while the lease is still alive, so every gc sees the blob in the lease
-//! or in `index.json` or in both. A program that dies has named nothing, and a gc that dies has removed only what nobody
-//! could reach. Last, [`Lease::name`] itself enters and looks for every blob of the image before it writes, so even a
+//! or in `index.json` or in both. A program that dies has named nothing, and a gc that dies has removed only blobs that no
+//! program could reach. Last, [`Lease::name`] itself enters and looks for every blob of the image before it writes, so even a
 //! program that asked for a blob outside of its lease gets an error, never an image with a hole.
 //!
 //! The blobs of an image that is only read may go when another program removes its name: a file once opened stays
@@ -58,9 +78,9 @@ mod layers;
 mod layout;
 mod lease;
 mod listing;
+mod locked_file;
 mod medium;
 mod notes;
-mod owned;
 mod pair;
 mod partial;
 mod reach;
@@ -73,14 +93,14 @@ pub use find::{Found, FoundBy};
 pub use gc::{Freed, Sweep};
 pub use index_entry::{IndexEntry, STRATA_INDEX};
 pub use layers::{
-    About, Collected, Doomed, Extracted, Kept, LayerDraft, Layers, Proof, Reach, Turn,
+    About, BuildLock, Collected, Extracted, Garbage, Kept, LayerDraft, Layers, Proof, Reach,
 };
 pub use lease::{Hold, Lease};
 pub use listing::ListingDraft;
-pub use notes::{Origin, Target};
+pub use notes::{DirectoryId, Origin};
 pub use pair::Pair;
 pub use partial::{Claim, Partial};
 pub use store::Store;
 
-/// What everything here returns.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,7 +1,7 @@
-//! What layers hold, remembered by diff id, so that a tree of an image can be had without reading its layers.
+//! Listings of layers by diff id, so that the tree of an image can be made without reading its layers.
 //!
-//! A cache: whoever reads a layer to its end leaves its listing behind, and who needs one that isn't there reads the layer.
-//! A listing appears by rename, and one that is damaged, half-written or another layer's counts as none.
+//! A cache: a program that reads a layer to its end leaves a listing, and a program that finds no listing reads the layer.
+//! A listing appears by rename. One that is damaged, half-written or another layer's counts as none.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Seek as _};
@@ -14,29 +14,31 @@ use layer_format::listing::{ListingReader, ListingWriter, Tree, is_listing};
 
 use crate::Result;
 use crate::layout;
-use crate::owned::{self, Owned};
+use crate::locked_file::{self, LockedFile};
 use crate::partial::file_name;
 use crate::store::{Folder, Store};
 
-/// The size of the pieces that listings are read in.
+/// The size of the buffer for reading listings, in bytes.
 const BUFFER: usize = 128 << 10;
 
-/// A layer's listing on its way into the store. What can't be written is no loss: whoever wants it reads the layer.
+/// A layer's listing on its way into the store. A listing that can't be written is dropped without an error, because the layer
+/// can be read instead.
 #[derive(Debug)]
 pub struct ListingDraft {
     store: Store,
-    writing: Option<(Owned, ListingWriter<File>)>,
+    /// The temporary file; `None` if it can't be written.
+    writing: Option<(LockedFile, ListingWriter<File>)>,
 }
 
 impl ListingDraft {
-    /// Begins one, and sweeps away what killed programs left; on a full disk or in a store that is read-only for us, nothing
-    /// is written.
+    /// Begins a listing, and removes temporary files of killed programs. On a full disk, and in a store that this program can't
+    /// write to, nothing is written.
     pub fn new(store: &Store) -> Self {
         let begin = || {
             layout::create_folders(store)?;
             let folder = store.folder(Folder::Temp);
-            owned::sweep(&folder)?;
-            let temp = Owned::create(&folder)?;
+            locked_file::sweep(&folder)?;
+            let temp = LockedFile::create(&folder)?;
             let file = temp.file().try_clone();
             let file = file.map_err(crate::Error::io("opening", temp.path()))?;
             Ok::<_, crate::Error>((temp, ListingWriter::new(file)))
@@ -44,13 +46,13 @@ impl ListingDraft {
         Self { store: store.clone(), writing: begin().ok() }
     }
 
-    /// One for this layer, unless there is a listing of it.
+    /// Begins a listing of this layer, unless the store has one.
     pub fn if_missing(store: &Store, diff_id: &DiffId) -> Option<Self> {
         let is_there = fs::exists(store.listing_path(diff_id)).unwrap_or(true);
         (!is_there).then(|| Self::new(store))
     }
 
-    /// Adds a change.
+    /// Adds the layer's next change.
     pub fn add(&mut self, change: &Change) {
         if let Some((_, writer)) = &mut self.writing
             && writer.write_change(change).is_err()
@@ -59,7 +61,7 @@ impl ListingDraft {
         }
     }
 
-    /// Makes it of what somebody else reads, who finds out the diff id at the end.
+    /// Makes the listing of a layer that another thread reads, which knows the diff id at the end.
     pub fn watcher(self) -> Watcher {
         let mut draft = Some(self);
         Box::new(move |seen| match seen {
@@ -68,7 +70,7 @@ impl ListingDraft {
         })
     }
 
-    /// Keeps it, once all the layer was read and found to have this diff id.
+    /// Puts the listing into the store. The layer must have been read to its end and have this diff id.
     pub fn keep(self, diff_id: &DiffId) {
         let Some((mut temp, writer)) = self.writing else { return };
         if writer.finish(diff_id).is_ok() {
@@ -79,7 +81,10 @@ impl ListingDraft {
 }
 
 impl Store {
-    /// Takes a layer into a tree from its listing, if there is a good one.
+    /// Adds a layer to a tree from its listing; `false` if the store has no sound one.
+    ///
+    /// # Errors
+    /// The listing's changes don't fit the tree, or it can't be read to its end.
     pub fn add_listed(&self, tree: &mut Tree, diff_id: &DiffId) -> Result<bool> {
         let Some(mut listing) = self.listing(diff_id) else { return Ok(false) };
         tree.begin_layer();
@@ -90,8 +95,8 @@ impl Store {
         Ok(true)
     }
 
-    /// A tree that has an image's root directory alone, as the highest layer says that describes it. None where a listing
-    /// lacks that must be asked.
+    /// A tree with an image's root directory alone, as the highest layer that describes it has it. `None` if the listing of a
+    /// layer that must be looked at is missing. `layers` are the image's, base first.
     pub fn listed_root<'a>(
         &self,
         layers: impl DoubleEndedIterator<Item = &'a DiffId>,
@@ -159,7 +164,7 @@ mod tests {
         }
         keep(&store);
         assert!(add());
-        assert!(owned::list(&store.folder(Folder::Temp)).unwrap().is_empty());
+        assert!(locked_file::list(&store.folder(Folder::Temp)).unwrap().is_empty());
     }
 
     #[test]
@@ -171,8 +176,8 @@ mod tests {
         fs::write(temp.join("1-a"), "half").unwrap();
         let other = ListingDraft::new(&store);
         drop(ListingDraft::new(&store));
-        assert_eq!(owned::list(&temp).unwrap().len(), 1);
+        assert_eq!(locked_file::list(&temp).unwrap().len(), 1);
         drop(other);
-        assert!(owned::list(&temp).unwrap().is_empty());
+        assert!(locked_file::list(&temp).unwrap().is_empty());
     }
 }

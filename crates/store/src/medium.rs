@@ -1,9 +1,9 @@
-//! What a store lies on, and whether its locks mean anything there.
+//! The file system that a store is on, and whether its locks work there.
 //!
-//! Leases and gc are made for one machine: a lock must keep everybody out, and a file that one program has made must be there for
-//! the next. Network drives promise neither to other machines, and a FUSE file system that is mounted twice has two caches
-//! and two sets of locks. Reading and writing goes well there as long as nothing is removed; so gc, which removes, asks here
-//! first.
+//! Leases and gc are made for one machine: a lock must keep every other program out, and a file that one program has made must
+//! be visible to the next. Network drives promise neither to other machines, and a FUSE file system that is mounted twice has
+//! two caches and two sets of locks. Programs can read and write there as long as none removes anything. So gc, which removes,
+//! checks the file system first.
 
 use std::fs::{File, TryLockError};
 
@@ -37,10 +37,10 @@ const SHARED: [(u32, &str); 19] = [
 ];
 
 impl Store {
-    /// Checks that this store is on a file system where something can be removed from it while other programs use it.
+    /// Checks that blobs can be removed from this store while other programs use it.
     ///
     /// # Errors
-    /// [`Error::Shared`] and [`Error::LocksNothing`].
+    /// [`Error::Shared`] on a file system that other machines or mounts may use, [`Error::LocksNothing`] if its locks don't work.
     pub fn check_medium(&self) -> Result<()> {
         // Any of the folders may be a link to somewhere else.
         for folder in ["", "blobs", "blobs/sha256", "strata"] {
@@ -56,7 +56,7 @@ impl Store {
         self.probe_lock()
     }
 
-    /// Sees whether the lock, while it is held, keeps out whoever else opens it.
+    /// Takes the store's lock and checks that it can't be taken again through another open file.
     fn probe_lock(&self) -> Result<()> {
         let _guard = self.lock()?;
         let path = self.lock_path();
@@ -69,7 +69,7 @@ impl Store {
     }
 }
 
-/// What a file system is called, if others may see it too. The type is a number of 32 bits, whatever the system's word for it.
+/// The name of a file system that others may use too, by its type: a number of 32 bits, whatever integer the system has it in.
 fn shared(kind: impl TryInto<i64>) -> Option<&'static str> {
     let kind = kind.try_into().ok()? & 0xffff_ffff;
     SHARED.iter().find(|(magic, _)| i64::from(*magic) == kind).map(|(_, name)| *name)

@@ -1,7 +1,7 @@
-//! What the store remembers besides images, so that others need not find it out again. All of it may be lost.
+//! Notes: facts that the store remembers besides images, so that programs need not find them out again. Any may be lost.
 //!
-//! Each note is a small file named for what it is about, and says so inside; one that is damaged or about something else
-//! counts as none.
+//! Each note is a small file. It is named for its subject and also names it inside. A note that is damaged or about something
+//! else counts as none.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,35 +17,35 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::error::Error;
 use crate::gc::is_older;
-use crate::owned;
+use crate::locked_file;
 use crate::partial::{file_name, from_file_name};
 use crate::store::{Durability, Folder, Store};
 
-/// No note is longer.
+/// The most bytes that a note may have.
 const LIMIT: u64 = 16 << 10;
-/// How long a note is kept that is about nothing in sight.
+/// How long a note is kept whose subject can't be found.
 const AGE: Duration = Duration::from_hours(30 * 24);
 
-/// Which directory it is, wherever it is moved to: the same numbers come back only after its end, and then with another time
-/// of birth.
+/// The identity of a directory, which stays when the directory is moved. A later directory may get the same inode number, but
+/// not the same time of birth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
+pub struct DirectoryId {
     device: u64,
     inode: u64,
-    /// Seconds and nanoseconds, where the file system knows them.
+    /// When it was made, as seconds and nanoseconds since 1970; `None` if the file system doesn't know.
     born: Option<(i64, u32)>,
 }
 
-/// What a directory was unpacked from.
+/// The image that a directory was unpacked from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The image's manifest.
+    /// The digest of the image's manifest.
     pub manifest: Digest,
-    /// The name it was asked for by, if it had one.
+    /// The name by which the user asked for the image, if it was a name.
     pub name: Option<String>,
-    /// Where the directory was.
+    /// The path of the directory at that time.
     pub path: PathBuf,
-    /// Whether devices of the image are not there, since they could not be made.
+    /// Whether devices of the image are missing because they could not be made.
     #[serde(default)]
     pub lacks_devices: bool,
     /// Whether attributes of the image are not there, since the file system has none, or said so.
@@ -53,28 +53,29 @@ pub struct Origin {
     pub lacks_xattrs: bool,
 }
 
-/// A note about a directory, as it is written.
+/// A note about a directory, as the file has it.
 #[derive(Serialize, Deserialize)]
-struct TargetNote {
-    target: Target,
+struct DirectoryNote {
+    #[serde(rename = "target")]
+    directory: DirectoryId,
     origin: Origin,
     #[serde(default)]
     holds: Holds,
 }
 
-/// What of an image a directory holds. One must never pass for the other: to a snapshot of a whole tree, all that a union's
-/// upper directory doesn't hold is deleted.
+/// What part of an image a directory holds. The two must not be mixed up: a snapshot that took a union's upper directory for a
+/// whole tree would count all other files as deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Holds {
-    /// All its files.
+    /// All files of the image.
     #[default]
     Tree,
-    /// Changes to them.
+    /// Changes to the image's files.
     Changes,
 }
 
-impl Target {
-    /// Identifies an open directory.
+impl DirectoryId {
+    /// The identity of an open directory.
     pub fn of(dir: impl AsFd) -> Result<Self> {
         let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, mask)
@@ -89,7 +90,7 @@ impl Target {
 }
 
 impl Store {
-    /// The diff id that a blob was once found to have: both its bytes and what they decompress to were hashed then.
+    /// The diff id that a blob was once found to have. Its bytes and what they decompress to were both hashed then.
     pub fn diff_id_of(&self, blob: &Digest) -> Option<DiffId> {
         let text = read(&self.folder(Folder::Pairs).join(file_name(blob)))?;
         let (about, diff_id) = text.strip_suffix('\n')?.split_once(' ')?;
@@ -97,61 +98,63 @@ impl Store {
         (about.parse().ok() == Some(*blob)).then_some(DiffId(diff_id))
     }
 
-    /// Remembers that a blob and its decompressed bytes were both hashed, to these. It is no loss if that fails.
+    /// Remembers that a blob and its decompressed bytes were hashed, with these results. The caller may ignore an error.
     pub(crate) fn note_diff_id(&self, blob: &Digest, diff_id: &DiffId) -> Result<()> {
         let path = self.folder(Folder::Pairs).join(file_name(blob));
         self.replace(&path, format!("{blob} {diff_id}\n").as_bytes(), Durability::Cached)
     }
 
-    /// What a directory was unpacked from, if that was noted.
-    pub fn origin(&self, target: &Target) -> Option<Origin> {
-        self.noted(target, Holds::Tree)
+    /// The image that a directory was unpacked from, if that was noted.
+    pub fn origin(&self, directory: &DirectoryId) -> Option<Origin> {
+        self.noted(directory, Holds::Tree)
     }
 
-    /// Notes what a directory was unpacked from. It is no loss if that fails.
-    pub fn note_origin(&self, target: &Target, origin: &Origin) -> Result<()> {
-        self.note(target, origin, Holds::Tree)
+    /// Notes which image a directory was unpacked from. The caller may ignore an error.
+    pub fn note_origin(&self, directory: &DirectoryId, origin: &Origin) -> Result<()> {
+        self.note(directory, origin, Holds::Tree)
     }
 
-    /// Which image the changes in a union's upper directory were made to, if that was noted.
-    pub fn changed_image(&self, upper: &Target) -> Option<Origin> {
+    /// The image below a union with this upper directory, if that was noted.
+    pub fn changed_image(&self, upper: &DirectoryId) -> Option<Origin> {
         self.noted(upper, Holds::Changes)
     }
 
-    /// Notes which image the changes in a union's upper directory are made to. It is no loss if that fails.
-    pub fn note_changed_image(&self, upper: &Target, image: &Origin) -> Result<()> {
+    /// Notes which image is below a union with this upper directory. The caller may ignore an error.
+    pub fn note_changed_image(&self, upper: &DirectoryId, image: &Origin) -> Result<()> {
         self.note(upper, image, Holds::Changes)
     }
 
-    fn noted(&self, target: &Target, holds: Holds) -> Option<Origin> {
-        let note: TargetNote = serde_json::from_str(&read(&self.target_path(target))?).ok()?;
-        (note.target == *target && note.holds == holds).then_some(note.origin)
+    fn noted(&self, directory: &DirectoryId, holds: Holds) -> Option<Origin> {
+        let note: DirectoryNote =
+            serde_json::from_str(&read(&self.directory_note_path(directory))?).ok()?;
+        (note.directory == *directory && note.holds == holds).then_some(note.origin)
     }
 
-    fn note(&self, target: &Target, origin: &Origin, holds: Holds) -> Result<()> {
-        let path = self.target_path(target);
-        let note = TargetNote { target: *target, origin: origin.clone(), holds };
+    fn note(&self, directory: &DirectoryId, origin: &Origin, holds: Holds) -> Result<()> {
+        let path = self.directory_note_path(directory);
+        let note = DirectoryNote { directory: *directory, origin: origin.clone(), holds };
         let content = serde_json::to_vec(&note)
             .map_err(|source| Error::MalformedJson { path: path.clone(), source })?;
         self.replace(&path, &content, Durability::Cached)
     }
 
-    fn target_path(&self, target: &Target) -> PathBuf {
-        let name = format!("{:x}-{:x}.json", target.device, target.inode);
+    fn directory_note_path(&self, directory: &DirectoryId) -> PathBuf {
+        let name = format!("{:x}-{:x}.json", directory.device, directory.inode);
         self.folder(Folder::Targets).join(name)
     }
 }
 
-/// Removes old listings, which are made again if need be, old notes about blobs that are gone, and about directories that are no longer where they were.
+/// Removes old listings and uploads, old notes about blobs that are gone, and old notes about directories that are no longer
+/// where they were.
 pub(crate) fn prune(store: &Store) -> Result<()> {
     let has_blob = |path: &Path| {
         from_file_name(path).is_some_and(|blob| fs::exists(store.blob_path(&blob)).unwrap_or(true))
     };
-    let has_target = |path: &Path| {
-        let note = read(path).and_then(|text| serde_json::from_str::<TargetNote>(&text).ok());
-        // What can't be looked at now may be there: a drive that isn't mounted, another user's directory.
+    let has_directory = |path: &Path| {
+        let note = read(path).and_then(|text| serde_json::from_str::<DirectoryNote>(&text).ok());
+        // A directory that can't be looked at may exist: it may be another user's.
         note.is_some_and(|note| match fs::metadata(&note.origin.path) {
-            Ok(it) => it.ino() == note.target.inode,
+            Ok(it) => it.ino() == note.directory.inode,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         })
     };
@@ -160,14 +163,14 @@ pub(crate) fn prune(store: &Store) -> Result<()> {
         prune_folder(&store.folder(folder), has_blob)?;
     }
     prune_folder(&store.folder(Folder::Uploads), |_| false)?;
-    prune_folder(&store.folder(Folder::Targets), has_target)
+    prune_folder(&store.folder(Folder::Targets), has_directory)
 }
 
 fn prune_folder(folder: &Path, is_of_use: impl Fn(&Path) -> bool) -> Result<()> {
-    for path in owned::list(folder)? {
+    for path in locked_file::list(folder)? {
         let is_old = fs::metadata(&path).is_ok_and(|metadata| is_older(&metadata, AGE));
         if is_old && !is_of_use(&path) {
-            owned::remove(&path)?;
+            locked_file::remove(&path)?;
         }
     }
     Ok(())
@@ -203,7 +206,7 @@ mod tests {
     #[test]
     fn changes_to_an_image_are_not_its_files() {
         let (dir, store) = Store::temporary();
-        let target = Target::of(File::open(dir.path()).unwrap()).unwrap();
+        let target = DirectoryId::of(File::open(dir.path()).unwrap()).unwrap();
         let (manifest, path) = (Digest::of(b"manifest"), dir.path().to_owned());
         let origin =
             Origin { manifest, name: None, path, lacks_devices: false, lacks_xattrs: false };
@@ -221,7 +224,7 @@ mod tests {
         let (dir, store) = Store::temporary();
         let path = dir.path().join("root");
         fs::create_dir(&path).unwrap();
-        let target = Target::of(File::open(&path).unwrap()).unwrap();
+        let target = DirectoryId::of(File::open(&path).unwrap()).unwrap();
         let manifest = Digest::of(b"");
         let origin = Origin {
             manifest,
@@ -233,8 +236,8 @@ mod tests {
         assert_eq!(store.origin(&target), None);
         store.note_origin(&target, &origin).unwrap();
         fs::rename(&path, dir.path().join("moved")).unwrap();
-        let moved = Target::of(File::open(dir.path().join("moved")).unwrap()).unwrap();
+        let moved = DirectoryId::of(File::open(dir.path().join("moved")).unwrap()).unwrap();
         assert_eq!(store.origin(&moved), Some(origin));
-        assert_eq!(store.origin(&Target { born: Some((1, 2)), ..target }), None);
+        assert_eq!(store.origin(&DirectoryId { born: Some((1, 2)), ..target }), None);
     }
 }

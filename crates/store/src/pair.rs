@@ -1,18 +1,18 @@
-//! What a blob decompresses to, as it is claimed, proved, and remembered.
+//! The claim that a blob decompresses to bytes with a certain diff id: made, proved, and remembered.
 //!
 //! An image claims a digest for a layer's stored bytes and a diff id for the uncompressed ones. Once both were hashed and found
-//! to belong together, they do for ever: the store remembers that, and then the digest alone is proof. So it is where nothing is
-//! compressed. This is the one place that decides whether a diff id has to be computed.
+//! to belong together, they do for ever. The store remembers that, and then the digest alone is proof. It is proof, too, where
+//! nothing is compressed. This is the one place that decides whether a diff id has to be computed.
 
 use layer_format::archive::Layer;
 use layer_format::{Codec, DiffId, Digest, Error};
 
 use crate::store::Store;
 
-/// The claim that a blob decompresses to what has this diff id.
+/// The claim that a blob decompresses to bytes with this diff id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// None of a layer that nothing names by its stored bytes, as in a docker-archive: it is known by its diff id alone.
+    /// The blob's digest. `None` for a layer whose stored bytes have no digest, for example one of a docker-archive.
     blob: Option<Digest>,
     diff_id: DiffId,
 }
@@ -33,7 +33,7 @@ impl Pair {
         &self.diff_id
     }
 
-    /// Whether the blob's digest proves the claim, given how the blob is compressed.
+    /// Whether the blob's digest proves the claim, because the blob isn't compressed and the two digests are equal.
     pub fn is_same(&self, codec: Codec) -> bool {
         codec == Codec::None && self.blob == Some(self.diff_id.0)
     }
@@ -44,7 +44,7 @@ impl Pair {
         found == Some(self.diff_id)
     }
 
-    /// Compares the claim with what was found.
+    /// Compares the claim with the digest of the decompressed bytes.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`] names both.
@@ -56,7 +56,7 @@ impl Pair {
         Err(Error::DigestMismatch { what, expected: self.diff_id.0.into(), found: found.into() })
     }
 
-    /// Has a store remember that the claim was proved. A cache: where that fails, whoever needs to know finds out anew.
+    /// Makes a store remember that the claim was proved. Errors are ignored, because it can be proved again.
     pub fn remember(&self, store: Option<&Store>) {
         let worth = self.blob.filter(|blob| *blob != self.diff_id.0).zip(store);
         if let Some((blob, store)) = worth.filter(|_| !self.is_known(store)) {

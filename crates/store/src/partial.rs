@@ -1,7 +1,7 @@
-//! Blobs on their way in.
+//! Blobs that are being written.
 //!
-//! A download goes to a file named for its digest, which one program at a time has and the next can finish; what comes from an
-//! archive goes to a file of its own, because a pipe can't be resumed and waiting for another's pipe could wait for ever.
+//! A download goes to a file named for its digest, which one program at a time has locked and the next can finish. A blob of an
+//! archive goes to a file of its own, because a pipe can't be resumed and waiting for another program's pipe could take for ever.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,38 +13,40 @@ use layer_format::{Algorithm, Descriptor, Digest, Hasher};
 use crate::Result;
 use crate::error::Error;
 use crate::lease::Lease;
-use crate::owned::{AtDrop, IfMissing, Owned, Taken};
+use crate::locked_file::{AtDrop, IfMissing, LockedFile, Taken};
 use crate::store::{Folder, Store};
 
-const POLL: Duration = Duration::from_millis(50);
+/// How often [`Lease::partial`] asks whether another program's download is over.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The size of the buffer for reading a partial download, in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// What came of asking for a download.
+/// The outcome of [`Lease::claim`].
 #[derive(Debug)]
 pub enum Claim {
-    /// The blob is there; nothing to do.
+    /// The store has the blob.
     Present,
-    /// A running program is downloading it and has so many bytes.
+    /// Another running program is downloading it.
     Busy {
-        /// How many bytes it has; grows if it is getting anywhere.
+        /// How many bytes that program has written so far.
         n_bytes: u64,
     },
-    /// It is ours to bring.
+    /// The caller is to download it, from [`Partial::offset`] on.
     Ours(Partial),
 }
 
 /// A blob that is not whole yet.
 ///
-/// Dropped without [`commit`](Self::commit), a download's bytes stay for the next program; everything else goes. So do bytes
-/// that turned out wrong, and those for which the disk had no room.
+/// If it is dropped without [`commit`](Self::commit), the bytes of a download stay for the next program. The bytes of any other
+/// blob are removed, and so are bytes with a wrong digest or size, and those that came before the disk was full.
 #[derive(Debug)]
 pub struct Partial {
     lease: Lease,
-    file: Owned,
+    file: LockedFile,
     expected: Option<Expected>,
     if_dropped: AtDrop,
     hashed: Hashed,
-    /// What was there when we came.
+    /// The bytes that the file had at the beginning.
     before: Hashed,
 }
 
@@ -54,7 +56,7 @@ struct Expected {
     size: u64,
 }
 
-/// The first so many bytes.
+/// The number of bytes that were hashed, from the first on, and the hash of them.
 #[derive(Clone, Debug)]
 struct Hashed {
     size: u64,
@@ -62,23 +64,24 @@ struct Hashed {
 }
 
 impl Lease {
-    /// Asks for the download of a blob, without waiting for a program that is at it.
+    /// Begins or resumes the download of a blob, unless another program is downloading it.
     pub fn claim(&self, wanted: &Descriptor) -> Result<Claim> {
         let is_there = || self.has(&wanted.digest, wanted.size);
         if is_there()? {
             return Ok(Claim::Present);
         }
-        let mut file =
-            match Owned::take(partial_path(self.store(), &wanted.digest), IfMissing::Create)? {
-                Taken::Mine(file) => file,
-                Taken::Busy(file) => {
-                    let n_bytes =
-                        file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
-                    return Ok(Claim::Busy { n_bytes });
-                }
-                Taken::Gone => return Ok(Claim::Busy { n_bytes: 0 }),
-            };
-        // Who had it until now may have finished it.
+        let mut file = match LockedFile::take(
+            partial_path(self.store(), &wanted.digest),
+            IfMissing::Create,
+        )? {
+            Taken::Mine(file) => file,
+            Taken::Busy(file) => {
+                let n_bytes = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+                return Ok(Claim::Busy { n_bytes });
+            }
+            Taken::Gone => return Ok(Claim::Busy { n_bytes: 0 }),
+        };
+        // The program that had it until now may have finished it.
         if is_there()? {
             file.at_drop(AtDrop::Remove);
             return Ok(Claim::Present);
@@ -87,39 +90,40 @@ impl Lease {
         Ok(Claim::Ours(Partial::resume(self.clone(), file, expected)?))
     }
 
-    /// Asks for the download of a blob, waiting for programs that are at it. `None` if it is there.
+    /// Begins or resumes the download of a blob, and waits while other programs download it. `None` if the store has it.
     pub fn partial(&self, wanted: &Descriptor) -> Result<Option<Partial>> {
         loop {
             match self.claim(wanted)? {
                 Claim::Present => return Ok(None),
                 Claim::Ours(partial) => return Ok(Some(partial)),
-                Claim::Busy { .. } => std::thread::sleep(POLL),
+                Claim::Busy { .. } => std::thread::sleep(POLL_INTERVAL),
             }
         }
     }
 
-    /// Begins a blob that arrives whole or not at all; its digest may be unknown until its end.
+    /// Begins a blob that arrives whole or not at all. Without `expected`, its digest and size are unknown until its end.
     pub fn incoming(&self, expected: Option<&Descriptor>) -> Result<Partial> {
         let expected = expected.map(|it| Expected { digest: it.digest, size: it.size });
-        let file = Owned::create(&self.store().folder(Folder::Temp))?;
+        let file = LockedFile::create(&self.store().folder(Folder::Temp))?;
         let before = Hashed::nothing(expected.as_ref());
-        let (if_dropped, hashed) = (AtDrop::Remove, before.clone());
+        let hashed = before.clone();
+        let if_dropped = AtDrop::Remove;
         Ok(Partial { lease: self.clone(), file, expected, if_dropped, hashed, before })
     }
 }
 
 impl Partial {
-    /// How many bytes are there; a download goes on from here.
+    /// The number of bytes that are there; a download continues at this offset.
     pub fn offset(&self) -> u64 {
         self.hashed.size
     }
 
-    /// How many bytes it should have in the end, where that is known.
+    /// The size of the whole blob in bytes, if it is known.
     pub fn size(&self) -> Option<u64> {
         self.expected.map(|expected| expected.size)
     }
 
-    /// The digest of what is there.
+    /// The digest of the bytes that are there.
     pub fn digest(&self) -> Digest {
         Hasher::clone(&self.hashed.hasher).finish()
     }
@@ -127,8 +131,8 @@ impl Partial {
     /// Appends the next bytes.
     ///
     /// # Errors
-    /// One byte more than promised is refused, and the file goes when this is dropped. When the disk is full, what
-    /// was appended since this was made is taken back.
+    /// [`layer_format::Error::SizeMismatch`] if there are more bytes than expected; then the file is removed when this is dropped.
+    /// [`Error::Io`] if they can't be written. If the disk is full, all bytes that were appended since this was made are removed.
     pub fn write_all(&mut self, content: &[u8]) -> Result<()> {
         let end = self.hashed.size + content.len() as u64;
         if let Some(Expected { digest, size }) = self.expected.filter(|it| end > it.size) {
@@ -144,7 +148,7 @@ impl Partial {
             if is_full(&error) {
                 self.hashed = self.before.clone();
             }
-            // Should that fail as well, the bytes too many are hashed by whoever resumes, like all others.
+            // If that fails as well, the program that resumes hashes the extra bytes like all others.
             self.file.cut(self.hashed.size).ok();
             self.decide();
             return Err(Error::io("writing", self.file.path())(error));
@@ -155,7 +159,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Throws away what is there, to begin from nothing: for a server that can't go on in the middle.
+    /// Removes all bytes and begins again, for a server that can't continue in the middle.
     pub fn restart(&mut self) -> Result<()> {
         self.file.cut(0)?;
         self.hashed = Hashed::nothing(self.expected.as_ref());
@@ -164,17 +168,18 @@ impl Partial {
         Ok(())
     }
 
-    /// A second handle, at the beginning, by which another thread may read what has been written so far, and go on reading
-    /// after the end that it found. It stays good after [`commit`](Self::commit).
+    /// A second handle at the beginning of the file, with which another thread may read the bytes written so far, and later those
+    /// that follow. It stays valid after [`commit`](Self::commit).
     pub fn reader(&self) -> Result<File> {
         File::open(self.file.path()).map_err(Error::io("opening", self.file.path()))
     }
 
-    /// Checks size and digest of what is there. Whoever waits for the bytes alone need not wait for the disk, which
-    /// [`commit`](Self::commit) does.
+    /// Checks size and digest of the bytes that are there, and returns the digest. Unlike [`commit`](Self::commit), it doesn't wait
+    /// for the disk.
     ///
     /// # Errors
-    /// Wrong bytes are removed when this is dropped; bytes that are too few stay, if this is a download.
+    /// [`layer_format::Error::SizeMismatch`] if there are too few bytes; those of a download stay for the next program.
+    /// [`layer_format::Error::DigestMismatch`] if they are wrong; then they are removed when this is dropped.
     pub fn check(&mut self) -> Result<Digest> {
         let found = self.digest();
         let Some(Expected { digest, size }) = self.expected else { return Ok(found) };
@@ -184,18 +189,20 @@ impl Partial {
         }
         if found != digest {
             self.spoil();
-            let (expected, found) = (digest.into(), found.into());
-            return Err(
-                layer_format::Error::DigestMismatch { what: "blob", expected, found }.into()
-            );
+            return Err(layer_format::Error::DigestMismatch {
+                what: "blob",
+                expected: digest.into(),
+                found: found.into(),
+            }
+            .into());
         }
         Ok(found)
     }
 
-    /// Checks, syncs, and gives the blob its name.
+    /// Checks and syncs the blob, and gives it its name.
     ///
     /// # Errors
-    /// Those of [`check`](Self::check), and those of the disk.
+    /// Those of [`check`](Self::check), and [`Error::Io`] if it can't be synced or renamed.
     pub fn commit(mut self) -> Result<Digest> {
         let found = self.check()?;
         let Self { lease, mut file, .. } = self;
@@ -206,24 +213,25 @@ impl Partial {
         Ok(found)
     }
 
-    /// Throws it away.
+    /// Removes the bytes that are there.
     pub fn discard(mut self) {
         self.spoil();
     }
 
-    fn resume(lease: Lease, file: Owned, expected: Expected) -> Result<Self> {
+    fn resume(lease: Lease, file: LockedFile, expected: Expected) -> Result<Self> {
         if file.size()? > expected.size {
             file.cut(0)?;
         }
         let before = Hashed::read(&file, expected)?;
-        let (if_dropped, hashed) = (AtDrop::Keep, before.clone());
+        let hashed = before.clone();
+        let if_dropped = AtDrop::Keep;
         let mut partial =
             Self { lease, file, expected: Some(expected), if_dropped, hashed, before };
         partial.decide();
         Ok(partial)
     }
 
-    /// An empty file is no use to anybody.
+    /// Decides whether the file stays when this is dropped. An empty one never does.
     fn decide(&mut self) {
         let is_empty = self.hashed.size == 0;
         self.file.at_drop(if is_empty { AtDrop::Remove } else { self.if_dropped });
@@ -241,7 +249,7 @@ impl Hashed {
         Self { size: 0, hasher: Box::new(Hasher::new(algorithm)) }
     }
 
-    fn read(owned: &Owned, expected: Expected) -> Result<Self> {
+    fn read(owned: &LockedFile, expected: Expected) -> Result<Self> {
         let mut hashed = Self::nothing(Some(&expected));
         let mut buffer = vec![0; BUFFER];
         let mut file = owned.file().take(expected.size);
@@ -259,7 +267,7 @@ impl Hashed {
     }
 }
 
-/// Where the download of a blob lies.
+/// The path of a blob's partial download.
 pub(crate) fn partial_path(store: &Store, digest: &Digest) -> std::path::PathBuf {
     store.folder(Folder::Partial).join(file_name(digest))
 }

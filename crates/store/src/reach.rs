@@ -1,7 +1,7 @@
-//! What a document leads to.
+//! The blobs that a document leads to.
 //!
-//! gc must keep everything that any tool's document needs, of kinds that don't exist yet as well. So this asks no
-//! document what it is: every value of a field `digest`, at any depth, counts, and what it names is looked into if it
+//! gc must keep everything that any tool's document needs, even a document of a kind that doesn't exist yet. So this doesn't ask
+//! what a document is: every value of a field `digest`, at any depth, counts, and the blob that it names is looked into if it
 //! is JSON. That keeps too much now and then, never too little.
 
 use std::collections::HashSet;
@@ -37,7 +37,8 @@ pub(crate) fn collect(text: impl Read, found: &mut Vec<Digest>) -> serde_json::R
     Digests { found, field: Field::Other }.deserialize(&mut json)
 }
 
-/// A layer is told from a document by its first byte. What is damaged leads where its readable part does.
+/// Collects the digests that a blob names, if it is a document; its first byte tells. Of a damaged document, the readable part
+/// counts.
 fn look_into(blob: File, found: &mut Vec<Digest>) -> std::io::Result<()> {
     let mut blob = BufReader::new(blob);
     let begin = blob.fill_buf()?;

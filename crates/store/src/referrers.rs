@@ -1,4 +1,4 @@
-//! What refers to an image: signatures, SBOMs and attestations, which have names made of its digest.
+//! Referrers of an image: signatures, SBOMs and attestations. Their names are made of its digest.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use crate::index_entry::IndexEntry;
 use crate::store::Store;
 
 impl Store {
-    /// What refers to an image by a name in its repository, and what refers to that in turn. An image without a name takes
-    /// them from all repositories.
+    /// The entries that refer to an image by a name in its repository, and those that refer to them in turn. For an image
+    /// without a name, all repositories count.
     pub fn referrers(&self, image: &IndexEntry) -> Result<Vec<IndexEntry>> {
         let repository = image.reference().map(|reference| reference.name());
         let subject = |entry: &IndexEntry| {

@@ -1,4 +1,4 @@
-//! The store itself: where it is, and what is where in it.
+//! The store itself: its path, and the paths of the files in it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use crate::edit::Editor;
 use crate::error::Error;
 use crate::index::Index;
 use crate::index_entry::IndexEntry;
-use crate::owned::{self, Owned};
+use crate::locked_file::{self, LockedFile};
 use crate::{Result, layout};
 
 /// An open store. Clones are the same store; threads may share it.
@@ -22,16 +22,21 @@ pub struct Store {
 }
 
 impl Store {
-    /// Where the store is: where it is said to be, or, when nobody says, at `$STRATA_STORE`; else root's is `/var/lib/strata`
-    /// and everybody else's `$XDG_DATA_HOME/strata` or `~/.local/share/strata`.
+    /// The path of the store: the given one, or else `$STRATA_STORE`, or else `/var/lib/strata` for root and
+    /// `$XDG_DATA_HOME/strata` or `~/.local/share/strata` for other users.
+    ///
+    /// # Errors
+    /// [`Error::NoPlace`] if none of these is set.
     pub fn path_or_usual(said: Option<&Path>) -> Result<PathBuf> {
         let is_root = rustix::process::geteuid().is_root();
         let usual = || usual_path(|name| std::env::var_os(name), is_root);
         said.map(Path::to_owned).or_else(usual).ok_or(Error::NoPlace)
     }
 
-    /// Opens the store at `path`, making it if it isn't there. An OCI layout of another tool becomes a store as it is; a
-    /// directory with other things in it is refused.
+    /// Opens the store at `path`, or makes it if it isn't there. An OCI layout of another tool becomes a store as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`] for a directory with other files in it; [`Error::Malformed`] for a layout of another version than 1.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let store = Self::at(path.as_ref())?;
         if !layout::is_there(&store)? {
@@ -40,24 +45,32 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens the store at `path` for reading, if it is there. Nothing is written.
+    /// Opens the store at `path` for reading; `None` if it isn't there. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::MalformedJson`] for a layout of another version than 1, or a damaged one.
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<Self>> {
         let store = Self::at(path.as_ref())?;
         Ok(layout::is_there(&store)?.then_some(store))
     }
 
-    /// The directory.
+    /// The store's directory, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// Every entry of `index.json` that can be understood, in its order: an image with several names has several.
+    /// Every entry of `index.json` that can be understood, in the file's order. An image with several names has several entries.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::MalformedJson`] if the file as a whole can't be understood.
     pub fn images(&self) -> Result<Vec<IndexEntry>> {
         Ok(Index::read(self)?.into_images())
     }
 
-    /// Takes these entries out of `index.json`, as far as they are still there, and returns those. Their blobs stay until
-    /// [`Store::gc`].
+    /// Removes entries from `index.json`, and returns those that were still there. Their blobs stay until [`Store::gc`].
+    ///
+    /// # Errors
+    /// As [`images`](Self::images), or the file can't be replaced; then no entry was removed.
     pub fn remove(&self, images: &[IndexEntry]) -> Result<Vec<IndexEntry>> {
         let _guard = self.lock()?;
         let mut editor = Editor::new(Index::read(self)?);
@@ -71,7 +84,7 @@ impl Store {
         Ok(Self { root: root.into() })
     }
 
-    /// Where a blob lies, or would.
+    /// The path of a blob, whether it is there or not.
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root.join(digest.blob_path())
     }
@@ -80,7 +93,7 @@ impl Store {
         self.root.join("index.json")
     }
 
-    /// One of the folders that are ours alone.
+    /// The path of a folder that only Strata uses.
     pub(crate) fn folder(&self, folder: Folder) -> PathBuf {
         self.root.join("strata").join(folder.name())
     }
@@ -102,11 +115,11 @@ impl Store {
             opened => opened,
         };
         let file = file.map_err(Error::io("opening", &path))?;
-        owned::lock(&file).map_err(Error::io("locking", &path))?;
+        locked_file::lock(&file).map_err(Error::io("locking", &path))?;
         Ok(Guard { _file: file })
     }
 
-    /// Puts `content` in the place of the file at `path`, whole or not at all.
+    /// Replaces the file at `path` by one with this content, whole or not at all.
     pub(crate) fn replace(
         &self,
         path: &Path,
@@ -114,7 +127,7 @@ impl Store {
         durability: Durability,
     ) -> Result<()> {
         layout::create_folders(self)?;
-        let mut temp = Owned::create(&self.folder(Folder::Temp))?;
+        let mut temp = LockedFile::create(&self.folder(Folder::Temp))?;
         let written = temp.file().write_all(content);
         written.map_err(Error::io("writing", temp.path()))?;
         if durability == Durability::Synced {
@@ -127,8 +140,8 @@ impl Store {
         }
     }
 
-    /// Puts a whole, verified file in the place of a blob.
-    pub(crate) fn place(&self, mut blob: Owned, digest: &Digest) -> Result<()> {
+    /// Syncs a whole, verified file and gives it the name of a blob.
+    pub(crate) fn place(&self, mut blob: LockedFile, digest: &Digest) -> Result<()> {
         blob.file().sync_data().map_err(Error::io("syncing", blob.path()))?;
         let path = self.blob_path(digest);
         match blob.rename(&path) {
@@ -141,7 +154,7 @@ impl Store {
         }
     }
 
-    /// Makes sure that every blob's name is on disk, not its content only.
+    /// Syncs the directories that hold the blobs' names.
     pub(crate) fn sync_names_of_blobs(&self) -> Result<()> {
         for folder in ["blobs", "blobs/sha256", "blobs/sha512"] {
             let path = self.root.join(folder);
@@ -198,20 +211,20 @@ impl Folder {
     }
 }
 
-/// Whether a file must outlive the machine's power, or only programs.
+/// Whether a file must survive a power cut, or only the end of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
     Synced,
     Cached,
 }
 
-/// The store's lock; dropping it lets go.
+/// The store's lock, which is released when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
     _file: File,
 }
 
-/// Brings a directory's entries to the disk.
+/// Syncs a directory's entries.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     match File::open(path).and_then(|dir| dir.sync_all()) {
         // Some file systems can't sync directories, and say so.

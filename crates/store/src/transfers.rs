@@ -1,18 +1,18 @@
-//! What is known of blobs at registries: which repositories have one, and where an upload goes on that was interrupted. All of
-//! it may be lost, and none of it is a secret.
+//! Notes about blobs at registries: the repositories that have a blob, and the address at which an interrupted upload continues.
+//! Any may be lost, and none is a secret.
 
 use std::path::PathBuf;
 
 use layer_format::Digest;
 
 use crate::Result;
+use crate::locked_file;
 use crate::notes;
-use crate::owned;
 use crate::partial::file_name;
 use crate::store::{Durability, Folder, Store};
 
-/// More repositories than anybody mounts from.
-const MOST: usize = 16;
+/// The most repositories that are remembered for a blob.
+const MAX_REPOSITORIES: usize = 16;
 
 impl Store {
     /// The repositories (`host/path`) that were seen to have a blob, the latest first.
@@ -26,7 +26,7 @@ impl Store {
         read().unwrap_or_default()
     }
 
-    /// Remembers that a repository has a blob. It is no loss if that fails.
+    /// Remembers that a repository (`host/path`) has a blob. The caller may ignore an error.
     pub fn note_repository(&self, blob: &Digest, repository: &str) -> Result<()> {
         let mut names = self.repositories(blob);
         if names.first().is_some_and(|first| first == repository) {
@@ -34,27 +34,27 @@ impl Store {
         }
         names.retain(|name| name != repository);
         names.insert(0, repository.to_owned());
-        names.truncate(MOST);
+        names.truncate(MAX_REPOSITORIES);
         let content = format!("{blob}\n{}\n", names.join("\n"));
         self.replace(&self.repositories_path(blob), content.as_bytes(), Durability::Cached)
     }
 
-    /// The address where the upload of a blob to a repository was left off.
+    /// The address at which the interrupted upload of a blob to a repository continues, if there is one.
     pub fn upload(&self, repository: &str, blob: &Digest) -> Option<String> {
         let text = notes::read(&self.upload_path(repository, blob))?;
         let address = text.strip_suffix('\n')?.strip_prefix(&format!("{repository} {blob} "))?;
         (!address.is_empty()).then(|| address.to_owned())
     }
 
-    /// Remembers where the upload of a blob goes on. It is no loss if that fails.
+    /// Remembers the address at which the upload of a blob continues. The caller may ignore an error.
     pub fn note_upload(&self, repository: &str, blob: &Digest, address: &str) -> Result<()> {
         let content = format!("{repository} {blob} {address}\n");
         self.replace(&self.upload_path(repository, blob), content.as_bytes(), Durability::Cached)
     }
 
-    /// Forgets an upload that is over.
+    /// Forgets the upload of a blob, which is over.
     pub fn forget_upload(&self, repository: &str, blob: &Digest) -> Result<()> {
-        owned::remove(&self.upload_path(repository, blob))
+        locked_file::remove(&self.upload_path(repository, blob))
     }
 
     fn repositories_path(&self, blob: &Digest) -> PathBuf {
@@ -82,10 +82,10 @@ mod tests {
             store.note_repository(&blob, name).unwrap();
         }
         assert_eq!(store.repositories(&blob), ["r.test/a", "r.test/b"]);
-        for n in 0..MOST {
+        for n in 0..MAX_REPOSITORIES {
             store.note_repository(&blob, &format!("r.test/{n}")).unwrap();
         }
-        assert_eq!(store.repositories(&blob).len(), MOST);
+        assert_eq!(store.repositories(&blob).len(), MAX_REPOSITORIES);
         let path = store.repositories_path(&blob);
         for damage in
             [String::new(), format!("{blob}\nr.test/a"), format!("{}\na\n", Digest::of(b""))]

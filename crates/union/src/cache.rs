@@ -67,8 +67,8 @@ impl Stack {
             keys.iter().flat_map(Keys::every).chain([floor_key, root_key(None)]).collect();
         let lease = hold(store, &every, io)?;
         let cache = store.layers(&kind.name);
-        for doomed in cache.leftovers()? {
-            remove(doomed.path())?;
+        for garbage in cache.leftovers()? {
+            remove(garbage.path())?;
         }
         let job = Job { store, cache: &cache, control: kind.control };
         let (mut layers, skipped) = image_layers(&job, image, &keys, io)?;
@@ -157,13 +157,13 @@ fn image_layers(
         }
         let task = io.progress.task(layer.digest().short(), layer.size());
         task.state("Extracting");
-        let turn = job.cache.turn(&keys.chain).hint(WRITABLE)?;
+        let build_lock = job.cache.build_lock(&keys.chain).hint(WRITABLE)?;
         let there = match find(job.cache, keys)? {
             Some(there) => there,
             None => extract::layer(job, (layer, *keys), &layers, &task, &mut skipped)
                 .with_context(|| format!("layer {}", layer.digest().short()))?,
         };
-        drop(turn);
+        drop(build_lock);
         task.done("Extracted");
         layers.push(there);
     }

@@ -11,7 +11,7 @@ use cli::{Code, Failure};
 use layer_format::archive::Image;
 use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};
 use rustix::io::Errno;
-use store::{Extracted, Origin, Store, Target};
+use store::{DirectoryId, Extracted, Origin, Store};
 
 use crate::cache::{self, Stack};
 use crate::fresh::Fresh;
@@ -93,7 +93,8 @@ pub(crate) fn attach(
     mount.attach(point).map_err(explain).with_context(|| clean_path(point))?;
     let path = std::path::absolute(point).unwrap_or_else(|_| point.to_owned());
     let Some(origin) = origin(image, path) else { return Ok(()) };
-    if let Ok(target) = File::open(point).map_err(drop).and_then(|it| Target::of(it).map_err(drop))
+    if let Ok(target) =
+        File::open(point).map_err(drop).and_then(|it| DirectoryId::of(it).map_err(drop))
     {
         // A help, no need: a snapshot can be told.
         store.note_origin(&target, &origin).ok();

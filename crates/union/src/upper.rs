@@ -13,7 +13,7 @@ use rootfs::Root;
 use rootfs::overlay::{copy_attributes, is_upper_in_use};
 use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
 use rustix::io::Errno;
-use store::{Store, Target};
+use store::{DirectoryId, Store};
 
 use crate::cache::Stack;
 use crate::fresh::Fresh;
@@ -74,7 +74,7 @@ impl Upper {
     /// Notes which image the changes are made to, for a snapshot of them. Those that are there were perhaps made to another.
     pub(crate) fn note(&self, store: &Store, image: &Image, io: &Io<'_>) {
         let origin = mounting::origin(image, self.path.clone());
-        let (Some(origin), Ok(target)) = (origin, Target::of(&self.dir)) else { return };
+        let (Some(origin), Ok(target)) = (origin, DirectoryId::of(&self.dir)) else { return };
         let before = store.changed_image(&target).filter(|_| !self.is_empty);
         if let Some(before) = before.filter(|before| before.manifest != origin.manifest) {
             let (path, other) = (clean_path(&self.path), before.manifest.short());

@@ -108,7 +108,7 @@ impl Target {
             lacks_devices: made.skipped.devices > 0,
             lacks_xattrs: made.skipped.unsupported_xattrs > 0,
         };
-        if let Ok(target) = store::Target::of(root) {
+        if let Ok(target) = store::DirectoryId::of(root) {
             drop(store.note_origin(&target, &origin));
         }
     }

@@ -1,12 +1,12 @@
-//! Whether a mounted file system is still there, whoever has it mounted and wherever.
+//! Whether a mounted file system still exists, in whatever mount namespace.
 //!
 //! The kernel gives every overlay a device number of its own, for as long as anything holds it: a mount in any namespace, one
 //! that was detached and still has a program in it, an open file. `ustat` looks for a number among all file systems of
 //! the kernel, not among the mounts in sight, and needs neither privilege nor `/proc`. A number that is free is proof; one that
 //! is taken isn't, because numbers are given anew.
 
-/// Whether any file system has this device number; nothing where the kernel doesn't tell: newer architectures never had
-/// the call, and containers are often forbidden it.
+/// Whether any file system has this device number. `None` if the kernel doesn't tell: newer architectures never had the call,
+/// and containers are often forbidden it.
 pub(super) fn has_device(device: u64) -> Option<bool> {
     #[cfg(target_arch = "x86_64")]
     return ustat(device);

@@ -1,4 +1,4 @@
-//! Extracted layers that nobody needs.
+//! Removing extracted layers that no union needs.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, FileType};
@@ -9,60 +9,63 @@ use super::{DRAFT, GONE, lock_directory, name, read_about, rename};
 use crate::Result;
 use crate::error::Error;
 use crate::gc::Sweep;
-use crate::owned::{self, unused_name};
+use crate::locked_file::{self, unused_name};
 use crate::store::{Folder, Store};
 
-/// A directory that nobody needs any more, for the caller to remove with all that is in it: this crate doesn't know how
-/// to walk a root file system.
+/// A directory that is no longer needed. The caller removes it with its content, because this crate doesn't know how to walk a
+/// root file system.
 #[derive(Debug)]
-pub struct Doomed {
+pub struct Garbage {
     path: PathBuf,
     _lock: File,
 }
 
-impl Doomed {
-    /// The directory.
+impl Garbage {
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// What must be known of an extracted layer before it is removed.
+/// How sure gc must be that an extracted layer isn't mounted before it removes the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// That no union has it mounted.
+    /// It must be proven that no union has it mounted.
     Needed,
-    /// That no process in sight has; somebody answers for the rest.
+    /// It is enough that no visible process has it mounted; the user answers for the rest.
     Waived,
 }
 
-/// Extracted layers that stay because nobody knows whether they are in use.
+/// Extracted layers that stay because they may be in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// How many layers.
+    /// The number of layers.
     pub n_layers: u64,
-    /// How many bytes of content those have.
+    /// The size of their content, in bytes.
     pub bytes: u64,
-    /// Why nobody knows.
+    /// Why it isn't known whether they are in use.
     pub why: &'static str,
 }
 
-/// What [`Store::collect_layers`] found.
+/// The result of [`Store::collect_layers`].
 #[derive(Debug, Default)]
 pub struct Collected {
-    /// How many layers nobody needs.
+    /// The number of layers that no union needs.
     pub n_layers: u64,
-    /// How many bytes of content those have.
+    /// The size of their content, in bytes.
     pub bytes: u64,
-    /// What is to be removed, half-made layers of killed programs among it; nothing if it was only to be counted.
-    pub doomed: Vec<Doomed>,
-    /// What may be in use.
+    /// The directories to remove, half-made layers of killed programs among them; empty if they were only counted.
+    pub garbage: Vec<Garbage>,
+    /// The layers that may be in use.
     pub kept: Kept,
 }
 
 impl Store {
-    /// Takes away the name of every extracted layer that no running program is about to use and that no union has mounted, or
-    /// may have. Other users' layers are theirs to collect.
+    /// Renames every extracted layer that no running program is about to use and that no union has or may have mounted, so that
+    /// the caller can remove it. Layers of other users stay.
+    ///
+    /// # Errors
+    /// A lease or the note of a union can't be understood, or a directory can't be read or renamed.
     pub fn collect_layers(&self, sweep: Sweep, proof: Proof) -> Result<Collected> {
         let _guard = self.lock()?;
         // A union's note is written before its lease ends; so the notes are read after the leases.
@@ -77,7 +80,7 @@ impl Store {
             }
         }
         if sweep == Sweep::Remove {
-            over.iter().try_for_each(|note| owned::remove(note))?;
+            over.iter().try_for_each(|note| locked_file::remove(note))?;
         }
         Ok(collected)
     }
@@ -103,7 +106,7 @@ impl Collected {
             }
         }
         if sweep == Sweep::Remove {
-            self.doomed.extend(leftovers(folder)?);
+            self.garbage.extend(leftovers(folder)?);
         }
         Ok(())
     }
@@ -114,17 +117,17 @@ impl Collected {
 enum Use {
     /// It is in use.
     Known,
-    /// It may be, and why nobody knows.
+    /// It may be in use, for this reason.
     Possible(&'static str),
-    /// It isn't.
+    /// It isn't in use.
     None,
 }
 
-/// What has to stay, by the layers' names.
+/// The layers that have to stay, by name.
 struct InUse {
-    /// What running programs are about to use.
+    /// The layers in the leases of running programs.
     leased: HashSet<String>,
-    /// What unions may have mounted that are perhaps gone, and why nobody knows.
+    /// The layers of unions that may still be mounted, and why that isn't known.
     possible: HashMap<String, &'static str>,
     here: Here,
 }
@@ -134,14 +137,14 @@ impl InUse {
         Self { leased, possible: HashMap::new(), here }
     }
 
-    /// Reads what unions left in the store; gives the notes of those that are gone.
+    /// Reads the notes of all unions, and returns the paths of the notes of those that are gone.
     fn add_notes(&mut self, store: &Store, proof: Proof) -> Result<Vec<PathBuf>> {
         let mut over = vec![];
-        for path in owned::list(&store.folder(Folder::Unions))? {
+        for path in locked_file::list(&store.folder(Folder::Unions))? {
             let note = Note::read(&path, &self.here)?;
             match note.map(|note| (note.judge(&self.here), note)) {
                 None | Some((Verdict::Over, _)) => over.push(path),
-                // Its layers' names are in sight.
+                // The names of its layers are in the list of mounts.
                 Some((Verdict::Mounted, _)) => {}
                 Some((Verdict::Unknown(_), _)) if proof == Proof::Waived => over.push(path),
                 Some((Verdict::Unknown(why), note)) => {
@@ -161,7 +164,8 @@ impl InUse {
     }
 }
 
-/// The name of a layer and how much content it has; one whose description is damaged is of no use to anybody.
+/// The name of a layer and the size of its content in bytes; `None` for a directory that is no layer. The size is 0 if the
+/// layer's description is damaged.
 fn layer(path: &Path) -> Result<Option<(String, u64)>> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
     if name.starts_with('.') {
@@ -180,21 +184,21 @@ fn take_name(folder: &Path, path: &Path) -> Result<()> {
     rename(path, &gone).map_err(Error::io("renaming to", &gone))
 }
 
-/// Drafts and doomed layers that no running program is at work on.
-pub(super) fn leftovers(folder: &Path) -> Result<Vec<Doomed>> {
-    let mut doomed = vec![];
+/// Drafts and renamed layers that no running program has locked.
+pub(super) fn leftovers(folder: &Path) -> Result<Vec<Garbage>> {
+    let mut garbage = vec![];
     for path in directories(folder)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(DRAFT) || name.starts_with(GONE) {
             let lock = lock_directory(&path)?;
-            doomed.extend(lock.map(|lock| Doomed { path, _lock: lock }));
+            garbage.extend(lock.map(|lock| Garbage { path, _lock: lock }));
         }
     }
-    Ok(doomed)
+    Ok(garbage)
 }
 
 fn directories(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = owned::entries(dir, FileType::is_dir)?;
+    let mut paths = locked_file::entries(dir, FileType::is_dir)?;
     paths.sort();
     Ok(paths)
 }

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! strata/layers/KIND/NAME/tree         the layer, as the file system takes it
-//! strata/layers/KIND/NAME/about.json   which key it has, and what else is worth knowing
-//! strata/layers/KIND/.draft-…          on its way to a name; locked by who makes it
-//! strata/layers/KIND/.build-NAME       held locked by who makes that one
-//! strata/layers/KIND/.gone-…           on its way out
+//! strata/layers/KIND/NAME/about.json   its key, and what else is known about it
+//! strata/layers/KIND/.draft-…          a layer that is being made; locked by the program that makes it
+//! strata/layers/KIND/.build-NAME       locked by the program that makes the layer NAME
+//! strata/layers/KIND/.gone-…           a layer that is being removed
 //! ```
 //!
 //! A kind is a set of directories that the same mounts can use: who owns the files, and where marks are kept, differs
 //! between the system's root and the users. NAME is the key's first digits, short because kernels before 6.5 take all names
-//! of a union in one page. What has a name is whole: it got it by rename, when all was verified and on disk.
+//! of a union in one page. A layer with a name is whole: it got the name by rename, when all of it was verified and on disk.
 //!
 //! Like a blob, a key is first entered in a [`Lease`](crate::Lease), then looked for; gc holds the lock and removes what
 //! no lease has and no union has mounted. A union leaves a note in `strata/unions` before its lease ends, and the note
@@ -31,16 +31,16 @@ use layer_format::Digest;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 use serde::{Deserialize, Serialize};
 
-pub use collect::{Collected, Doomed, Kept, Proof};
+pub use collect::{Collected, Garbage, Kept, Proof};
 pub use unions::Reach;
 
 use crate::Result;
 use crate::error::Error;
 use crate::layout;
-use crate::owned::{self, AtDrop, IfMissing, Owned, Taken, unused_name};
+use crate::locked_file::{self, AtDrop, IfMissing, LockedFile, Taken, unused_name};
 use crate::store::{Folder, Store};
 
-/// How many digits of a key make a name: nobody finds two alike by chance, and who forces it gets an error.
+/// The number of hexadecimal digits of a key in a name. Two keys don't share them by chance; if they do, that is an error.
 const NAME: usize = 20;
 const ABOUT: &str = "about.json";
 const TREE: &str = "tree";
@@ -56,47 +56,50 @@ pub struct Layers {
 /// What is known about an extracted layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// What it is a layer of, or by itself.
+    /// The digest that the layer is found by.
     pub key: Digest,
-    /// Whether it means the same on top of any other layers.
+    /// Whether the layer means the same on top of any other layers.
     pub stands_alone: bool,
-    /// Whether the layer says what the root directory is like.
+    /// Whether the layer has an entry for the root directory.
     pub describes_root: bool,
-    /// How many bytes of content it has.
+    /// The size of its content, in bytes.
     pub bytes: u64,
 }
 
-/// A layer that is there.
+/// An extracted layer in the cache.
 #[derive(Clone, Debug)]
 pub struct Extracted {
     path: PathBuf,
     about: About,
 }
 
-/// A layer on its way into the cache. Nobody else touches it while it lives.
+/// A layer that is being made. It is locked, so that no other program removes it.
 #[derive(Debug)]
 pub struct LayerDraft {
     folder: PathBuf,
     path: PathBuf,
-    /// Locked.
+    /// The directory, locked.
     _directory: File,
 }
 
-/// The right to make one layer.
+/// The lock that a program holds while it makes one layer.
 #[derive(Debug)]
-pub struct Turn {
-    _lock: Owned,
+pub struct BuildLock {
+    _lock: LockedFile,
 }
 
 impl Store {
-    /// The extracted layers of a kind, which is a word.
+    /// The extracted layers of a kind; `kind` is the name of a folder.
     pub fn layers(&self, kind: &str) -> Layers {
         Layers { folder: self.folder(Folder::Layers).join(kind) }
     }
 }
 
 impl Layers {
-    /// The layer of this key, if it is there. Enter the key in a lease first.
+    /// The layer with this key, if it is there. The caller must have protected the key with a lease.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if a layer with another key has the name; [`Error::MalformedJson`] if its description is damaged.
     pub fn find(&self, key: &Digest) -> Result<Option<Extracted>> {
         let path = self.folder.join(name(key));
         let Some(about) = read_about(&path)? else { return Ok(None) };
@@ -106,17 +109,20 @@ impl Layers {
         Ok(Some(Extracted { path, about }))
     }
 
-    /// Waits until nobody else makes the layer of this key. Then look again whether it is there.
-    pub fn turn(&self, key: &Digest) -> Result<Turn> {
+    /// Waits until no other program makes the layer with this key, and keeps others from it. Then look again whether the layer
+    /// is there.
+    pub fn build_lock(&self, key: &Digest) -> Result<BuildLock> {
         self.make_folder()?;
         let path = self.folder.join(format!(".build-{}", name(key)));
         loop {
-            match Owned::take(path.clone(), IfMissing::Create)? {
+            match LockedFile::take(path.clone(), IfMissing::Create)? {
                 Taken::Mine(mut lock) => {
                     lock.at_drop(AtDrop::Remove);
-                    return Ok(Turn { _lock: lock });
+                    return Ok(BuildLock { _lock: lock });
                 }
-                Taken::Busy(file) => owned::lock(&file).map_err(Error::io("locking", &path))?,
+                Taken::Busy(file) => {
+                    locked_file::lock(&file).map_err(Error::io("locking", &path))?;
+                }
                 Taken::Gone => {}
             }
         }
@@ -137,14 +143,15 @@ impl Layers {
         }
     }
 
-    /// Nobody else may go there: an image's setuid programs are for those who mount it, not for everybody on the machine.
+    /// Makes the folder of this kind with mode 0700: an image's setuid programs are for the user who mounts it, not for all users
+    /// of the machine.
     fn make_folder(&self) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(Error::io("making directory", &self.folder))
     }
 
-    /// What killed programs left here, for the caller to remove.
-    pub fn leftovers(&self) -> Result<Vec<Doomed>> {
+    /// Half-made and half-removed layers of killed programs, for the caller to remove.
+    pub fn leftovers(&self) -> Result<Vec<Garbage>> {
         collect::leftovers(&self.folder)
     }
 }
@@ -155,12 +162,12 @@ impl Extracted {
         self.path.join(TREE)
     }
 
-    /// What is known about it.
+    /// What is known about the layer.
     pub fn about(&self) -> &About {
         &self.about
     }
 
-    /// Whether a path in a list of mounts is that of a layer in some store.
+    /// Whether a path in a list of mounts looks like that of a layer in some store.
     pub fn is_one(path: &Path) -> bool {
         let is_name =
             |name: &str| name.len() == NAME && name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -170,7 +177,7 @@ impl Extracted {
 }
 
 impl LayerDraft {
-    /// Where it is being made; other directories beside `tree` must be gone in the end.
+    /// The directory in which the layer is made. When it is finished, `tree` must be the only directory in it.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -180,8 +187,11 @@ impl LayerDraft {
         self.path.join(TREE)
     }
 
-    /// Gives it its name, once it is whole and verified. If another program was faster, that one's counts, and the caller
-    /// removes this one.
+    /// Syncs the layer, which must be whole and verified, and gives it its name. If another program was faster, returns that
+    /// one's layer; then the caller removes this draft.
+    ///
+    /// # Errors
+    /// It can't be written or synced, or [`Error::Malformed`] if a directory that is no layer has its name.
     pub fn finish(&self, about: About) -> Result<Extracted> {
         let path = self.folder.join(name(&about.key));
         let file = self.path.join(ABOUT);
@@ -205,11 +215,12 @@ impl LayerDraft {
     }
 }
 
+/// The name of the layer with this key.
 fn name(key: &Digest) -> String {
     key.hex()[..NAME].to_owned()
 }
 
-/// Renames unless the new name is taken, by an empty directory too.
+/// Renames a directory, unless the new name is taken, if only by an empty directory.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // A file system that can't promise it: names are never those of empty directories.
@@ -235,14 +246,14 @@ fn read_about(entry: &Path) -> Result<Option<About>> {
     }
 }
 
-/// Locks a directory, unless it is gone or somebody else's.
+/// Locks a directory; `None` if it is gone or another program has locked it.
 fn lock_directory(path: &Path) -> Result<Option<File>> {
     let directory = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(Error::io("opening", path))?,
     };
     match directory.try_lock() {
-        Ok(()) => Ok(owned::leads_to(path, &directory)?.then_some(directory)),
+        Ok(()) => Ok(locked_file::leads_to(path, &directory)?.then_some(directory)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
         Err(fs::TryLockError::Error(error)) => Err(Error::io("locking", path)(error)),
     }

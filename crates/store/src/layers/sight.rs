@@ -1,4 +1,4 @@
-//! What `/proc` shows of the overlays that processes have mounted, and how far that is to be relied on.
+//! The overlays that processes have mounted, as far as `/proc` shows them, and how reliable that is.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,21 +11,21 @@ use rustix::thread::CapabilitySet;
 /// The initial PID namespace's number, the same in every kernel.
 const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
 
-/// The mounts of all processes in sight.
+/// The mounts of all visible processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sight {
     /// A line for each overlay, with its device number and the names of its layers in it.
     pub(super) overlays: Vec<(u64, String)>,
     /// The device numbers of everything else that is mounted.
     pub(super) others: HashSet<u64>,
-    /// The PID namespace that it is the sight of.
+    /// The PID namespace whose processes `/proc` shows.
     pub(super) pids: Option<u64>,
-    /// Why not every process of that namespace was seen.
+    /// Why some processes of that namespace were not seen; `None` if all were.
     pub(super) hidden: Option<&'static str>,
 }
 
 impl Sight {
-    /// Looks at every process. Processes start others and end meanwhile, so that one look could miss both: two don't.
+    /// Looks at every process, twice: one look could miss a process that was started by one that ended meanwhile.
     pub(super) fn look() -> Self {
         let mut sight = Self { pids: pid_namespace(), ..Self::default() };
         if let Err(why) = is_proc() {
@@ -94,7 +94,7 @@ fn is_gone(error: &io::Error) -> bool {
     gone.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Whether `/proc` shows processes, and all of them to us.
+/// Checks that `/proc` shows processes, and all of them to this one; the error says why not.
 fn is_proc() -> Result<(), &'static str> {
     let stat = rustix::fs::statfs("/proc").map_err(|_| "/proc can't be read")?;
     if stat.f_type != PROC_SUPER_MAGIC {
@@ -115,7 +115,7 @@ fn is_proc() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The PID namespace of this process, if `/proc` is of the same one and tells.
+/// The number of this process's PID namespace, if `/proc` belongs to that namespace and tells.
 pub(super) fn pid_namespace() -> Option<u64> {
     let this: u32 = fs::read_link("/proc/self").ok()?.to_str()?.parse().ok()?;
     if this != std::process::id() {

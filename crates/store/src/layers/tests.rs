@@ -14,8 +14,8 @@ fn make(layers: &Layers, text: &str) -> Extracted {
     draft.finish(about(text)).unwrap()
 }
 
-fn remove(doomed: &[Doomed]) {
-    for it in doomed {
+fn remove(garbage: &[Garbage]) {
+    for it in garbage {
         fs::remove_dir_all(it.path()).unwrap();
     }
 }
@@ -76,13 +76,13 @@ fn one_at_a_time_makes_a_layer() {
     let at_work = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
         for _ in 0..50 {
-            let _turn = layers.turn(&key).unwrap();
+            let _build_lock = layers.build_lock(&key).unwrap();
             assert_eq!(at_work.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
             at_work.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         }
     };
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
-    assert!(owned::list(&layers.folder).unwrap().is_empty());
+    assert!(locked_file::list(&layers.folder).unwrap().is_empty());
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn gc_takes_what_no_lease_has_and_no_running_program_makes() {
     let lease = store.lease().unwrap();
     lease.protect(&[about("kept").key]).unwrap();
     let dry = store.collect_layers(Sweep::DryRun, Proof::Needed).unwrap();
-    assert_eq!((dry.n_layers, dry.bytes, dry.doomed.len()), (1, 3, 0));
+    assert_eq!((dry.n_layers, dry.bytes, dry.garbage.len()), (1, 3, 0));
     let collected = store.collect_layers(Sweep::Remove, Proof::Needed).unwrap();
-    assert_eq!((collected.n_layers, collected.bytes, collected.doomed.len()), (1, 3, 2));
-    remove(&collected.doomed);
+    assert_eq!((collected.n_layers, collected.bytes, collected.garbage.len()), (1, 3, 2));
+    remove(&collected.garbage);
     assert!(layers.find(&about("unused").key).unwrap().is_none());
     assert!(layers.find(&about("kept").key).unwrap().is_some());
     assert!(draft.tree().is_dir());
@@ -114,5 +114,5 @@ fn what_a_killed_gc_began_the_next_one_ends() {
     make(&layers, "unused");
     drop(store.collect_layers(Sweep::Remove, Proof::Needed).unwrap());
     let collected = store.collect_layers(Sweep::Remove, Proof::Needed).unwrap();
-    assert_eq!((collected.n_layers, collected.doomed.len()), (0, 1));
+    assert_eq!((collected.n_layers, collected.garbage.len()), (0, 1));
 }

@@ -1,4 +1,4 @@
-//! Notes of the unions that are mounted, and whether one still is.
+//! Notes about the unions that are mounted, and whether one still is.
 //!
 //! A mount outlives the program that makes it, and a command outlives every lock that it might inherit and close. So each union
 //! leaves a note, written while its lease still lives, and a note counts until its union is proven to be gone:
@@ -8,7 +8,7 @@
 //! | the note is of another boot, from before this one | mounts end with the kernel |
 //! | no file system has its device number | a mount has it, wherever it is |
 //! | something else in sight has its number | it was given anew |
-//! | every process that could have it was seen, and none has | where the kernel doesn't tell about numbers |
+//! | every process that could have it was seen, and none has | only if the kernel doesn't tell about numbers |
 //!
 //! A note is named for boot and device number, so that a union that is given the number of another takes the place of its
 //! note: there are never more notes than unions at once.
@@ -25,23 +25,23 @@ use super::sight::{Sight, pid_namespace};
 use super::{Extracted, alive, name};
 use crate::Result;
 use crate::error::Error;
-use crate::owned;
+use crate::locked_file;
 use crate::store::{Durability, Folder, Store};
 
-/// Who may come to see a union.
+/// Which processes may see a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reach {
-    /// Whoever has a copy of the mounts that it was put among.
+    /// Every process with a copy of the mount namespace in which it was mounted.
     Public,
-    /// One command, and what it starts: the mount was made in a namespace of its own.
+    /// One command and its descendants: it was mounted in a namespace of its own.
     Private,
 }
 
-/// A union that was mounted.
+/// A note about a union that was mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
-    /// Which boot of the kernel that was, where `/proc` told.
+    /// The kernel's boot id at that time, if `/proc` told it.
     boot: Option<String>,
     /// The device number of the overlay.
     device: u64,
@@ -52,26 +52,26 @@ pub(super) struct Note {
     pub(super) layers: Vec<String>,
 }
 
-/// What is known about the union of a note.
+/// Whether the union of a note is still mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// A process in sight has it mounted.
+    /// A visible process has it mounted.
     Mounted,
     /// It is gone.
     Over,
-    /// It may be mounted, and why nobody knows.
+    /// It may be mounted; the reason why that isn't known.
     Unknown(&'static str),
 }
 
 impl Store {
-    /// Notes that a union of these layers is mounted, so that gc keeps them for as long as it is. `root` is its root
-    /// directory. The lease that has the layers' keys must be alive until this is done.
+    /// Notes that a union of these layers is mounted, so that gc keeps them while it is. `root` is the union's root directory.
+    /// The lease that protects the layers' keys must live until this returns.
     pub fn note_union(&self, root: impl AsFd, layers: &[Extracted], reach: Reach) -> Result<()> {
         let stat = rustix::fs::fstat(root)
             .map_err(|errno| Error::io("looking at the union", self.path())(errno.into()))?;
         let layers = layers.iter().map(|layer| name(&layer.about.key)).collect();
-        let (boot, pids) = (boot_id(), pid_namespace());
-        let note = Note { boot, device: stat.st_dev, pids, reach, layers };
+        let note =
+            Note { boot: boot_id(), device: stat.st_dev, pids: pid_namespace(), reach, layers };
         let path = self.folder(Folder::Unions).join(note.file_name());
         let content = serde_json::to_vec(&note)
             .map_err(|source| Error::MalformedJson { path: path.clone(), source })?;
@@ -86,9 +86,9 @@ impl Note {
         format!("{}_{:x}.json", self.boot.as_deref().unwrap_or("unknown"), self.device)
     }
 
-    /// Reads a note; nothing of one that a boot before this one left, whatever it holds.
+    /// Reads a note; `None` if it was written before this boot, or is gone.
     pub(super) fn read(path: &Path, here: &Here) -> Result<Option<Self>> {
-        let Some(metadata) = owned::metadata(path)? else { return Ok(None) };
+        let Some(metadata) = locked_file::metadata(path)? else { return Ok(None) };
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let boot = name.split_once('_').map(|(boot, _)| boot).filter(|boot| *boot != "unknown");
         let modified = metadata.modified().map_err(Error::io("looking at", path))?;
@@ -100,7 +100,7 @@ impl Note {
         note.map(Some).map_err(|source| Error::MalformedJson { path: path.to_owned(), source })
     }
 
-    /// Whether the union is mounted still.
+    /// Whether the union is still mounted.
     pub(super) fn judge(&self, here: &Here) -> Verdict {
         if self.boot.is_some() && here.boot.is_some() && self.boot != here.boot {
             return Verdict::Unknown("another machine has written to this store");
@@ -119,7 +119,7 @@ impl Note {
             return Verdict::Over;
         }
         let is_seen = match self.reach {
-            // Who was started by the command is in its PID namespace, or in one below.
+            // Processes that the command started are in its PID namespace, or in one below.
             Reach::Private => {
                 sight.is_of_all()
                     || sight.hidden.is_none() && self.pids.is_some() && self.pids == sight.pids
@@ -135,11 +135,11 @@ impl Note {
     }
 }
 
-/// What is to be known about this moment.
+/// The state of this machine at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Here {
     boot: Option<String>,
-    /// When this kernel was started.
+    /// When this kernel was booted.
     since: SystemTime,
     pub(super) sight: Sight,
 }
@@ -152,7 +152,8 @@ impl Here {
         Self { boot: boot_id(), since, sight: Sight::look() }
     }
 
-    /// Whether what was written then, during that boot, is of this machine's past. Another machine may be running.
+    /// Whether a file that was written at this time, during this boot, is from before the current boot. A later file with
+    /// another boot id is from another machine.
     fn is_earlier_boot(&self, boot: &str, modified: SystemTime) -> bool {
         self.boot.as_deref().is_some_and(|this| this != boot) && modified < self.since
     }

@@ -1,8 +1,7 @@
 //! Files that belong to one running program: locked with `flock`, which ends with the program however it ends.
 //!
-//! Whoever holds the lock of the file that a path leads to may rename or remove it, and nobody else does. A lock is
-//! therefore worth something only when, once it is held, the path still leads to the locked file; [`Owned::take`]
-//! looks, and starts anew if not.
+//! Only the program that holds the lock of the file that a path leads to renames or removes it. So a lock counts only if the
+//! path still leads to the locked file once the lock is held; [`LockedFile::take`] checks that, and starts again if not.
 
 use std::fs::{self, File, FileType, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,41 +12,41 @@ use std::path::{Path, PathBuf};
 use crate::Result;
 use crate::error::Error;
 
-/// A file that is ours until it is dropped.
+/// An open file that this program has locked, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Owned {
+pub(crate) struct LockedFile {
     file: File,
     path: PathBuf,
     at_drop: AtDrop,
 }
 
-/// What becomes of an [`Owned`] file that has not been renamed.
+/// What is done with a [`LockedFile`] that has not been renamed, when it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AtDrop {
     Keep,
     Remove,
 }
 
-/// What to do when there is no file to take.
+/// What to do if there is no file to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IfMissing {
     Create,
     Leave,
 }
 
-/// What came of [`Owned::take`].
+/// The outcome of [`LockedFile::take`].
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// It is ours, and stays when dropped.
-    Mine(Owned),
-    /// A running program has it.
+    /// This program has locked it; it stays when dropped.
+    Mine(LockedFile),
+    /// A running program has locked it.
     Busy(File),
     /// There is none.
     Gone,
 }
 
-impl Owned {
-    /// Makes a file by a name that nobody else uses; it goes when dropped.
+impl LockedFile {
+    /// Makes a file with an unused name in `dir`; it is removed when dropped.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         loop {
             let path = dir.join(unused_name());
@@ -63,7 +62,7 @@ impl Owned {
         }
     }
 
-    /// Takes over the file at `path`, unless a running program has it.
+    /// Locks the file at `path`, unless a running program has locked it.
     pub(crate) fn take(path: PathBuf, if_missing: IfMissing) -> Result<Taken> {
         loop {
             let file = match options().create(if_missing == IfMissing::Create).open(&path) {
@@ -102,7 +101,7 @@ impl Owned {
         self.file.metadata().map_err(Error::io("looking at", &self.path))
     }
 
-    /// Takes back everything beyond the first `size` bytes.
+    /// Truncates the file to `size` bytes and continues there.
     pub(crate) fn cut(&self, size: u64) -> Result<()> {
         let mut file = &self.file;
         self.file
@@ -115,13 +114,16 @@ impl Owned {
         self.at_drop = at_drop;
     }
 
-    /// Removes the file now, for those who must know whether it went.
+    /// Removes the file now.
+    ///
+    /// # Errors
+    /// It can't be removed, which a drop would ignore.
     pub(crate) fn remove(mut self) -> Result<()> {
         self.at_drop = AtDrop::Keep;
         remove(&self.path)
     }
 
-    /// Moves the file to its place, where it stays.
+    /// Renames the file. From then on it stays when dropped.
     pub(crate) fn rename(&mut self, to: &Path) -> Result<()> {
         fs::rename(&self.path, to).map_err(Error::io("renaming to", to))?;
         self.at_drop = AtDrop::Keep;
@@ -129,10 +131,10 @@ impl Owned {
     }
 }
 
-impl Drop for Owned {
+impl Drop for LockedFile {
     fn drop(&mut self) {
         if self.at_drop == AtDrop::Remove {
-            // What can't be removed now is unlocked in a moment and swept by the next program.
+            // A file that can't be removed now is unlocked next, and the next program removes it.
             fs::remove_file(&self.path).ok();
         }
     }
@@ -148,11 +150,10 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Removes every file in `dir` that no running program has. What another user left and keeps to himself stays: it is in
-/// nobody's way.
+/// Removes every file in `dir` that no running program has locked. Files that only another user may open stay.
 pub(crate) fn sweep(dir: &Path) -> Result<()> {
     for path in list(dir)? {
-        let swept = match Owned::take(path, IfMissing::Leave) {
+        let swept = match LockedFile::take(path, IfMissing::Leave) {
             Ok(Taken::Mine(file)) => file.remove(),
             Ok(_) => Ok(()),
             Err(error) => Err(error),
@@ -165,7 +166,7 @@ pub(crate) fn sweep(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What there is to know about a file; nothing where there is none.
+/// The metadata of a file; `None` if there is no file.
 pub(crate) fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -178,7 +179,7 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     entries(dir, FileType::is_file)
 }
 
-/// The paths in `dir` of things of one kind; none if it isn't there.
+/// The paths in `dir` whose file type is wanted; none if it isn't there.
 pub(crate) fn entries(dir: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -198,7 +199,7 @@ pub(crate) fn entries(dir: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Ve
     Ok(paths)
 }
 
-/// Removes a file; it is well if somebody else has done so.
+/// Removes a file. It is no error if there is none.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -212,11 +213,12 @@ fn options() -> fs::OpenOptions {
     options
 }
 
-/// Random, so that programs in different containers, whose ids may be alike, don't meet.
+/// A file name that no other program uses: random, because programs in different containers may have the same process id.
 pub(crate) fn unused_name() -> String {
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
+/// Whether a path leads to this open file.
 pub(crate) fn leads_to(path: &Path, file: &File) -> Result<bool> {
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -233,7 +235,7 @@ mod tests {
     #[test]
     fn only_what_nobody_has_is_swept() {
         let dir = tempfile::tempdir().unwrap();
-        let mine = Owned::create(dir.path()).unwrap();
+        let mine = LockedFile::create(dir.path()).unwrap();
         fs::write(dir.path().join("left-behind"), "").unwrap();
         sweep(dir.path()).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [mine.path()]);
@@ -245,7 +247,7 @@ mod tests {
     fn a_file_is_taken_by_one_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        let take = || Owned::take(path.clone(), IfMissing::Leave).unwrap();
+        let take = || LockedFile::take(path.clone(), IfMissing::Leave).unwrap();
         assert!(matches!(take(), Taken::Gone));
         fs::write(&path, "").unwrap();
         let mine = take();
@@ -259,7 +261,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         let take = || {
-            let taken = Owned::take(path.clone(), IfMissing::Create).unwrap();
+            let taken = LockedFile::take(path.clone(), IfMissing::Create).unwrap();
             let Taken::Mine(mut file) = taken else { return };
             let there = fs::metadata(&path).unwrap();
             assert_eq!(there.ino(), file.metadata().unwrap().ino());

@@ -1,37 +1,37 @@
-//! The diff ids that were found so far, and those on their way.
+//! The diff ids that were computed so far, and those that are being computed.
 
 use std::collections::{HashMap, VecDeque};
 
 use layer_format::diff::{Diffing, Ending};
 use layer_format::{Digest, Error};
 
-/// How many blobs may be behind.
-const BEHIND: usize = 4;
+/// The most blobs whose diff ids are computed at once.
+const MAX_RUNNING: usize = 4;
 
 type Outcome = Result<Digest, Error>;
 
-/// What blobs were found to decompress to.
+/// The digests of what blobs decompress to.
 #[derive(Debug, Default)]
-pub(crate) struct Diffs {
+pub(crate) struct DiffIds {
     running: VecDeque<(Digest, Ending)>,
     known: HashMap<Digest, Outcome>,
 }
 
-impl Diffs {
-    /// Notes a diff id that needs no finding out.
+impl DiffIds {
+    /// Adds a diff id that is known.
     pub(crate) fn note(&mut self, blob: Digest, diff_id: Digest) {
         self.known.insert(blob, Ok(diff_id));
     }
 
-    /// Takes in what was begun, once the blob's digest is known.
+    /// Adds a diff id that is being computed, once the blob's digest is known.
     pub(crate) fn add(&mut self, blob: Digest, diffing: Diffing) {
         self.running.push_back((blob, diffing.end()));
-        while self.running.len() > BEHIND {
+        while self.running.len() > MAX_RUNNING {
             self.join_one();
         }
     }
 
-    /// What a blob was found to decompress to; `None` if nobody looked.
+    /// Takes out the diff id of a blob, and waits for it if need be; `None` if it wasn't computed.
     pub(crate) fn take(&mut self, blob: &Digest) -> Option<Outcome> {
         while self.running.iter().any(|(running, _)| running == blob) {
             self.join_one();
@@ -39,7 +39,7 @@ impl Diffs {
         self.known.remove(blob)
     }
 
-    /// The blob that was found to decompress to this.
+    /// The blob with this diff id; waits for all that are being computed.
     pub(crate) fn blob_of(&mut self, diff_id: &Digest) -> Option<Digest> {
         while !self.running.is_empty() {
             self.join_one();
