@@ -209,7 +209,7 @@ fn within_limit(what: &str, document: Vec<u8>) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use layer_format::{Config, Manifest};
+    use layer_format::{Codec, Config, Manifest, media_type};
 
     use super::*;
     use crate::base::BaseImage;
