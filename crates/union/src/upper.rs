@@ -100,7 +100,13 @@ impl Upper {
 /// manifest.
 pub(crate) fn origin(image: &Image, path: PathBuf) -> Option<Origin> {
     let manifest = image.manifest.as_ref()?.descriptor().digest;
-    Some(Origin { manifest, name: image.names.first().cloned(), path, lacks_devices: false })
+    Some(Origin {
+        manifest,
+        name: image.names.first().cloned(),
+        path,
+        lacks_devices: false,
+        lacks_xattrs: false,
+    })
 }
 
 /// The end of the working directory's name.
