@@ -218,7 +218,9 @@ impl<R: BufRead> Reader<R> {
     fn read_entry(&mut self, header: &Header) -> Result<Option<Change>, Error> {
         let Pending { name, link_name, extended } = std::mem::take(&mut self.pending);
         let mut extended = extended.map_or_else(Extended::default, |extended| *extended);
-        self.n_text_acls += u64::from(extended.has_text_acl);
+        // GNU tar writes them in both forms where it is asked for both.
+        let is_in_words = extended.has_text_acl && !extended.xattrs.iter().any(is_acl);
+        self.n_text_acls += u64::from(is_in_words);
         let name = extended.sparse.name.take().or(extended.path.take()).or(name);
         let name = name.map_or_else(|| header.name(), Cow::Owned);
         let link_name = extended.link_path.take().or(link_name);
@@ -312,4 +314,8 @@ impl<R: BufRead> BufRead for Reader<R> {
     fn consume(&mut self, n: usize) {
         self.blocks.consume(n);
     }
+}
+
+fn is_acl((name, _): &(Vec<u8>, Vec<u8>)) -> bool {
+    name.starts_with(b"system.posix_acl_")
 }
