@@ -250,7 +250,11 @@ impl<'a> Intake<'a> {
 
     /// Remembers that a blob and what it decompresses to were both hashed.
     pub(crate) fn note_pair(&self, blob: &Digest, diff_id: &DiffId) {
-        Pair::new(*blob, *diff_id).remember(Some(self.lease.store()));
+        let pair = Pair::new(*blob, *diff_id);
+        let store = Some(self.lease.store());
+        if !pair.is_known(store) {
+            pair.remember(store);
+        }
     }
 
     /// How many bytes of a blob are new to the store: asked once, they are old.

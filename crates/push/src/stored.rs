@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io, Meter, Progress, Task};
+use image::Location;
 use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Platform, Reference};
 use registry::{Client, Content};
@@ -158,8 +159,7 @@ impl Attached {
 /// # Errors
 /// Wrong usage, with a hint that works.
 fn refuse_paths(text: &str) -> Result<(), Failure> {
-    let kind = text.split_once(':').map_or("", |(kind, _)| kind);
-    if text.starts_with(['/', '.']) || matches!(kind, "archive" | "layout" | "dir" | "layer") {
+    if !Location::from(text).is_stored() {
         let path = text.trim_start_matches("archive:");
         return Err(cli::usage(format!("{text}: only images of the store and - can be pushed"))
             .hint(format!("push - NAME < {path}")));

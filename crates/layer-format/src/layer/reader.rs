@@ -9,6 +9,7 @@ use std::io::{self, BufRead, Read};
 use super::blocks::Blocks;
 use super::entry::{Change, EntryKind};
 use super::header::{Header, text};
+use super::limits::is_acl;
 use super::path::{EntryPath, escape_short, refuse};
 use super::pax::{self, Extended};
 use super::shape::{Shape, build, shape_kind};
@@ -219,7 +220,8 @@ impl<R: BufRead> Reader<R> {
         let Pending { name, link_name, extended } = std::mem::take(&mut self.pending);
         let mut extended = extended.map_or_else(Extended::default, |extended| *extended);
         // GNU tar writes them in both forms where it is asked for both.
-        let is_in_words = extended.has_text_acl && !extended.xattrs.iter().any(is_acl);
+        let is_in_words =
+            extended.has_text_acl && !extended.xattrs.iter().any(|(name, _)| is_acl(name));
         self.n_text_acls += u64::from(is_in_words);
         let name = extended.sparse.name.take().or(extended.path.take()).or(name);
         let name = name.map_or_else(|| header.name(), Cow::Owned);
@@ -314,8 +316,4 @@ impl<R: BufRead> BufRead for Reader<R> {
     fn consume(&mut self, n: usize) {
         self.blocks.consume(n);
     }
-}
-
-fn is_acl((name, _): &(Vec<u8>, Vec<u8>)) -> bool {
-    name.starts_with(b"system.posix_acl_")
 }
