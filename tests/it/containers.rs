@@ -149,12 +149,21 @@ fn as_root_what_a_file_system_does_with_owners_is_no_change() {
     }
 }
 
+/// Says so where there is nothing to refuse system calls with.
+fn lacks_strace(sandbox: &Sandbox) -> bool {
+    let is_missing = sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0;
+    if is_missing {
+        kit::peers::skip("a refused system call", "no strace");
+    }
+    is_missing
+}
+
 /// What a system call of root's unpack is refused with, and what is said of it.
 #[track_caller]
 fn check_refused(call: &str, errno: &str, flags: &str, status: i32, expected: &str) {
     let sandbox = sandbox();
-    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
-        return kit::peers::skip("a refused system call", "no strace");
+    if lacks_strace(&sandbox) {
+        return;
     }
     let script = format!(
         "strace -f -o /dev/null -e trace={call} -e inject={call}:error={errno} unpack {flags} root < image"
@@ -315,8 +324,8 @@ fn as_root_what_is_refused_or_ignored_against_all_capabilities_is_no_change() {
         return;
     }
     let sandbox = sandbox();
-    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
-        return kit::peers::skip("a refused system call", "no strace");
+    if lacks_strace(&sandbox) {
+        return;
     }
     for (calls, how) in [
         ("fchown,fchownat,chown,lchown", "error=EPERM"),
@@ -360,8 +369,8 @@ fn as_root_a_device_that_a_cgroup_refused_is_not_taken_for_removed() {
     }
     let sandbox = Sandbox::new();
     sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
-    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
-        return kit::peers::skip("a refused system call", "no strace");
+    if lacks_strace(&sandbox) {
+        return;
     }
     let script =
         "strace -f -o /dev/null -e trace=mknod,mknodat -e inject=mknod,mknodat:error=EPERM \\
@@ -379,8 +388,8 @@ fn as_root_attributes_that_the_file_system_is_said_to_lack_are_not_taken_for_rem
     }
     let sandbox = Sandbox::new();
     sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
-    if sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0 {
-        return kit::peers::skip("a refused system call", "no strace");
+    if lacks_strace(&sandbox) {
+        return;
     }
     for errno in ["EOPNOTSUPP", "ENODATA"] {
         let strace = format!(

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::run::{run, say};
-use crate::{docs, test, tidy};
+use crate::{docs, plain_user, test, tidy};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
         run(&["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     }),
     ("test", test::all),
+    ("test --plain-user", plain_user::tests),
     ("doc", || {
         run(&["env", "RUSTDOCFLAGS=-D warnings", "cargo", "doc", "--workspace", "--no-deps"])
     }),

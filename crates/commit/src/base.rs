@@ -6,9 +6,9 @@ use image::Location;
 use layer_format::{Config, Digest, Manifest, Platform};
 use store::{FoundBy, Lease};
 
-use crate::document::Kind;
+use crate::format::Format;
 
-/// The word for a new beginning.
+/// The value of `--base` for an image without a base.
 pub(crate) const SCRATCH: &str = "scratch";
 
 /// What is below the new layer.
@@ -25,12 +25,15 @@ pub(crate) enum Base {
 pub(crate) struct BaseImage {
     pub(crate) manifest: Manifest,
     pub(crate) config: Config,
-    /// The name that the store has it by, or an archive.
+    /// The name that it has in the store or the archive.
     pub(crate) name: Option<String>,
 }
 
 impl Base {
-    /// The image of the store that is meant.
+    /// Finds the image of the store that `text` names, and keeps it from gc.
+    ///
+    /// # Errors
+    /// Wrong usage, if it isn't a name for the store; the store's.
     pub(crate) fn find(
         text: &str,
         platform: Option<&Platform>,
@@ -59,7 +62,10 @@ impl Base {
         })))
     }
 
-    /// The base that is meant, given what the options say and what the layer says it was taken against.
+    /// The base, from what `--base` names and the manifest that the layer says it was taken against.
+    ///
+    /// # Errors
+    /// Wrong usage, if both are there and differ, or neither is there.
     pub(crate) fn settle(
         named: Option<Self>,
         of_layer: Option<Digest>,
@@ -76,11 +82,11 @@ impl Base {
         }
     }
 
-    /// Whose formats it is in.
-    pub(crate) fn kind(&self) -> Kind {
+    /// The format that the image has unless another one is asked for: the base's.
+    pub(crate) fn format(&self) -> Format {
         match self {
-            Self::Image(image) if image.manifest.is_docker() => Kind::Docker,
-            _ => Kind::Oci,
+            Self::Image(image) if image.manifest.is_docker() => Format::Docker,
+            _ => Format::Oci,
         }
     }
 
@@ -92,7 +98,7 @@ impl Base {
     }
 }
 
-/// Whether an entry of the store is what was found, and no index that leads to it.
+/// Whether the entry of the store points at the image itself, not at an index that lists it.
 fn is_whole(found: &store::Found) -> bool {
     found.descriptor.digest == *found.image.digest()
 }

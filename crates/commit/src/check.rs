@@ -1,5 +1,5 @@
-//! What unpack would refuse is no image: each change is looked at as it comes, and a hard link to a file of a layer below
-//! on top of those layers, once all has been read.
+//! Refuses layers that unpack would refuse: each change is checked as it comes. A hard link to a file of a layer below is
+//! checked against the tree of those layers, once the new one has been read.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -11,7 +11,7 @@ use layer_format::listing::{OwnLinks, Tree};
 use layer_format::{Decoder, DiffId, Error};
 use store::{ListingDraft, Store};
 
-/// The changes that have come.
+/// What is known of the layer's changes so far.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) n_entries: u64,
@@ -20,12 +20,15 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// None yet. With a store, its listing will be left there.
+    /// Starts without changes. With a store, the listing of the layer will be left there.
     pub(crate) fn new(store: Option<&Store>) -> Self {
         Self { listing: store.map(ListingDraft::new), ..Self::default() }
     }
 
-    /// Takes the next one, if it is one that can be unpacked.
+    /// Takes the next change.
+    ///
+    /// # Errors
+    /// If it can't be unpacked, or is the beginning of an image stream.
     pub(crate) fn take(&mut self, change: &Change) -> anyhow::Result<()> {
         if self.n_entries == 0 && is_start_of_stream(change) {
             return Err(cli::usage("an image stream, not a layer")
@@ -41,7 +44,7 @@ impl Changes {
         Ok(())
     }
 
-    /// Whether its hard links are good whatever it is put on.
+    /// Whether all hard links lead to files of the layer itself, so that they are good on any base.
     pub(crate) fn are_good(&self) -> bool {
         self.links.are_good()
     }
@@ -58,7 +61,10 @@ fn is_start_of_stream(change: &Change) -> bool {
     matches!(change, Change::Add(entry) if entry.path.as_bytes() == b"oci-layout")
 }
 
-/// Sees that a layer, compressed or not, goes on top of what its base holds.
+/// Checks that a layer, compressed or not, can be unpacked on top of its base.
+///
+/// # Errors
+/// Those of the first change that can't.
 pub(crate) fn on_top(mut base: Tree, layer: File) -> anyhow::Result<()> {
     let reading = |source| Error::io("reading the layer again", source);
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, layer)).map_err(reading)?;

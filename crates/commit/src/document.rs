@@ -1,69 +1,35 @@
 //! The new image's config and manifest: the base's, with what the commit changes and no more.
 
 use anyhow::Context as _;
-use layer_format::{
-    Codec, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Platform, media_type,
-};
+use layer_format::{DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Platform};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::base::Base;
+use crate::format::Format;
 use crate::instruction::Instruction;
-use crate::object::Object;
+use crate::raw_object::RawObject;
 use crate::settings::{Refusal, Settings};
 
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 const CREATED: &str = "org.opencontainers.image.created";
 
-/// Whose formats the image is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Oci,
-    Docker,
-}
-
-impl Kind {
-    /// The type of a layer; `None` if there is none for this codec.
-    pub(crate) fn layer(self, codec: Codec) -> Option<&'static str> {
-        match (self, codec) {
-            (Self::Oci, codec) => Some(codec.layer_type()),
-            (Self::Docker, Codec::None) => Some(media_type::DOCKER_LAYER),
-            (Self::Docker, Codec::Gzip) => Some(media_type::DOCKER_LAYER_GZIP),
-            (Self::Docker, Codec::Zstd) => None,
-        }
-    }
-
-    fn manifest(self) -> &'static str {
-        match self {
-            Self::Oci => media_type::OCI_MANIFEST,
-            Self::Docker => media_type::DOCKER_MANIFEST,
-        }
-    }
-
-    fn config(self) -> &'static str {
-        match self {
-            Self::Oci => media_type::OCI_CONFIG,
-            Self::Docker => media_type::DOCKER_CONFIG,
-        }
-    }
-}
-
-/// What is said about a commit.
+/// What an image's history says about a commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
-    /// When, RFC 3339.
+    /// The time, in the form of RFC 3339.
     pub(crate) created: String,
-    /// How.
+    /// The command line.
     pub(crate) created_by: String,
-    /// By whom.
+    /// The author.
     pub(crate) author: Option<String>,
-    /// Why.
+    /// The message.
     pub(crate) message: Option<String>,
 }
 
 impl Statement {
-    /// An entry of a config's history.
+    /// The entry of a config's history.
     fn history(&self) -> Value {
         let mut entry = Map::new();
         entry.insert("created".to_owned(), self.created.clone().into());
@@ -79,6 +45,9 @@ impl Statement {
 }
 
 /// Makes the config.
+///
+/// # Errors
+/// Wrong usage, if an instruction can't be applied; those of a base that is malformed; and one if the config gets too large.
 pub(crate) fn config(
     base: &Base,
     platform: &Platform,
@@ -88,13 +57,13 @@ pub(crate) fn config(
 ) -> anyhow::Result<Vec<u8>> {
     let mut config = match base {
         Base::Scratch => of_platform(platform)?,
-        Base::Image(image) => Object::parse(image.config.raw())?,
+        Base::Image(image) => RawObject::parse(image.config.raw())?,
     };
     config.set("created", &statement.created)?;
     if let Some(author) = &statement.author {
         config.set("author", author)?;
     }
-    // Docker's own, and about the base: its history has it too.
+    // Docker's own field, about the base; the base's history has the same text.
     config.remove("comment");
     let mut settings = Settings::new(config.read("config")?);
     for instruction in instructions {
@@ -113,8 +82,8 @@ fn refused(refusal: Refusal) -> anyhow::Error {
     }
 }
 
-fn of_platform(platform: &Platform) -> Result<Object, Error> {
-    let mut config = Object::default();
+fn of_platform(platform: &Platform) -> Result<RawObject, Error> {
+    let mut config = RawObject::default();
     config.set("architecture", &platform.architecture)?;
     if let Some(variant) = &platform.variant {
         config.set("variant", variant)?;
@@ -123,9 +92,9 @@ fn of_platform(platform: &Platform) -> Result<Object, Error> {
     Ok(config)
 }
 
-/// Adds the layer on top; says how many there were.
-fn add_layer(config: &mut Object, diff_id: DiffId) -> Result<usize, Error> {
-    let mut root: Object = config.read("rootfs")?;
+/// Adds the diff id of the new layer, and returns how many there were before.
+fn add_layer(config: &mut RawObject, diff_id: DiffId) -> Result<usize, Error> {
+    let mut root: RawObject = config.read("rootfs")?;
     let mut diff_ids: Vec<DiffId> = root.read("diff_ids")?;
     let n_below = diff_ids.len();
     diff_ids.push(diff_id);
@@ -135,13 +104,13 @@ fn add_layer(config: &mut Object, diff_id: DiffId) -> Result<usize, Error> {
     Ok(n_below)
 }
 
-/// Adds the entry on top. Where the base tells of fewer layers than it has, entries without a word stand for the others:
-/// readers pair entries with layers from the bottom.
-fn add_history(config: &mut Object, n_below: usize, entry: &Value) -> Result<(), Error> {
+/// Adds the entry of the commit. If the base's history has entries for fewer layers than the base has, empty entries are added
+/// for the others: readers pair entries with layers from the bottom.
+fn add_history(config: &mut RawObject, n_below: usize, entry: &Value) -> Result<(), Error> {
     let mut history: Vec<Box<RawValue>> = config.read("history")?;
     let mut n_told = 0;
     for entry in &history {
-        let entry: Object = serde_json::from_str(entry.get()).map_err(|source| {
+        let entry: RawObject = serde_json::from_str(entry.get()).map_err(|source| {
             Error::MalformedJson { what: "history of the base image".to_owned(), source }
         })?;
         n_told += usize::from(!entry.read::<bool>("empty_layer")?);
@@ -157,46 +126,49 @@ fn add_history(config: &mut Object, n_below: usize, entry: &Value) -> Result<(),
 }
 
 /// Makes the manifest.
+///
+/// # Errors
+/// Those of a base that is malformed, and one if the manifest gets too large.
 pub(crate) fn manifest(
     base: &Base,
-    kind: Kind,
+    format: Format,
     created: &str,
     config: &[u8],
     layer: &Descriptor,
 ) -> anyhow::Result<Vec<u8>> {
-    let config = Descriptor::of(kind.config(), config);
+    let config = Descriptor::of(format.config(), config);
     let mut manifest = match base {
-        Base::Scratch => Object::default(),
-        Base::Image(image) => Object::parse(image.manifest.raw())?,
+        Base::Scratch => RawObject::default(),
+        Base::Image(image) => RawObject::parse(image.manifest.raw())?,
     };
     manifest.set("schemaVersion", &2)?;
-    manifest.set("mediaType", &kind.manifest())?;
+    manifest.set("mediaType", &format.manifest())?;
     manifest.set("config", &config)?;
-    let mut layers: Vec<Object> = manifest.read("layers")?;
-    if kind == Kind::Oci {
+    let mut layers: Vec<RawObject> = manifest.read("layers")?;
+    if format == Format::Oci {
         layers.iter_mut().try_for_each(to_oci)?;
     }
-    let mut added = Object::default();
+    let mut added = RawObject::default();
     added.set("mediaType", &layer.media_type)?;
     added.set("digest", &layer.digest)?;
     added.set("size", &layer.size)?;
     layers.push(added);
     manifest.set("layers", &layers)?;
-    if let (Base::Image(image), Kind::Oci) = (base, kind) {
+    if let (Base::Image(image), Format::Oci) = (base, format) {
         let digest = image.manifest.descriptor().digest;
         annotate(&mut manifest, &digest, image.name.as_deref(), created)?;
     }
     within_limit("manifest", manifest.to_vec()?)
 }
 
-/// Says what the image was made of; what the base says about its own base and its own making goes.
+/// Sets the annotations about the base, and removes what the base says about its own base and creation.
 fn annotate(
-    manifest: &mut Object,
+    manifest: &mut RawObject,
     base: &Digest,
     name: Option<&str>,
     created: &str,
 ) -> Result<(), Error> {
-    let mut annotations: Object = manifest.read("annotations")?;
+    let mut annotations: RawObject = manifest.read("annotations")?;
     if annotations.has(CREATED) {
         annotations.set(CREATED, &created)?;
     }
@@ -208,8 +180,8 @@ fn annotate(
     manifest.set("annotations", &annotations)
 }
 
-/// Gives a layer of Docker's OCI's name for the same thing.
-fn to_oci(layer: &mut Object) -> Result<(), Error> {
+/// Changes the media type of a layer from Docker's to the OCI's for the same bytes.
+fn to_oci(layer: &mut RawObject) -> Result<(), Error> {
     const DOCKER: &str = "application/vnd.docker.image.rootfs.";
     let media_type: String = layer.read("mediaType")?;
     let Some(rest) = media_type.strip_prefix(DOCKER) else { return Ok(()) };
@@ -226,7 +198,7 @@ fn to_oci(layer: &mut Object) -> Result<(), Error> {
     layer.set("mediaType", &format!("application/vnd.oci.image.layer.{foreign}v1.tar{codec}"))
 }
 
-/// Readers refuse more.
+/// Refuses a document that is larger than readers accept.
 fn within_limit(what: &str, document: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     if document.len() as u64 > DOCUMENT_LIMIT {
         let error = Error::TooLarge { what: what.to_owned(), limit: DOCUMENT_LIMIT };
@@ -237,7 +209,7 @@ fn within_limit(what: &str, document: Vec<u8>) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use layer_format::{Config, Manifest};
+    use layer_format::{Codec, Config, Manifest, media_type};
 
     use super::*;
     use crate::base::BaseImage;
@@ -304,9 +276,9 @@ mod tests {
             .as_str(),
             r#"{"os":"linux","architecture":"amd64"}"#,
         );
-        let types = |kind: Kind| {
-            let layer = Descriptor::of(kind.layer(Codec::Gzip).unwrap(), b"layer");
-            let made = manifest(&base, kind, "now", b"{}", &layer).unwrap();
+        let types = |format: Format| {
+            let layer = Descriptor::of(format.layer(Codec::Gzip).unwrap(), b"layer");
+            let made = manifest(&base, format, "now", b"{}", &layer).unwrap();
             let value: Value = serde_json::from_slice(&made).unwrap();
             assert_eq!((&value["new"], &value["layers"][0]["u"]), (&json!(1), &json!(2)));
             assert_eq!(value["layers"][1]["urls"], json!(["x"]));
@@ -317,12 +289,12 @@ mod tests {
         };
         let gzip = media_type::DOCKER_LAYER_GZIP;
         let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-        let (manifest, layers, name) = types(Kind::Docker);
+        let (manifest, layers, name) = types(Format::Docker);
         assert_eq!((manifest.as_str(), name), (media_type::DOCKER_MANIFEST, None));
         assert_eq!(layers, [gzip, foreign, gzip]);
         let gzip = media_type::OCI_LAYER_GZIP;
         let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
-        let (manifest, layers, name) = types(Kind::Oci);
+        let (manifest, layers, name) = types(Format::Oci);
         assert_eq!((manifest.as_str(), name.as_deref()), (media_type::OCI_MANIFEST, Some("a/b:c")));
         assert_eq!(layers, [gzip, foreign, gzip]);
     }

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::instruction::Command;
-use crate::word::Reason;
+use crate::command::Command;
+use crate::shell_word::Reason;
 
-/// No shorter time between two checks makes sense, nor is taken by docker.
-const LEAST: u64 = 1_000_000;
+/// The shortest time that docker accepts, in nanoseconds.
+const MIN_TIME: u64 = 1_000_000;
 
-/// How to see whether a container is well, as a config has it; times in nanoseconds.
+/// The `Healthcheck` object of a config. Times are in nanoseconds; 0 is the engine's default, and left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Health {
@@ -60,6 +60,7 @@ impl Health {
         }
     }
 
+    /// Sets an option.
     fn set(&mut self, name: &str, value: &str) -> Result<(), Reason> {
         let time = match name {
             "interval" => &mut self.interval,
@@ -76,7 +77,7 @@ impl Health {
         };
         let nanos = duration(value)
             .ok_or_else(|| format!("--{name}={value}: no duration, as 30s or 1m30s"))?;
-        if (1..LEAST).contains(&nanos) {
+        if (1..MIN_TIME).contains(&nanos) {
             return Err(format!("--{name}={value}: less than 1ms"));
         }
         *time = nanos;
@@ -84,6 +85,7 @@ impl Health {
     }
 }
 
+/// The `Test` array of a config.
 fn test(command: Command) -> Result<Vec<String>, Reason> {
     match command {
         Command::Shell(line) => Ok(vec!["CMD-SHELL".to_owned(), line]),
@@ -120,7 +122,7 @@ fn duration(text: &str) -> Option<u64> {
     u64::try_from(nanos).ok()
 }
 
-/// A decimal number of units, digits beyond the nanosecond cut off.
+/// A decimal number of units of `unit` nanoseconds, in nanoseconds, rounded down.
 fn times(number: &str, unit: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let is_number = |digits: &str| digits.len() <= 18 && digits.bytes().all(|b| b.is_ascii_digit());

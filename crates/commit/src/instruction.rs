@@ -12,30 +12,24 @@
 
 use cli::Failure;
 
+use crate::command::{Command, list};
 use crate::health::Health;
-use crate::word::{Reason, Word, split};
+use crate::shell_word::{Reason, ShellWord, split};
 
 /// One instruction; its variables are replaced when it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Instruction {
     Cmd(Command),
     Entrypoint(Command),
-    Env(Vec<(Word, Word)>),
-    Expose(Vec<Word>),
+    Env(Vec<(ShellWord, ShellWord)>),
+    Expose(Vec<ShellWord>),
     Healthcheck(Health),
-    Label(Vec<(Word, Word)>),
+    Label(Vec<(ShellWord, ShellWord)>),
     Onbuild(String),
-    Stopsignal(Word),
-    User(Word),
-    Volume(Vec<Word>),
-    Workdir(Word),
-}
-
-/// What runs: a line that a shell reads, or a program and its arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    Shell(String),
-    Exec(Vec<String>),
+    Stopsignal(ShellWord),
+    User(ShellWord),
+    Volume(Vec<ShellWord>),
+    Workdir(ShellWord),
 }
 
 /// Reads the values of all `--change` options, each of which may hold several lines.
@@ -102,45 +96,25 @@ impl Instruction {
             "HEALTHCHECK" => Self::Healthcheck(Health::parse(rest)?),
             "LABEL" => Self::Label(pairs(rest)?),
             "ONBUILD" => Self::Onbuild(trigger(rest)?),
-            "STOPSIGNAL" => Self::Stopsignal(Word::parse(rest)?),
-            "USER" => Self::User(Word::parse(rest)?),
+            "STOPSIGNAL" => Self::Stopsignal(ShellWord::parse(rest)?),
+            "USER" => Self::User(ShellWord::parse(rest)?),
             "VOLUME" => Self::Volume(volumes(rest)?),
-            _ => Self::Workdir(Word::parse(rest)?),
+            _ => Self::Workdir(ShellWord::parse(rest)?),
         })
     }
 }
 
-impl Command {
-    /// Reads either form. What begins like a list and isn't one is a shell's, as `[ -f x ] && y` is.
-    pub(crate) fn parse(text: &str) -> Result<Self, Reason> {
-        match list(text)? {
-            Some(words) => Ok(Self::Exec(words)),
-            None => Ok(Self::Shell(text.to_owned())),
-        }
-    }
-}
-
-/// A JSON list of strings; `None` for what isn't JSON.
-fn list(text: &str) -> Result<Option<Vec<String>>, Reason> {
-    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
-    let string = |value| match value {
-        serde_json::Value::String(text) => Ok(text),
-        _ => Err("a list of anything but strings".to_owned()),
-    };
-    values.into_iter().map(string).collect::<Result<_, _>>().map(Some)
-}
-
-fn words<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<Word>, Reason> {
-    texts.map(Word::parse).collect()
+fn words<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<ShellWord>, Reason> {
+    texts.map(ShellWord::parse).collect()
 }
 
 /// Reads `NAME=VALUE …`; or `NAME value`, where there is no `=` in the first word.
-fn pairs(text: &str) -> Result<Vec<(Word, Word)>, Reason> {
+fn pairs(text: &str) -> Result<Vec<(ShellWord, ShellWord)>, Reason> {
     let texts = split(text);
     if texts.first().is_some_and(|first| !first.contains('=')) {
         let (name, value) =
             text.split_once(char::is_whitespace).ok_or("wants a name and a value")?;
-        return Ok(vec![(Word::plain(name), Word::parse(value.trim_start())?)]);
+        return Ok(vec![(ShellWord::plain(name), ShellWord::parse(value.trim_start())?)]);
     }
     let pair = |text: &String| {
         let (name, value) =
@@ -148,12 +122,12 @@ fn pairs(text: &str) -> Result<Vec<(Word, Word)>, Reason> {
         if name.is_empty() {
             return Err("a name can't be empty".to_owned());
         }
-        Ok((Word::parse(name)?, Word::parse(value)?))
+        Ok((ShellWord::parse(name)?, ShellWord::parse(value)?))
     };
     texts.iter().map(pair).collect()
 }
 
-fn volumes(text: &str) -> Result<Vec<Word>, Reason> {
+fn volumes(text: &str) -> Result<Vec<ShellWord>, Reason> {
     let paths = match list(text)? {
         Some(paths) => words(paths.iter().map(String::as_str))?,
         None => words(text.split_whitespace())?,
@@ -196,7 +170,7 @@ mod tests {
     fn pairs_come_in_two_forms() {
         let shown = |line: &str| match Instruction::parse(line) {
             Ok(Instruction::Env(pairs) | Instruction::Label(pairs)) => {
-                let text = |word: &Word| word.expand(&|_| None).unwrap();
+                let text = |word: &ShellWord| word.expand(&|_| None).unwrap();
                 pairs
                     .iter()
                     .map(|(name, value)| format!("{}|{}", text(name), text(value)))
@@ -215,9 +189,9 @@ mod tests {
 
     #[test]
     fn the_rest_takes_words() {
-        check("USER a b", r#"User(Word([Text("a b")]))"#);
-        check("VOLUME /a  /b", r#"Volume([Word([Text("/a")]), Word([Text("/b")])])"#);
-        check(r#"VOLUME ["/a b"]"#, r#"Volume([Word([Text("/a b")])])"#);
+        check("USER a b", r#"User(ShellWord([Text("a b")]))"#);
+        check("VOLUME /a  /b", r#"Volume([ShellWord([Text("/a")]), ShellWord([Text("/b")])])"#);
+        check(r#"VOLUME ["/a b"]"#, r#"Volume([ShellWord([Text("/a b")])])"#);
         check("VOLUME []", "error: VOLUME wants an argument");
         check("onbuild   copy . /x", r#"Onbuild("copy . /x")"#);
         check("ONBUILD onbuild RUN x", "error: ONBUILD can't stand after ONBUILD");

@@ -1,4 +1,4 @@
-//! The new layer on its way: checked, hashed, compressed and kept, in one pass.
+//! The new layer, which is checked, hashed, compressed and kept in one pass.
 //!
 //! ```text
 //!            ┌► hasher: diff id
@@ -25,30 +25,30 @@ use store::{Lease, Partial};
 
 use crate::check::{self, Changes};
 
-/// The size of the pieces that the input is read in.
+/// The size of the pieces that the input is read in, in bytes.
 const BUFFER: usize = 128 << 10;
-/// How many chunks wait for the hasher.
+/// How many chunks may wait for the hasher.
 const DEPTH: usize = 8;
 
-/// The layer as it comes in, uncompressed.
+/// The layer before it is read, decompressed as it comes.
 pub(crate) struct Incoming {
-    /// The manifest of the image that it says it was taken against.
+    /// The digest of the manifest of the image that the layer says it was taken against.
     pub(crate) base: Option<Digest>,
     content: Box<dyn Read>,
     name: String,
     task: Task,
 }
 
-/// A layer that was taken in.
+/// A layer that has been read to its end.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) diff_id: DiffId,
     pub(crate) kept: Kept,
     pub(crate) changes: Changes,
-    /// How many entries have access control lists in a form that no image has.
+    /// How many entries have access control lists in tar's text form, which images can't keep.
     n_text_acls: u64,
     pub(crate) task: Task,
-    /// Where it came from.
+    /// The name of the input, for messages.
     name: String,
 }
 
@@ -57,12 +57,12 @@ pub(crate) struct Taken {
 pub(crate) enum Kept {
     /// In the store.
     Store(Box<Partial>),
-    /// In a file without a name.
+    /// In an unlinked file.
     Spool(Box<Hashing<File>>),
 }
 
 impl Incoming {
-    /// Opens a file, where `-` is standard input, and looks at its beginning.
+    /// Opens a file, or standard input for `-`, and reads its beginning.
     pub(crate) fn open(path: &Path, io: &mut Io<'_>) -> anyhow::Result<Self> {
         let (input, name): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
             (Box::new(io.input.take_binary()?), "standard input".to_owned())
@@ -81,7 +81,8 @@ impl Incoming {
         Ok(Self { base, content: Box::new(content), name, task })
     }
 
-    /// What went wrong, given that it can't be used: it is empty, where the program that should have written it failed.
+    /// The error to report when the base can't be found: `error`, unless the layer is empty, because then the program that should
+    /// have written it has failed.
     pub(crate) fn blame(mut self, error: anyhow::Error) -> anyhow::Error {
         if matches!(self.content.read(&mut [0]), Ok(0)) {
             return anyhow::Error::from(no_end()).context(self.name);
@@ -89,7 +90,10 @@ impl Incoming {
         error
     }
 
-    /// Reads it to its end, and keeps it.
+    /// Reads the layer to its end, and keeps it.
+    ///
+    /// # Errors
+    /// Those of reading, checking and keeping it.
     pub(crate) fn take(
         self,
         kept: Kept,
@@ -106,7 +110,7 @@ impl Incoming {
 }
 
 impl Taken {
-    /// Says what of the layer no image keeps.
+    /// Warns about what the layer has and images can't keep.
     pub(crate) fn warn(&self, io: &Io<'_>) {
         if self.n_text_acls > 0 {
             let entries = cli::counted(self.n_text_acls, "entry", "entries");
@@ -118,7 +122,8 @@ impl Taken {
         }
     }
 
-    /// Sees that it can be unpacked on its base, of which the tree is made only if the layer doesn't tell.
+    /// Checks that the layer can be unpacked on its base. `base` makes the tree of that; it is only called if the layer alone
+    /// doesn't decide it.
     pub(crate) fn check(&self, base: impl FnOnce() -> anyhow::Result<Tree>) -> anyhow::Result<()> {
         if self.changes.are_good() {
             return Ok(());
@@ -127,7 +132,7 @@ impl Taken {
     }
 }
 
-/// A layer that has passed.
+/// What is known of a layer once all of it has passed.
 struct Passed {
     diff_id: DiffId,
     kept: Kept,
@@ -151,7 +156,7 @@ fn pass(
         let Passing { feed, encoder, failure, .. } = reader.into_inner().into_inner();
         let keeping = |source| Error::io("keeping the layer", source);
         failure.map(keeping).map_or(read, |failure| Err(failure.into()))?;
-        // A hasher that is gone has panicked, which its end tells.
+        // A hasher that is gone has panicked, and `join` passes that on.
         feed.end().ok();
         let kept = encoder.finish().map_err(keeping)?;
         let hashed = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -173,7 +178,7 @@ fn read_all(reader: &mut Reader<impl BufRead>, changes: &mut Changes) -> anyhow:
     while let Some(change) = reader.read_change()? {
         changes.take(&change)?;
     }
-    // Nothing else can tell: the layer has no digest yet.
+    // The layer has no digest yet that would show that its end is missing.
     if !reader.is_whole() {
         return Err(no_end().into());
     }
@@ -184,13 +189,13 @@ fn no_end() -> Error {
     Error::Truncated { what: "the layer: it has no end".to_owned() }
 }
 
-/// What passes: as the layer reader takes it, the hasher and the encoder get it too.
+/// The layer's bytes on their way to the layer reader; the hasher and the encoder get each chunk first.
 struct Passing {
     content: Box<dyn Read>,
     pool: Pool,
     feed: Sending,
     encoder: Encoder<Kept>,
-    /// What went wrong with the encoder: that isn't the reader's to tell.
+    /// The encoder's error, which the layer reader would report as its own.
     failure: Option<io::Error>,
 }
 
@@ -198,7 +203,7 @@ impl Chunks for Passing {
     fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
         cli::interrupt::check().map_err(io::Error::other)?;
         let Some(chunk) = Chunk::read_from(&self.pool, &mut self.content)? else { return Ok(None) };
-        // A hasher that is gone has panicked, which its end tells.
+        // A hasher that is gone has panicked, and `join` passes that on.
         self.feed.send(Arc::clone(&chunk)).ok();
         if let Err(error) = self.encoder.write_all(&chunk) {
             self.failure = Some(error);
@@ -209,18 +214,18 @@ impl Chunks for Passing {
 }
 
 impl Kept {
-    /// In the store of a lease.
+    /// Keeps it in the store of a lease.
     pub(crate) fn in_store(lease: &Lease) -> anyhow::Result<Self> {
         Ok(Self::Store(Box::new(lease.incoming(None)?)))
     }
 
-    /// In a file without a name.
+    /// Keeps it in an unlinked file.
     pub(crate) fn spool() -> anyhow::Result<Self> {
         let file = tempfile::tempfile().context("making a temporary file")?;
         Ok(Self::Spool(Box::new(Hashing::new(file, Algorithm::Sha256))))
     }
 
-    /// Its bytes from the beginning.
+    /// The stored bytes from the beginning.
     fn reader(&self) -> anyhow::Result<File> {
         match self {
             Self::Store(partial) => Ok(partial.reader()?),
@@ -232,7 +237,7 @@ impl Kept {
         }
     }
 
-    /// What it is.
+    /// The descriptor of the stored bytes.
     pub(crate) fn descriptor(&self, media_type: &str) -> Descriptor {
         match self {
             Self::Store(partial) => Descriptor::new(media_type, partial.digest(), partial.offset()),

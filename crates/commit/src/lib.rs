@@ -2,21 +2,23 @@
 //!
 //! One pass: the layer is checked, hashed, compressed and kept as it comes (`layer`, `check`), on top of what it says it was
 //! taken against (`base`). The config and the manifest are the base's, with what the commit changes and no more (`document`);
-//! instructions of a Dockerfile's change how the image runs (`instruction`, `settings`). Nothing is named before all
+//! instructions of a Dockerfile change how the image runs (`instruction`, `settings`). The image gets its names only when all
 //! of it is whole.
 
 mod base;
 mod check;
+mod command;
 mod document;
+mod format;
 mod health;
 mod instruction;
 mod layer;
-mod object;
 mod plan;
 mod port;
+mod raw_object;
 mod settings;
+mod shell_word;
 mod stream;
-mod word;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ use store::{IndexEntry, Lease, Pair, Store};
 use crate::base::{Base, BaseImage};
 use crate::check::Changes;
 use crate::layer::{Incoming, Kept, Taken};
-use crate::plan::Plan;
+use crate::plan::{Documents, Plan};
 use crate::stream::Outgoing;
 
 /// Make an image of a layer and the image below it
@@ -129,7 +131,7 @@ fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
     taken.warn(io);
     taken.check(|| stored_tree(&base, lease.store(), io))?;
     let layer = taken.kept.descriptor(media_type);
-    let (config, manifest) = plan.documents(&base, &layer, taken.diff_id)?;
+    let Documents { config, manifest } = plan.documents(&base, &layer, taken.diff_id)?;
     cli::interrupt::check()?;
     let n_entries = taken.changes.n_entries;
     keep(taken, &layer, &lease)?;
@@ -152,7 +154,7 @@ fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives the layer its name in the store, where it may have been before.
+/// Puts the layer into the store, unless the store has it.
 fn keep(taken: Taken, layer: &Descriptor, lease: &Lease) -> anyhow::Result<()> {
     if let Kept::Store(partial) = taken.kept {
         if !lease.has(&layer.digest, layer.size)? {
@@ -165,7 +167,7 @@ fn keep(taken: Taken, layer: &Descriptor, lease: &Lease) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the base holds.
+/// The tree of the base, an image of the store.
 fn stored_tree(base: &Base, store: &Store, io: &Io<'_>) -> anyhow::Result<Tree> {
     let Base::Image(image) = base else { return Ok(Tree::new()) };
     let place = Location::Stored(image.manifest.descriptor().digest.to_string());
@@ -184,14 +186,14 @@ fn without_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()
     let media_type = plan.layer_type(&base)?;
     let taken = incoming.take(Kept::spool()?, plan.compression, Changes::default())?;
     match &mut below {
-        // It is read once only, then.
+        // The base is then read only once.
         Some(below) if taken.changes.are_good() => below.rewind()?,
         Some(below) => taken.check(|| below.tree(&io.progress).context("the base"))?,
         None => taken.check(|| Ok(Tree::new()))?,
     }
     taken.task.done("Committed");
     let layer = taken.kept.descriptor(media_type);
-    let (config, manifest) = plan.documents(&base, &layer, taken.diff_id)?;
+    let Documents { config, manifest } = plan.documents(&base, &layer, taken.diff_id)?;
     let manifest = Manifest::parse(manifest)?;
     let digest = manifest.descriptor().digest;
     if let Kept::Spool(kept) = taken.kept {
@@ -203,7 +205,7 @@ fn without_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()
     Ok(())
 }
 
-/// A base that is in no store.
+/// Opens a base that is in no store: an archive or a layout. The base itself is `None` for scratch.
 fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, Option<Opened>)> {
     if text == base::SCRATCH {
         return Ok((Base::Scratch, None));

@@ -1,4 +1,4 @@
-//! What is meant: from what was typed to what is done.
+//! The plan of a commit, made of the arguments.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,25 +7,36 @@ use layer_format::{Compression, Descriptor, DiffId, Platform};
 
 use crate::Args;
 use crate::base::Base;
-use crate::document::{self, Kind, Statement};
+use crate::document::{self, Statement};
+use crate::format::Format;
 use crate::instruction::{self, Instruction};
 
-/// The times that RFC 3339 has years for: from 0000 to 9999.
+/// The times, in seconds since 1970, that RFC 3339 can express: the years 0000 to 9999.
 pub(crate) const TIMES: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
 
-/// Everything about the new image but its layers.
+/// Everything about the new image except its layers.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) compression: Compression,
     instructions: Vec<Instruction>,
     statement: Statement,
     platform: Platform,
-    /// Whether the image is to be OCI's, whatever the base is.
+    /// Whether the image is to have the OCI's format, whatever the base has.
     oci: bool,
 }
 
+/// The documents of the new image, as bytes of JSON.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    pub(crate) config: Vec<u8>,
+    pub(crate) manifest: Vec<u8>,
+}
+
 impl Plan {
-    /// Makes sense of the arguments.
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    /// Wrong usage.
     pub(crate) fn of(args: &Args) -> anyhow::Result<Self> {
         if let Some(name) = args.tag.iter().find(|name| name.digest().is_some()) {
             return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
@@ -46,31 +57,38 @@ impl Plan {
         })
     }
 
-    /// The type of the new layer on this base.
+    /// The media type of the new layer on this base.
+    ///
+    /// # Errors
+    /// Wrong usage, if the image's format has none for the compression.
     pub(crate) fn layer_type(&self, base: &Base) -> anyhow::Result<&'static str> {
-        let media_type = self.kind(base).layer(self.compression.codec());
+        let media_type = self.format(base).layer(self.compression.codec());
         Ok(media_type.ok_or_else(|| {
             cli::usage("the base is a Docker schema 2 image, which has no zstd layers")
                 .hint("add --oci to make an OCI image of it")
         })?)
     }
 
-    /// The config and the manifest.
+    /// Makes the config and the manifest.
+    ///
+    /// # Errors
+    /// Wrong usage, if an instruction makes no sense on the base; those of a base that is malformed.
     pub(crate) fn documents(
         &self,
         base: &Base,
         layer: &Descriptor,
         diff_id: DiffId,
-    ) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
-        let (instructions, statement) = (&self.instructions, &self.statement);
-        let config = document::config(base, &self.platform, instructions, statement, diff_id)?;
-        let kind = self.kind(base);
-        let manifest = document::manifest(base, kind, &statement.created, &config, layer)?;
-        Ok((config, manifest))
+    ) -> anyhow::Result<Documents> {
+        let statement = &self.statement;
+        let config =
+            document::config(base, &self.platform, &self.instructions, statement, diff_id)?;
+        let format = self.format(base);
+        let manifest = document::manifest(base, format, &statement.created, &config, layer)?;
+        Ok(Documents { config, manifest })
     }
 
-    fn kind(&self, base: &Base) -> Kind {
-        if self.oci { Kind::Oci } else { base.kind() }
+    fn format(&self, base: &Base) -> Format {
+        if self.oci { Format::Oci } else { base.format() }
     }
 }
 
@@ -86,7 +104,7 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The part of the command line that says what is in the config, as a shell would read it.
+/// The command line that the history shows: `commit` with its `-c` options, quoted for a shell.
 fn created_by(changes: &[String]) -> String {
     let quoted = |change: &String| format!(" -c '{}'", change.replace('\'', r"'\''"));
     std::iter::once("commit".to_owned()).chain(changes.iter().map(quoted)).collect()

@@ -1,8 +1,9 @@
-//! EXPOSE's ports, and STOPSIGNAL's signals: what a container engine would refuse when it is too late.
+//! EXPOSE's ports and STOPSIGNAL's signals, checked here because a container engine refuses wrong ones only when it starts the
+//! container.
 
-use crate::word::Reason;
+use crate::shell_word::Reason;
 
-/// The ports of one word, each with its protocol, as a config names them.
+/// The ports of one word, each in the form that a config has: `80/tcp`.
 pub(crate) fn ports(text: &str) -> Result<Vec<String>, Reason> {
     let (range, protocol) = text.split_once('/').unwrap_or((text, ""));
     let protocol = match protocol.to_ascii_lowercase().as_str() {
@@ -11,7 +12,7 @@ pub(crate) fn ports(text: &str) -> Result<Vec<String>, Reason> {
         "sctp" => "sctp",
         _ => return Err(format!("{text}: the protocol is none of tcp, udp and sctp")),
     };
-    // Docker takes, and forgets, where on the host it would be published.
+    // Docker accepts, and ignores, the port of the host in front.
     let range = range.rsplit_once(':').map_or(range, |(_, container)| container);
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let number = |digits: &str| digits.parse::<u16>().ok().filter(|_| !digits.starts_with('+'));

@@ -3,25 +3,26 @@
 use layer_format::Error;
 use serde_json::json;
 
-use crate::instruction::{Command, Instruction};
-use crate::object::Object;
+use crate::command::Command;
+use crate::instruction::Instruction;
 use crate::port::{is_signal, ports};
-use crate::word::{Reason, Word};
+use crate::raw_object::RawObject;
+use crate::shell_word::{Reason, ShellWord};
 
-/// How an image runs.
+/// The `config` section of an image's config: how the image runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    section: Object,
-    /// Whether the command is of our own instructions; an entry point takes the base's away.
+    section: RawObject,
+    /// Whether an instruction has set the command. ENTRYPOINT removes a command that comes from the base.
     has_command: bool,
 }
 
 /// Why an instruction can't be applied.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The instruction makes no sense.
+    /// The instruction is wrong.
     Instruction(Reason),
-    /// The base's config makes none.
+    /// The base's config is malformed.
     Base(Error),
 }
 
@@ -38,17 +39,20 @@ impl From<Error> for Refusal {
 }
 
 impl Settings {
-    /// Goes on from the base's section.
-    pub(crate) fn new(section: Object) -> Self {
+    /// Starts from the base's section.
+    pub(crate) fn new(section: RawObject) -> Self {
         Self { section, has_command: false }
     }
 
     /// The section as it is now.
-    pub(crate) fn into_section(self) -> Object {
+    pub(crate) fn into_section(self) -> RawObject {
         self.section
     }
 
-    /// Does what an instruction says, as a Dockerfile's that is built from the base.
+    /// Applies an instruction the way a build `FROM` the base does.
+    ///
+    /// # Errors
+    /// [`Refusal`].
     pub(crate) fn apply(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
         match instruction {
             Instruction::Cmd(command) => {
@@ -95,8 +99,8 @@ impl Settings {
         Ok(self.section.set(key, &words)?)
     }
 
-    /// Each variable takes the place of the one that had its name. All see the values from before the instruction.
-    fn set_variables(&mut self, pairs: &[(Word, Word)]) -> Result<(), Refusal> {
+    /// Sets variables, each in the place of the one that had its name. Their values see those from before the instruction.
+    fn set_variables(&mut self, pairs: &[(ShellWord, ShellWord)]) -> Result<(), Refusal> {
         let mut variables: Vec<String> = self.section.read("Env")?;
         for (name, value) in self.expand_pairs(pairs)? {
             let same = |variable: &String| name_of(variable) == name;
@@ -109,16 +113,16 @@ impl Settings {
         Ok(self.section.set("Env", &variables)?)
     }
 
-    fn label(&mut self, pairs: &[(Word, Word)]) -> Result<(), Refusal> {
-        let mut labels: Object = self.section.read("Labels")?;
+    fn label(&mut self, pairs: &[(ShellWord, ShellWord)]) -> Result<(), Refusal> {
+        let mut labels: RawObject = self.section.read("Labels")?;
         for (name, value) in self.expand_pairs(pairs)? {
             labels.set(&name, &value)?;
         }
         Ok(self.section.set("Labels", &labels)?)
     }
 
-    fn expose(&mut self, words: &[Word]) -> Result<(), Refusal> {
-        let mut exposed: Object = self.section.read("ExposedPorts")?;
+    fn expose(&mut self, words: &[ShellWord]) -> Result<(), Refusal> {
+        let mut exposed: RawObject = self.section.read("ExposedPorts")?;
         for word in words {
             for text in self.expand(word)?.split_whitespace() {
                 ports(text)?.iter().try_for_each(|port| exposed.set(port, &json!({})))?;
@@ -127,8 +131,8 @@ impl Settings {
         Ok(self.section.set("ExposedPorts", &exposed)?)
     }
 
-    fn add_volumes(&mut self, words: &[Word]) -> Result<(), Refusal> {
-        let mut volumes: Object = self.section.read("Volumes")?;
+    fn add_volumes(&mut self, words: &[ShellWord]) -> Result<(), Refusal> {
+        let mut volumes: RawObject = self.section.read("Volumes")?;
         for word in words {
             let path = self.expand(word)?;
             if path.trim().is_empty() {
@@ -139,7 +143,7 @@ impl Settings {
         Ok(self.section.set("Volumes", &volumes)?)
     }
 
-    fn stop_by(&mut self, word: &Word) -> Result<(), Refusal> {
+    fn stop_by(&mut self, word: &ShellWord) -> Result<(), Refusal> {
         let signal = self.expand(word)?;
         if !is_signal(&signal) {
             return Err(format!("{signal}: no such signal").into());
@@ -147,8 +151,8 @@ impl Settings {
         Ok(self.section.set("StopSignal", &signal)?)
     }
 
-    /// A relative path goes on from the directory there was.
-    fn work_in(&mut self, word: &Word) -> Result<(), Refusal> {
+    /// Sets the working directory; a relative path is joined to the present one.
+    fn work_in(&mut self, word: &ShellWord) -> Result<(), Refusal> {
         let path = self.expand(word)?;
         if path.is_empty() {
             return Err("a directory without a path".to_owned().into());
@@ -161,8 +165,11 @@ impl Settings {
         Ok(self.section.set("WorkingDir", &path)?)
     }
 
-    fn expand_pairs(&self, pairs: &[(Word, Word)]) -> Result<Vec<(String, String)>, Refusal> {
-        let expand = |(name, value): &(Word, Word)| {
+    fn expand_pairs(
+        &self,
+        pairs: &[(ShellWord, ShellWord)],
+    ) -> Result<Vec<(String, String)>, Refusal> {
+        let expand = |(name, value): &(ShellWord, ShellWord)| {
             let name = self.expand(name)?;
             if name.is_empty() {
                 return Err("a name can't be empty".to_owned().into());
@@ -172,7 +179,7 @@ impl Settings {
         pairs.iter().map(expand).collect()
     }
 
-    fn expand(&self, word: &Word) -> Result<String, Refusal> {
+    fn expand(&self, word: &ShellWord) -> Result<String, Refusal> {
         let variables: Vec<String> = self.section.read("Env")?;
         let value = |name: &str| {
             let variable = variables.iter().find(|variable| name_of(variable) == name)?;
@@ -186,7 +193,7 @@ fn name_of(variable: &str) -> &str {
     variable.split_once('=').map_or(variable, |(name, _)| name)
 }
 
-/// An absolute path, without `.`, `..` and slashes too many.
+/// An absolute path without `.`, `..` and repeated slashes.
 fn joined(directory: &str, path: &str) -> String {
     let mut names: Vec<&str> = vec![];
     for name in directory.split('/').chain(path.split('/')) {
@@ -207,7 +214,7 @@ mod tests {
     const BASE: &str = r#"{"X":1,"Env":["PATH=/bin","A=1"],"Cmd":["base"],"WorkingDir":"/app","Labels":{"l":"1"},"User":"me"}"#;
 
     fn apply(base: &str, changes: &[&str]) -> Result<String, Reason> {
-        let mut settings = Settings::new(Object::parse(base.as_bytes()).unwrap());
+        let mut settings = Settings::new(RawObject::parse(base.as_bytes()).unwrap());
         let changes: Vec<_> = changes.iter().map(|&change| change.to_owned()).collect();
         for instruction in parse(&changes).unwrap() {
             match settings.apply(&instruction) {
@@ -236,7 +243,7 @@ mod tests {
     fn an_entry_point_takes_the_bases_command_away_and_not_ours() {
         let cmd = |changes: &[&str]| {
             let section = apply(BASE, changes).unwrap();
-            Object::parse(section.as_bytes()).unwrap().read::<Vec<String>>("Cmd").unwrap()
+            RawObject::parse(section.as_bytes()).unwrap().read::<Vec<String>>("Cmd").unwrap()
         };
         assert_eq!(cmd(&[r#"ENTRYPOINT ["e"]"#]), [""; 0]);
         assert_eq!(cmd(&[r#"CMD ["c"]"#, r#"ENTRYPOINT ["e"]"#]), ["c"]);

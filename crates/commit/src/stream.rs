@@ -1,4 +1,4 @@
-//! The new image as a stream.
+//! Writes the new image as a stream.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
@@ -30,7 +30,7 @@ impl Outgoing<'_> {
         Ok(writer)
     }
 
-    /// Writes all of it from the store, where the kernel copies the blobs.
+    /// Writes the image from the store; the kernel copies the blobs.
     pub(crate) fn out_of_store(&self, store: &Store, io: &mut Io<'_>) -> anyhow::Result<()> {
         let progress = io.progress.clone();
         let mut writer = self.begin(&mut io.output)?;
@@ -42,7 +42,7 @@ impl Outgoing<'_> {
         Ok(())
     }
 
-    /// Writes it without a store: the layers below as they come, the new one from its file.
+    /// Writes the image without a store: the layers of the base as they are read, the new one from its file.
     pub(crate) fn without_store(
         &self,
         config: &[u8],
@@ -70,7 +70,7 @@ impl Outgoing<'_> {
     }
 }
 
-/// Writes a layer as it comes.
+/// Writes a layer of the base as it is read.
 fn pass(
     below: &mut Opened,
     position: usize,

@@ -20,14 +20,18 @@ use serde_json::{Value, json};
 use crate::plan::Plan;
 use crate::tar;
 
-/// What is gathered before it is written to the file.
+/// How many bytes are gathered before they are compressed and written to the file.
 const BUFFER: usize = 128 << 10;
 
 /// Writes the image stream.
+///
+/// # Errors
+/// Those of reading the image, of the temporary file and of the output.
 pub(crate) fn write(
     opened: Opened,
     plan: &Plan,
-    (name, compression): (&Reference, Compression),
+    name: &Reference,
+    compression: Compression,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let config = opened.image().config.clone();
@@ -41,7 +45,7 @@ pub(crate) fn write(
         Interruptible(Hashing::new(encoder, Algorithm::Sha256)),
     );
     // The tar is finished, so nothing is left in the buffer.
-    let plain = tar::write(opened, plan, plain, &io.progress)?.0.into_parts().0.0;
+    let plain = tar::write(opened, plan, plain, &io.progress)?.output.into_parts().0.0;
     let diff_id = DiffId(plain.digest());
     let stored = plain.into_inner().finish().context("keeping the layer")?;
     let layer =
@@ -62,7 +66,8 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// The config with one layer in place of all, and one step of history; everything else stays, known or not.
+/// The config with one layer instead of all, and one step of history. All other fields stay, also those that Strata doesn't
+/// know.
 fn one_layer(config: &Config, diff_id: &DiffId) -> anyhow::Result<Vec<u8>> {
     let mut fields: Value = serde_json::from_slice(config.raw()).context("reading the config")?;
     let mut step = json!({ "created_by": "flatten" });

@@ -1,8 +1,8 @@
 //! The `flatten` command: an image in, its files out, as one plain tar.
 //!
-//! Which entries of the layers are left in the end is known before the first byte is written (`plan`); then each layer is
-//! read once, base first, and what is left of it goes out as it comes (`tar`). Every layer is read to its end and its
-//! digests are checked, and only then the tar gets its own end.
+//! Which entries of the layers remain in the end is known before the first byte is written (`plan`). Then each layer is read
+//! once, base first, and its remaining entries are written as they come (`tar`). The tar gets its end only when every layer
+//! has been read to its end and its digests have been verified.
 
 mod as_image;
 mod plan;
@@ -81,17 +81,17 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
     let plan =
         Plan::of(opened.tree(&io.progress)?, &|path, place| is_out(args, &globs, path, place));
-    // The root, which is there anyway, isn't counted, as unpack doesn't count it.
+    // The root isn't counted: it exists anyway, and unpack doesn't count it either.
     args.limits.check(plan.n_entries().saturating_sub(1), plan.size())?;
     if let Some(name) = &args.as_image {
-        return as_image::write(opened, &plan, (name, compression), io);
+        return as_image::write(opened, &plan, name, compression, io);
     }
-    let size = tar::write(opened, &plan, &mut io.output, &io.progress)?.1;
+    let size = tar::write(opened, &plan, &mut io.output, &io.progress)?.size;
     io.say(&format!("flattened {} entries, {}", plan.n_entries(), cli::human_size(size)));
     Ok(())
 }
 
-/// Whether a name is left out, with all below it.
+/// Whether a path is left out, with everything below it.
 fn is_out(args: &Args, globs: &Globs, path: &EntryPath, place: &Place<'_>) -> bool {
     let is_device = |kind: EntryKind| {
         matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. })

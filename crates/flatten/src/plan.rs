@@ -1,11 +1,11 @@
-//! What the tar will hold, and when: known before the first byte of it is written.
+//! What the tar will hold, and in which order, before its first byte is written.
 //!
 //! The tar has the order of the layers: when a change of a layer is one that is left in the end, it is written, under all
 //! names that are left, the first of them in the order of paths with the content and the others as hard links to it.
 //! Directories come before what is in them, so they are written when one of the two is first due, with the attributes
 //! that they have in the end, from whatever layer those are.
 //!
-//! Of a name no more is kept, beside the tree, than its number.
+//! Beside the tree, only the number of each name is kept.
 
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::{NameId, Origin, Place, Tree};
@@ -14,22 +14,23 @@ use layer_format::listing::{NameId, Origin, Place, Tree};
 #[derive(Debug)]
 pub(crate) struct Plan {
     tree: Tree,
-    /// The names that come from changes, in the order of those; names of one change in their own.
+    /// The names that come from changes, in the order of the changes, and within a change in the order of paths.
     steps: Vec<NameId>,
-    /// The directories that no layer describes, in the order of names.
+    /// The directories that no layer describes, in the order of paths.
     implied: Vec<NameId>,
     n_entries: u64,
     size: u64,
 }
 
-/// Says of a name if it is left out, with all below it.
+/// Returns whether a path is left out, with everything below it.
 pub(crate) type LeaveOut<'a> = &'a dyn Fn(&EntryPath, &Place<'_>) -> bool;
 
 impl Plan {
     /// Makes the plan of a tree.
     pub(crate) fn of(tree: Tree, leave_out: LeaveOut<'_>) -> Self {
-        let (mut steps, mut implied) = (Vec::with_capacity(tree.n_names()), vec![]);
-        // A directory that is left out, with all that comes next below it.
+        let mut steps = Vec::with_capacity(tree.n_names());
+        let mut implied = vec![];
+        // The last directory that was left out: what is below it comes next.
         let mut out: Option<EntryPath> = None;
         for item in tree.items() {
             if out.as_ref().is_some_and(|out| item.path.is_below(out)) {
@@ -56,7 +57,7 @@ impl Plan {
         self.n_entries
     }
 
-    /// How many bytes the files have together, holes included; of what has several names only once.
+    /// How many bytes the files have together, holes included. A file with several names counts once.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
@@ -71,7 +72,7 @@ impl Plan {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// The names from the step `at` on that this change is written under.
+    /// The names that a change is written under; `at` is the position of the next step.
     pub(crate) fn due(&self, at: usize, layer: usize, change: u64) -> &[NameId] {
         let steps = &self.steps[at..];
         let is_due = |&&name: &&NameId| {
@@ -80,7 +81,7 @@ impl Plan {
         &steps[..steps.iter().take_while(is_due).count()]
     }
 
-    /// Whether all steps of the layer lie before `at`.
+    /// Whether all steps of the layer are before `at`.
     pub(crate) fn is_through(&self, at: usize, layer: usize) -> bool {
         let next = self.steps.get(at).and_then(|&name| self.origin(name));
         next.is_none_or(|origin| origin.layer() != layer)
@@ -91,7 +92,7 @@ impl Plan {
         &self.implied
     }
 
-    /// A name, and what lies there.
+    /// The path of a name, and what is there.
     pub(crate) fn place(&self, name: NameId) -> Place<'_> {
         self.tree.place(name)
     }

@@ -10,34 +10,44 @@ use layer_format::watch::Watch;
 
 use crate::plan::Plan;
 
-/// Writes the tar to its end, when everything has been verified; gives the output back, and the tar's size.
+/// A tar that has been written to its end.
+pub(crate) struct Written<W> {
+    pub(crate) output: W,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
+/// Writes the tar. Its end is written only when everything has been verified.
+///
+/// # Errors
+/// Those of reading the image and of the output.
 pub(crate) fn write<W: Write>(
     opened: Opened,
     plan: &Plan,
     output: W,
     watch: &dyn Watch,
-) -> anyhow::Result<(W, u64)> {
+) -> anyhow::Result<Written<W>> {
     let counting = Counting { inner: output, size: 0 };
     let written = vec![false; plan.most_names()];
     let mut tar = Tar { plan, at: 0, written, writer: Writer::new(counting) };
     opened.read_layers(watch, |position, layer| tar.layer(position, layer))?;
     tar.remaining_directories()?;
     let Counting { inner, size } = tar.writer.finish()?;
-    Ok((inner, size))
+    Ok(Written { output: inner, size })
 }
 
-/// A tar under way.
+/// A tar that is being written.
 struct Tar<'a, W> {
     plan: &'a Plan,
-    /// The next step.
+    /// The position of the next step of the plan.
     at: usize,
-    /// Which names are directories that are written.
+    /// For each name, whether it is a directory that has been written.
     written: Vec<bool>,
     writer: Writer<W>,
 }
 
 impl<W: Write> Tar<'_, W> {
-    /// Writes what is left of a layer.
+    /// Writes the remaining entries of a layer.
     fn layer(&mut self, position: usize, layer: &mut Reader<impl BufRead>) -> Result<(), Error> {
         let mut number = 0;
         while let Some(change) = layer.read_change()? {
@@ -55,7 +65,7 @@ impl<W: Write> Tar<'_, W> {
         if self.plan.is_through(self.at, position) { Ok(()) } else { Err(otherwise()) }
     }
 
-    /// Writes an entry under its names.
+    /// Writes an entry under all of its names.
     fn entry(
         &mut self,
         mut entry: Entry,
@@ -84,7 +94,7 @@ impl<W: Write> Tar<'_, W> {
         Ok(())
     }
 
-    /// Writes a directory and all above it that aren't written.
+    /// Writes a directory, and those above it that haven't been written.
     fn directory(&mut self, place: Place<'_>) -> Result<(), Error> {
         let mut chain = vec![];
         let mut here = place;
@@ -108,14 +118,14 @@ impl<W: Write> Tar<'_, W> {
         Ok(())
     }
 
-    /// Writes the directories that nothing is in and that no layer describes.
+    /// Writes the directories that are empty and that no layer describes.
     fn remaining_directories(&mut self) -> Result<(), Error> {
         let plan = self.plan;
         plan.implied().iter().try_for_each(|&name| self.directory(plan.place(name)))
     }
 }
 
-/// Copies a file's content, of a sparse one the data.
+/// Copies the content of a file; for a sparse one, the data without the holes.
 fn copy(
     content: &mut Reader<impl BufRead>,
     writer: &mut Writer<impl Write>,
@@ -135,13 +145,13 @@ fn copy(
     Ok(())
 }
 
-/// The layer isn't what its listing says.
+/// The error for a layer that differs from its listing.
 fn otherwise() -> Error {
     let what = "a layer's listing".to_owned();
     Error::Malformed { what, reason: "the layer holds something else" }
 }
 
-/// Counts what is written.
+/// Counts the bytes that are written.
 #[derive(Debug)]
 struct Counting<W> {
     inner: W,

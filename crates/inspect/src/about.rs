@@ -1,4 +1,4 @@
-//! The whole of an image's documents as one JSON text, in the shape of `docker inspect`.
+//! All of an image's documents as one JSON text, in the form of `docker inspect`.
 
 use cli::Progress;
 use image::Opened;
@@ -37,7 +37,7 @@ struct RootFs {
     layers: Vec<Digest>,
 }
 
-/// An array of one, as docker prints it.
+/// An array of one element, which is what docker prints.
 pub(crate) fn describe(opened: &mut Opened, progress: &Progress) -> anyhow::Result<String> {
     let mut size = 0;
     for position in 0..opened.image().layers.len() {
@@ -79,7 +79,7 @@ pub(crate) fn describe(opened: &mut Opened, progress: &Progress) -> anyhow::Resu
     Ok(String::from_utf8(out)?)
 }
 
-/// Names in their short form.
+/// The names in their short form.
 fn tags(names: &[String]) -> Vec<String> {
     let short = |name: &String| match name.parse::<Reference>() {
         Ok(reference) => reference.to_string(),
@@ -91,7 +91,7 @@ fn tags(names: &[String]) -> Vec<String> {
     tags
 }
 
-/// What each name was pulled as: with the digest that the registry has.
+/// The repository of each name, with the digest that the registry has for it.
 fn digests(opened: &Opened) -> anyhow::Result<Vec<String>> {
     let image = opened.image();
     let own = image.manifest.as_ref().map(|manifest| manifest.descriptor().digest);

@@ -1,6 +1,6 @@
 //! One file out of an image.
 //!
-//! Which layer has it is known only when all have been read, so that layer is read again.
+//! Which layer has it is known only when all layers have been read, so that layer is read a second time.
 
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,10 +15,10 @@ use layer_format::{Decoder, Error};
 
 use crate::files::kind_text;
 
-/// Longer lines are written in pieces.
+/// Lines longer than this, in bytes, are written in pieces.
 const LINE: usize = 64 << 10;
 
-/// The size of the pieces that are written.
+/// The size of the pieces that are written, in bytes.
 const BUFFER: usize = 64 << 10;
 
 /// Writes the file's content.
@@ -34,13 +34,13 @@ pub(crate) fn cat(
     let origin = find(&tree, path, max_size)?;
     drop(tree);
     opened.rewind()?;
-    // What is written has been verified once; the rest of the layer needn't be read again.
+    // The layer was verified when it was read first, so its rest needn't be read again.
     let stored = opened.stored(origin.layer())?;
     let decoder = Decoder::new(BufReader::new(stored)).context("reading a layer")?;
     Ok(write(&mut Reader::new(BufReader::new(decoder)), origin, &mut io.output)?)
 }
 
-/// Where the file's content is.
+/// The place of the file's content.
 fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<Origin> {
     let shown = || cli::text::clean_path(path);
     let place = tree.find(path.as_os_str().as_bytes()).ok_or_else(|| {
@@ -88,7 +88,7 @@ fn writing(source: io::Error) -> Error {
     Error::io("writing", source)
 }
 
-/// Output that shows a terminal nothing that it would obey.
+/// Output for a terminal, in which control characters are escaped.
 struct Shown<'a> {
     output: &'a mut Output,
     is_terminal: bool,

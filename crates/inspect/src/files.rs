@@ -1,4 +1,4 @@
-//! Every file of an image, one a line.
+//! The list of all files of an image, one per line.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
     let diff_ids: Vec<_> = opened.image().layers.iter().map(|layer| layer.diff_id).collect();
     opened.finish()?;
     let mut links = Links::default();
-    // A root that no layer describes isn't the image's.
+    // A root directory that no layer describes isn't listed.
     let items = tree.items().filter(|item| item.place.layer().is_some());
     match form {
         Form::Json => {
@@ -42,12 +42,12 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
     Ok(())
 }
 
-/// The first names of files that have several.
+/// The first name of each file that has several.
 #[derive(Default)]
 struct Links<'a>(HashMap<InodeId, Place<'a>>);
 
 impl<'a> Links<'a> {
-    /// The name that came before, of the same file.
+    /// The name of the same file that came before.
     fn first(&mut self, item: &Item<'a>) -> Option<EntryPath> {
         if !item.place.is_linked() {
             return None;
@@ -135,7 +135,7 @@ fn mode(inode: &Inode) -> u32 {
     if matches!(inode.kind, EntryKind::Symlink { .. }) { 0o777 } else { inode.mode }
 }
 
-/// As `ls -l` shows it.
+/// The type and permissions in the form of `ls -l`.
 fn mode_text(kind: &EntryKind, mode: u32) -> String {
     let letter = match kind {
         EntryKind::Directory => 'd',

@@ -1,4 +1,4 @@
-//! How an image was made, the last step first.
+//! The history of an image, the last step first.
 
 use cli::{Form, Io, Table};
 use image::Opened;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::write_array;
 
-/// A step, and the layer that it made.
+/// A step of the history, and the layer that it made.
 struct Step {
     history: History,
     layer: Option<usize>,
@@ -41,7 +41,7 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
         table.row([
             layer.map_or("-".to_owned(), |layer| (layer + 1).to_string()),
             layer.map_or("-".to_owned(), |layer| ids[layer].clone()),
-            // The fraction and the zone are of no use to eyes.
+            // The fraction and the zone are left out for readability.
             created.split('.').next().unwrap_or(created).to_owned(),
             cli::human_size(layer.map_or(0, |layer| sizes[layer])),
             history.comment.clone().filter(|it| !it.is_empty()).unwrap_or_else(|| "-".to_owned()),
@@ -51,7 +51,7 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
     Ok(table.write(&mut io.output)?)
 }
 
-/// Puts steps and layers together; a config needn't tell of all, or of any.
+/// Pairs steps with layers. A config may have steps for some of the layers only, or for none.
 fn steps(history: &[History], n_layers: usize) -> Vec<Step> {
     let mut layers = 0..n_layers;
     let step = |history: &History| Step {

@@ -1,4 +1,4 @@
-//! The layers of an image: how large, and who else has them.
+//! The layers of an image: their sizes, and the other images that have them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
     Ok(table.write(&mut io.output)?)
 }
 
-/// Who has which layer, the image itself left out.
+/// Adds the other images of the store to the users of their layers.
 fn add_users(users: &mut Users, store: &Store, opened: &Opened) -> anyhow::Result<()> {
     let own = opened.image().manifest.as_ref().map(|manifest| manifest.descriptor().digest);
     for entry in store.images()? {
@@ -73,7 +73,7 @@ fn add_users(users: &mut Users, store: &Store, opened: &Opened) -> anyhow::Resul
             if Some(manifest.descriptor().digest) == own {
                 continue;
             }
-            // An artifact has no layers in our sense, and what is damaged is for `images verify`.
+            // An artifact has no layers of files, and `images verify` reports what is damaged.
             let Ok(raw) = store.document(&manifest.config.digest) else { continue };
             let Ok(config) = Config::parse(raw) else { continue };
             for diff_id in config.diff_ids() {

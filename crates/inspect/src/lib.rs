@@ -1,4 +1,4 @@
-//! The `inspect` command: what an image is, as far as its documents tell, and what it holds, without unpacking it.
+//! The `inspect` command: shows what an image is, by its documents, and which files it has, without unpacking it.
 
 mod about;
 mod file;
@@ -122,7 +122,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Whether what was found is something else than an image: of a kind of its own, or under the name of an image's config.
+/// Whether an error says that what was found is no image: its media type is another one, or its config isn't an image's.
 fn is_no_image(error: &store::Error) -> bool {
     match error {
         store::Error::At { source, .. } => is_no_image(source),
@@ -153,7 +153,7 @@ fn manifest(opened: &Opened) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-/// Byte for byte, unless a terminal would obey some of the bytes.
+/// Writes a document byte for byte; for a terminal, control characters are escaped.
 fn write_document(document: &[u8], io: &mut Io<'_>) -> anyhow::Result<()> {
     if io.output.is_terminal() {
         writeln!(io.output, "{}", cli::text::clean_text(document))?;
@@ -163,7 +163,7 @@ fn write_document(document: &[u8], io: &mut Io<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A JSON array, an element a line.
+/// Writes a JSON array with one element per line.
 fn write_array(
     elements: impl Iterator<Item = serde_json::Value>,
     io: &mut Io<'_>,

@@ -7,6 +7,7 @@ use std::io::{BufReader, Write as _};
 use layer_format::layer::{Change, Reader};
 use layer_format::{Decoder, Digest, Hashing};
 
+#[expect(clippy::disallowed_methods, reason = "an example is no command, which would have an Io")]
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args_os().nth(1).ok_or("which layer?")?;
     let stored = BufReader::new(File::open(path)?);

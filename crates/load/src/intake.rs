@@ -254,7 +254,11 @@ impl<'a> Intake<'a> {
 
     /// Makes the store remember that a blob has this diff id.
     pub(crate) fn note_pair(&self, blob: &Digest, diff_id: &DiffId) {
-        Pair::new(*blob, *diff_id).remember(Some(self.lease.store()));
+        let pair = Pair::new(*blob, *diff_id);
+        let store = Some(self.lease.store());
+        if !pair.is_known(store) {
+            pair.remember(store);
+        }
     }
 
     /// The size of a blob in bytes if it is new to the store, else 0. A blob counts as new the first time only.

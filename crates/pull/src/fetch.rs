@@ -7,12 +7,11 @@
 //! ```
 //!
 //! Workers take blobs in stream order and hash them while they arrive. The follower reads the first blob from the store
-//! while it is still growing, then the next, at the pace of whoever reads the stream; downloads run ahead of it. When
-//! anything fails, everything stops: what the store has of a blob stays for the next time.
+//! while it is still growing, then the next, at the pace of the program that reads the stream; downloads run ahead of it.
+//! When anything fails, everything stops, and what the store has of a blob stays for the next run.
 //!
-//! Without a stream, what each blob decompresses to is checked while it comes.
+//! Without a stream, the diff id of each blob is checked while it downloads.
 
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,59 +21,51 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cli::{Progress, Task};
 use layer_format::stream::Writer;
-use layer_format::{Descriptor, DiffId, Digest};
-use registry::Repository;
+use layer_format::{Descriptor, Digest};
 use store::{Claim, Lease, Partial};
 
-use crate::proof;
+use crate::blob::Blob;
+use crate::diff_ids;
 use crate::slot::{Follower, Slot, lock};
 
+/// How many bytes of a blob are read from the registry at a time.
 const BUFFER_SIZE: usize = 256 << 10;
-/// How often to look at a download that another program has in hand.
-const POLL: Duration = Duration::from_millis(50);
-/// How long another program's download may stand still before we fetch the blob ourselves.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How often to look at a download that another program is busy with.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long another program's download may stand still before this one downloads the blob as well.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The image stream on standard output.
 pub(crate) type Stream<'a> = Writer<&'a mut cli::Output>;
 
-/// A blob and where to get it.
-#[derive(Clone, Debug)]
-pub(crate) struct Blob {
-    pub(crate) descriptor: Descriptor,
-    pub(crate) repository: Repository,
-    /// What configs say that it decompresses to.
-    pub(crate) diff_ids: BTreeSet<DiffId>,
-}
-
-/// What comes next in a stream.
+/// A part of the stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'a> {
-    /// A manifest, an index or a config, which is here already.
+    /// A manifest, an index or a config, which has been downloaded already.
     Document(Digest, &'a [u8]),
-    /// The next of the blobs.
+    /// The next of [`Fetching::blobs`].
     Blob,
 }
 
-/// The blobs of some images, to be brought.
+/// The download of all blobs of some images.
 #[derive(Debug)]
 pub(crate) struct Fetching<'a> {
     /// In stream order, each once.
     pub(crate) blobs: Vec<Blob>,
     /// The whole stream: documents, and a step for each blob.
     pub(crate) order: Vec<Step<'a>>,
-    /// How many to download at once.
+    /// How many blobs to download at once.
     pub(crate) jobs: usize,
-    /// Who is told.
+    /// Sink for progress.
     pub(crate) progress: &'a Progress,
 }
 
-/// What is checked of a layer.
+/// What is checked about a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
-    /// Its digest; whoever reads the stream checks the rest.
+    /// Its digest; the program that reads the stream checks the rest.
     Digest,
-    /// What it decompresses to as well.
+    /// Its digest and its diff id.
     DiffId,
 }
 
@@ -83,23 +74,27 @@ struct Work<'a> {
     fetching: &'a Fetching<'a>,
     lease: &'a Lease,
     check: Check,
+    /// One for each blob.
     slots: Vec<Slot>,
+    /// The position of the next blob that no worker has taken.
     next: AtomicUsize,
     is_stopped: AtomicBool,
+    /// The progress line of each blob, until a worker takes it.
     tasks: Vec<Mutex<Option<Task>>>,
 }
 
 impl Fetching<'_> {
-    /// Brings all blobs into the store.
+    /// Downloads all blobs into the store.
     pub(crate) fn store(&self, lease: &Lease) -> anyhow::Result<()> {
         self.work(lease, Check::DiffId, |_| Ok(()))
     }
 
-    /// Brings all blobs into the store and down the stream.
+    /// Downloads all blobs into the store, and sends them down the stream.
     pub(crate) fn stream(&self, lease: &Lease, writer: &mut Stream<'_>) -> anyhow::Result<()> {
         self.work(lease, Check::Digest, |work| self.follow(work, writer))
     }
 
+    /// Writes the stream, reading each blob while its worker downloads it.
     fn follow(&self, work: &Work<'_>, writer: &mut Stream<'_>) -> anyhow::Result<()> {
         let mut blobs = self.blobs.iter().zip(&work.slots);
         for step in &self.order {
@@ -115,7 +110,10 @@ impl Fetching<'_> {
         Ok(())
     }
 
-    /// Runs the workers, and `follow` beside them. The first worker's error is the one that is told.
+    /// Runs the workers, and `follow` beside them on this thread.
+    ///
+    /// # Errors
+    /// That of `follow`, else that of the first worker that failed.
     fn work(
         &self,
         lease: &Lease,
@@ -159,13 +157,13 @@ impl Fetching<'_> {
     }
 }
 
-/// What is said where no thread can be started.
+/// The context of the error when no thread can be started.
 const STARTING: &str = "starting a thread";
 
-/// Starts as many threads as there may be, at most `n`: fewer do the same work, one after the other.
+/// Starts at most `n` threads, and fewer if the system allows no more: those do all the work.
 ///
 /// # Errors
-/// Without even one.
+/// The system's, if not even one can be started.
 pub(crate) fn start<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     n: usize,
@@ -182,7 +180,8 @@ pub(crate) fn start<'scope, T: Send + 'scope>(
     Ok(threads)
 }
 
-/// Writes a document, or gives the blob that is to be written; what is ready goes out before it is waited for.
+/// Writes the document of a step; for a blob, flushes the stream, so that the reader has all of it while the blob is waited
+/// for, and returns the next of `blobs`.
 pub(crate) fn next<T, W: Write>(
     step: &Step<'_>,
     blobs: &mut impl Iterator<Item = T>,
@@ -201,7 +200,7 @@ pub(crate) fn next<T, W: Write>(
 }
 
 impl Work<'_> {
-    /// Brings one blob after the other until there are none left, or something fails.
+    /// Downloads one blob after the other until none is left, or something fails.
     fn run(&self) -> anyhow::Result<()> {
         loop {
             let position = self.next.fetch_add(1, Ordering::Relaxed);
@@ -210,13 +209,14 @@ impl Work<'_> {
             if brought.is_err() {
                 self.stop();
             }
-            brought.with_context(|| short(&blob.descriptor))?;
+            brought.with_context(|| blob.label())?;
             if self.is_stopped() {
                 return Ok(());
             }
         }
     }
 
+    /// Downloads a blob, a second time if the first may have been wrong through no fault of the registry.
     fn bring(&self, position: usize, blob: &Blob) -> anyhow::Result<()> {
         let slot = &self.slots[position];
         let Some(task) = lock(&self.tasks[position]).take() else { return Ok(()) };
@@ -233,20 +233,19 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Says how it ended; nothing if it was stopped. Looks meanwhile at what the blob decompresses to, where that is asked
-    /// for and was never found out.
+    /// Downloads a blob once, and checks meanwhile those of its diff ids that were never verified, if that is asked for.
     fn bring_checked(&self, slot: &Slot, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
         let store = self.lease.store();
         let claims = match self.check {
             Check::Digest => vec![],
-            Check::DiffId => proof::unproven(blob, store),
+            Check::DiffId => diff_ids::unverified(blob, store),
         };
         if claims.is_empty() {
             return self.bring_once(slot, blob, task);
         }
         let follower = Follower::checking(slot);
         let (brought, checked) = thread::scope(|scope| {
-            let check = || proof::check(blob, &claims, store, || follower.clone());
+            let check = || diff_ids::check(blob, &claims, store, || follower.clone());
             let checking = Builder::new().spawn_scoped(scope, check).context(STARTING)?;
             let brought = self.bring_once(slot, blob, task);
             if !matches!(brought, Ok(Some(_))) {
@@ -261,11 +260,11 @@ impl Work<'_> {
             return Ok(None);
         }
         checked?;
-        proof::note(blob, &claims, store);
+        diff_ids::remember(blob, &claims, store);
         Ok(brought)
     }
 
-    /// Says how it ended; nothing if it was stopped.
+    /// Downloads a blob once, unless the store has it.
     fn bring_once(&self, slot: &Slot, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
         let claimed = self.claim(&blob.descriptor, task)?;
         if self.is_stopped() {
@@ -288,15 +287,20 @@ impl Work<'_> {
         Ok(is_complete.then_some("Pull complete"))
     }
 
-    /// The download, if it is ours to do; `None` if the blob is there. Another program's is waited for while it moves.
+    /// The partial blob to download into; `None` if the store has the blob, or if the work was stopped. While another program
+    /// downloads the blob and makes headway, this waits for it.
     fn claim(&self, descriptor: &Descriptor, task: &Task) -> anyhow::Result<Option<Partial>> {
-        let mut seen = (0, Instant::now());
+        let mut n_seen = 0;
+        let mut last_change = Instant::now();
         loop {
             match self.lease.claim(descriptor)? {
                 Claim::Present => return Ok(None),
                 Claim::Ours(partial) => return Ok(Some(partial)),
-                Claim::Busy { n_bytes } if n_bytes > seen.0 => seen = (n_bytes, Instant::now()),
-                Claim::Busy { .. } if seen.1.elapsed() > PATIENCE => {
+                Claim::Busy { n_bytes } if n_bytes > n_seen => {
+                    n_seen = n_bytes;
+                    last_change = Instant::now();
+                }
+                Claim::Busy { .. } if last_change.elapsed() > STALL_TIMEOUT => {
                     return Ok(Some(self.lease.incoming(Some(descriptor))?));
                 }
                 Claim::Busy { .. } => {}
@@ -306,11 +310,11 @@ impl Work<'_> {
             if self.is_stopped() {
                 return Ok(None);
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Downloads what is missing; `false` if it was stopped.
+    /// Downloads what is missing of a blob, and verifies its digest; `false` if the work was stopped.
     fn download(
         &self,
         mut partial: Partial,
@@ -324,7 +328,8 @@ impl Work<'_> {
         task.state("Downloading");
         slot.update(|state| {
             state.file = Some(Arc::new(file));
-            (state.n_doubtful, state.available) = (start, start);
+            state.n_doubtful = start;
+            state.available = start;
         });
         let mut content = blob.repository.blob(&blob.descriptor, start)?;
         if !self.copy(&mut content, &mut partial, slot, task)? {
@@ -335,13 +340,13 @@ impl Work<'_> {
             slot.update(|state| state.n_doubtful = state.available);
         }
         checked?;
-        // Whoever reads it goes on while the disk takes its time; that it has failed will be told at the end.
+        // The follower goes on while the blob is written to the disk; an error of that is reported at the end.
         slot.update(|state| state.is_whole = true);
         partial.commit()?;
         Ok(true)
     }
 
-    /// Copies what is missing; `false` if it was stopped.
+    /// Copies the rest of a blob from the registry into the store; `false` if the work was stopped.
     fn copy(
         &self,
         content: &mut registry::Blob,
@@ -369,6 +374,7 @@ impl Work<'_> {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
+    /// Ends all workers and the follower.
     fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         for slot in &self.slots {
@@ -377,16 +383,11 @@ impl Work<'_> {
     }
 }
 
-/// How the bringing of a blob ended; `None` if it was stopped.
+/// The last state that the progress line of a blob shows; `None` if the work was stopped.
 type Ended = Option<&'static str>;
 
-/// Whether the bytes of a whole blob were wrong.
+/// Whether a blob came whole, and its digest was wrong.
 fn is_mismatch(error: &anyhow::Error) -> bool {
     use layer_format::Error::DigestMismatch;
     matches!(error.downcast_ref(), Some(store::Error::Layer(DigestMismatch { .. })))
-}
-
-/// How errors name a blob.
-pub(crate) fn short(descriptor: &Descriptor) -> String {
-    format!("layer {}:{}", descriptor.digest.algorithm().name(), descriptor.digest.short())
 }

@@ -2,9 +2,10 @@
 //!
 //! `select` finds out what belongs to an image, `fetch` brings it: many blobs in, one ordered stream out.
 
-mod ahead;
+mod blob;
+mod diff_ids;
 mod fetch;
-mod proof;
+mod prefetch;
 mod referrers;
 mod select;
 mod slot;
@@ -13,13 +14,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
 
 use cli::{Explain as _, Io, Progress};
-use layer_format::stream::{Heads, Name, Writer};
+use layer_format::stream::{Heads, Writer};
 use layer_format::{DiffId, Digest, Look, Platform, Reference, look};
 use registry::Client;
 use store::{IndexEntry, Lease, Store};
 
-use crate::fetch::{Blob, Fetching, Step};
-use crate::select::{Choice, Pulled};
+use crate::blob::Blob;
+use crate::fetch::{Fetching, Step};
+use crate::select::{Choice, ResolvedImage};
 
 /// Pull images from a registry
 ///
@@ -82,9 +84,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.explain_auth {
         return explain_auth(args, &client, io);
     }
-    let pulled = pull(args, &client, io);
-    network::tell(&client, pulled.is_err(), io);
-    report(&pulled?, &io.progress);
+    let outcomes = pull(args, &client, io);
+    network::tell(&client, outcomes.is_err(), io);
+    report(&outcomes?, &io.progress);
     Ok(())
 }
 
@@ -98,38 +100,25 @@ fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result
     Ok(io.output.flush()?)
 }
 
-/// What was pulled, and whether the store had it already.
-type Known = (Pulled, bool);
+/// An image that was asked for by name, and what becomes of it.
+struct Outcome {
+    reference: Reference,
+    /// The digest that the registry has for the name.
+    digest: Digest,
+    /// The digest of what the store or the stream has under the name: with one platform of an index, the manifest's.
+    root: Digest,
+    /// Whether the store had the name with this digest before.
+    is_up_to_date: bool,
+}
 
-fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Known>> {
+fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Outcome>> {
     let is_streamed = !args.no_stream && (args.no_store || !io.output.is_char_device());
     if is_streamed {
         io.output.binary()?;
     }
     let lease = if args.no_store { None } else { Some(open_store(args)?) };
-    let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
-    let mut images = Vec::new();
-    for name in distinct(&args.names) {
-        let repository = client.repository(name)?;
-        let store = lease.as_ref().map(Lease::store);
-        let pulled = select::resolve(name, &repository, &choice, store);
-        let pulled = pulled.map_err(|error| explain(error, name))?;
-        let referrers = if args.referrers {
-            let found = referrers::of(&pulled, &repository, store, &|text| io.warn(text));
-            found.map_err(|error| explain(error, name))?
-        } else {
-            vec![]
-        };
-        for pulled in std::iter::once(pulled).chain(referrers) {
-            // Two names of one image have the same referrers.
-            let is_asked = pulled.reference == *name;
-            let is_new = |(it, _): &(Pulled, _)| it.reference != pulled.reference;
-            if is_asked || images.iter().all(is_new) {
-                images.push((pulled, repository.clone()));
-            }
-        }
-    }
-    let known = known(&images, lease.as_ref())?;
+    let images = resolve_all(args, client, lease.as_ref().map(Lease::store), io)?;
+    let outcomes = outcomes(args, &images, lease.as_ref())?;
     let (blobs, order) = plan(&images);
     let fetching = Fetching { blobs, order, jobs: args.jobs.into(), progress: &io.progress };
     match (&lease, is_streamed) {
@@ -139,23 +128,51 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Kno
     if let Some(lease) = &lease {
         keep(&images, lease)?;
     }
-    let is_asked = |pulled: &Pulled| args.names.contains(&pulled.reference);
     if is_streamed {
         end(&mut io.output)?;
     } else {
-        print_digests(images.iter().map(|(pulled, _)| pulled).filter(|it| is_asked(it)), io)?;
+        print_digests(&outcomes, io)?;
     }
-    let pulled = images.into_iter().map(|(pulled, _)| pulled).zip(known);
-    Ok(pulled.filter(|(pulled, _)| is_asked(pulled)).collect())
+    Ok(outcomes)
 }
 
-/// The names, each once: a stream has an entry for each.
+/// Asks the registries what the names mean and, with `--referrers`, what refers to the images.
+fn resolve_all(
+    args: &Args,
+    client: &Client,
+    store: Option<&Store>,
+    io: &Io<'_>,
+) -> anyhow::Result<Vec<ResolvedImage>> {
+    let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
+    let mut images: Vec<ResolvedImage> = Vec::new();
+    for name in distinct(&args.names) {
+        let repository = client.repository(name)?;
+        let image = select::resolve(name, &repository, &choice, store)
+            .map_err(|error| explain(error, name))?;
+        let referrers = if args.referrers {
+            referrers::of(&image, store, &|text| io.warn(text))
+                .map_err(|error| explain(error, name))?
+        } else {
+            vec![]
+        };
+        for image in std::iter::once(image).chain(referrers) {
+            // Two names of one image have the same referrers.
+            let is_asked = image.reference == *name;
+            if is_asked || images.iter().all(|it| it.reference != image.reference) {
+                images.push(image);
+            }
+        }
+    }
+    Ok(images)
+}
+
+/// The names without duplicates: a stream has one entry for each.
 fn distinct(names: &[Reference]) -> impl Iterator<Item = &Reference> {
     let is_first = |(at, name): &(usize, &Reference)| !names[..*at].contains(name);
     names.iter().enumerate().filter(is_first).map(|(_, name)| name)
 }
 
-/// Says what may help, where something does.
+/// Adds the hint of a registry's error, if it has one, and the image's name to any other error.
 fn explain(error: anyhow::Error, name: &Reference) -> anyhow::Error {
     let network = error.downcast_ref::<registry::Error>();
     let hint = network.and_then(registry::Error::hint);
@@ -174,56 +191,60 @@ fn open_store(args: &Args) -> anyhow::Result<Lease> {
         .with_hint(|| "pull --no-store NAME | … does without a store")
 }
 
-/// Which of the names the store already has with the same digest.
-fn known(
-    images: &[(Pulled, registry::Repository)],
+/// The images that were asked for by name; called before anything is stored, so that it sees what the store had.
+fn outcomes(
+    args: &Args,
+    images: &[ResolvedImage],
     lease: Option<&Lease>,
-) -> anyhow::Result<Vec<bool>> {
+) -> anyhow::Result<Vec<Outcome>> {
     let entries = lease.map(|lease| lease.store().images()).transpose()?.unwrap_or_default();
-    let is_known = |pulled: &Pulled| {
-        let root = pulled.root().digest;
-        entries.iter().any(|entry| {
-            *entry.digest() == root && entry.reference().as_ref() == Some(&pulled.reference)
-        })
-    };
-    Ok(images.iter().map(|(pulled, _)| is_known(pulled)).collect())
+    let asked = images.iter().filter(|image| args.names.contains(&image.reference));
+    let outcomes = asked.map(|image| {
+        let root = image.root().digest;
+        let is_up_to_date = entries.iter().any(|entry| {
+            *entry.digest() == root && entry.reference().as_ref() == Some(&image.reference)
+        });
+        let reference = image.reference.clone();
+        Outcome { reference, digest: image.digest, root, is_up_to_date }
+    });
+    Ok(outcomes.collect())
 }
 
-/// Every layer once, and the stream: of each image indexes and manifests, then of each manifest the config and the layers.
-fn plan(images: &[(Pulled, registry::Repository)]) -> (Vec<Blob>, Vec<Step<'_>>) {
+/// Every layer once, and the order of the stream: the indexes and manifests of each image, then for each manifest its config
+/// and its layers.
+fn plan(images: &[ResolvedImage]) -> (Vec<Blob>, Vec<Step<'_>>) {
     let mut claims: HashMap<Digest, BTreeSet<DiffId>> = HashMap::new();
-    for (layer, diff_id) in images.iter().flat_map(|(pulled, _)| pulled.diff_ids()) {
+    for (layer, diff_id) in images.iter().flat_map(ResolvedImage::diff_ids) {
         claims.entry(layer.digest).or_default().insert(diff_id);
     }
     let mut seen = HashSet::new();
-    let (mut blobs, mut order) = (Vec::new(), Vec::new());
-    for (pulled, repository) in images {
-        order.extend(pulled.heads().map(|(digest, raw)| Step::Document(digest, raw)));
-        for (digest, config, layers) in pulled.contents() {
+    let mut blobs = Vec::new();
+    let mut order = Vec::new();
+    for image in images {
+        order.extend(image.heads().map(|(digest, raw)| Step::Document(digest, raw)));
+        for (digest, config, layers) in image.contents() {
             order.push(Step::Document(digest, config));
             let new = layers.iter().filter(|layer| seen.insert(layer.digest));
             for descriptor in new.cloned() {
                 order.push(Step::Blob);
                 let diff_ids = claims.remove(&descriptor.digest).unwrap_or_default();
-                blobs.push(Blob { descriptor, repository: repository.clone(), diff_ids });
+                blobs.push(Blob { descriptor, repository: image.repository.clone(), diff_ids });
             }
         }
     }
     (blobs, order)
 }
 
-/// Writes the stream, except for its end: that comes when the store has the image too.
+/// Writes the stream without its end, which is written once the store has the image too.
 fn stream(
-    images: &[(Pulled, registry::Repository)],
+    images: &[ResolvedImage],
     fetching: &Fetching<'_>,
     lease: Option<&Lease>,
     output: &mut cli::Output,
 ) -> anyhow::Result<()> {
-    let name =
-        |pulled: &Pulled| Name { reference: Some(pulled.reference.clone()), target: pulled.root() };
-    let names: Vec<_> = images.iter().map(|(pulled, _)| name(pulled)).collect();
-    let parts: Vec<_> = images.iter().map(|(pulled, _)| pulled.image.clone()).collect();
-    let mut writer = Writer::new(output, &Heads::of(&names, &parts)?)?;
+    let names: Vec<_> = images.iter().map(ResolvedImage::name).collect();
+    let graphs: Vec<_> = images.iter().map(|image| image.graph.clone()).collect();
+    let mut writer = Writer::new(output, &Heads::of(&names, &graphs)?)?;
     match lease {
         Some(lease) => fetching.stream(lease, &mut writer),
         None => fetching.pass(&mut writer),
@@ -231,15 +252,15 @@ fn stream(
 }
 
 /// Enters the images into the store, all of them or none.
-fn keep(images: &[(Pulled, registry::Repository)], lease: &Lease) -> anyhow::Result<()> {
+fn keep(images: &[ResolvedImage], lease: &Lease) -> anyhow::Result<()> {
     let mut entries = Vec::new();
-    for (pulled, _) in images {
-        let configs = pulled.contents().map(|(_, config, _)| config);
-        for raw in pulled.heads().map(|(_, raw)| raw).chain(configs) {
+    for image in images {
+        let configs = image.contents().map(|(_, config, _)| config);
+        for raw in image.heads().map(|(_, raw)| raw).chain(configs) {
             lease.put(raw)?;
         }
-        let entry = IndexEntry::new(Some(&pulled.reference), pulled.root());
-        entries.push(match pulled.chosen_from {
+        let entry = IndexEntry::new(Some(&image.reference), image.root());
+        entries.push(match image.chosen_from {
             Some(index) => entry.chosen_from(index),
             None => entry,
         });
@@ -249,13 +270,13 @@ fn keep(images: &[(Pulled, registry::Repository)], lease: &Lease) -> anyhow::Res
     Ok(())
 }
 
-/// Remembers where the blobs came from: push can mount them from there.
-fn note_repositories(images: &[(Pulled, registry::Repository)], store: &Store) {
-    for (pulled, _) in images {
-        let repository = pulled.reference.name();
-        for (config, _, layers) in pulled.contents() {
+/// Remembers which repository each blob came from, so that push can mount it from there.
+fn note_repositories(images: &[ResolvedImage], store: &Store) {
+    for image in images {
+        let repository = image.reference.name();
+        for (config, _, layers) in image.contents() {
             for blob in layers.iter().map(|layer| &layer.digest).chain([&config]) {
-                // It is no loss if that fails.
+                // The image is complete without it.
                 store.note_repository(blob, &repository).ok();
             }
         }
@@ -267,23 +288,19 @@ fn end(output: &mut cli::Output) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-fn print_digests<'a>(
-    images: impl Iterator<Item = &'a Pulled>,
-    io: &mut Io<'_>,
-) -> anyhow::Result<()> {
-    for pulled in images {
-        writeln!(io.output, "{}", pulled.root().digest)?;
+fn print_digests(outcomes: &[Outcome], io: &mut Io<'_>) -> anyhow::Result<()> {
+    for outcome in outcomes {
+        writeln!(io.output, "{}", outcome.root)?;
     }
     Ok(io.output.flush()?)
 }
 
-/// The last lines, as people know them from Docker.
-fn report(images: &[Known], progress: &Progress) {
-    for (pulled, is_known) in images {
-        let digest: Digest = pulled.digest;
+/// The last lines, in Docker's words.
+fn report(outcomes: &[Outcome], progress: &Progress) {
+    for Outcome { reference, digest, is_up_to_date, .. } in outcomes {
         progress.line(format!("Digest: {digest}"));
         let status =
-            if *is_known { "Image is up to date for" } else { "Downloaded newer image for" };
-        progress.line(format!("Status: {status} {}", pulled.reference));
+            if *is_up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
+        progress.line(format!("Status: {status} {reference}"));
     }
 }

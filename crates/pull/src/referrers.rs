@@ -10,23 +10,25 @@ use layer_format::{
 use registry::{Referrers, Repository};
 use store::Store;
 
-use crate::select::{Budget, Pulled, collect, config};
+use crate::select::{Budget, ResolvedImage, collect, config};
 
-/// What refers to an image, and to that, and to that.
+/// How many steps a referrer may be away from the image: a signature of an SBOM is two steps away.
 const DEPTH: usize = 3;
-/// The most manifests and indexes whose referrers are asked for.
+/// The most manifests and indexes whose referrers are asked for, for one image.
 const SUBJECTS_LIMIT: usize = 512;
 
-/// Everything that refers to an image, as images. `warn` is told what can't be asked for.
+/// Everything that refers to an image, as images. `warn` is called with what the registry refuses to list.
+///
+/// # Errors
+/// The registry's, [`Error::Malformed`] if there are too many of them, and [`Error::TooLarge`] if their documents are.
 pub(crate) fn of(
-    pulled: &Pulled,
-    repository: &Repository,
+    image: &ResolvedImage,
     store: Option<&Store>,
     warn: &dyn Fn(&str),
-) -> anyhow::Result<Vec<Pulled>> {
+) -> anyhow::Result<Vec<ResolvedImage>> {
     let mut search = Search {
-        reference: &pulled.reference,
-        repository,
+        reference: &image.reference,
+        repository: &image.repository,
         store,
         budget: Budget::default(),
         lacks_api: false,
@@ -35,8 +37,8 @@ pub(crate) fn of(
         oddities: vec![],
     };
     let mut seen = HashSet::new();
-    let mut next: Vec<Digest> = std::iter::once(pulled.digest).chain(digests(pulled)).collect();
-    let mut found: Vec<Pulled> = vec![];
+    let mut next: Vec<Digest> = std::iter::once(image.digest).chain(digests(image)).collect();
+    let mut found: Vec<ResolvedImage> = vec![];
     for _ in 0..DEPTH {
         let start = found.len();
         for subject in std::mem::take(&mut next) {
@@ -45,7 +47,7 @@ pub(crate) fn of(
             }
             if seen.len() > SUBJECTS_LIMIT {
                 let reason = "more things refer to each other than anyone needs";
-                let what = pulled.reference.to_string();
+                let what = image.reference.to_string();
                 return Err(Error::Malformed { what, reason }.into());
             }
             found.extend(search.referrers(&subject)?);
@@ -58,29 +60,30 @@ pub(crate) fn of(
     Ok(found)
 }
 
-/// The documents that something may refer to.
-fn digests(pulled: &Pulled) -> impl Iterator<Item = Digest> {
-    pulled.heads().map(|(digest, _)| digest)
+/// The digests of the documents that something may refer to.
+fn digests(image: &ResolvedImage) -> impl Iterator<Item = Digest> {
+    image.heads().map(|(digest, _)| digest)
 }
 
+/// The search in one repository for what refers to one image.
 struct Search<'a> {
     reference: &'a Reference,
     repository: &'a Repository,
     store: Option<&'a Store>,
     budget: Budget,
-    /// Whether the registry has said that it hasn't the referrers API.
+    /// Whether the registry has said that it lacks the referrers API.
     lacks_api: bool,
-    /// What it said where that was more than that it hasn't.
+    /// The warning about a registry that has the API and refused to answer.
     refusal: Option<String>,
-    /// Whether a tag had a list.
+    /// Whether a list was found by its tag.
     has_list: bool,
-    /// What stands at tags where lists should be.
+    /// Warnings about tags that should have lists and have something else.
     oddities: Vec<String>,
 }
 
 impl Search<'_> {
-    /// What refers to a manifest: the list, and what cosign made.
-    fn referrers(&mut self, subject: &Digest) -> anyhow::Result<Vec<Pulled>> {
+    /// What refers to a manifest: the list of referrers, and what cosign put at its own tags.
+    fn referrers(&mut self, subject: &Digest) -> anyhow::Result<Vec<ResolvedImage>> {
         let tag = subject.referrers_tag();
         let name = self.reference.tagged(&tag)?;
         let mut found = vec![];
@@ -100,7 +103,7 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// By the API, else by the tag that stands in for it.
+    /// The entries of the list of referrers, by the API, else by the tag that replaces it.
     fn listed(&mut self, subject: &Digest, tag: &str) -> anyhow::Result<Vec<Descriptor>> {
         if !self.lacks_api {
             match self.repository.referrers(subject)? {
@@ -130,6 +133,7 @@ impl Search<'_> {
         }
     }
 
+    /// The document at a tag; `None` if there is no such tag.
     fn tagged(&self, tag: &str) -> anyhow::Result<Option<Document>> {
         match self.repository.manifest(tag) {
             Ok((document, _)) => Ok(Some(document)),
@@ -138,26 +142,33 @@ impl Search<'_> {
         }
     }
 
-    /// Brings all documents below one. What the layers decompress to is nobody's concern: they are no file system.
-    fn complete(&mut self, reference: Reference, document: Document) -> anyhow::Result<Pulled> {
+    /// Downloads all documents below one. Diff ids aren't needed: the layers are no file systems.
+    fn complete(
+        &mut self,
+        reference: Reference,
+        document: Document,
+    ) -> anyhow::Result<ResolvedImage> {
         let digest = document.descriptor().digest;
-        let mut image = Graph { indexes: vec![], manifests: vec![] };
+        let mut graph = Graph { indexes: vec![], manifests: vec![] };
         match document {
-            Document::Manifest(manifest) => image.manifests.push(manifest),
-            Document::Index(index) => image = collect(index, self.repository, &mut self.budget)?,
+            Document::Manifest(manifest) => graph.manifests.push(manifest),
+            Document::Index(index) => graph = collect(index, self.repository, &mut self.budget)?,
         }
         let mut configs = Vec::new();
-        for manifest in &image.manifests {
+        for manifest in &graph.manifests {
             self.budget.take(manifest.config.size)?;
             configs.push(config(manifest, self.repository, self.store)?);
         }
         let diff_ids = vec![vec![]; configs.len()];
-        Ok(Pulled { reference, digest, image, chosen_from: None, configs, diff_ids })
+        let repository = self.repository.clone();
+        let chosen_from = None;
+        Ok(ResolvedImage { reference, repository, digest, graph, chosen_from, configs, diff_ids })
     }
 }
 
-/// The index that a registry without the API would have: in one order, whatever the registry's; of manifests and indexes
-/// only, for nothing else could be put there.
+/// The index that a registry without the API would have at the tag. The entries are sorted by digest, so that the index is the
+/// same whatever order the registry lists them in. Entries that are no manifests or indexes are left out: they could not be
+/// pushed as such.
 fn list(referrers: Vec<Descriptor>) -> anyhow::Result<Index> {
     const TYPES: [&str; 2] = [media_type::OCI_MANIFEST, media_type::OCI_INDEX];
     let is_known = |entry: &Descriptor| TYPES.contains(&entry.media_type.as_str());

@@ -1,7 +1,7 @@
 //! What belongs to an image: from a name to manifests, configs and layers.
 
 use layer_format::resolve::{ContainerConfig, Documents, Selected};
-use layer_format::stream::Graph;
+use layer_format::stream::{Graph, Name};
 use layer_format::{
     DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
     Reference, check_platform, media_type,
@@ -12,12 +12,12 @@ use store::Store;
 /// The most bytes that the documents of one name may have.
 const DOCUMENTS_LIMIT: u64 = 16 * DOCUMENT_LIMIT;
 
-/// Which of an index's images are meant.
+/// Which images of an index to pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// The one for this platform, or else for this machine.
     One(Option<Platform>),
-    /// All of them, with whatever speaks about them.
+    /// All of them, attestations included.
     All,
 }
 
@@ -31,51 +31,59 @@ impl Choice {
     }
 }
 
-/// An image whose layers are known and still to be brought.
+/// An image whose documents have been downloaded, and whose layers are still to come.
 #[derive(Clone, Debug)]
-pub(crate) struct Pulled {
-    /// The name it was asked for by.
+pub(crate) struct ResolvedImage {
+    /// The name that it was asked for by.
     pub(crate) reference: Reference,
+    /// The repository that has its blobs.
+    pub(crate) repository: Repository,
     /// The digest that the registry has for the name.
     pub(crate) digest: Digest,
-    /// Its documents.
-    pub(crate) image: Graph,
+    /// Its indexes and manifests.
+    pub(crate) graph: Graph,
     /// The index that the one manifest was chosen from.
     pub(crate) chosen_from: Option<Digest>,
     /// The configs, in the order of the manifests.
     pub(crate) configs: Vec<Vec<u8>>,
-    /// Of each manifest what its layers must decompress to, as far as they are layers of files.
+    /// The diff ids of the layers of each manifest: none for an artifact, whose layers are no file systems, and `None` for a
+    /// layer that isn't one.
     pub(crate) diff_ids: Vec<Vec<Option<DiffId>>>,
 }
 
-impl Pulled {
-    /// What the name points at in a store or a stream: the index if it travels, else the manifest.
+impl ResolvedImage {
+    /// What the name points at in a store or a stream: the index if it is pulled too, else the manifest.
     pub(crate) fn root(&self) -> Descriptor {
-        match (self.image.indexes.first(), self.image.manifests.first()) {
+        match (self.graph.indexes.first(), self.graph.manifests.first()) {
             (Some(index), _) => index.descriptor(),
             (None, Some(manifest)) => manifest.descriptor(),
             (None, None) => unreachable!("resolve gives an index or a manifest"),
         }
     }
 
-    /// Indexes and manifests, in stream order.
+    /// The entry for the image in a stream's index.
+    pub(crate) fn name(&self) -> Name {
+        Name { reference: Some(self.reference.clone()), target: self.root() }
+    }
+
+    /// The digest and the bytes of each index and manifest, in stream order.
     pub(crate) fn heads(&self) -> impl Iterator<Item = (Digest, &[u8])> {
-        let Graph { indexes, manifests } = &self.image;
+        let Graph { indexes, manifests } = &self.graph;
         let indexes = indexes.iter().map(|index| (index.descriptor().digest, index.raw()));
         let manifests =
             manifests.iter().map(|manifest| (manifest.descriptor().digest, manifest.raw()));
         indexes.chain(manifests)
     }
 
-    /// Of each manifest the config's digest, the config, and the layers, base first.
+    /// For each manifest: the digest and the bytes of its config, and its layers, base first.
     pub(crate) fn contents(&self) -> impl Iterator<Item = (Digest, &[u8], &[Descriptor])> {
-        let pairs = self.image.manifests.iter().zip(&self.configs);
+        let pairs = self.graph.manifests.iter().zip(&self.configs);
         pairs.map(|(manifest, config)| (manifest.config.digest, &config[..], &manifest.layers[..]))
     }
 
-    /// The layers, and what each must decompress to.
+    /// The layers whose diff ids are known, with those.
     pub(crate) fn diff_ids(&self) -> impl Iterator<Item = (&Descriptor, DiffId)> {
-        let pairs = self.image.manifests.iter().zip(&self.diff_ids);
+        let pairs = self.graph.manifests.iter().zip(&self.diff_ids);
         pairs.flat_map(|(manifest, diff_ids)| {
             let pairs = manifest.layers.iter().zip(diff_ids);
             pairs.filter_map(|(layer, diff_id)| Some((layer, (*diff_id)?)))
@@ -83,38 +91,39 @@ impl Pulled {
     }
 }
 
-/// Asks the registry what the name means. Configs that the store has are not asked for.
+/// Asks the registry what the name means. Configs that the store has are read from there.
 pub(crate) fn resolve(
     name: &Reference,
     repository: &Repository,
     choice: &Choice,
     store: Option<&Store>,
-) -> anyhow::Result<Pulled> {
+) -> anyhow::Result<ResolvedImage> {
     let (document, digest) = repository.manifest(&name.wanted())?;
-    let mut image = Graph::default();
+    let mut graph = Graph::default();
     let mut chosen_from = None;
     let mut listed = None;
     match (document, choice) {
         (Document::Index(index), Choice::All) => {
-            image = collect(index, repository, &mut Budget::default())?;
+            graph = collect(index, repository, &mut Budget::default())?;
         }
         (document, choice) => {
             chosen_from = matches!(document, Document::Index(_)).then_some(digest);
             let wanted = choice.platform().cloned().unwrap_or_else(Platform::host);
             let selected = Selected::descend(document, None, &wanted, &mut Remote { repository })?;
-            image.manifests.push(selected.manifest);
+            graph.manifests.push(selected.manifest);
             listed = selected.listed;
         }
     }
-    for entry in image.indexes.iter().flat_map(|index| &index.manifests) {
+    for entry in graph.indexes.iter().flat_map(|index| &index.manifests) {
         entry.check_digest()?;
     }
-    for manifest in &image.manifests {
+    for manifest in &graph.manifests {
         manifest.check_digests()?;
     }
-    let (mut configs, mut diff_ids) = (Vec::new(), Vec::new());
-    let entries = image.entries();
-    for manifest in &image.manifests {
+    let mut configs = Vec::new();
+    let mut diff_ids = Vec::new();
+    let entries = graph.entries();
+    for manifest in &graph.manifests {
         let raw = config(manifest, repository, store)?;
         // Artifacts are passed on as they are.
         let checked = if entries.is_runnable(manifest) {
@@ -127,10 +136,12 @@ pub(crate) fn resolve(
         diff_ids.push(checked);
         configs.push(raw);
     }
-    Ok(Pulled { reference: name.clone(), digest, image, chosen_from, configs, diff_ids })
+    let reference = name.clone();
+    let repository = repository.clone();
+    Ok(ResolvedImage { reference, repository, digest, graph, chosen_from, configs, diff_ids })
 }
 
-/// How many bytes of documents may still be brought for one name: all are in memory.
+/// How many bytes of documents may still be downloaded for one name: all of them are kept in memory.
 #[derive(Debug)]
 pub(crate) struct Budget(u64);
 
@@ -141,7 +152,10 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Takes note of a document before it is asked for.
+    /// Subtracts the size of a document, in bytes, before it is asked for.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], if less is left.
     pub(crate) fn take(&mut self, n_bytes: u64) -> Result<(), Error> {
         self.0 = self.0.checked_sub(n_bytes).ok_or_else(|| {
             let what = "all that describes the image".to_owned();
@@ -151,7 +165,10 @@ impl Budget {
     }
 }
 
-/// An index and everything below it.
+/// Downloads the indexes and manifests below an index.
+///
+/// # Errors
+/// The registry's, and [`Error::TooLarge`] if `budget` has less left than they need.
 pub(crate) fn collect(
     index: Index,
     repository: &Repository,
@@ -163,7 +180,7 @@ pub(crate) fn collect(
     })
 }
 
-/// The documents of a repository.
+/// The documents of a repository, for [`Selected::descend`].
 struct Remote<'a> {
     repository: &'a Repository,
 }
@@ -176,17 +193,17 @@ impl Documents for Remote<'_> {
     }
 }
 
-/// A manifest or index that an index names.
+/// Downloads a manifest or index that an index names.
 fn document(repository: &Repository, entry: &Descriptor) -> anyhow::Result<Vec<u8>> {
     let mut entry = entry.clone();
-    // Whatever its type claims, it is asked for where manifests are.
+    // An entry of another type is asked for at the endpoint for manifests too.
     if !entry.media_type.contains("manifest") && !entry.media_type.contains("index") {
         media_type::OCI_MANIFEST.clone_into(&mut entry.media_type);
     }
     Ok(repository.document(&entry)?)
 }
 
-/// The bytes of a config, out of the store if it is there.
+/// The bytes of a config, from the store if it is there, else from the registry.
 pub(crate) fn config(
     manifest: &Manifest,
     repository: &Repository,

@@ -1,4 +1,4 @@
-//! A blob between the worker that brings it and the follower that sends it, or looks at what it decompresses to.
+//! A blob between the worker that downloads it and the follower that sends it, or checks its diff id.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What the follower knows of a blob.
+/// The state of one blob's download, shared by its worker and its follower.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     state: Mutex<SlotState>,
@@ -15,20 +15,20 @@ pub(crate) struct Slot {
 
 #[derive(Debug, Default)]
 pub(crate) struct SlotState {
-    /// The growing file, once there is one.
+    /// The file that grows while the blob downloads, once there is one.
     pub(crate) file: Option<Arc<File>>,
-    /// How many of its bytes may be wrong without being so the next time: an earlier program had left them, or they came
-    /// from mirrors that nobody asks any more.
+    /// How many of its bytes may be wrong now and right in a second try: those that an earlier program left, or that came from
+    /// a mirror which isn't asked any more.
     pub(crate) n_doubtful: u64,
-    /// How many of its bytes are there.
+    /// How many of its bytes are in the file.
     pub(crate) available: u64,
     /// Whether the follower has read any of them.
     is_sent: bool,
-    /// Whether it is whole and verified.
+    /// Whether the blob is whole and its digest verified.
     pub(crate) is_whole: bool,
     /// Whether nothing more will come.
     pub(crate) is_stopped: bool,
-    /// How many attempts at bringing it have come to nothing.
+    /// How many attempts to download it have failed.
     n_failed: u32,
 }
 
@@ -42,7 +42,8 @@ impl Slot {
         self.changed.notify_all();
     }
 
-    /// Forgets what was there if it may be right the next time. Says whether it did: what was sent is never taken back.
+    /// Resets the slot for a second try, and returns whether there may be one: only if some bytes were doubtful, and none have
+    /// been sent.
     pub(crate) fn take_back(&self) -> bool {
         let mut state = self.lock();
         let may_go = state.n_doubtful > 0 && !state.is_sent;
@@ -53,18 +54,18 @@ impl Slot {
         may_go
     }
 
-    /// Ends whoever checks the blob: it doesn't become whole this time.
+    /// Ends the followers that check this attempt: the blob doesn't become whole in it.
     pub(crate) fn fail(&self) {
         self.update(|state| state.n_failed += 1);
     }
 }
 
-/// What a blob is read for.
+/// What a follower reads the blob for.
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
     /// To be sent on.
     Stream,
-    /// To be checked, in the attempt before which so many failed.
+    /// To be checked, in the attempt before which this many have failed.
     Check(u32),
 }
 
@@ -81,13 +82,13 @@ impl<'a> Follower<'a> {
         Self { slot, position: 0, purpose: Purpose::Stream }
     }
 
-    /// Reads what is never sent, as long as this attempt lasts.
+    /// A follower whose bytes are checked and not sent; it ends with this attempt.
     pub(crate) fn checking(slot: &'a Slot) -> Self {
         let purpose = Purpose::Check(slot.lock().n_failed);
         Self { slot, position: 0, purpose }
     }
 
-    /// Whether there is nothing to wait for.
+    /// Whether no more bytes will come.
     fn is_over(&self, state: &SlotState) -> bool {
         let has_failed = matches!(self.purpose, Purpose::Check(n) if n != state.n_failed);
         state.is_whole || state.is_stopped || has_failed
@@ -95,7 +96,7 @@ impl<'a> Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// Sends the whole blob, as it grows.
+    /// Sends the whole blob while it grows.
     pub(crate) fn send(mut self, output: &mut cli::Output) -> io::Result<()> {
         while let Some((file, part)) = self.wait()? {
             self.position = part.end;
@@ -104,7 +105,10 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Waits for the next part of the file; nothing at the blob's end.
+    /// Waits for the next part of the file; `None` at the end of the blob.
+    ///
+    /// # Errors
+    /// If the download stopped before the end.
     fn wait(&self) -> io::Result<Option<(Arc<File>, Range<u64>)>> {
         let mut state = self.slot.lock();
         while state.available <= self.position && !self.is_over(&state) {
@@ -131,6 +135,7 @@ impl Read for Follower<'_> {
     }
 }
 
+/// Locks a mutex, also one that a thread held while it panicked.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,11 +11,11 @@ use serde_json::Value;
 use crate::publish::{self, children_first};
 use crate::target::Target;
 
-/// How often a list is put again that somebody else has changed meanwhile.
+/// How often a list is put if another program keeps changing it meanwhile.
 const TRIES: usize = 16;
 
-/// Puts what a list of referrers holds into a repository, or what cosign made under its tag. `name` is the one that it had
-/// elsewhere.
+/// Puts the manifests of a list of referrers into a repository and adds them to the list there, or puts what cosign made under
+/// its tag. `name` is the name that the list had where it came from.
 pub(crate) fn attach(
     target: &Target,
     name: &Reference,
@@ -41,13 +41,16 @@ pub(crate) fn attach(
     extend(target, &there, &unlisted)
 }
 
-/// The name that something gets in a repository.
+/// The name that a list of referrers, or what cosign made, gets in a repository.
 pub(crate) fn name_at(target: &Target, name: &Reference) -> anyhow::Result<Reference> {
     Ok(target.names[0].tagged(&name.wanted())?)
 }
 
-/// Adds to the list that is there, until a look afterwards finds everything in it: somebody else may put a list of his own in
-/// between.
+/// Adds entries to the list that the repository has, and again until it is found to have all of them: another program may put
+/// its own list in between.
+///
+/// # Errors
+/// The registry's, and if the list lacks entries after [`TRIES`] times.
 fn extend(target: &Target, name: &Reference, new: &[Descriptor]) -> anyhow::Result<()> {
     if new.is_empty() {
         return Ok(());
@@ -55,7 +58,7 @@ fn extend(target: &Target, name: &Reference, new: &[Descriptor]) -> anyhow::Resu
     for n in 0..TRIES {
         let list = listed(target, name)?;
         if list.is_subject && n > 0 {
-            // What was put is there by its digest, but nobody will find the list.
+            // The list can be had by its digest, but no program will find it by its tag.
             let text = "the list can't be found: the registry takes its tag for the image itself";
             target.repository.note(&format!("{name}: {text}"));
             return Ok(());
@@ -74,13 +77,13 @@ fn extend(target: &Target, name: &Reference, new: &[Descriptor]) -> anyhow::Resu
     anyhow::bail!("{name}: others changed this list of referrers {TRIES} times in between")
 }
 
-/// A list of referrers as it is there.
+/// A list of referrers as the repository has it.
 #[derive(Default)]
 struct Listed {
     entries: Vec<Descriptor>,
-    /// The registry's word for this very content.
+    /// The registry's entity tag for this content, for a conditional PUT.
     version: Option<String>,
-    /// Whether the registry takes the tag for the digest that it is made of.
+    /// Whether the registry resolves the tag as the digest that it is made of, and so finds the subject itself.
     is_subject: bool,
 }
 
@@ -90,6 +93,10 @@ impl Listed {
     }
 }
 
+/// The list at a tag of the repository; empty if there is none.
+///
+/// # Errors
+/// The registry's, and if the tag has a manifest.
 fn listed(target: &Target, name: &Reference) -> anyhow::Result<Listed> {
     let tag = name.wanted();
     let Some(current) = target.repository.current(&tag)? else { return Ok(Listed::default()) };
@@ -98,8 +105,7 @@ fn listed(target: &Target, name: &Reference) -> anyhow::Result<Listed> {
         // GitLab takes such a tag for the digest that it is made of (oras-go#1396).
         _ if current.digest.referrers_tag() == tag => Ok(subject),
         Document::Index(index) => {
-            let (entries, version) = (index.manifests, current.version);
-            Ok(Listed { entries, version, is_subject: false })
+            Ok(Listed { entries: index.manifests, version: current.version, is_subject: false })
         }
         Document::Manifest(_) => {
             anyhow::bail!("{name}: there is something else than a list of referrers")
@@ -107,8 +113,8 @@ fn listed(target: &Target, name: &Reference) -> anyhow::Result<Listed> {
     }
 }
 
-/// A manifest as a list of referrers has it: with the type of what it is, and its annotations (distribution-spec, "Pushing
-/// Manifests with Subject"), which not every registry's list says.
+/// The entry for a manifest in a list of referrers: with its artifact type and its annotations (distribution-spec, "Pushing
+/// Manifests with Subject"), which the lists of some registries leave out.
 fn described(entry: &Descriptor, raw: &[u8]) -> Descriptor {
     let mut entry = entry.clone();
     let Ok(document) = serde_json::from_slice::<Value>(raw) else { return entry };

@@ -10,22 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use layer_format::Descriptor;
 
-use crate::courier::{Courier, Parcel};
+use crate::blob_pusher::{BlobPusher, PendingBlob};
 use crate::spool::Spool;
 use crate::target::Target;
-use crate::workers::for_each;
+use crate::threads::for_each;
 
-/// Smaller blobs are sent: to cancel an upload and ask for a mount costs as much.
-const LEAST: u64 = 64 << 10;
-/// How many blobs may wait. Each is an open file.
-const MOST: usize = 128;
+/// Blobs smaller than this, in bytes, don't wait: to cancel an upload and ask for a mount costs as much as to send them.
+const MIN_SIZE: u64 = 64 << 10;
+/// How many blobs may wait at once. Each is an open file.
+const MAX_WAITING: usize = 128;
 
-/// The blobs that wait.
+/// The blobs that wait; threads share it.
 #[derive(Debug)]
 pub(crate) struct Later<'a> {
-    courier: &'a Courier<'a>,
+    pusher: &'a BlobPusher<'a>,
     targets: Arc<[Target]>,
-    /// How many are brought at once.
+    /// How many are pushed at once.
     jobs: usize,
     waiting: Mutex<Vec<Waiting>>,
 }
@@ -41,45 +41,47 @@ struct Waiting {
 }
 
 impl<'a> Later<'a> {
-    pub(crate) fn new(courier: &'a Courier<'a>, targets: Arc<[Target]>, jobs: usize) -> Self {
-        Self { courier, targets, jobs, waiting: Mutex::default() }
+    pub(crate) fn new(pusher: &'a BlobPusher<'a>, targets: Arc<[Target]>, jobs: usize) -> Self {
+        Self { pusher, targets, jobs, waiting: Mutex::default() }
     }
 
-    /// Whether a blob that must be sent otherwise should wait.
-    pub(crate) fn wants(&self, parcel: &Parcel<'_>) -> bool {
-        parcel.blob.size >= LEAST
-            && self.lock().len() < MOST
-            && self.courier.has_brought_elsewhere(parcel)
+    /// Whether a blob should wait instead of being sent.
+    pub(crate) fn wants(&self, pending: &PendingBlob<'_>) -> bool {
+        pending.blob.size >= MIN_SIZE
+            && self.lock().len() < MAX_WAITING
+            && self.pusher.has_brought_elsewhere(pending)
     }
 
-    /// Takes a blob that has come. Where the disk was full, `spool` has only its end, and a mount is the only way.
-    pub(crate) fn put(&self, parcel: Parcel<'_>, spool: Arc<Spool>, number: usize) {
-        let (target, blob) = (parcel.target.name.clone(), parcel.blob.clone());
-        parcel.give_back();
+    /// Cancels the upload of a blob that is whole in `spool`, and makes the blob wait. If the disk was full, `spool` has only the
+    /// end of it, and it can only be mounted.
+    pub(crate) fn put(&self, pending: PendingBlob<'_>, spool: Arc<Spool>, number: usize) {
+        let target = pending.target.name.clone();
+        let blob = pending.blob.clone();
+        pending.cancel();
         self.lock().push(Waiting { target, blob, spool, number });
     }
 
-    /// Brings what a repository still lacks, before its manifest is put.
+    /// Pushes the blobs that wait for a repository, before its manifest is put.
     pub(crate) fn settle(&self, target: &Target) -> anyhow::Result<()> {
         let (due, rest): (Vec<_>, _) =
             self.take().into_iter().partition(|waiting: &Waiting| waiting.target == target.name);
         *self.lock() = rest;
-        self.bring_all(&due)
+        self.push_all(&due)
     }
 
-    /// Brings all that waits, because its files take up room that is needed now. Says whether there was anything.
+    /// Pushes all blobs that wait, because the disk is full and their files take up room; `false` if there were none.
     pub(crate) fn make_room(&self) -> anyhow::Result<bool> {
         let all = self.take();
         let is_any = !all.is_empty();
-        self.bring_all(&all)?;
+        self.push_all(&all)?;
         Ok(is_any)
     }
 
-    fn bring_all(&self, waiting: &[Waiting]) -> anyhow::Result<()> {
+    fn push_all(&self, waiting: &[Waiting]) -> anyhow::Result<()> {
         for_each(self.jobs, waiting, |Waiting { target, blob, spool, number }| {
             let target = self.targets.iter().find(|it| it.name == *target);
             target.map_or(Ok(()), |target| {
-                self.courier.bring(target, blob, |task| Ok(spool.share(*number, task.meter())))
+                self.pusher.push(target, blob, |task| Ok(spool.share(*number, task.meter())))
             })
         })
     }

@@ -1,20 +1,21 @@
 //! The `push` command: an image of the store, or of a stream as it passes, into registries.
 //!
-//! `stored` and `streamed` say which blobs there are, `target` and `route` where they go; `courier` brings one blob to one
-//! repository by the cheapest way (it is there, it is mounted, it is sent), and `publish` puts the documents last.
+//! `stored` and `streamed` say which blobs there are, `target` and `route` where they go; `blob_pusher` brings one blob to
+//! one repository by the cheapest way (it is there, it is mounted, it is sent), and `publish` puts the documents last.
 //! A large layer of a stream waits in `spool` for registries that want it twice, and in `later` for those that mount it once a
 //! manifest names it.
 
 mod attach;
-mod courier;
+mod blob_pusher;
 mod later;
 mod publish;
 mod route;
 mod spool;
 mod stored;
 mod streamed;
-mod tally;
+mod summary;
 mod target;
+mod threads;
 mod workers;
 
 use std::io::Write as _;
@@ -97,7 +98,7 @@ fn client(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Client> {
     if args.network.creds_stdin && args.image == "-" {
         return Err(cli::usage("standard input can't be the image and hold a login").into());
     }
-    // Without names it goes by its own.
+    // Without names, the image's own name says which registry it goes to.
     let own = args.image.parse().ok().filter(|_| args.names.is_empty());
     let names: Vec<_> = args.names.iter().cloned().chain(own).collect();
     args.network.client(&names, io)

@@ -15,7 +15,7 @@ pub(crate) struct Listed<'a> {
     children: &'a [Descriptor],
 }
 
-/// Puts an image's documents into a repository, and the names at its root.
+/// Puts an image's manifests and indexes into a repository, and its root under each of `names`.
 pub(crate) fn publish(
     target: &Target,
     names: &[&Reference],
@@ -38,17 +38,20 @@ pub(crate) fn publish(
     Ok(())
 }
 
-/// What of an image is pushed.
+/// The part of an image that is pushed.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) image: Graph,
     pub(crate) root: Digest,
-    /// Of an index that isn't whole: the platform of the one image that is.
+    /// If only one image of an index is pushed: its platform, or its digest if the index gives none.
     pub(crate) only: Option<String>,
 }
 
-/// Decides what is pushed: all, if all that the indexes list is here or at the registry. Otherwise the one image that is
-/// here, as docker and skopeo do, unless `all_platforms` forbids it.
+/// Decides what is pushed: all of the image, if every manifest that its indexes list is here or at the registry. Otherwise the
+/// one image that is here, as docker and skopeo do.
+///
+/// # Errors
+/// [`Code::NotFound`], if the index isn't whole and there are several images or `all_platforms` asks for all.
 pub(crate) fn settle(
     image: &Graph,
     root: &Digest,
@@ -99,11 +102,12 @@ pub(crate) fn tell_only(settled: &Settled, target: &Target, io: &cli::Progress) 
     }
 }
 
-/// Where a name puts the root: at its tag, else at its digest.
+/// The tag of a name, or the digest if it has none: the reference that the root is put at.
 fn place(name: &Reference) -> String {
     name.tag().map_or_else(|| name.wanted(), str::to_owned)
 }
 
+/// The indexes and manifests of an image.
 fn documents(image: &Graph) -> impl Iterator<Item = Listed<'_>> {
     let indexes = image.indexes.iter().map(|index| Listed {
         descriptor: index.descriptor(),
@@ -127,6 +131,7 @@ pub(crate) fn children_first<'a>(image: &'a Graph, root: &Digest) -> Vec<Listed<
     order
 }
 
+/// Moves a document from `left` to the end of `order`, after those that it lists.
 fn visit<'a>(digest: &Digest, left: &mut HashMap<Digest, Listed<'a>>, order: &mut Vec<Listed<'a>>) {
     let Some(document) = left.remove(digest) else { return };
     document.children.iter().for_each(|child| visit(&child.digest, left, order));

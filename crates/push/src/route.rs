@@ -11,36 +11,39 @@ use registry::Client;
 
 use crate::target::Target;
 
-/// Where everything goes.
+/// The targets, and which blobs and images of the stream go to which of them.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) targets: Arc<[Target]>,
     /// The repositories (`host/path`) that the images come from, as far as the stream says.
     pub(crate) sources: Vec<String>,
-    /// Where each blob goes; without, everything goes everywhere.
+    /// The positions of the targets that each blob goes to; `None` if all blobs go to all targets.
     owners: Option<HashMap<Digest, BTreeSet<usize>>>,
     /// The layers that are not to be distributed, as far as is known.
     foreign: HashSet<Digest>,
     /// The one platform that is asked for.
     platform: Option<Platform>,
-    /// What belongs to that platform, as far as is known.
+    /// The manifests and blobs of that platform, as far as is known.
     wanted: HashSet<Digest>,
-    /// What belongs to others.
+    /// Those of other platforms.
     unwanted: HashSet<Digest>,
 }
 
-/// An image, a repository, and the names that it gets there.
+/// An image, the target that it goes to, and the names that it gets there.
 #[derive(Debug)]
 pub(crate) struct Delivery<'a> {
     pub(crate) target: usize,
     pub(crate) names: Vec<&'a Reference>,
-    /// The name that it has in the stream, if it refers to another image: it gets no other.
+    /// The name that it has in the stream, if it refers to another image: it gets no other name.
     pub(crate) about: Option<&'a Reference>,
     pub(crate) found: &'a LoadedImage,
 }
 
 impl Route {
-    /// Decides by the names that were given, or else by those that the stream begins with.
+    /// Plans by the names that were given, else by those that the stream begins with.
+    ///
+    /// # Errors
+    /// Wrong usage, if there are neither; [`Error::Ambiguous`], if several images would get the given names.
     pub(crate) fn plan(
         names: &[Reference],
         index: Option<&Index>,
@@ -86,12 +89,13 @@ impl Route {
         }
     }
 
-    /// The same for one platform of each image only.
+    /// The same route for one platform of each image, if one is given.
     pub(crate) fn of_platform(self, platform: Option<Platform>) -> Self {
         Self { platform, ..self }
     }
 
-    /// Hears which layers images have whose manifests come after the layers that they share with others.
+    /// Takes in the outlines of the images whose manifests come after layers that they share with others, so that those layers
+    /// reach all of their targets.
     pub(crate) fn expect(&mut self, outlines: &[Outline]) {
         let Some(owners) = &mut self.owners else { return };
         for Outline { names, layers } in outlines {
@@ -103,7 +107,7 @@ impl Route {
         }
     }
 
-    /// Learns from a document what belongs to it.
+    /// Learns from a document where its parts go.
     pub(crate) fn learn(&mut self, digest: &Digest, raw: &[u8]) {
         // What is no manifest is a config, which says nothing about other blobs.
         let parts: Vec<_> = match Document::parse(raw.to_vec()) {
@@ -145,7 +149,7 @@ impl Route {
         self.unwanted.contains(digest) && !self.wanted.contains(digest)
     }
 
-    /// Where a blob goes.
+    /// The positions of the targets that a blob goes to.
     pub(crate) fn targets_of(&self, digest: &Digest) -> Vec<usize> {
         match &self.owners {
             _ if self.is_unwanted(digest) => vec![],
@@ -159,7 +163,7 @@ impl Route {
         self.foreign.contains(digest)
     }
 
-    /// What goes where, once it is known what there is.
+    /// Which image goes to which target, once the stream has ended.
     pub(crate) fn deliveries<'a>(
         &'a self,
         images: &'a [LoadedImage],
@@ -178,7 +182,7 @@ impl Route {
         Ok(deliveries.collect())
     }
 
-    /// The one image, under the names that were given, and what refers to it.
+    /// Sends the one image to all targets, under the names that were given, and what refers to it.
     fn to_all<'a>(&'a self, images: &'a [LoadedImage]) -> anyhow::Result<Vec<Delivery<'a>>> {
         let is_about = |found: &&LoadedImage| about(found).is_some();
         let (mut referrers, mut own): (Vec<_>, Vec<_>) = images.iter().partition(is_about);
@@ -202,7 +206,7 @@ impl Route {
     }
 }
 
-/// The names that a stream begins with, and what each means.
+/// The names that a stream begins with, and the digest of each.
 fn own_names(index: Option<&Index>) -> Result<Vec<(Reference, Digest)>, Error> {
     let entries = index.into_iter().flat_map(|index| &index.manifests);
     let named = entries.filter_map(|entry| {
@@ -221,7 +225,10 @@ fn position(targets: &[Target], name: &Reference) -> Option<usize> {
     targets.iter().position(|target| target.name == name.name())
 }
 
-/// Two images can't have one name.
+/// Checks that there is at most one image to give a name to.
+///
+/// # Errors
+/// [`Error::Ambiguous`], if there are several.
 fn refuse_several<'a>(
     images: impl Iterator<Item = (Option<&'a Reference>, &'a Digest)>,
 ) -> Result<(), Error> {

@@ -1,12 +1,12 @@
-//! A large blob of a stream, on its way through an unlinked file, so that a registry which loses or refuses a part of it can
-//! have it once more.
+//! A large blob of a stream, on its way through an unlinked file, so that a part which a registry loses or refuses can be sent
+//! again.
 //!
 //! ```text
-//! pipe ──► fill ──► file ──► Share (one for each registry) ──► upload, from any offset, as often as need be
+//! pipe ──► fill ──► file ──► Share (one for each registry) ──► upload, from any offset, as often as necessary
 //! ```
 //!
-//! Readers wait for what has not come yet. Where the disk is full, the file begins anew as soon as all have read what it
-//! holds; from then on an upload that must go back can't.
+//! Readers wait for bytes that have not come yet. If the disk is full, the file begins anew as soon as all readers have read
+//! what it holds; from then on an upload that has to go back fails.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,12 +19,12 @@ use std::time::Duration;
 use cli::Meter;
 use registry::Content;
 
-/// How much is read from the pipe at a time.
+/// How many bytes are read from the pipe at a time.
 const PIECE: u64 = 1 << 20;
-/// How often those who wait look whether somebody wants to stop.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How often a waiting thread looks whether the user has interrupted the program.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A blob that comes and is read at once.
+/// A blob that is written to a file and read from it at the same time; threads share it.
 #[derive(Debug)]
 pub(crate) struct Spool {
     file: File,
@@ -35,20 +35,20 @@ pub(crate) struct Spool {
 
 #[derive(Debug)]
 struct State {
-    /// What the file holds that may be read.
+    /// The part of the blob, in bytes, that the file holds and that may be read.
     range: Range<u64>,
-    /// How far each reader has come; `u64::MAX` once it needs nothing any more.
+    /// The position of each reader in the blob; `u64::MAX` once it needs no more.
     positions: Vec<u64>,
-    /// The readers that only begin when another has done: nothing waits for them.
+    /// The readers that begin only when another one is done: nothing waits for them.
     queued: BTreeSet<usize>,
-    /// Nothing more will come.
+    /// Whether the pipe failed, so that no more bytes will come.
     is_broken: bool,
-    /// Somebody could not use it.
+    /// Whether an upload of it has failed.
     has_failed: bool,
 }
 
 impl State {
-    /// Whether a reader that has begun hasn't come so far.
+    /// Whether a reader that has begun is before this position.
     fn is_behind(&self, end: u64) -> bool {
         let mut begun =
             self.positions.iter().enumerate().filter(|(number, _)| !self.queued.contains(number));
@@ -65,16 +65,15 @@ pub(crate) struct Share {
 }
 
 impl Spool {
-    /// A blob of this size, for so many readers.
+    /// A blob of `size` bytes, for `n_readers` readers.
     pub(crate) fn new(file: File, size: u64, n_readers: usize) -> Arc<Self> {
         let positions = vec![0; n_readers];
         let queued = BTreeSet::new();
         let state = State { range: 0..0, positions, queued, is_broken: false, has_failed: false };
-        let (state, changed) = (Mutex::new(state), Condvar::new());
-        Arc::new(Self { file, size, state, changed })
+        Arc::new(Self { file, size, state: Mutex::new(state), changed: Condvar::new() })
     }
 
-    /// A blob that is here already, kept in a file.
+    /// A blob that is in memory, written to a file, for one reader.
     pub(crate) fn whole(file: File, bytes: &[u8]) -> io::Result<Arc<Self>> {
         file.write_all_at(bytes, 0)?;
         let spool = Self::new(file, bytes.len() as u64, 1);
@@ -82,24 +81,28 @@ impl Spool {
         Ok(spool)
     }
 
-    /// A registry's turn comes after another's, and perhaps never.
+    /// Marks a reader as one that begins after another one, if at all.
     pub(crate) fn queue(&self, number: usize) {
         self.lock().queued.insert(number);
     }
 
-    /// Whether the pipe has given all of the blob.
+    /// Whether all of the blob has come.
     pub(crate) fn has_come(&self) -> bool {
         self.lock().range.end == self.size
     }
 
-    /// What a registry reads; its bytes are counted by `meter`.
+    /// The content of an upload by reader `number`, whose bytes `meter` counts.
     pub(crate) fn share(self: &Arc<Self>, number: usize, meter: Meter) -> Arc<dyn Content> {
         self.lock().queued.remove(&number);
         Arc::new(Share { spool: Arc::clone(self), number, meter })
     }
 
-    /// Takes the blob in, as long as somebody needs it. Its last bytes can be read only when the pipe has ended well: whoever
-    /// verifies finds out there. Where the disk is full, `make_room` says whether there may be room now.
+    /// Reads the blob from `content` to its end, or until an upload has failed and no reader needs more. Its last bytes can be
+    /// read only when `content` has ended without an error, which is where its digest is verified. If the disk is full,
+    /// `make_room` is called, and returns whether there may be room now.
+    ///
+    /// # Errors
+    /// Those of `content`, of the disk and of `make_room`; the readers' reads fail from then on.
     pub(crate) fn fill(
         &self,
         content: &mut impl Read,
@@ -161,17 +164,18 @@ impl Spool {
         self.file.write_all_at(piece, 0)
     }
 
-    /// Lets readers have all up to here.
+    /// Lets readers read up to this position.
     fn publish(&self, end: u64) {
         self.lock().range.end = end;
         self.changed.notify_all();
     }
 
+    /// Whether a reader needs more.
     fn is_wanted(&self) -> bool {
         self.lock().positions.iter().any(|&position| position < u64::MAX)
     }
 
-    /// Whether nobody needs the rest, and it needn't be verified either.
+    /// Whether no reader needs the rest, and it needn't be verified either.
     fn is_of_no_use(&self) -> bool {
         let state = self.lock();
         state.has_failed && state.positions.iter().all(|&position| position == u64::MAX)
@@ -186,18 +190,21 @@ impl Spool {
         Ok(())
     }
 
-    /// A registry needs nothing any more.
+    /// Marks a reader as one that needs no more.
     pub(crate) fn leave(&self, number: usize) {
         self.lock().positions[number] = u64::MAX;
         self.changed.notify_all();
     }
 
-    /// A registry did not take it.
+    /// Notes that an upload has failed.
     pub(crate) fn fail(&self) {
         self.lock().has_failed = true;
     }
 
-    /// Reads what there is at a position, waiting for it.
+    /// Reads at a position, waiting until it has come.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`], if it will never come; [`io::ErrorKind::NotSeekable`], if it is gone from the file.
     fn read_at(&self, number: usize, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         if position >= self.size || buffer.is_empty() {
             return Ok(0);
@@ -227,7 +234,7 @@ impl Spool {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait_timeout(state, GLANCE).unwrap_or_else(PoisonError::into_inner).0
+        self.changed.wait_timeout(state, POLL_INTERVAL).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

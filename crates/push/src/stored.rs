@@ -7,30 +7,29 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use cli::{Code, Explain as _, Failure, Io, Meter, Task};
+use cli::{Code, Explain as _, Failure, Io, Meter, Progress, Task};
+use image::Location;
 use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Platform, Reference};
 use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
 
 use crate::Args;
-use crate::courier::{Courier, Mode, Seen};
-use crate::tally::Tally;
+use crate::attach;
+use crate::blob_pusher::{BlobPusher, Mode, Seen};
+use crate::publish::{self, Settled};
+use crate::summary::Summary;
 use crate::target::{self, Target};
-use crate::workers::for_each;
-use crate::{attach, publish};
+use crate::threads::for_each;
 
-/// Pushes the image that was asked for; gives each name and the digest that it has now.
+/// Pushes the image that was asked for; returns each name and the digest that it has now.
 pub(crate) fn push(
     args: &Args,
     client: &Client,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Vec<(Reference, Digest)>> {
     refuse_paths(&args.image)?;
-    let path = Store::path_or_usual(args.common.store.as_deref())?;
-    let none = || store::Error::NotFound { text: args.image.clone() };
-    let store =
-        Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint_in_store)?;
+    let store = open(args)?;
     let found = store.find(&args.image).hinted(store::Error::hint_in_store)?;
     let names = names(args, &found)?;
     let referrers = if args.referrers { store.referrers(&found.image)? } else { vec![] };
@@ -38,79 +37,129 @@ pub(crate) fn push(
     let held: Vec<_> = held.chain(referrers.iter().map(|it| *it.digest())).collect();
     let hold = store.hold(&held)?;
     hold.warning().iter().for_each(|warning| io.warn(warning));
-    let (image, root) =
-        gather(&found, args.platform.as_ref(), &store).with_context(|| args.image.clone())?;
-    let attached = referrers.iter().map(|it| Attached::gather(it, &store));
-    let attached = attached.collect::<anyhow::Result<Vec<_>>>()?;
-    let all = std::iter::once(&image).chain(attached.iter().map(|it| &it.image));
-    let blobs: Vec<_> = all
-        .flat_map(Graph::blobs)
-        .filter(|blob| args.non_distributable || !blob.is_foreign())
-        .collect();
+    let image = Outgoing::gather(args, &found, &referrers, &store)?;
+    let blobs = image.blobs(args.non_distributable);
     check_whole(&blobs, &store).with_context(|| args.image.clone())?;
     let targets = Target::of(&names, client)?;
     let progress = io.progress.clone();
-    let sources = found.image.reference().map(|name| name.name()).into_iter().collect();
-    let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
-    let courier = Courier {
+    let pusher = BlobPusher {
         store: Some(&store),
-        sources,
-        mode,
+        sources: found.image.reference().map(|name| name.name()).into_iter().collect(),
+        mode: if args.dry_run { Mode::DryRun } else { Mode::Send },
         progress: &progress,
-        tally: Tally::default(),
+        summary: Summary::default(),
         seen: Seen::default(),
     };
     let mut pushed = vec![];
     for target in &targets {
-        let settled = publish::settle(&image, &root, target, args.all_platforms)?;
+        let settled = publish::settle(&image.graph, &image.root, target, args.all_platforms)?;
         target::check_pins(&names, &settled.root)?;
         for_each(args.jobs.into(), &blobs, |blob| {
-            courier.bring(target, blob, |task| Stored::open(&store, blob, task))
+            pusher.push(target, blob, |task| Stored::open(&store, blob, task))
         })?;
-        if mode == Mode::Send {
-            let names: Vec<_> = target.names.iter().collect();
-            publish::publish(target, &names, &settled.image, &settled.root)?;
-            publish::tell_only(&settled, target, &progress);
-            pushed.extend(target.names.iter().map(|name| (name.clone(), settled.root)));
-            for Attached { name, image, root } in &attached {
-                attach::attach(target, name, image, &root.digest)?;
+        match pusher.mode {
+            Mode::Send => {
+                image.publish(&settled, target, &progress)?;
+                pushed.extend(target.names.iter().map(|name| (name.clone(), settled.root)));
             }
-        } else {
-            for Attached { name, root, .. } in &attached {
-                courier.tally.attach(&attach::name_at(target, name)?, root);
-            }
+            Mode::DryRun => image.add_attached(target, &pusher.summary)?,
         }
     }
-    if mode == Mode::DryRun {
-        courier.tally.write(&mut io.output)?;
+    if pusher.mode == Mode::DryRun {
+        pusher.summary.write(&mut io.output)?;
         return Ok(vec![]);
     }
-    progress.say(courier.tally.to_string());
+    progress.say(pusher.summary.to_string());
     // In the order in which they were asked for.
     pushed.sort_by_key(|(name, _)| names.iter().position(|it| it == name));
     Ok(pushed)
 }
 
-/// Something that refers to the image.
+/// Opens the store, which must exist.
+fn open(args: &Args) -> anyhow::Result<Store> {
+    let path = Store::path_or_usual(args.common.store.as_deref())?;
+    let none = || store::Error::NotFound { text: args.image.clone() };
+    Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint_in_store)
+}
+
+/// The image that is pushed, and what refers to it.
+struct Outgoing {
+    graph: Graph,
+    /// The digest of the index, or of the manifest.
+    root: Digest,
+    attached: Vec<Attached>,
+}
+
+impl Outgoing {
+    /// Reads the documents from the store.
+    fn gather(
+        args: &Args,
+        found: &Found,
+        referrers: &[store::IndexEntry],
+        store: &Store,
+    ) -> anyhow::Result<Self> {
+        let (graph, root) =
+            gather(found, args.platform.as_ref(), store).with_context(|| args.image.clone())?;
+        let attached = referrers.iter().map(|it| Attached::gather(it, store));
+        Ok(Self { graph, root, attached: attached.collect::<anyhow::Result<_>>()? })
+    }
+
+    /// All blobs; those that are not to be distributed only if `non_distributable` is set.
+    fn blobs(&self, non_distributable: bool) -> Vec<&Descriptor> {
+        let graphs = std::iter::once(&self.graph).chain(self.attached.iter().map(|it| &it.graph));
+        let blobs = graphs.flat_map(Graph::blobs);
+        blobs.filter(|blob| non_distributable || !blob.is_foreign()).collect()
+    }
+
+    /// Puts the documents into a repository, once it has the blobs.
+    fn publish(
+        &self,
+        settled: &Settled,
+        target: &Target,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let names: Vec<_> = target.names.iter().collect();
+        publish::publish(target, &names, &settled.image, &settled.root)?;
+        publish::tell_only(settled, target, progress);
+        for Attached { name, graph, root } in &self.attached {
+            attach::attach(target, name, graph, &root.digest)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what refers to the image to the summary of a dry run.
+    fn add_attached(&self, target: &Target, summary: &Summary) -> anyhow::Result<()> {
+        for Attached { name, root, .. } in &self.attached {
+            summary.attach(&attach::name_at(target, name)?, root);
+        }
+        Ok(())
+    }
+}
+
+/// A list of what refers to the image, or what cosign made for it.
 struct Attached {
+    /// The name that the store has it by.
     name: Reference,
-    image: Graph,
+    graph: Graph,
     root: Descriptor,
 }
 
 impl Attached {
+    /// Reads the documents from the store.
     fn gather(entry: &store::IndexEntry, store: &Store) -> anyhow::Result<Self> {
         let name = entry.reference().context("a list of referrers without a name")?;
-        let image =
+        let graph =
             image::documents(store, &entry.descriptor, &[]).with_context(|| name.to_string())?;
-        Ok(Self { name, image, root: entry.descriptor.clone() })
+        Ok(Self { name, graph, root: entry.descriptor.clone() })
     }
 }
 
-/// A path is no image of the store.
+/// Refuses a path in the place of an image of the store.
+///
+/// # Errors
+/// Wrong usage, with a hint that works.
 fn refuse_paths(text: &str) -> Result<(), Failure> {
-    let kind = text.split_once(':').map_or("", |(kind, _)| kind);
-    if text.starts_with(['/', '.']) || matches!(kind, "archive" | "layout" | "dir" | "layer") {
+    if !Location::from(text).is_stored() {
         let path = text.trim_start_matches("archive:");
         return Err(cli::usage(format!("{text}: only images of the store and - can be pushed"))
             .hint(format!("push - NAME < {path}")));
@@ -128,7 +177,7 @@ fn names(args: &Args, found: &Found) -> anyhow::Result<Vec<Reference>> {
     Ok(vec![own.ok_or_else(nameless)?])
 }
 
-/// The documents of an image, and the digest of its root: the index, or the one manifest of it that is asked for.
+/// The documents of an image, and the digest of its root: the index, or the manifest for the platform that is asked for.
 fn gather(
     found: &Found,
     platform: Option<&Platform>,
@@ -152,7 +201,8 @@ fn gather(
     Ok((Graph { indexes: vec![], manifests: vec![manifest] }, root))
 }
 
-/// The images of an index that are whole, if any is: it may be here for some of its platforms.
+/// The images of an index whose blobs are all in the store, or all of them if none is whole: an index may have been pulled for
+/// some of its platforms only.
 fn whole_part(image: Graph, store: &Store) -> anyhow::Result<Graph> {
     let (mut whole, mut rest) = (vec![], vec![]);
     for manifest in image.manifests {
@@ -170,6 +220,10 @@ fn whole_part(image: Graph, store: &Store) -> anyhow::Result<Graph> {
     Ok(part)
 }
 
+/// Checks that the store has all blobs.
+///
+/// # Errors
+/// [`Code::NotFound`], with the digests of those that it lacks.
 fn check_whole(blobs: &[&Descriptor], store: &Store) -> anyhow::Result<()> {
     let missing = store.lacks(blobs.iter().copied())?;
     let missing: Vec<_> = missing.iter().map(|blob| blob.digest.to_string()).collect();
@@ -180,7 +234,7 @@ fn check_whole(blobs: &[&Descriptor], store: &Store) -> anyhow::Result<()> {
     Err(Failure::new(Code::NotFound, text).hint("pull it again").into())
 }
 
-/// A blob of the store, watched by a task.
+/// The content of a blob of the store, counted by a progress line.
 #[derive(Debug)]
 pub(crate) struct Stored {
     file: Arc<File>,
@@ -189,6 +243,10 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// Opens a blob of the store; `task` is advanced as it is read.
+    ///
+    /// # Errors
+    /// The store's, and if it has lost the blob.
     pub(crate) fn open(
         store: &Store,
         blob: &Descriptor,
@@ -210,7 +268,7 @@ impl Content for Stored {
     }
 }
 
-/// A file from a position on, without a cursor that others move.
+/// A reader of a file from a position on, independent of the file's own cursor.
 struct Section {
     file: Arc<File>,
     position: u64,

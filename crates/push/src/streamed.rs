@@ -23,24 +23,25 @@ use registry::{Client, Content, Window};
 use store::Store;
 
 use crate::Args;
-use crate::courier::{Courier, Mode, Parcel, Seen, label};
+use crate::blob_pusher::{BlobPusher, Mode, PendingBlob, Seen, label};
 use crate::later::Later;
 use crate::route::Route;
 use crate::spool::Spool;
 use crate::stored::Stored;
-use crate::tally::Tally;
+use crate::summary::Summary;
 use crate::target;
-use crate::workers::{Small, Stop, Workers, for_each};
+use crate::threads::{Stop, for_each};
+use crate::workers::{Small, Workers};
 use crate::{attach, publish};
 
-/// Blobs up to this size are read whole and sent by a worker.
+/// Blobs up to this size, in bytes, are read whole and sent by a worker.
 const SMALL: u64 = DOCUMENT_LIMIT;
-/// More workers would hold more small blobs in memory.
+/// How many workers there are at most: each holds a small blob in memory.
 const MOST_WORKERS: usize = 4;
 /// How many bytes of documents may wait until the stream has ended.
 const DOCUMENTS_LIMIT: usize = 16 << 20;
 
-/// Pushes the images of a stream; gives each name and the digest that it has now.
+/// Pushes the images of a stream; returns each name and the digest that it has now.
 pub(crate) fn push(
     args: &Args,
     client: &Client,
@@ -61,19 +62,19 @@ pub(crate) fn push(
     let store = path.ok().and_then(|path| Store::open_existing(path).ok()).flatten();
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
     let progress = io.progress.clone();
-    let courier = Courier {
+    let pusher = BlobPusher {
         store: store.as_ref(),
         sources: route.sources.clone(),
         mode,
         progress: &progress,
-        tally: Tally::default(),
+        summary: Summary::default(),
         seen: Seen::default(),
     };
-    let later = Later::new(&courier, Arc::clone(&route.targets), args.jobs.into());
+    let later = Later::new(&pusher, Arc::clone(&route.targets), args.jobs.into());
     let mut intake = Intake {
         args,
         route,
-        courier: &courier,
+        pusher: &pusher,
         later: &later,
         came: HashMap::new(),
         documents: HashMap::new(),
@@ -86,10 +87,10 @@ pub(crate) fn push(
     check_whole(&mut contents)?;
     let pushed = intake.publish(&contents.images)?;
     if mode == Mode::DryRun {
-        courier.tally.write(&mut io.output)?;
+        pusher.summary.write(&mut io.output)?;
         return Ok(vec![]);
     }
-    progress.say(courier.tally.to_string());
+    progress.say(pusher.summary.to_string());
     Ok(pushed)
 }
 
@@ -99,29 +100,32 @@ fn open(io: &mut Io<'_>) -> anyhow::Result<Archive> {
     Input::new(reader, file).archive(image::no_spool()).context("standard input")
 }
 
-/// What comes out of the stream, on its way.
+/// The state of a stream while it is pushed.
 struct Intake<'a> {
     args: &'a Args,
     route: Route,
-    courier: &'a Courier<'a>,
+    pusher: &'a BlobPusher<'a>,
     later: &'a Later<'a>,
-    came: HashMap<Digest, Came>,
+    came: HashMap<Digest, PassedBlob>,
     /// Manifests, indexes and configs.
     documents: HashMap<Digest, Vec<u8>>,
     n_document_bytes: usize,
     stop: Stop,
 }
 
-/// A blob that came.
+/// A blob of the stream that has been read.
 #[derive(Debug)]
-struct Came {
+struct PassedBlob {
     size: u64,
-    /// Where it went, as far as was known then.
+    /// The positions of the targets that it went to, as far as they were known then.
     targets: Vec<usize>,
 }
 
 impl Intake<'_> {
-    /// Nothing more is of use once a worker has failed; it says why.
+    /// Checks that the rest of the stream is still of use.
+    ///
+    /// # Errors
+    /// If the user has interrupted the program, or a worker has failed; the worker's own error says why.
     fn check(&self) -> anyhow::Result<()> {
         cli::interrupt::check()?;
         if self.stop.is_set() {
@@ -130,12 +134,12 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Sends blobs as they come, and keeps documents.
+    /// Pushes blobs as they come, and keeps documents.
     fn take_all(&mut self, all: &mut All, first: Option<Incoming>) -> anyhow::Result<()> {
-        let (courier, targets) = (self.courier, Arc::clone(&self.route.targets));
+        let targets = Arc::clone(&self.route.targets);
         let (sender, receiver) = sync_channel(0);
         let workers = Workers {
-            courier,
+            pusher: self.pusher,
             later: self.later,
             targets: &targets,
             receiver: Mutex::new(receiver),
@@ -149,6 +153,7 @@ impl Intake<'_> {
         })
     }
 
+    /// Reads one blob after the other, handing small ones to the workers.
     fn take_each(
         &mut self,
         all: &mut All,
@@ -173,6 +178,7 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// Reads one blob: keeps a document, hands a small blob to the workers, and pushes a large one itself.
     fn take(
         &mut self,
         blob: &Descriptor,
@@ -182,7 +188,7 @@ impl Intake<'_> {
         if self.came.contains_key(&blob.digest) {
             return drain(blob, content);
         }
-        let came = Came { size: blob.size, targets: self.targets_of(blob) };
+        let came = PassedBlob { size: blob.size, targets: self.targets_of(blob) };
         self.came.insert(blob.digest, came);
         if blob.size > SMALL {
             return self.pass(blob, content);
@@ -193,7 +199,7 @@ impl Intake<'_> {
             return self.keep(blob.digest, bytes);
         }
         let targets = self.targets_of(blob);
-        // Nobody takes it any more: a worker has failed and will say why.
+        // No worker receives any more: one has failed, and its error says why.
         let gone = |_| io::Error::other("the upload stopped");
         let small = Small { blob: blob.clone(), bytes: bytes.into(), targets };
         Ok(workers.send(small).map_err(gone)?)
@@ -211,20 +217,20 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Sends a large blob to all registries that lack it at once, while it comes.
+    /// Sends a large blob to all registries that lack it, at the same time and while it comes.
     fn pass(&mut self, blob: &Descriptor, mut content: impl Read) -> anyhow::Result<()> {
         let targets = Arc::clone(&self.route.targets);
-        let mut parcels = Vec::new();
+        let mut pending_blobs = Vec::new();
         for at in self.targets_of(blob) {
-            parcels.extend(self.courier.begin(&targets[at], blob)?);
+            pending_blobs.extend(self.pusher.begin(&targets[at], blob)?);
         }
-        if parcels.is_empty() {
+        if pending_blobs.is_empty() {
             return drain(blob, content);
         }
-        let file = image::spool(self.courier.store)().map_err(no_room)?;
-        let spool = Spool::new(file, blob.size, parcels.len());
-        let registries = by_registry(parcels);
-        for (number, _) in registries.iter().flat_map(|parcels| &parcels[1..]) {
+        let file = image::spool(self.pusher.store)().map_err(no_room)?;
+        let spool = Spool::new(file, blob.size, pending_blobs.len());
+        let registries = by_registry(pending_blobs);
+        for (number, _) in registries.iter().flat_map(|pending_blobs| &pending_blobs[1..]) {
             spool.queue(*number);
         }
         let failed = Mutex::new(None);
@@ -232,7 +238,7 @@ impl Intake<'_> {
         thread::scope(|scope| {
             let sent: Vec<_> = registries
                 .into_iter()
-                .map(|parcels| scope.spawn(|| self.send_each(parcels, &spool)))
+                .map(|pending_blobs| scope.spawn(|| self.send_each(pending_blobs, &spool)))
                 .collect();
             let filled = spool.fill(&mut content, &make_room);
             let sent = sent.into_iter().map(|thread| {
@@ -242,13 +248,13 @@ impl Intake<'_> {
             if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }
-            // Where the pipe is broken, that is why nobody could send.
+            // If the pipe failed, that is why the uploads did.
             filled.map_err(|error| spool_error(blob, error))?;
             sent.into_iter().collect()
         })
     }
 
-    /// Where the disk is full, what waits is brought now. An error of that is left in `failed`.
+    /// Pushes the blobs that wait, because the disk is full. An error of that is left in `failed`.
     fn make_room(&self, failed: &Mutex<Option<anyhow::Error>>) -> io::Result<bool> {
         self.later.make_room().map_err(|error| {
             *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -256,22 +262,22 @@ impl Intake<'_> {
         })
     }
 
-    /// Brings a blob to repositories of one registry: where it is in the first, the others may take it from there, at once or
-    /// when a manifest names it.
+    /// Pushes a blob to several repositories of one registry, each with the number of its reader: once the first one has it, the
+    /// others may mount it from there, at once or when a manifest names it.
     fn send_each(
         &self,
-        parcels: Vec<(usize, Parcel<'_>)>,
+        pending_blobs: Vec<(usize, PendingBlob<'_>)>,
         spool: &Arc<Spool>,
     ) -> anyhow::Result<()> {
-        let numbers: Vec<_> = parcels.iter().map(|(number, _)| *number).collect();
-        let sent = parcels.into_iter().try_for_each(|(number, mut parcel)| {
-            if self.courier.mounts_own(&mut parcel)? {
-                self.courier.mounted(parcel);
-            } else if spool.has_come() && self.later.wants(&parcel) {
-                self.later.put(parcel, Arc::clone(spool), number);
+        let numbers: Vec<_> = pending_blobs.iter().map(|(number, _)| *number).collect();
+        let sent = pending_blobs.into_iter().try_for_each(|(number, mut pending)| {
+            if self.pusher.mounts_own(&mut pending)? {
+                self.pusher.mounted(pending);
+            } else if spool.has_come() && self.later.wants(&pending) {
+                self.later.put(pending, Arc::clone(spool), number);
             } else {
-                let content = spool.share(number, parcel.task.meter());
-                self.courier.carry(parcel, &content)?;
+                let content = spool.share(number, pending.task.meter());
+                self.pusher.send(pending, &content)?;
             }
             spool.leave(number);
             Ok(())
@@ -285,7 +291,7 @@ impl Intake<'_> {
         sent
     }
 
-    /// Where a blob goes.
+    /// The positions of the targets that a blob goes to.
     fn targets_of(&self, blob: &Descriptor) -> Vec<usize> {
         if self.route.is_foreign(&blob.digest) && !self.args.non_distributable {
             return vec![];
@@ -293,7 +299,11 @@ impl Intake<'_> {
         self.route.targets_of(&blob.digest)
     }
 
-    /// Brings the layers that came before anything said that this image has them, too.
+    /// Pushes the layers of an image that came before the stream said that this target needs them; only the store can have
+    /// them.
+    ///
+    /// # Errors
+    /// The registry's, and if the store lacks one.
     fn make_up(&self, at: usize, image: &stream::Graph) -> anyhow::Result<()> {
         let target = &self.route.targets[at];
         let is_owed = |blob: &&Descriptor| {
@@ -303,7 +313,7 @@ impl Intake<'_> {
         };
         let owed: Vec<_> = image.blobs().filter(is_owed).collect();
         for_each(self.args.jobs.into(), &owed, |blob| {
-            self.courier.bring(target, blob, |task| match self.courier.store {
+            self.pusher.push(target, blob, |task| match self.pusher.store {
                 Some(store) if store.has(&blob.digest, blob.size)? => {
                     Stored::open(store, blob, task)
                 }
@@ -312,15 +322,17 @@ impl Intake<'_> {
         })
     }
 
-    /// Sends the configs, then the manifests.
+    /// Pushes the configs of each image, then its manifests.
     fn publish(&self, images: &[LoadedImage]) -> anyhow::Result<Vec<(Reference, Digest)>> {
         let mut pushed = Vec::new();
         for delivery in self.route.deliveries(images)? {
-            let (target, found) = (&self.route.targets[delivery.target], delivery.found);
+            let target = &self.route.targets[delivery.target];
+            let found = delivery.found;
             let names: Vec<Reference> = delivery.names.iter().map(|&name| name.clone()).collect();
-            let (image, root) = (&found.image, &found.root.digest);
-            let settled = publish::settle(image, root, target, self.args.all_platforms)?;
-            let (image, root) = (&settled.image, &settled.root);
+            let all_platforms = self.args.all_platforms;
+            let settled = publish::settle(&found.image, &found.root.digest, target, all_platforms)?;
+            let image = &settled.image;
+            let root = &settled.root;
             target::check_pins(&names, root)?;
             self.later.settle(target)?;
             self.make_up(delivery.target, image)?;
@@ -330,17 +342,17 @@ impl Intake<'_> {
                 .collect();
             for_each(self.args.jobs.into(), &kept, |(blob, raw)| {
                 let content = Arc::new(Window::new(0, &raw[..]));
-                self.courier.bring(target, blob, |_| Ok(content as Arc<dyn Content>))
+                self.pusher.push(target, blob, |_| Ok(content as Arc<dyn Content>))
             })?;
             match delivery.about {
-                Some(name) if self.courier.mode == Mode::DryRun => {
-                    self.courier.tally.attach(&attach::name_at(target, name)?, &found.root);
+                Some(name) if self.pusher.mode == Mode::DryRun => {
+                    self.pusher.summary.attach(&attach::name_at(target, name)?, &found.root);
                 }
-                _ if self.courier.mode == Mode::DryRun => {}
+                _ if self.pusher.mode == Mode::DryRun => {}
                 Some(name) => attach::attach(target, name, image, root)?,
                 None => {
                     publish::publish(target, &delivery.names, image, root)?;
-                    publish::tell_only(&settled, target, self.courier.progress);
+                    publish::tell_only(&settled, target, self.pusher.progress);
                 }
             }
             pushed.extend(names.into_iter().map(|name| (name, *root)));
@@ -349,10 +361,10 @@ impl Intake<'_> {
     }
 }
 
-/// What goes to the same registry, with the number of each.
-fn by_registry(parcels: Vec<Parcel<'_>>) -> Vec<Vec<(usize, Parcel<'_>)>> {
-    let mut registries: Vec<Vec<(usize, Parcel<'_>)>> = vec![];
-    for numbered in parcels.into_iter().enumerate() {
+/// The pending blobs by registry, each with its position in `pending_blobs`, which is the number of its reader.
+fn by_registry(pending_blobs: Vec<PendingBlob<'_>>) -> Vec<Vec<(usize, PendingBlob<'_>)>> {
+    let mut registries: Vec<Vec<(usize, PendingBlob<'_>)>> = vec![];
+    for numbered in pending_blobs.into_iter().enumerate() {
         let registry = &numbered.1.target.registry;
         match registries.iter_mut().find(|it| it[0].1.target.registry == *registry) {
             Some(known) => known.push(numbered),
@@ -362,7 +374,7 @@ fn by_registry(parcels: Vec<Parcel<'_>>) -> Vec<Vec<(usize, Parcel<'_>)>> {
     registries
 }
 
-/// Two images share a layer, which came with the first.
+/// The error for a layer that two images share, and that came with the first.
 fn passed(target: &target::Target) -> Failure {
     let text = format!("the stream had it before it said that {} needs it", target.name);
     Failure::new(Code::Failed, text).hint("push each image by itself: save NAME | push - NAME")
@@ -375,28 +387,32 @@ fn spool_error(blob: &Descriptor, error: io::Error) -> anyhow::Error {
     }
 }
 
-/// Large layers of a stream need room.
+/// The error for a temporary file that there is no room for.
 fn no_room(error: io::Error) -> Failure {
     Failure::from_cause(anyhow::Error::from(error).context("making a temporary file for a layer"))
         .hint("set TMPDIR to a directory with room for the largest layer")
 }
 
-/// Reads to the end, where it turns out whether a blob is what it should be.
+/// Reads a blob to its end, where its digest is verified.
 fn drain(blob: &Descriptor, mut content: impl Read) -> anyhow::Result<()> {
     io::copy(&mut content, &mut io::sink()).map(drop).with_context(|| label(blob))
 }
 
-/// Whether it looks like a manifest, an index or a config.
+/// Whether a blob looks like a manifest, an index or a config.
 fn is_document(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"{")
 }
 
+/// The error for an archive whose blobs have no digests before they are read.
 fn unnamed() -> Failure {
     cli::usage("this archive doesn't name its blobs by digest, so they can't be sent as they come")
         .hint("load it, then push IMAGE NAME")
 }
 
-/// Nothing may be missing, unless the registry has it.
+/// Checks that the stream left out no image, and no blob that the registry lacks.
+///
+/// # Errors
+/// That of the image that was left out, or [`Code::NotFound`].
 fn check_whole(contents: &mut Contents) -> anyhow::Result<()> {
     if let Some(left_out) = contents.left_out.pop() {
         return Err(left_out.error).with_context(|| left_out.name);

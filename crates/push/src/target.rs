@@ -33,14 +33,17 @@ impl Target {
         Ok(targets)
     }
 
-    /// Of a repository's name (`host/path`) the path, if it is another one of this registry.
+    /// The path of a repository (`host/path`), if it is another repository of this registry.
     pub(crate) fn sibling<'a>(&self, name: &'a str) -> Option<&'a str> {
         let path = name.strip_prefix(&self.registry)?.strip_prefix('/')?;
         (name != self.name).then_some(path)
     }
 }
 
-/// Checks that names which are pinned by a digest mean this very image.
+/// Checks that names with a digest have this one.
+///
+/// # Errors
+/// Wrong usage, if one has another.
 pub(crate) fn check_pins(names: &[Reference], digest: &Digest) -> anyhow::Result<()> {
     match names.iter().find(|name| name.digest().is_some_and(|pinned| pinned != digest)) {
         None => Ok(()),

@@ -11,14 +11,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use layer_format::layer::{Entry, EntryKind, Timestamp, is_xattr};
+use layer_format::layer::{Entry, EntryKind, Timestamp, is_acl, is_xattr};
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Doing, Failure, SETTING_XATTR};
 use crate::powers::{self, Powers};
 use crate::root;
-use crate::xattrs::Xattrs;
+use crate::xattrs::{Xattrs, is_of_bytes};
 
 /// Whose the files become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,8 +160,8 @@ impl<'a> Attributes<'a> {
 
     /// Whether a late writing of its bytes would take something from it: special bits, capabilities.
     fn suffers_from_writing(&self) -> bool {
-        let is_of_bytes = |(name, _): &(Vec<u8>, Vec<u8>)| name.starts_with(b"security.");
-        self.is_special() || self.is_file && self.xattrs.iter().any(is_of_bytes)
+        let speaks_of_them = |(name, _): &(Vec<u8>, Vec<u8>)| is_of_bytes(name);
+        self.is_special() || self.is_file && self.xattrs.iter().any(speaks_of_them)
     }
 
     /// Those of a directory that no layer describes.
@@ -334,7 +334,7 @@ impl Setter {
             match xattrs.set(name, value) {
                 Err(Errno::PERM | Errno::ACCESS) => self.skipped.xattrs += 1,
                 // A good list that names somebody whom this user namespace doesn't know.
-                Err(Errno::INVAL) if is_list(name) && is_xattr(name, value) => {
+                Err(Errno::INVAL) if is_acl(name) && is_xattr(name, value) => {
                     self.skipped.unmapped_xattrs += 1;
                 }
                 // Nobody can set those of users on links and special files: that is no matter of the file system.
@@ -347,10 +347,6 @@ impl Setter {
         }
         Ok(())
     }
-}
-
-fn is_list(name: &[u8]) -> bool {
-    name.starts_with(b"system.posix_acl_")
 }
 
 /// Whom it belongs to by now.

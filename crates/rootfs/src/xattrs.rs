@@ -164,3 +164,8 @@ pub(crate) fn is_of_images(name: &[u8]) -> bool {
         || name == b"system.posix_acl_access"
         || name == DEFAULT_ACL.as_bytes()
 }
+
+/// Whether an image's attribute of this name speaks about a file's bytes, and goes with them: a capability, a signature.
+pub(crate) fn is_of_bytes(name: &[u8]) -> bool {
+    name.starts_with(b"security.") && is_of_images(name)
+}

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure};
+use image::Location;
 use layer_format::stream::{Graph, Name};
 use layer_format::{Config, Descriptor, Digest, Error, Platform};
 use store::{Found, FoundBy, Hold, Store};
@@ -62,9 +63,7 @@ impl Chosen {
 
 /// Finds an image of the store. A path or a stream is wrong usage.
 pub(crate) fn find(text: &str, store: &Store) -> anyhow::Result<Found> {
-    let is_path = text == "-" || text.starts_with(['/', '.']);
-    let kind = text.split_once(':').map_or("", |(kind, _)| kind);
-    if is_path || matches!(kind, "archive" | "layout" | "dir" | "layer") {
+    if !Location::from(text).is_stored() {
         return Err(cli::usage(format!("{text}: only images of the store can be saved"))
             .hint("load it first")
             .into());

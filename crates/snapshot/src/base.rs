@@ -9,7 +9,7 @@ use image::{Choice, Image, Location, Opened};
 use layer_format::Digest;
 use layer_format::listing::Tree;
 use rootfs::{Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
-use store::Store;
+use store::{Origin, Store};
 
 use crate::Args;
 
@@ -87,18 +87,19 @@ fn place(args: &Args, dir: &Root, store: Option<&Store>) -> anyhow::Result<Optio
 
 /// The image that a directory was unpacked from, as the store remembers it.
 pub(crate) fn noted(dir: &Root, store: Option<&Store>) -> Option<Location> {
-    let origin = store?.origin(&store::DirectoryId::of(dir).ok()?)?;
-    Some(Location::Stored(origin.manifest.to_string()))
+    Some(Location::Stored(origin(dir, store?)?.manifest.to_string()))
+}
+
+/// What the store remembers of a directory.
+fn origin(dir: &Root, store: &Store) -> Option<Origin> {
+    store.origin(&store::DirectoryId::of(dir).ok()?)
 }
 
 /// What a directory can tell, given what the store remembers that unpack could not make or set there. Without a store,
 /// nothing is remembered.
 pub(crate) fn as_noted(identity: Identity, args: &Args, dir: &Root) -> Identity {
-    let target = store::DirectoryId::of(dir).ok();
     let store = open_store(args).ok().flatten();
-    let Some(origin) = target.zip(store).and_then(|(target, store)| store.origin(&target)) else {
-        return identity;
-    };
+    let Some(origin) = store.and_then(|store| origin(dir, &store)) else { return identity };
     let identity = if origin.lacks_devices { identity.without_devices() } else { identity };
     if origin.lacks_xattrs { identity.without_xattrs() } else { identity }
 }

@@ -58,8 +58,7 @@ impl Pair {
 
     /// Makes a store remember that the claim was proved. Errors are ignored, because it can be proved again.
     pub fn remember(&self, store: Option<&Store>) {
-        let worth = self.blob.filter(|blob| *blob != self.diff_id.0).zip(store);
-        if let Some((blob, store)) = worth.filter(|_| !self.is_known(store)) {
+        if let (Some(blob), Some(store)) = (self.blob.filter(|it| *it != self.diff_id.0), store) {
             store.note_diff_id(&blob, &self.diff_id).ok();
         }
     }

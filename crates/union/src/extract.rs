@@ -2,27 +2,22 @@
 
 use std::io::BufReader;
 
+use anyhow::Context as _;
 use cli::Task;
 use cli::interrupt::Interruptible;
 use image::Layer;
 use image::layer::{BUFFER, Content};
 use layer_format::layer::{Change, Reader};
 use rootfs::overlay::{Control, Overlay, StandsAlone, Upper};
-use rootfs::{Applier, Options, Owner, Root, Skipped, SpecialBits, SymlinkedDirs};
+use rootfs::{Applier, Root, Skipped};
 use store::{About, Extracted, Layers, ListingDraft, Store};
 
-use crate::cache::{Draft, Floor, Keys, open};
-use crate::{mounting, scaffold};
+use crate::directory::{self, Draft, open};
+use crate::floor::{Floor, OPTIONS};
+use crate::keys::Keys;
+use crate::mount_error;
 
-/// As unpack does, unless it is told otherwise.
-pub(crate) const OPTIONS: Options = Options {
-    owner: Owner::Keep,
-    special_bits: SpecialBits::WithOwner,
-    symlinked_dirs: SymlinkedDirs::Replace,
-    reserved: None,
-};
-
-/// What all layers have in common.
+/// What the extraction of each layer of an image needs.
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     pub(crate) store: &'a Store,
@@ -30,10 +25,15 @@ pub(crate) struct Job<'a> {
     pub(crate) control: Control,
 }
 
-/// Extracts a layer: by itself as far as it stands alone, and otherwise anew, on top of those `below`, base first.
+/// Extracts a layer: by itself if it turns out to stand alone, and otherwise again on top of those `below`, base first. Adds to
+/// `skipped` the attributes that the system refused to set.
+///
+/// # Errors
+/// Those of the layer, of the kernel and of the store.
 pub(crate) fn layer(
     job: &Job<'_>,
-    (layer, keys): (&Layer, Keys),
+    layer: &Layer,
+    keys: Keys,
     below: &[Extracted],
     task: &Task,
     skipped: &mut Skipped,
@@ -52,9 +52,11 @@ pub(crate) fn layer(
     draft.finish(applied.about(keys, false))
 }
 
-/// What has been applied.
+/// What is known of a layer once it has been applied.
 struct Applied {
+    /// Whether the layer has an entry for the root directory.
     describes_root: bool,
+    /// The bytes of its files.
     bytes: u64,
     skipped: Skipped,
 }
@@ -66,7 +68,7 @@ impl Applied {
     }
 }
 
-/// Applies a layer to a mount of those below it, which writes what it changes into the draft.
+/// Applies a layer to a mount of those below it; the kernel writes the changes into the draft.
 fn over(
     job: &Job<'_>,
     layer: &Layer,
@@ -74,33 +76,33 @@ fn over(
     below: &[Extracted],
     task: &Task,
 ) -> anyhow::Result<Applied> {
-    let work = directory(draft, "work")?;
+    let work = make_dir(draft, "work")?;
     let mut lowers = open(below.iter().rev())?;
     if lowers.is_empty() {
-        let floor = directory(draft, "floor")?;
-        scaffold::fill(&floor, Floor::Bare)?;
+        let floor = make_dir(draft, "floor")?;
+        Floor::Bare.fill(&floor)?;
         lowers.push(floor);
     }
     let upper = draft.root()?;
     let upper = Some(Upper { dir: &upper, work: &work });
     let overlay = Overlay { source: "strata", lowers: &lowers, upper, control: job.control };
-    let mount = overlay.mount().map_err(mounting::explain)?;
+    let mount = overlay.mount().map_err(mount_error::explain)?;
     let applied = apply(job, layer, Applier::new(mount.root()?, OPTIONS)?, None, task)?;
     drop(mount);
     for name in ["work", "floor"] {
-        crate::cache::remove(&draft.path().join(name))?;
+        directory::remove(&draft.path().join(name))?;
     }
     Ok(applied.expect("it need not stand alone"))
 }
 
-fn directory(draft: &Draft, name: &str) -> anyhow::Result<Root> {
-    use anyhow::Context as _;
+/// Makes a directory beside the layer's in the draft, and opens it.
+fn make_dir(draft: &Draft, name: &str) -> anyhow::Result<Root> {
     let path = draft.path().join(name);
     std::fs::create_dir(&path).context("making a directory in the layer cache")?;
     Ok(Root::open(&path)?)
 }
 
-/// Applies a layer; nothing comes of it if it doesn't stand `alone` where it should.
+/// Applies a layer. With `alone`, gives up at the first change for which the layer doesn't stand alone, and returns `None`.
 fn apply(
     job: &Job<'_>,
     layer: &Layer,

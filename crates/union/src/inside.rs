@@ -27,21 +27,24 @@ use rustix::thread::UnshareFlags;
 use store::Store;
 
 use crate::cache::Stack;
+use crate::floor::{MOUNT_POINTS, RESOLV_CONF};
 use crate::mounting;
-use crate::scaffold::{MOUNT_POINTS, RESOLV_CONF};
 
-/// The exit status of what goes wrong before the command has begun, as env(1) has it.
+/// The exit status of errors before the command has begun, the same as env(1)'s.
 pub(crate) const OURS: u8 = 125;
+
+/// The exit status if the command can't be executed.
 const NOT_EXECUTABLE: u8 = 126;
+/// The exit status if there is no such command.
 const NOT_FOUND: u8 = 127;
 
-/// What the command is given.
+/// The command, and what it runs in.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) command: &'a [OsString],
     pub(crate) image: &'a Image,
     pub(crate) store: &'a Store,
-    /// Where the union is mounted, if it isn't the root.
+    /// The directory that the union is mounted on; `None` if it is the root.
     pub(crate) point: Option<&'a Path>,
 }
 
@@ -59,7 +62,7 @@ pub(crate) fn run(
     rustix::thread::unshare(UnshareFlags::NEWNS)
         .map_err(io::Error::from)
         .context("making a mount namespace")?;
-    // What the system mounts later appears here too, and nothing of ours there.
+    // What the system mounts later appears here too, but nothing that is mounted here appears there.
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", flags).map_err(io::Error::from).context("separating the mounts")?;
     if let Some(point) = plan.point {
@@ -81,26 +84,26 @@ pub(crate) fn run(
     Err(cli::silent(status))
 }
 
-/// What the image says of every container's environment and working directory.
+/// Gives the command the environment and the working directory of the image's config.
 fn settle(command: &mut Command, run: &Run) {
     command.env_remove("STRATA_STORE");
     for (name, value) in run.env.iter().filter_map(|it| it.split_once('=')) {
-        if !name.is_empty() && !it_has_nul(name) && !it_has_nul(value) {
+        if !name.is_empty() && !has_nul(name) && !has_nul(value) {
             command.env(name, value);
         }
     }
     let dir = run.working_dir.as_str();
     if dir.is_empty() || rustix::process::chdir(dir).is_err() {
-        // It is there: it is the union's root, in which the process is.
+        // It can't fail: the process is in the union's root.
         rustix::process::chdir("/").ok();
     }
 }
 
-fn it_has_nul(text: &str) -> bool {
+fn has_nul(text: &str) -> bool {
     text.contains('\0')
 }
 
-/// Makes the union the root directory of this process, and lets go of the old one.
+/// Makes the union the root directory of this process, and detaches the old one.
 fn change_root(mount: Mount, stack: &Stack) -> anyhow::Result<()> {
     let below = system_trees().context("looking at the system's own mounts")?;
     let place = stack.layers.first().context("a union has layers")?.tree();
@@ -122,11 +125,11 @@ fn change_root(mount: Mount, stack: &Stack) -> anyhow::Result<()> {
     enter().map_err(io::Error::from).context("changing the root directory")
 }
 
-/// What is mounted in the new root, and where: copies of the system's mounts.
+/// Copies of the system's mounts for the new root, each with its path in it. Those that the system lacks are left out.
 fn system_trees() -> io::Result<Vec<(&'static str, OwnedFd)>> {
     let mut trees = vec![];
     for name in MOUNT_POINTS.into_iter().chain([RESOLV_CONF]) {
-        // Links lead to where the file really is.
+        // resolv.conf is often a symbolic link.
         let Ok(path) = fs::canonicalize(Path::new("/").join(name)) else { continue };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -136,7 +139,7 @@ fn system_trees() -> io::Result<Vec<(&'static str, OwnedFd)>> {
     Ok(trees)
 }
 
-/// Mounts a tree beneath the root; where the image has a link or another thing than is needed there, nothing.
+/// Mounts a tree beneath the root; does nothing if the image has a link there, or a file for a directory or the reverse.
 fn mount_beneath(root: &OwnedFd, name: &str, tree: &OwnedFd) -> rustix::io::Result<()> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::PATH | OFlags::CLOEXEC;

@@ -1,21 +1,21 @@
 //! The `union` command: an image's layers, mounted as one tree.
 //!
 //! The layers are extracted once into the store's cache (`cache`, `extract`), shared by all images that have them, and put
-//! on top of each other by the kernel's overlayfs. The mount is made nowhere first, and then either attached to a directory
-//! (`mounting`) or given to a command in a mount namespace of its own (`inside`), with which it goes.
+//! on top of each other by the kernel's overlayfs. The mount is made without a place first, and then either attached to a
+//! directory (`mounting`) or given to a command in a mount namespace of its own (`inside`), with which it ends.
 //!
-//! A plain user may mount in a user namespace only, so for a command the program begins by starting itself over in one
+//! A plain user may mount in a user namespace only, so for a command the program first executes itself again in one
 //! (`namespace`); the rest of it sees no difference.
 
 mod cache;
+mod directory;
 mod extract;
-mod fresh;
+mod floor;
 mod inside;
-mod kind;
-mod list;
+mod keys;
+mod mount_error;
 mod mounting;
 mod namespace;
-mod scaffold;
 mod upper;
 
 use std::ffi::OsString;
@@ -30,8 +30,9 @@ use store::{Reach, Store};
 
 pub use namespace::enter;
 
-use crate::cache::{Floor, Stack};
-use crate::fresh::Fresh;
+use crate::cache::Stack;
+use crate::directory::MadeDir;
+use crate::floor::Floor;
 use crate::inside::Plan;
 use crate::upper::Upper;
 
@@ -92,7 +93,7 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.list {
-        return list::list(&mut io.output);
+        return mounting::list(&mut io.output);
     }
     if let Some(dir) = &args.umount {
         return mounting::unmount(dir);
@@ -100,7 +101,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let text = args.image.as_deref().unwrap_or_default();
     let point = args.dir.as_deref();
     check_location(text)?;
-    let mut fresh = mounting::check(point, &args.command)?;
+    let mut made = mounting::check(point, &args.command)?;
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };
     let mut source = Source::stored(store.clone(), text.to_owned());
@@ -119,7 +120,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         upper.note(&store, &image, io);
         upper.keep();
     }
-    fresh.iter_mut().for_each(Fresh::keep);
+    made.iter_mut().for_each(MadeDir::keep);
     match point {
         Some(point) if args.command.is_empty() => {
             mounting::attach(mount, point, &store, &image)?;
@@ -133,7 +134,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Wrong usage is told before what somebody may not do.
+/// Refuses an image that isn't in the store. This comes before checks of the user's rights.
+///
+/// # Errors
+/// Wrong usage.
 fn check_location(text: &str) -> Result<(), cli::Failure> {
     if Location::from(text).is_stored() {
         return Ok(());

@@ -1,24 +1,28 @@
-//! The union in its place, and taken away again.
+//! The union attached to its directory, listed, and unmounted again.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use cli::text::clean_path;
-use cli::{Code, Failure};
+use cli::{Code, Failure, Output, Table};
 use layer_format::archive::Image;
 use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};
-use rustix::io::Errno;
-use store::{DirectoryId, Extracted, Origin, Store};
+use store::{DirectoryId, Extracted, Store};
 
-use crate::cache::{self, Stack};
-use crate::fresh::Fresh;
-use crate::upper::{Upper, is_work};
+use crate::cache::Stack;
+use crate::directory::{self, MadeDir};
+use crate::mount_error::explain;
+use crate::upper::{Upper, is_work, origin};
 
-/// Checks, before anything is done, that there is something to mount for, and that one may.
-pub(crate) fn check(point: Option<&Path>, command: &[OsString]) -> anyhow::Result<Option<Fresh>> {
+/// Checks, before anything is done, that there is a directory or a command to mount for, and that the user may mount; makes
+/// the directory if it is missing.
+///
+/// # Errors
+/// Wrong usage, a lack of rights, and a union that is mounted there already.
+pub(crate) fn check(point: Option<&Path>, command: &[OsString]) -> anyhow::Result<Option<MadeDir>> {
     let Some(point) = point else {
         return match command {
             [] => Err(cli::usage("a directory or a command is missing")
@@ -33,14 +37,14 @@ pub(crate) fn check(point: Option<&Path>, command: &[OsString]) -> anyhow::Resul
             .hint("union IMAGE DIR -- COMMAND mounts it for one command")
             .into());
     }
-    let fresh = Fresh::make(point)?;
-    if !fresh.is_new() {
+    let dir = MadeDir::make(point)?;
+    if !dir.is_new() {
         refuse_second(point)?;
     }
-    Ok(Some(fresh))
+    Ok(Some(dir))
 }
 
-/// A second union on the same directory would hide the first.
+/// Refuses a second union on the same directory: it would hide the first.
 fn refuse_second(point: &Path) -> anyhow::Result<()> {
     let place = fs::canonicalize(point).with_context(|| clean_path(point))?;
     if union_on(&place)?.is_none() {
@@ -52,7 +56,7 @@ fn refuse_second(point: &Path) -> anyhow::Result<()> {
         .into())
 }
 
-/// Mounts the layers, nowhere yet.
+/// Mounts the layers without attaching the mount anywhere yet.
 pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyhow::Result<Mount> {
     let lowers = stack.open()?;
     let upper = upper.map(|upper| overlay::Upper { dir: &upper.dir, work: &upper.work });
@@ -69,21 +73,7 @@ pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyho
     })
 }
 
-/// Says what to do about a kernel that refuses.
-pub(crate) fn explain(error: rootfs::Error) -> anyhow::Error {
-    let (rootfs::Error::Mount { source, .. } | rootfs::Error::Unmount { source }) = &error else {
-        return error.into();
-    };
-    let hint = match Errno::from_io_error(source) {
-        Some(Errno::NODEV) => "this kernel has no overlayfs: modprobe overlay",
-        Some(Errno::PERM) => "that takes root, or a user namespace on Linux 5.11 or later",
-        Some(Errno::BUSY) => "a program is still in it: fuser -vm DIR tells which",
-        _ => return error.into(),
-    };
-    Failure::from_cause(error).hint(hint).into()
-}
-
-/// Puts the union on a directory, and notes which image it is for a snapshot of it.
+/// Attaches the union to a directory, and records in the store which image it shows, for a snapshot of it.
 pub(crate) fn attach(
     mount: Mount,
     point: &Path,
@@ -96,25 +86,13 @@ pub(crate) fn attach(
     if let Ok(target) =
         File::open(point).map_err(drop).and_then(|it| DirectoryId::of(it).map_err(drop))
     {
-        // A help, no need: a snapshot can be told.
+        // A snapshot can also be told the image.
         store.note_origin(&target, &origin).ok();
     }
     Ok(())
 }
 
-/// What is noted of a directory that shows the image, or has changes to it; nothing of an image without a manifest.
-pub(crate) fn origin(image: &Image, path: PathBuf) -> Option<Origin> {
-    let manifest = image.manifest.as_ref()?.descriptor().digest;
-    Some(Origin {
-        manifest,
-        name: image.names.first().cloned(),
-        path,
-        lacks_devices: false,
-        lacks_xattrs: false,
-    })
-}
-
-/// Takes away the union on a directory, and the kernel's working directory with it.
+/// Unmounts the union on a directory, and removes the kernel's working directory.
 pub(crate) fn unmount(point: &Path) -> anyhow::Result<()> {
     let nothing = || {
         let message = format!("{}: no union is mounted there", clean_path(point));
@@ -126,18 +104,29 @@ pub(crate) fn unmount(point: &Path) -> anyhow::Result<()> {
     };
     let mounted = union_on(&place)?.ok_or_else(nothing)?;
     overlay::unmount(&place).map_err(explain).with_context(|| clean_path(point))?;
-    mounted.work.filter(|work| is_work(work)).map_or(Ok(()), |work| cache::remove(&work))
+    mounted.work.filter(|work| is_work(work)).map_or(Ok(()), |work| directory::remove(&work))
 }
 
-/// The unions among all overlays.
-pub(crate) fn unions() -> anyhow::Result<Vec<Mounted>> {
+/// The mounted unions: the overlays whose layers are in a layer cache.
+fn unions() -> anyhow::Result<Vec<Mounted>> {
     Ok(mounts()?.into_iter().filter(is_union).collect())
 }
 
+/// The union that is mounted on a directory.
 fn union_on(place: &Path) -> anyhow::Result<Option<Mounted>> {
     Ok(mounted_on(place)?.filter(is_union))
 }
 
 fn is_union(mounted: &Mounted) -> bool {
     mounted.lowers.iter().any(|lower| Extracted::is_one(lower))
+}
+
+/// Writes a table of the mounted unions: where each is, which image it shows, and its writable layer.
+pub(crate) fn list(output: &mut Output) -> anyhow::Result<()> {
+    let mut table = Table::new(&["DIRECTORY", "IMAGE", "UPPER"]);
+    for union in unions()? {
+        let upper = union.upper.as_deref().map_or_else(|| "-".to_owned(), clean_path);
+        table.row([clean_path(&union.point), union.source, upper]);
+    }
+    Ok(table.write(output)?)
 }

@@ -1,7 +1,7 @@
 //! A user namespace, in which a plain user may mount.
 //!
-//! The process starts itself over in it, so that all that follows has one namespace and may have threads. It is root
-//! there, alone: every other id of the image belongs to nobody.
+//! The process executes itself again in the namespace, so that everything after it is in one namespace and may have threads.
+//! It is root there, and the only user: every other id of the image is shown as `nobody`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,8 +16,8 @@ use store::Store;
 
 use crate::inside;
 
-/// Starts the program over in a user namespace, if it needs one; then it doesn't return. Otherwise gives nothing or,
-/// after telling what is wrong, the status to exit with.
+/// Executes the program again in a user namespace, if it needs one; then it doesn't return. Returns `None` if it needs none,
+/// and after a failure, which it reports, the exit status.
 pub fn enter() -> Option<u8> {
     if geteuid().is_root() || !is_for_a_command() {
         return None;
@@ -33,10 +33,12 @@ pub(crate) fn is_for_a_command() -> bool {
     std::env::args_os().any(|argument| argument == "--")
 }
 
+/// Makes the namespace and executes the program in it; returns only if that fails.
 fn start_over() -> anyhow::Result<std::convert::Infallible> {
-    // Root's usual store is another; the flag still comes first.
+    // Root's default store is another one. An option of the command line still comes first.
     let store = Store::path_or_usual(None)?;
-    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let uid = geteuid().as_raw();
+    let gid = getegid().as_raw();
     #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
     rustix::thread::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)
         .context("making a user namespace")

@@ -6,8 +6,8 @@
 //!     tree/                                  becomes parent/NAME by a rename, with the mode that it shall have
 //! ```
 //!
-//! Nobody but this user can reach into the private directory, and everything in it is named from its descriptor. So whoever
-//! owns the parent may rename it, or put something else in its place, and changes nothing but what is his.
+//! No other user can reach into the private directory, and everything in it is named relative to its descriptor. So the owner of
+//! the parent can rename the private directory, or put something else in its place, without any effect on what is in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -29,11 +29,11 @@ use rustix::process::geteuid;
 
 use crate::place::{Doing as _, Name};
 
-/// Says of a directory that it isn't whole.
+/// The name of the mark: an empty file in a directory that isn't whole yet.
 pub(crate) const MARK: &str = layer_format::layer::INCOMPLETE;
-/// What the tree is called in the private directory.
+/// The name of the tree in the private directory.
 const TREE: &str = "tree";
-/// How much of a directory's name its private directory is named for. A name has 255 bytes at most.
+/// How many bytes of a directory's name are in the name of its private directory. A name has 255 bytes at most.
 const MAX_NAME: usize = 200;
 const MAX_ATTEMPTS: u32 = 1000;
 /// How many hexadecimal digits a private directory's name ends with.
@@ -44,7 +44,7 @@ const PRIVATE: u32 = 0o700;
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A tree on its way to its place. Dropped before [`publish`](Self::publish), it goes.
+/// A tree that is being made. It is removed when dropped, unless it was [published](Self::publish).
 #[derive(Debug)]
 pub(crate) struct Draft {
     place: Name,
@@ -68,7 +68,7 @@ impl Draft {
             let private = match take(place.parent.as_fd(), &name) {
                 Ok(Some(private)) => private,
                 failed => {
-                    // Empty, it may still be the one that was made. Whoever took it away is nobody to tell.
+                    // It may still be the empty one that was made. The error of removing it isn't the user's to solve.
                     unlinkat(&place.parent, &name, AtFlags::REMOVEDIR).ok();
                     failed?;
                     continue;
@@ -93,7 +93,10 @@ impl Draft {
         &self.tree
     }
 
-    /// Gives the tree its name, unless something came there meanwhile.
+    /// Renames the tree to its place.
+    ///
+    /// # Errors
+    /// The system's, and if something has appeared at the place meanwhile.
     pub(crate) fn publish(&self) -> anyhow::Result<()> {
         let renamed = match self.rename() {
             // The directory's own mode forbids its owner to give it another parent.
@@ -103,7 +106,7 @@ impl Draft {
         renamed.doing("moving the directory to its place")
     }
 
-    /// Brings the tree's name to the disk.
+    /// Syncs the parent, so that the tree's name is on the disk.
     pub(crate) fn sync_name(&self) -> anyhow::Result<()> {
         const SYNCING: &str = "bringing the directory's name to the disk";
         if !self.place.parent.is_readable {
@@ -124,7 +127,7 @@ impl Draft {
     fn rename(&self) -> rustix::io::Result<()> {
         let Name { parent, name } = &self.place;
         match renameat_with(&self.private, TREE, parent, name, RenameFlags::NOREPLACE) {
-            // A file system that can't promise it: rename replaces an empty directory at most.
+            // The file system has no RENAME_NOREPLACE: rename replaces an empty directory at most.
             Err(Errno::INVAL | Errno::NOSYS) => renameat(&self.private, TREE, parent, name),
             renamed => renamed,
         }
@@ -138,8 +141,8 @@ impl Draft {
     }
 }
 
-/// Removes what killed programs left of the private directories for `place`: those of this user that hold our mark, or in
-/// which there is nothing yet, and that nobody has locked. Says of each that can't be removed why.
+/// Removes the private directories for `place` that killed programs left: those of this user that have the mark or are empty,
+/// and that no program has locked. Warns about each that can't be removed.
 pub(crate) fn sweep(place: &Name) -> Vec<String> {
     if !place.parent.is_readable {
         return vec![];
@@ -165,7 +168,7 @@ fn sweep_one(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<()> {
         return remove(parent, name, &private.into());
     }
     if is_left && is_drawn(name) && stat.st_mode & 0o777 == PRIVATE {
-        // Made, and perhaps not marked yet. What isn't empty is somebody's.
+        // It has no mark: if it is empty, it was perhaps killed before it was marked; otherwise it isn't ours.
         unlinkat(parent, name, AtFlags::REMOVEDIR).ok();
     }
     Ok(())
@@ -177,7 +180,7 @@ fn is_drawn(name: &OsStr) -> bool {
     drawn.len() == N_DRAWN && drawn.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Whether there is a mark in a directory that this user, and nobody else, can have put there.
+/// Whether a directory has a mark that only this user can have put there.
 pub(crate) fn holds_our_mark(directory: BorrowedFd<'_>) -> bool {
     statat(directory, MARK, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -205,25 +208,25 @@ fn take(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<Option<File>> {
         opened => opened.doing("opening the directory")?,
     };
     let stat = fstat(&private).doing("opening the directory")?;
-    // Whoever may rename in the parent may have put another one there.
+    // A user who may rename in the parent may have put another one there.
     let is_private = stat.st_mode & 0o777 == PRIVATE && is_empty(private.as_fd())?;
     if !is_private || !is_ours(&stat) && !is_squashed(parent, private.as_fd(), &stat)? {
         return Ok(None);
     }
     match flock(&private, FlockOperation::NonBlockingLockExclusive) {
-        // Another program sweeps it, as nobody had locked it.
+        // Another program is removing it, because it wasn't locked yet.
         Err(Errno::WOULDBLOCK) => return Ok(None),
         locked => locked.doing("locking the directory")?,
     }
     match create_mark(private.as_fd()) {
-        // It was swept before it was locked.
+        // Another program removed it before it was locked.
         Err(Errno::NOENT) => Ok(None),
         made => made.doing(MARKING).map(|()| Some(private.into())),
     }
 }
 
-/// Whether what this user makes in the directory belongs to whom the directory belongs to: a file system of the network or
-/// of a program may give the files of one user to another (root's to nobody, `root_squash` of NFS).
+/// Whether what this user makes in the directory has the directory's owner. A file system over a network or in user space may
+/// change owners, for example NFS with `root_squash`, which gives root's files to `nobody`.
 fn is_squashed(
     parent: BorrowedFd<'_>,
     directory: BorrowedFd<'_>,
@@ -247,13 +250,12 @@ fn make_tree(private: &File) -> anyhow::Result<File> {
     const MAKING: &str = "making the directory";
     mkdirat(private, TREE, Mode::RWXU).doing(MAKING)?;
     let tree = openat(private, TREE, DIRECTORY, Mode::empty()).doing(MAKING)?;
-    // Whatever the umask.
+    // The umask may have taken bits of the mode.
     fchmod(&tree, Mode::from_raw_mode(0o755)).doing(MAKING)?;
     Ok(tree.into())
 }
 
-/// Removes a private directory that we have made. Where its tree is empty or has gone to its place, that takes no other
-/// descriptor.
+/// Removes a private directory. If its tree is empty or has been published, that opens no other descriptor.
 fn discard(parent: BorrowedFd<'_>, name: &OsStr, private: &File) -> anyhow::Result<()> {
     match unlinkat(private, TREE, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => {
@@ -288,7 +290,7 @@ fn is_empty(directory: BorrowedFd<'_>) -> anyhow::Result<bool> {
     Ok(names(directory)?.is_empty())
 }
 
-/// What is in a directory.
+/// The names in a directory.
 pub(crate) fn names(directory: BorrowedFd<'_>) -> anyhow::Result<Vec<OsString>> {
     const READING: &str = "reading the directory";
     let mut names = vec![];

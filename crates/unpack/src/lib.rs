@@ -90,7 +90,7 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = Store::path_or_usual(args.common.store.as_deref());
-    // The store is a help here, not a need, unless the image is in it: it remembers what was verified before.
+    // Unless the image is in it, the store isn't needed: it only remembers what was verified before.
     let location = Location::from(args.from.as_str());
     let store = match path.and_then(Store::open) {
         Err(error) if location.is_stored() => return Err(error).context("opening the store"),
@@ -137,6 +137,7 @@ fn options(args: &Args) -> Options {
     Options { owner, special_bits, symlinked_dirs, reserved: Some(draft::MARK) }
 }
 
+/// Says what was unpacked.
 fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
     let layers = cli::counted(n_layers as u64, "layer", "layers");
     let entries = cli::counted(report.n_entries, "entry", "entries");
@@ -146,7 +147,8 @@ fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
     }
 }
 
-/// With `--quiet`, what a user without privileges expects isn't said; what nobody expects is.
+/// Warns about attributes that could not be set. With `--quiet`, only a surprising reason is shown, and not one that any user
+/// without privileges meets.
 fn warn(reason: &Reason, io: &Io<'_>) {
     if reason.is_surprise { io.alarm(&reason.text) } else { io.warn(&reason.text) }
 }

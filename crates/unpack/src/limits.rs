@@ -1,12 +1,13 @@
-//! How large a stranger's image may be.
+//! Limits for the size of an image that isn't trusted.
 
 use cli::{Failure, Limits};
 use layer_format::layer::{Change, EntryKind};
 
-/// How much of what is allowed the layers have used so far.
+/// The limits, and how much of them the layers have used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Budget {
     limits: Limits,
+    /// In bytes.
     size: u64,
     n_entries: u64,
 }
@@ -16,14 +17,14 @@ impl Budget {
         Self { limits, ..Self::default() }
     }
 
-    /// Takes a change into account, before it is applied: what a later layer replaces or removes counts as well, because it
-    /// has been there.
+    /// Counts a change before it is applied. What a later layer replaces or removes counts as well, because it is on the disk for
+    /// a while.
     ///
     /// # Errors
-    /// [`cli::Code::Untrusted`] where that is more than is allowed.
+    /// [`cli::Code::Untrusted`], if that is more than is allowed.
     pub(crate) fn spend(&mut self, change: &Change) -> Result<(), Failure> {
         let Change::Add(entry) = change else { return Ok(()) };
-        // It is there without any entry.
+        // The root directory exists without an entry.
         if entry.path.is_root() {
             return Ok(());
         }

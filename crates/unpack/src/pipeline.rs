@@ -1,13 +1,13 @@
-//! The stages of an unpack, at work at once: reading and hashing what is stored, decompressing, hashing what that gives,
-//! and writing files.
+//! The stages of an unpack, which run at the same time: reading and hashing stored bytes, decompressing them, hashing the
+//! result, and writing files.
 //!
 //! ```text
 //! reader ──raw──► decoder ──plain──► applier (this thread)
 //!                    └─────plain──► hasher ──diff id──► applier
 //! ```
 //!
-//! Measured on two cores, a stage a thread is the fastest arrangement (docs/performance.md). The threads aren't scoped:
-//! when a layer can't be applied, nobody waits for a reader that hangs on a silent pipe.
+//! One thread for each stage is the fastest arrangement, measured on two cores (docs/performance.md). The threads aren't
+//! scoped: when a layer can't be applied, the program doesn't wait for a reader that hangs on a silent pipe.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -26,14 +26,14 @@ use store::{ListingDraft, Pair, Store};
 use crate::limits::Budget;
 use crate::writeback::Writeback;
 
-/// How many chunks wait between two stages: enough that none waits for a wake-up, few enough to stay in cache.
+/// How many chunks may wait between two stages: enough that no stage waits for a wake-up, few enough to stay in cache.
 const DEPTH: usize = 8;
 
-/// What the decoder knows of a layer before it begins.
+/// What is known of a layer before it is read.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     pair: Pair,
-    /// Whether this very pair of digests was verified before, so that the blob's is proof enough.
+    /// Whether this pair of digests was verified before, so that the blob's digest proves the diff id.
     is_known: bool,
 }
 
@@ -42,20 +42,20 @@ struct Plan {
 enum Proof {
     /// It follows from the blob's digest.
     Implied,
-    /// It is computed; the hasher says what it is.
+    /// It is computed by the hasher.
     Computed,
 }
 
-/// The directory, while it is filled.
+/// The directory that is being filled, and the limits for it.
 #[derive(Debug)]
 pub(crate) struct Filling {
     pub(crate) applier: Applier,
     pub(crate) budget: Budget,
-    /// None where nobody waits for the disk.
+    /// `None` with `--no-sync`.
     pub(crate) writeback: Option<Writeback>,
 }
 
-/// The ends that the applier holds.
+/// The other stages, as the applier sees them.
 struct Stages {
     plain: Taking,
     proofs: Receiver<Proof>,
@@ -63,7 +63,10 @@ struct Stages {
     reader: thread::JoinHandle<Result<(), Error>>,
 }
 
-/// Applies all layers of `image`, verified to the last byte.
+/// Applies all layers of `image`, and verifies them to the last byte.
+///
+/// # Errors
+/// Those of the image, of the limits and of the disk.
 pub(crate) fn unpack(
     source: Source,
     image: &Image,
@@ -112,7 +115,7 @@ fn start(source: Source, image: Image, plans: Vec<Plan>, progress: Progress) -> 
     let (proof_sending, proofs) = sync_channel(plans.len());
     let (order_sending, orders) = sync_channel(plans.len());
     let (digest_sending, digests) = sync_channel(plans.len());
-    // Those without input wait; the reader, which may hang on a silent pipe, comes last.
+    // The reader, which may hang on a silent pipe, is started last: without input the others end.
     Builder::new().spawn(move || hash(hashing, &orders, &digest_sending))?;
     Builder::new().spawn(move || {
         let mut decoding = Decoding {
@@ -154,7 +157,7 @@ fn read(
     source.finish()
 }
 
-/// The second stage: what the stored bytes decompress to, for those who write it and hash it.
+/// The second stage: decompresses the stored bytes for the applier and the hasher.
 struct Decoding {
     raw: Taking,
     plain: Sending,
@@ -225,7 +228,7 @@ fn apply(
     let Filling { applier, budget, writeback } = filling;
     applier.begin_layer();
     while let Some(change) = layer.read_change()? {
-        // What is on its way already may be a lot of small files.
+        // The chunks that have come already may hold many small files.
         cli::interrupt::check()?;
         budget.spend(&change)?;
         if let Some(listing) = &mut listing {

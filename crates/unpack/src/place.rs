@@ -1,4 +1,4 @@
-//! Where DIR is: looked up by name once, and known by descriptors from then on.
+//! The place of DIR, which is looked up by name once, and used by descriptors from then on.
 //!
 //! The directory above DIR may be another user's, who can put a symbolic link, or another directory, in the place of any
 //! name in it at any moment. So its path is opened once. What has the last name is opened without following a link, and
@@ -22,9 +22,9 @@ use rustix::process::geteuid;
 /// How many symbolic links may lead from one to the next.
 const MAX_LINKS: usize = 40;
 
-/// An answer of the kernel, with what was being done.
+/// Adds to an error of the kernel what was being done.
 pub(crate) trait Doing<T> {
-    /// Says what a refusal was about, in a way that is reported well.
+    /// Makes `what` the context of the error.
     fn doing(self, what: &'static str) -> anyhow::Result<T>;
 }
 
@@ -39,7 +39,7 @@ impl<T> Doing<T> for rustix::io::Result<T> {
 pub(crate) enum Place {
     /// A directory that is there, opened for reading.
     Existing(File),
-    /// Nothing yet.
+    /// There is nothing yet.
     Free(Name),
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Name {
 #[derive(Debug)]
 pub(crate) struct Parent {
     fd: OwnedFd,
-    /// Whether this user may list it, and sync it.
+    /// Whether this user may read it, which is needed to list and sync it.
     pub(crate) is_readable: bool,
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn find(path: &Path) -> anyhow::Result<Place> {
     Err(Errno::LOOP).doing("following the symbolic link")
 }
 
-/// What has a name.
+/// What there is at a name.
 enum Found {
     Directory(OwnedFd),
     /// A link that may be followed, and its text.
@@ -115,7 +115,7 @@ fn look(parent: &Parent, name: &OsStr) -> anyhow::Result<Found> {
         return Err(cli::usage(what).hint("name the directory that it leads to").into());
     }
     if fstatfs(&held).doing(OPENING)?.f_type == PROC_SUPER_MAGIC {
-        // Such a link leads to what a process has open, whatever its text says; nobody can put another in its place.
+        // Such a link leads to what a process has open, whatever its text says, and can't be replaced by another user.
         let opened = openat(parent, name, flags, Mode::empty());
         return Ok(Found::Directory(opened.doing(OPENING)?));
     }
@@ -125,8 +125,8 @@ fn look(parent: &Parent, name: &OsStr) -> anyhow::Result<Found> {
 
 const OPENING: &str = "opening the directory";
 
-/// Whether a link's owner could do as much without it. Whoever owns `/` (root, where a user namespace doesn't know root)
-/// decides about every path.
+/// Whether a link's owner could do the same without the link. The owner of `/` decides about every path; that is root, also
+/// in a user namespace that doesn't map root.
 fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == geteuid().as_raw() || stat("/").is_ok_and(|root| root.st_uid == owner)
 }

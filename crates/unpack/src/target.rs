@@ -2,7 +2,7 @@
 //!
 //! A new one is built in a private directory beside its place and renamed. An empty one that exists already, a fresh mount
 //! perhaps, is filled in place with a mark in it until it is whole. Both are locked while the work goes on, so what a killed
-//! program left is told from what a running one is at, and goes.
+//! program left can be told from what a running one is making, and is removed.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
@@ -21,24 +21,25 @@ use store::{Origin, Store};
 use crate::draft::{self, Draft, MARK};
 use crate::place::{self, Doing as _};
 
-/// What a fresh file system may have in its root.
+/// The directory that a new file system has in its root.
 const LOST_AND_FOUND: &str = "lost+found";
 /// The mode of a bundle's directory: what is below it may have setuid bits and other users' names.
 const PRIVATE: u32 = 0o700;
 
-/// Whether the directory is on the disk before it is said to be whole.
+/// Whether the directory is synced to the disk before it appears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// It outlives a power cut.
+    /// It is synced, and survives a power cut.
     Synced,
-    /// It is as safe as what any program writes.
+    /// It is left to the page cache.
     Cached,
 }
 
-/// A directory on its way to being whole. Dropped before [`finish`](Self::finish), it goes, or is emptied.
+/// A directory that is being filled. When dropped before [`finish`](Self::finish), a new one is removed, and one that existed is
+/// emptied.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// Where it is to be, for notes and messages.
+    /// Its path, for the store's notes and messages.
     path: PathBuf,
     place: Place,
     is_whole: bool,
@@ -48,26 +49,29 @@ pub(crate) struct Target {
 enum Place {
     /// Built beside its place.
     Beside(Draft),
-    /// Filled where it is, with a mark in it, and locked.
+    /// Filled in its place, with a mark in it, and locked.
     Within {
         directory: File,
-        /// What its mode is when nothing comes of it.
+        /// The mode that it gets again if the run fails.
         mode: u32,
     },
 }
 
-/// What was made in a directory.
+/// What was unpacked into a directory.
 pub(crate) struct Made<'a> {
-    /// The image that it is of.
+    /// The image.
     pub(crate) image: &'a Image,
-    /// The directory's own directory that it is in; none where it is the directory itself.
+    /// The name of the subdirectory that it is in; `None` if it is in the directory itself.
     pub(crate) within: Option<&'a str>,
-    /// What could not be set.
+    /// The attributes that could not be set.
     pub(crate) skipped: Skipped,
 }
 
 impl Target {
-    /// Makes the directory to fill, or takes the empty one that is there.
+    /// Makes the directory to fill, or opens the empty one that is there.
+    ///
+    /// # Errors
+    /// Wrong usage, if something else is there; the system's.
     pub(crate) fn prepare(path: &Path, io: &Io<'_>) -> anyhow::Result<Self> {
         let place = match place::find(path) {
             Ok(place::Place::Existing(directory)) => within(directory),
@@ -83,20 +87,20 @@ impl Target {
         Ok(Self { path: path.to_owned(), place, is_whole: false })
     }
 
-    /// The root to fill.
+    /// The directory to fill.
     pub(crate) fn root(&self) -> anyhow::Result<Root> {
         let directory = self.directory().try_clone().context("opening the directory")?;
         Ok(Root::from_fd(directory.into()))
     }
 
-    /// Lets nobody else into the directory, now and later.
+    /// Gives the directory mode 0700, now and when it is finished.
     pub(crate) fn make_private(&self) -> anyhow::Result<()> {
         let changed = fchmod(self.directory(), Mode::from_raw_mode(PRIVATE));
         changed.doing("making the directory private").with_context(|| clean_path(&self.path))
     }
 
-    /// Notes in the store what `root`, which is the directory or `within` it, was made from, so that a snapshot of it
-    /// needs no telling. No loss if not.
+    /// Records in the store which image `root`, which is the directory or `within` it, was made from, so that a snapshot of it
+    /// needn't be told. Errors are ignored.
     pub(crate) fn note(&self, root: &Root, made: &Made<'_>, store: &Store) {
         let Some(manifest) = &made.image.manifest else { return };
         let path = made.within.map_or_else(|| self.path.clone(), |name| self.path.join(name));
@@ -113,7 +117,7 @@ impl Target {
         }
     }
 
-    /// Says that the directory is whole: it is brought to the disk, and then appears in its place or loses its mark.
+    /// Finishes the directory: syncs it, and then puts it in its place or removes its mark.
     pub(crate) fn finish(mut self, durability: Durability, io: &Io<'_>) -> anyhow::Result<()> {
         let shown = || clean_path(&self.path);
         if durability == Durability::Synced {
@@ -152,7 +156,7 @@ impl Drop for Target {
         if self.is_whole {
             return;
         }
-        // There is another error to report; what stays is marked, and the next run removes it.
+        // The run's own error is the one to report. What stays is marked, and the next run removes it.
         let hold = cli::interrupt::hold();
         match &self.place {
             Place::Beside(draft) => drop(draft.remove()),
@@ -182,14 +186,14 @@ fn within(directory: File) -> anyhow::Result<Place> {
     Ok(Place::Within { directory, mode })
 }
 
-/// Empties a directory, the mark last; `lost+found` goes too, as the layers may have put anything into it, and is no loss.
+/// Empties a directory, the mark last. `lost+found` is removed too: the layers may have put anything into it.
 fn empty(directory: &File) -> anyhow::Result<()> {
     let root = Root::from_fd(directory.try_clone().context("opening the directory")?.into());
     rootfs::clear(&root, Some(MARK))?;
     Ok(rootfs::remove_tree(directory, MARK.as_bytes())?)
 }
 
-/// Brings a directory's entries to the disk.
+/// Syncs a directory's entries to the disk.
 fn sync(directory: &File) -> anyhow::Result<()> {
     match fsync(directory) {
         // Some file systems can't sync directories, and say so.
@@ -204,7 +208,7 @@ fn unmark(directory: &File) -> anyhow::Result<()> {
     let before = directory.metadata().context("looking at the directory")?;
     let remove = || unlinkat(directory, MARK, AtFlags::empty());
     let removed = match remove() {
-        // A layer may have given it a mode in which nobody can remove anything.
+        // A layer may have given it a mode that forbids its owner to remove anything.
         Err(Errno::ACCESS) => {
             let mode = before.mode() & 0o7777;
             fchmod(directory, Mode::from_raw_mode(mode | 0o700))

@@ -1,4 +1,4 @@
-//! Writing to the disk that begins while files are still made, so that the end is short.
+//! Syncs the file system while files are still being written, so that the sync at the end is short.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 
 use rustix::fs::syncfs;
 
-/// How many bytes come together before the disk gets them.
+/// How many bytes are written before the next sync begins.
 const PIECE: u64 = 64 << 20;
 
-/// A thread that brings a file system to the disk again and again.
+/// A thread that syncs a file system again and again.
 #[derive(Debug)]
 pub(crate) struct Writeback {
     wake: SyncSender<()>,
@@ -19,10 +19,10 @@ pub(crate) struct Writeback {
 }
 
 impl Writeback {
-    /// Begins for the file system that a directory is on.
+    /// Starts a thread for the file system that a directory is on.
     ///
     /// # Errors
-    /// No thread can be had.
+    /// The system's, if no thread can be started.
     pub(crate) fn start(directory: impl AsFd) -> io::Result<Self> {
         let directory = directory.as_fd().try_clone_to_owned()?;
         // One may be at work while another one is asked for.
@@ -32,23 +32,23 @@ impl Writeback {
         Ok(Self { wake, thread, pending: 0 })
     }
 
-    /// Takes note of bytes that were written.
+    /// Counts bytes that were written, and starts a sync if there are enough.
     pub(crate) fn advance(&mut self, n_bytes: u64) {
         self.pending += n_bytes;
         if self.pending < PIECE {
             return;
         }
         match self.wake.try_send(()) {
-            // It is at work, or has failed, which `finish` tells.
+            // The thread is busy, or has failed, which `finish` reports.
             Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
             Ok(()) => self.pending = 0,
         }
     }
 
-    /// Waits for what is under way.
+    /// Waits for the sync that is under way.
     ///
     /// # Errors
-    /// What couldn't be written; nobody else is told of that.
+    /// Those of writing to the disk, which the kernel reports only once.
     pub(crate) fn finish(self) -> io::Result<()> {
         drop(self.wake);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -66,12 +66,12 @@ mod tests {
     #[test]
     fn a_failure_on_the_way_is_told_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        // Nothing can be synced by such a descriptor.
+        // An O_PATH descriptor can't be synced.
         let unfit = openat(CWD, dir.path(), OFlags::PATH, Mode::empty()).unwrap();
         let mut writeback = Writeback::start(&unfit).unwrap();
         writeback.advance(PIECE - 1);
         assert_eq!(writeback.pending, PIECE - 1);
-        // Until the thread is there to be woken.
+        // Waits until the thread has taken the first request.
         while writeback.pending > 0 {
             writeback.advance(1);
         }

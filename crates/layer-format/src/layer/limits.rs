@@ -63,6 +63,11 @@ fn bad_name(path: &EntryPath) -> Option<&'static str> {
     is_long.then_some("a name is longer than any file system takes")
 }
 
+/// Whether an extended attribute of this name is an access control list.
+pub fn is_acl(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_")
+}
+
 /// Whether the kernel takes an extended attribute of this name and value, or passes over it.
 pub fn is_xattr(name: &[u8], value: &[u8]) -> bool {
     let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
@@ -70,7 +75,7 @@ pub fn is_xattr(name: &[u8], value: &[u8]) -> bool {
     let is_value = match name {
         b"security.capability" => value.is_empty() || is_capability(value),
         b"system.posix_acl_access" | b"system.posix_acl_default" => {
-            value.is_empty() || is_acl(value)
+            value.is_empty() || is_good_acl(value)
         }
         _ => true,
     };
@@ -93,7 +98,7 @@ enum Expected {
 }
 
 /// A version, then tag, permissions and id of each entry, the tags in their order (`posix_acl_valid` in the kernel).
-fn is_acl(value: &[u8]) -> bool {
+fn is_good_acl(value: &[u8]) -> bool {
     let Some((version, entries)) = value.split_first_chunk() else { return false };
     // Another version, and a list of nothing, is passed over.
     if *version != [2, 0, 0, 0] || entries.is_empty() {

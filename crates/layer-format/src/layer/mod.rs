@@ -30,7 +30,7 @@ mod writer;
 pub use base::{base_comment, comment_base, strip_base};
 pub use entry::{Change, Entry, EntryKind, Timestamp};
 pub use filled::Filled;
-pub use limits::{INCOMPLETE, check_possible, impossible, is_xattr};
+pub use limits::{INCOMPLETE, check_possible, impossible, is_acl, is_xattr};
 pub use path::{
     EntryPath, MAX_COMPONENTS, MAX_LINK_STEPS, MAX_LINKS, TOO_DEEP, components, escape,
     escape_short, split_last,

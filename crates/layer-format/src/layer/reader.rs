@@ -9,6 +9,7 @@ use std::io::{self, BufRead, Read};
 use super::blocks::Blocks;
 use super::entry::{Change, EntryKind};
 use super::header::{Header, text};
+use super::limits::is_acl;
 use super::path::{EntryPath, escape_short, refuse};
 use super::pax::{self, Extended};
 use super::shape::{Shape, build, shape_kind};
@@ -218,7 +219,10 @@ impl<R: BufRead> Reader<R> {
     fn read_entry(&mut self, header: &Header) -> Result<Option<Change>, Error> {
         let Pending { name, link_name, extended } = std::mem::take(&mut self.pending);
         let mut extended = extended.map_or_else(Extended::default, |extended| *extended);
-        self.n_text_acls += u64::from(extended.has_text_acl);
+        // GNU tar writes them in both forms where it is asked for both.
+        let is_in_words =
+            extended.has_text_acl && !extended.xattrs.iter().any(|(name, _)| is_acl(name));
+        self.n_text_acls += u64::from(is_in_words);
         let name = extended.sparse.name.take().or(extended.path.take()).or(name);
         let name = name.map_or_else(|| header.name(), Cow::Owned);
         let link_name = extended.link_path.take().or(link_name);

@@ -232,26 +232,17 @@ fn no_link_leads_deeper_than_a_path_can() {
 /// A megabyte and a half of a layer were 644 MB in memory, and as many in the store.
 #[test]
 fn attributes_have_a_limit_that_grows_with_the_number_of_files() {
-    let change = |n: u64| {
-        let path = EntryPath::parse(format!("f{n}").as_bytes()).unwrap();
-        let xattrs = vec![(b"user.v".to_vec(), vec![0; 65_000])];
-        let kind = EntryKind::File { size: 0, data: None };
-        Change::Add(Entry {
-            path,
-            kind,
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            mtime: Timestamp::default(),
-            xattrs,
-        })
+    let heavy = |n: u64| {
+        let Change::Add(mut entry) = change(&format!("f f{n}")) else { unreachable!() };
+        entry.xattrs = vec![(b"user.v".to_vec(), vec![0; 65_000])];
+        Change::Add(entry)
     };
     let mut tree = Tree::new();
     tree.begin_layer();
-    let taken = (0..10_000).take_while(|&n| tree.apply(&change(n)).is_ok()).count();
+    let taken = (0..10_000).take_while(|&n| tree.apply(&heavy(n)).is_ok()).count();
     assert!((1_000..1_100).contains(&taken), "{taken}");
     let mut writer = ListingWriter::new(std::io::sink());
-    let written = (0..10_000).take_while(|&n| writer.write_change(&change(n)).is_ok()).count();
+    let written = (0..10_000).take_while(|&n| writer.write_change(&heavy(n)).is_ok()).count();
     assert!((1_000..1_100).contains(&written), "{written}");
     assert_eq!(
         [allowance(0), allowance(1024), allowance(u64::MAX)],

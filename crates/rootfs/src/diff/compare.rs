@@ -10,7 +10,7 @@ use super::clamp::Clamp;
 use super::identity::Identity;
 use super::{DiffOptions, upper};
 use crate::scan::{Found, Scan, Seen};
-use crate::xattrs::{Xattr, is_of_images};
+use crate::xattrs::{Xattr, is_of_bytes};
 
 /// What tells that a file's bytes may be others.
 const OF_CONTENT: [Attribute; 4] =
@@ -195,10 +195,6 @@ fn xattrs(
     let mut xattrs: Vec<_> = unseen.chain(found.xattrs().iter().filter(is_seen)).cloned().collect();
     xattrs.sort_unstable();
     xattrs
-}
-
-fn is_of_bytes(name: &[u8]) -> bool {
-    name.starts_with(b"security.") && is_of_images(name)
 }
 
 /// The mode that is meant by what was found: special bits that a file could not have here are the base's.

@@ -13,7 +13,7 @@ use std::io::Read as _;
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use layer_format::layer::EntryKind;
+use layer_format::layer::{EntryKind, is_acl};
 use layer_format::listing::Inode;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Gid;
@@ -22,8 +22,6 @@ use crate::powers::{self, Holds, Powers};
 use crate::scan::Scan;
 use crate::xattrs::{Xattr, is_of_images};
 
-/// What the names of access control lists begin with.
-const ACL: &[u8] = b"system.posix_acl_";
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 
@@ -166,7 +164,7 @@ impl Identity {
 
     /// Whether an attribute can have this value here: a list may name users and groups that the user namespace doesn't know.
     pub(super) fn can_name(&self, name: &[u8], value: &[u8]) -> bool {
-        let Some(ids) = self.ids.as_ref().filter(|_| name.starts_with(ACL)) else { return true };
+        let Some(ids) = self.ids.as_ref().filter(|_| is_acl(name)) else { return true };
         // A version, then entries of a tag, permissions, and an id.
         let entries = value.get(4..).unwrap_or_default().chunks_exact(8);
         entries.into_iter().all(|entry| match *entry {

@@ -14,27 +14,30 @@ use rootfs::Root;
 use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 use rustix::process::{getegid, geteuid};
 
+pub(crate) use self::settings::ROOTFS;
 use self::settings::Runner;
 use self::user::User;
 
-/// Where the files of a bundle are.
-pub(crate) const ROOTFS: &str = "rootfs";
+/// The name of a bundle's configuration.
 const CONFIG: &str = "config.json";
 
-/// Makes the directory for the files.
+/// Makes the directory for the root file system, with mode 0755.
 pub(crate) fn rootfs(bundle: &Root) -> anyhow::Result<Root> {
     let make = || {
         mkdirat(bundle, ROOTFS, Mode::from_raw_mode(0o755))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(bundle, ROOTFS, flags, Mode::empty())?;
-        // Whatever the umask.
+        // The umask may have taken bits of the mode.
         fchmod(&directory, Mode::from_raw_mode(0o755))?;
         Ok::<_, rustix::io::Errno>(directory)
     };
     Ok(Root::from_fd(make().context("making the bundle's rootfs")?))
 }
 
-/// Writes the settings, once the files are there.
+/// Writes `config.json`, once the root file system is there: the user is looked up in it.
+///
+/// # Errors
+/// [`cli::Code::Untrusted`], if the image's user isn't in it; the system's.
 pub(crate) fn write(
     bundle: &Root,
     rootfs: &Root,
@@ -49,7 +52,7 @@ pub(crate) fn write(
         user = User::root();
     }
     let settings = settings::of(image, &run, &user, &runner, |path| {
-        // If nobody can tell, nothing is hidden.
+        // If that can't be found out, the image's content isn't hidden by a mount.
         rootfs.has(path).unwrap_or(true)
     });
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

@@ -1,5 +1,5 @@
-//! `config.json`: what the image says, by the rules of image-spec's conversion.md, in the surroundings that containers are
-//! used to.
+//! `config.json`: what the image's config says, by the rules of image-spec's conversion.md, with the mounts, namespaces and
+//! limits that containers usually have.
 //!
 //! | the image's config | `config.json` |
 //! |---|---|
@@ -21,16 +21,18 @@ use layer_format::Run;
 use layer_format::archive::Image;
 use serde_json::{Value, json};
 
-use super::ROOTFS;
 use super::user::User;
+
+/// The directory of a bundle that has the root file system.
+pub(crate) const ROOTFS: &str = "rootfs";
 
 /// The version of the runtime-spec: the first one, as nothing newer is used and systemd-nspawn takes no other.
 const VERSION: &str = "1.0.0";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What is run where the image doesn't say.
+/// The command, if the image names none.
 const SHELL: &str = "/bin/sh";
 
-/// What containers may do as root, as docker has it.
+/// The capabilities of root in a container: docker's default.
 const CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
@@ -48,7 +50,7 @@ const CAPABILITIES: [&str; 14] = [
     "CAP_SYS_CHROOT",
 ];
 
-/// Files of the kernel that tell or do too much.
+/// Files of the kernel that are hidden, because they reveal or allow too much.
 const MASKED: [&str; 11] = [
     "/proc/acpi",
     "/proc/asound",
@@ -65,12 +67,12 @@ const MASKED: [&str; 11] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Whoever will run the bundle: who unpacked it.
+/// The user who will run the bundle: the one who unpacks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Runner {
-    /// All ids are what they are.
+    /// Root: ids aren't mapped.
     Root,
-    /// In a user namespace that knows one id.
+    /// Another user, in a user namespace that maps root to this user and no other id.
     Plain { uid: u32, gid: u32 },
 }
 
@@ -132,7 +134,7 @@ fn process(run: &Run, user: &User) -> Value {
     })
 }
 
-/// Whether it is a name and a value. Of a name alone, some runtimes make a variable with their own value.
+/// Whether an entry has a name and a value. For a name alone, some runtimes pass on their own variable.
 fn is_variable(text: &str) -> bool {
     !text.contains('\0') && text.split_once('=').is_some_and(|(name, _)| !name.is_empty())
 }
@@ -141,7 +143,7 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
-/// The image's short name, as far as hosts can be called that.
+/// The image's short name, reduced to what a host name may have.
 fn hostname(image: &Image) -> String {
     let name = image.names.first().map_or("", String::as_str);
     let short = name.split('@').next().and_then(|name| name.rsplit('/').next()).unwrap_or("");

@@ -1,8 +1,8 @@
-//! Whom an image's `User` means, by the image's own `/etc/passwd` and `/etc/group`.
+//! The user and groups that an image's `User` means, by the image's own `/etc/passwd` and `/etc/group`.
 //!
-//! A number is that number, whoever may be called so, and needs no entry. As with docker and umoci, a user's own group and
-//! those that list the user are his, by name or by number, unless a group is named as well: conversion.md would rather have a
-//! number alone without them, config.md with them.
+//! A number is an id, even if there is a user of that name, and needs no entry. As in docker and umoci, a process has the user's
+//! own group and those that list the user, whether `User` is a name or a number, unless it names a group as well.
+//! conversion.md wants a number alone to have none of these groups, config.md wants it to have them.
 
 use anyhow::Context as _;
 use cli::{Code, Failure};
@@ -10,31 +10,35 @@ use rootfs::Root;
 
 const PASSWD: &str = "etc/passwd";
 const GROUP: &str = "etc/group";
-/// No sane file of users is larger.
+/// The largest `/etc/passwd` or `/etc/group` that is read, in bytes.
 const LIMIT: u64 = 8 << 20;
-/// Runtimes take no larger number.
+/// The largest id that runtimes accept.
 const MAX_ID: u32 = i32::MAX as u32;
 
-/// Whom a process runs as.
+/// The user and groups that a process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Further groups, in the file's order.
+    /// The supplementary groups, in the file's order.
     pub(super) groups: Vec<u32>,
     pub(super) home: String,
 }
 
 impl User {
-    /// Root, whatever the files say.
+    /// Root, without a look into the files.
     pub(super) fn root() -> Self {
         Self { uid: 0, gid: 0, groups: vec![], home: "/root".to_owned() }
     }
 
-    /// Looks up `user`, `uid`, `user:group` and the like; nothing means root.
+    /// Looks up `user`, `uid`, `user:group` and the other forms of the image-spec; an empty text means root.
+    ///
+    /// # Errors
+    /// [`Code::Untrusted`], if the files lack the user or the group.
     pub(super) fn find(text: &str, rootfs: &Root) -> anyhow::Result<Self> {
         let read = |path| rootfs.read_beneath(path, LIMIT).with_context(|| format!("/{path}"));
-        let (passwd, group) = (read(PASSWD)?, read(GROUP)?);
+        let passwd = read(PASSWD)?;
+        let group = read(GROUP)?;
         find(text, &passwd.unwrap_or_default(), &group.unwrap_or_default()).ok_or_else(|| {
             let text = cli::text::clean(text);
             let message =
@@ -44,7 +48,7 @@ impl User {
     }
 }
 
-/// A line of the file of users.
+/// A line of `/etc/passwd`.
 struct Account<'a> {
     name: &'a [u8],
     uid: u32,
@@ -91,7 +95,7 @@ fn accounts(passwd: &[u8]) -> impl Iterator<Item = Account<'_>> {
     })
 }
 
-/// Name, number and members.
+/// A line of `/etc/group`: name, id and members.
 fn groups(group: &[u8]) -> impl Iterator<Item = (&[u8], u32, &[u8])> {
     lines(group).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');

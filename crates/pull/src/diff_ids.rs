@@ -1,21 +1,24 @@
-//! What layers decompress to, compared with what configs say. A pair of blob and diff id that was verified once is true for
-//! ever, and the store remembers it.
+//! Verifies that layers decompress to the diff ids in configs. A pair of blob and diff id that was verified once stays
+//! true, and the store remembers it.
 
 use std::io::Read;
 
 use layer_format::{DiffId, Digest, Error, diff};
 use store::{ListingDraft, Pair, Store};
 
-use crate::fetch::Blob;
+use crate::blob::Blob;
 
-/// What a layer must decompress to, as far as that was not verified before.
-pub(crate) fn unproven(blob: &Blob, store: &Store) -> Vec<DiffId> {
+/// The diff ids that a layer must have and that the store doesn't remember as verified.
+pub(crate) fn unverified(blob: &Blob, store: &Store) -> Vec<DiffId> {
     let is_known = |claim: &DiffId| Pair::new(blob.descriptor.digest, *claim).is_known(Some(store));
     blob.diff_ids.iter().copied().filter(|claim| !is_known(claim)).collect()
 }
 
-/// Checks that a layer decompresses to all that is claimed, which is more than one thing only in two algorithms, and leaves
-/// a listing behind.
+/// Checks that a layer has all the diff ids of `claims`, and leaves its listing in the store. There is more than one only if
+/// they are of different algorithms; the layer is read once for each algorithm.
+///
+/// # Errors
+/// [`Error::DigestMismatch`], if it has not, and those of reading it.
 pub(crate) fn check<R: Read>(
     blob: &Blob,
     claims: &[DiffId],
@@ -38,8 +41,8 @@ pub(crate) fn check<R: Read>(
     Ok(())
 }
 
-/// Remembers what was verified.
-pub(crate) fn note(blob: &Blob, verified: &[DiffId], store: &Store) {
+/// Makes the store remember the diff id that was verified.
+pub(crate) fn remember(blob: &Blob, verified: &[DiffId], store: &Store) {
     if let [diff_id] = verified {
         Pair::new(blob.descriptor.digest, *diff_id).remember(Some(store));
     }

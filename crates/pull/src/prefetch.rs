@@ -1,12 +1,12 @@
-//! Without a store: blobs go down the stream in their order, and what comes soon is asked for ahead.
+//! Without a store: blobs go down the stream in their order, and the next ones are requested ahead.
 //!
 //! ```text
 //! registry ──┬─► worker ──► small blobs, whole and checked ──┐
 //!            └─► worker ──► a large blob, only opened ───────┴─► this thread ──► stream
 //! ```
 //!
-//! Small blobs wait in memory, of which there is a fixed amount. A large one is read when its turn comes, at the pace of
-//! whoever reads the stream; its answer has begun by then, so that no blob costs a round trip of its own.
+//! Small blobs wait in memory, of which there is a fixed amount. A large one is read when its turn comes, at the pace of the
+//! program that reads the stream; its answer has begun by then, so that no blob costs a round trip of its own.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,17 +18,18 @@ use cli::{Progress, Task};
 use layer_format::stream::Writer;
 use layer_format::{Descriptor, Error, Verified};
 
-use crate::fetch::{Blob, Fetching, next, short, start};
+use crate::blob::Blob;
+use crate::fetch::{Fetching, next, start};
 use crate::slot::lock;
 
-/// Blobs up to this size are fetched whole.
+/// Blobs up to this size, in bytes, are downloaded whole.
 const SMALL: u64 = 1 << 20;
-/// How many bytes of small blobs are in memory at most, those that are on their way included.
+/// How many bytes of small blobs are in memory at most, those that are being downloaded included.
 const MEMORY: u64 = 8 << 20;
 
-/// The blobs that are on their way.
+/// The blobs that have been requested ahead of the stream; threads share it.
 #[derive(Debug)]
-struct Ahead<'a> {
+struct Prefetch<'a> {
     blobs: &'a [Blob],
     progress: &'a Progress,
     state: Mutex<State>,
@@ -37,49 +38,62 @@ struct Ahead<'a> {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The first that nobody has asked for.
+    /// The position of the first blob that no worker has requested.
     next: usize,
-    /// How many bytes of small ones are taken up.
+    /// How many bytes the small blobs in memory take.
     n_bytes: u64,
-    /// Whether a large one has been opened and not yet been taken.
+    /// Whether a large blob has been opened and not yet been taken.
     has_large: bool,
+    /// What has been requested and not yet been taken, by position.
     ready: BTreeMap<usize, anyhow::Result<Ready>>,
+    /// Whether no more blobs are wanted.
     is_over: bool,
 }
 
+/// A blob that can be sent.
 #[derive(Debug)]
 enum Ready {
+    /// A small one, verified.
     Whole(Vec<u8>, Task),
+    /// A large one, whose answer has begun.
     Open(Box<registry::Blob>, Task),
 }
 
 impl Fetching<'_> {
     /// Sends all blobs down the stream without a store.
     pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
-        let (blobs, progress) = (&self.blobs[..], self.progress);
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        let ahead = Ahead { blobs, progress, state, changed };
+        let prefetch = Prefetch {
+            blobs: &self.blobs,
+            progress: self.progress,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
         thread::scope(|scope| {
-            let started = start(scope, self.jobs.min(blobs.len()), || ahead.work());
-            let passed = started.and_then(|_| self.pass_each(&ahead, writer));
-            ahead.update(|state| state.is_over = true);
+            let started = start(scope, self.jobs.min(self.blobs.len()), || prefetch.work());
+            let passed = started.and_then(|_| self.pass_each(&prefetch, writer));
+            prefetch.update(|state| state.is_over = true);
             passed
         })
     }
 
-    fn pass_each<W: Write>(&self, ahead: &Ahead<'_>, writer: &mut Writer<W>) -> anyhow::Result<()> {
+    fn pass_each<W: Write>(
+        &self,
+        prefetch: &Prefetch<'_>,
+        writer: &mut Writer<W>,
+    ) -> anyhow::Result<()> {
         let mut blobs = self.blobs.iter().enumerate();
         for step in &self.order {
             let Some((position, blob)) = next(step, &mut blobs, writer)? else { continue };
-            let sent = ahead.take(position).and_then(|ready| ready.send(&blob.descriptor, writer));
-            sent.with_context(|| short(&blob.descriptor))?;
+            let sent =
+                prefetch.take(position).and_then(|ready| ready.send(&blob.descriptor, writer));
+            sent.with_context(|| blob.label())?;
         }
         Ok(())
     }
 }
 
-impl Ahead<'_> {
-    /// Brings one blob after the other, as far ahead as it may.
+impl Prefetch<'_> {
+    /// Requests one blob after the other, as far ahead as there is room.
     fn work(&self) {
         while let Some(position) = self.claim() {
             let ready = self.bring(&self.blobs[position]);
@@ -87,6 +101,7 @@ impl Ahead<'_> {
         }
     }
 
+    /// Waits for room for the next blob, and returns its position; `None` if there are no more.
     fn claim(&self) -> Option<usize> {
         let mut state = lock(&self.state);
         while let Some(blob) = self.blobs.get(state.next).filter(|_| !state.is_over) {
@@ -110,7 +125,7 @@ impl Ahead<'_> {
         Ok(Ready::Whole(content, task))
     }
 
-    /// Waits for a blob; its place is free for others then.
+    /// Waits for a blob, and frees its room for others.
     fn take(&self, position: usize) -> anyhow::Result<Ready> {
         let mut state = lock(&self.state);
         let ready = loop {
@@ -131,7 +146,7 @@ impl Ahead<'_> {
 }
 
 impl State {
-    /// Makes room for the next blob, if there is any.
+    /// Takes room for the next blob; `false` if there is none.
     fn claim(&mut self, blob: &Descriptor) -> bool {
         let fits = if is_large(blob) {
             !std::mem::replace(&mut self.has_large, true)
@@ -162,7 +177,7 @@ impl Ready {
                 let read = Verified::new(read, "blob", blob.digest, Some(blob.size));
                 let sent = writer.blob(blob, read);
                 if matches!(sent, Err(Error::DigestMismatch { .. })) {
-                    // Too late for another mirror, but whose it was is told.
+                    // It is too late for another mirror, but the error names the one that sent it.
                     content.distrust();
                 }
                 (sent, task)

@@ -1,4 +1,4 @@
-//! A JSON object whose fields stay as they are, in their order, to the last digit, unless they are set.
+//! A JSON object whose fields keep their bytes and their order unless they are set.
 
 use std::fmt;
 
@@ -8,20 +8,23 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// What the fields belong to, for errors.
+/// The name of the document in errors.
 const WHAT: &str = "document of the base image";
 
-/// An object, of which only what is asked for is ever understood.
+/// A JSON object whose values are parsed only when they are asked for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Object(Vec<(String, Box<RawValue>)>);
+pub(crate) struct RawObject(Vec<(String, Box<RawValue>)>);
 
-impl Object {
+impl RawObject {
     /// Reads an object.
     pub(crate) fn parse(raw: &[u8]) -> Result<Self, Error> {
         serde_json::from_slice(raw).map_err(malformed)
     }
 
-    /// What a field holds; the type's own nothing where there is no such field, or null.
+    /// The value of a field; the default of `T` if there is no such field, or it is null.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], if it is of another type.
     pub(crate) fn read<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, Error> {
         let Some((_, value)) = self.0.iter().rev().find(|(name, _)| name == key) else {
             return Ok(T::default());
@@ -35,7 +38,7 @@ impl Object {
         self.0.iter().any(|(name, _)| name == key)
     }
 
-    /// Puts a value in the place of a field, or at the end.
+    /// Sets a field, in its place if it is there, else at the end.
     pub(crate) fn set(&mut self, key: &str, value: &impl Serialize) -> Result<(), Error> {
         let value = to_raw_value(value).map_err(malformed)?;
         let at = self.0.iter().position(|(name, _)| name == key);
@@ -45,12 +48,12 @@ impl Object {
         Ok(())
     }
 
-    /// Takes a field away.
+    /// Removes a field.
     pub(crate) fn remove(&mut self, key: &str) {
         self.0.retain(|(name, _)| name != key);
     }
 
-    /// The object as a document.
+    /// The bytes of the object.
     pub(crate) fn to_vec(&self) -> Result<Vec<u8>, Error> {
         serde_json::to_vec(self).map_err(malformed)
     }
@@ -60,7 +63,7 @@ fn malformed(source: serde_json::Error) -> Error {
     Error::MalformedJson { what: WHAT.to_owned(), source }
 }
 
-impl Serialize for Object {
+impl Serialize for RawObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (key, value) in &self.0 {
@@ -70,7 +73,7 @@ impl Serialize for Object {
     }
 }
 
-impl<'de> Deserialize<'de> for Object {
+impl<'de> Deserialize<'de> for RawObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Fields)
     }
@@ -79,18 +82,18 @@ impl<'de> Deserialize<'de> for Object {
 struct Fields;
 
 impl<'de> Visitor<'de> for Fields {
-    type Value = Object;
+    type Value = RawObject;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
         let mut fields = vec![];
         while let Some(field) = map.next_entry()? {
             fields.push(field);
         }
-        Ok(Object(fields))
+        Ok(RawObject(fields))
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn what_is_not_set_stays_as_it_was() {
         let text = r#"{"z":1e400,"b":{"y" : [ ]},"a":123456789012345678901234567890,"c":null}"#;
-        let mut object = Object::parse(text.as_bytes()).unwrap();
+        let mut object = RawObject::parse(text.as_bytes()).unwrap();
         assert_eq!(object.to_vec().unwrap(), text.as_bytes());
         object.set("b", &1).unwrap();
         object.set("n", &"new").unwrap();
@@ -114,11 +117,11 @@ mod tests {
 
     #[test]
     fn fields_are_read_where_they_make_sense() {
-        let object = Object::parse(br#"{"a":["x"],"n":null,"a":["y"]}"#).unwrap();
+        let object = RawObject::parse(br#"{"a":["x"],"n":null,"a":["y"]}"#).unwrap();
         assert_eq!(object.read::<Vec<String>>("a").unwrap(), ["y"]);
         assert_eq!(object.read::<Vec<String>>("n").unwrap(), [""; 0]);
         assert_eq!(object.read::<String>("x").unwrap(), "");
         assert!(object.read::<String>("a").is_err());
-        assert!(Object::parse(b"[]").is_err());
+        assert!(RawObject::parse(b"[]").is_err());
     }
 }

@@ -8,15 +8,15 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// No honest word nests variables deeper.
+/// How deep variables may be nested in each other.
 const DEPTH_LIMIT: usize = 100;
 
-/// Why a word or an instruction makes no sense.
+/// Why a word or an instruction is wrong: the text for the user.
 pub(crate) type Reason = String;
 
-/// A word, its variables not yet replaced.
+/// A word whose variables have not been replaced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Word(Vec<Piece>);
+pub(crate) struct ShellWord(Vec<Piece>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -30,18 +30,18 @@ struct Variable {
     otherwise: Option<Otherwise>,
 }
 
-/// What a variable stands for besides its value.
+/// The part of a variable that says what it stands for if it is set, or if it isn't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Otherwise {
     /// `-`, `+` or `?`, as in a shell.
     operator: char,
-    /// Whether an empty value counts as none: there was a colon.
+    /// Whether an empty value counts as none, because there was a colon.
     wants_text: bool,
-    word: Word,
+    word: ShellWord,
 }
 
-impl Word {
-    /// Reads a word. Blanks are nothing special: a word is whatever it was cut out of.
+impl ShellWord {
+    /// Reads a word. Blanks are part of it.
     pub(crate) fn parse(text: &str) -> Result<Self, Reason> {
         Parser { rest: text.chars().peekable(), depth: 0 }.word(None)
     }
@@ -51,7 +51,10 @@ impl Word {
         Self(vec![Piece::Text(text.to_owned())])
     }
 
-    /// Puts the variables' values in. A variable that isn't set is empty.
+    /// Replaces the variables by their values; `value` gives those, and a variable that isn't set is empty.
+    ///
+    /// # Errors
+    /// The text of `${NAME?text}`, if the variable isn't set.
     pub(crate) fn expand(&self, value: &dyn Fn(&str) -> Option<String>) -> Result<String, Reason> {
         let expand = |piece: &Piece| match piece {
             Piece::Text(text) => Ok(text.clone()),
@@ -84,7 +87,7 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     /// Reads up to the end, or past the brace that ends a variable.
-    fn word(&mut self, end: Option<char>) -> Result<Word, Reason> {
+    fn word(&mut self, end: Option<char>) -> Result<ShellWord, Reason> {
         let (mut pieces, mut text) = (vec![], String::new());
         loop {
             match self.rest.next() {
@@ -99,7 +102,7 @@ impl Parser<'_> {
             }
         }
         pieces.push(Piece::Text(text));
-        Ok(Word(pieces))
+        Ok(ShellWord(pieces))
     }
 
     fn single_quoted(&mut self) -> Result<String, Reason> {
@@ -126,7 +129,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads what follows a dollar sign, which alone is one.
+    /// Reads what follows a dollar sign; a dollar sign that nothing fitting follows is one.
     fn variable(&mut self, text: &mut String, pieces: &mut Vec<Piece>) -> Result<(), Reason> {
         let variable = if self.rest.next_if_eq(&'{').is_some() {
             self.braced()?
@@ -162,7 +165,7 @@ impl Parser<'_> {
         Ok(Variable { name, otherwise: Some(Otherwise { operator, wants_text, word }) })
     }
 
-    /// Letters, digits and underlines; or digits only; or one of the shell's special parameters.
+    /// Reads a name: letters, digits and underlines; or digits only; or one of the shell's special parameters.
     fn name(&mut self) -> String {
         let mut name = String::new();
         let first = self.rest.next_if(|c| c.is_alphanumeric() || "_@*#?-$!".contains(*c));
@@ -218,7 +221,7 @@ mod tests {
             "E" => Some(String::new()),
             _ => None,
         };
-        let found = Word::parse(text).and_then(|word| word.expand(&value));
+        let found = ShellWord::parse(text).and_then(|word| word.expand(&value));
         assert_eq!(found.as_deref(), expected.map_err(str::to_owned).as_deref(), "{text}");
     }
 

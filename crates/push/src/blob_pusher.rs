@@ -8,46 +8,48 @@ use layer_format::{Descriptor, Digest};
 use registry::{Content, Upload};
 use store::Store;
 
-use crate::tally::{Tally, Way};
+use crate::summary::{Action, Summary};
 use crate::target::Target;
 
-/// Blobs up to this size, in bytes, are sent where they are likely to be new: to send one that is there after all costs hardly
-/// more than to ask.
+/// Blobs up to this size, in bytes, are sent without a question first where they are likely to be new: to send one that is
+/// there after all costs hardly more than to ask.
 const UNASKED: u64 = 1 << 20;
 
-/// Brings blobs to repositories.
+/// Pushes blobs to repositories; threads share it.
 #[derive(Debug)]
-pub(crate) struct Courier<'a> {
-    /// Remembers where blobs are and where uploads go on, where there is one.
+pub(crate) struct BlobPusher<'a> {
+    /// The store, if there is one: it remembers which repositories have a blob, and where interrupted uploads can go on.
     pub(crate) store: Option<&'a Store>,
     /// The repositories (`host/path`) that the image comes from.
     pub(crate) sources: Vec<String>,
     pub(crate) mode: Mode,
     pub(crate) progress: &'a Progress,
-    pub(crate) tally: Tally,
-    /// Which repositories have which blob, as far as this run has seen.
+    pub(crate) summary: Summary,
+    /// What this run has learned about the repositories.
     pub(crate) seen: Seen,
 }
 
-/// Which repositories (`host/path`) have which blob, and which lack any, as far as a run has seen; threads share it.
+/// Which repositories (`host/path`) have which blob, and which have lacked one, as far as this run knows; threads share it.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Mutex<Sights>);
+pub(crate) struct Seen(Mutex<Holdings>);
 
 #[derive(Debug, Default)]
-struct Sights {
+struct Holdings {
     having: HashMap<Digest, Vec<String>>,
     lacking: HashSet<String>,
 }
 
 impl Seen {
+    /// Remembers that a repository has a blob.
     fn add(&self, blob: &Digest, repository: &str) {
-        let mut sights = self.lock();
-        let names = sights.having.entry(*blob).or_default();
+        let mut holdings = self.lock();
+        let names = holdings.having.entry(*blob).or_default();
         if !names.iter().any(|name| name == repository) {
             names.push(repository.to_owned());
         }
     }
 
+    /// The repositories that have a blob.
     fn of(&self, blob: &Digest) -> Vec<String> {
         self.lock().having.get(blob).cloned().unwrap_or_default()
     }
@@ -57,52 +59,55 @@ impl Seen {
         self.lock().lacking.insert(repository.to_owned());
     }
 
-    /// Whether a repository lacked a blob. Then it is likely to lack those that come after it, too.
+    /// Whether a repository has lacked any blob. Then it is likely to lack the next ones too.
     fn has_lacked(&self, repository: &str) -> bool {
         self.lock().lacking.contains(repository)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Sights> {
+    fn lock(&self) -> MutexGuard<'_, Holdings> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether anything is to happen.
+/// Whether the run changes anything at the registries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// It pushes.
     Send,
+    /// It only finds out what would be pushed.
     DryRun,
 }
 
-/// A blob on its way to a repository.
+/// A blob that a repository lacks, with the upload that is to bring it there.
 #[derive(Debug)]
-pub(crate) struct Parcel<'a> {
+pub(crate) struct PendingBlob<'a> {
     pub(crate) target: &'a Target,
     pub(crate) blob: &'a Descriptor,
     pub(crate) task: Task,
     upload: Upload,
-    /// The repository that it wasn't to be mounted from, though this run had seen it there.
+    /// The repository (its path) that the registry refused to mount it from, though this run had seen it there.
     refused: Option<String>,
 }
 
-impl Parcel<'_> {
-    /// Leaves nothing at the registry.
-    pub(crate) fn give_back(mut self) {
+impl PendingBlob<'_> {
+    /// Cancels the upload, so that it leaves nothing at the registry.
+    pub(crate) fn cancel(mut self) {
         self.upload.cancel();
     }
 }
 
-impl Courier<'_> {
-    /// Begins to bring a blob; nothing if there is nothing to send.
+impl BlobPusher<'_> {
+    /// Begins to push a blob; `None` if nothing has to be sent: the repository has it, or it could be mounted, or this is a dry
+    /// run.
     pub(crate) fn begin<'a>(
         &self,
         target: &'a Target,
         blob: &'a Descriptor,
-    ) -> anyhow::Result<Option<Parcel<'a>>> {
+    ) -> anyhow::Result<Option<PendingBlob<'a>>> {
         let task = self.progress.task(blob.digest.short(), Some(blob.size));
         let seen = self.seen.of(&blob.digest);
         if seen.contains(&target.name) {
-            self.done(target, blob, task, Way::Skip);
+            self.done(target, blob, task, Action::Skip);
             return Ok(None);
         }
         let noted = self.store.map(|store| store.repositories(&blob.digest)).unwrap_or_default();
@@ -115,7 +120,7 @@ impl Courier<'_> {
             && upload.mount(source)?
         {
             self.note(target, blob);
-            self.done(target, blob, task, Way::Mount(source.clone()));
+            self.done(target, blob, task, Action::Mount(source.clone()));
             return Ok(None);
         }
         // Where a mount was refused, an upload has begun: to ask, and then to cancel that, would take longer than to send.
@@ -127,13 +132,13 @@ impl Courier<'_> {
             if target.repository.is_known_to_have(blob)? {
                 upload.cancel();
                 self.note(target, blob);
-                self.done(target, blob, task, Way::Skip);
+                self.done(target, blob, task, Action::Skip);
                 return Ok(None);
             }
             self.seen.add_lacking(&target.name);
         }
         if self.mode == Mode::DryRun {
-            self.done(target, blob, task, source.map_or(Way::Send, Way::Mount));
+            self.done(target, blob, task, source.map_or(Action::Send, Action::Mount));
             return Ok(None);
         }
         if let Some(address) = &kept {
@@ -142,51 +147,52 @@ impl Courier<'_> {
             && upload.mount(&source)?
         {
             self.note(target, blob);
-            self.done(target, blob, task, Way::Mount(source));
+            self.done(target, blob, task, Action::Mount(source));
             return Ok(None);
         }
         task.state("Pushing");
         // A repository that wasn't known to have it may have got it by the time that it is asked again.
         let refused = source.filter(|source| kept.is_none() && seen.contains(source));
-        Ok(Some(Parcel { target, blob, task, upload, refused }))
+        Ok(Some(PendingBlob { target, blob, task, upload, refused }))
     }
 
-    /// Brings a blob whose bytes can be had again.
-    pub(crate) fn bring(
+    /// Pushes a blob; `open` is only called if it has to be sent.
+    pub(crate) fn push(
         &self,
         target: &Target,
         blob: &Descriptor,
         open: impl FnOnce(&Task) -> anyhow::Result<Arc<dyn Content>>,
     ) -> anyhow::Result<()> {
-        let Some(parcel) = self.begin(target, blob)? else { return Ok(()) };
-        match open(&parcel.task) {
-            Ok(content) => self.carry(parcel, &content),
+        let Some(pending) = self.begin(target, blob)? else { return Ok(()) };
+        match open(&pending.task) {
+            Ok(content) => self.send(pending, &content),
             Err(error) => {
-                parcel.give_back();
+                pending.cancel();
                 Err(error.context(label(blob)))
             }
         }
     }
 
-    /// Sends a blob. One that is given up is cancelled at the registry, unless a later run may go on with it.
-    pub(crate) fn carry(
+    /// Sends a blob. If that fails, the upload is cancelled at the registry, unless a later run may go on with it.
+    pub(crate) fn send(
         &self,
-        mut parcel: Parcel<'_>,
+        mut pending: PendingBlob<'_>,
         content: &Arc<dyn Content>,
     ) -> anyhow::Result<()> {
-        if let Err(error) = self.send_all(&mut parcel, content) {
-            if self.store.is_none() || parcel.upload.address().is_none() {
-                parcel.upload.cancel();
+        if let Err(error) = self.send_all(&mut pending, content) {
+            if self.store.is_none() || pending.upload.address().is_none() {
+                pending.upload.cancel();
             }
             return Err(error);
         }
-        self.finish(parcel);
+        self.finish(pending);
         Ok(())
     }
 
-    /// Mounts a blob that this run has brought to another repository of the registry before. Says whether that was to be had.
-    pub(crate) fn mounts_own(&self, parcel: &mut Parcel<'_>) -> anyhow::Result<bool> {
-        let Parcel { target, blob, upload, refused, .. } = parcel;
+    /// Mounts a blob that this run has brought to another repository of the registry before; `false` if there is none, or the
+    /// registry refuses.
+    pub(crate) fn mounts_own(&self, pending: &mut PendingBlob<'_>) -> anyhow::Result<bool> {
+        let PendingBlob { target, blob, upload, refused, .. } = pending;
         let source = Self::source(target, self.seen.of(&blob.digest).iter());
         match source.filter(|_| upload.offset() == 0 && upload.address().is_none()) {
             Some(source) if Some(&source) != refused.as_ref() => Ok(upload.mount(&source)?),
@@ -194,42 +200,47 @@ impl Courier<'_> {
         }
     }
 
-    /// Whether another repository of the registry has the blob by now, so that it may yet be mounted.
-    pub(crate) fn has_brought_elsewhere(&self, parcel: &Parcel<'_>) -> bool {
-        let Parcel { target, blob, upload, .. } = parcel;
+    /// Whether another repository of the registry has the blob by now, so that it may still be mounted.
+    pub(crate) fn has_brought_elsewhere(&self, pending: &PendingBlob<'_>) -> bool {
+        let PendingBlob { target, blob, upload, .. } = pending;
         let source = Self::source(target, self.seen.of(&blob.digest).iter());
         source.is_some() && upload.offset() == 0
     }
 
-    fn send_all(&self, parcel: &mut Parcel<'_>, content: &Arc<dyn Content>) -> anyhow::Result<()> {
-        while !parcel.upload.is_done() {
+    fn send_all(
+        &self,
+        pending: &mut PendingBlob<'_>,
+        content: &Arc<dyn Content>,
+    ) -> anyhow::Result<()> {
+        while !pending.upload.is_done() {
             cli::interrupt::check()?;
-            parcel.upload.send(content)?;
-            let address = parcel.upload.address();
+            pending.upload.send(content)?;
+            let address = pending.upload.address();
             if let (Some(store), Some(address)) = (self.store, address) {
-                // It only helps who comes later.
-                store.note_upload(&parcel.target.name, &parcel.blob.digest, address).ok();
+                // Only a later run needs it.
+                store.note_upload(&pending.target.name, &pending.blob.digest, address).ok();
             }
         }
         Ok(())
     }
 
-    /// A blob has arrived.
-    pub(crate) fn finish(&self, parcel: Parcel<'_>) {
-        let Parcel { target, blob, task, .. } = parcel;
+    /// Records that a blob has been sent.
+    pub(crate) fn finish(&self, pending: PendingBlob<'_>) {
+        let PendingBlob { target, blob, task, .. } = pending;
         self.note(target, blob);
-        self.done(target, blob, task, Way::Send);
+        self.done(target, blob, task, Action::Send);
     }
 
-    /// A blob was mounted from another repository that this run has brought it to.
-    pub(crate) fn mounted(&self, parcel: Parcel<'_>) {
-        let Parcel { target, blob, task, .. } = parcel;
+    /// Records that a blob was mounted from another repository to which this run had brought it.
+    pub(crate) fn mounted(&self, pending: PendingBlob<'_>) {
+        let PendingBlob { target, blob, task, .. } = pending;
         let source = Self::source(target, self.seen.of(&blob.digest).iter()).unwrap_or_default();
         self.note(target, blob);
-        self.done(target, blob, task, Way::Mount(source));
+        self.done(target, blob, task, Action::Mount(source));
     }
 
-    /// Remembers that a repository has a blob, and that nothing is under way; it is no loss if that fails.
+    /// Remembers that a repository has a blob, and that no upload of it is unfinished. Errors of the store are ignored: later
+    /// runs only have to ask again.
     fn note(&self, target: &Target, blob: &Descriptor) {
         self.seen.add(&blob.digest, &target.name);
         if let Some(store) = self.store.filter(|_| self.mode == Mode::Send) {
@@ -238,23 +249,23 @@ impl Courier<'_> {
         }
     }
 
-    fn done(&self, target: &Target, blob: &Descriptor, task: Task, way: Way) {
-        match (&way, self.mode) {
-            (Way::Skip, _) => task.done("Layer already exists"),
-            (Way::Mount(source), Mode::Send) => task.done(format!("Mounted from {source}")),
-            (Way::Send, Mode::Send) => task.done("Pushed"),
-            (Way::Mount(_) | Way::Send, Mode::DryRun) => drop(task),
+    fn done(&self, target: &Target, blob: &Descriptor, task: Task, action: Action) {
+        match (&action, self.mode) {
+            (Action::Skip, _) => task.done("Layer already exists"),
+            (Action::Mount(source), Mode::Send) => task.done(format!("Mounted from {source}")),
+            (Action::Send, Mode::Send) => task.done("Pushed"),
+            (Action::Mount(_) | Action::Send, Mode::DryRun) => drop(task),
         }
-        self.tally.add(&target.name, way, blob);
+        self.summary.add(&target.name, action, blob);
     }
 
-    /// Of these the first that is another repository of the same registry.
+    /// The path of the first of these repositories that is another one of the target's registry.
     fn source<'n>(target: &Target, names: impl Iterator<Item = &'n String>) -> Option<String> {
         names.into_iter().find_map(|name| target.sibling(name)).map(str::to_owned)
     }
 }
 
-/// How errors of reading name a blob; a registry's errors do so by themselves.
+/// The name of a blob in errors of reading it: `blob sha256:0123456789ab`. The registry's errors name it by themselves.
 pub(crate) fn label(blob: &Descriptor) -> String {
     format!("blob {}:{}", blob.digest.algorithm().name(), blob.digest.short())
 }
