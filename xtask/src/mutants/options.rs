@@ -143,8 +143,10 @@ pub(super) fn options(only: Option<&str>) -> anyhow::Result<()> {
 /// What becomes of each of these options.
 fn judge(tests: &[Recorded], chosen: &[usize]) -> BTreeMap<usize, Fate> {
     let fates = Mutex::new(BTreeMap::new());
+    let catches = suite::Catches::default();
     crate::suite::at_once(chosen.len(), |at| {
-        let fate = suite::fate(tests, chosen[at], "");
+        let nowhere = suite::Place { file: "", package: "" };
+        let fate = suite::fate(tests, chosen[at], nowhere, &catches);
         fates.lock().expect("no worker panics").insert(chosen[at], fate);
     });
     fates.into_inner().expect("no worker panics")

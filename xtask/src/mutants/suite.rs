@@ -1,5 +1,7 @@
 //! Which test of the copy reaches which mutant, and which of them fails with it.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -20,7 +22,26 @@ pub(super) struct Recorded {
     usual: Duration,
     /// A byte for each mutant: whether the test reaches it.
     reached: Vec<u8>,
+    /// How many it reaches.
+    n_reached: u32,
 }
+
+impl Recorded {
+    /// What it costs to learn something by it: the more mutants a test reaches, the less it is about this one.
+    fn cost(&self) -> Duration {
+        self.usual.saturating_mul(self.n_reached)
+    }
+}
+
+/// Where a mutant stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) file: &'a str,
+    pub(super) package: &'a str,
+}
+
+/// How often each test has caught a mutant of a file. What has caught one often catches its neighbours.
+pub(super) type Catches = Mutex<BTreeMap<(String, String), usize>>;
 
 impl std::fmt::Display for Recorded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,7 +92,8 @@ fn record_one(test: &Test, at: usize, size: usize) -> std::io::Result<Option<Rec
     let usual = begin.elapsed();
     let reached = fs::read(&file)?;
     fs::remove_file(&file)?;
-    Ok((end == End::Passed).then(|| Recorded { test: test.clone(), usual, reached }))
+    let n_reached = reached.iter().map(|&byte| u32::from(byte != 0)).sum();
+    Ok((end == End::Passed).then(|| Recorded { test: test.clone(), usual, reached, n_reached }))
 }
 
 /// Tries mutants, as many at once as there are cores, and tells each one's fate as it is known.
@@ -81,24 +103,40 @@ pub(super) fn judge(
     chosen: &[usize],
     told: impl Fn(usize, Fate) + Sync,
 ) {
+    let catches = Catches::default();
     suite::at_once(chosen.len(), |at| {
         let number = chosen[at];
-        told(number, fate(tests, number, copy.mutants[number].package()));
+        let mutant = &copy.mutants[number];
+        told(
+            number,
+            fate(tests, number, Place { file: &mutant.file, package: mutant.package() }, &catches),
+        );
     });
 }
 
-/// Runs the tests that reach a mutant, those of its own package first and the quick ones first, until one fails.
-pub(super) fn fate(tests: &[Recorded], number: usize, package: &str) -> Fate {
+/// Runs the tests that reach a mutant until one fails: first those that caught others of its file, then those of its own
+/// package, the quick and special ones first.
+pub(super) fn fate(tests: &[Recorded], number: usize, place: Place<'_>, catches: &Catches) -> Fate {
+    let key = |each: &Recorded| (place.file.to_owned(), each.to_string());
     let reaches = |test: &&Recorded| test.reached.get(number).is_some_and(|&byte| byte != 0);
     let mut reaching: Vec<_> = tests.iter().filter(reaches).collect();
-    reaching.sort_by_key(|each| (each.test.package != package, each.usual));
+    {
+        let catches = catches.lock().expect("no worker panics");
+        reaching.sort_by_cached_key(|each| {
+            let n_caught = catches.get(&key(each)).copied().unwrap_or(0);
+            (Reverse(n_caught), each.test.package != place.package, each.cost())
+        });
+    }
     let fails = |each: &&&Recorded| {
         let mut command = each.test.command();
         command.env(ACTIVE, number.to_string());
         suite::run(command, each.usual * 5 + Duration::from_secs(20)) != End::Passed
     };
     match reaching.iter().find(fails) {
-        Some(each) => Fate::Caught(each.test.clone()),
+        Some(each) => {
+            *catches.lock().expect("no worker panics").entry(key(each)).or_default() += 1;
+            Fate::Caught(each.test.clone())
+        }
         None if reaching.is_empty() => Fate::Unreached,
         None => Fate::Survived,
     }
