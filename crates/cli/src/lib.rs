@@ -77,6 +77,7 @@ mod io;
 mod limits;
 mod list;
 mod options;
+pub mod order;
 mod output;
 mod progress;
 mod run;
