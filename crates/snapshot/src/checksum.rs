@@ -1,45 +1,49 @@
 //! Contents, compared where size and time tell no difference.
 //!
-//! Of an image's files the digests are taken first, a layer after the other, and only of those that are needed.
+//! If the base is an image, the digests of its files are taken first, one layer after the other, and only of the files that
+//! are compared.
 
 use std::io::{self, BufRead};
 
-use cli::{Io, Progress, usage};
+use cli::{Progress, usage};
 use image::Opened;
 use layer_format::layer::{Change, EntryKind, Filled, Reader};
 use layer_format::listing::Origin;
 use layer_format::{Algorithm, Digest, Error, Hasher};
 use rootfs::{Candidate, Content, Diff, Mounts, Root, Scan, ScanOptions};
 
-use crate::base::Base;
+use crate::base::Contents;
 
-/// The digests of files in an image, in the order of the changes that they come from.
-type Digests = Vec<(Origin, Digest)>;
+/// The digest of a file in an image.
+struct FileDigest {
+    /// The change that the file comes from.
+    origin: Origin,
+    digest: Digest,
+}
 
-/// Notes which files have other bytes.
+/// Notes in `diff` which files have other bytes than in the base.
 pub(crate) fn compare(
     diff: &mut Diff<'_>,
-    base: &Base,
-    opened: Option<Opened>,
-    io: &Io<'_>,
+    contents: Contents,
+    progress: &Progress,
 ) -> anyhow::Result<()> {
-    match (base, opened) {
-        (Base::Scratch, _) => Ok(()),
-        (Base::Directory { root, .. }, _) => with_directory(diff, root),
-        (Base::Image { .. }, Some(mut opened)) => {
-            let digests = digests(diff, &mut opened, &io.progress)?;
+    match contents {
+        Contents::Scratch => Ok(()),
+        Contents::Directory(root) => with_directory(diff, &root),
+        Contents::Image(mut opened) => {
+            let digests = digests(diff, &mut opened, progress)?;
             opened.finish()?;
             with_digests(diff, &digests)
         }
-        (Base::Image { .. }, None) => {
+        Contents::Unavailable => {
             Err(usage("--checksum needs a base that can be read twice").into())
         }
     }
 }
 
 fn with_directory(diff: &mut Diff<'_>, root: &Root) -> anyhow::Result<()> {
-    let (mounts, stop) = (Mounts::Enter, &cli::interrupt::requested);
-    let options = ScanOptions { leave_out: None, mounts, known: None, stop };
+    let stop = &cli::interrupt::requested;
+    let options = ScanOptions { leave_out: None, mounts: Mounts::Enter, known: None, stop };
     let scan = Scan::read(root, &options)?;
     let is_other = |candidate: &Candidate<'_>| -> anyhow::Result<bool> {
         let before = scan.top().descend(&candidate.path);
@@ -52,7 +56,8 @@ fn with_directory(diff: &mut Diff<'_>, root: &Root) -> anyhow::Result<()> {
     note(diff, is_other)
 }
 
-fn with_digests(diff: &mut Diff<'_>, digests: &Digests) -> anyhow::Result<()> {
+/// Compares with the digests of an image's files, which are in the order of their origins.
+fn with_digests(diff: &mut Diff<'_>, digests: &[FileDigest]) -> anyhow::Result<()> {
     let is_other = |candidate: &Candidate<'_>| -> anyhow::Result<bool> {
         let before = candidate.base.origin().and_then(|origin| find(digests, origin));
         let now = digest(&Content::open(&candidate.path, candidate.found)?)?;
@@ -61,11 +66,12 @@ fn with_digests(diff: &mut Diff<'_>, digests: &Digests) -> anyhow::Result<()> {
     note(diff, is_other)
 }
 
-fn find(digests: &Digests, origin: Origin) -> Option<&Digest> {
-    let at = digests.binary_search_by_key(&origin, |&(origin, _)| origin).ok()?;
-    Some(&digests[at].1)
+fn find(digests: &[FileDigest], origin: Origin) -> Option<&Digest> {
+    let at = digests.binary_search_by_key(&origin, |file| file.origin).ok()?;
+    Some(&digests[at].digest)
 }
 
+/// Asks about each file that can't be told to be different, and notes those that are.
 fn note(
     diff: &mut Diff<'_>,
     is_other: impl Fn(&Candidate<'_>) -> anyhow::Result<bool>,
@@ -89,13 +95,17 @@ fn digest(content: &Content) -> anyhow::Result<Digest> {
     Ok(hasher.finish())
 }
 
-/// Reads the layers that have files to compare.
-fn digests(diff: &Diff<'_>, opened: &mut Opened, progress: &Progress) -> anyhow::Result<Digests> {
+/// Reads the layers that have files to compare. The digests come in the order of their origins.
+fn digests(
+    diff: &Diff<'_>,
+    opened: &mut Opened,
+    progress: &Progress,
+) -> anyhow::Result<Vec<FileDigest>> {
     let mut wanted: Vec<_> =
         diff.candidates().filter_map(|candidate| candidate.base.origin()).collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let mut digests = Digests::new();
+    let mut digests = vec![];
     for wanted in wanted.chunk_by(|one, other| one.layer() == other.layer()) {
         let position = wanted[0].layer();
         opened.read_layer(position, progress, |layer| hash_files(layer, wanted, &mut digests))?;
@@ -103,11 +113,11 @@ fn digests(diff: &Diff<'_>, opened: &mut Opened, progress: &Progress) -> anyhow:
     Ok(digests)
 }
 
-/// Takes the digests of some of a layer's files, by their places among its changes.
+/// Takes the digests of some of a layer's files. `wanted` names them by the numbers of their changes, in order.
 fn hash_files(
     layer: &mut Reader<impl BufRead>,
     wanted: &[Origin],
-    digests: &mut Digests,
+    digests: &mut Vec<FileDigest>,
 ) -> Result<(), Error> {
     let reading = |source| Error::io("reading a layer", source);
     let mut wanted = wanted.iter().peekable();
@@ -119,7 +129,7 @@ fn hash_files(
         {
             let mut hasher = Hasher::new(Algorithm::Sha256);
             io::copy(&mut Filled::new(&mut *layer, entry.kind), &mut hasher).map_err(reading)?;
-            digests.push((*origin, hasher.finish()));
+            digests.push(FileDigest { origin: *origin, digest: hasher.finish() });
         }
         n_changes += 1;
     }

@@ -1,4 +1,4 @@
-//! A file's bytes, all of them had before any is passed on: in memory, or where there are many, in an unlinked file.
+//! A file that is read whole before any of its bytes are passed on. Up to 1 MiB is held in memory, more in an unlinked file.
 
 use std::io::{self, Seek as _, Write};
 
@@ -7,21 +7,25 @@ use layer_format::layer::{EntryPath, Timestamp};
 use rootfs::{Content, Error, Found};
 use tempfile::SpooledTempFile;
 
-/// What is held in memory.
+/// How many bytes of a file are held in memory.
 const IN_MEMORY: usize = 1 << 20;
 
-/// The bytes of a file, as they were at one moment.
+/// A file as it was at one moment.
 #[derive(Debug)]
 pub(crate) struct Held {
+    /// In bytes.
     pub(crate) size: u64,
     pub(crate) mtime: Timestamp,
-    /// Whether it isn't what the scan has found.
-    pub(crate) is_other: bool,
+    /// Whether it has changed since the scan.
+    pub(crate) has_changed: bool,
     bytes: SpooledTempFile,
 }
 
 impl Held {
-    /// Reads a file, and as often again as it changes meanwhile, up to so many times.
+    /// Reads a file. If it changes meanwhile it is read again, up to `n_retries` times.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if it has changed each time, or has vanished.
     pub(crate) fn read(path: &EntryPath, found: Found<'_>, n_retries: u32) -> Result<Self, Error> {
         let mut read = Content::open(path, found).and_then(|content| Self::of(&content, false));
         for _ in 0..n_retries {
@@ -34,13 +38,13 @@ impl Held {
         read
     }
 
-    fn of(content: &Content, is_other: bool) -> Result<Self, Error> {
+    fn of(content: &Content, has_changed: bool) -> Result<Self, Error> {
         let mut bytes = SpooledTempFile::new(IN_MEMORY);
         content.copy_to(&mut bytes)?;
-        Ok(Self { size: content.size(), mtime: content.mtime(), is_other, bytes })
+        Ok(Self { size: content.size(), mtime: content.mtime(), has_changed, bytes })
     }
 
-    /// Passes them on.
+    /// Writes the bytes to `out`.
     pub(crate) fn write(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
         self.bytes.rewind().context("reading what was held of a file")?;
         io::copy(&mut self.bytes, out)?;

@@ -1,4 +1,4 @@
-//! What has changed, as a layer.
+//! The differences, written as a layer.
 
 use cli::{Io, human_size};
 use layer_format::Digest;
@@ -7,25 +7,28 @@ use rootfs::{Content, Difference, What};
 
 use crate::held::Held;
 
-/// What the layer holds.
+/// The numbers of differences in the layer.
 #[derive(Debug, Default)]
 struct Count {
     added: u64,
     changed: u64,
     removed: u64,
+    /// The size of all files, in bytes.
     bytes: u64,
 }
 
-/// What is to be done about a tree that others are at work in.
+/// What to do if files change or vanish while they are read.
 #[derive(Clone, Copy)]
 pub(crate) struct Retries<'a> {
-    /// How many times a file that changes while it is read is read again.
+    /// How many more times a file is read if it changes meanwhile. If it is 0, a change is an error.
     pub(crate) n: u32,
     /// Whether the base may have something of a difference's name.
     pub(crate) may_hide: &'a dyn Fn(&Difference<'_>) -> bool,
 }
 
-/// Writes the layer to standard output.
+/// Writes the layer to standard output, and says how much is in it.
+///
+/// `base` is the digest of the manifest that the layer names its base by.
 pub(crate) fn write<'a>(
     differences: impl Iterator<Item = Difference<'a>>,
     base: Option<Digest>,
@@ -59,14 +62,15 @@ fn write_one(
     let (Change::Add(Entry { path, .. }), Some(found)) = (change, content) else {
         return Ok(writer.write_change(change)?);
     };
-    // It is opened before its header is written: what has gone or changed leaves no half of an entry.
+    // It is opened before its header is written, so that a file that has gone or changed leaves no half of an entry.
     let content = Content::open(path, *found)?;
     writer.write_change(change)?;
     Ok(content.copy_to(writer)?)
 }
 
-/// The same of a tree that others are at work in: no header is written before all of a file's bytes are held, of one and the
-/// same moment. What has gone meanwhile is removed from the base, or was never there. Gives what was written.
+/// Writes a difference in a tree that others are at work in. All bytes of a file are read, as they were at one moment, before
+/// its header is written. A file that has vanished is removed from the base, or was never there. The result is what was
+/// written; `None` if that is nothing.
 fn write_held<'a>(
     writer: &mut Writer<impl std::io::Write>,
     difference: Difference<'a>,
@@ -88,7 +92,7 @@ fn write_held<'a>(
         held => held?,
     };
     let kind = EntryKind::File { size: held.size, data: None };
-    let mtime = if held.is_other { held.mtime } else { entry.mtime };
+    let mtime = if held.has_changed { held.mtime } else { entry.mtime };
     let change = Change::Add(Entry { kind, mtime, ..entry.clone() });
     writer.write_change(&change)?;
     held.write(writer)?;
@@ -109,10 +113,10 @@ impl Count {
     }
 
     fn text(&self) -> String {
-        let Self { added, changed, removed, bytes } = self;
-        if (*added, *changed, *removed) == (0, 0, 0) {
+        let Self { added, changed, removed, bytes } = *self;
+        if added + changed + removed == 0 {
             return "nothing has changed: the layer is empty".to_owned();
         }
-        format!("{added} added, {changed} changed, {removed} removed, {}", human_size(*bytes))
+        format!("{added} added, {changed} changed, {removed} removed, {}", human_size(bytes))
     }
 }

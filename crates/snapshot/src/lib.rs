@@ -1,7 +1,27 @@
 //! The `snapshot` command: what has changed in a directory, as a layer.
 //!
-//! `base` finds out what was there before and `rootfs` what is there now; `layer` and `list` write down the difference. Of
-//! an overlay mount only the upper directory is looked at (`overlay`), which holds the changes and nothing else.
+//! The data goes one way. If the directory is a mounted overlay, its upper directory holds the changes and nothing else, and
+//! only that is scanned ([`overlay`]).
+//!
+//! ```text
+//! lib ──► base        what was there before: a tree, from an image, a directory or nothing
+//!     ──► scan        what is there now
+//!     ──► checksum    contents, where nothing else tells a difference (--checksum)
+//!     ──► layer       the differences as a layer; a file that may change is read whole first (held)
+//!         or list     the differences, a line each (--list)
+//! ```
+//!
+//! ```
+//! use clap::Parser as _;
+//!
+//! let dir = tempfile::tempdir()?;
+//! std::fs::write(dir.path().join("new"), "text")?;
+//! let args = ["snapshot", "--list", "--base", "scratch", dir.path().to_str().unwrap_or_default()];
+//! let mut io = cli::Io::memory("");
+//! snapshot::run(&snapshot::Args::parse_from(args), &mut io)?;
+//! assert_eq!(io.written(), b"A .\nA new\n");
+//! # Ok::<(), anyhow::Error>(())
+//! ```
 
 mod base;
 mod checksum;
@@ -9,20 +29,23 @@ mod held;
 mod layer;
 mod list;
 mod overlay;
+mod scan;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use cli::{Failure, Form, Globs, Io};
-use layer_format::layer::EntryPath;
+use cli::{Failure, Form, Globs, Io, usage};
+use image::Choice;
 use layer_format::{Look, Platform, look};
 use rootfs::{
     Attribute, Attributes, Diff, DiffOptions, Difference, Identity, Known, LeaveOut, Mounts, Root,
-    Scan, ScanOptions, What,
+    Upper, What,
 };
+use store::{Origin, Store};
 
-use crate::base::Base;
+use crate::base::{Base, BaseName, BaseOptions, Wanted};
 use crate::layer::Retries;
+use crate::overlay::UpperDir;
+use crate::scan::Scanner;
 
 /// Write what has changed in a directory as a layer
 ///
@@ -101,75 +124,138 @@ impl cli::Command for Args {
 }
 
 /// Runs the command.
+///
+/// # Errors
+/// Wrong usage if it isn't known what the directory was, `rootfs::Error::Changed` if the directory doesn't keep still, and
+/// whatever opening the base or writing the layer fails with.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if !args.list {
         io.output.binary()?;
     }
     let root = Root::open(&args.dir)?;
-    if let Some(upper) = overlay::find(args, &root)? {
-        return overlay::snapshot(args, &upper, io);
-    }
+    let upper = find_upper(args, &root)?;
     let globs = Globs::parse(&args.exclude)?;
     let is_out = |path: &[u8], is_directory| globs.match_path(path, is_directory);
     let leave_out: Option<LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
-    let (base, opened) = Base::find(args, &root, io)?;
-    // Where contents are compared, it takes what was found to read a file as it was found.
-    let known = base.tree().filter(|_| !args.checksum);
-    let known = known.map(|tree| Known::new(tree, &root, ignored(&args.ignore)));
-    let scan = scan(args, &root, leave_out, known.as_ref())?;
-    say_left_out(&scan, io);
-    let identity = base::as_noted(Identity::of_scan(&scan), args, &root);
-    let options = options(args, identity, leave_out);
-    let mut diff = Diff::new(base.tree(), &scan, options).map_err(explain)?;
+    let store = base::open_store(args.common.store.as_deref())?;
+    match upper {
+        Some(upper) => of_upper(args, &upper, store.as_ref(), leave_out, io),
+        None => of_directory(args, &root, store.as_ref(), leave_out, io),
+    }
+}
+
+/// The upper directory to look at: DIR itself if it is one, or that of the overlay mounted on DIR.
+fn find_upper(args: &Args, root: &Root) -> anyhow::Result<Option<UpperDir>> {
+    if args.upper {
+        return Ok(Some(UpperDir::unmounted(root)?));
+    }
+    // A base that was named need not be what is below the mount. Then everything is compared.
+    if args.checksum || args.base.is_some() {
+        return Ok(None);
+    }
+    UpperDir::of_mount(&args.dir, root)
+}
+
+/// Compares a whole directory with its base.
+fn of_directory(
+    args: &Args,
+    root: &Root,
+    store: Option<&Store>,
+    leave_out: Option<LeaveOut<'_>>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let origin = store.and_then(|store| base::origin(root, store));
+    let name = args.base.as_deref().map(BaseName::from);
+    let name = name.or_else(|| origin.as_ref().map(BaseName::of_origin)).ok_or_else(unknown)?;
+    let Base { tree, manifest, contents } = base_options(args, store).find(name, io)?;
+    let scanner = scanner(args, root, leave_out);
+    // Contents are compared by reading files as the scan found them, so that nothing may be left out of it.
+    let known = tree.as_ref().filter(|_| !args.checksum);
+    let known = known.map(|tree| Known::new(tree, root, ignored(&args.ignore)));
+    let scan = scanner.scan(known.as_ref())?;
+    scan::say_left_out(&scan, io);
+    let identity = without_lacks(Identity::of_scan(&scan), origin.as_ref());
+    let options = diff_options(args, identity, leave_out);
+    let mut diff = Diff::new(tree.as_ref(), &scan, options)
+        .map_err(|error| explain(error, "leave it out with --exclude"))?;
     if args.checksum {
-        checksum::compare(&mut diff, &base, opened, io)?;
+        checksum::compare(&mut diff, contents, &io.progress)?;
     }
     let diff = diff.finish();
     cli::interrupt::check()?;
-    if let Some(form) = form(args) {
+    if let Some(form) = list_form(args) {
         return list::write(diff.differences(), form, io);
     }
     let may_hide = |difference: &Difference<'_>| difference.what != What::Added;
     let retries = Retries { n: args.retry_changed, may_hide: &may_hide };
-    layer::write(diff.differences(), base.manifest(), retries, io)
-        .map_err(|error| of_mount(error, args, &root))
+    layer::write(diff.differences(), manifest, retries, io)
+        .map_err(|error| scanner.hint_mount(error))
 }
 
-/// Takes the directory in, anew if it changes meanwhile and that is asked for.
-fn scan(
+/// Writes what an overlay's upper directory holds.
+fn of_upper(
     args: &Args,
-    root: &Root,
+    upper: &UpperDir,
+    store: Option<&Store>,
     leave_out: Option<LeaveOut<'_>>,
-    known: Option<&Known<'_>>,
-) -> anyhow::Result<Scan> {
-    let mounts = if args.one_file_system { Mounts::Pass } else { Mounts::Enter };
-    let options = ScanOptions { leave_out, mounts, known, stop: &cli::interrupt::requested };
-    let read = || Scan::read(root, &options);
-    let mut scanned = read();
-    for _ in 0..args.retry_changed {
-        if matches!(scanned, Err(rootfs::Error::Changed { .. })) {
-            scanned = read();
-        }
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let name = args.base.as_deref().map(BaseName::from).or_else(|| upper.noted(store));
+    let base = match name {
+        Some(name) => base_options(args, store).find_below_upper(name, io)?,
+        None => Base::SCRATCH,
+    };
+    let scan = scanner(args, upper.root(), leave_out).scan(None)?;
+    scan::say_left_out(&scan, io);
+    let options = diff_options(args, Identity::of_process(upper.root()), leave_out);
+    let form = upper.form();
+    let changes = || Upper::new(&scan, form, base.tree.as_ref(), options.clone());
+    // What no layer can hold is refused before anything is written.
+    let hint = "name what was there with --base dir:LOWER, so that all files are compared";
+    changes().try_for_each(|it| it.map(drop)).map_err(|error| explain(error, hint))?;
+    let Some(list_form) = list_form(args) else {
+        let may_hide = |difference: &Difference<'_>| upper.may_hide(difference);
+        let retries = Retries { n: args.retry_changed, may_hide: &may_hide };
+        return layer::write(changes().filter_map(Result::ok), base.manifest, retries, io);
+    };
+    if let Some(tree) = &base.tree {
+        let diff = Diff::of_upper(tree, &scan, form, options).finish();
+        return list::write(diff.differences(), list_form, io);
     }
-    cli::interrupt::check()?;
-    let scanned = scanned.with_context(|| cli::text::clean_path(&args.dir));
-    scanned.map_err(|error| of_mount(error, args, root))
+    if args.base.is_none() && !upper.has_lowers() {
+        io.say("what was there before isn't known: say so with --base, or all counts as new");
+        return list::write(changes().filter_map(Result::ok), list_form, io);
+    }
+    let changes = changes().filter_map(Result::ok);
+    list::write(changes.filter_map(|it| upper.judge(it)), list_form, io)
 }
 
-/// Says what to do about something that doesn't keep still because it is mounted from elsewhere.
-fn of_mount(error: anyhow::Error, args: &Args, root: &Root) -> anyhow::Error {
-    match error.downcast_ref() {
-        Some(rootfs::Error::Changed { path, .. })
-            if !args.one_file_system && root.is_elsewhere(path) =>
-        {
-            let hint = "something is mounted there; -x leaves out all that is mounted";
-            Failure::from_cause(error).hint(hint).into()
-        }
-        _ => error,
+/// The error for a directory of which the store remembers nothing.
+fn unknown() -> Failure {
+    usage("nothing is noted of what this directory was")
+        .hint("say so with --base IMAGE, --base DIR or --base scratch")
+}
+
+fn base_options<'a>(args: &Args, store: Option<&'a Store>) -> BaseOptions<'a> {
+    BaseOptions {
+        store,
+        choice: Choice { name: args.image.clone(), platform: args.platform.clone() },
+        mounts: mounts(args),
+        default_owner: args.default_owner,
+        with_contents: args.checksum,
+        wanted: if args.list { Wanted::All } else { Wanted::Root },
     }
 }
 
-fn options<'a>(
+fn scanner<'a>(args: &'a Args, root: &'a Root, leave_out: Option<LeaveOut<'a>>) -> Scanner<'a> {
+    Scanner { dir: &args.dir, root, leave_out, mounts: mounts(args), n_retries: args.retry_changed }
+}
+
+fn mounts(args: &Args) -> Mounts {
+    if args.one_file_system { Mounts::Pass } else { Mounts::Enter }
+}
+
+fn diff_options<'a>(
     args: &Args,
     identity: Identity,
     leave_out: Option<LeaveOut<'a>>,
@@ -189,77 +275,34 @@ fn ignored(names: &[String]) -> Attributes {
         .collect()
 }
 
-fn form(args: &Args) -> Option<Form> {
+/// How changes are listed; `None` if a layer is to be written.
+fn list_form(args: &Args) -> Option<Form> {
     args.list.then(|| Form::of(args.json, args.null))
 }
 
-/// Says what was left out of the scan without anybody asking for each of it.
-fn say_left_out(scan: &Scan, io: &Io<'_>) {
-    say_paths("left out, for no layer holds a socket", &scan.sockets(), io);
-    let passed: Vec<_> = scan.passed().collect();
-    say_paths("left out, for something is mounted there", &passed, io);
-}
-
-fn say_paths(what: &str, paths: &[EntryPath], io: &Io<'_>) {
-    const SHOWN: usize = 3;
-    if paths.is_empty() {
-        return;
+/// An identity without what `unpack` could not make or set in the directory, as the store remembers it.
+fn without_lacks(mut identity: Identity, origin: Option<&Origin>) -> Identity {
+    let Some(origin) = origin else { return identity };
+    if origin.lacks_devices {
+        identity = identity.without_devices();
     }
-    let names: Vec<_> = paths.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = paths.len().checked_sub(SHOWN).filter(|&n| n > 0);
-    let more = more.map_or_else(String::new, |n| format!(" and {n} more"));
-    io.say(&format!("{what}: {}{more}", names.join(", ")));
+    if origin.lacks_xattrs {
+        identity = identity.without_xattrs();
+    }
+    identity
 }
 
-/// Says what to do about something that no layer can hold.
-fn explain(error: rootfs::Error) -> anyhow::Error {
+/// Adds a hint to an error about something that no layer can hold.
+fn explain(error: rootfs::Error, hint: &str) -> anyhow::Error {
     match error {
-        rootfs::Error::Unfit { .. } => {
-            Failure::from_cause(error).hint("leave it out with --exclude").into()
-        }
+        rootfs::Error::Unfit { .. } => Failure::from_cause(error).hint(hint).into(),
         error => error.into(),
     }
 }
 
+/// Parses a value of `--default-owner`.
 fn owner(text: &str) -> Result<(u32, u32), String> {
     let number = |text: &str| text.parse().ok().filter(|&id| id != u32::MAX);
     let owner = text.split_once(':').and_then(|(uid, gid)| Some((number(uid)?, number(gid)?)));
     owner.ok_or_else(|| "two numbers are needed, as 0:0".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use clap::Parser as _;
-
-    use super::*;
-
-    /// Looks at a directory that gets a new file each of the first so many times.
-    fn scan_busy(n_times: u32, n_retries: &str) -> anyhow::Result<usize> {
-        let dir = tempfile::tempdir()?;
-        fs::write(dir.path().join("0"), "")?;
-        let n = AtomicU32::new(0);
-        let disturb = |name: &[u8], _| {
-            let n = if name == b"0" { n.fetch_add(1, Ordering::Relaxed) } else { n_times };
-            if n < n_times {
-                fs::write(dir.path().join(format!("{}", n + 1)), "").unwrap();
-            }
-            false
-        };
-        let args = ["snapshot", dir.path().to_str().unwrap(), "--retry-changed", n_retries];
-        let scan = scan(&Args::parse_from(args), &Root::open(dir.path())?, Some(&disturb), None)?;
-        Ok(scan.top().children().count())
-    }
-
-    #[test]
-    fn a_directory_that_changes_is_looked_at_again() {
-        assert_eq!(scan_busy(0, "0").unwrap(), 1);
-        assert_eq!(scan_busy(2, "2").unwrap(), 3);
-        for n_retries in ["0", "1"] {
-            let error = format!("{:#}", scan_busy(2, n_retries).unwrap_err());
-            assert!(error.contains("changed while it was being read"), "{error}");
-        }
-    }
 }

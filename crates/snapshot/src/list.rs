@@ -1,4 +1,4 @@
-//! What has changed, a line each.
+//! The differences, listed: a line, or an element of a JSON array, for each.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::{Attributes, Difference, What};
 use serde_json::{Map, Value};
 
-/// Prints the list.
+/// Writes the list to standard output.
 pub(crate) fn write<'a>(
     differences: impl Iterator<Item = Difference<'a>>,
     form: Form,
@@ -34,6 +34,7 @@ pub(crate) fn write<'a>(
     Ok(io.output.flush()?)
 }
 
+/// The letter that stands for a change: added, changed or deleted.
 fn letter(what: What) -> char {
     match what {
         What::Added => 'A',
@@ -42,6 +43,7 @@ fn letter(what: What) -> char {
     }
 }
 
+/// The path as it is written; the root is `.`.
 fn bytes(path: &EntryPath) -> &[u8] {
     if path.is_root() { b"." } else { path.as_bytes() }
 }
