@@ -1,4 +1,4 @@
-//! What two images' configs say differently: how they run, not how they were made.
+//! What two images' configs say differently about how the images run. How they were made is no difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,30 +6,32 @@ use anyhow::Context as _;
 use layer_format::Config;
 use serde_json::Value;
 
-/// What counts of all that stands beside `config`.
+/// The fields beside `config` that are compared.
 const OUTSIDE: [&str; 5] = ["architecture", "os", "os.version", "variant", "author"];
 
-/// One thing that is said differently; what isn't said is none.
+/// A setting that the configs have differently. The value of a config that doesn't have it is `None`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
-    /// `Cmd`, `Env.PATH`, `Labels.maintainer`, as the config has them.
+    /// For example `Cmd`, `Env.PATH` or `Labels.maintainer`.
     pub(crate) name: String,
     pub(crate) before: Option<Value>,
     pub(crate) after: Option<Value>,
 }
 
-/// Compares, in the order of names.
+/// Compares two configs. The result is in the order of names.
 pub(crate) fn compare(before: &Config, after: &Config) -> anyhow::Result<Vec<Setting>> {
-    let (mut before, mut after) = (settings(before)?, settings(after)?);
+    let mut before = settings(before)?;
+    let mut after = settings(after)?;
     let names: BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
     let settings = names.into_iter().map(|name| {
-        let (before, after) = (before.remove(&name), after.remove(&name));
+        let before = before.remove(&name);
+        let after = after.remove(&name);
         Setting { name, before, after }
     });
     Ok(settings.filter(|setting| setting.before != setting.after).collect())
 }
 
-/// All that a config says, one thing a name. To say nothing, null or nothing in a list is the same.
+/// All settings of a config by name. A setting that is null or empty is the same as none.
 fn settings(config: &Config) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut fields: Value = serde_json::from_slice(config.raw()).context("reading the config")?;
     let mut settings = BTreeMap::new();
@@ -41,10 +43,11 @@ fn settings(config: &Config) -> anyhow::Result<BTreeMap<String, Value>> {
             put(&mut settings, name, value);
         }
     }
-    settings.retain(|name, value| name.contains('.') || !is_nothing(value));
+    settings.retain(|name, value| name.contains('.') || !is_empty(value));
     Ok(settings)
 }
 
+/// Adds a field of `config`. A map becomes one setting a key, and `Env` one a variable.
 fn put(settings: &mut BTreeMap<String, Value>, name: String, value: Value) {
     match value {
         Value::Object(fields) => {
@@ -62,7 +65,7 @@ fn put(settings: &mut BTreeMap<String, Value>, name: String, value: Value) {
     }
 }
 
-fn is_nothing(value: &Value) -> bool {
+fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),

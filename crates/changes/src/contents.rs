@@ -1,4 +1,4 @@
-//! Contents, compared by their digests where all that the trees say is the same.
+//! Contents, compared by their digests where all that the records say is the same.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead};
@@ -12,15 +12,32 @@ use rootfs::{Content, Found};
 
 use crate::compare::{Candidate, Comparison};
 use crate::record::Node;
-use crate::side::{self, Side, Sides};
+use crate::side::{Side, Sides};
 
-/// Changes whose contents are asked for, in their order, with the numbers of the candidates that have them.
-type Wanted = Vec<(Origin, usize)>;
+/// A file whose digest is asked for.
+struct Asked<'a> {
+    /// The number of the candidate.
+    number: usize,
+    path: EntryPath,
+    /// What the side has there.
+    node: Node<'a>,
+}
 
-/// What is told of a candidate's digest.
+/// A change of a layer whose digest is asked for. They are in the order of the layers and their changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted {
+    origin: Origin,
+    /// The number of the candidate that has it. Several may have the same.
+    number: usize,
+}
+
+/// What is told of a candidate: its number and its digest.
 type Tell<'a> = &'a mut dyn FnMut(usize, Digest);
 
 /// The numbers of the candidates that have other bytes.
+///
+/// # Errors
+/// Wrong usage if the files to compare have more than `max_size` bytes.
 pub(crate) fn others(
     comparison: &Comparison<'_>,
     sides: &mut Sides,
@@ -32,33 +49,30 @@ pub(crate) fn others(
     let size = candidates.map(|it| it.size()).fold(0, u64::saturating_add);
     cli::check_size(max_size, "the contents to compare are", size)?;
     let candidates = comparison.candidates().enumerate().filter(|(_, it)| !is_known(it));
+    let asked = candidates.map(|(number, it)| Asked { number, path: it.path, node: it.before });
     let mut earlier: Vec<Option<Digest>> = vec![];
-    let mut others = HashSet::new();
-    let asked = candidates.map(|(number, it)| (number, it.path, it.before));
     digests(&mut sides.before, asked, progress, &mut |number, digest| {
         earlier.resize(earlier.len().max(number + 1), None);
         earlier[number] = Some(digest);
     })?;
     let candidates = comparison.candidates().enumerate().filter(|(_, it)| !is_known(it));
-    let asked = candidates.map(|(number, it)| (number, it.path, it.after));
+    let asked = candidates.map(|(number, it)| Asked { number, path: it.path, node: it.after });
+    let mut others = HashSet::new();
     digests(&mut sides.after, asked, progress, &mut |number, digest| {
         if earlier.get_mut(number).and_then(Option::take) != Some(digest) {
             others.insert(number);
         }
     })?;
-    // Of those that are left, nothing more was told.
+    // The second side told nothing of the candidates whose digests are left.
     let left = earlier.iter().enumerate().filter_map(|(number, it)| it.is_some().then_some(number));
     others.extend(left);
     Ok(others)
 }
 
-/// Tells files apart that need not be read: two images may have them from the same change of the same layer.
+/// Tells which files need not be read: two images may have them from the same change of the same layer.
 fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
-    let diff_ids = |side: &Side| match side {
-        Side::Image(opened) => opened.image().layers.iter().map(|layer| layer.diff_id).collect(),
-        Side::Directory(_) | Side::Layer(..) => vec![],
-    };
-    let (before, after) = (diff_ids(&sides.before), diff_ids(&sides.after));
+    let before = sides.before.diff_ids();
+    let after = sides.after.diff_ids();
     move |candidate| {
         let (Some(old), Some(new)) = (candidate.before.origin(), candidate.after.origin()) else {
             return false;
@@ -68,31 +82,30 @@ fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
     }
 }
 
-/// Takes the digests of what is asked for: candidates by number, with their paths and what this side has there.
+/// Takes the digests of what is asked for of one side.
 fn digests<'a>(
     side: &mut Side,
-    mut asked: impl Iterator<Item = (usize, EntryPath, Node<'a>)>,
+    mut asked: impl Iterator<Item = Asked<'a>>,
     progress: &Progress,
     tell: Tell<'_>,
 ) -> anyhow::Result<()> {
     match side {
-        Side::Directory(_) => asked.try_for_each(|(number, path, node)| {
-            if let Node::Scan(found) = node {
-                tell(number, of_file(&path, found)?);
+        Side::Directory(_) => asked.try_for_each(|asked| {
+            if let Node::Scan(found) = asked.node {
+                tell(asked.number, of_file(&asked.path, found)?);
             }
             Ok(())
         }),
         Side::Image(opened) => of_image(opened, &wanted(asked), progress, tell),
-        Side::Layer(file, start) => {
-            Ok(of_layer(&mut side::read_layer(file, *start)?, &wanted(asked), tell)?)
-        }
+        Side::Layer(layer) => Ok(of_layer(&mut layer.read()?, &wanted(asked), tell)?),
     }
 }
 
 /// What is asked for, in the order of the layers.
-fn wanted<'a>(asked: impl Iterator<Item = (usize, EntryPath, Node<'a>)>) -> Wanted {
-    let mut wanted: Wanted =
-        asked.filter_map(|(number, _, node)| Some((node.origin()?, number))).collect();
+fn wanted<'a>(asked: impl Iterator<Item = Asked<'a>>) -> Vec<Wanted> {
+    let wanted = asked
+        .filter_map(|asked| Some(Wanted { origin: asked.node.origin()?, number: asked.number }));
+    let mut wanted: Vec<_> = wanted.collect();
     wanted.sort_unstable();
     wanted
 }
@@ -106,27 +119,27 @@ fn of_file(path: &EntryPath, found: Found<'_>) -> anyhow::Result<Digest> {
 
 fn of_image(
     opened: &mut Opened,
-    wanted: &[(Origin, usize)],
+    wanted: &[Wanted],
     progress: &Progress,
     tell: Tell<'_>,
 ) -> anyhow::Result<()> {
-    for wanted in wanted.chunk_by(|(one, _), (other, _)| one.layer() == other.layer()) {
-        let position = wanted[0].0.layer();
+    for wanted in wanted.chunk_by(|one, other| one.origin.layer() == other.origin.layer()) {
+        let position = wanted[0].origin.layer();
         opened.read_layer(position, progress, |layer| of_layer(layer, wanted, tell))?;
     }
     Ok(())
 }
 
-/// Takes the digests of those that come from one layer.
+/// Takes the digests of what is wanted of one layer.
 fn of_layer(
     layer: &mut Reader<impl BufRead>,
-    wanted: &[(Origin, usize)],
+    wanted: &[Wanted],
     tell: Tell<'_>,
 ) -> Result<(), Error> {
-    let mut wanted = wanted.chunk_by(|(one, _), (other, _)| one == other).peekable();
+    let mut wanted = wanted.chunk_by(|one, other| one.origin == other.origin).peekable();
     let mut n_changes = 0;
     while let Some(change) = layer.read_change()? {
-        let same = wanted.next_if(|same| same[0].0.change() == n_changes);
+        let same = wanted.next_if(|same| same[0].origin.change() == n_changes);
         n_changes += 1;
         let (Some(same), Change::Add(entry)) = (same, change) else { continue };
         if !matches!(entry.kind, EntryKind::File { .. }) {
@@ -136,8 +149,8 @@ fn of_layer(
         io::copy(&mut Filled::new(&mut *layer, entry.kind), &mut hasher)
             .map_err(|source| Error::io("reading a layer", source))?;
         let digest = hasher.finish();
-        for (_, number) in same {
-            tell(*number, digest);
+        for wanted in same {
+            tell(wanted.number, digest);
         }
     }
     Ok(())

@@ -1,18 +1,41 @@
 //! The `changes` command: what is different between two images, directories or layers.
 //!
-//! Whatever the two are, each becomes a record without contents (`side`, `record`), and the records are gone through side by
-//! side (`compare`). Contents are read for `--checksum` alone, and only where all else is the same (`contents`).
+//! ```text
+//! lib ──► side, layer_file   each of the two: an image, a directory or a layer
+//!     ──► config             what the configs of two images have differently
+//!     ──► record             what each of the two holds, without contents
+//!     ──► compare            the records side by side (pairs), with their hard links (links)
+//!     ──► contents           contents, only for --checksum and only where all else is the same
+//!     ──► report, stat       the differences, or their sums, to standard output
+//! ```
+//!
+//! ```
+//! use clap::Parser as _;
+//!
+//! let [before, after] = [tempfile::tempdir()?, tempfile::tempdir()?];
+//! std::fs::write(after.path().join("new"), "text")?;
+//! let paths = [before.path(), after.path()].map(|path| path.to_string_lossy());
+//! let args = ["changes", "--ignore", "mtime", &paths[0], &paths[1]];
+//! let mut io = cli::Io::memory("");
+//! let result = changes::run(&changes::Args::parse_from(args), &mut io);
+//! assert!(result.is_err(), "1 is the exit status if there are differences");
+//! assert_eq!(io.written(), b"A new\n");
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod compare;
 mod config;
 mod contents;
+mod layer_file;
+mod links;
+mod pairs;
 mod record;
 mod report;
 mod side;
 mod stat;
 
 use cli::{Code, Form, Io};
-use image::Location;
+use image::{Choice, Location};
 use layer_format::{Look, Platform, look};
 use rootfs::{Attribute, Attributes};
 
@@ -85,16 +108,19 @@ impl cli::Command for Args {
 }
 
 /// Runs the command.
+///
+/// # Errors
+/// A failure without a text if there are differences, and whatever opening the two or reading them fails with.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     check(args)?;
     let [before, after] = [&args.before, &args.after].map(|text| Location::from(text.as_str()));
     let needing = if before.is_stored() { &before } else { &after };
     let store = image::our_store(args.common.store.as_deref(), needing)?;
     let mut sides = Sides {
-        before: side::open(args, 0, store.as_ref(), io)?,
-        after: side::open(args, 1, store.as_ref(), io)?,
+        before: Side::open(&args.before, choice(args, 0), store.as_ref(), io)?,
+        after: Side::open(&args.after, choice(args, 1), store.as_ref(), io)?,
     };
-    let mut report = Report::new(form(args), &mut io.output);
+    let mut report = Report::new(Form::of(args.json, args.null), &mut io.output);
     if !args.ignore.iter().any(|it| it == "config") {
         for setting in settings(&sides)? {
             report.setting(&setting)?;
@@ -111,7 +137,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Tells of files.
+/// Reports what the two have differently at paths.
 fn files(
     args: &Args,
     sides: &mut Sides,
@@ -121,7 +147,8 @@ fn files(
     let records = sides.records(args.checksum, progress)?;
     let mut comparison = Comparison::new(&records, ignored(&args.ignore))?;
     if args.checksum {
-        comparison.others = contents::others(&comparison, sides, args.max_size, progress)?;
+        let others = contents::others(&comparison, sides, args.max_size, progress)?;
+        comparison.note_contents(others);
     }
     let Some(depth) = args.stat else {
         return comparison.differences().try_for_each(|difference| report.difference(&difference));
@@ -131,7 +158,7 @@ fn files(
     stat.lines().try_for_each(|line| report.stat(&line))
 }
 
-/// What two images' configs say differently.
+/// What the configs of two images have differently.
 fn settings(sides: &Sides) -> anyhow::Result<Vec<Setting>> {
     match (&sides.before, &sides.after) {
         (Side::Image(before), Side::Image(after)) => {
@@ -141,6 +168,15 @@ fn settings(sides: &Sides) -> anyhow::Result<Vec<Setting>> {
     }
 }
 
+/// Which image A, the side 0, or B, the side 1, is. What is given once counts for both.
+fn choice(args: &Args, side: usize) -> Choice {
+    Choice {
+        name: args.image.get(side).or(args.image.last()).cloned(),
+        platform: args.platform.get(side).or(args.platform.last()).cloned(),
+    }
+}
+
+/// Checks what clap can't.
 fn check(args: &Args) -> anyhow::Result<()> {
     let is_input = |text: &str| matches!(text, "-" | "archive:-" | "layer:-");
     if is_input(&args.before) && is_input(&args.after) {
@@ -155,8 +191,4 @@ fn check(args: &Args) -> anyhow::Result<()> {
 fn ignored(names: &[String]) -> Attributes {
     let is_ignored = |attribute: &Attribute| names.iter().any(|it| it == attribute.name());
     Attribute::ALL.into_iter().filter(is_ignored).collect()
-}
-
-fn form(args: &Args) -> Form {
-    Form::of(args.json, args.null)
 }

@@ -1,6 +1,7 @@
-//! What one of the two holds: the tree of an image or a layer, or a directory as it was scanned.
+//! What one of the two holds: the tree of an image or a layer, or a scanned directory.
 
-use layer_format::layer::EntryKind;
+use layer_format::Error;
+use layer_format::layer::{Entry, EntryKind, EntryPath, impossible};
 use layer_format::listing::{Origin, Place, Tree};
 use rootfs::{Found, Scan};
 
@@ -11,14 +12,15 @@ pub(crate) enum Record {
     Scan(Scan),
 }
 
-/// Both. Of a directory beside an image, what is in it as in the image stands in the image's record alone.
+/// The records of both. If one is a directory and the other an image, what they have in common may be in the image's record
+/// alone.
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(crate) before: Record,
     pub(crate) after: Record,
 }
 
-/// A name in a record.
+/// What a record has at a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Node<'a> {
     Tree(Place<'a>),
@@ -36,7 +38,7 @@ impl Record {
         }
     }
 
-    /// Whether a name of the other record, which this one lacks, was found here just so.
+    /// Whether this record lacks what the other one has only because it was found to be the same.
     pub(crate) fn has_same(&self, other: Node<'_>) -> bool {
         match (self, other) {
             (Self::Scan(scan), Node::Tree(place)) => scan.has_same(&place),
@@ -61,7 +63,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// How many bytes it has, if it is a file.
+    /// Its size in bytes, if it is a file.
     pub(crate) fn size(&self) -> Option<u64> {
         match self.kind()? {
             EntryKind::File { size, .. } => Some(size),
@@ -69,7 +71,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Which change of which layer described it.
+    /// The change of a layer that described it; `None` for what was scanned.
     pub(crate) fn origin(&self) -> Option<Origin> {
         match self {
             Self::Tree(place) => place.origin(),
@@ -77,7 +79,31 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// What is in it, by name. Sockets are in no image, and of what a mount of a file hides nothing is known.
+    /// Refuses what no image can hold. The reader of an image has already refused it there.
+    ///
+    /// # Errors
+    /// [`Error::MalformedEntry`] for a device whose numbers no entry can have.
+    pub(crate) fn check(&self, path: &EntryPath) -> Result<(), Error> {
+        let Self::Scan(found) = self else { return Ok(()) };
+        let Some(kind @ EntryKind::CharDevice { .. }) = found.kind() else { return Ok(()) };
+        let (uid, gid) = found.owner();
+        let entry = Entry {
+            path: path.clone(),
+            kind,
+            mode: found.mode(),
+            uid,
+            gid,
+            mtime: found.mtime(),
+            xattrs: vec![],
+        };
+        match impossible(&entry) {
+            Some(reason) => Err(Error::MalformedEntry { path: path.to_string(), reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// What is in it, by name. Sockets are left out, since no image has any, and so are files on which something is mounted,
+    /// since nothing is known of them.
     pub(crate) fn children(&self) -> Children<'a> {
         match self {
             Self::Tree(place) => {

@@ -1,4 +1,4 @@
-//! The differences, as they are printed.
+//! The differences, as they are written to standard output.
 
 use std::io::Write as _;
 
@@ -15,9 +15,9 @@ pub(crate) struct Report<'a> {
     form: Form,
     output: &'a mut Output,
     array: Array,
-    /// How many differences were told.
+    /// The number of differences, or sums, so far.
     n_told: u64,
-    /// Sums are told in columns.
+    /// The sums of directories as text, which are written at the end.
     table: Option<Table>,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Report<'a> {
         Self { form, output, array: Array::default(), n_told: 0, table: None }
     }
 
-    /// Tells of a config.
+    /// Writes a difference of configs.
     pub(crate) fn setting(&mut self, setting: &Setting) -> anyhow::Result<()> {
         let Setting { name, before, after } = setting;
         let letter = letter(before.is_some(), after.is_some());
@@ -40,7 +40,7 @@ impl<'a> Report<'a> {
         self.line(cli::text::clean(&line).as_bytes())
     }
 
-    /// Tells of a path.
+    /// Writes a difference at a path.
     pub(crate) fn difference(&mut self, difference: &Difference<'_>) -> anyhow::Result<()> {
         let Difference { path, before, after, attributes, .. } = difference;
         let letter = letter(before.is_some(), after.is_some());
@@ -64,7 +64,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Tells of a directory's sums.
+    /// Writes the sums of a directory.
     pub(crate) fn stat(&mut self, line: &Line) -> anyhow::Result<()> {
         let Line { directory, sums } = line;
         if self.form == Form::Json {
@@ -73,7 +73,7 @@ impl<'a> Report<'a> {
             fields.insert("added".to_owned(), sums.n_added.into());
             fields.insert("changed".to_owned(), sums.n_changed.into());
             fields.insert("removed".to_owned(), sums.n_removed.into());
-            // No file system holds as much as would not fit.
+            // No file system holds so much that it would not fit.
             fields
                 .insert("growth".to_owned(), i64::try_from(sums.growth).unwrap_or(i64::MAX).into());
             return self.element(&fields.into());
@@ -116,6 +116,7 @@ impl<'a> Report<'a> {
     }
 }
 
+/// The letter that stands for a change: added, changed or deleted.
 fn letter(is_before: bool, is_after: bool) -> &'static str {
     match (is_before, is_after) {
         (false, _) => "A",
@@ -124,7 +125,7 @@ fn letter(is_before: bool, is_after: bool) -> &'static str {
     }
 }
 
-/// A number of bytes with its sign.
+/// A number of bytes as text, with its sign.
 fn growth(bytes: i128) -> String {
     let size = cli::human_size(u64::try_from(bytes.unsigned_abs()).unwrap_or(u64::MAX));
     match bytes {
@@ -134,6 +135,7 @@ fn growth(bytes: i128) -> String {
     }
 }
 
+/// The path as it is written; the root is `.`.
 fn bytes(path: &EntryPath) -> &[u8] {
     if path.is_root() { b"." } else { path.as_bytes() }
 }

@@ -6,7 +6,7 @@ use layer_format::layer::EntryPath;
 
 use crate::compare::Difference;
 
-/// Sums for every directory down to a depth, each with all below it.
+/// The sums of every directory down to a depth, each with all that is below it.
 pub(crate) struct Stat {
     depth: usize,
     sums: BTreeMap<EntryPath, Sums>,
@@ -18,7 +18,7 @@ pub(crate) struct Sums {
     pub(crate) n_added: u64,
     pub(crate) n_changed: u64,
     pub(crate) n_removed: u64,
-    /// In bytes of files.
+    /// By how many bytes its files have grown.
     pub(crate) growth: i128,
 }
 
@@ -77,8 +77,15 @@ mod tests {
     use crate::record::Node;
 
     fn tree(kind: EntryKind) -> Tree {
-        let (path, mtime) = (EntryPath::parse(b"x").unwrap(), Timestamp::default());
-        let entry = Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: vec![] };
+        let entry = Entry {
+            path: EntryPath::parse(b"x").unwrap(),
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            xattrs: vec![],
+        };
         let mut tree = Tree::new();
         tree.begin_layer();
         tree.apply(&Change::Add(entry)).unwrap();

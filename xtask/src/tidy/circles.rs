@@ -10,8 +10,10 @@ use super::Findings;
 use super::tree::Tree;
 
 /// The crates that are checked, each in `crates/NAME/src`.
-const CRATES: &[&str] =
-    &["cli", "commit", "flatten", "inspect", "pull", "push", "registry", "union", "unpack"];
+const CRATES: &[&str] = &[
+    "changes", "cli", "commit", "flatten", "inspect", "pull", "push", "registry", "snapshot",
+    "union", "unpack",
+];
 
 /// A module's path from the crate's root, which is empty.
 type Path = Vec<String>;
