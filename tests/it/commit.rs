@@ -437,4 +437,7 @@ fn lists_in_words_are_not_kept_and_that_is_said() {
     let said = "commit: warning: layer.tar: the access control lists of 1 entry are in words (tar --acls), and not kept: \
                 tar --xattrs --xattrs-include='*' writes them so that they are\n";
     assert!(output.success().stderr.contains(said), "{}", output.text());
+    let line = ["--base", "scratch", "-t", "a", "--no-store", "--stream", "layer.tar"];
+    let output = sandbox.command("commit").args(line).run();
+    assert!(output.success().stderr.contains(said), "without a store: {}", output.text());
 }

@@ -21,7 +21,7 @@ use layer_format::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
 use layer_format::{
     Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher, Hashing,
 };
-use store::{Lease, Partial};
+use store::Partial;
 
 use crate::check::{self, Changes};
 
@@ -41,9 +41,9 @@ pub(crate) struct Incoming {
 
 /// A layer that has been read to its end.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct Taken<K> {
     pub(crate) diff_id: DiffId,
-    pub(crate) kept: Kept,
+    pub(crate) kept: K,
     pub(crate) changes: Changes,
     /// How many entries have access control lists in tar's text form, which images can't keep.
     n_text_acls: u64,
@@ -52,14 +52,17 @@ pub(crate) struct Taken {
     name: String,
 }
 
-/// Where a layer's stored bytes are until it has a name.
-#[derive(Debug)]
-pub(crate) enum Kept {
-    /// In the store.
-    Store(Box<Partial>),
-    /// In an unlinked file.
-    Spool(Box<Hashing<File>>),
+/// Where a layer's stored bytes are until it has a name: they are written there, and hashed.
+pub(crate) trait Kept: Write {
+    /// The stored bytes from the beginning.
+    fn reader(&self) -> anyhow::Result<File>;
+
+    /// The descriptor of the stored bytes.
+    fn descriptor(&self, media_type: &str) -> Descriptor;
 }
+
+/// A layer in the store.
+pub(crate) struct InStore(pub(crate) Partial);
 
 impl Incoming {
     /// Opens a file, or standard input for `-`, and reads its beginning.
@@ -94,12 +97,12 @@ impl Incoming {
     ///
     /// # Errors
     /// Those of reading, checking and keeping it.
-    pub(crate) fn take(
+    pub(crate) fn take<K: Kept>(
         self,
-        kept: Kept,
+        kept: K,
         compression: Compression,
         mut changes: Changes,
-    ) -> anyhow::Result<Taken> {
+    ) -> anyhow::Result<Taken<K>> {
         let Self { content, name, task, .. } = self;
         let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let encoder = Encoder::new(kept, compression, n_threads).context("compressing")?;
@@ -109,7 +112,7 @@ impl Incoming {
     }
 }
 
-impl Taken {
+impl<K: Kept> Taken<K> {
     /// Warns about what the layer has and images can't keep.
     pub(crate) fn warn(&self, io: &Io<'_>) {
         if self.n_text_acls > 0 {
@@ -133,17 +136,17 @@ impl Taken {
 }
 
 /// What is known of a layer once all of it has passed.
-struct Passed {
+struct Passed<K> {
     diff_id: DiffId,
-    kept: Kept,
+    kept: K,
     n_text_acls: u64,
 }
 
-fn pass(
+fn pass<K: Kept>(
     content: Box<dyn Read>,
-    encoder: Encoder<Kept>,
+    encoder: Encoder<K>,
     changes: &mut Changes,
-) -> anyhow::Result<Passed> {
+) -> anyhow::Result<Passed<K>> {
     thread::scope(|scope| {
         let (feed, plain) = relay(DEPTH);
         let hasher = Builder::new().spawn_scoped(scope, move || hash(plain));
@@ -190,16 +193,16 @@ fn no_end() -> Error {
 }
 
 /// The layer's bytes on their way to the layer reader; the hasher and the encoder get each chunk first.
-struct Passing {
+struct Passing<K: Write> {
     content: Box<dyn Read>,
     pool: Pool,
     feed: Sending,
-    encoder: Encoder<Kept>,
+    encoder: Encoder<K>,
     /// The encoder's error, which the layer reader would report as its own.
     failure: Option<io::Error>,
 }
 
-impl Chunks for Passing {
+impl<K: Write> Chunks for Passing<K> {
     fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
         cli::interrupt::check().map_err(io::Error::other)?;
         let Some(chunk) = Chunk::read_from(&self.pool, &mut self.content)? else { return Ok(None) };
@@ -213,49 +216,36 @@ impl Chunks for Passing {
     }
 }
 
-impl Kept {
-    /// Keeps it in the store of a lease.
-    pub(crate) fn in_store(lease: &Lease) -> anyhow::Result<Self> {
-        Ok(Self::Store(Box::new(lease.incoming(None)?)))
-    }
-
-    /// Keeps it in an unlinked file.
-    pub(crate) fn spool() -> anyhow::Result<Self> {
-        let file = tempfile::tempfile().context("making a temporary file")?;
-        Ok(Self::Spool(Box::new(Hashing::new(file, Algorithm::Sha256))))
-    }
-
-    /// The stored bytes from the beginning.
+impl Kept for InStore {
     fn reader(&self) -> anyhow::Result<File> {
-        match self {
-            Self::Store(partial) => Ok(partial.reader()?),
-            Self::Spool(kept) => {
-                let mut file = kept.inner().try_clone().context("reading the layer again")?;
-                file.rewind().context("reading the layer again")?;
-                Ok(file)
-            }
-        }
+        Ok(self.0.reader()?)
     }
 
-    /// The descriptor of the stored bytes.
-    pub(crate) fn descriptor(&self, media_type: &str) -> Descriptor {
-        match self {
-            Self::Store(partial) => Descriptor::new(media_type, partial.digest(), partial.offset()),
-            Self::Spool(kept) => Descriptor::new(media_type, kept.digest(), kept.n_bytes()),
-        }
+    fn descriptor(&self, media_type: &str) -> Descriptor {
+        Descriptor::new(media_type, self.0.digest(), self.0.offset())
     }
 }
 
-impl Write for Kept {
+impl Write for InStore {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Store(partial) => partial.write_all(bytes).map_err(io::Error::other)?,
-            Self::Spool(kept) => kept.write_all(bytes)?,
-        }
+        self.0.write_all(bytes).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A layer in an unlinked file.
+impl Kept for Hashing<File> {
+    fn reader(&self) -> anyhow::Result<File> {
+        let mut file = self.inner().try_clone().context("reading the layer again")?;
+        file.rewind().context("reading the layer again")?;
+        Ok(file)
+    }
+
+    fn descriptor(&self, media_type: &str) -> Descriptor {
+        Descriptor::new(media_type, self.digest(), self.n_bytes())
     }
 }

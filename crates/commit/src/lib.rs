@@ -2,12 +2,13 @@
 //!
 //! One pass: the layer is checked, hashed, compressed and kept as it comes (`layer`, `check`), on top of what it says it was
 //! taken against (`base`). The config and the manifest are the base's, with what the commit changes and no more (`document`);
-//! instructions of a Dockerfile change how the image runs (`instruction`, `settings`). The image gets its names only when all
-//! of it is whole.
+//! instructions of a Dockerfile change how the image runs (`instruction`, `settings`). The image goes to its `destination`, the
+//! store or the stream, and gets its names only when all of it is whole.
 
 mod base;
 mod check;
 mod command;
+mod destination;
 mod document;
 mod format;
 mod health;
@@ -20,21 +21,16 @@ mod settings;
 mod shell_word;
 mod stream;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use cli::{Explain as _, Io};
-use image::{Choice, Input, Location, Opened};
-use layer_format::listing::Tree;
-use layer_format::{Descriptor, Look, Manifest, Platform, Reference, look};
-use store::{IndexEntry, Lease, Pair, Store};
+use cli::Io;
+use layer_format::{Descriptor, Look, Platform, Reference, look};
 
-use crate::base::{Base, BaseImage};
+use crate::base::Base;
 use crate::check::Changes;
-use crate::layer::{Incoming, Kept, Taken};
-use crate::plan::{Documents, Plan};
-use crate::stream::Outgoing;
+use crate::destination::{Destination, NewImage, ToStore, ToStream};
+use crate::layer::{Incoming, Kept as _};
+use crate::plan::Plan;
 
 /// Make an image of a layer and the image below it
 ///
@@ -110,137 +106,45 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.stream {
         io.output.binary()?;
     }
-    if args.no_store { without_store(args, &plan, io) } else { with_store(args, &plan, io) }
-}
-
-/// Keeps the image in the store, and streams it from there.
-fn with_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let path = Store::path_or_usual(args.common.store.as_deref())?;
-    let opened = Store::open(path).and_then(|store| store.lease());
-    let lease = opened.hinted(store::Error::hint)?;
-    let find = |text: &str| Base::find(text, args.platform.as_ref(), &lease);
-    let named = args.base.as_deref().map(find).transpose()?;
-    let incoming = Incoming::open(&args.file, io)?;
-    let base = match Base::settle(named, incoming.base, find) {
-        Err(error) => return Err(incoming.blame(error)),
-        settled => settled?,
-    };
-    let media_type = plan.layer_type(&base)?;
-    let changes = Changes::new(Some(lease.store()));
-    let taken = incoming.take(Kept::in_store(&lease)?, plan.compression, changes)?;
-    taken.warn(io);
-    taken.check(|| stored_tree(&base, lease.store(), io))?;
-    let layer = taken.kept.descriptor(media_type);
-    let Documents { config, manifest } = plan.documents(&base, &layer, taken.diff_id)?;
-    cli::interrupt::check()?;
-    let n_entries = taken.changes.n_entries;
-    keep(taken, &layer, &lease)?;
-    lease.put(&config)?;
-    lease.put(&manifest)?;
-    let manifest = Manifest::parse(manifest)?;
-    let target = manifest.descriptor();
-    let entries: Vec<_> =
-        args.tag.iter().map(|name| IndexEntry::new(Some(name), target.clone())).collect();
-    lease.name(&entries)?;
-    if args.stream {
-        let outgoing = Outgoing { names: &args.tag, manifest };
-        outgoing.out_of_store(lease.store(), io)?;
-        io.say(&target.digest.to_string());
+    if args.no_store {
+        commit(args, &plan, ToStream::new(args)?, io)
     } else {
-        writeln!(io.output, "{}", target.digest)?;
-        io.output.flush()?;
+        commit(args, &plan, ToStore::open(args)?, io)
     }
-    say(args, n_entries, &layer, io);
-    Ok(())
 }
 
-/// Puts the layer into the store, unless the store has it.
-fn keep(taken: Taken, layer: &Descriptor, lease: &Lease) -> anyhow::Result<()> {
-    if let Kept::Store(partial) = taken.kept {
-        if !lease.has(&layer.digest, layer.size)? {
-            partial.commit()?;
-        }
-        Pair::new(layer.digest, taken.diff_id).remember(Some(lease.store()));
-        taken.changes.keep(&taken.diff_id);
-    }
-    taken.task.done("Committed");
-    Ok(())
-}
-
-/// The tree of the base, an image of the store.
-fn stored_tree(base: &Base, store: &Store, io: &Io<'_>) -> anyhow::Result<Tree> {
-    let Base::Image(image) = base else { return Ok(Tree::new()) };
-    let place = Location::Stored(image.manifest.descriptor().digest.to_string());
-    let mut below = Opened::open(&place, None, Choice::default(), Some(store))?;
-    below.tree(&io.progress).context("the base")
-}
-
-/// Only streams the image.
-fn without_store(args: &Args, plan: &Plan, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let text = args.base.as_deref().ok_or_else(|| {
-        cli::usage("without a store, --base says what is below: scratch, an archive or a layout")
-    })?;
-    let (base, mut below) = open_base(text, args, io)?;
+/// Makes the image of the layer and its base, and brings it to its destination.
+fn commit(
+    args: &Args,
+    plan: &Plan,
+    mut destination: impl Destination,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let named = args.base.as_deref().map(|text| destination.find_base(text, io)).transpose()?;
     let incoming = Incoming::open(&args.file, io)?;
-    let base = Base::settle(Some(base), incoming.base, |_| Ok(Base::Scratch))?;
+    let found = Base::settle(named, incoming.base, |text| destination.find_base(text, io));
+    let base = match found {
+        Err(error) => return Err(incoming.blame(error)),
+        Ok(base) => base,
+    };
     let media_type = plan.layer_type(&base)?;
-    let taken = incoming.take(Kept::spool()?, plan.compression, Changes::default())?;
-    match &mut below {
-        // The base is then read only once.
-        Some(below) if taken.changes.are_good() => below.rewind()?,
-        Some(below) => taken.check(|| below.tree(&io.progress).context("the base"))?,
-        None => taken.check(|| Ok(Tree::new()))?,
-    }
-    taken.task.done("Committed");
+    let changes = Changes::new(destination.store());
+    let taken = incoming.take(destination.begin_layer()?, plan.compression, changes)?;
+    taken.warn(io);
+    destination.check(&taken, &base, io)?;
     let layer = taken.kept.descriptor(media_type);
-    let Documents { config, manifest } = plan.documents(&base, &layer, taken.diff_id)?;
-    let manifest = Manifest::parse(manifest)?;
-    let digest = manifest.descriptor().digest;
-    if let Kept::Spool(kept) = taken.kept {
-        let outgoing = Outgoing { names: &args.tag, manifest };
-        outgoing.without_store(&config, below, kept.into_inner(), io)?;
-    }
-    io.say(&digest.to_string());
-    say(args, taken.changes.n_entries, &layer, io);
+    let documents = plan.documents(&base, &layer, taken.diff_id)?;
+    cli::interrupt::check()?;
+    let text = summary(args, taken.changes.n_entries, &layer);
+    destination.finish(NewImage { taken, layer, documents }, io)?;
+    io.say(&text);
     Ok(())
 }
 
-/// Opens a base that is in no store: an archive or a layout. The base itself is `None` for scratch.
-fn open_base(text: &str, args: &Args, io: &mut Io<'_>) -> anyhow::Result<(Base, Option<Opened>)> {
-    if text == base::SCRATCH {
-        return Ok((Base::Scratch, None));
-    }
-    let choice = Choice { name: None, platform: args.platform.clone() };
-    let opened = match Location::from(text) {
-        Location::Input if args.file.as_os_str() == "-" => {
-            return Err(cli::usage("the base and the layer can't both be standard input").into());
-        }
-        Location::Input => {
-            let (reader, file) = io.input.take_image()?;
-            let input = Input::new(reader, file);
-            Opened::open(&Location::Input, Some(input), choice, None)?
-        }
-        Location::Dir(_) | Location::Layer(_) | Location::Stored(_) => {
-            let text =
-                format!("{text}: without a store, the base is scratch, an archive or a layout");
-            return Err(cli::usage(text).into());
-        }
-        place => Opened::open(&place, None, choice, None).with_context(|| text.to_owned())?,
-    };
-    let image = opened.image();
-    let manifest = image.manifest.clone().ok_or_else(|| {
-        cli::usage(format!("{text}: an archive without a manifest"))
-            .hint("load it into a store, and commit there")
-    })?;
-    let name = image.names.first().and_then(|name| name.parse().ok());
-    let name = name.map(|name: Reference| name.full());
-    let base = BaseImage { manifest, config: image.config.clone(), name };
-    Ok((Base::Image(Box::new(base)), Some(opened)))
-}
-
-fn say(args: &Args, n_entries: u64, layer: &Descriptor, io: &Io<'_>) {
+/// The last line.
+fn summary(args: &Args, n_entries: u64, layer: &Descriptor) -> String {
     let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
     let entries = cli::counted(n_entries, "entry", "entries");
     let size = cli::human_size(layer.size);
-    io.say(&format!("committed {}: {entries}, {size}", names.join(", ")));
+    format!("committed {}: {entries}, {size}", names.join(", "))
 }
