@@ -20,12 +20,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cli::{Progress, Task};
+use layer_format::Descriptor;
 use layer_format::stream::Writer;
-use layer_format::{Descriptor, Digest};
 use store::{Claim, Lease, Partial};
 
 use crate::blob::Blob;
 use crate::diff_ids;
+use crate::select::RawDocument;
 use crate::slot::{Follower, Slot, lock};
 
 /// How many bytes of a blob are read from the registry at a time.
@@ -42,7 +43,7 @@ pub(crate) type Stream<'a> = Writer<&'a mut cli::Output>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'a> {
     /// A manifest, an index or a config, which has been downloaded already.
-    Document(Digest, &'a [u8]),
+    Document(RawDocument<'a>),
     /// The next of [`Fetching::blobs`].
     Blob,
 }
@@ -188,8 +189,8 @@ pub(crate) fn next<T, W: Write>(
     writer: &mut Writer<W>,
 ) -> anyhow::Result<Option<T>> {
     match step {
-        Step::Document(digest, raw) => {
-            writer.document(raw, *digest)?;
+        Step::Document(document) => {
+            writer.document(document.raw, document.digest)?;
             Ok(None)
         }
         Step::Blob => {

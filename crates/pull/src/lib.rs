@@ -119,8 +119,7 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Out
     let lease = if args.no_store { None } else { Some(open_store(args)?) };
     let images = resolve_all(args, client, lease.as_ref().map(Lease::store), io)?;
     let outcomes = outcomes(args, &images, lease.as_ref())?;
-    let (blobs, order) = plan(&images);
-    let fetching = Fetching { blobs, order, jobs: args.jobs.into(), progress: &io.progress };
+    let fetching = plan(&images, args, &io.progress);
     match (&lease, is_streamed) {
         (Some(lease), false) => fetching.store(lease)?,
         (lease, _) => stream(&images, &fetching, lease.as_ref(), &mut io.output)?,
@@ -210,9 +209,9 @@ fn outcomes(
     Ok(outcomes.collect())
 }
 
-/// Every layer once, and the order of the stream: the indexes and manifests of each image, then for each manifest its config
-/// and its layers.
-fn plan(images: &[ResolvedImage]) -> (Vec<Blob>, Vec<Step<'_>>) {
+/// The download of every layer, each once, and the order of the stream: the indexes and manifests of each image, then for each
+/// manifest its config and its layers.
+fn plan<'a>(images: &'a [ResolvedImage], args: &Args, progress: &'a Progress) -> Fetching<'a> {
     let mut claims: HashMap<Digest, BTreeSet<DiffId>> = HashMap::new();
     for (layer, diff_id) in images.iter().flat_map(ResolvedImage::diff_ids) {
         claims.entry(layer.digest).or_default().insert(diff_id);
@@ -221,10 +220,10 @@ fn plan(images: &[ResolvedImage]) -> (Vec<Blob>, Vec<Step<'_>>) {
     let mut blobs = Vec::new();
     let mut order = Vec::new();
     for image in images {
-        order.extend(image.heads().map(|(digest, raw)| Step::Document(digest, raw)));
-        for (digest, config, layers) in image.contents() {
-            order.push(Step::Document(digest, config));
-            let new = layers.iter().filter(|layer| seen.insert(layer.digest));
+        order.extend(image.documents().map(Step::Document));
+        for parts in image.parts() {
+            order.push(Step::Document(parts.config));
+            let new = parts.layers.iter().filter(|layer| seen.insert(layer.digest));
             for descriptor in new.cloned() {
                 order.push(Step::Blob);
                 let diff_ids = claims.remove(&descriptor.digest).unwrap_or_default();
@@ -232,7 +231,7 @@ fn plan(images: &[ResolvedImage]) -> (Vec<Blob>, Vec<Step<'_>>) {
             }
         }
     }
-    (blobs, order)
+    Fetching { blobs, order, jobs: args.jobs.into(), progress }
 }
 
 /// Writes the stream without its end, which is written once the store has the image too.
@@ -255,9 +254,9 @@ fn stream(
 fn keep(images: &[ResolvedImage], lease: &Lease) -> anyhow::Result<()> {
     let mut entries = Vec::new();
     for image in images {
-        let configs = image.contents().map(|(_, config, _)| config);
-        for raw in image.heads().map(|(_, raw)| raw).chain(configs) {
-            lease.put(raw)?;
+        let configs = image.parts().map(|parts| parts.config);
+        for document in image.documents().chain(configs) {
+            lease.put(document.raw)?;
         }
         let entry = IndexEntry::new(Some(&image.reference), image.root());
         entries.push(match image.chosen_from {
@@ -274,8 +273,9 @@ fn keep(images: &[ResolvedImage], lease: &Lease) -> anyhow::Result<()> {
 fn note_repositories(images: &[ResolvedImage], store: &Store) {
     for image in images {
         let repository = image.reference.name();
-        for (config, _, layers) in image.contents() {
-            for blob in layers.iter().map(|layer| &layer.digest).chain([&config]) {
+        for parts in image.parts() {
+            let layers = parts.layers.iter().map(|layer| &layer.digest);
+            for blob in layers.chain([&parts.config.digest]) {
                 // The image is complete without it.
                 store.note_repository(blob, &repository).ok();
             }

@@ -62,7 +62,7 @@ pub(crate) fn of(
 
 /// The digests of the documents that something may refer to.
 fn digests(image: &ResolvedImage) -> impl Iterator<Item = Digest> {
-    image.heads().map(|(digest, _)| digest)
+    image.documents().map(|document| document.digest)
 }
 
 /// The search in one repository for what refers to one image.

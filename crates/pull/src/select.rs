@@ -51,6 +51,21 @@ pub(crate) struct ResolvedImage {
     pub(crate) diff_ids: Vec<Vec<Option<DiffId>>>,
 }
 
+/// The verified bytes of an index, a manifest or a config.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawDocument<'a> {
+    pub(crate) digest: Digest,
+    pub(crate) raw: &'a [u8],
+}
+
+/// What a manifest names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) config: RawDocument<'a>,
+    /// Base first.
+    pub(crate) layers: &'a [Descriptor],
+}
+
 impl ResolvedImage {
     /// What the name points at in a store or a stream: the index if it is pulled too, else the manifest.
     pub(crate) fn root(&self) -> Descriptor {
@@ -66,19 +81,26 @@ impl ResolvedImage {
         Name { reference: Some(self.reference.clone()), target: self.root() }
     }
 
-    /// The digest and the bytes of each index and manifest, in stream order.
-    pub(crate) fn heads(&self) -> impl Iterator<Item = (Digest, &[u8])> {
+    /// The indexes and manifests, in stream order.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = RawDocument<'_>> {
         let Graph { indexes, manifests } = &self.graph;
-        let indexes = indexes.iter().map(|index| (index.descriptor().digest, index.raw()));
-        let manifests =
-            manifests.iter().map(|manifest| (manifest.descriptor().digest, manifest.raw()));
+        let indexes = indexes
+            .iter()
+            .map(|index| RawDocument { digest: index.descriptor().digest, raw: index.raw() });
+        let manifests = manifests.iter().map(|manifest| RawDocument {
+            digest: manifest.descriptor().digest,
+            raw: manifest.raw(),
+        });
         indexes.chain(manifests)
     }
 
-    /// For each manifest: the digest and the bytes of its config, and its layers, base first.
-    pub(crate) fn contents(&self) -> impl Iterator<Item = (Digest, &[u8], &[Descriptor])> {
+    /// What each manifest names, in the order of the manifests.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Parts<'_>> {
         let pairs = self.graph.manifests.iter().zip(&self.configs);
-        pairs.map(|(manifest, config)| (manifest.config.digest, &config[..], &manifest.layers[..]))
+        pairs.map(|(manifest, config)| Parts {
+            config: RawDocument { digest: manifest.config.digest, raw: config },
+            layers: &manifest.layers,
+        })
     }
 
     /// The layers whose diff ids are known, with those.
