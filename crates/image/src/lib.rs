@@ -35,7 +35,7 @@ pub use layer_format::archive::{Choice, Image, Layer};
 pub use crate::location::Location;
 pub use crate::opened::{Opened, Sizes};
 pub use crate::source::{Input, Source, no_spool, our_store, spool};
-pub use crate::stored::{documents, read_image, stored_layer};
+pub use crate::stored::{documents, manifest_for, read_image, stored_layer};
 
 /// The result of this crate's functions. All errors are a store's.
 pub type Result<T, E = store::Error> = std::result::Result<T, E>;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use layer_format::archive::{Image, Layer};
 use layer_format::resolve::{Documents, Selected};
 use layer_format::stream;
-use layer_format::{Descriptor, Document, Platform, Reference, Verified};
+use layer_format::{Descriptor, Document, Manifest, Platform, Reference, Verified};
 use store::{Error, Store};
 
 use crate::Result;
@@ -67,23 +67,39 @@ pub fn documents(
     root: &Descriptor,
     platforms: &[Platform],
 ) -> Result<stream::Graph> {
-    let gathered = stream::Graph::gather(root, platforms, |entry| if_here(store, entry))?;
-    let image = gathered.ok_or(Error::MissingBlob { digest: root.digest })?;
-    let entries = image.entries();
-    if image.indexes.is_empty() || image.manifests.iter().any(|it| !entries.is_attestation(it)) {
-        return Ok(image);
-    }
-    let mut listed = image.indexes.iter().flat_map(|index| &index.manifests);
-    let absent = listed.find(|entry| !entry.is_attestation()).unwrap_or(root);
-    Err(Error::MissingBlob { digest: absent.digest })
+    let graph = gather(store, root, platforms)?;
+    first_image(&graph, root)?;
+    Ok(graph)
 }
 
-fn if_here(store: &Store, entry: &Descriptor) -> Result<Option<Vec<u8>>> {
-    match store.document(&entry.digest) {
-        Ok(raw) => Ok(Some(raw)),
-        Err(Error::MissingBlob { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// The manifest of the image for a platform, of those that `root` leads to; if that is a manifest itself, it is this one.
+///
+/// # Errors
+/// As [`documents`].
+pub fn manifest_for(store: &Store, root: &Descriptor, platform: &Platform) -> Result<Manifest> {
+    let mut graph = gather(store, root, std::slice::from_ref(platform))?;
+    let position = first_image(&graph, root)?;
+    Ok(graph.manifests.swap_remove(position))
+}
+
+fn gather(store: &Store, root: &Descriptor, platforms: &[Platform]) -> Result<stream::Graph> {
+    let lookup = |entry: &Descriptor| store.document_if_here(&entry.digest);
+    let gathered = stream::Graph::gather(root, platforms, lookup)?;
+    gathered.ok_or(Error::MissingBlob { digest: root.digest })
+}
+
+/// The position of the first manifest of an image.
+///
+/// # Errors
+/// [`Error::MissingBlob`] names the first image that is listed, if there is none.
+fn first_image(graph: &stream::Graph, root: &Descriptor) -> Result<usize> {
+    let entries = graph.entries();
+    let position = graph.manifests.iter().position(|it| !entries.is_attestation(it));
+    position.ok_or_else(|| {
+        let mut listed = graph.indexes.iter().flat_map(|index| &index.manifests);
+        let absent = listed.find(|entry| !entry.is_attestation()).unwrap_or(root);
+        Error::MissingBlob { digest: absent.digest }
+    })
 }
 
 /// The stored bytes of a layer; once they are read to their end, they have been checked against the manifest.

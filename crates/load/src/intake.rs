@@ -312,13 +312,12 @@ impl Blobs for Intake<'_> {
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
+        let store = self.lease.store();
         let raw = match self.documents.get(&descriptor.digest) {
-            Some(raw) => raw.clone(),
-            None => match self.lease.store().document(&descriptor.digest) {
-                Err(store::Error::MissingBlob { .. }) => return Ok(None),
-                read => read.map_err(of_store)?,
-            },
+            Some(raw) => Some(raw.clone()),
+            None => store.document_if_here(&descriptor.digest).map_err(of_store)?,
         };
+        let Some(raw) = raw else { return Ok(None) };
         let found = raw.len() as u64;
         if found == descriptor.size {
             return Ok(Some(raw));
@@ -352,12 +351,8 @@ fn stored_layers(store: &Store) -> store::Result<HashMap<DiffId, Descriptor>> {
         if !seen.insert(*entry.digest()) {
             continue;
         }
-        let mut lookup = |descriptor: &Descriptor| match store.document(&descriptor.digest) {
-            Ok(raw) => Ok(Some(raw)),
-            Err(store::Error::MissingBlob { .. }) => Ok(None),
-            Err(error) => Err(of_store(error)),
-        };
-        let Some(image) = Graph::gather(&entry.descriptor, &[], &mut lookup)? else { continue };
+        let lookup = |it: &Descriptor| store.document_if_here(&it.digest);
+        let Some(image) = Graph::gather(&entry.descriptor, &[], lookup)? else { continue };
         let entries = image.entries();
         for manifest in image.manifests.iter().filter(|manifest| entries.is_runnable(manifest)) {
             let Some(raw) = lookup(&manifest.config)? else { continue };

@@ -70,9 +70,9 @@ impl Blobs for Layout<'_, '_> {
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
-        match self.layout.document(&descriptor.digest) {
-            Err(store::Error::MissingBlob { .. }) => Blobs::document(self.intake, descriptor),
-            read => read.map(Some).map_err(of_store),
+        match self.layout.document_if_here(&descriptor.digest).map_err(of_store)? {
+            Some(raw) => Ok(Some(raw)),
+            None => Blobs::document(self.intake, descriptor),
         }
     }
 }

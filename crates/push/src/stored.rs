@@ -184,21 +184,14 @@ fn gather(
     store: &Store,
 ) -> anyhow::Result<(Graph, Digest)> {
     let root = &found.descriptor;
-    let mut image = image::documents(store, root, platform.map_or(&[][..], std::slice::from_ref))?;
-    if image.indexes.is_empty() {
-        return Ok((image, root.digest));
+    if let Some(platform) = platform {
+        let manifest = image::manifest_for(store, root, platform)?;
+        let root = manifest.descriptor().digest;
+        return Ok((Graph { indexes: vec![], manifests: vec![manifest] }, root));
     }
-    if platform.is_none() {
-        return Ok((whole_part(image, store)?, root.digest));
-    }
-    let entries = image.entries();
-    let position = image.manifests.iter().position(|manifest| !entries.is_attestation(manifest));
-    let position = position.ok_or_else(|| {
-        Failure::new(Code::NotFound, "the store lacks the image for this platform")
-    })?;
-    let manifest = image.manifests.swap_remove(position);
-    let root = manifest.descriptor().digest;
-    Ok((Graph { indexes: vec![], manifests: vec![manifest] }, root))
+    let graph = image::documents(store, root, &[])?;
+    let graph = if graph.indexes.is_empty() { graph } else { whole_part(graph, store)? };
+    Ok((graph, root.digest))
 }
 
 /// The images of an index whose blobs are all in the store, or all of them if none is whole: an index may have been pulled for

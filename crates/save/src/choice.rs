@@ -142,26 +142,10 @@ fn no_platform<'a>(wanted: impl Iterator<Item = &'a Platform>, present: &[Platfo
 
 /// The verified bytes of a document of the store.
 pub(crate) fn document(descriptor: &Descriptor, store: &Store) -> Result<Vec<u8>, Error> {
-    match store.document(&descriptor.digest) {
-        Ok(raw) => Ok(raw),
-        Err(error) => Err(reading(error)),
-    }
-}
-
-/// The verified bytes of a document; `None` if the store doesn't have it.
-pub(crate) fn document_if_here(
-    descriptor: &Descriptor,
-    store: &Store,
-) -> Result<Option<Vec<u8>>, Error> {
-    let is_here = store.has(&descriptor.digest, descriptor.size).map_err(reading)?;
-    is_here.then(|| document(descriptor, store)).transpose()
-}
-
-fn reading(error: store::Error) -> Error {
-    match error {
+    store.document(&descriptor.digest).map_err(|error| match error {
         store::Error::Layer(error) => error,
         error => Error::io("reading the store", std::io::Error::other(error)),
-    }
+    })
 }
 
 /// The descriptor that a name points at: with the media type that the document itself has, and without the annotations of this

@@ -11,7 +11,7 @@ use layer_format::{Config, Descriptor, DiffId, Digest, Error, Manifest};
 use store::{FoundBy, Store};
 
 use crate::Args;
-use crate::choice::{document, document_if_here, find};
+use crate::choice::{document, find};
 
 /// The most bytes that are read of a line; every digest is shorter.
 const LINE_LIMIT: u64 = 1024;
@@ -32,8 +32,8 @@ pub(crate) fn read(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Resul
         let found = find(text, store)?;
         let name = found.image.name().filter(|_| found.by == FoundBy::Name);
         receiver.base.push(name.map_or_else(|| found.descriptor.digest.to_string(), str::to_owned));
-        let mut lookup = |it: &Descriptor| document_if_here(it, store);
-        let image = Graph::gather(&found.descriptor, &[], &mut lookup)?;
+        let lookup = |it: &Descriptor| store.document_if_here(&it.digest);
+        let image = Graph::gather(&found.descriptor, &[], lookup)?;
         let layers = image.iter().flat_map(|image| &image.manifests).flat_map(|it| &it.layers);
         receiver.has.extend(layers.map(|layer| layer.digest));
     }

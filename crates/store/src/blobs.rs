@@ -74,7 +74,15 @@ impl Store {
     /// [`Error::MissingBlob`]; [`layer_format::Error::DigestMismatch`] if it is damaged; [`layer_format::Error::TooLarge`] beyond
     /// [`DOCUMENT_LIMIT`].
     pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let blob = self.blob(digest)?.ok_or(Error::MissingBlob { digest: *digest })?;
+        self.document_if_here(digest)?.ok_or(Error::MissingBlob { digest: *digest })
+    }
+
+    /// The verified bytes of a manifest, an index or a config; `None` if the store doesn't have it.
+    ///
+    /// # Errors
+    /// As [`document`](Self::document), except for what is missing.
+    pub fn document_if_here(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        let Some(blob) = self.blob(digest)? else { return Ok(None) };
         let mut content = vec![];
         let n = Verified::new(blob, "document", *digest, None)
             .take(DOCUMENT_LIMIT + 1)
@@ -84,7 +92,7 @@ impl Store {
             let what = digest.to_string();
             return Err(layer_format::Error::TooLarge { what, limit: DOCUMENT_LIMIT }.into());
         }
-        Ok(content)
+        Ok(Some(content))
     }
 
     /// The blobs of an image that are not there: its manifest, its config, its layers. An index lacks at most itself, because
