@@ -129,29 +129,48 @@ fn assert_done_or_told(script: &str, output: &Output, reasons: &[&str]) -> bool 
     is_answer
 }
 
-#[test]
-fn as_root_who_may_start_few_threads_does_with_them_or_says_so() {
-    if lacks_root() {
-        return;
-    }
+/// The most tasks that a program may have at once; a thread is one.
+struct TaskLimit {
+    most: u32,
+    /// Sets it in the shell.
+    script: String,
+    user: Option<u32>,
+    /// Kept as long as the limit holds.
+    _cgroup: Option<Cgroup>,
+}
+
+/// Checks that under each limit every program does its work or says that it can't, and that all do with 8 tasks.
+#[track_caller]
+fn check_few_tasks(limits: impl IntoIterator<Item = TaskLimit>) {
     let place = Place::new();
     std::fs::create_dir(place.sandbox.path("out")).unwrap();
     let before = names(place.sandbox.path(""));
     let reasons = ["resource temporarily unavailable", "allocation error : not enough memory"];
     let mut n_failed = 0;
-    for script in place.scripts() {
-        // At the most, all work: the count includes the program's first thread.
-        for n_threads in [1, 2, 3, 4, 5, 8] {
-            let user = *USERS.start() + n_threads % 8;
-            let limit = format!("ulimit -u {n_threads}");
-            let output = place.limited(&limit, &script, Some(user));
+    for limit in limits {
+        for script in place.scripts() {
+            let output = place.limited(&limit.script, &script, limit.user);
             let is_done = assert_done_or_told(&script, &output, &reasons);
             n_failed += u32::from(!is_done);
-            assert!(is_done || n_threads < 8, "{script}: {}", output.text());
+            assert!(is_done || limit.most < 8, "{script}: {}", output.text());
             place.assert_clean(&before, &output);
         }
     }
     assert!(n_failed > 5, "the limit is no limit");
+}
+
+#[test]
+fn as_root_who_may_start_few_threads_does_with_them_or_says_so() {
+    if lacks_root() {
+        return;
+    }
+    // The count includes the program's first thread.
+    check_few_tasks([1, 2, 3, 4, 5, 8].map(|most| TaskLimit {
+        most,
+        script: format!("ulimit -u {most}"),
+        user: Some(USERS.start() + most % 8),
+        _cgroup: None,
+    }));
 }
 
 /// A control group for tasks of ours alone; gone with the test.
@@ -185,26 +204,15 @@ fn as_root_in_a_cgroup_of_few_tasks_every_program_works_or_says_so() {
     if lacks_root() {
         return;
     }
-    let place = Place::new();
-    std::fs::create_dir(place.sandbox.path("out")).unwrap();
-    let before = names(place.sandbox.path(""));
-    let reasons = ["resource temporarily unavailable", "allocation error : not enough memory"];
-    let mut n_failed = 0;
-    for most in 2..=8 {
-        let Some(cgroup) = Cgroup::of_tasks(most) else {
-            eprintln!("no control group of tasks can be made here");
-            return;
-        };
-        let limit = format!("echo $$ > {}/cgroup.procs", cgroup.0.display());
-        for script in place.scripts() {
-            let output = place.limited(&limit, &script, None);
-            let is_done = assert_done_or_told(&script, &output, &reasons);
-            n_failed += u32::from(!is_done);
-            assert!(is_done || most < 8, "{script}: {}", output.text());
-            place.assert_clean(&before, &output);
-        }
+    if Cgroup::of_tasks(2).is_none() {
+        eprintln!("no control group of tasks can be made here");
+        return;
     }
-    assert!(n_failed > 5, "the limit is no limit");
+    check_few_tasks((2..=8).map(|most| {
+        let cgroup = Cgroup::of_tasks(most).unwrap();
+        let script = format!("echo $$ > {}/cgroup.procs", cgroup.0.display());
+        TaskLimit { most, script, user: None, _cgroup: Some(cgroup) }
+    }));
 }
 
 #[test]
