@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use kit::image::random::Random;
 use kit::tree::{self, Mtime, Show};
 use kit::{Codec, Gzip, Image, Layer, Output, Sandbox, Sparse, Zstd, check};
-use layer_format::stream::{Graph, Heads, Name, Writer};
 use layer_format::{Digest, Document, Index, Manifest};
+use stream::{Graph, Heads, Name, Writer};
 
 /// What [`demo`] becomes, for whoever may set owners.
 pub(crate) const DEMO_TREE: &str = r#"

@@ -5,7 +5,7 @@ use crate::run::run;
 /// What `fuzz` takes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Target: a file's name in crates/layer-format/fuzz/fuzz_targets
+    /// Target: a file's name in crates/stream/fuzz/fuzz_targets
     target: String,
     /// Seconds after which to stop; without it, the first crash or Ctrl-C ends the run
     #[arg(long)]
@@ -15,7 +15,7 @@ pub(crate) struct Args {
 /// Runs one fuzz target.
 pub(crate) fn fuzz(args: &Args) -> anyhow::Result<()> {
     let limit = format!("-max_total_time={}", args.seconds.unwrap_or(0));
-    let place = ["env", "--chdir=crates/layer-format"];
+    let place = ["env", "--chdir=crates/stream"];
     let fuzz = ["cargo", "+nightly", "fuzz", "run", &args.target, "--", &limit];
     run(&[&place[..], &fuzz[..]].concat())
 }

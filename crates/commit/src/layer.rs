@@ -17,11 +17,11 @@ use anyhow::Context as _;
 use cli::{Failure, Io, Task};
 use layer_format::layer::{Reader, strip_base};
 use layer_format::listing::Tree;
-use layer_format::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
 use layer_format::{
     Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher, Hashing,
 };
 use store::Partial;
+use stream::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
 
 use crate::check::{self, Changes};
 

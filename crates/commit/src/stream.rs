@@ -6,9 +6,9 @@ use std::io::{Seek as _, SeekFrom};
 use anyhow::Context as _;
 use cli::{Io, Output, Progress};
 use image::Opened;
-use layer_format::stream::{Graph, Heads, Name, Writer};
 use layer_format::{Descriptor, Manifest, Reference};
 use store::Store;
+use stream::{Graph, Heads, Name, Writer};
 
 /// An image that is about to be written.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use anyhow::Context as _;
 use cli::Io;
 use cli::interrupt::Interruptible;
 use image::Opened;
-use layer_format::stream::{self, Heads, Name, Writer};
 use layer_format::{
     Algorithm, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hashing, Manifest,
     Reference, media_type,
 };
 use serde_json::{Value, json};
+use stream::{Heads, Name, Writer};
 
 use crate::plan::Plan;
 use crate::tar;

@@ -2,9 +2,9 @@
 
 use std::io::{BufReader, Read};
 
-use layer_format::archive::Layer;
 use layer_format::{Decoder, Error, Verified};
 use store::{Pair, Store};
+use stream::archive::Layer;
 
 /// The size of the pieces that layers are read in, in bytes.
 pub const BUFFER: usize = 128 << 10;

@@ -30,7 +30,7 @@ mod opened;
 mod source;
 mod stored;
 
-pub use layer_format::archive::{Choice, Image, Layer};
+pub use stream::archive::{Choice, Image, Layer};
 
 pub use crate::location::Location;
 pub use crate::opened::{Opened, Sizes};

@@ -12,11 +12,11 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use layer_format::archive::{Choice, Image};
 use layer_format::layer::Reader;
 use layer_format::listing::Tree;
 use layer_format::watch::{Checked, Watch, Watched};
 use store::{Error, ListingDraft, Store};
+use stream::archive::{Choice, Image};
 
 use crate::Result;
 use crate::layer::{BUFFER, Content};

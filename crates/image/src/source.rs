@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use layer_format::archive::{Archive, Choice, Image, Spool};
 use store::{Error, Hold, Store};
+use stream::archive::{Archive, Choice, Image, Spool};
 
 use crate::location::Location;
 use crate::stored::{find, read_image, stored_layer};

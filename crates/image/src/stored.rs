@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-use layer_format::archive::{Image, Layer};
 use layer_format::resolve::{Documents, Selected};
-use layer_format::stream;
 use layer_format::{Descriptor, Document, Manifest, Platform, Reference, Verified};
 use store::{Error, Store};
+use stream::archive::{Image, Layer};
 
 use crate::Result;
 
@@ -27,7 +26,7 @@ pub fn read_image(
     let document = Document::parse(store.document(&root.digest)?)?;
     let selected = Selected::descend(document, None, &wanted, &mut documents)?;
     let config = selected.config(&mut documents)?;
-    let layers = selected.layers(&config, platform)?;
+    let layers = selected.layers(&config, platform)?.into_iter().map(Layer::from).collect();
     let is_single = root.digest == selected.manifest.descriptor().digest;
     let manifest = Some(selected.manifest);
     Ok(Image { names, manifest, config, layers, doubt: None, is_single })

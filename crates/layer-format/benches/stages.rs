@@ -13,8 +13,10 @@ use std::io::{self, BufReader, Read, Write};
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-use layer_format::relay::CHUNK_SIZE;
 use layer_format::{Algorithm, Codec, Compression, Decoder, Encoder, Hasher};
+
+/// The size of the pieces that are read, in bytes: that of our programs' buffers between two threads.
+const CHUNK_SIZE: usize = 256 << 10;
 
 fn main() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);

@@ -382,8 +382,12 @@ fn blob_name(kind: &str, raw: &[u8]) -> String {
     format!("{kind} {}", Digest::of(raw))
 }
 
-/// Parses JSON; more values than [`VALUES_LIMIT`] are refused, and nesting deeper than [`DEPTH_LIMIT`], wherever it is.
-pub(crate) fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T, Error> {
+/// Parses the JSON of a document that `what` names in errors. A document that holds very many values, or nests them very
+/// deep, is refused before it is parsed.
+///
+/// # Errors
+/// [`Error::Malformed`] beyond these limits, and [`Error::MalformedJson`].
+pub fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T, Error> {
     let (n_values, depth) = measure(raw);
     let reason = match () {
         () if n_values > VALUES_LIMIT => Some("holds more values than anyone needs"),

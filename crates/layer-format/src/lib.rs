@@ -36,10 +36,8 @@
 //!
 //! This crate knows no file systems, terminals or networks: `Read`, `Write`, bytes and values only.
 
-pub mod archive;
 mod codec;
 mod descriptor;
-pub mod diff;
 mod digest;
 mod error;
 mod error_kind;
@@ -48,10 +46,8 @@ pub mod layer;
 pub mod listing;
 mod platform;
 mod reference;
-pub mod relay;
 pub mod resolve;
 mod run;
-pub mod stream;
 pub mod text;
 pub mod watch;
 
@@ -61,7 +57,7 @@ pub use digest::{Algorithm, DiffId, Digest, Hasher, Hashing, Verified};
 pub use error::Error;
 pub use error_kind::{ErrorKind, HasKind, Look, look};
 pub use image::{
-    Config, DOCUMENT_LIMIT, Document, History, Index, Manifest, RootFs, read_document,
+    Config, DOCUMENT_LIMIT, Document, History, Index, Manifest, RootFs, from_json, read_document,
 };
 pub use platform::{Platform, check_platform, select};
 pub use reference::{COSIGN_KINDS, Reference};

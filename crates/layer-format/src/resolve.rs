@@ -6,7 +6,6 @@
 //!
 //! Archives, stores, layouts and registries give the [`Documents`]; what is chosen of them is decided here alone.
 
-use crate::archive::Layer;
 use crate::descriptor::Descriptor;
 use crate::digest::DiffId;
 use crate::error::Error;
@@ -38,6 +37,15 @@ pub trait Documents {
     fn candidates(&mut self, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>, Self::Error> {
         Ok(entries)
     }
+}
+
+/// A layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The stored bytes, as the manifest lists them.
+    pub blob: Descriptor,
+    /// What they must decompress to, as the config says.
+    pub diff_id: DiffId,
 }
 
 /// A manifest that was chosen by its platform.
@@ -97,7 +105,7 @@ impl Selected {
         let diff_ids = self.manifest.files(config)?;
         check_platform(platform, self.listed.as_ref(), &config.platform)?;
         let pairs = self.manifest.layers.iter().zip(diff_ids);
-        Ok(pairs.map(|(blob, diff_id)| Layer::stored(blob.clone(), *diff_id)).collect())
+        Ok(pairs.map(|(blob, diff_id)| Layer { blob: blob.clone(), diff_id: *diff_id }).collect())
     }
 }
 
@@ -123,6 +131,6 @@ impl ContainerConfig {
 }
 
 /// The error for indexes that are nested deeper than [`INDEX_DEPTH`].
-pub(crate) fn too_deep() -> Error {
+pub fn too_deep() -> Error {
     Error::Malformed { what: "index".to_owned(), reason: "nested too deep" }
 }

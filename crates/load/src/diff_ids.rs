@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use layer_format::diff::{Diffing, Ending};
 use layer_format::{Digest, Error};
+use stream::diff::{Diffing, Ending};
 
 /// The most blobs whose diff ids are computed at once.
 const MAX_RUNNING: usize = 4;

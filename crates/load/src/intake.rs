@@ -5,15 +5,15 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
-use layer_format::archive::Blobs;
-use layer_format::diff::{self, Diffing, Watching};
-use layer_format::relay::{Chunk, Pool};
-use layer_format::stream::Graph;
 use layer_format::{
     Algorithm, Codec, Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, ForeignCodec,
     Hasher,
 };
 use store::{Lease, ListingDraft, Pair, Partial, Store};
+use stream::Graph;
+use stream::archive::Blobs;
+use stream::diff::{self, Diffing, Watching};
+use stream::relay::{Chunk, Pool};
 
 use crate::diff_ids::DiffIds;
 

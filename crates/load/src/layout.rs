@@ -5,10 +5,10 @@ use std::fs::File;
 
 use anyhow::Context as _;
 use cli::Io;
-use layer_format::archive::{Blobs, Contents};
-use layer_format::stream::Graph;
 use layer_format::{Descriptor, Error, Platform};
 use store::Store;
+use stream::Graph;
+use stream::archive::{Blobs, Contents};
 
 use crate::intake::{Intake, Offer, of_store};
 

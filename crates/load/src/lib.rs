@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io};
 use image::Input;
-use layer_format::archive::{Archive, Contents, LeftOut, LoadedImage};
-use layer_format::stream::Thin;
 use layer_format::{Descriptor, Digest, Look, Platform, look};
 use serde::Serialize;
 use store::{IndexEntry, Store};
+use stream::Thin;
+use stream::archive::{Archive, Contents, LeftOut, LoadedImage};
 
 use crate::intake::{Intake, Offer};
 

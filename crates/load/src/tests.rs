@@ -40,7 +40,7 @@ fn state(store: &Path) -> (Vec<u8>, kit::check::Report) {
 
 /// A stream of ours, without the layers of `base`.
 fn stream_of(image: &Image, base: Option<&Image>) -> Vec<u8> {
-    use layer_format::stream::{self, Heads, Name, Writer};
+    use stream::{Heads, Name, Writer};
     let dir = tempfile::tempdir().unwrap();
     load(dir.path(), Producer::Strata.write(&[Named::new(NAME, image)])).unwrap();
     let store = Store::open(dir.path()).unwrap();

@@ -3,8 +3,9 @@
 
 use std::io::Read;
 
-use layer_format::{DiffId, Digest, Error, diff};
+use layer_format::{DiffId, Digest, Error};
 use store::{ListingDraft, Pair, Store};
+use stream::diff;
 
 use crate::blob::Blob;
 

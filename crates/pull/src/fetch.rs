@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cli::{Progress, Task};
 use layer_format::Descriptor;
-use layer_format::stream::Writer;
 use store::{Claim, Lease, Partial};
+use stream::Writer;
 
 use crate::blob::Blob;
 use crate::diff_ids;

@@ -14,10 +14,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
 
 use cli::{Explain as _, Io, Progress};
-use layer_format::stream::{Heads, Writer};
 use layer_format::{DiffId, Digest, Look, Platform, Reference, look};
 use registry::Client;
 use store::{IndexEntry, Lease, Store};
+use stream::{Heads, Writer};
 
 use crate::blob::Blob;
 use crate::fetch::{Fetching, Step};
@@ -284,7 +284,7 @@ fn note_repositories(images: &[ResolvedImage], store: &Store) {
 }
 
 fn end(output: &mut cli::Output) -> anyhow::Result<()> {
-    output.write_all(&layer_format::stream::END)?;
+    output.write_all(&stream::END)?;
     Ok(output.flush()?)
 }
 

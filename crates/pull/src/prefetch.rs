@@ -15,8 +15,8 @@ use std::thread;
 
 use anyhow::Context as _;
 use cli::{Progress, Task};
-use layer_format::stream::Writer;
 use layer_format::{Descriptor, Error, Verified};
+use stream::Writer;
 
 use crate::blob::Blob;
 use crate::fetch::{Fetching, next, start};

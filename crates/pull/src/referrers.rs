@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use layer_format::stream::Graph;
 use layer_format::{
     Algorithm, COSIGN_KINDS, Descriptor, Digest, Document, Error, Index, Reference, media_type,
 };
 use registry::{Referrers, Repository};
 use store::Store;
+use stream::Graph;
 
 use crate::select::{Budget, ResolvedImage, collect, config};
 

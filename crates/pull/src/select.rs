@@ -1,13 +1,13 @@
 //! What belongs to an image: from a name to manifests, configs and layers.
 
 use layer_format::resolve::{ContainerConfig, Documents, Selected};
-use layer_format::stream::{Graph, Name};
 use layer_format::{
     DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
     Reference, check_platform, media_type,
 };
 use registry::Repository;
 use store::Store;
+use stream::{Graph, Name};
 
 /// The most bytes that the documents of one name may have.
 const DOCUMENTS_LIMIT: u64 = 16 * DOCUMENT_LIMIT;

@@ -3,10 +3,9 @@
 //! A registry with the referrers API lists by itself what has a `subject`. For another one the list is an index, under a tag
 //! made of the image's digest, which grows with each that comes (distribution-spec, "Referrers Tag Schema").
 
-use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Document, Index, Reference};
-
 use serde_json::Value;
+use stream::Graph;
 
 use crate::publish::{self, children_first};
 use crate::target::Target;

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use cli::{Code, Failure};
-use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Reference};
+use stream::Graph;
 
 use crate::target::Target;
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use layer_format::archive::{LoadedImage, Outline};
 use layer_format::{
     Descriptor, Digest, Document, Error, Index, Platform, Reference, annotation, select,
 };
 use registry::Client;
+use stream::archive::{LoadedImage, Outline};
 
 use crate::target::Target;
 

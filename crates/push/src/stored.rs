@@ -9,10 +9,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io, Meter, Progress, Task};
 use image::Location;
-use layer_format::stream::Graph;
 use layer_format::{Descriptor, Digest, Platform, Reference};
 use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
+use stream::Graph;
 
 use crate::Args;
 use crate::attach;

@@ -15,12 +15,12 @@ use std::thread;
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
 use image::Input;
-use layer_format::archive::{All, Archive, Blobs, Contents, Incoming, LoadedImage};
 use layer_format::{
-    Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified, stream,
+    Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified,
 };
 use registry::{Client, Content, Window};
 use store::Store;
+use stream::archive::{All, Archive, Blobs, Contents, Incoming, LoadedImage};
 
 use crate::Args;
 use crate::blob_pusher::{BlobPusher, Mode, PendingBlob, Seen, label};

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure};
 use image::Location;
-use layer_format::stream::{Graph, Name};
 use layer_format::{Config, Descriptor, Digest, Error, Platform};
 use store::{Found, FoundBy, Hold, Store};
+use stream::{Graph, Name};
 
 /// The images to save, in the order in which they were asked for.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io, NamedOutput, Progress};
-use layer_format::stream::{Half, Heads, Writer};
 use layer_format::{Descriptor, Look, Platform, look};
 use store::Store;
+use stream::{Half, Heads, Writer};
 
 use crate::choice::Chosen;
 

@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader, Read};
 
 use anyhow::Context as _;
 use cli::{Failure, Io};
-use layer_format::stream::{Entries, Graph, Thin};
 use layer_format::{Config, Descriptor, DiffId, Digest, Error, Manifest};
 use store::{FoundBy, Store};
+use stream::{Entries, Graph, Thin};
 
 use crate::Args;
 use crate::choice::{document, find};

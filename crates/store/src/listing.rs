@@ -8,9 +8,10 @@ use std::io::{BufReader, Seek as _};
 use std::path::PathBuf;
 
 use layer_format::DiffId;
-use layer_format::diff::{Seen, Watcher};
 use layer_format::layer::Change;
-use layer_format::listing::{ListingReader, ListingWriter, Tree, is_listing};
+use layer_format::listing::Tree;
+use stream::diff::{Seen, Watcher};
+use stream::listing::{ListingReader, ListingWriter, is_listing};
 
 use crate::Result;
 use crate::layout;

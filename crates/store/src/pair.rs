@@ -4,8 +4,8 @@
 //! to belong together, they do for ever. The store remembers that, and then the digest alone is proof. It is proof, too, where
 //! nothing is compressed. This is the one place that decides whether a diff id has to be computed.
 
-use layer_format::archive::Layer;
 use layer_format::{Codec, DiffId, Digest, Error};
+use stream::archive::Layer;
 
 use crate::store::Store;
 

@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use layer_format::Digest;
-use layer_format::archive::Image;
 use rootfs::overlay::{Control, MAX_LAYERS, Mount};
 use rootfs::{Root, Skipped};
 use store::{About, Extracted, Hold, Layers, Lease, Reach, Store};
+use stream::archive::Image;
 
 use crate::directory::{Draft, open, remove};
 use crate::extract::{self, Job};

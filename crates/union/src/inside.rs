@@ -16,7 +16,6 @@ use anyhow::Context as _;
 use cli::Io;
 use cli::text::clean_path;
 use layer_format::Run;
-use layer_format::archive::Image;
 use rootfs::overlay::Mount;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{
@@ -25,6 +24,7 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 use store::Store;
+use stream::archive::Image;
 
 use crate::cache::Stack;
 use crate::floor::{MOUNT_POINTS, RESOLV_CONF};

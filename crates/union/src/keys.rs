@@ -13,8 +13,8 @@ use std::io;
 use anyhow::Context as _;
 use cli::Explain as _;
 use layer_format::Digest;
-use layer_format::archive::{Image, Layer};
 use rootfs::overlay::Control;
+use stream::archive::{Image, Layer};
 
 /// The id map of the initial user namespace: every id is itself.
 const IDENTITY: [&str; 3] = ["0", "0", "4294967295"];

@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::text::clean_path;
 use cli::{Code, Failure, Output, Table};
-use layer_format::archive::Image;
 use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};
 use store::{DirectoryId, Extracted, Store};
+use stream::archive::Image;
 
 use crate::cache::Stack;
 use crate::directory::{self, MadeDir};

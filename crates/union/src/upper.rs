@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use cli::text::clean_path;
 use cli::{Code, Failure, Io};
-use layer_format::archive::Image;
 use rootfs::Root;
 use rootfs::overlay::{copy_attributes, is_upper_in_use};
 use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
 use rustix::io::Errno;
 use store::{DirectoryId, Origin, Store};
+use stream::archive::Image;
 
 use crate::cache::Stack;
 use crate::directory::MadeDir;

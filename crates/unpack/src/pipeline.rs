@@ -18,10 +18,10 @@ use cli::interrupt::Interruptible;
 use cli::{Progress, Task};
 use image::{Image, Layer, Source};
 use layer_format::layer::{Change, Reader};
-use layer_format::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
 use layer_format::{Algorithm, Decoder, Digest, Error, Hasher};
 use rootfs::{Applier, Report};
 use store::{ListingDraft, Pair, Store};
+use stream::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
 
 use crate::limits::Budget;
 use crate::writeback::Writeback;

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use cli::Io;
 use cli::text::clean_path;
-use layer_format::archive::Image;
 use rootfs::{Root, Skipped};
 use rustix::fs::{AtFlags, FlockOperation, Mode, fchmod, flock, fsync, syncfs, unlinkat};
 use rustix::io::Errno;
 use store::{Origin, Store};
+use stream::archive::Image;
 
 use crate::draft::{self, Draft, MARK};
 use crate::place::{self, Doing as _};

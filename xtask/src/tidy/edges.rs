@@ -7,7 +7,12 @@ use crate::workspace::{Dependency, Member, Origin, Purpose, Workspace};
 const SHARED: &[(&str, &[&str])] = &[
     // `cli` asks it for the kinds of trouble that have exit codes, for who is told how far a reading is, and how a
     // stranger's text is shown; nothing else.
-    ("layer-format", &[COMMANDS, "image", "network", "registry", "rootfs", "store", "cli"]),
+    (
+        "layer-format",
+        &[COMMANDS, "stream", "image", "network", "registry", "rootfs", "store", "cli"],
+    ),
+    // What our programs pass to each other, and what other tools save.
+    ("stream", &[COMMANDS, "image", "store"]),
     ("image", &[COMMANDS]),
     ("store", &[COMMANDS, "image"]),
     // Where the network and the terminal meet.
@@ -26,7 +31,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("clap", &["cli", "network", COMMANDS, "xtask"]),
     ("clap_complete", &["xtask"]),
     ("clap_mangen", &["xtask"]),
-    ("flate2", &["layer-format", "tests"]),
+    ("flate2", &["layer-format", "stream", "tests"]),
     // In the tree anyway, under reqwest's url.
     ("form_urlencoded", &["registry"]),
     // Names of methods, statuses and headers without the HTTP client; in the tree anyway, under reqwest.
@@ -48,14 +53,24 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("rustix", &["rootfs", "store", "image", "cli", "union", "unpack", "tests"]),
     ("rustls", &["registry"]),
     ("rustls-native-certs", &["registry"]),
-    ("serde", &["layer-format", "store", "registry", COMMANDS]),
+    ("serde", &["layer-format", "stream", "store", "registry", COMMANDS]),
     (
         "serde_json",
-        &["layer-format", "store", "image", "registry", "cli", COMMANDS, "xtask", "tests"],
+        &[
+            "layer-format",
+            "stream",
+            "store",
+            "image",
+            "registry",
+            "cli",
+            COMMANDS,
+            "xtask",
+            "tests",
+        ],
     ),
     ("sha2", &["layer-format", "tests"]),
     ("signal-hook", &["cli"]),
-    ("tar", &["layer-format", "tests"]),
+    ("tar", &["layer-format", "stream", "tests"]),
     ("tempfile", &["store", "image", "commit", "snapshot", "unpack", "xtask", "tests"]),
     // For podman's registries.conf; toml_edit and basic-toml were compared: the one keeps layouts that nobody here writes,
     // the other knows TOML 0.5 only.

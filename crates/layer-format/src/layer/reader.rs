@@ -106,21 +106,26 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Whether padding, and what followed the end, was zeros.
-    pub(crate) fn is_clean(&self) -> bool {
+    pub fn is_clean(&self) -> bool {
         self.blocks.is_clean()
     }
 
     /// The header of the last member.
-    pub(crate) fn header(&self) -> &[u8; 512] {
+    pub fn header(&self) -> &[u8; 512] {
         &self.header
     }
 
-    pub(crate) fn inner_mut(&mut self) -> &mut R {
+    /// The input, in the middle of the archive.
+    pub fn inner_mut(&mut self) -> &mut R {
         self.blocks.inner_mut()
     }
 
-    /// Lets `skip` leave out what is left of the current content.
-    pub(crate) fn skip_with(
+    /// Lets `skip` leave out what is left of the current content: it is given the input and a number of bytes, and says how
+    /// many it has left out.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] where it has left out fewer, and those of `skip`.
+    pub fn skip_with(
         &mut self,
         skip: impl FnOnce(&mut R, u64) -> io::Result<u64>,
     ) -> Result<(), Error> {

@@ -14,8 +14,6 @@
 //! | whiteout of a directory that the layer also has | a new directory without lower children |
 //! | hard link | another name of what its target is at that time, attributes and all |
 //!
-//! [`ListingWriter`] and [`ListingReader`] keep the changes of one layer, so that the layer need not be read again.
-//!
 //! A layer that is to go on top of others need not wait for their tree as long as [`OwnLinks`] are good.
 //!
 //! A name and what lies behind it take about 80 bytes and the length of the path's last component, whatever directory it is
@@ -23,7 +21,6 @@
 
 mod inode;
 mod items;
-mod kept;
 mod keys;
 mod marks;
 mod nodes;
@@ -35,7 +32,6 @@ mod whiteout;
 
 pub use inode::{Inode, InodeId, Origin};
 pub use items::{Item, Items, NameId, Place};
-pub use kept::{ListingReader, ListingWriter, is_listing};
 pub use keys::{PathKey, PathKeys};
 pub use own::OwnLinks;
 pub use tree::{Tree, WEIGHT_LIMIT, allowance};

@@ -1,7 +1,5 @@
 //! Texts of any bytes, one after the other in one buffer: names, link targets, extended attributes.
 
-use super::kept::put_text;
-
 /// No text.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -64,6 +62,17 @@ pub(super) fn split_xattrs(mut text: &[u8]) -> Box<[(Vec<u8>, Vec<u8>)]> {
         text = rest;
     }
     xattrs.into()
+}
+
+/// Adds a text, its length before it.
+fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
+    let mut length = text.len();
+    while length >= 0x80 {
+        bytes.push(length.to_le_bytes()[0] | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length.to_le_bytes()[0]);
+    bytes.extend_from_slice(text);
 }
 
 /// The first text, and what comes after it.

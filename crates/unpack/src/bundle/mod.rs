@@ -9,10 +9,10 @@ use std::os::fd::AsFd;
 
 use anyhow::Context as _;
 use cli::Io;
-use layer_format::archive::Image;
 use rootfs::Root;
 use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 use rustix::process::{getegid, geteuid};
+use stream::archive::Image;
 
 pub(crate) use self::settings::ROOTFS;
 use self::settings::Runner;

@@ -18,8 +18,8 @@
 use std::collections::BTreeMap;
 
 use layer_format::Run;
-use layer_format::archive::Image;
 use serde_json::{Value, json};
+use stream::archive::Image;
 
 use super::user::User;
 

@@ -18,10 +18,9 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use super::allowance;
-use crate::digest::{Algorithm, DiffId, Digest, Hasher};
-use crate::error::Error;
-use crate::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
+use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
+use layer_format::listing::allowance;
+use layer_format::{Algorithm, DiffId, Digest, Error, Hasher};
 
 const MAGIC: &[u8] = b"strata listing 1\n";
 /// `sha256:` and the hash.
@@ -276,7 +275,7 @@ fn put_number(buffer: &mut Vec<u8>, mut number: u64) {
     buffer.push(number.to_le_bytes()[0]);
 }
 
-pub(super) fn put_text(buffer: &mut Vec<u8>, text: &[u8]) {
+fn put_text(buffer: &mut Vec<u8>, text: &[u8]) {
     put_number(buffer, text.len() as u64);
     buffer.extend_from_slice(text);
 }
@@ -359,6 +358,25 @@ mod tests {
             damaged[at] ^= 4;
             assert!(!is_good(&damaged, &diff_id), "damaged at {at}");
         }
+    }
+
+    /// A megabyte and a half of a layer were as many as 644 MB in the store.
+    #[test]
+    fn attributes_have_a_limit_that_grows_with_the_number_of_files() {
+        let heavy = |n: u64| {
+            Change::Add(Entry {
+                path: path(format!("f{n}").as_bytes()),
+                kind: EntryKind::File { size: 0, data: None },
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                mtime: Timestamp::default(),
+                xattrs: vec![(b"user.v".to_vec(), vec![0; 65_000])],
+            })
+        };
+        let mut writer = ListingWriter::new(io::sink());
+        let written = (0..10_000).take_while(|&n| writer.write_change(&heavy(n)).is_ok()).count();
+        assert!((1_000..1_100).contains(&written), "{written}");
     }
 
     #[test]

@@ -1,16 +1,12 @@
 //! Finds an image by `manifest.json`, Docker's list of images in an archive.
 
+use layer_format::layer::{EntryPath, escape_short};
+use layer_format::{Config, Digest, Error, Reference, from_json, null_is_default};
 use serde::Deserialize;
 
 use super::oci::{is_same_name, read_by_path};
 use super::shelf::Shelf;
 use super::{Choice, Image, Layer, Step};
-use crate::descriptor::null_is_default;
-use crate::digest::Digest;
-use crate::error::Error;
-use crate::image::{Config, from_json};
-use crate::layer::{EntryPath, escape_short};
-use crate::reference::Reference;
 
 /// How many images of a list may be one image for several platforms.
 const MAX_PLATFORMS: usize = 100;

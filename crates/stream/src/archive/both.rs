@@ -4,18 +4,17 @@
 
 use std::collections::{HashMap, HashSet};
 
+use layer_format::{
+    Config, DOCUMENT_LIMIT, Descriptor, Digest, Document, Error, Index, Manifest, Platform,
+    Reference, Verified, annotation, media_type,
+};
+
 use super::contents::{Contents, Entry, parse_name};
 use super::docker::{self, Listed};
 use super::made::Docker;
 use super::shelf::Shelf;
 use super::{Blobs, Choice, HEADS_LIMIT, Image, Step, oci};
-use crate::descriptor::{Descriptor, annotation, media_type};
-use crate::digest::{Digest, Verified};
-use crate::error::Error;
-use crate::image::{Config, DOCUMENT_LIMIT, Document, Index, Manifest};
-use crate::platform::Platform;
-use crate::reference::Reference;
-use crate::stream::{self, Thin};
+use crate::Thin;
 
 /// docker 25.0.0 and 25.0.1 (moby#47210).
 pub(super) const EMPTY: &str = "index.json names no image, so manifest.json is taken";
@@ -93,7 +92,7 @@ impl Chosen<'_> {
         }
         let own = self.names.first().cloned();
         let own = own.unwrap_or_else(|| self.manifest.config.digest.to_string());
-        let own = crate::layer::escape_short(own.as_bytes());
+        let own = layer_format::layer::escape_short(own.as_bytes());
         let names = std::iter::once(own).chain(others.into_iter().map(docker::show));
         Err(Error::Ambiguous { names: names.collect() })
     }
@@ -165,10 +164,10 @@ fn configs(shelf: &Shelf, entries: &[Descriptor]) -> HashSet<Digest> {
             return Ok(None);
         };
         let content = Verified::new(section, "document", descriptor.digest, Some(descriptor.size));
-        crate::image::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
+        layer_format::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
     };
     // What is malformed leads nowhere.
-    let gathered = entries.iter().map(|root| stream::Graph::gather(root, &[], &mut lookup));
+    let gathered = entries.iter().map(|root| crate::Graph::gather(root, &[], &mut lookup));
     let images = gathered.filter_map(|gathered| gathered.ok().flatten());
     images.flat_map(|image| image.manifests).map(|manifest| manifest.config.digest).collect()
 }
@@ -216,7 +215,7 @@ pub(super) fn contents(
             continue;
         }
         let mut lookup = |descriptor: &Descriptor| blobs.document(descriptor);
-        let Some(image) = stream::Graph::gather(root, &[], &mut lookup)? else {
+        let Some(image) = crate::Graph::gather(root, &[], &mut lookup)? else {
             absent.insert(root.digest);
             continue;
         };

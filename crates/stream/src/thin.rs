@@ -10,13 +10,10 @@
 
 use std::collections::HashSet;
 
+use layer_format::{Config, Descriptor, DiffId, Digest, Error, from_json};
 use serde::{Deserialize, Serialize};
 
 use super::Graph;
-use crate::descriptor::Descriptor;
-use crate::digest::{DiffId, Digest};
-use crate::error::Error;
-use crate::image::{Config, from_json};
 
 /// The one version there is.
 const VERSION: u32 = 1;
@@ -126,8 +123,8 @@ fn diff_ids(config: &Descriptor, lookup: &mut super::Lookup<'_>) -> Result<Vec<D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::descriptor::media_type;
-    use crate::image::Manifest;
+    use layer_format::Manifest;
+    use layer_format::media_type;
 
     #[test]
     fn what_is_left_out_is_listed_once_with_its_diff_id() {

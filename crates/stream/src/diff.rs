@@ -12,10 +12,9 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::thread::{self, Builder, JoinHandle};
 
-use crate::codec::Decoder;
-use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::Error;
-use crate::layer::{Change, Reader};
+use layer_format::layer::{Change, Reader};
+use layer_format::{Algorithm, Decoder, Digest, Error, Hasher};
+
 use crate::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
 
 /// How many chunks wait between two stages.

@@ -23,18 +23,16 @@ mod made;
 mod oci;
 mod shelf;
 mod strict;
-
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 
-use crate::codec::Decoder;
-use crate::descriptor::Descriptor;
-use crate::digest::{DiffId, Digest, Verified};
-use crate::error::Error;
-use crate::image::{Config, DOCUMENT_LIMIT, Manifest};
-use crate::layer::{Change, EntryKind, Reader};
-use crate::platform::Platform;
+use layer_format::layer::{Change, EntryKind, Reader};
+use layer_format::resolve::Layer as StoredLayer;
+use layer_format::{
+    Config, DOCUMENT_LIMIT, Decoder, Descriptor, DiffId, Digest, Error, Manifest, Platform,
+    Verified,
+};
 
 pub use all::{All, Incoming, Outline};
 pub use contents::{Blobs, Contents, LeftOut, LoadedImage, Part};
@@ -94,12 +92,6 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// A layer outside of any archive: a blob of a store or a layout.
-    pub fn stored(blob: Descriptor, diff_id: DiffId) -> Self {
-        let path = blob.digest.blob_path().into_bytes();
-        Self { blob: Some(blob), diff_id, path }
-    }
-
     /// The digest that people know it by: of the stored bytes, or of the uncompressed ones where nothing tells the other.
     pub fn digest(&self) -> Digest {
         self.blob.as_ref().map_or(self.diff_id.0, |blob| blob.digest)
@@ -108,6 +100,14 @@ impl Layer {
     /// How many bytes are stored, where the manifest tells.
     pub fn size(&self) -> Option<u64> {
         self.blob.as_ref().map(|blob| blob.size)
+    }
+}
+
+impl From<StoredLayer> for Layer {
+    /// A layer that is kept under its digest: in a layout, a store, or the `blobs` of an archive.
+    fn from(layer: StoredLayer) -> Self {
+        let path = layer.blob.digest.blob_path().into_bytes();
+        Self { blob: Some(layer.blob), diff_id: layer.diff_id, path }
     }
 }
 
@@ -448,7 +448,7 @@ impl Archive {
             };
         }
         let name = image.names.first();
-        let image = name.map(|name| crate::layer::escape_short(name.as_bytes()));
+        let image = name.map(|name| layer_format::layer::escape_short(name.as_bytes()));
         Error::MissingMember { what, image }
     }
 }
@@ -463,5 +463,5 @@ fn is_of_root_file_system(path: &[u8]) -> bool {
 fn read_plain(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
     let decoder = Decoder::new(io::BufReader::new(reader))
         .map_err(|source| Error::io("reading a document", source))?;
-    crate::image::read_document(decoder, what, limit)
+    layer_format::read_document(decoder, what, limit)
 }

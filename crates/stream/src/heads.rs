@@ -2,14 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use layer_format::{
+    Descriptor, Digest, Error, Index, Manifest, Platform, Reference, annotation, media_type,
+};
 use serde::Serialize;
-
-use crate::descriptor::{Descriptor, annotation, media_type};
-use crate::digest::Digest;
-use crate::error::Error;
-use crate::image::{Index, Manifest};
-use crate::platform::Platform;
-use crate::reference::Reference;
 
 /// One name of a stream: what it points at. Images without a name are pointed at all the same.
 #[derive(Clone, Debug)]

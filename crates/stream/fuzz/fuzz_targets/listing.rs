@@ -2,7 +2,8 @@
 //! or is refused.
 #![no_main]
 
-use layer_format::listing::{ListingReader, ListingWriter, OwnLinks, Tree, is_listing};
+use stream::listing::{ListingReader, ListingWriter, is_listing};
+use layer_format::listing::{OwnLinks, Tree};
 use layer_format::{DiffId, Digest};
 use libfuzzer_sys::fuzz_target;
 

@@ -7,13 +7,11 @@ use std::io::{self, Cursor, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use layer_format::layer::{EntryPath, Reader};
+use layer_format::{DOCUMENT_LIMIT, Decoder, DiffId, Error, Hasher};
+
 use super::input::Input;
 use super::{HEADS_LIMIT, Spool, read_plain};
-use crate::codec::Decoder;
-use crate::digest::{DiffId, Hasher};
-use crate::error::Error;
-use crate::image::DOCUMENT_LIMIT;
-use crate::layer::{EntryPath, Reader};
 
 /// How many links may lead to one another; docker's archives have one.
 const LINK_LIMIT: usize = 8;
@@ -140,7 +138,7 @@ impl Shelf {
         size: u64,
         members: &mut Reader<Input>,
     ) -> Result<(), Error> {
-        let what = || crate::layer::escape_short(path);
+        let what = || layer_format::layer::escape_short(path);
         let earlier = self.read(path, &what(), HEADS_LIMIT)?;
         self.keep(path, size, members)?;
         if earlier.is_some() && earlier != self.read(path, &what(), HEADS_LIMIT)? {
@@ -209,7 +207,7 @@ impl Shelf {
                 }
             }
         }
-        let what = crate::layer::escape_short(path);
+        let what = layer_format::layer::escape_short(path);
         Err(Error::Malformed { what, reason: "links lead in a circle" })
     }
 
@@ -283,7 +281,7 @@ pub(super) fn is_head(path: &[u8]) -> bool {
 /// The error for two members of a name that decides what an archive is.
 pub(super) fn differs(head: &[u8]) -> Error {
     let reason = "is there twice, with different content";
-    Error::Malformed { what: crate::layer::escape(head), reason }
+    Error::Malformed { what: layer_format::layer::escape(head), reason }
 }
 
 /// Where a symbolic link leads from its place; `None` where it leads out.
@@ -310,11 +308,11 @@ pub(super) fn name_of_missing(path: &[u8], end: &[u8]) -> String {
     if path.is_empty() {
         return "manifest.json: a member with an empty name".to_owned();
     }
-    let what = crate::layer::escape_short(path);
+    let what = layer_format::layer::escape_short(path);
     if path == end {
         return what;
     }
-    format!("{}, to which {what} is a link", crate::layer::escape_short(end))
+    format!("{}, to which {what} is a link", layer_format::layer::escape_short(end))
 }
 
 #[cfg(test)]

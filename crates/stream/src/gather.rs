@@ -2,13 +2,10 @@
 
 use std::collections::HashSet;
 
+use layer_format::resolve::{INDEX_DEPTH, too_deep};
+use layer_format::{Descriptor, Digest, Document, Error, Index, Manifest, Platform, select};
+
 use super::Graph;
-use crate::descriptor::Descriptor;
-use crate::digest::Digest;
-use crate::error::Error;
-use crate::image::{Document, Index, Manifest};
-use crate::platform::{Platform, select};
-use crate::resolve::{INDEX_DEPTH, too_deep};
 
 /// Of an attestation's entry: the digest of the manifest that it speaks about.
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
@@ -141,7 +138,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::descriptor::media_type;
+    use layer_format::media_type;
 
     /// A manifest whose config's digest is of `text`.
     fn manifest(text: &str) -> Vec<u8> {

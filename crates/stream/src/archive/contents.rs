@@ -2,15 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use layer_format::resolve::ContainerConfig;
+use layer_format::{
+    DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
+    Reference, annotation, check_platform, select,
+};
+
 use super::docker::{self, Listed};
-use crate::descriptor::{Descriptor, annotation};
-use crate::digest::{DiffId, Digest};
-use crate::error::Error;
-use crate::image::{DOCUMENT_LIMIT, Document, Index, Manifest};
-use crate::platform::{Platform, check_platform, select};
-use crate::reference::Reference;
-use crate::resolve::ContainerConfig;
-use crate::stream::{self, Entries, Thin};
+use crate::{Entries, Thin};
 
 /// The blobs that an archive brought, or that are there already.
 pub trait Blobs {
@@ -71,7 +70,7 @@ pub struct LoadedImage {
     /// The index that the manifest was chosen from by its platform.
     pub chosen_from: Option<Digest>,
     /// Indexes and manifests; those of a docker-archive are made and still to be stored.
-    pub image: stream::Graph,
+    pub image: crate::Graph,
     /// For which machines it is.
     pub platforms: Vec<Platform>,
     /// Configs and layers, in stream order.
@@ -186,7 +185,7 @@ impl Contents {
             Some(raw) => Ok(Some(raw.clone())),
             None => blobs.document(descriptor),
         };
-        let gathered = stream::Graph::gather(&entry.root, platforms, &mut lookup)?;
+        let gathered = crate::Graph::gather(&entry.root, platforms, &mut lookup)?;
         let Some(image) = gathered else {
             self.lack(entry, vec![entry.root.clone()]);
             return Ok(None);
@@ -260,7 +259,7 @@ impl LoadedImage {
         let mut listed = self.image.indexes.iter().flat_map(|index| &index.manifests);
         let listed = listed.find(|entry| entry.digest == self.root.digest);
         let listed = listed.and_then(|entry| entry.platform.clone());
-        self.image = stream::Graph { indexes: vec![], manifests: vec![manifest] };
+        self.image = crate::Graph { indexes: vec![], manifests: vec![manifest] };
         Ok(listed)
     }
 
@@ -336,7 +335,7 @@ pub(super) enum Incomplete {
 }
 
 /// A descriptor that says nothing but what the document itself says.
-fn bare(root: &Descriptor, image: &stream::Graph) -> Descriptor {
+fn bare(root: &Descriptor, image: &crate::Graph) -> Descriptor {
     let documents = [
         image.indexes.first().map(Index::descriptor),
         image.manifests.first().map(Manifest::descriptor),
@@ -408,7 +407,9 @@ fn ref_name(root: &Descriptor) -> Result<Option<Reference>, Error> {
 pub(super) fn parse_name(name: &str) -> Result<Reference, Error> {
     let quoted = || match name {
         "" => "\"\"".to_owned(),
-        name => crate::layer::escape_short(name.chars().take(160).collect::<String>().as_bytes()),
+        name => {
+            layer_format::layer::escape_short(name.chars().take(160).collect::<String>().as_bytes())
+        }
     };
     name.parse().map_err(|_| Error::Malformed {
         what: quoted(),

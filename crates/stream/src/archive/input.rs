@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::os::unix::fs::FileExt;
 
-use crate::codec::{Codec, Decoder, ForeignCodec, MAGIC_SIZE};
-use crate::error::Error;
+use layer_format::{Codec, Decoder, Error, ForeignCodec, MAGIC_SIZE};
+
 use crate::relay::CHUNK_SIZE;
 
 /// Longer content is skipped by seeking, shorter by reading on.

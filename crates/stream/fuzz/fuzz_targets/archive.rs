@@ -3,7 +3,7 @@
 
 use std::io::{self, Cursor};
 
-use layer_format::archive::{Archive, Choice};
+use stream::archive::{Archive, Choice};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -4,17 +4,12 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 
+use layer_format::{Codec, Descriptor, Digest, Error, Index, Platform, Reference};
+
 use super::contents::{self, Blobs, Contents};
 use super::made::Docker;
 use super::{Archive, HEADS_LIMIT, Member, both, read_plain, shelf, strict};
-use crate::codec::Codec;
-use crate::descriptor::Descriptor;
-use crate::digest::Digest;
-use crate::error::Error;
-use crate::image::Index;
-use crate::platform::Platform;
-use crate::reference::Reference;
-use crate::stream::Thin;
+use crate::Thin;
 
 /// An archive whose blobs are all taken in.
 #[derive(Debug)]
@@ -86,7 +81,7 @@ impl All {
     pub fn next_blob(&mut self) -> Result<Option<Incoming>, Error> {
         while let Some(member) = self.archive.next_member()? {
             if shelf::is_head(&member.path) {
-                let name = crate::layer::escape(&member.path);
+                let name = layer_format::layer::escape(&member.path);
                 let content = read_plain(&mut self.archive.members, &name, HEADS_LIMIT)?;
                 self.note_head(member.path, content)?;
             } else if !is_legacy(&member.path) {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 
-use layer_format::archive::{Archive, Blobs, Choice, Spool};
-use layer_format::stream::{Graph, Heads, Name, Writer};
 use layer_format::{Descriptor, Digest, Error, Index, Manifest, media_type};
+use stream::archive::{Archive, Blobs, Choice, Spool};
+use stream::{Graph, Heads, Name, Writer};
 
 fn no_spool() -> Spool {
     Box::new(|| Err(io::Error::other("a stream in our order needs no spool")))

@@ -3,10 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Write};
 
+use layer_format::{Descriptor, Digest, Error};
+
 use super::{END, Graph, Heads, OCI_LAYOUT, Thin, USER_NAME};
-use crate::descriptor::Descriptor;
-use crate::digest::Digest;
-use crate::error::Error;
 
 const BLOCK: usize = 512;
 const COPY_SIZE: usize = 256 << 10;

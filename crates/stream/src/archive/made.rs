@@ -5,18 +5,16 @@
 
 use std::collections::HashMap;
 
+use layer_format::layer::{EntryPath, escape_short};
+use layer_format::{
+    Config, DOCUMENT_LIMIT, Descriptor, DiffId, Error, Manifest, Platform, media_type,
+};
 use serde::Serialize;
 
 use super::all::Came;
 use super::contents::{Blobs, Contents};
 use super::docker::{Listed, check_name};
 use super::shelf;
-use crate::descriptor::{Descriptor, media_type};
-use crate::digest::DiffId;
-use crate::error::Error;
-use crate::image::{Config, DOCUMENT_LIMIT, Manifest};
-use crate::layer::{EntryPath, escape_short};
-use crate::platform::Platform;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,17 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
+use layer_format::resolve::{Documents, Selected};
+use layer_format::{
+    DOCUMENT_LIMIT, Descriptor, Digest, Document, Error, Index, Reference, Verified, annotation,
+    check_platform, select,
+};
+
 use super::both::Chosen;
 use super::docker::Listed;
 use super::shelf::Shelf;
-use super::{Choice, Image, Step, read_plain};
-use crate::descriptor::{Descriptor, annotation};
-use crate::digest::{Digest, Verified};
-use crate::error::Error;
-use crate::image::{DOCUMENT_LIMIT, Document, Index};
-use crate::platform::{check_platform, select};
-use crate::reference::Reference;
-use crate::resolve::{Documents, Selected};
+use super::{Choice, Image, Layer, Step, read_plain};
 
 /// How many entries an index may have, with those of the indexes in it.
 const MAX_ENTRIES: usize = 1 << 17;
@@ -76,6 +75,7 @@ pub(super) fn resolve(
     }
     let is_single = chosen.is_single();
     let layers = selected.layers(&config, choice.platform.as_ref())?;
+    let layers = layers.into_iter().map(Layer::from).collect();
     Ok(Step::Found(Box::new(Image {
         names: named.names,
         manifest: Some(selected.manifest),
@@ -158,7 +158,7 @@ fn shown(groups: &[Named]) -> Vec<String> {
     }
     let is_unique = |name: &&String| uses.get(name.as_str()) == Some(&1);
     let show = |group: &Named| match group.names.first().filter(is_unique) {
-        Some(name) => crate::layer::escape_short(name.as_bytes()),
+        Some(name) => layer_format::layer::escape_short(name.as_bytes()),
         None => digest_of(group),
     };
     groups.iter().map(show).collect()
@@ -249,7 +249,7 @@ impl Search<'_> {
         let path = descriptor.digest.blob_path().into_bytes();
         let Some(section) = self.shelf.open(&path)? else { return Ok(None) };
         let content = Verified::new(section, what, descriptor.digest, Some(descriptor.size));
-        crate::image::read_document(content, what, DOCUMENT_LIMIT).map(Some)
+        layer_format::read_document(content, what, DOCUMENT_LIMIT).map(Some)
     }
 }
 

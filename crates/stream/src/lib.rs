@@ -1,4 +1,19 @@
-//! The image stream: what travels through the pipes (docs/stream.md).
+//! Images on their way: what Strata's programs pass to each other and keep for each other, and any archive of images.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | this one | the image stream, written: [`Writer`], [`Heads`], [`Thin`] |
+//! | [`archive`] | any archive of images, read: our streams, and what other tools save |
+//! | [`relay`] | streams of bytes between threads, in buffers that are used again |
+//! | [`diff`] | what a blob decompresses to, hashed as it passes |
+//! | [`listing`] | what a layer changes, without contents, as the store remembers it |
+//!
+//! The formats of the OCI specifications are in [`layer_format`]. This crate knows no file systems, terminals or networks,
+//! either.
+//!
+//! # The image stream
+//!
+//! This is what travels through the pipes (docs/stream.md):
 //!
 //! ```text
 //! stream   = oci-layout index.json manifest.json [ strata.json ] *image end
@@ -11,8 +26,12 @@
 //! reader act on it in one pass. Members are regular files of mode 0644 and directories of mode 0755, owner 0:0, mtime 0.
 //! Their user name is [`USER_NAME`]: by that a reader knows a stream that must be canonical to the byte, and refuses one that isn't.
 
+pub mod archive;
+pub mod diff;
 mod gather;
 mod heads;
+pub mod listing;
+pub mod relay;
 mod thin;
 mod writer;
 

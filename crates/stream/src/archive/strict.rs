@@ -7,15 +7,15 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
+use layer_format::layer::Reader;
+use layer_format::{
+    DOCUMENT_LIMIT, Descriptor, Digest, Document, Error, Index, Verified, annotation,
+};
+
 use super::input::Input;
 use super::shelf::Shelf;
 use super::{HEADS_LIMIT, Member, contents};
-use crate::descriptor::{Descriptor, annotation};
-use crate::digest::{Digest, Verified};
-use crate::error::Error;
-use crate::image::{DOCUMENT_LIMIT, Document, Index};
-use crate::layer::Reader;
-use crate::stream::{self, Graph, Heads, Lookup, Name, OCI_LAYOUT, Thin, USER_NAME};
+use crate::{Graph, Heads, Lookup, Name, OCI_LAYOUT, Thin, USER_NAME};
 
 /// What has been seen of a stream of ours.
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ impl Strict {
         header: &[u8; 512],
     ) -> Result<(), Error> {
         let path = std::str::from_utf8(path).map_err(|_| malformed())?;
-        if stream::header(path, size)? != *header {
+        if crate::header(path, size)? != *header {
             return Err(malformed());
         }
         match Digest::from_blob_path(path) {
@@ -98,7 +98,7 @@ impl Strict {
     pub(super) fn see_directory(&mut self, path: &[u8], header: &[u8; 512]) -> Result<(), Error> {
         let path = std::str::from_utf8(path).map_err(|_| malformed())?;
         let path = format!("{path}/");
-        if stream::directory_header(&path)? != *header {
+        if crate::directory_header(&path)? != *header {
             return Err(malformed());
         }
         self.directories.add(path)
@@ -205,7 +205,7 @@ impl Directories {
         if self.is_without {
             return Ok(());
         }
-        let needed = stream::directories_of(blob).into_iter();
+        let needed = crate::directories_of(blob).into_iter();
         let needed: Vec<_> = needed.filter(|path| !self.used.contains(path)).collect();
         if needed != self.pending {
             return Err(malformed());
@@ -225,7 +225,7 @@ pub(super) fn check_shelf(strict: &Strict, shelf: &Shelf) -> Result<(), Error> {
     strict.check_heads(&head, &mut |descriptor| {
         let Some(section) = shelf.open(&path_of(descriptor))? else { return Ok(None) };
         let content = Verified::new(section, "document", descriptor.digest, Some(descriptor.size));
-        crate::image::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
+        layer_format::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
     })
 }
 
