@@ -58,6 +58,11 @@ impl Input {
         Self { source: Source::Memory(Cursor::new(bytes.into())) }
     }
 
+    /// An input that reads from a terminal other than standard input.
+    pub(crate) fn terminal(file: File) -> Self {
+        Self::from_file(file, switch())
+    }
+
     fn from_file(file: File, switch: &'static Switch) -> Self {
         let kind = file_type(&file);
         if kind == FileType::Fifo {

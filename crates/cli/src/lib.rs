@@ -59,12 +59,13 @@
 //! run                                     the frame: main()
 //! testing  network
 //! io                                      the streams of a run, together
+//! secret                                  questions on the terminal
 //! output  whole_file  input               streams
 //! progress/  send
 //! interrupt/  limits  glob                signals; values of options
 //! error/  list                            how an error becomes a line and a status; lists
 //! stderr
-//! text  size  options  captured  descriptors
+//! text  size  natural  options  captured  descriptors
 //! ```
 
 mod captured;
@@ -76,11 +77,13 @@ pub mod interrupt;
 mod io;
 mod limits;
 mod list;
+mod natural;
 mod options;
 pub mod order;
 mod output;
 mod progress;
 mod run;
+mod secret;
 mod send;
 mod size;
 mod stderr;
@@ -94,11 +97,13 @@ pub use crate::input::Input;
 pub use crate::interrupt::Interrupted;
 pub use crate::io::{Io, NamedOutput};
 pub use crate::limits::{Limits, check_size};
-pub use crate::list::{Array, Form, Table, put_bytes};
+pub use crate::list::{Array, Columns, Form, Table, put_bytes};
+pub use crate::natural::natural;
 pub use crate::options::{Common, When, examples};
 pub use crate::output::Output;
 pub use crate::progress::{Counted, Meter, Progress, Task};
 pub use crate::run::{Command, main};
+pub use crate::secret::{Echo, ask};
 pub use crate::size::{human_size, parse_size};
 pub use crate::text::counted;
 pub use crate::whole_file::WholeFile;

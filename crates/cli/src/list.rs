@@ -65,21 +65,44 @@ impl Array {
 /// Rows of cells under a line of titles.
 #[derive(Clone, Debug)]
 pub struct Table {
-    rows: Vec<Vec<String>>,
+    columns: Columns,
 }
 
 impl Table {
     /// A table with these titles and no rows.
     pub fn new(titles: &[&str]) -> Self {
-        Self { rows: vec![titles.iter().map(|&title| title.to_owned()).collect()] }
+        let mut columns = Columns::default();
+        columns.row(titles);
+        Self { columns }
     }
 
+    /// Adds a row; hostile characters are escaped.
+    pub fn row<S: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.columns.row(cells);
+    }
+
+    /// Writes the table, its columns three blanks apart and as wide as their widest cell.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        self.columns.write(output)
+    }
+}
+
+/// Rows of cells without titles, for lines that other programs read too.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    rows: Vec<Vec<String>>,
+}
+
+impl Columns {
     /// Adds a row; hostile characters are escaped.
     pub fn row<S: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(|cell| clean(cell.as_ref()).into_owned()).collect());
     }
 
-    /// Writes the table, its columns three blanks apart and as wide as their widest cell.
+    /// Writes the rows, their columns three blanks apart and as wide as their widest cell.
     ///
     /// # Errors
     /// Those of the output.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind::{InvalidInput, PermissionDenied};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -28,12 +28,33 @@ pub struct WholeFile {
     temporary: Option<PathBuf>,
 }
 
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Whom the file mode creation mask lets, or who could read the file that is replaced.
+    Usual,
+    /// Its owner alone.
+    Private,
+}
+
 impl WholeFile {
     /// Begins a file that will have this name; an existing one stays as it is until then.
     ///
     /// # Errors
     /// `IsADirectory` for a directory; else the temporary file can't be made.
     pub fn create(path: &Path) -> io::Result<Self> {
+        Self::create_with(path, Access::Usual)
+    }
+
+    /// Begins a file that only its owner may read; so does an existing one become.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub fn create_private(path: &Path) -> io::Result<Self> {
+        Self::create_with(path, Access::Private)
+    }
+
+    fn create_with(path: &Path, access: Access) -> io::Result<Self> {
         // A symbolic link stays one, and what it points to is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let existing = fs::metadata(&target).ok();
@@ -47,9 +68,9 @@ impl WholeFile {
         }
         let Some(name) = target.file_name() else { return Err(io::ErrorKind::IsADirectory.into()) };
         remove_leftovers(parent(&target), name);
-        let (file, temporary) = create_locked(&target, name)?;
+        let (file, temporary) = create_locked(&target, name, access)?;
         let whole = Self { file: BufWriter::new(file), target, temporary: Some(temporary) };
-        if let Some(existing) = existing {
+        if let Some(existing) = existing.filter(|_| access == Access::Usual) {
             whole.file.get_ref().set_permissions(existing.permissions())?;
         }
         Ok(whole)
@@ -126,14 +147,16 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Makes the temporary file and locks it, so that no other writer takes it for a leftover.
-fn create_locked(target: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
+fn create_locked(target: &Path, name: &OsStr, access: Access) -> io::Result<(File, PathBuf)> {
+    let mode = if access == Access::Private { 0o600 } else { 0o666 };
     let mut n = 0_u32;
     loop {
         let mut temporary = prefix(name);
         temporary.push(format!("{}-{n}", process::id()));
         let temporary = target.with_file_name(temporary);
         n += 1;
-        let file = match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+        let file = match OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)
+        {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             result => result?,
         };
@@ -226,6 +249,23 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_private_file_is_its_owners_from_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth.json");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut file = WholeFile::create_private(&path).unwrap();
+        file.write_all(b"secret").unwrap();
+        let modes = fs::read_dir(dir.path()).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name() == "auth.json", entry.metadata().unwrap().mode() & 0o777)
+        });
+        assert!(modes.filter(|(is_old, _)| !is_old).all(|(_, mode)| mode == 0o600));
+        file.finish().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
