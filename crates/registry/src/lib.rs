@@ -28,7 +28,7 @@
 //! Floors, of which each names only those below it (`http` and `config` don't know each other):
 //!
 //! ```text
-//! api       what is public: client, repository, manifest, blob, upload, referrers
+//! api       what is public: client, registry, repository, manifest, blob, upload, lists
 //! session   one request: login, redirects, schemes, judgement; when to try again
 //! auth      challenges and tokens
 //! http      one exchange: connections,      config    what files say: logins, mirrors,
@@ -44,7 +44,7 @@ mod http;
 mod session;
 
 pub use self::http::{Proxies, Traffic};
-pub use api::{Blob, Client, Current, Referrers, Repository, Upload};
+pub use api::{Blob, Client, Current, LoginCheck, Referrers, Registry, Repository, Upload};
 pub use base::{Cause, Content, Denial, Error, Secret, Window};
 pub use config::{Credentials, Login, Mirrors};
 pub use session::{Options, Retries};

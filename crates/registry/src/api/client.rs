@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use layer_format::Reference;
 
+use super::registry::Registry;
 use super::repository::{Repository, RepositoryMirror};
 use crate::base::Error;
-use crate::config::{HostConfig, Plan};
+use crate::config::{HostConfig, Plan, RepositoryLocation};
 use crate::http::Traffic;
-use crate::session::{Endpoint, Options, Session};
+use crate::session::{Endpoint, Options, Remote, Session};
+
+/// The longest part of a malformed host that an error shows, in characters.
+const SHOWN_LENGTH: usize = 300;
 
 /// A client of any number of registries; cheap to clone, to be shared by threads.
 #[derive(Clone)]
@@ -42,6 +46,23 @@ impl Client {
         let mirrors: Vec<_> = mirrors.collect::<Result<_, Error>>()?;
         let repository = Repository::new(&self.session, &origin)?;
         Ok(repository.shown_as(reference).with_mirrors(mirrors))
+    }
+
+    /// A registry as a whole, by its host as it stands in names: its list of repositories, and whether it takes a login.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`repository`](Self::repository).
+    pub fn registry(&self, host: &str) -> Result<Registry, Error> {
+        let malformed = || Error::MalformedHost { text: host.chars().take(SHOWN_LENGTH).collect() };
+        // Files with settings go by names of repositories.
+        let any: Reference = format!("{host}/any").parse().map_err(|_| malformed())?;
+        if any.registry() != host {
+            return Err(malformed());
+        }
+        let Plan { origin, .. } = self.session.options().mirrors.plan(&any)?;
+        let location = RepositoryLocation { path: String::new(), ..origin };
+        Ok(Registry::new(Remote::new(&self.session, &location)?, host))
     }
 
     /// What would be asked for an image, and with which login: lines without secrets. No registry is asked anything,

@@ -47,7 +47,7 @@ pub(super) struct DocumentQuery<'a> {
 }
 
 impl DocumentQuery<'_> {
-    fn call(&self) -> Call<'_> {
+    pub(super) fn call(&self) -> Call<'_> {
         match self.kind {
             Kind::Manifest => {
                 let target = Target::Repository("manifests", self.name);
@@ -70,11 +70,23 @@ impl Repository {
         read: impl Fn(Vec<u8>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let call = wanted.call();
-        let ask = |repository: &Self| {
+        self.ask_all(wanted, |repository: &Self| {
             let answer = repository.remote.attempt(Scope::Pull, &call)?;
             let raw = read_checked(wanted.what, wanted.pinned, answer)?;
             Ok(read(raw)?)
-        };
+        })
+    }
+
+    /// Asks the mirrors that may have a document, then the registry, until one answers.
+    ///
+    /// # Errors
+    ///
+    /// That of the last attempt at the registry itself, or [`Error::Interrupted`].
+    pub(super) fn ask_all<T>(
+        &self,
+        wanted: DocumentQuery<'_>,
+        ask: impl Fn(&Self) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
         let mirrors: Vec<_> = match wanted.pinned {
             Some(_) => self.mirrors_by_digest().collect(),
             None => self.mirrors_by_tag().collect(),

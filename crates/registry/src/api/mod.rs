@@ -7,17 +7,23 @@
 
 mod blob;
 mod client;
+mod delete;
+mod digest;
 mod document;
 mod existence;
 mod manifest;
+mod pages;
 mod push;
 mod referrers;
+mod registry;
 mod repository;
+mod tags;
 mod upload;
 
 pub use blob::Blob;
 pub use client::Client;
 pub use push::Current;
 pub use referrers::Referrers;
+pub use registry::{LoginCheck, Registry};
 pub use repository::Repository;
 pub use upload::Upload;

@@ -55,6 +55,12 @@ impl Repository {
         Self { mirrors: mirrors.into(), ..self }
     }
 
+    /// The same without mirrors: what is asked and changed is at the registry itself.
+    #[must_use]
+    pub fn without_mirrors(&self) -> Self {
+        self.clone().with_mirrors(vec![])
+    }
+
     /// All mirrors.
     pub(super) fn mirrors(&self) -> impl Iterator<Item = &Self> {
         self.mirrors.iter().map(|mirror| &mirror.repository)
@@ -124,6 +130,11 @@ impl Repository {
         }
         let what = self.shown.clone();
         wanted.parse().map(Some).map_err(|source| Error::Malformed { what, source })
+    }
+
+    /// Its name as people write it.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// The name of a manifest in errors.

@@ -9,6 +9,12 @@ pub(crate) enum Scope {
     Push,
     /// Write, and read from another repository of the registry with this path.
     Mount(String),
+    /// Remove, and look at what is there.
+    Delete,
+    /// List the repositories of the registry.
+    Catalog,
+    /// Nothing but to be known.
+    Login,
 }
 
 impl Scope {
@@ -22,6 +28,11 @@ impl Scope {
                 return asked.map_or_else(pull, str::to_owned);
             }
             Self::Push => vec![push()],
+            Self::Delete => vec![format!("repository:{repository}:pull,push,delete")],
+            Self::Catalog => {
+                return asked.map_or_else(|| "registry:catalog:*".to_owned(), str::to_owned);
+            }
+            Self::Login => return asked.unwrap_or_default().to_owned(),
             Self::Mount(from) => vec![push(), format!("repository:{from}:pull")],
         };
         // One token is for everything that follows; the challenge to a first request names less.
@@ -47,6 +58,25 @@ mod tests {
     fn a_reader_asks_for_what_the_registry_wants() {
         check(&Scope::Pull, "", "repository:a/b:pull");
         check(&Scope::Pull, "repository:x:pull", "repository:x:pull");
+    }
+
+    #[test]
+    fn to_remove_is_a_right_of_its_own() {
+        let own = "repository:a/b:pull,push,delete";
+        check(&Scope::Delete, "", own);
+        check(&Scope::Delete, "repository:a/b:delete", own);
+    }
+
+    #[test]
+    fn a_registry_says_what_lets_its_repositories_be_listed() {
+        check(&Scope::Catalog, "", "registry:catalog:*");
+        check(&Scope::Catalog, "registry:catalog:list", "registry:catalog:list");
+    }
+
+    #[test]
+    fn who_only_logs_in_asks_for_nothing() {
+        check(&Scope::Login, "", "");
+        check(&Scope::Login, "account:me", "account:me");
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub(crate) enum Target<'a> {
     Repository(&'static str, &'a str),
     /// The place where uploads begin, with a query.
     Uploads(&'a [(&'a str, &'a str)]),
+    /// The repository's list of tags, with a query.
+    Tags(&'a [(&'a str, &'a str)]),
+    /// The registry's list of repositories, with a query.
+    Catalog(&'a [(&'a str, &'a str)]),
     /// An address that the registry gave, an upload's or the next page's. A login is presented if it is the registry's
     /// own.
     Given(&'a Url),
@@ -152,6 +156,16 @@ impl Remote {
     /// The part of the repository's name below the registry.
     fn path(&self) -> &str {
         &self.location.path
+    }
+
+    /// Whether a login was presented in requests with this scope.
+    ///
+    /// # Errors
+    ///
+    /// Those of a request for a token.
+    pub(crate) fn has_presented_login(&self, scope: Scope, what: &str) -> Result<bool, Failure> {
+        let authenticator = self.session.authenticator(self.registry(), self.path(), scope);
+        Ok(authenticator.present(&*self.session, what)?.has_login())
     }
 
     /// The counts for the host.
@@ -318,6 +332,8 @@ impl Remote {
             segments.pop_if_empty();
             if matches!(target, Target::ApiRoot) {
                 segments.extend(api.split('/')).push("");
+            } else if matches!(target, Target::Catalog(_)) {
+                segments.extend(api.split('/'));
             } else {
                 let names = api.split('/').chain(path.split('/'));
                 segments.extend(names.filter(|name| !name.is_empty()));
@@ -325,12 +341,15 @@ impl Remote {
             segments.extend(match target {
                 Target::Repository(kind, name) => vec![kind, name],
                 Target::Uploads(_) => vec!["blobs", "uploads", ""],
+                Target::Tags(_) => vec!["tags", "list"],
+                Target::Catalog(_) => vec!["_catalog"],
                 Target::ApiRoot | Target::Given(_) | Target::Elsewhere(_) => vec![],
             });
         }
         let (query, namespace) = match target {
             Target::ApiRoot => (&[][..], None),
-            Target::Uploads(query) => (query, namespace.as_deref()),
+            Target::Catalog(query) => (query, None),
+            Target::Uploads(query) | Target::Tags(query) => (query, namespace.as_deref()),
             _ => (&[][..], namespace.as_deref()),
         };
         for (key, value) in query.iter().copied().chain(namespace.map(|it| ("ns", it))) {
