@@ -17,28 +17,28 @@ const LIMIT: u64 = 64 << 10;
 #[command(next_help_heading = "Registries")]
 pub struct Flags {
     /// Logins in the form of docker's config.json or podman's auth.json, instead of all the usual places
-    #[arg(long, value_name = "FILE", conflicts_with = "creds_stdin")]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "creds_stdin")]
     pub authfile: Option<PathBuf>,
 
     /// Read a login, as USER:PASSWORD, from the first line of standard input
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub creds_stdin: bool,
 
     /// A registry, as HOST or HOST:PORT, that may show any certificate or speak plain HTTP; may be given several times
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, global = true, value_name = "HOST")]
     pub insecure: Vec<String>,
 
     /// How long a connection may take to be made; 15 without this
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub connect_timeout: Option<Duration>,
 
     /// How long a registry may be silent until the connection is given up and the rest asked for anew; 30 without this. There
     /// is no limit for the whole
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub stall_timeout: Option<Duration>,
 
     /// How many bytes a second may pass at most, of all connections together, as 500k, 2M or 1G; without this there is no limit
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
     pub limit_rate: Option<NonZeroU64>,
 }
 

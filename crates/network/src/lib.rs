@@ -2,12 +2,14 @@
 //!
 //! `cli` knows no registry, and `registry` no terminal: this is where they meet.
 
+mod documents;
 mod flags;
 
 use cli::{Explain as _, Failure, Io};
 use layer_format::Reference;
 use registry::{Client, Credentials, Mirrors, Options};
 
+pub use crate::documents::RemoteDocuments;
 pub use crate::flags::Flags;
 
 impl Flags {
@@ -18,9 +20,17 @@ impl Flags {
     pub fn client(&self, names: &[Reference], io: &mut Io<'_>) -> anyhow::Result<Client> {
         let file = self.authfile()?;
         let login = self.creds(&mut io.input)?;
+        self.client_with(Credentials::given(file, login, names)?)
+    }
+
+    /// A client that looks for logins in these places.
+    ///
+    /// # Errors
+    /// The flags make no sense, or a file of mirrors or certificates can't be read.
+    pub fn client_with(&self, credentials: Credentials) -> anyhow::Result<Client> {
         let usual = Options::default();
         let options = Options {
-            credentials: Credentials::given(file, login, names)?,
+            credentials,
             insecure: self.insecure.clone(),
             mirrors: Mirrors::from_environment()?,
             cancelled: cli::interrupt::requested,

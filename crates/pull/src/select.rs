@@ -1,10 +1,11 @@
 //! What belongs to an image: from a name to manifests, configs and layers.
 
-use layer_format::resolve::{ContainerConfig, Documents, Selected};
+use layer_format::resolve::{ContainerConfig, Selected};
 use layer_format::{
     DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Document, Error, Index, Manifest, Platform,
-    Reference, check_platform, media_type,
+    Reference, check_platform,
 };
+use network::RemoteDocuments;
 use registry::Repository;
 use store::Store;
 use stream::{Graph, Name};
@@ -131,7 +132,8 @@ pub(crate) fn resolve(
         (document, choice) => {
             chosen_from = matches!(document, Document::Index(_)).then_some(digest);
             let wanted = choice.platform().cloned().unwrap_or_else(Platform::host);
-            let selected = Selected::descend(document, None, &wanted, &mut Remote { repository })?;
+            let selected =
+                Selected::descend(document, None, &wanted, &mut RemoteDocuments(repository))?;
             graph.manifests.push(selected.manifest);
             listed = selected.listed;
         }
@@ -198,31 +200,8 @@ pub(crate) fn collect(
 ) -> anyhow::Result<Graph> {
     Graph::gather_below(index, |entry| {
         budget.take(entry.size)?;
-        document(repository, entry).map(Some)
+        RemoteDocuments(repository).listed(entry).map(Some)
     })
-}
-
-/// The documents of a repository, for [`Selected::descend`].
-struct Remote<'a> {
-    repository: &'a Repository,
-}
-
-impl Documents for Remote<'_> {
-    type Error = anyhow::Error;
-
-    fn document(&mut self, entry: &Descriptor, _what: &'static str) -> anyhow::Result<Vec<u8>> {
-        document(self.repository, entry)
-    }
-}
-
-/// Downloads a manifest or index that an index names.
-fn document(repository: &Repository, entry: &Descriptor) -> anyhow::Result<Vec<u8>> {
-    let mut entry = entry.clone();
-    // An entry of another type is asked for at the endpoint for manifests too.
-    if !entry.media_type.contains("manifest") && !entry.media_type.contains("index") {
-        media_type::OCI_MANIFEST.clone_into(&mut entry.media_type);
-    }
-    Ok(repository.document(&entry)?)
 }
 
 /// The bytes of a config, from the store if it is there, else from the registry.
