@@ -96,7 +96,7 @@ fn no_more_bytes_pass_in_a_second_than_are_allowed() {
 }
 
 /// A listener whose queue is full, so that connections to it are neither made nor refused.
-fn deaf() -> (TcpListener, Vec<TcpStream>) {
+pub(crate) fn deaf() -> (TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();

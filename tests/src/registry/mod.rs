@@ -226,10 +226,11 @@ impl Registry {
         self.requests().iter().filter(|it| it.method == method).map(|it| it.received).sum()
     }
 
-    /// How many requests had this method, and a path that contains some text.
+    /// How many requests had this method (an empty one is any), and a path that contains some text.
     pub fn n_requests(&self, method: &str, path: &str) -> usize {
         let requests = self.requests();
-        requests.iter().filter(|it| it.method == method && it.path.contains(path)).count()
+        let has_method = |found: &str| method.is_empty() || found == method;
+        requests.iter().filter(|it| has_method(&it.method) && it.path.contains(path)).count()
     }
 
     /// How many uploads are under way, or were left behind.

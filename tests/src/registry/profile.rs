@@ -32,6 +32,10 @@ pub struct Profile {
     pub has_storage: bool,
     /// What it answers when it is asked what refers to an image.
     pub referrers: Referrers,
+    /// What it removes.
+    pub deletes: Deletes,
+    /// Whether it lists its repositories.
+    pub catalog: Catalog,
     /// What the bodies of its refusals look like.
     pub errors: Errors,
     /// Headers of every answer, such as rate limits.
@@ -134,6 +138,26 @@ pub enum Referrers {
     Page,
     /// 404, and the tag `sha256-HEX` means the manifest of that digest itself.
     TagIsDigest,
+}
+
+/// What a registry removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// A tag alone, as the distribution spec 1.1 has it, or a manifest with all its tags.
+    Tags,
+    /// Only a manifest with all its tags; by tag it answers this status.
+    Manifests(u16),
+    /// Nothing: 405.
+    Nothing,
+}
+
+/// What is answered to who asks for all repositories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Catalog {
+    /// The list.
+    Listed,
+    /// This status.
+    Status(u16),
 }
 
 /// What the body of a refusal is.

@@ -3,7 +3,7 @@
 //! What a source doesn't tell is as in [`SPEC`]. A source is a public thread (`repository#number`) or a page of a manual.
 
 use super::profile::{
-    Asked, Chunks, Errors, Head, Login, Mounts, Profile, Referrers, Said, Uploads,
+    Asked, Catalog, Chunks, Deletes, Errors, Head, Login, Mounts, Profile, Referrers, Said, Uploads,
 };
 
 /// Uploads as the distribution spec has them.
@@ -25,23 +25,29 @@ pub const SPEC: Profile = Profile {
     head: Head::Answered,
     has_storage: false,
     referrers: Referrers::Status(404),
+    deletes: Deletes::Tags,
+    catalog: Catalog::Listed,
     errors: Errors::Spec,
     headers: &[],
 };
 
 /// Docker Hub. Tokens of auth.docker.io, blobs from a CDN by 307, no referrers API (oras-java#773), `ratelimit-*` on every
-/// answer (docs.docker.com, "Docker Hub pull usage and limits"). Mounts are refused now and then (ggcr#165).
+/// answer (docs.docker.com, "Docker Hub pull usage and limits"). Mounts are refused now and then (ggcr#165). Nothing is
+/// removed by this API (docker/hub-feedback#1759), and its catalog is for nobody (genuinetools/reg#86).
 pub const HUB: Profile = Profile {
     name: "Docker Hub",
     login: Login::Token,
     uploads: Uploads { keeps_cut: false, ..UPLOADS },
     has_storage: true,
     headers: &[("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "76;w=21600")],
+    deletes: Deletes::Nothing,
+    catalog: Catalog::Status(401),
     ..SPEC
 };
 
 /// GitHub's registry. A chunk of more than 4 MiB is 416, a whole PUT of any size is taken (rust-oci-client#35, ocx#237);
-/// an upload that is asked for again is 404 (jib#4301); referrers are a redirect to a page (cosign#4641).
+/// an upload that is asked for again is 404 (jib#4301); referrers are a redirect to a page (cosign#4641). Nothing is removed
+/// and repositories aren't listed by this API.
 pub const GHCR: Profile = Profile {
     name: "GHCR",
     login: Login::Token,
@@ -53,6 +59,8 @@ pub const GHCR: Profile = Profile {
     },
     has_storage: true,
     referrers: Referrers::Page,
+    deletes: Deletes::Nothing,
+    catalog: Catalog::Status(404),
     ..SPEC
 };
 
@@ -93,6 +101,7 @@ pub const ACR: Profile = Profile {
     uploads: Uploads { keeps_cut: false, ..UPLOADS },
     has_storage: true,
     referrers: Referrers::Api,
+    deletes: Deletes::Manifests(400),
     ..SPEC
 };
 
@@ -124,6 +133,7 @@ pub const HARBOR: Profile = Profile {
     uploads: Uploads { keeps_cut: false, ..UPLOADS },
     mounts: Mounts::OrRefused(401),
     referrers: Referrers::Api,
+    deletes: Deletes::Manifests(400),
     ..SPEC
 };
 
@@ -157,8 +167,12 @@ pub const NEXUS: Profile = Profile {
 };
 
 /// CNCF distribution 2: an upload that broke off in the middle of a body is gone (distribution#3755).
-pub const DISTRIBUTION_2: Profile =
-    Profile { name: "distribution 2", uploads: Uploads { keeps_cut: false, ..UPLOADS }, ..SPEC };
+pub const DISTRIBUTION_2: Profile = Profile {
+    name: "distribution 2",
+    uploads: Uploads { keeps_cut: false, ..UPLOADS },
+    deletes: Deletes::Manifests(405),
+    ..SPEC
+};
 
 /// CNCF distribution 3: what came is kept (distribution#3755); no referrers API (rust-oci-client#259).
 pub const DISTRIBUTION_3: Profile = Profile { name: "distribution 3", ..SPEC };

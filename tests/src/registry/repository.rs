@@ -38,6 +38,11 @@ impl Repositories {
         self.by_name.get(name)
     }
 
+    /// The names of all repositories, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.by_name.keys().cloned().collect()
+    }
+
     /// A blob of any repository.
     pub(crate) fn any_blob(&self, digest: &str) -> Option<Arc<[u8]>> {
         self.by_name.values().find_map(|repository| repository.blob(digest))
@@ -63,6 +68,15 @@ impl Repository {
     /// All tags, sorted.
     pub(crate) fn tags(&self) -> Vec<String> {
         self.tags.keys().cloned().collect()
+    }
+
+    /// Removes a tag, or a manifest with all its tags; `false` if it isn't here.
+    pub(crate) fn delete(&mut self, reference: &str) -> bool {
+        if !reference.contains(':') {
+            return self.tags.remove(reference).is_some();
+        }
+        self.tags.retain(|_, digest| digest != reference);
+        self.manifests.remove(reference).is_some()
     }
 
     pub(crate) fn remove(&mut self, digest: &str) {

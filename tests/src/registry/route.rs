@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::http::Head;
 use super::log::Entry;
-use super::profile::{Head as HeadOf, Referrers};
+use super::profile::{Catalog, Deletes, Head as HeadOf, Referrers};
 use super::reply::Reply;
 use super::{Host, Shared, auth, fault, lock, upload};
 use crate::image::{Blob, digest};
@@ -93,6 +93,9 @@ fn route(shared: &Shared, head: &Head, body: Vec<u8>) -> Reply {
         return auth::refuse(shared, head, &[])
             .unwrap_or_else(|| Reply::new(200, "application/json", "{}"));
     }
+    if rest == "_catalog" {
+        return catalog(shared, head);
+    }
     let kinds = ["/manifests/", "/blobs/uploads/", "/blobs/", "/tags/list", "/referrers/"];
     let found = kinds.iter().find_map(|kind| {
         rest.rsplit_once(kind).map(|(repository, reference)| (repository, *kind, reference))
@@ -107,6 +110,7 @@ fn route(shared: &Shared, head: &Head, body: Vec<u8>) -> Reply {
     match (kind, head.method.as_str()) {
         ("/manifests/", "GET" | "HEAD") => manifest(&call, reference),
         ("/manifests/", "PUT") => put_manifest(&call, reference),
+        ("/manifests/", "DELETE") => delete_manifest(&call, reference),
         ("/blobs/uploads/", _) => upload::answer(&call, reference),
         ("/blobs/", "GET" | "HEAD") => blob(&call, reference),
         ("/tags/list", "GET") => tags(&call),
@@ -118,7 +122,12 @@ fn route(shared: &Shared, head: &Head, body: Vec<u8>) -> Reply {
 /// What a token must allow for this request: the repository itself first.
 fn scopes(head: &Head, repository: &str) -> Vec<String> {
     let reads = matches!(head.method.as_str(), "GET" | "HEAD");
-    let action = if reads { "pull" } else { "push" };
+    let is_manifest = head.path().contains("/manifests/");
+    let action = match head.method.as_str() {
+        _ if reads => "pull",
+        "DELETE" if is_manifest => "delete",
+        _ => "push",
+    };
     vec![format!("repository:{repository}:{action}")]
 }
 
@@ -173,6 +182,22 @@ fn put_manifest(call: &Call<'_>, reference: &str) -> Reply {
     match json["subject"]["digest"].as_str() {
         Some(subject) if knows_referrers(call) => reply.header("OCI-Subject", subject),
         _ => reply,
+    }
+}
+
+fn delete_manifest(call: &Call<'_>, reference: &str) -> Reply {
+    let refused = match call.shared.profile.deletes {
+        Deletes::Nothing => Some(405),
+        Deletes::Manifests(status) if !reference.contains(':') => Some(status),
+        Deletes::Manifests(_) | Deletes::Tags => None,
+    };
+    if let Some(status) = refused {
+        return Reply::error(status, "UNSUPPORTED", "The operation is unsupported.");
+    }
+    if lock(&call.shared.repositories).open(call.repository).delete(reference) {
+        Reply::empty(202)
+    } else {
+        Reply::error(404, "MANIFEST_UNKNOWN", "manifest unknown")
     }
 }
 
@@ -245,19 +270,52 @@ fn tags(call: &Call<'_>) -> Reply {
     let Some(repository) = repositories.get(call.repository) else {
         return Reply::error(404, "NAME_UNKNOWN", "repository name not known to registry");
     };
-    let last = call.head.query("last").unwrap_or_default();
-    let mut tags: Vec<String> = repository.tags().into_iter().filter(|tag| *tag > last).collect();
-    let n: usize = call.head.query("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-    let more = tags.len() > n;
-    tags.truncate(n);
-    let next = tags.last().filter(|_| more).cloned();
+    let page = Page::of(call.head, repository.tags());
+    let tags = if page.names.is_empty() { Value::Null } else { json!(page.names) };
     let body = json!({ "name": call.repository, "tags": tags });
-    let reply = Reply::new(200, "application/json", body.to_string());
-    match next {
-        Some(last) => reply.header(
-            "Link",
-            &format!("</v2/{}/tags/list?n={n}&last={last}>; rel=\"next\"", call.repository),
-        ),
-        None => reply,
+    page.reply(&body, &format!("/v2/{}/tags/list", call.repository))
+}
+
+/// All repositories, in the same way.
+fn catalog(shared: &Shared, head: &Head) -> Reply {
+    if let Catalog::Status(status) = shared.profile.catalog {
+        return Reply::error(status, "UNSUPPORTED", "no catalog here");
+    }
+    if let Some(refusal) = auth::refuse(shared, head, &["registry:catalog:*".to_owned()]) {
+        return refusal;
+    }
+    let page = Page::of(head, lock(&shared.repositories).names());
+    page.reply(&json!({ "repositories": page.names }), "/v2/_catalog")
+}
+
+/// A part of a list of names.
+struct Page {
+    names: Vec<String>,
+    /// How many were asked for.
+    n: usize,
+    /// The last name, if there are more after it.
+    last: Option<String>,
+}
+
+impl Page {
+    fn of(head: &Head, mut names: Vec<String>) -> Self {
+        let last = head.query("last").unwrap_or_default();
+        names.retain(|name| *name > last);
+        let n = head.query("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+        let more = names.len() > n;
+        names.truncate(n);
+        let last = names.last().filter(|_| more).cloned();
+        Self { names, n, last }
+    }
+
+    fn reply(&self, body: &Value, path: &str) -> Reply {
+        let reply = Reply::new(200, "application/json", body.to_string());
+        match &self.last {
+            Some(last) => {
+                let address = format!("{path}?n={}&last={last}", self.n);
+                reply.header("Link", &format!("<{address}>; rel=\"next\""))
+            }
+            None => reply,
+        }
     }
 }
