@@ -41,6 +41,7 @@ mod race;
 mod referrers;
 mod registries;
 mod registry;
+mod remote;
 mod resume;
 mod round_trip;
 mod sharing;

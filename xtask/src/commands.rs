@@ -14,6 +14,7 @@ pub(crate) const COMMANDS: &[Entry] = &[
     ("save", save::Args::command),
     ("load", load::Args::command),
     ("push", push::Args::command),
+    ("remote", remote::Args::command),
     ("images", images::Args::command),
     ("inspect", inspect::Args::command),
     ("flatten", flatten::Args::command),

@@ -65,7 +65,7 @@
 //! interrupt/  limits  glob                signals; values of options
 //! error/  list                            how an error becomes a line and a status; lists
 //! stderr
-//! text  size  natural  options  captured  descriptors
+//! text  size  order  options  captured  descriptors
 //! ```
 
 mod captured;
@@ -77,7 +77,6 @@ pub mod interrupt;
 mod io;
 mod limits;
 mod list;
-mod natural;
 mod options;
 pub mod order;
 mod output;
@@ -98,7 +97,6 @@ pub use crate::interrupt::Interrupted;
 pub use crate::io::{Io, NamedOutput};
 pub use crate::limits::{Limits, check_size};
 pub use crate::list::{Array, Columns, Form, Table, put_bytes};
-pub use crate::natural::natural;
 pub use crate::options::{Common, When, examples};
 pub use crate::output::Output;
 pub use crate::progress::{Counted, Meter, Progress, Task};

@@ -16,8 +16,8 @@ const SHARED: &[(&str, &[&str])] = &[
     ("image", &[COMMANDS]),
     ("store", &[COMMANDS, "image"]),
     // Where the network and the terminal meet.
-    ("network", &["pull", "push"]),
-    ("registry", &["network", "pull", "push"]),
+    ("network", &["pull", "push", "remote"]),
+    ("registry", &["network", "pull", "push", "remote"]),
     ("rootfs", &["unpack", "snapshot", "union", "changes", "images"]),
     ("cli", &[COMMANDS, "network"]),
 ];
@@ -200,7 +200,7 @@ mod tests {
         check_edge(
             "save",
             ("registry", Code, Ours),
-            &["crates/save/Cargo.toml: registry is only for network, pull, push"],
+            &["crates/save/Cargo.toml: registry is only for network, pull, push, remote"],
         );
         check_edge(
             "save",

@@ -1,0 +1,133 @@
+//! `remote copy`: an image from one name to another.
+//!
+//! ```text
+//! document ── is it there? ── yes ──────────────────────────────────────► put under its name, if that is another one
+//!                 └ no ──► what it lists, each in the same way
+//!                          its blobs: mounted, or there already, or sent as they come (content.rs)
+//!                                     └──► put
+//! ```
+//!
+//! Within a registry blobs are mounted from the source's repository and none comes here. Memory holds one document of each
+//! depth, and a few pieces of one blob.
+
+mod blobs;
+mod content;
+mod request;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use cli::{Io, Progress};
+use layer_format::resolve::INDEX_DEPTH;
+use layer_format::{Digest, Document, Error};
+use network::RemoteDocuments;
+use registry::{Client, Repository};
+use store::Store;
+
+use crate::resolve;
+use blobs::Blobs;
+pub(crate) use request::Request;
+
+/// Copies an image; prints its new name and its digest, which stays the same.
+pub(crate) fn copy(
+    request: Request<'_>,
+    store: Option<&Store>,
+    client: &Client,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let Request { image, name, platform } = request;
+    let source = client.repository(image)?;
+    let target = client.repository(name)?.without_mirrors();
+    let digest = resolve::digest(image, &source, platform)?;
+    if let Some(pinned) = name.digest().filter(|pinned| **pinned != digest) {
+        let text = format!("{name}: the image's digest is {digest}, not {pinned}");
+        return Err(cli::usage(text).into());
+    }
+    let place = name.tag().map_or_else(|| name.wanted(), str::to_owned);
+    let progress = io.progress.clone();
+    if target.manifest_digest(&place)? == Some(digest) {
+        progress.say(format!("{name}: there already"));
+    } else {
+        let blobs = Blobs::new(request, &source, &target, store, &progress);
+        let mut copying = Copying {
+            source: &source,
+            target: &target,
+            blobs,
+            progress: &progress,
+            n_documents: 0,
+        };
+        copying.root(&digest, &place).map_err(|error| resolve::named(error, image))?;
+        progress.say(copying.blobs.summary());
+    }
+    writeln!(io.output, "{}", name.at(digest))?;
+    Ok(io.output.flush()?)
+}
+
+/// The most manifests and indexes of one image.
+const DOCUMENTS_LIMIT: usize = 4096;
+
+/// A copy under way.
+struct Copying<'a> {
+    source: &'a Repository,
+    target: &'a Repository,
+    blobs: Blobs<'a>,
+    progress: &'a Progress,
+    n_documents: usize,
+}
+
+impl Copying<'_> {
+    /// Copies what the name stands for, and puts it there.
+    fn root(&mut self, digest: &Digest, place: &str) -> anyhow::Result<()> {
+        let pinned = digest.to_string();
+        let (document, _) = self.source.manifest(&pinned)?;
+        if pinned == place || self.target.manifest_digest(&pinned)?.is_none() {
+            self.parts(&document, INDEX_DEPTH)?;
+        }
+        self.put(place, &document)
+    }
+
+    /// Copies all that a document needs at the target.
+    fn parts(&mut self, document: &Document, depth: usize) -> anyhow::Result<()> {
+        let index = match document {
+            Document::Manifest(manifest) => return self.blobs.copy(manifest),
+            Document::Index(index) => index,
+        };
+        let below = depth
+            .checked_sub(1)
+            .ok_or(Error::Malformed { what: "index".to_owned(), reason: "nested too deep" })?;
+        for entry in &index.manifests {
+            cli::interrupt::check()?;
+            let pinned = entry.digest.to_string();
+            if self.target.manifest_digest(&pinned)?.is_some() {
+                continue;
+            }
+            self.count()?;
+            let child = Document::parse(RemoteDocuments(self.source).listed(entry)?)
+                .with_context(|| pinned.clone())?;
+            self.parts(&child, below)?;
+            self.put(&pinned, &child)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a document.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if there are more than any real image has.
+    fn count(&mut self) -> Result<(), Error> {
+        self.n_documents += 1;
+        if self.n_documents > DOCUMENTS_LIMIT {
+            let what = "the image".to_owned();
+            return Err(Error::Malformed { what, reason: "more manifests than any image has" });
+        }
+        Ok(())
+    }
+
+    fn put(&self, place: &str, document: &Document) -> anyhow::Result<()> {
+        cli::interrupt::check()?;
+        let media_type = document.descriptor().media_type;
+        self.target.put_manifest(place, &media_type, document.raw())?;
+        self.progress.line(format!("Copied: {}", document.descriptor().digest));
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The `remote` command: what a registry has, and what is changed there without a byte of an image coming here.
+//!
+//! A file a verb. `resolve` finds what a name means; `names` are the words of the command line; `page` is the output.
+
+mod copy;
+mod document;
+mod names;
+mod page;
+mod parallel;
+mod referrers;
+mod repositories;
+mod resolve;
+mod rm;
+mod tag;
+mod tags;
+
+use cli::{Io, When};
+use layer_format::{Look, Platform, Reference, look};
+use registry::Client;
+use store::Store;
+
+use crate::document::Wanted;
+use crate::names::{HostName, RepositoryName};
+use crate::rm::Removal;
+
+/// Ask a registry, name, copy and remove images there, and log in
+///
+/// Works at the registry alone: there is no store in between, and no layer comes here. What is asked for is printed byte for
+/// byte, as the registry has it and its digest says.
+#[derive(clap::Parser, Debug)]
+#[command(version, after_help = cli::examples(&[
+    ("remote tags ghcr.io/a/b", "The tags of a repository, 1.9 before 1.10"),
+    ("remote config nginx:1.27 | jq .config.Env", "An image's environment, without its layers"),
+    ("remote copy a.example/app:1 b.example/app:1", "From registry to registry, all platforms, digests kept"),
+]))]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    common: cli::Common,
+    #[command(flatten)]
+    network: network::Flags,
+}
+
+/// What to do.
+#[derive(clap::Subcommand, Debug)]
+enum Verb {
+    /// List the tags of a repository, one a line
+    Tags {
+        /// The repository, as nginx or ghcr.io/a/b
+        #[arg(value_name = "REPO")]
+        repository: RepositoryName,
+        /// Also the digest that each tag stands for; it costs a request for each
+        #[arg(long)]
+        digests: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the digest that a name stands for
+    Digest(Query),
+    /// Print the manifest or the index that a name stands for, byte for byte
+    Manifest(Query),
+    /// Print the config of an image, byte for byte
+    Config(Query),
+    /// List what refers to an image: signatures, SBOMs, attestations
+    Referrers {
+        #[command(flatten)]
+        query: Query,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the repositories of a registry, one a line, where it lists them
+    Repositories {
+        /// The registry, as HOST or HOST:PORT
+        #[arg(value_name = "HOST")]
+        host: HostName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give an image more names in its repository; no layer moves
+    Tag {
+        /// The image
+        image: Reference,
+        /// The new names; a name that another image has moves
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<Reference>,
+    },
+    /// Copy an image to another name, digests kept
+    ///
+    /// All platforms of it, unless one is named. Within a registry layers are mounted and none comes here; between registries
+    /// those are sent that the other one lacks, each checked as it passes, and none is kept here.
+    Copy {
+        /// The image
+        image: Reference,
+        /// Its new name
+        name: Reference,
+        /// Of a multi-platform image, only the one for this platform, as linux/arm64/v8
+        #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+        platform: Option<Platform>,
+    },
+    /// Remove tags, or images by their digests; nothing if one of them isn't there
+    ///
+    /// A tag goes alone, and the image stays for its other tags. Where a registry only removes images whole, a tag is removed
+    /// if it is the only one. An image that is removed by its digest goes with all its tags.
+    Rm {
+        /// Names, with a tag or a digest
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<Reference>,
+        /// Where the registry can't remove a tag alone, remove the image with its other tags
+        #[arg(long)]
+        force: bool,
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// An image at a registry.
+#[derive(clap::Args, Debug)]
+struct Query {
+    /// The image, as nginx:1.27, ghcr.io/a/b or name@sha256:…
+    name: Reference,
+    /// Of a multi-platform image, the one for this platform, as linux/arm64/v8
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+}
+
+impl Verb {
+    /// The names whose registry a login on standard input is for.
+    fn names(&self) -> Vec<Reference> {
+        match self {
+            Self::Tags { repository, .. } => vec![repository.any()],
+            Self::Digest(query) | Self::Manifest(query) | Self::Config(query) => {
+                vec![query.name.clone()]
+            }
+            Self::Referrers { query, .. } => vec![query.name.clone()],
+            Self::Repositories { host, .. } => vec![host.any()],
+            Self::Tag { image, .. } => vec![image.clone()],
+            Self::Copy { image, name, .. } => vec![image.clone(), name.clone()],
+            Self::Rm { names, .. } => names.clone(),
+        }
+    }
+
+    /// Whether it only asks: what takes less than a second is not told.
+    fn is_look_up(&self) -> bool {
+        !matches!(self, Self::Copy { .. })
+    }
+}
+
+impl cli::Command for Args {
+    const ERRORS: &'static [Look] =
+        &[look::<layer_format::Error>, look::<registry::Error>, look::<store::Error>];
+
+    const HOLDS_LOGINS: bool = true;
+
+    fn common(&self) -> &cli::Common {
+        &self.common
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    // Who asks for a form of progress gets it.
+    if args.common.progress == When::Auto && args.verb.is_look_up() {
+        io.progress.expect_look_up();
+    }
+    let client = args.network.client(&args.verb.names(), io)?;
+    let done = perform(args, &client, io);
+    network::tell(&client, done.is_err(), io);
+    done.map_err(network::explain)
+}
+
+fn perform(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {
+    match &args.verb {
+        Verb::Tags { repository, digests, json } => {
+            let listing = tags::Listing { has_digests: *digests, is_json: *json };
+            tags::list(repository, listing, client, io)
+        }
+        Verb::Digest(query) => document::print(query, Wanted::Digest, client, io),
+        Verb::Manifest(query) => document::print(query, Wanted::Manifest, client, io),
+        Verb::Config(query) => document::print(query, Wanted::Config, client, io),
+        Verb::Referrers { query, json } => referrers::list(query, *json, client, io),
+        Verb::Repositories { host, json } => repositories::list(host, *json, client, io),
+        Verb::Tag { image, names } => tag::tag(image, names, client, io),
+        Verb::Copy { image, name, platform } => {
+            let request = copy::Request { image, name, platform: platform.as_ref() };
+            copy::copy(request, noting_store(args).as_ref(), client, io)
+        }
+        Verb::Rm { names, force, dry_run } => {
+            let removal = Removal { is_forced: *force, is_dry: *dry_run };
+            rm::remove(names, removal, client, io)
+        }
+    }
+}
+
+/// The store, if there is one: it remembers which repositories have a blob. A copy does without.
+fn noting_store(args: &Args) -> Option<Store> {
+    let path = Store::path_or_usual(args.common.store.as_deref()).ok()?;
+    Store::open_existing(path).ok().flatten()
+}

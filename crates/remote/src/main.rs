@@ -1,0 +1,5 @@
+//! The `remote` command; everything is in the library beside it.
+
+fn main() -> std::process::ExitCode {
+    cli::main(remote::run)
+}

@@ -1,0 +1,148 @@
+//! `remote rm`: a tag alone, or a manifest with all of its tags.
+//!
+//! The distribution-spec 1.1 lets a registry remove a tag. Older ones remove manifests only, and with them every tag that
+//! stands for the same one: there a tag is removed if it is the only one, or if that is what the user wants.
+
+use std::io::Write as _;
+
+use cli::{Code, Failure, Io};
+use layer_format::{Digest, Reference};
+use registry::{Client, Error, Repository};
+
+use crate::names::without_tag;
+use crate::{parallel, tags};
+
+/// How images are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    /// Whether the other tags of an image may go with one.
+    pub(crate) is_forced: bool,
+    /// Whether it is only said what would be removed.
+    pub(crate) is_dry: bool,
+}
+
+/// A name that is there.
+struct Found<'a> {
+    name: &'a Reference,
+    repository: Repository,
+    digest: Digest,
+}
+
+/// Removes what names stand for; nothing, if one of them isn't there. Prints what was removed.
+pub(crate) fn remove(
+    names: &[Reference],
+    removal: Removal,
+    client: &Client,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let task = io.progress.task(names[0].to_string(), None);
+    task.state("Asking");
+    let found: Vec<_> =
+        names.iter().map(|name| find(name, client)).collect::<anyhow::Result<_>>()?;
+    drop(task);
+    for image in &found {
+        for line in image.remove(removal)? {
+            writeln!(io.output, "{line}")?;
+        }
+        // What is gone is told even if the next one can't be removed.
+        io.output.flush()?;
+    }
+    Ok(())
+}
+
+/// Finds what a name stands for. A tag beside a digest must stand for that.
+fn find<'a>(name: &'a Reference, client: &Client) -> anyhow::Result<Found<'a>> {
+    let repository = client.repository(name)?.without_mirrors();
+    let digest = match name.tag() {
+        Some(tag) => repository.digest(tag)?,
+        None => repository.digest(&name.wanted())?,
+    };
+    if let Some(pinned) = name.digest().filter(|pinned| **pinned != digest) {
+        let text = format!("{}: stands for {digest} now, not for {pinned}", tag_of(name));
+        return Err(Failure::new(Code::Failed, text).into());
+    }
+    Ok(Found { name, repository, digest })
+}
+
+impl Found<'_> {
+    /// Removes it; gives the names of what was removed, or would be.
+    fn remove(&self, removal: Removal) -> anyhow::Result<Vec<String>> {
+        cli::interrupt::check()?;
+        match (self.name.tag(), removal.is_dry) {
+            (Some(_), true) => Ok(vec![tag_of(self.name)]),
+            (None, true) => self.with_tags(),
+            (Some(tag), false) => self.remove_tag(tag, removal.is_forced),
+            (None, false) => self.remove_manifest(),
+        }
+    }
+
+    fn remove_tag(&self, tag: &str, is_forced: bool) -> anyhow::Result<Vec<String>> {
+        match self.repository.delete(tag) {
+            Ok(()) => return Ok(vec![tag_of(self.name)]),
+            Err(error) if !is_no_way_to_remove_tags(&error) => return Err(error.into()),
+            Err(_) => {}
+        }
+        let others = if is_forced { vec![] } else { self.other_tags(tag)? };
+        if others.is_empty() {
+            return self.remove_manifest();
+        }
+        let text = format!(
+            "{}: this registry only removes images with all their tags, and this one has others: {}",
+            tag_of(self.name),
+            others.join(", ")
+        );
+        let hint = format!("remote rm --force {} removes all of them", self.name);
+        Err(Failure::new(Code::Failed, text).hint(hint).into())
+    }
+
+    fn remove_manifest(&self) -> anyhow::Result<Vec<String>> {
+        match self.repository.delete(&self.digest.to_string()) {
+            Ok(()) => Ok(vec![self.name.at(self.digest).to_string()]),
+            Err(error @ Error::Refused { status: 400 | 405 | 501, .. }) => {
+                let hint = switched_off(self.name.registry());
+                Err(Failure::from_cause(error).code(Code::Failed).hint(hint).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The image by its digest, then its tags.
+    fn with_tags(&self) -> anyhow::Result<Vec<String>> {
+        let tags = self.other_tags("")?;
+        let names = tags.iter().map(|tag| format!("{}:{tag}", without_tag(self.name)));
+        Ok(std::iter::once(self.name.at(self.digest).to_string()).chain(names).collect())
+    }
+
+    /// The other tags that stand for the same manifest.
+    fn other_tags(&self, tag: &str) -> anyhow::Result<Vec<String>> {
+        let mut others = tags::all(&self.repository)?;
+        others.retain(|other| other != tag);
+        let digests = parallel::map(&others, |other| tags::digest(&self.repository, other))?;
+        let same = others.into_iter().zip(digests);
+        Ok(same.filter(|(_, digest)| *digest == Some(self.digest)).map(|(tag, _)| tag).collect())
+    }
+}
+
+/// Whether a registry answers so to who removes a tag, where it only removes manifests: by what the spec wants (400, 405), as
+/// not done (501), or as if the tag, which is there, were none.
+fn is_no_way_to_remove_tags(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 400 | 405 | 501, .. } | Error::NotFound { .. })
+}
+
+/// What to do about a registry that removes nothing.
+fn switched_off(registry: &str) -> String {
+    match registry {
+        "docker.io" => "Docker Hub removes images at hub.docker.com alone".to_owned(),
+        // mkuchin/docker-registry-web#35
+        _ => format!(
+            "{registry} has removal switched off, or doesn't know it; distribution's registry is told to by \
+             REGISTRY_STORAGE_DELETE_ENABLED=true"
+        ),
+    }
+}
+
+/// A name without its digest.
+fn tag_of(name: &Reference) -> String {
+    let shown = name.to_string();
+    shown.split('@').next().unwrap_or_default().to_owned()
+}
