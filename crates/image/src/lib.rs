@@ -24,6 +24,7 @@
 //! # Ok::<(), store::Error>(())
 //! ```
 
+mod input;
 pub mod layer;
 mod location;
 mod opened;
@@ -32,10 +33,11 @@ mod stored;
 
 pub use stream::archive::{Choice, Image, Layer};
 
+pub use crate::input::Input;
 pub use crate::location::Location;
 pub use crate::opened::{Opened, Sizes};
-pub use crate::source::{Input, Source, no_spool, our_store, spool};
+pub use crate::source::{Source, no_spool, our_store, spool};
 pub use crate::stored::{documents, manifest_for, read_image, stored_layer};
 
 /// The result of this crate's functions. All errors are a store's.
-pub type Result<T, E = store::Error> = std::result::Result<T, E>;
+pub use store::Result;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::source::Input;
+use crate::input::Input;
 
 /// The meaning of a word for an image, a directory or a layer on a command line. Its beginning decides.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,9 +19,10 @@ use store::{Error, ListingDraft, Store};
 use stream::archive::{Choice, Image};
 
 use crate::Result;
+use crate::input::Input;
 use crate::layer::{BUFFER, Content};
 use crate::location::Location;
-use crate::source::{self, Input, Source, spool};
+use crate::source::{self, Source, about, spool};
 
 /// An image whose layers can be read twice.
 #[derive(Debug)]
@@ -259,7 +260,7 @@ impl Opened {
 
     /// Adds to an error which layer it is about.
     fn named(&self, position: usize) -> impl FnOnce(Error) -> Error + use<> {
-        at(self.image.layer_name(position))
+        about(self.image.layer_name(position))
     }
 
     /// The stored bytes of a layer. They must be read to their end, where they have been checked against the manifest. In each
@@ -419,10 +420,4 @@ fn keeping(source: io::Error) -> layer_format::Error {
 fn changed() -> Error {
     let reason = "changed while it was read";
     layer_format::Error::Malformed { what: "the archive".to_owned(), reason }.into()
-}
-
-/// Adds to an error what it is about.
-pub(crate) fn at(what: impl Into<String>) -> impl FnOnce(Error) -> Error {
-    let what = what.into();
-    move |source| Error::At { what, source: Box::new(source) }
 }

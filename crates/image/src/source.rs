@@ -7,44 +7,10 @@ use std::path::Path;
 use store::{Error, Hold, Store};
 use stream::archive::{Archive, Choice, Image, Spool};
 
+use crate::Result;
+use crate::input::Input;
 use crate::location::Location;
 use crate::stored::{find, read_image, stored_layer};
-use crate::{Result, opened};
-
-/// An input stream that holds an archive, for example standard input.
-pub struct Input {
-    reader: Box<dyn Read + Send>,
-    /// The same input if it is a regular file, to be read in place.
-    file: Option<File>,
-}
-
-impl Input {
-    /// The input that `reader` reads; `file` is the same input if it is a regular file.
-    pub fn new(reader: impl Read + Send + 'static, file: Option<File>) -> Self {
-        Self { reader: Box::new(reader), file }
-    }
-
-    /// Opens the archive in it. `spool` makes a temporary file for members that come before they are needed.
-    ///
-    /// # Errors
-    /// It doesn't begin like an archive, or can't be read.
-    pub fn archive(self, spool: Spool) -> Result<Archive, layer_format::Error> {
-        match self.file {
-            Some(file) => Archive::from_file(file, spool),
-            None => Archive::from_reader(self.reader, spool),
-        }
-    }
-
-    pub(crate) fn file(&self) -> Option<&File> {
-        self.file.as_ref()
-    }
-}
-
-impl std::fmt::Debug for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("file", &self.file).finish_non_exhaustive()
-    }
-}
 
 /// An open source of images.
 #[derive(Debug)]
@@ -71,7 +37,7 @@ impl Source {
     pub fn open(location: &Location, input: Option<Input>, store: Option<&Store>) -> Result<Self> {
         match location {
             Location::Input => match input {
-                Some(input) => Self::input(input, store).map_err(opened::at("standard input")),
+                Some(input) => Self::input(input, store).map_err(about("standard input")),
                 None => Err(Error::NotAnImage { what: "standard input".to_owned() }),
             },
             Location::Path(path) => Self::at(path, store),
@@ -204,4 +170,10 @@ pub fn our_store(path: Option<&Path>, location: &Location) -> Result<Option<Stor
 /// Makes an error of an I/O error, what was being done, and the file.
 pub(crate) fn system(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io { operation, path: path.to_owned(), source }
+}
+
+/// Adds to an error what it is about.
+pub(crate) fn about(what: impl Into<String>) -> impl FnOnce(Error) -> Error {
+    let what = what.into();
+    move |source| Error::At { what, source: Box::new(source) }
 }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use layer_format::{Digest, ErrorKind, HasKind};
 
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// An error of a store; its text names the file, the blob or the image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

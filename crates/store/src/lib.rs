@@ -88,7 +88,7 @@ mod referrers;
 mod store;
 mod transfers;
 
-pub use error::Error;
+pub use error::{Error, Result};
 pub use find::{Found, FoundBy};
 pub use gc::{Freed, Sweep};
 pub use index_entry::{IndexEntry, STRATA_INDEX};
@@ -101,6 +101,3 @@ pub use notes::{DirectoryId, Origin};
 pub use pair::Pair;
 pub use partial::{Claim, Partial};
 pub use store::Store;
-
-/// The result of this crate's functions.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
