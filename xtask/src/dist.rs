@@ -71,7 +71,7 @@ fn checksums(dir: &Path) -> anyhow::Result<()> {
     fs::write(dir.join("SHA256SUMS"), sums).context("writing SHA256SUMS")
 }
 
-/// Packs the directory: the same files give the same bytes, whoever packs them and when.
+/// Packs the directory. The same files give the same bytes on every machine and at any time.
 fn pack(dir: &Path, name: &str) -> anyhow::Result<String> {
     let parent = dir.parent().context("the target directory")?.display();
     let (tar, place) = (format!("{parent}/{name}.tar.gz"), format!("--directory={parent}"));

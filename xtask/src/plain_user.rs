@@ -1,6 +1,6 @@
-//! The suite once more as somebody without privileges: what root's run can't see.
+//! Runs the suite once more without privileges, which shows what root's run can't.
 //!
-//! Root copies the tests and the programs to a place that everybody may enter, and runs them there as nobody. Tests whose
+//! Root copies the tests and the programs to a place that all users may enter, and runs them there as the user nobody. Tests whose
 //! names begin with `as_root_` are left out by that name; `tests/peers` is, too, since most of its tools want root.
 
 use std::fs;
@@ -105,7 +105,7 @@ impl Place {
         command.env_remove("STRATA_REQUIRE_PEERS").stdout(out).stderr(err);
         let end = suite::run(command, LIMIT);
         let said = fs::read_to_string(&log).unwrap_or_default();
-        // A test may leave directories that nobody can enter: root can.
+        // A test may leave directories that only root can enter.
         drop(fs::remove_dir_all(&temporary));
         match end {
             End::Passed => None,

@@ -16,7 +16,7 @@ pub(crate) struct Workspace {
     pub(crate) members: Vec<Member>,
     /// `name version` and licence expression of every package that is compiled, ours too.
     pub(crate) licences: Vec<(String, String)>,
-    /// Features that reqwest is compiled with, whoever asked for them.
+    /// Features that reqwest is compiled with, whichever crate asks for them.
     pub(crate) reqwest_features: Vec<String>,
 }
 

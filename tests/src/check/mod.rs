@@ -176,7 +176,7 @@ fn archive(bytes: &[u8], absent: Absent) -> Result<Report, Problem> {
     Ok(report)
 }
 
-/// Checks an OCI layout in a directory: our store, or anybody's.
+/// Checks an OCI layout in a directory: our store, or another tool's.
 ///
 /// Every file under `blobs/` must hash to its name; what nothing refers to is reported.
 pub fn layout(dir: impl AsRef<Path>) -> Result<Report, Problem> {

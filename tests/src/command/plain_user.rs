@@ -1,4 +1,4 @@
-//! Tests that run in one process, once more as somebody without privileges.
+//! Runs tests of one process once more without privileges.
 
 use std::env;
 use std::fs;

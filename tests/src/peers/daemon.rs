@@ -84,7 +84,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A port that nobody has just now.
+/// A port that is free at the moment.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").must("find a port");
     listener.local_addr().must("find a port").port()

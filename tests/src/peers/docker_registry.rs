@@ -65,7 +65,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Plain HTTP for anybody.
+    /// Plain HTTP without a login.
     pub const PLAIN: Self = Self {
         login: Login::Nobody,
         transport: Transport::Plain,
@@ -101,7 +101,7 @@ impl DockerRegistry {
         };
         let storage = setup.storage.clone().unwrap_or_else(|| dir.path().join("data"));
         let mut last_words = String::new();
-        // Between asking for a port and using it somebody else may take it.
+        // Another process may take the port before it is used.
         for _ in 0..3 {
             let port = free_port();
             let config = dir.path().join("config.yml");

@@ -26,7 +26,7 @@ impl Nginx {
         let dir = tempfile::tempdir().must("make a directory for nginx");
         certificates::make(dir.path())?;
         let mut last_words = String::new();
-        // Between asking for a port and using it somebody else may take it.
+        // Another process may take the port before it is used.
         for _ in 0..3 {
             let (port, storage) = (free_port(), free_port());
             let config = dir.path().join("nginx.conf");

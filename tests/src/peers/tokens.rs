@@ -33,7 +33,7 @@ pub struct Lifetime {
     pub said: bool,
 }
 
-/// A running token server; it gives [`USER`] with [`PASSWORD`] whatever is asked for, and nobody else anything.
+/// A running token server. It gives a token for any scope to [`USER`] with [`PASSWORD`], and none to others.
 #[derive(Debug)]
 pub struct TokenServer {
     shared: Arc<Shared>,
@@ -99,7 +99,7 @@ impl Drop for TokenServer {
 }
 
 impl Shared {
-    /// One request a connection, one after the other: nobody asks for many tokens.
+    /// Answers one request a connection, one after the other, since there are few.
     fn accept(&self, listener: &TcpListener) {
         for connection in listener.incoming() {
             if self.stopping.load(Ordering::SeqCst) {

@@ -28,7 +28,7 @@ pub enum Auth {
 /// How tokens are had; start from [`Bearer::ANYBODY`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
-    /// User and password that `/token` wants as Basic; without, anybody gets one.
+    /// The user and the password that `/token` wants as Basic; without them, every request gets a token.
     pub login: Option<(String, String)>,
     /// The identity token that `/token` takes by POST as a `refresh_token`.
     pub identity_token: Option<String>,
@@ -39,7 +39,7 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    /// A token for whoever asks.
+    /// A token for every request.
     pub const ANYBODY: Self =
         Self { login: None, identity_token: None, keys: &["token"], expires_in: None };
 
@@ -55,7 +55,7 @@ impl Auth {
         Self::Basic { user: user.to_owned(), password: password.to_owned() }
     }
 
-    /// A token for whoever asks.
+    /// A token for every request.
     pub const fn bearer() -> Self {
         Self::Bearer(Bearer::ANYBODY)
     }

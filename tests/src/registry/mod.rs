@@ -77,7 +77,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Registry {
-    /// A registry for anybody.
+    /// A registry without login.
     pub fn start() -> Self {
         Self::with_auth(Auth::Anonymous)
     }
@@ -118,7 +118,7 @@ impl Registry {
         Self { shared, acceptors }
     }
 
-    /// A registry for anybody that has the referrers API, two to a page.
+    /// A registry without login that has the referrers API, two to a page.
     pub fn with_referrers() -> Self {
         let registry = Self::start();
         registry.shared.knows_referrers.store(true, Ordering::SeqCst);

@@ -184,7 +184,7 @@ impl Scene<'_> {
         let is_dockers = is_dockers(&runner.line);
         ensure!(!is_dockers || self.docker.is_some(), "no dockerd");
         let mut variables = self.variables();
-        // What is known to be in a registry isn't sent: nobody has seen this one before.
+        // A blob that is known to be in a registry isn't sent. This one is new.
         let registry = runner.line.contains("$TO").then(Ground::empty_registry).transpose()?;
         let name = registry.as_ref().map(|registry| format!("{}/{NAME}", registry.host()));
         variables.extend(name.map(|name| ("TO", name)));

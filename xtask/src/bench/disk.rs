@@ -1,6 +1,6 @@
 //! How much disk is used for a while only: what a tool has written and removed again before it ends.
 //!
-//! Everything a run writes is on tmpfs, whoever writes it and whatever it is called, and the kernel adds all of tmpfs up;
+//! Everything a run writes is on tmpfs, whichever program writes it and whatever its name is, and the kernel adds all of tmpfs up;
 //! so does it what other programs keep there in the meantime, which should be nothing.
 
 use std::fs;

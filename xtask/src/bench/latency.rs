@@ -91,7 +91,7 @@ pub(super) fn run(ground: &Ground, prepared: &Prepared, n_rounds: u16) -> anyhow
 }
 
 impl Runner {
-    /// The first round warms up; nobody who takes long at that runs again.
+    /// The first round warms up. A program that takes long at that is not run again.
     fn run(&mut self, ground: &Ground, round: u16) {
         let Ok(costs) = &mut self.costs else { return };
         if costs.first().is_some_and(|first| first.wall > PATIENCE) {

@@ -229,7 +229,7 @@ mod ignoring {
         inner.is_some_and(|inner| inner.value_source(id) == Some(ValueSource::CommandLine))
     }
 
-    /// The option is taken by one that nobody asks, and has itself another name.
+    /// The option goes to a field that is never read, and its own field gets another name.
     fn without(command: Command, id: &'static str) -> Command {
         let option = command.get_arguments().find(|arg| arg.get_id() == id).cloned();
         let option = option.expect("the option is there");
