@@ -5,7 +5,7 @@ use std::hash::RandomState;
 
 use layer_format::layer::EntryPath;
 use layer_format::listing::Place;
-use rootfs::{Attribute, Attributes, Comparer, Found, Identity, compare_records};
+use rootfs::{Attribute, Attributes, Comparer, Identity, ScanEntry, compare_records};
 
 use crate::links::LinkGroups;
 use crate::pairs::{Pair, Pairs};
@@ -154,7 +154,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// What a directory has differently from an image.
-    fn with_scanned(&self, place: Place<'_>, found: Found<'_>) -> Attributes {
+    fn with_scanned(&self, place: Place<'_>, found: ScanEntry<'_>) -> Attributes {
         let Some(comparer) = &self.comparer else { return Attributes::default() };
         let mut attributes = comparer.compare(&place, found);
         if !attributes.has(Attribute::Type) && comparer.has_lost_unseen(&place, found, attributes) {

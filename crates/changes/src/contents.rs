@@ -8,7 +8,7 @@ use image::Opened;
 use layer_format::layer::{Change, EntryKind, EntryPath, Filled, Reader};
 use layer_format::listing::Origin;
 use layer_format::{Algorithm, Digest, Error, Hasher};
-use rootfs::{Content, Found};
+use rootfs::{Content, ScanEntry};
 
 use crate::compare::{Candidate, Comparison};
 use crate::record::Node;
@@ -31,7 +31,7 @@ struct Wanted {
     number: usize,
 }
 
-/// What is told of a candidate: its number and its digest.
+/// Called with the number of a candidate and its digest.
 type Tell<'a> = &'a mut dyn FnMut(usize, Digest);
 
 /// The numbers of the candidates that have other bytes.
@@ -63,7 +63,7 @@ pub(crate) fn others(
             others.insert(number);
         }
     })?;
-    // The second side told nothing of the candidates whose digests are left.
+    // The digests that are left are those of candidates of which the second side gave none.
     let left = earlier.iter().enumerate().filter_map(|(number, it)| it.is_some().then_some(number));
     others.extend(left);
     Ok(others)
@@ -82,7 +82,7 @@ fn same_content(sides: &Sides) -> impl Fn(&Candidate<'_>) -> bool + use<> {
     }
 }
 
-/// Takes the digests of what is asked for of one side.
+/// Takes the digests of one side's files.
 fn digests<'a>(
     side: &mut Side,
     mut asked: impl Iterator<Item = Asked<'a>>,
@@ -110,7 +110,7 @@ fn wanted<'a>(asked: impl Iterator<Item = Asked<'a>>) -> Vec<Wanted> {
     wanted
 }
 
-fn of_file(path: &EntryPath, found: Found<'_>) -> anyhow::Result<Digest> {
+fn of_file(path: &EntryPath, found: ScanEntry<'_>) -> anyhow::Result<Digest> {
     cli::interrupt::check()?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     Content::open(path, found)?.copy_to(&mut hasher)?;
@@ -130,7 +130,7 @@ fn of_image(
     Ok(())
 }
 
-/// Takes the digests of what is wanted of one layer.
+/// Takes the digests of a layer's files.
 fn of_layer(
     layer: &mut Reader<impl BufRead>,
     wanted: &[Wanted],

@@ -69,7 +69,7 @@ impl LayerFile {
         Ok(Reader::new(BufReader::with_capacity(BUFFER, Interruptible(decoder))))
     }
 
-    /// The tree of what is in the layer. Whiteouts are the files that they are in the layer.
+    /// The tree of the layer's entries, with whiteouts as the files that they are in the layer.
     pub(crate) fn tree(&self) -> anyhow::Result<Tree> {
         let mut tree = Tree::new();
         tree.begin_layer();

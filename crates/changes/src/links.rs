@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use layer_format::Error;
 use layer_format::layer::EntryPath;
 use layer_format::listing::InodeId;
-use rootfs::Inode;
+use rootfs::FileId;
 
 use crate::pairs::{Pair, Pairs};
 use crate::record::{Node, Record};
@@ -15,7 +15,7 @@ use crate::record::{Node, Record};
 pub(crate) struct LinkGroups {
     seed: RandomState,
     of_tree: HashMap<InodeId, Group>,
-    of_scan: HashMap<Inode, Group>,
+    of_scan: HashMap<FileId, Group>,
 }
 
 /// The names of one file, as keyed hashes, so that no image can be made to have two groups with the same signature.
@@ -47,7 +47,7 @@ impl LinkGroups {
     /// Goes through a record and finds the groups. `seed` is that of the hashes, the same for both records.
     ///
     /// # Errors
-    /// Those of [`Node::check`], which is asked about each name on the way.
+    /// Those of [`Node::check`], which is called for each name.
     pub(crate) fn of(record: &Record, seed: RandomState) -> Result<Self, Error> {
         let mut groups = Self { seed, of_tree: HashMap::new(), of_scan: HashMap::new() };
         for Pair { path, before, .. } in Pairs::new(Some(record.root()), None) {
@@ -58,7 +58,7 @@ impl LinkGroups {
                     groups.of_tree.entry(place.id()).or_default()
                 }
                 Node::Tree(_) => continue,
-                Node::Scan(found) => match found.linked_inode() {
+                Node::Scan(found) => match found.linked_file() {
                     Some(inode) => groups.of_scan.entry(inode).or_default(),
                     None => continue,
                 },
@@ -73,7 +73,7 @@ impl LinkGroups {
     fn group(&self, node: Node<'_>) -> Option<&Group> {
         match node {
             Node::Tree(place) => self.of_tree.get(&place.id()),
-            Node::Scan(found) => self.of_scan.get(&found.linked_inode()?),
+            Node::Scan(found) => self.of_scan.get(&found.linked_file()?),
         }
     }
 

@@ -3,7 +3,7 @@
 use layer_format::Error;
 use layer_format::layer::{Entry, EntryKind, EntryPath, impossible};
 use layer_format::listing::{Origin, Place, Tree};
-use rootfs::{Found, Scan};
+use rootfs::{Scan, ScanEntry};
 
 /// All that one of the two holds, without contents.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Records {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Node<'a> {
     Tree(Place<'a>),
-    Scan(Found<'a>),
+    Scan(ScanEntry<'a>),
 }
 
 /// The names in a directory, in order.

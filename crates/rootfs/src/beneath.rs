@@ -1,7 +1,7 @@
-//! Opening by path: beneath the root, through no link or through links of the root's own, however long the path is.
+//! Opens paths beneath the root, either through no link at all or with links that can't lead out. Paths may have any length.
 //!
-//! The kernel does it in one call, `openat2`. Where it lacks that (before Linux 5.6) or a filter forbids it, the same is
-//! done name by name.
+//! The kernel does it in one call, `openat2`. If it lacks that (before Linux 5.6) or a filter forbids it, the names are opened
+//! one by one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,29 +9,33 @@ use layer_format::layer::{MAX_LINKS, components};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 
-/// The kernel takes no path of 4096 bytes; a name has 255 at most.
+/// The size of the pieces, in bytes, in which a long path is opened. The kernel takes less than 4096 bytes, and a name has at
+/// most 255.
 const PIECE: usize = 3800;
 
-/// Opens `path` beneath the root; the empty path is the root. The last name isn't followed either.
+/// How the directories above the last name are opened.
+const PASSING: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens `path` beneath the root. No link is followed, not even at its end. The empty path is the root.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut rest = path;
     let mut here = None;
     while rest.len() > PIECE {
         let cut = rest[..PIECE].iter().rposition(|&byte| byte == b'/').ok_or(Errno::NAMETOOLONG)?;
-        let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        here = Some(open_piece(directory(here.as_ref(), root), &rest[..cut], way)?);
+        here = Some(open_piece(directory(here.as_ref(), root), &rest[..cut], PASSING)?);
         rest = &rest[cut + 1..];
     }
     open_piece(directory(here.as_ref(), root), if rest.is_empty() { b"." } else { rest }, flags)
 }
 
-/// Takes hold of what is at `path` without opening it.
+/// A descriptor that refers to what is at `path` without opening it (`O_PATH`).
 pub(crate) fn hold(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     open(root, path, OFlags::PATH)
 }
 
-/// Takes hold of what is at `path`, with links followed as if the root were `/`, the last one too.
+/// The same, with links followed as if the root were `/`, one at the end too.
 pub(crate) fn hold_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -42,18 +46,19 @@ pub(crate) fn hold_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd>
 }
 
 fn hold_in_root_by_names(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
-    let mut way: Vec<OwnedFd> = vec![];
+    // The directories above what comes next, without the root.
+    let mut above: Vec<OwnedFd> = vec![];
     let mut ahead = vec![];
     let mut n_links = 0;
     push_names(&mut ahead, path);
     while let Some(name) = ahead.pop() {
         if name == b".." {
-            way.pop();
+            above.pop();
             continue;
         }
-        let held = open_piece_by_name(directory(way.last(), root), &name, OFlags::PATH)?;
+        let held = open_piece_by_name(directory(above.last(), root), &name, OFlags::PATH)?;
         match FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) {
-            FileType::Directory => way.push(held),
+            FileType::Directory => above.push(held),
             FileType::Symlink => {
                 n_links += 1;
                 if n_links > MAX_LINKS {
@@ -61,7 +66,7 @@ fn hold_in_root_by_names(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
                 }
                 let target = rustix::fs::readlinkat(&held, c"", Vec::new())?;
                 if target.to_bytes().starts_with(b"/") {
-                    way.clear();
+                    above.clear();
                 }
                 push_names(&mut ahead, target.to_bytes());
             }
@@ -69,10 +74,10 @@ fn hold_in_root_by_names(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
             _ => return Err(Errno::NOTDIR),
         }
     }
-    way.pop().map_or_else(|| open_piece_by_name(root, b".", OFlags::PATH), Ok)
+    above.pop().map_or_else(|| open_piece_by_name(root, b".", OFlags::PATH), Ok)
 }
 
-/// Puts the names of a path before those that are ahead; the next one is the last of the list.
+/// Puts the names of a path before those that are still to be opened. The next one is the last of the list.
 fn push_names(ahead: &mut Vec<Vec<u8>>, path: &[u8]) {
     let names = components(path).filter(|&name| name != b".");
     ahead.extend(names.rev().map(<[u8]>::to_vec));
@@ -92,11 +97,10 @@ fn open_piece(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<O
 }
 
 fn open_by_names(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
-    let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut names = path.split(|&byte| byte == b'/').peekable();
     let mut here: Option<OwnedFd> = None;
     while let Some(name) = names.next() {
-        let flags = if names.peek().is_some() { way } else { flags };
+        let flags = if names.peek().is_some() { PASSING } else { flags };
         let next = open_piece_by_name(self::directory(here.as_ref(), directory), name, flags)?;
         here = Some(next);
     }

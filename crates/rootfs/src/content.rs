@@ -1,4 +1,4 @@
-//! A file's content, read as it was when it was scanned or not at all.
+//! The content of a scanned file. It is read as the scan found it, or not at all.
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,12 +8,12 @@ use rustix::fs::{FileType, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::beneath;
-use crate::error::{Doing, Error, Failure};
+use crate::error::{AtPath, Doing, Error, SystemError};
 use crate::root::{self, magic_link};
-use crate::scan::Found;
+use crate::scan::ScanEntry;
 use crate::xattrs;
 
-/// The size of the pieces that are read.
+/// The most bytes that are read at once.
 const BUFFER: usize = 256 << 10;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -29,58 +29,58 @@ pub struct Content {
 }
 
 impl Content {
-    /// Opens a file that was found at `path`.
+    /// Opens the file that the scan found at `path`.
     ///
     /// # Errors
-    /// [`Error::Changed`] if it isn't what was found there.
-    pub fn open(path: &EntryPath, found: Found<'_>) -> Result<Self, Error> {
+    /// [`Error::Changed`] if it has changed since, or has vanished.
+    pub fn open(path: &EntryPath, found: ScanEntry<'_>) -> Result<Self, Error> {
         let content = Self::open_any(path, found)?;
         let is_same = content.stat.st_ino == found.inode_number()
             && content.size() == found.size()
             && content.mtime() == found.mtime();
-        if is_same { Ok(content) } else { Err(content.at(Failure::changed())) }
+        if is_same { Ok(content) } else { Err(content.at(SystemError::changed())) }
     }
 
-    /// Opens the file that is at `path` now, other bytes than were found or another file even; but one with the same
-    /// attributes, its time aside.
+    /// Opens the file that is at `path` now. It may be another file or have other bytes than the scan found, but its attributes
+    /// must be the same, except for its time.
     ///
     /// # Errors
-    /// [`Error::Changed`] if more has changed.
-    pub fn open_changed(path: &EntryPath, found: Found<'_>) -> Result<Self, Error> {
+    /// [`Error::Changed`] if more has changed, or it has vanished.
+    pub fn open_changed(path: &EntryPath, found: ScanEntry<'_>) -> Result<Self, Error> {
         let content = Self::open_any(path, found)?;
         let stat = &content.stat;
         let is_same_file = stat.st_ino == found.inode_number();
         let is_like_it = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && stat.st_mode & 0o7777 == found.mode()
             && (stat.st_uid, stat.st_gid) == found.owner()
-            && (is_same_file || (stat.st_nlink == 1 && found.linked_inode().is_none()))
+            && (is_same_file || (stat.st_nlink == 1 && found.linked_file().is_none()))
             && xattrs::read_open(content.fd.as_fd()).map_err(|it| content.at(it))?
                 == found.xattrs();
-        if is_like_it { Ok(content) } else { Err(content.at(Failure::changed())) }
+        if is_like_it { Ok(content) } else { Err(content.at(SystemError::changed())) }
     }
 
-    fn open_any(path: &EntryPath, found: Found<'_>) -> Result<Self, Error> {
-        let at = |failure: Failure| failure.at(path.clone());
-        let fd = open(path, found).map_err(at)?;
-        let stat = rustix::fs::fstat(&fd).doing(OPENING).map_err(at)?;
+    fn open_any(path: &EntryPath, found: ScanEntry<'_>) -> Result<Self, Error> {
+        let fd = open(path, found).at_path(path)?;
+        let stat = rustix::fs::fstat(&fd).doing(OPENING).at_path(path)?;
         Ok(Self { path: path.clone(), fd, stat })
     }
 
-    /// How long it is, holes included.
+    /// The size in bytes, holes included.
     pub fn size(&self) -> u64 {
         u64::try_from(self.stat.st_size).unwrap_or_default()
     }
 
-    /// When it was changed last, before it was opened.
+    /// The time of modification when it was opened.
     pub fn mtime(&self) -> Timestamp {
         let nanos = u32::try_from(self.stat.st_mtime_nsec).unwrap_or_default();
         Timestamp { seconds: self.stat.st_mtime, nanos }
     }
 
-    /// Writes all of it, holes as zeros, which aren't read.
+    /// Writes all of it to `out`. Holes are written as zeros without being read.
     ///
     /// # Errors
-    /// [`Error::Changed`] if it has changed meanwhile; what was written is worth nothing then.
+    /// [`Error::Changed`] if it has changed meanwhile, so that what was written is of no use; [`Error::Writing`] if `out`
+    /// fails.
     pub fn copy_to(&self, out: &mut dyn Write) -> Result<(), Error> {
         let size = self.size();
         let mut at = 0;
@@ -90,28 +90,32 @@ impl Content {
             self.copy(data, hole, out)?;
             at = hole;
         }
-        let after = rustix::fs::fstat(&self.fd).doing(READING).map_err(|it| self.at(it))?;
+        let after = rustix::fs::fstat(&self.fd).doing(READING).at_path(&self.path)?;
         let stamp = |stat: &Stat| {
             (stat.st_size, modified(stat), stat.st_ctime, i128::from(stat.st_ctime_nsec))
         };
-        if stamp(&after) == stamp(&self.stat) { Ok(()) } else { Err(self.at(Failure::changed())) }
+        if stamp(&after) == stamp(&self.stat) {
+            Ok(())
+        } else {
+            Err(self.at(SystemError::changed()))
+        }
     }
 
-    /// Where data begins at or after an offset, and where it ends.
+    /// The offsets at which the next data after `at` begins and ends.
     fn next_data(&self, at: u64) -> Result<(u64, u64), Error> {
         let size = self.size();
         if u64::try_from(self.stat.st_blocks).is_ok_and(|blocks| blocks * 512 >= size) {
             return Ok((at, size));
         }
         let data = match rustix::fs::seek(&self.fd, SeekFrom::Data(at)) {
-            // Nothing but a hole up to the end.
+            // There is only a hole up to the end.
             Err(Errno::NXIO) => return Ok((size, size)),
             // A file system that doesn't know where holes are.
             Err(Errno::INVAL) => return Ok((at, size)),
-            data => data.doing(READING).map_err(|it| self.at(it))?,
+            data => data.doing(READING).at_path(&self.path)?,
         };
         let hole = rustix::fs::seek(&self.fd, SeekFrom::Hole(data)).doing(READING);
-        let hole = hole.map_err(|it| self.at(it))?;
+        let hole = hole.at_path(&self.path)?;
         Ok((data.min(size), hole.min(size)))
     }
 
@@ -121,9 +125,9 @@ impl Content {
         while at < to {
             let most = usize::try_from(to - at).map_or(buffer.len(), |n| n.min(buffer.len()));
             let read = || rustix::io::pread(&self.fd, &mut buffer[..most], at);
-            let n = rustix::io::retry_on_intr(read).doing(READING).map_err(|it| self.at(it))?;
+            let n = rustix::io::retry_on_intr(read).doing(READING).at_path(&self.path)?;
             if n == 0 {
-                return Err(self.at(Failure::changed()));
+                return Err(self.at(SystemError::changed()));
             }
             self.write(&buffer[..n], out)?;
             at += n as u64;
@@ -145,18 +149,18 @@ impl Content {
         out.write_all(bytes).map_err(|source| Error::Writing { path: self.path.clone(), source })
     }
 
-    fn at(&self, failure: Failure) -> Error {
+    fn at(&self, failure: SystemError) -> Error {
         failure.at(self.path.clone())
     }
 }
 
-/// Opens a file without waiting for anybody; one that its owner, who we are, has locked for himself too.
-fn open(path: &EntryPath, found: Found<'_>) -> Result<OwnedFd, Failure> {
+/// Opens a file without blocking, even if its mode doesn't let its owner, this user, read it.
+fn open(path: &EntryPath, found: ScanEntry<'_>) -> Result<OwnedFd, SystemError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let root = found.scan().root().as_fd();
     match beneath::open(root, path.as_bytes(), flags) {
-        Err(Errno::NOENT | Errno::NOTDIR) => Err(Failure::vanished()),
-        Err(Errno::LOOP) => Err(Failure::changed()),
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(SystemError::vanished()),
+        Err(Errno::LOOP) => Err(SystemError::changed()),
         Err(Errno::NXIO) => Err(replaced(root, path)),
         Err(Errno::ACCESS) => {
             let held = beneath::hold(root, path.as_bytes()).doing(OPENING)?;
@@ -170,16 +174,16 @@ fn open(path: &EntryPath, found: Found<'_>) -> Result<OwnedFd, Failure> {
     }
 }
 
-/// What there is to say of a file in whose place there is now something that can't be opened: a socket, a device. A removal
-/// from an overlay puts a device 0/0 there, a whiteout.
-fn replaced(root: BorrowedFd<'_>, path: &EntryPath) -> Failure {
+/// The error for a file that was replaced by something that can't be opened, a socket or a device. If it is a device 0/0, a
+/// whiteout, the file was removed from an overlay.
+fn replaced(root: BorrowedFd<'_>, path: &EntryPath) -> SystemError {
     let stat = beneath::hold(root, path.as_bytes()).and_then(rustix::fs::fstat);
     let is_whiteout = |stat: &Stat| {
         FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
     };
     match stat {
-        Ok(stat) if !is_whiteout(&stat) => Failure::changed(),
-        _ => Failure::vanished(),
+        Ok(stat) if !is_whiteout(&stat) => SystemError::changed(),
+        _ => SystemError::vanished(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Everything that can go wrong between a layer and a file system.
+//! The errors of this crate.
 
 use std::io;
 use std::path::Path;
@@ -7,27 +7,28 @@ use layer_format::layer::{EntryPath, escape};
 use layer_format::{ErrorKind, HasKind};
 use rustix::io::Errno;
 
-/// What went wrong, and at which path. The text never holds the cause; [`source`](std::error::Error::source) does.
+/// What went wrong, and at which path. The cause is not part of the text, but is the
+/// [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The directory that was to be the root can't be opened.
     #[error("{path}: opening the directory")]
     Open {
-        /// As it was given, escaped.
+        /// The path as it was given, escaped.
         path: String,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The machine would not do what the layer asks for.
     #[error("{path}: {operation}")]
     Io {
-        /// Where, beneath the root.
+        /// The path beneath the root.
         path: EntryPath,
         /// What was being done, in the -ing form.
         operation: &'static str,
-        /// Why it failed.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -36,57 +37,57 @@ pub enum Error {
     Content {
         /// The file.
         path: EntryPath,
-        /// Why; a [`layer_format::Error`] may be inside.
+        /// The error of the layer's reader, which may hold a [`layer_format::Error`].
         #[source]
         source: io::Error,
     },
-    /// A file's content can't be passed on.
+    /// A file's content can't be written to where it is copied.
     #[error("{path}: writing its content")]
     Writing {
         /// The file.
         path: EntryPath,
-        /// Why.
+        /// The error of the writer.
         #[source]
         source: io::Error,
     },
-    /// A tree that doesn't keep still: what was read of it may never have been there at once.
+    /// The tree changes while it is read, so that what was read may never have existed at one time.
     #[error("{path}: {how} while it was being read")]
     Changed {
-        /// What didn't keep still.
+        /// The file or directory that has changed.
         path: EntryPath,
         /// `changed` or `vanished`.
         how: &'static str,
     },
-    /// Something that a layer can't hold.
+    /// The tree has something that a layer can't hold.
     #[error("{path}: {reason}")]
     Unfit {
-        /// Where.
+        /// The path beneath the root.
         path: EntryPath,
-        /// What a layer would take it for.
+        /// Why a layer can't hold it.
         reason: &'static str,
     },
     /// The kernel doesn't mount the union.
     #[error("mounting{}", said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
     Mount {
-        /// The kernel's own words, escaped.
+        /// The kernel's message, escaped.
         said: Option<String>,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The kernel doesn't take a union away.
+    /// The kernel doesn't unmount the union.
     #[error("unmounting")]
     Unmount {
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// More layers than the kernel puts on top of each other.
+    /// There are more layers than the kernel puts on top of each other.
     #[error("{n_layers} layers, and the kernel takes {most} at most")]
     TooManyLayers {
-        /// How many there are.
+        /// The number of layers.
         n_layers: usize,
-        /// How many there could be.
+        /// The largest number that the kernel takes.
         most: usize,
     },
     /// An entry that no file system could hold.
@@ -94,7 +95,7 @@ pub enum Error {
     Impossible {
         /// The entry.
         path: EntryPath,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
     /// A hard link to something that can't be linked to.
@@ -102,15 +103,15 @@ pub enum Error {
     Link {
         /// The link.
         path: EntryPath,
-        /// What it should be another name of.
+        /// The path that it should be another name of.
         target: EntryPath,
-        /// Why that can't be.
+        /// Why it can't be linked to.
         reason: &'static str,
     },
 }
 
 impl Error {
-    /// Whether what was found in a tree isn't there any more.
+    /// Whether something that was found in a tree has been removed since.
     pub fn has_vanished(&self) -> bool {
         matches!(self, Self::Changed { how, .. } if *how == VANISHED)
     }
@@ -151,34 +152,34 @@ impl HasKind for Error {
     }
 }
 
-/// A system call that failed, before anyone has said at which path.
+/// A system call that failed, without the path, which the caller [adds](Self::at).
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct SystemError {
     operation: &'static str,
     errno: Errno,
 }
 
-impl Failure {
+impl SystemError {
     pub(crate) fn errno(&self) -> Errno {
         self.errno
     }
 
-    /// What is there isn't what was there.
+    /// The file or directory isn't what was found before.
     pub(crate) fn changed() -> Self {
         Self { operation: CHANGED, errno: Errno::STALE }
     }
 
-    /// What was there has gone.
+    /// The file or directory was removed.
     pub(crate) fn vanished() -> Self {
         Self { operation: VANISHED, errno: Errno::NOENT }
     }
 
-    /// Somebody has asked to stop.
+    /// The caller has asked to stop.
     pub(crate) fn stopped() -> Self {
         Self { operation: "reading the directory", errno: Errno::INTR }
     }
 
-    /// Names the path. A name that is too long, and an attribute that is nonsense, are the layer's fault.
+    /// The error at a path. The layer is to blame for a name that is too long and for an attribute that no system takes.
     pub(crate) fn at(self, path: EntryPath) -> Error {
         if [CHANGED, VANISHED].contains(&self.operation) {
             return Error::Changed { path, how: self.operation };
@@ -198,20 +199,31 @@ impl Failure {
     }
 }
 
-/// The operation whose failure [`Failure::at`] looks at more closely.
+/// The operation whose failure [`SystemError::at`] looks at more closely.
 pub(crate) const SETTING_XATTR: &str = "setting an extended attribute";
 
 const CHANGED: &str = "changed";
 const VANISHED: &str = "vanished";
 
-/// Says what a system call was meant to do.
+/// Adds to the error of a system call what it was meant to do.
 pub(crate) trait Doing<T> {
-    fn doing(self, operation: &'static str) -> Result<T, Failure>;
+    fn doing(self, operation: &'static str) -> Result<T, SystemError>;
 }
 
 impl<T> Doing<T> for Result<T, Errno> {
-    fn doing(self, operation: &'static str) -> Result<T, Failure> {
-        self.map_err(|errno| Failure { operation, errno })
+    fn doing(self, operation: &'static str) -> Result<T, SystemError> {
+        self.map_err(|errno| SystemError { operation, errno })
+    }
+}
+
+/// Adds the path to the error of a system call.
+pub(crate) trait AtPath<T> {
+    fn at_path(self, path: &EntryPath) -> Result<T, Error>;
+}
+
+impl<T> AtPath<T> for Result<T, SystemError> {
+    fn at_path(self, path: &EntryPath) -> Result<T, Error> {
+        self.map_err(|failure| failure.at(path.clone()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owner, extended attributes, mode and times: each in its one right order, and never through a link.
+//! Owner, extended attributes, mode and times of an inode, set in their one right order.
 //!
 //! ```text
 //! 1. owner    chown takes setuid, setgid and security.capability away
@@ -7,44 +7,42 @@
 //! 4. times    every other call would move them
 //! ```
 //!
-//! FUSE may write a file's bytes late, which takes away what chown does: it must have them before 2.
-
-use std::os::fd::{AsFd, BorrowedFd};
+//! FUSE may write a file's bytes late, which takes away the same as chown. So they are synced before step 2.
 
 use layer_format::layer::{Entry, EntryKind, Timestamp, is_acl, is_xattr};
-use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::Stat;
 use rustix::io::Errno;
 
-use crate::error::{Doing, Failure, SETTING_XATTR};
+use crate::error::{Doing, SETTING_XATTR, SystemError};
+use crate::inode::InodeHandle;
 use crate::powers::{self, Powers};
-use crate::root;
 use crate::xattrs::{Xattrs, is_of_bytes};
 
-/// Whose the files become.
+/// Which owner the files get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Whom the layer says. What the system refuses (to a plain user, nearly everything) is counted as skipped.
+    /// The layer's. Each owner that the system refuses (to a plain user, nearly all) is counted as skipped.
     Keep,
-    /// Whoever runs this. Nothing is tried and nothing counted.
+    /// The user of this process. No owner is set, and none counted.
     Ignore,
 }
 
-/// What becomes of the setuid and setgid bits of a file whose owner was not set: with them it would run as somebody whom
-/// the image doesn't mean (hpc/charliecloud#155, umoci#181).
+/// What becomes of the setuid and setgid bits of a file whose owner was not set. With them it would run as a user whom the
+/// image doesn't mean (hpc/charliecloud#155, umoci#181).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialBits {
-    /// They go with the owner: what isn't given away has none, nor has what a stranger's image says is a plain user's.
+    /// They are set only together with the owner. A plain user's files never get them, even if the image names that user.
     WithOwner,
-    /// They are set whoever owns the file.
+    /// They are set in any case.
     Always,
 }
 
-/// How many attributes and entries the system refused to this user or on this file system, by reason.
+/// The numbers of attributes and entries that the system refused to this user or on this file system, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// Entries that belong to someone else than the layer says, for lack of privilege.
+    /// Entries that have another owner than the layer says, for lack of privilege.
     pub owners: u64,
-    /// Entries whose owner has an id that the user namespace doesn't know.
+    /// Entries whose owner is an id that the user namespace doesn't know.
     pub unmapped_owners: u64,
     /// Access control lists with an id that the user namespace doesn't know.
     pub unmapped_xattrs: u64,
@@ -52,7 +50,7 @@ pub struct Skipped {
     pub ignored_owners: u64,
     /// Files without the setuid or setgid bit that the layer gives them, since their owner was not set.
     pub special_bits: u64,
-    /// Device nodes, and further names of them, that are not there, for lack of privilege.
+    /// Device nodes that could not be made, for lack of privilege, and hard links to them.
     pub devices: u64,
     /// Extended attributes that are not set, for lack of privilege.
     pub xattrs: u64,
@@ -61,48 +59,63 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// Adds what was skipped elsewhere.
+    /// Adds the numbers of another.
     pub fn add(&mut self, other: Self) {
-        let Self { owners, unmapped_owners, ignored_owners, special_bits, devices, .. } = other;
-        let Self { xattrs, unsupported_xattrs, unmapped_xattrs, .. } = other;
+        let Self {
+            owners,
+            unmapped_owners,
+            unmapped_xattrs,
+            ignored_owners,
+            special_bits,
+            devices,
+            xattrs,
+            unsupported_xattrs,
+        } = other;
         self.owners += owners;
         self.unmapped_owners += unmapped_owners;
+        self.unmapped_xattrs += unmapped_xattrs;
         self.ignored_owners += ignored_owners;
         self.special_bits += special_bits;
         self.devices += devices;
         self.xattrs += xattrs;
         self.unsupported_xattrs += unsupported_xattrs;
-        self.unmapped_xattrs += unmapped_xattrs;
     }
 
-    /// What was skipped, in words, one text for each reason.
+    /// What was skipped as text, one for each reason.
     pub fn reasons(&self) -> Vec<Reason> {
         let powers = Powers::promised();
-        let privileges = [
-            (self.owners, "owner", powers.gives_files),
-            (self.devices, "device", powers.makes_devices),
-            (self.xattrs, "extended attribute", powers.sets_capabilities && powers.is_admin),
-        ];
+        let count = |n, what, is_surprise| SkippedCount { n, what, is_surprise };
         let all = [
-            Reason::of("not set, for lack of privilege", &privileges),
+            Reason::of(
+                "not set, for lack of privilege",
+                &[
+                    count(self.owners, "owner", powers.gives_files),
+                    count(self.devices, "device", powers.makes_devices),
+                    count(
+                        self.xattrs,
+                        "extended attribute",
+                        powers.sets_capabilities && powers.is_admin,
+                    ),
+                ],
+            ),
             Reason::of(
                 "not set, since this user namespace has no such user or group",
                 &[
-                    (self.unmapped_owners, "owner", false),
-                    (self.unmapped_xattrs, "extended attribute", false),
+                    count(self.unmapped_owners, "owner", false),
+                    count(self.unmapped_xattrs, "extended attribute", false),
                 ],
             ),
             Reason::of(
                 "not set, though this file system said so",
-                &[(self.ignored_owners, "owner", true)],
+                &[count(self.ignored_owners, "owner", true)],
             ),
             Reason::of(
                 "not set, since this file system has none",
-                &[(self.unsupported_xattrs, "extended attribute", true)],
+                &[count(self.unsupported_xattrs, "extended attribute", true)],
             ),
             Reason::of(
                 "without setuid and setgid bits, since their owners were not set",
-                &[(self.special_bits, "file", false)],
+                &[count(self.special_bits, "file", false)],
             ),
         ];
         all.into_iter().flatten().collect()
@@ -112,59 +125,75 @@ impl Skipped {
 /// Why something was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// The reason and what it is about, as `not set, for lack of privilege: 2 owners`.
+    /// The reason and the numbers, for example `not set, for lack of privilege: 2 owners`.
     pub text: String,
-    /// Whether this process has every right that it takes, so that nobody expects it.
+    /// Whether this process has all privileges for it, so that it could not be expected.
     pub is_surprise: bool,
 }
 
+/// The number of things of one kind that were skipped for one reason.
+struct SkippedCount {
+    n: u64,
+    /// The name of one of them.
+    what: &'static str,
+    /// See [`Reason::is_surprise`].
+    is_surprise: bool,
+}
+
 impl Reason {
-    /// `counts` has a number, the name of one of these, and whether one of them is a surprise.
-    fn of(why: &str, counts: &[(u64, &str, bool)]) -> Option<Self> {
-        let counts: Vec<_> = counts.iter().filter(|(n, ..)| *n > 0).collect();
+    /// `None` if nothing was skipped.
+    fn of(why: &str, counts: &[SkippedCount]) -> Option<Self> {
+        let counts: Vec<_> = counts.iter().filter(|count| count.n > 0).collect();
         let told: Vec<_> = counts
             .iter()
-            .map(|(n, what, _)| format!("{n} {what}{}", if *n == 1 { "" } else { "s" }))
+            .map(|SkippedCount { n, what, .. }| {
+                format!("{n} {what}{}", if *n == 1 { "" } else { "s" })
+            })
             .collect();
         (!told.is_empty()).then(|| Self {
             text: format!("{why}: {}", told.join(", ")),
-            is_surprise: counts.iter().any(|(.., is_surprise)| *is_surprise),
+            is_surprise: counts.iter().any(|count| count.is_surprise),
         })
     }
 }
 
-/// What an inode is to have.
+/// The attributes that an inode is to have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attributes<'a> {
+pub(crate) struct WantedAttributes<'a> {
+    /// The user and the group.
     pub(crate) owner: (u32, u32),
-    /// `None` for what has no mode of its own: symbolic links.
+    /// `None` for a symbolic link, which has no mode of its own.
     pub(crate) mode: Option<u32>,
     pub(crate) mtime: Timestamp,
     pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
-    /// Whether it is a regular file, which its setuid and setgid bits make a program of somebody's.
+    /// Whether it is a regular file, for which setuid and setgid bits say as whom it runs.
     pub(crate) is_file: bool,
 }
 
-impl<'a> Attributes<'a> {
+impl<'a> WantedAttributes<'a> {
+    /// Those that an entry says.
     pub(crate) fn of(entry: &'a Entry) -> Self {
-        let owner = (entry.uid, entry.gid);
-        let is_file = matches!(entry.kind, EntryKind::File { .. });
-        let mode = Some(entry.mode & 0o7777);
-        Self { owner, mode, mtime: entry.mtime, xattrs: &entry.xattrs, is_file }
+        Self {
+            owner: (entry.uid, entry.gid),
+            mode: Some(entry.mode & 0o7777),
+            mtime: entry.mtime,
+            xattrs: &entry.xattrs,
+            is_file: matches!(entry.kind, EntryKind::File { .. }),
+        }
     }
 
-    /// Whether it is a program of its owner's or its group's.
+    /// Whether it is a file with the setuid or setgid bit.
     fn is_special(&self) -> bool {
         self.is_file && self.mode.is_some_and(|mode| mode & 0o6000 != 0)
     }
 
-    /// Whether a late writing of its bytes would take something from it: special bits, capabilities.
+    /// Whether it would lose something if its bytes were written late: special bits or capabilities.
     fn suffers_from_writing(&self) -> bool {
         let speaks_of_them = |(name, _): &(Vec<u8>, Vec<u8>)| is_of_bytes(name);
         self.is_special() || self.is_file && self.xattrs.iter().any(speaks_of_them)
     }
 
-    /// Those of a directory that no layer describes.
+    /// Those of a parent directory that no layer describes.
     pub(crate) fn implied() -> Self {
         Self {
             owner: (0, 0),
@@ -176,15 +205,15 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// What an inode has so far.
+/// The attributes that an inode has before any are set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Present {
+pub(crate) struct PresentAttributes {
     pub(crate) owner: (u32, u32),
     pub(crate) mode: u32,
     pub(crate) xattrs: Leftovers,
 }
 
-/// Whether an inode may have extended attributes that nobody asked for.
+/// Whether an inode may have extended attributes that no entry gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leftovers {
     /// It is new, and its directory passes nothing on.
@@ -193,51 +222,49 @@ pub(crate) enum Leftovers {
     Possible,
 }
 
-impl Present {
+impl PresentAttributes {
+    /// Those that a look at the inode has shown.
     pub(crate) fn of(stat: &Stat, xattrs: Leftovers) -> Self {
         Self { owner: (stat.st_uid, stat.st_gid), mode: stat.st_mode & 0o7777, xattrs }
     }
 }
 
-/// The inode to work on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Inode<'a> {
-    /// A file or directory that is open.
-    Open(BorrowedFd<'a>),
-    /// Anything else, in an open directory.
-    Named(BorrowedFd<'a>, &'a [u8]),
-}
-
-/// Sets attributes and counts what it may not set.
+/// Sets attributes, and counts those that it may not set.
 #[derive(Debug)]
-pub(crate) struct Setter {
+pub(crate) struct AttributeSetter {
     owner: Owner,
     special_bits: SpecialBits,
-    /// Whether nothing is given away, since it would be out of reach then.
+    /// Whether no owner is set, since this process could not work on the file any more.
     keeps_files: bool,
-    /// Whether no file gets special bits: it could only be this user's own.
+    /// Whether no file gets special bits, since it could only be this user's own.
     is_plain_user: bool,
-    /// Whether giving files away was refused once; nothing changes that later.
+    /// Whether setting a user was refused once, which does not change later.
     giving_refused: bool,
     pub(crate) skipped: Skipped,
 }
 
-impl Setter {
+impl AttributeSetter {
     pub(crate) fn new(owner: Owner, special_bits: SpecialBits) -> Self {
         let Powers { keeps_files, is_plain_user, .. } = Powers::of_process();
-        let skipped = Skipped::default();
-        Self { owner, special_bits, keeps_files, is_plain_user, giving_refused: false, skipped }
+        Self {
+            owner,
+            special_bits,
+            keeps_files,
+            is_plain_user,
+            giving_refused: false,
+            skipped: Skipped::default(),
+        }
     }
 
-    /// Sets everything but the times. Says whether it gave the inode to the owner that is wanted.
+    /// Sets everything but the times. The result is whether the owner was set.
     pub(crate) fn set(
         &mut self,
-        inode: Inode<'_>,
-        has: Present,
-        wanted: &Attributes<'_>,
-    ) -> Result<bool, Failure> {
+        inode: InodeHandle<'_>,
+        has: PresentAttributes,
+        wanted: &WantedAttributes<'_>,
+    ) -> Result<bool, SystemError> {
         let given = self.set_owner(inode, has.owner, wanted.owner)?;
-        if let (Inode::Open(file), true) = (inode, wanted.suffers_from_writing())
+        if let (InodeHandle::Open(file), true) = (inode, wanted.suffers_from_writing())
             && powers::may_write_late(file)
         {
             rustix::fs::fsync(file).doing("writing its content")?;
@@ -252,25 +279,29 @@ impl Setter {
             wanted.owner
         };
         let mode = self.allowed(mode, owner, wanted);
-        // A mode with special bits loses them to chown, an ACL that comes or goes alters the mode.
+        // chown takes special bits away, and an ACL that is set or removed alters the mode.
         let disturbed = given && mode & 0o7000 != 0
             || has.xattrs == Leftovers::Possible
             || !wanted.xattrs.is_empty();
         if has.mode != mode || disturbed {
-            set_mode(inode, mode)?;
+            inode.set_mode(mode)?;
         }
         Ok(given)
     }
 
-    /// Whose an inode is that was given away: on some file systems chown succeeds and does nothing.
-    fn owner_given(&mut self, inode: Inode<'_>, wanted: (u32, u32)) -> Result<(u32, u32), Failure> {
-        let owner = owner(inode)?;
+    /// The owner that an inode has after it was set. On some file systems chown succeeds and does nothing.
+    fn owner_given(
+        &mut self,
+        inode: InodeHandle<'_>,
+        wanted: (u32, u32),
+    ) -> Result<(u32, u32), SystemError> {
+        let owner = inode.owner()?;
         self.skipped.ignored_owners += u64::from(owner != wanted);
         Ok(owner)
     }
 
-    /// The mode without the special bits that a file may not have, given whose it is.
-    fn allowed(&mut self, mode: u32, owner: (u32, u32), wanted: &Attributes<'_>) -> u32 {
+    /// The mode without the special bits that a file of this owner may not have.
+    fn allowed(&mut self, mode: u32, owner: (u32, u32), wanted: &WantedAttributes<'_>) -> u32 {
         if !wanted.is_file || self.special_bits == SpecialBits::Always {
             return mode;
         }
@@ -282,12 +313,13 @@ impl Setter {
         mode & !lost
     }
 
+    /// Sets the owner if that is wanted and possible. The result is whether it was set.
     fn set_owner(
         &mut self,
-        inode: Inode<'_>,
+        inode: InodeHandle<'_>,
         has: (u32, u32),
         wanted: (u32, u32),
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, SystemError> {
         if self.owner == Owner::Ignore || has == wanted {
             return Ok(false);
         }
@@ -295,14 +327,7 @@ impl Setter {
             self.skipped.owners += 1;
             return Ok(false);
         }
-        let (uid, gid) = (Some(Uid::from_raw(wanted.0)), Some(Gid::from_raw(wanted.1)));
-        let result = match inode {
-            Inode::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-            Inode::Named(dir, name) => {
-                rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-            }
-        };
-        match result {
+        match inode.set_owner(wanted) {
             Err(Errno::PERM) => {
                 self.giving_refused |= has.0 != wanted.0;
                 self.skipped.owners += 1;
@@ -319,10 +344,10 @@ impl Setter {
 
     fn set_xattrs(
         &mut self,
-        inode: Inode<'_>,
+        inode: InodeHandle<'_>,
         has: Leftovers,
         wanted: &[(Vec<u8>, Vec<u8>)],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SystemError> {
         if has == Leftovers::None && wanted.is_empty() {
             return Ok(());
         }
@@ -333,11 +358,11 @@ impl Setter {
         for (name, value) in wanted {
             match xattrs.set(name, value) {
                 Err(Errno::PERM | Errno::ACCESS) => self.skipped.xattrs += 1,
-                // A good list that names somebody whom this user namespace doesn't know.
+                // The list is well-formed, but names an id that this user namespace doesn't know.
                 Err(Errno::INVAL) if is_acl(name) && is_xattr(name, value) => {
                     self.skipped.unmapped_xattrs += 1;
                 }
-                // Nobody can set those of users on links and special files: that is no matter of the file system.
+                // The kernel lets no process set user.* on links and special files, whatever the file system is.
                 // mergerfs says that there is no such attribute.
                 Err(Errno::NOTSUP | Errno::NOSYS | Errno::NODATA) => {
                     self.skipped.unsupported_xattrs += 1;
@@ -347,37 +372,4 @@ impl Setter {
         }
         Ok(())
     }
-}
-
-/// Whom it belongs to by now.
-fn owner(inode: Inode<'_>) -> Result<(u32, u32), Failure> {
-    let stat = match inode {
-        Inode::Open(fd) => rustix::fs::fstat(fd),
-        Inode::Named(dir, name) => rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW),
-    };
-    let stat = stat.doing("looking at the owner")?;
-    Ok((stat.st_uid, stat.st_gid))
-}
-
-/// Sets access and modification time to `mtime`, without following a link. The file system clamps what it can't hold.
-pub(crate) fn set_times(inode: Inode<'_>, mtime: Timestamp) -> Result<(), Failure> {
-    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.min(999_999_999).into() };
-    let times = Timestamps { last_access: time, last_modification: time };
-    let result = match inode {
-        Inode::Open(fd) => rustix::fs::futimens(fd, &times),
-        Inode::Named(dir, name) => {
-            rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
-        }
-    };
-    result.doing("setting the time")
-}
-
-pub(crate) fn set_mode(inode: Inode<'_>, mode: u32) -> Result<(), Failure> {
-    let mode = Mode::from_raw_mode(mode);
-    let result = match inode {
-        Inode::Open(fd) => rustix::fs::fchmod(fd, mode),
-        Inode::Named(dir, name) => root::hold(dir, name)
-            .and_then(|held| rustix::fs::chmod(root::magic_link(held.as_fd()), mode)),
-    };
-    result.doing("setting the mode")
 }

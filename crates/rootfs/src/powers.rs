@@ -1,5 +1,5 @@
-//! What this process may set on files, and what a file system can hold of it: decided by capabilities and by asking, not by
-//! the user's number. Uid 0 of a container often lacks some of them, and that of a user namespace has them there alone.
+//! What this process may set on files, and what a file system can hold. It is decided by capabilities and by trying, not by
+//! the user id: uid 0 of a container often lacks some capabilities, and that of a user namespace has them only there.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use rustix::fs::{Gid, MemfdFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
-/// The inode of the first user namespace's file in proc, as the kernel fixes it (`PROC_USER_INIT_INO`).
+/// The inode number of the first user namespace's file in proc, a constant of the kernel (`PROC_USER_INIT_INO`).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// What this process may set. It doesn't change while the process runs.
@@ -18,15 +18,15 @@ const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
     reason = "each is a question of its own, with yes or no for an answer"
 )]
 pub(crate) struct Powers {
-    /// Whether files can be given to others and still be worked on: takes `CHOWN` for the first, and `DAC_OVERRIDE`,
-    /// `FOWNER` and `FSETID` for what comes after.
+    /// Whether files can get another owner and still be worked on. The first takes `CHOWN`, the second `DAC_OVERRIDE`,
+    /// `FOWNER` and `FSETID`.
     pub(crate) gives_files: bool,
-    /// Whether files could be given to others, and would then be out of reach: nothing is given away.
+    /// Whether files could get another owner, but could not be worked on then. So no owner is set.
     pub(crate) keeps_files: bool,
-    /// Whether this is somebody who can give nothing away, and isn't root by name: what a stranger's image says is of this user
-    /// must be no way for others to become this user.
+    /// Whether the user can't change owners, and isn't root. A stranger's image that names this user as the owner of a setuid
+    /// program must not let others become this user.
     pub(crate) is_plain_user: bool,
-    /// Whether directories of others, and those that lock their own owner out, can be entered.
+    /// Whether directories can be entered whatever their modes say (`DAC_OVERRIDE`).
     pub(crate) passes_modes: bool,
     /// Whether device nodes can be made: `MKNOD` in the first user namespace.
     pub(crate) makes_devices: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Powers {
 }
 
 impl Powers {
-    /// What this process may do: what it has the capabilities for, as far as it works when it is tried.
+    /// What this process may do: what it has the capabilities for, and what also works when it is tried.
     pub(crate) fn of_process() -> Self {
         static FOUND: OnceLock<Powers> = OnceLock::new();
         *FOUND.get_or_init(|| Self::promised().tried(is_first_namespace()))
@@ -50,15 +50,15 @@ impl Powers {
     pub(crate) fn promised() -> Self {
         static FOUND: OnceLock<Powers> = OnceLock::new();
         *FOUND.get_or_init(|| {
-            // Linux answers this since 2.6; whoever forbids it gets what a plain user gets.
+            // Linux answers this since 2.6. Where a filter forbids it, the process counts as a plain user's.
             let all = rustix::thread::capabilities(None).map(|sets| sets.effective);
             let is_root = rustix::process::geteuid().is_root();
             Self::of(all.unwrap_or(CapabilitySet::empty()), is_root, is_first_namespace())
         })
     }
 
-    /// What of it holds when it is tried, on a file in memory: a filter of system calls or a security module may refuse what
-    /// the capabilities promise, or do nothing and call it done.
+    /// These powers without those that fail when they are tried on a file in memory. A filter of system calls or a security
+    /// module may refuse what the capabilities promise, or do nothing and report success.
     fn tried(self, is_first_namespace: bool) -> Self {
         let file = rustix::fs::memfd_create(c"strata", MemfdFlags::CLOEXEC);
         let Ok(file) = file else { return self };
@@ -92,7 +92,7 @@ const CAPABILITY: &str = "security.capability";
 /// `CAP_NET_RAW`, as a file has it (linux/capability.h, `vfs_cap_data`).
 const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Whether an attribute is there after it was set. What memory doesn't hold on this system says nothing.
+/// Whether an attribute is there after it was set. If files in memory have no such attributes on this system, it counts as set.
 fn sets(file: &OwnedFd, name: &str, value: &[u8]) -> bool {
     match rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()) {
         Err(Errno::NOTSUP | Errno::NOSYS) => true,
@@ -101,21 +101,19 @@ fn sets(file: &OwnedFd, name: &str, value: &[u8]) -> bool {
     }
 }
 
-/// Whether a file is somebody else's after it was given away.
+/// Whether a file has another owner after that was set.
 fn gives(file: &OwnedFd) -> bool {
-    let (uid, gid) = (Uid::from_raw(1), Gid::from_raw(1));
-    rustix::fs::fchown(file, Some(uid), Some(gid)).is_ok()
+    rustix::fs::fchown(file, Some(Uid::from_raw(1)), Some(Gid::from_raw(1))).is_ok()
         && rustix::fs::fstat(file).is_ok_and(|stat| (stat.st_uid, stat.st_gid) == (1, 1))
 }
 
-/// Whether this is the machine's own user namespace. Without /proc there is no telling, and a system without it is
-/// taken for one without namespaces.
+/// Whether this is the machine's own user namespace. A system without /proc is taken for one without namespaces.
 fn is_first_namespace() -> bool {
     rustix::fs::stat(c"/proc/self/ns/user").map_or(true, |stat| stat.st_ino == FIRST_USER_NAMESPACE)
 }
 
-/// The types of file systems that may give all files to one owner, or refuse or ignore a change of it: those of the network,
-/// of a program, and without owners (`statfs(2)`).
+/// The types of file systems that may show one owner for all files, or refuse or ignore a change of it (`statfs(2)`). They
+/// are network file systems, those of a program (FUSE), and those without owners.
 const MADE_UP_OWNERS: [u32; 10] = [
     0x6969,      // NFS
     FUSE,        // virtiofs, too
@@ -129,11 +127,11 @@ const MADE_UP_OWNERS: [u32; 10] = [
     0x00c3_6400, // Ceph
 ];
 
-/// File systems of a program may write a file's bytes after its attributes were set (FUSE's `writeback_cache`): what a writing
-/// takes from a file, a capability for instance, is gone then.
+/// A FUSE file system may write a file's bytes after its attributes were set (`writeback_cache`). What a writing takes from a
+/// file, for example a capability, is lost then.
 const FUSE: u32 = 0x6573_5546;
 
-/// Whether the file system of a file may bring its bytes home after what is done to it next.
+/// Whether the file system may write a file's bytes after the calls that follow.
 pub(crate) fn may_write_late(file: impl AsFd) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| is_of_type(&found, FUSE))
 }
@@ -142,7 +140,7 @@ fn is_of_type(found: &rustix::fs::StatFs, kind: u32) -> bool {
     i128::from(found.f_type) & 0xffff_ffff == i128::from(kind)
 }
 
-/// Whether the file system is of a type whose owners may not be what was asked for. What can't be asked is what it says.
+/// Whether the file system of a directory is one of [`MADE_UP_OWNERS`]. One that can't be asked is taken for another.
 pub(crate) fn may_make_up_owners(directory: impl AsFd) -> bool {
     let found = rustix::fs::fstatfs(directory);
     found.is_ok_and(|found| MADE_UP_OWNERS.iter().any(|&kind| is_of_type(&found, kind)))
@@ -168,8 +166,9 @@ impl Holds {
     /// Nothing.
     const NONE: Self = Self { user: false, trusted: false, security: false, acls: false };
 
-    /// Asks the file system of a directory for attributes that needn't be there: it answers that they aren't, or that it
-    /// knows none of that kind. For access control lists the kernel may answer by itself, so what can't list attributes has none.
+    /// Asks the file system of a directory for attributes that need not exist. It answers that they don't, or that it knows no
+    /// attributes of that kind. For access control lists the kernel may answer by itself, so a file system that can't list
+    /// attributes counts as one without any.
     pub(crate) fn of(directory: impl AsFd) -> Self {
         let listed = rustix::fs::flistxattr(&directory, &mut [0_u8; 0][..]);
         if matches!(listed, Err(Errno::NOTSUP | Errno::NOSYS)) {
@@ -187,7 +186,7 @@ impl Holds {
         }
     }
 
-    /// Whether an attribute of this name can be there.
+    /// Whether an attribute of this name can exist.
     pub(crate) fn may_have(self, name: &[u8]) -> bool {
         match name {
             _ if name.starts_with(b"security.") => self.security,

@@ -1,9 +1,9 @@
-//! Removal of a tree: by descriptors, one component at a time, never through a link and never onto another mount.
+//! Removes trees by descriptors, one component at a time. It never follows a link and never enters another mount.
 //!
-//! Depth costs no descriptors and no long paths: what lies deeper than [`MAX_OPEN`] directories is moved up to the top
-//! of what is being removed, and its turn comes there. Width costs no memory: directories are read piece by piece. An
-//! overlay moves no directory of a lower layer: there, those on the way that are far above are closed, and opened again by
-//! their names when it is their turn.
+//! The number of descriptors doesn't grow with depth: a directory that lies deeper than [`MAX_OPEN`] others is moved up to the
+//! top of what is being removed, and is emptied there. Memory doesn't grow with width, since directories are read piece by
+//! piece. An overlay can't move directories of its lower layers. There, directories far above are closed, and are opened again
+//! by their names when they are needed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,30 +12,36 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::beneath;
-use crate::error::{Doing, Error, Failure};
+use crate::error::{AtPath, Doing, Error, SystemError};
 use crate::root::{self, Root};
 
-/// How many directories are open at once.
+/// The number of directories that are open at once.
 const MAX_OPEN: usize = 32;
-/// How many are in an overlay.
+/// The same in an overlay.
 const MAX_OPEN_IN_OVERLAY: usize = 128;
 
 const OPERATION: &str = "removing";
 
-/// Removes `name`, one component, from the directory `parent`: with all that is below it if it is a directory. That there
-/// is no such name is no error.
+/// Removes `name`, one component, from the directory `parent`, with all that is below it. If there is no such name, nothing
+/// happens.
+///
+/// # Errors
+/// [`Error::Io`] if something can't be removed, for example a mount point. What was removed before is gone.
 pub fn remove_tree(parent: impl AsFd, name: &[u8]) -> Result<(), Error> {
     remove(parent.as_fd(), name)
         .map(drop)
         .map_err(|failure| failure.at(EntryPath::parse(name).unwrap_or_default()))
 }
 
-/// Removes all that is in the root, `spared` excepted; the root itself stays.
+/// Removes all that is in the root except for `spared`. The root itself stays.
+///
+/// # Errors
+/// Those of [`remove_tree`].
 pub fn clear(root: &Root, spared: Option<&'static str>) -> Result<(), Error> {
     Dir::read_from(root)
         .doing(OPERATION)
         .and_then(|top| empty(top, spared))
-        .map_err(|failure| failure.at(EntryPath::root()))
+        .at_path(&EntryPath::root())
 }
 
 /// Whether there was something to remove.
@@ -45,7 +51,8 @@ pub(crate) enum Removed {
     Nothing,
 }
 
-pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Removed, Failure> {
+/// Removes `name` from the directory `parent`, with all that is below it.
+pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Removed, SystemError> {
     match unlink(parent, name) {
         Ok(Unlinked::Done) => Ok(Removed::Something),
         Ok(Unlinked::Missing) => Ok(Removed::Nothing),
@@ -68,10 +75,10 @@ enum Unlinked {
 fn unlink(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Unlinked> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) => Ok(Unlinked::Done),
-        // Neither can be the name of anything.
+        // Nothing can have such a name.
         Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(Unlinked::Missing),
         Err(Errno::ISDIR) => Ok(Unlinked::Directory),
-        // What POSIX would have said of a directory.
+        // POSIX has this error for a directory.
         Err(Errno::PERM) if is_directory(parent, name, FileType::Unknown) => {
             Ok(Unlinked::Directory)
         }
@@ -79,7 +86,7 @@ fn unlink(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Unlinked> {
     }
 }
 
-/// Whether `name` is a directory; `told` is what reading `parent` said of it, which on some file systems is nothing.
+/// Whether `name` is a directory. `told` is the type that reading `parent` gave; some file systems give none.
 pub(crate) fn is_directory(parent: BorrowedFd<'_>, name: &[u8], told: FileType) -> bool {
     if told != FileType::Unknown {
         return told == FileType::Directory;
@@ -104,11 +111,11 @@ fn open(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
 
 /// A directory that is being emptied.
 struct Frame {
-    /// None while it is closed.
+    /// The directory as it is read; `None` while it is closed.
     entries: Option<Dir>,
-    /// What its parent calls it; nothing for the top.
+    /// Its name in its parent; empty for the top.
     name: Vec<u8>,
-    /// What stays in it.
+    /// The name in it that stays.
     spared: Option<&'static str>,
     /// Whether anything went since it was last read from the start.
     progress: bool,
@@ -119,12 +126,12 @@ impl Frame {
         Self { entries: Some(entries), name, spared: None, progress: false }
     }
 
-    fn fd(&self) -> Result<BorrowedFd<'_>, Failure> {
+    fn fd(&self) -> Result<BorrowedFd<'_>, SystemError> {
         self.entries.as_ref().ok_or(Errno::BADF).and_then(Dir::fd).doing(OPERATION)
     }
 
-    /// Removes entries up to a directory, which is opened and returned.
-    fn next_directory(&mut self) -> Result<Option<(OwnedFd, Vec<u8>)>, Failure> {
+    /// Removes entries up to the next directory. The result is that directory, open, and its name.
+    fn next_directory(&mut self) -> Result<Option<(OwnedFd, Vec<u8>)>, SystemError> {
         while let Some(entry) = self.entries.as_mut().and_then(Dir::read) {
             let entry = entry.doing(OPERATION)?;
             let name = entry.file_name().to_bytes();
@@ -142,23 +149,23 @@ impl Frame {
         Ok(None)
     }
 
-    fn unlink(&self, name: &[u8]) -> Result<Unlinked, Failure> {
+    fn unlink(&self, name: &[u8]) -> Result<Unlinked, SystemError> {
         self.insisting(|fd| unlink(fd, name))
     }
 
-    fn open(&self, name: &[u8]) -> Result<OwnedFd, Failure> {
+    fn open(&self, name: &[u8]) -> Result<OwnedFd, SystemError> {
         self.insisting(|fd| open(fd, name))
     }
 
-    fn rmdir(&self, name: &[u8]) -> Result<(), Failure> {
+    fn rmdir(&self, name: &[u8]) -> Result<(), SystemError> {
         self.insisting(|fd| rustix::fs::unlinkat(fd, name, AtFlags::REMOVEDIR))
     }
 
-    /// Does something in the directory, if need be after giving ourselves the permission.
+    /// Does `work` in the directory. If that is not permitted, the permission is set and `work` is tried again.
     fn insisting<T>(
         &self,
         work: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, SystemError> {
         let fd = self.fd()?;
         match work(fd) {
             Err(Errno::ACCESS) => rustix::fs::fchmod(fd, Mode::RWXU).and_then(|()| work(fd)),
@@ -167,7 +174,7 @@ impl Frame {
         .doing(OPERATION)
     }
 
-    /// Reads it once more, because a file system may hide entries from who removes others meanwhile.
+    /// Starts reading it again, since a file system may skip entries while others are removed.
     fn rewind(&mut self) {
         self.progress = false;
         if let Some(entries) = &mut self.entries {
@@ -176,7 +183,7 @@ impl Frame {
     }
 }
 
-fn empty(top: Dir, spared: Option<&'static str>) -> Result<(), Failure> {
+fn empty(top: Dir, spared: Option<&'static str>) -> Result<(), SystemError> {
     let mut frames = vec![Frame { spared, ..Frame::new(top, Vec::new()) }];
     let mut n_aside = 0;
     while let Some(frame) = frames.last_mut() {
@@ -185,7 +192,7 @@ fn empty(top: Dir, spared: Option<&'static str>) -> Result<(), Failure> {
                 frames.push(Frame::new(Dir::new(directory).doing(OPERATION)?, name));
             }
             Some((directory, name)) => match set_aside(&frames, &name, &mut n_aside) {
-                // An overlay doesn't move what its lower layers have.
+                // An overlay can't move what its lower layers have.
                 Err(failure) if failure.errno() == Errno::XDEV => {
                     frames.push(Frame::new(Dir::new(directory).doing(OPERATION)?, name));
                     if frames.len() > MAX_OPEN_IN_OVERLAY {
@@ -207,7 +214,7 @@ fn empty(top: Dir, spared: Option<&'static str>) -> Result<(), Failure> {
 }
 
 /// Removes the directory that has just been emptied.
-fn leave(frames: &mut Vec<Frame>) -> Result<(), Failure> {
+fn leave(frames: &mut Vec<Frame>) -> Result<(), SystemError> {
     let Some(mut done) = frames.pop() else { return Ok(()) };
     reopen(frames)?;
     let Some(parent) = frames.last() else { return Ok(()) };
@@ -221,9 +228,9 @@ fn leave(frames: &mut Vec<Frame>) -> Result<(), Failure> {
     }
 }
 
-/// Opens the deepest directory again if it was closed, and with it some of those above it, which come next. They are read
-/// from their starts: what they had until then is gone.
-fn reopen(frames: &mut [Frame]) -> Result<(), Failure> {
+/// Opens the deepest directory again if it was closed, and with it some of those above it, which are needed next. They are
+/// read from their starts, since what they had until then is gone.
+fn reopen(frames: &mut [Frame]) -> Result<(), SystemError> {
     if frames.last().is_none_or(|frame| frame.entries.is_some()) {
         return Ok(());
     }
@@ -240,15 +247,16 @@ fn reopen(frames: &mut [Frame]) -> Result<(), Failure> {
 }
 
 /// Moves `name` from the deepest open directory to the top, under a name that is free there.
-fn set_aside(frames: &[Frame], name: &[u8], n_aside: &mut u64) -> Result<(), Failure> {
+fn set_aside(frames: &[Frame], name: &[u8], n_aside: &mut u64) -> Result<(), SystemError> {
     let (Some(top), Some(deepest)) = (frames.first(), frames.last()) else { return Ok(()) };
-    let (to, from) = (top.fd()?, deepest.fd()?);
+    let to = top.fd()?;
+    let from = deepest.fd()?;
     loop {
         let free = format!(".removing-{n_aside}");
         *n_aside += 1;
         match rustix::fs::renameat(from, name, to, &free) {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
-            // A directory that is moved gets a new `..`, which takes the permission to write to it.
+            // Moving a directory changes its `..`, which takes the permission to write to it.
             Err(Errno::ACCESS) => {
                 let mode = Mode::RWXU;
                 rustix::fs::fchmod(from, mode).doing(OPERATION)?;

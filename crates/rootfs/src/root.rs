@@ -1,4 +1,4 @@
-//! The root: an open directory, beneath which everything happens.
+//! The root: an open directory, beneath which all work happens.
 
 use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,16 +9,19 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
 use crate::beneath;
-use crate::error::{Doing, Error, Failure};
+use crate::error::{AtPath, Doing, Error, SystemError};
 
-/// A directory that is, or becomes, the root of an image. What it was called when it was opened no longer matters.
+/// An open directory that is, or becomes, the root of an image. It stays the same directory if its path changes.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
 }
 
 impl Root {
-    /// Opens the directory `path`, which its owner names; symbolic links in it are followed.
+    /// Opens the directory `path`. Symbolic links in it are followed, since the path is the user's own.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
     pub fn open(path: &Path) -> std::result::Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
@@ -31,18 +34,17 @@ impl Root {
         Self { fd }
     }
 
-    /// The same directory once more.
+    /// Another descriptor of the same directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the process has too many descriptors.
     pub fn try_clone(&self) -> std::result::Result<Self, Error> {
         let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 3);
-        Ok(Self {
-            fd: fd
-                .doing("opening the directory")
-                .map_err(|failure| failure.at(EntryPath::root()))?,
-        })
+        Ok(Self { fd: fd.doing("opening the directory").at_path(&EntryPath::root())? })
     }
 
-    /// Whether there is something at a path of a lower directory of an overlay: it may also say that there isn't, whatever
-    /// those below it hold. `None` where it says nothing.
+    /// Whether a path exists, as far as this lower directory of an overlay tells: `Some(false)` if it has a whiteout there,
+    /// and `None` if it has nothing there, so that the directories below it decide.
     pub fn has_beneath(&self, path: &EntryPath) -> Option<bool> {
         match beneath::hold(self.as_fd(), path.as_bytes()) {
             Ok(held) => {
@@ -55,8 +57,11 @@ impl Root {
         }
     }
 
-    /// Reads the regular file at `path`, links followed as if the root were `/`; nothing where there is no such file. Beyond
-    /// `limit` it isn't read.
+    /// Reads the regular file at `path`, up to `limit` bytes. Links are followed as if the root were `/`. `None` if there is no
+    /// such file.
+    ///
+    /// # Errors
+    /// Those of the system, for reasons other than that the path leads nowhere.
     pub fn read_beneath(&self, path: &str, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
         // Opening neither waits for a fifo's writer nor makes a device do anything.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -74,7 +79,10 @@ impl Root {
         Ok(Some(content))
     }
 
-    /// Whether there is something at `path`, links followed as if the root were `/`.
+    /// Whether `path` exists. Links are followed as if the root were `/`.
+    ///
+    /// # Errors
+    /// Those of the system, for reasons other than that the path leads nowhere.
     pub fn has(&self, path: &str) -> std::io::Result<bool> {
         match beneath::hold_in_root(self.as_fd(), path.as_bytes()) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
@@ -82,7 +90,8 @@ impl Root {
         }
     }
 
-    /// Whether the directory that holds, or held, `path` is of another file system than the root, where something is mounted.
+    /// Whether `path`, or the nearest directory above it that exists, is on another file system than the root, which was
+    /// mounted there.
     pub fn is_elsewhere(&self, path: &EntryPath) -> bool {
         let device = |path: &[u8]| {
             let held = beneath::hold(self.as_fd(), path).and_then(rustix::fs::fstat);
@@ -110,40 +119,41 @@ impl AsFd for Root {
     }
 }
 
-/// Opens the directory `name` in `parent`: one component, never a link.
+/// Opens the directory `name`, one component, in `parent`. A link isn't followed.
 pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Takes hold of whatever `name` in `parent` is, a link itself included, without opening it.
+/// A descriptor that refers to `name` in `parent` without opening it (`O_PATH`). A link isn't followed, but held itself.
 pub(crate) fn hold(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Opens a directory of ours that lacks the permission to be read, by giving it that.
+/// Opens a directory of this user that its mode doesn't let be read. It gets the permission first; the result has the mode
+/// from before.
 pub(crate) fn open_locked_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(OwnedFd, u32)> {
     let held = hold(parent, name)?;
     let mode = unlock(held.as_fd())?;
     Ok((open_directory(parent, name)?, mode))
 }
 
-/// Gives an inode of ours all permissions for ourselves, and says which mode it had.
+/// Gives the owner all permissions for an inode of this user. The result is the mode from before.
 pub(crate) fn unlock(held: BorrowedFd<'_>) -> Result<u32> {
     let mode = rustix::fs::fstat(held)?.st_mode & 0o7777;
     match rustix::fs::chmod(magic_link(held), Mode::from_raw_mode(mode | 0o700)) {
-        // Somebody else's: what the caller has to hear is that it may not be read.
+        // It is another user's. For the caller that means that it may not be read.
         Err(Errno::PERM) => Err(Errno::ACCESS),
         changed => changed.map(|()| mode),
     }
 }
 
-/// Does something with an inode of ours that lacks permissions, by giving it them meanwhile.
+/// Does `work` with an inode of this user that lacks permissions. It has them meanwhile, and its mode is restored.
 pub(crate) fn unlocked<T>(
     held: BorrowedFd<'_>,
-    work: impl FnOnce() -> std::result::Result<T, Failure>,
-) -> std::result::Result<T, Failure> {
+    work: impl FnOnce() -> std::result::Result<T, SystemError>,
+) -> std::result::Result<T, SystemError> {
     const OPERATION: &str = "changing the mode for a moment";
     let mode = unlock(held).doing("reading it")?;
     let result = work();
@@ -151,7 +161,7 @@ pub(crate) fn unlocked<T>(
     result
 }
 
-/// A path by which the kernel reaches a held inode directly, so that calls without a descriptor form can be used on it.
+/// A path that leads to a held inode, for system calls that take no descriptor.
 pub(crate) fn magic_link(held: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", held.as_raw_fd())
 }

@@ -1,4 +1,4 @@
-//! Extended attributes of one inode, whether it can be opened or only be held.
+//! The extended attributes of one inode, which is open or only held.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::XattrFlags;
 use rustix::io::{Errno, Result};
 
-use crate::error::{Doing, Failure, SETTING_XATTR};
-use crate::metadata::Inode;
+use crate::error::{Doing, SETTING_XATTR, SystemError};
+use crate::inode::InodeHandle;
 use crate::root::{self, magic_link};
 
 /// How the attributes of an inode are reached.
@@ -15,15 +15,17 @@ use crate::root::{self, magic_link};
 pub(crate) enum Xattrs<'a> {
     /// Through its descriptor.
     Open(BorrowedFd<'a>),
-    /// Through the magic link of a descriptor that only holds it: the way to symbolic links and special files.
+    /// Through the magic link of a descriptor that only holds it. Symbolic links and special files are reached so.
     Held(OwnedFd),
 }
 
 impl<'a> Xattrs<'a> {
-    pub(crate) fn of(inode: Inode<'a>) -> std::result::Result<Self, Failure> {
+    pub(crate) fn of(inode: InodeHandle<'a>) -> std::result::Result<Self, SystemError> {
         Ok(match inode {
-            Inode::Open(fd) => Self::Open(fd),
-            Inode::Named(dir, name) => Self::Held(root::hold(dir, name).doing(SETTING_XATTR)?),
+            InodeHandle::Open(fd) => Self::Open(fd),
+            InodeHandle::Named(dir, name) => {
+                Self::Held(root::hold(dir, name).doing(SETTING_XATTR)?)
+            }
         })
     }
 
@@ -36,9 +38,12 @@ impl<'a> Xattrs<'a> {
         }
     }
 
-    /// Removes what an image may carry and `kept` doesn't name. What the system itself put there, labels of a security
-    /// module for instance, stays; so does what this user may not remove.
-    pub(crate) fn retain(&self, kept: &[(Vec<u8>, Vec<u8>)]) -> std::result::Result<(), Failure> {
+    /// Removes the attributes that an image may carry and that `kept` doesn't name. Attributes that this user may not remove
+    /// stay, and so do those of the system, for example the labels of a security module.
+    pub(crate) fn retain(
+        &self,
+        kept: &[(Vec<u8>, Vec<u8>)],
+    ) -> std::result::Result<(), SystemError> {
         const OPERATION: &str = "removing an extended attribute";
         let names = match whole(|names| self.list(names), 1024) {
             Err(Errno::NOTSUP) => return Ok(()),
@@ -77,15 +82,15 @@ pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
 pub(crate) const READING: &str = "reading an extended attribute";
 
 /// The attributes of an open inode that an image may carry, sorted.
-pub(crate) fn read_open(fd: BorrowedFd<'_>) -> std::result::Result<Vec<Xattr>, Failure> {
+pub(crate) fn read_open(fd: BorrowedFd<'_>) -> std::result::Result<Vec<Xattr>, SystemError> {
     read(
         |list| rustix::fs::flistxattr(fd, list),
         |name, value| rustix::fs::fgetxattr(fd, name, value),
     )
 }
 
-/// Those of an inode that is only held.
-pub(crate) fn read_held(held: BorrowedFd<'_>) -> std::result::Result<Vec<Xattr>, Failure> {
+/// The same of an inode that is only held.
+pub(crate) fn read_held(held: BorrowedFd<'_>) -> std::result::Result<Vec<Xattr>, SystemError> {
     let path = magic_link(held);
     read(
         |list| rustix::fs::listxattr(&path, list),
@@ -93,8 +98,8 @@ pub(crate) fn read_held(held: BorrowedFd<'_>) -> std::result::Result<Vec<Xattr>,
     )
 }
 
-/// Those of what is at a path of this process, whose last name isn't followed.
-pub(crate) fn read_path(path: &CStr) -> std::result::Result<Vec<Xattr>, Failure> {
+/// The same of what is at a path of this process. A link at its end isn't followed.
+pub(crate) fn read_path(path: &CStr) -> std::result::Result<Vec<Xattr>, SystemError> {
     read(
         |list| rustix::fs::llistxattr(path, list),
         |name, value| rustix::fs::lgetxattr(path, name, value),
@@ -104,7 +109,7 @@ pub(crate) fn read_path(path: &CStr) -> std::result::Result<Vec<Xattr>, Failure>
 fn read(
     list: impl Fn(&mut [u8]) -> Result<usize>,
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize>,
-) -> std::result::Result<Vec<Xattr>, Failure> {
+) -> std::result::Result<Vec<Xattr>, SystemError> {
     let names = match whole(&list, 1024) {
         Err(Errno::NOTSUP) => return Ok(vec![]),
         names => names.doing(READING)?,
@@ -112,7 +117,7 @@ fn read(
     let mut xattrs = vec![];
     for name in names.split(|&byte| byte == 0).filter(|name| is_of_images(name)) {
         match whole(|value| get(name, value), 256) {
-            // It has gone meanwhile, or is listed by a file system that doesn't give it: gocryptfs does that to capabilities.
+            // It was removed meanwhile, or the file system lists it and doesn't give it. gocryptfs does so with capabilities.
             Err(Errno::NODATA | Errno::NOTSUP) => {}
             value => xattrs.push((name.to_vec(), value.doing(READING)?)),
         }
@@ -121,11 +126,11 @@ fn read(
     Ok(xattrs)
 }
 
-/// The most bytes that a value, or a list of names, can have: `XATTR_SIZE_MAX` and `XATTR_LIST_MAX` of Linux.
+/// The maximal size of a value, or of a list of names, in bytes: `XATTR_SIZE_MAX` and `XATTR_LIST_MAX` of Linux.
 const MOST_BYTES: usize = 64 << 10;
 
-/// Reads a value or a list into a small buffer, which mostly suffices, and else into one that holds all that the kernel
-/// can have. The kernel isn't asked for the size: that could change before the next call.
+/// Reads a value or a list into a small buffer. If that is too small, it is read into one of the maximal size. The kernel
+/// isn't asked for the size, since that could change before the next call.
 fn whole(read: impl Fn(&mut [u8]) -> Result<usize>, guess: usize) -> Result<Vec<u8>> {
     let mut small = [0; 1024];
     match read(&mut small[..guess]) {
@@ -140,19 +145,19 @@ fn whole(read: impl Fn(&mut [u8]) -> Result<usize>, guess: usize) -> Result<Vec<
     Ok(large)
 }
 
-/// Whether a directory passes an access control list on to what is made in it.
+/// Whether a directory has an access control list for what is made in it.
 pub(crate) fn has_default_acl(dir: BorrowedFd<'_>) -> bool {
     rustix::fs::fgetxattr_query(dir, DEFAULT_ACL).is_ok()
 }
 
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
-/// Labels that a machine's security module, or its key (EVM), puts on its own files: no part of an image.
+/// The labels that a machine's security module, or its key (EVM), gives its own files. They are no part of an image.
 const OF_MACHINE: [&[u8]; 4] =
     [b"security.selinux", b"security.apparmor", b"security.evm", b"security.SMACK64"];
 
-/// Whether images carry attributes of this name; others are the system's own. A file's signature (`security.ima`) is the
-/// file's, whoever made it (buildah#2127).
+/// Whether images carry attributes of this name. Others are the system's own. A file's signature (`security.ima`) belongs to
+/// the file (buildah#2127).
 pub(crate) fn is_of_images(name: &[u8]) -> bool {
     let is_of_space = |space: &str| name.starts_with(space.as_bytes());
     if is_of_space("security.") {
@@ -165,7 +170,8 @@ pub(crate) fn is_of_images(name: &[u8]) -> bool {
         || name == DEFAULT_ACL.as_bytes()
 }
 
-/// Whether an image's attribute of this name speaks about a file's bytes, and goes with them: a capability, a signature.
+/// Whether an image's attribute of this name is about a file's bytes, and is lost when they change: a capability or a
+/// signature.
 pub(crate) fn is_of_bytes(name: &[u8]) -> bool {
     name.starts_with(b"security.") && is_of_images(name)
 }

@@ -12,8 +12,8 @@ use std::path::Path;
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath};
 use layer_format::listing::{Inode, Tree};
 use rootfs::{
-    Attribute, Attributes, Diff, DiffOptions, Found, Identity, Known, Mounts, Root, Scan,
-    ScanOptions, What,
+    Attribute, Attributes, ChangeKind, Diff, DiffOptions, Identity, Known, Mounts, Root, Scan,
+    ScanEntry, ScanOptions,
 };
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -45,7 +45,7 @@ fn known(tree: &Tree, path: &Path, ignore: Attributes) -> Scan {
 
 /// All that is there as an image's tree has it.
 fn tree(path: &Path) -> Tree {
-    fn add(tree: &mut Tree, path: &EntryPath, found: Found<'_>) {
+    fn add(tree: &mut Tree, path: &EntryPath, found: ScanEntry<'_>) {
         let Inode { kind, mode, uid, gid, mtime, xattrs, .. } = found.record().unwrap();
         let is_second = path.as_bytes() == b"some/b";
         let target = EntryPath::parse(b"b").unwrap();
@@ -63,7 +63,7 @@ fn tree(path: &Path) -> Tree {
 
 /// What is recorded, by name.
 fn recorded(scan: &Scan) -> Vec<String> {
-    fn add(names: &mut Vec<String>, path: &EntryPath, found: Found<'_>) {
+    fn add(names: &mut Vec<String>, path: &EntryPath, found: ScanEntry<'_>) {
         for child in found.children() {
             let path = path.join(child.name());
             names.push(path.to_string());
@@ -81,7 +81,7 @@ fn differences(tree: &Tree, scan: &Scan) -> Vec<String> {
     let identity = Identity::REAL;
     let options = DiffOptions { ignore, identity, default_owner: None, leave_out: None };
     let diff = Diff::new(Some(tree), scan, options).unwrap().finish();
-    let told = diff.differences().filter(|difference| difference.what != What::Above);
+    let told = diff.differences().filter(|difference| difference.kind != ChangeKind::Above);
     told.map(|difference| match &difference.change {
         Change::Add(entry) => entry.path.to_string(),
         Change::Remove(path) | Change::Opaque(path) => format!("-{path}"),

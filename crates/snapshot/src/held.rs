@@ -4,7 +4,7 @@ use std::io::{self, Seek as _, Write};
 
 use anyhow::Context as _;
 use layer_format::layer::{EntryPath, Timestamp};
-use rootfs::{Content, Error, Found};
+use rootfs::{Content, Error, ScanEntry};
 use tempfile::SpooledTempFile;
 
 /// How many bytes of a file are held in memory.
@@ -26,7 +26,11 @@ impl Held {
     ///
     /// # Errors
     /// [`Error::Changed`] if it has changed each time, or has vanished.
-    pub(crate) fn read(path: &EntryPath, found: Found<'_>, n_retries: u32) -> Result<Self, Error> {
+    pub(crate) fn read(
+        path: &EntryPath,
+        found: ScanEntry<'_>,
+        n_retries: u32,
+    ) -> Result<Self, Error> {
         let mut read = Content::open(path, found).and_then(|content| Self::of(&content, false));
         for _ in 0..n_retries {
             if !matches!(read, Err(Error::Changed { .. })) || cli::interrupt::requested() {

@@ -3,7 +3,7 @@
 use cli::{Io, human_size};
 use layer_format::Digest;
 use layer_format::layer::{Change, Entry, EntryKind, Writer, base_comment};
-use rootfs::{Content, Difference, What};
+use rootfs::{ChangeKind, Content, Difference};
 
 use crate::held::Held;
 
@@ -81,13 +81,13 @@ fn write_held<'a>(
         return Ok(Some(difference));
     };
     let mut held = match Held::read(&entry.path, found, retries.n) {
-        Err(error) if error.has_vanished() && found.linked_inode().is_none() => {
+        Err(error) if error.has_vanished() && found.linked_file().is_none() => {
             if !(retries.may_hide)(&difference) {
                 return Ok(None);
             }
             let change = Change::Remove(entry.path.clone());
             writer.write_change(&change)?;
-            return Ok(Some(Difference { what: What::Removed, change, content: None }));
+            return Ok(Some(Difference { kind: ChangeKind::Removed, change, content: None }));
         }
         held => held?,
     };
@@ -101,11 +101,11 @@ fn write_held<'a>(
 
 impl Count {
     fn take(&mut self, difference: &Difference<'_>) {
-        match difference.what {
-            What::Added => self.added += 1,
-            What::Changed(_) => self.changed += 1,
-            What::Removed => self.removed += 1,
-            What::Above => {}
+        match difference.kind {
+            ChangeKind::Added => self.added += 1,
+            ChangeKind::Changed(_) => self.changed += 1,
+            ChangeKind::Removed => self.removed += 1,
+            ChangeKind::Above => {}
         }
         if let Change::Add(Entry { kind: EntryKind::File { size, .. }, .. }) = &difference.change {
             self.bytes += size;

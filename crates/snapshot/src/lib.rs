@@ -1,7 +1,7 @@
 //! The `snapshot` command: what has changed in a directory, as a layer.
 //!
-//! The data goes one way. If the directory is a mounted overlay, its upper directory holds the changes and nothing else, and
-//! only that is scanned ([`overlay`]).
+//! The data flows in one direction. If the directory is a mounted overlay, only its upper directory is scanned, which holds the
+//! changes and nothing else ([`overlay`]).
 //!
 //! ```text
 //! lib ──► base        what was there before: a tree, from an image, a directory or nothing
@@ -37,8 +37,8 @@ use cli::{Failure, Form, Globs, Io, usage};
 use image::Choice;
 use layer_format::{Look, Platform, look};
 use rootfs::{
-    Attribute, Attributes, Diff, DiffOptions, Difference, Identity, Known, LeaveOut, Mounts, Root,
-    Upper, What,
+    Attribute, Attributes, ChangeKind, Diff, DiffOptions, Difference, Identity, Known, LeaveOut,
+    Mounts, Root, UpperChanges,
 };
 use store::{Origin, Store};
 
@@ -186,7 +186,7 @@ fn of_directory(
     if let Some(form) = list_form(args) {
         return list::write(diff.differences(), form, io);
     }
-    let may_hide = |difference: &Difference<'_>| difference.what != What::Added;
+    let may_hide = |difference: &Difference<'_>| difference.kind != ChangeKind::Added;
     let retries = Retries { n: args.retry_changed, may_hide: &may_hide };
     layer::write(diff.differences(), manifest, retries, io)
         .map_err(|error| scanner.hint_mount(error))
@@ -209,7 +209,7 @@ fn of_upper(
     scan::say_left_out(&scan, io);
     let options = diff_options(args, Identity::of_process(upper.root()), leave_out);
     let form = upper.form();
-    let changes = || Upper::new(&scan, form, base.tree.as_ref(), options.clone());
+    let changes = || UpperChanges::new(&scan, form, base.tree.as_ref(), options.clone());
     // What no layer can hold is refused before anything is written.
     let hint = "name what was there with --base dir:LOWER, so that all files are compared";
     changes().try_for_each(|it| it.map(drop)).map_err(|error| explain(error, hint))?;

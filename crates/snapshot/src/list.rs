@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use cli::{Array, Form, Io, put_bytes};
 use layer_format::layer::{Change, Entry, EntryPath};
-use rootfs::{Attributes, Difference, What};
+use rootfs::{Attributes, ChangeKind, Difference};
 use serde_json::{Map, Value};
 
 /// Writes the list to standard output.
@@ -13,19 +13,19 @@ pub(crate) fn write<'a>(
     form: Form,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
-    let changes = differences.filter(|difference| difference.what != What::Above);
+    let changes = differences.filter(|difference| difference.kind != ChangeKind::Above);
     let mut array = Array::default();
-    for Difference { what, change, .. } in changes {
+    for Difference { kind, change, .. } in changes {
         let (Change::Add(Entry { path, .. }) | Change::Remove(path) | Change::Opaque(path)) =
             &change;
         match form {
-            Form::Text => writeln!(io.output, "{} {path}", letter(what))?,
+            Form::Text => writeln!(io.output, "{} {path}", letter(kind))?,
             Form::Null => {
-                write!(io.output, "{} ", letter(what))?;
+                write!(io.output, "{} ", letter(kind))?;
                 io.output.write_all(bytes(path))?;
                 io.output.write_all(b"\0")?;
             }
-            Form::Json => array.element(&json(what, path), &mut io.output)?,
+            Form::Json => array.element(&json(kind, path), &mut io.output)?,
         }
     }
     if form == Form::Json {
@@ -35,11 +35,11 @@ pub(crate) fn write<'a>(
 }
 
 /// The letter that stands for a change: added, changed or deleted.
-fn letter(what: What) -> char {
-    match what {
-        What::Added => 'A',
-        What::Changed(_) | What::Above => 'C',
-        What::Removed => 'D',
+fn letter(kind: ChangeKind) -> char {
+    match kind {
+        ChangeKind::Added => 'A',
+        ChangeKind::Changed(_) | ChangeKind::Above => 'C',
+        ChangeKind::Removed => 'D',
     }
 }
 
@@ -48,11 +48,11 @@ fn bytes(path: &EntryPath) -> &[u8] {
     if path.is_root() { b"." } else { path.as_bytes() }
 }
 
-fn json(what: What, path: &EntryPath) -> String {
+fn json(kind: ChangeKind, path: &EntryPath) -> String {
     let mut fields = Map::new();
-    fields.insert("change".to_owned(), letter(what).to_string().into());
+    fields.insert("change".to_owned(), letter(kind).to_string().into());
     put_bytes(&mut fields, "path", bytes(path));
-    if let What::Changed(attributes) = what {
+    if let ChangeKind::Changed(attributes) = kind {
         fields.insert("attributes".to_owned(), names(attributes));
     }
     Value::Object(fields).to_string()

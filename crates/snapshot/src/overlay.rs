@@ -7,7 +7,7 @@ use cli::text::clean_path;
 use cli::{Explain as _, Failure, usage};
 use layer_format::layer::{Change, Entry, EntryPath};
 use rootfs::overlay::{Mounted, mounted_on};
-use rootfs::{Attributes, Difference, Root, UpperForm, What};
+use rootfs::{Attributes, ChangeKind, Difference, Root, UpperForm};
 use store::{DirectoryId, Store};
 
 use crate::base::{self, BaseName};
@@ -69,7 +69,7 @@ impl UpperDir {
         Some(BaseName::of_origin(&origin))
     }
 
-    /// Whose marks count. A mount is the kernel's, and has the kernel's marks alone.
+    /// Which marks count. An overlay that is mounted by the kernel has only the kernel's.
     pub(crate) fn form(&self) -> UpperForm {
         if self.mount.is_some() { UpperForm::Kernel } else { UpperForm::Any }
     }
@@ -79,7 +79,7 @@ impl UpperDir {
     pub(crate) fn judge<'a>(&self, mut difference: Difference<'a>) -> Option<Difference<'a>> {
         match &difference.change {
             Change::Add(Entry { path, .. }) if self.was_there(path) => {
-                difference.what = What::Changed(Attributes::default());
+                difference.kind = ChangeKind::Changed(Attributes::default());
             }
             Change::Remove(path) | Change::Opaque(path) if !self.was_there(path) => return None,
             _ => {}

@@ -8,7 +8,7 @@ use cli::interrupt::Interruptible;
 use image::Layer;
 use image::layer::{BUFFER, Content};
 use layer_format::layer::{Change, Reader};
-use rootfs::overlay::{Control, Overlay, StandsAlone, Upper};
+use rootfs::overlay::{Control, Overlay, StandaloneCheck, WritableLayer};
 use rootfs::{Applier, Root, Skipped};
 use store::{About, Extracted, Layers, ListingDraft, Store};
 
@@ -40,7 +40,7 @@ pub(crate) fn layer(
 ) -> anyhow::Result<Extracted> {
     let draft = Draft::begin(job.cache)?;
     let alone = Applier::new(draft.root()?, OPTIONS)?;
-    let applied = apply(job, layer, alone, Some(StandsAlone::new()), task)?;
+    let applied = apply(job, layer, alone, Some(StandaloneCheck::new()), task)?;
     if let Some(applied) = applied {
         skipped.add(applied.skipped);
         return draft.finish(applied.about(keys, true));
@@ -84,7 +84,7 @@ fn over(
         lowers.push(floor);
     }
     let upper = draft.root()?;
-    let upper = Some(Upper { dir: &upper, work: &work });
+    let upper = Some(WritableLayer { dir: &upper, work: &work });
     let overlay = Overlay { source: "strata", lowers: &lowers, upper, control: job.control };
     let mount = overlay.mount().map_err(mount_error::explain)?;
     let applied = apply(job, layer, Applier::new(mount.root()?, OPTIONS)?, None, task)?;
@@ -107,7 +107,7 @@ fn apply(
     job: &Job<'_>,
     layer: &Layer,
     mut applier: Applier,
-    mut alone: Option<StandsAlone>,
+    mut alone: Option<StandaloneCheck>,
     task: &Task,
 ) -> anyhow::Result<Option<Applied>> {
     let mut listing = ListingDraft::if_missing(job.store, &layer.diff_id);

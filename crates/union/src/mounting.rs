@@ -59,7 +59,7 @@ fn refuse_second(point: &Path) -> anyhow::Result<()> {
 /// Mounts the layers without attaching the mount anywhere yet.
 pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyhow::Result<Mount> {
     let lowers = stack.open()?;
-    let upper = upper.map(|upper| overlay::Upper { dir: &upper.dir, work: &upper.work });
+    let upper = upper.map(|upper| overlay::WritableLayer { dir: &upper.dir, work: &upper.work });
     let overlay = Overlay { source, lowers: &lowers, upper, control: stack.control };
     overlay.mount().map_err(|error| match &error {
         rootfs::Error::Mount { source, .. }

@@ -1,4 +1,4 @@
-//! Entries: what a path becomes.
+//! Applies entries, except for hard links.
 
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,15 +7,18 @@ use layer_format::layer::{Entry, EntryKind, impossible, split_last};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::own::Marks;
+use super::applier::Applier;
+use super::content::{self, FileShape};
+use super::layer_paths::PathMarks;
 use super::walk::{Child, Purpose};
-use super::{Applier, content};
-use crate::error::{Doing, Error, Failure};
-use crate::metadata::{self, Attributes, Inode, Leftovers};
+use crate::error::{AtPath, Doing, Error, SystemError};
+use crate::inode::InodeHandle;
+use crate::metadata::{Leftovers, WantedAttributes};
 
 const MAKING: &str = "making the entry";
 
 impl Applier {
+    /// Applies an entry; a file's bytes are read from `content`.
     pub(super) fn add(&mut self, entry: &Entry, content: &mut impl BufRead) -> Result<(), Error> {
         if let Some(reason) = impossible(entry) {
             return Err(Error::impossible(&entry.path, reason));
@@ -24,12 +27,13 @@ impl Applier {
         let Some((parent, name)) = split_last(entry.path.as_bytes()) else {
             return self.describe_root(entry);
         };
-        self.walk.go(parent, Purpose::Write, &self.own)?;
+        self.walk.go(parent, Purpose::Write, &self.layer_paths)?;
         self.walk.check_reserved(name)?;
         match &entry.kind {
             EntryKind::Directory => self.add_directory(name, entry),
             EntryKind::File { size, data } => {
-                self.add_file(name, entry, (*size, data.as_deref()), content)
+                let shape = FileShape { size: *size, pieces: data.as_deref() };
+                self.add_file(name, entry, shape, content)
             }
             EntryKind::Symlink { target } => self.add_symlink(name, entry, target),
             EntryKind::CharDevice { major, minor } => {
@@ -43,11 +47,11 @@ impl Applier {
         }
     }
 
-    /// Notes that the layer has written `name` in the directory worked in.
+    /// Notes that the layer has written `name` in the current directory.
     pub(super) fn mark(&mut self, name: &[u8]) {
-        self.own.mark_above(self.walk.path());
-        let key = self.own.key(self.walk.path(), name);
-        self.own.mark(key, Marks::WRITTEN);
+        self.layer_paths.mark_above(self.walk.path());
+        let hash = self.layer_paths.hash(self.walk.path(), name);
+        self.layer_paths.mark(hash, PathMarks::WRITTEN);
     }
 
     fn describe_root(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -55,12 +59,11 @@ impl Applier {
             return Err(Error::impossible(&entry.path, "the root can only be a directory"));
         }
         self.walk.retreat(b"")?;
-        self.own.mark_above(b"");
-        self.walk.describe(&Attributes::of(entry), Leftovers::Possible)
+        self.layer_paths.mark_above(b"");
+        self.walk.describe(&WantedAttributes::of(entry), Leftovers::Possible)
     }
 
     fn add_directory(&mut self, name: &[u8], entry: &Entry) -> Result<(), Error> {
-        let at = |failure: Failure| failure.at(entry.path.clone());
         let leftovers = match self.walk.make_directory(name, entry.mode & 0o777 | 0o700) {
             Ok(directory) => {
                 let leftovers = self.walk.here().inheritance();
@@ -69,24 +72,23 @@ impl Applier {
                 leftovers
             }
             Err(failure) if failure.errno() == Errno::EXIST => self.reuse_directory(name, entry)?,
-            Err(failure) => return Err(at(failure)),
+            Err(failure) => return Err(failure.at(entry.path.clone())),
         };
-        self.walk.describe(&Attributes::of(entry), leftovers)
+        self.walk.describe(&WantedAttributes::of(entry), leftovers)
     }
 
-    /// Goes to the directory that is there under `name`, or makes one in place of what is there.
+    /// Enters the directory `name`, which exists, or makes one in place of what is there.
     fn reuse_directory(&mut self, name: &[u8], entry: &Entry) -> Result<Leftovers, Error> {
-        let at = |failure: Failure| failure.at(entry.path.clone());
-        let directory = match self.walk.open(name).map_err(at)? {
+        let directory = match self.walk.open(name).at_path(&entry.path)? {
             Child::Directory(directory) => directory,
-            // Of the layer's own link and directory of one name, the last one wins.
+            // If the layer has a link and a directory of one name, the last one stays.
             Child::Other if self.may_stand_for_directory(name) && self.walk.follow(name)? => {
-                self.own.mark_above(self.walk.path());
+                self.layer_paths.mark_above(self.walk.path());
                 return Ok(Leftovers::Possible);
             }
             Child::Other | Child::Missing => {
-                self.walk.remove(name).map_err(at)?;
-                self.walk.make_directory(name, entry.mode & 0o777 | 0o700).map_err(at)?
+                self.walk.remove(name).at_path(&entry.path)?;
+                self.walk.make_directory(name, entry.mode & 0o777 | 0o700).at_path(&entry.path)?
             }
         };
         self.mark(name);
@@ -95,18 +97,17 @@ impl Applier {
     }
 
     fn may_stand_for_directory(&self, name: &[u8]) -> bool {
-        self.walk.may_follow(name, Purpose::Whiteout, &self.own)
+        self.walk.may_follow(name, Purpose::Whiteout, &self.layer_paths)
     }
 
     fn add_file(
         &mut self,
         name: &[u8],
         entry: &Entry,
-        shape: (u64, Option<&[(u64, u64)]>),
+        shape: FileShape<'_>,
         content: &mut impl BufRead,
     ) -> Result<(), Error> {
-        let at = |failure: Failure| failure.at(entry.path.clone());
-        // Special bits come after the owner; user.* attributes need write permission.
+        // Special bits are set after the owner. To set user.* attributes takes write permission.
         let mode = entry.mode & 0o777 | if entry.xattrs.is_empty() { 0 } else { 0o600 };
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -114,24 +115,22 @@ impl Applier {
             .replacing(name, |parent| {
                 rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))
             })
-            .map_err(at)?;
+            .at_path(&entry.path)?;
         self.bytes += content::fill(file.as_fd(), &entry.path, shape, content)?;
-        let present = self.walk.here().birth(mode, |_| rustix::fs::fstat(&file)).map_err(at)?;
-        let inode = Inode::Open(file.as_fd());
-        self.walk.setter.set(inode, present, &Attributes::of(entry)).map_err(at)?;
-        metadata::set_times(inode, entry.mtime).map_err(at)
+        let present =
+            self.walk.here().birth(mode, |_| rustix::fs::fstat(&file)).at_path(&entry.path)?;
+        let inode = InodeHandle::Open(file.as_fd());
+        self.walk.setter.set(inode, present, &WantedAttributes::of(entry)).at_path(&entry.path)?;
+        inode.set_times(entry.mtime).at_path(&entry.path)
     }
 
     fn add_symlink(&mut self, name: &[u8], entry: &Entry, target: &[u8]) -> Result<(), Error> {
         self.replacing(name, |parent| rustix::fs::symlinkat(target, parent, name))
             .and_then(|()| {
-                self.walk.describe_named(
-                    name,
-                    0,
-                    &Attributes { mode: None, ..Attributes::of(entry) },
-                )
+                let wanted = WantedAttributes { mode: None, ..WantedAttributes::of(entry) };
+                self.walk.describe_named(name, 0, &wanted)
             })
-            .map_err(|failure| failure.at(entry.path.clone()))
+            .at_path(&entry.path)
     }
 
     fn add_special(
@@ -152,24 +151,24 @@ impl Applier {
                 Ok(())
             }
             made => made
-                .and_then(|()| self.walk.describe_named(name, mode, &Attributes::of(entry)))
-                .map_err(|failure| failure.at(entry.path.clone())),
+                .and_then(|()| self.walk.describe_named(name, mode, &WantedAttributes::of(entry)))
+                .at_path(&entry.path),
         }
     }
 
     /// Counts a device node that this user can't make.
     pub(super) fn skip_device(&mut self, name: &[u8]) {
         self.walk.setter.skipped.devices += 1;
-        let key = self.own.key(self.walk.path(), name);
-        self.absent_devices.insert(key);
+        let hash = self.layer_paths.hash(self.walk.path(), name);
+        self.absent_devices.insert(hash);
     }
 
-    /// Makes something where nothing may be; what is there after all goes.
+    /// Makes something under `name`. What is there already is removed first.
     fn replacing<T>(
         &mut self,
         name: &[u8],
         make: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, SystemError> {
         self.mark(name);
         self.walk.here().change();
         match make(self.walk.fd()) {

@@ -1,5 +1,5 @@
-//! A file's bytes, from the layer's own buffer to the file. Blocks of zeros become holes (moby#5419): the file is new, so
-//! that what isn't written is zero anyway.
+//! Writes a file's bytes, from the layer's own buffer to the file. Blocks of zeros become holes (moby#5419), since the file is
+//! new and what isn't written is zero.
 
 use std::io::{BufRead, ErrorKind};
 use std::os::fd::BorrowedFd;
@@ -9,22 +9,32 @@ use rustix::io::Errno;
 
 use crate::error::{Doing, Error};
 
-/// What a file that is refused for its size may have before that is the layer's fault: what ext4 takes, 16 TiB.
+/// The size of a file, in bytes, beyond which the layer is to blame if the system refuses it: what ext4 takes, 16 TiB.
 const LARGEST: u64 = 16 << 40;
 
-/// A block of zeros: so many in a row, or more, aren't written.
-static ZEROS: [u8; BLOCK] = [0; BLOCK];
+/// The number of zeros in a row, in bytes, that are not written.
 const BLOCK: usize = 64 << 10;
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Writes `size` bytes, or the pieces of a sparse file of that size, and says how many were written.
+/// The size of a file, and where its bytes are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileShape<'a> {
+    /// In bytes, holes included.
+    pub(super) size: u64,
+    /// The offset and the length of each piece of a sparse file, in order; `None` for one without holes.
+    pub(super) pieces: Option<&'a [(u64, u64)]>,
+}
+
+/// Writes the bytes of a file. The result is their number.
 pub(super) fn fill(
     fd: BorrowedFd<'_>,
     path: &EntryPath,
-    (size, data): (u64, Option<&[(u64, u64)]>),
+    shape: FileShape<'_>,
     content: &mut impl BufRead,
 ) -> Result<u64, Error> {
-    let Some(pieces) = data else {
-        if copy(fd, path, (0, size), content)? == Last::Hole {
+    let size = shape.size;
+    let Some(pieces) = shape.pieces else {
+        if copy(fd, path, 0, size, content)? == Last::Hole {
             set_size(fd, path, size)?;
         }
         return Ok(size);
@@ -37,7 +47,7 @@ pub(super) fn fill(
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(Error::impossible(path, "its data lies beyond its end"));
         }
-        copy(fd, path, (offset, length), content)?;
+        copy(fd, path, offset, length, content)?;
         written += length;
     }
     set_size(fd, path, size)?;
@@ -57,22 +67,25 @@ fn too_large(path: &EntryPath) -> Error {
     Error::impossible(path, "it is larger than any file can be")
 }
 
-/// What a file's last bytes are so far.
+/// What became of the last bytes of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Last {
     Written,
-    /// Not written: the file's size must be set.
+    /// They are zeros that were not written, so that the file's size must be set.
     Hole,
 }
 
+/// Copies `length` bytes to `offset` of the file.
 fn copy(
     fd: BorrowedFd<'_>,
     path: &EntryPath,
-    (offset, length): (u64, u64),
+    offset: u64,
+    length: u64,
     content: &mut impl BufRead,
 ) -> Result<Last, Error> {
-    // Zeros before `done` that aren't written yet: a hole, if they turn out to be enough.
-    let (mut done, mut n_zeros) = (0, 0_u64);
+    let mut done = 0;
+    // The number of zeros before `done` that aren't written yet. They become a hole if there are enough of them.
+    let mut n_zeros = 0_u64;
     while done < length {
         let piece = match content.fill_buf() {
             Ok(piece) => piece,
@@ -98,8 +111,8 @@ fn copy(
     Ok(if n_zeros < BLOCK as u64 { Last::Written } else { Last::Hole })
 }
 
-/// Whether a piece that goes to `offset` begins with zeros, and how long that run, or the one of other bytes, is. It is looked
-/// at in blocks, the first and the last of which may be cut.
+/// Whether the bytes for `offset` begin with zeros, and the length of that run, or of the run of others. They are looked at in
+/// blocks, of which the first and the last may be cut.
 fn run(piece: &[u8], offset: u64) -> (bool, usize) {
     let into = usize::try_from(offset % BLOCK as u64).unwrap_or_default();
     let (first, rest) = piece.split_at((BLOCK - into).min(piece.len()));

@@ -1,9 +1,9 @@
-//! The way from the root to the directory that is being worked in.
+//! The walk from the root to the current directory, which is the one that is worked in.
 //!
-//! The directories on it stay open, so that in an archive in tree order each is opened once. Nothing else is cached: a
-//! directory that is replaced or removed is never on the way at that time, because its parent is the one worked in.
-//! Names are opened one by one and never through a link; a link that is followed is followed here, by its text, beneath
-//! the root. So no path is ever too long, and no link, however odd, leads out.
+//! The directories above it stay open, so that each is opened once if the layer is in the order of a tree. Nothing else is
+//! cached. A directory that is replaced or removed isn't open at that time, since its parent is the current directory. Names
+//! are opened one by one and never through a link. If a link is to be followed, that is done here, by its text, beneath the
+//! root. So no path is ever too long, and no link leads out.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -13,15 +13,16 @@ use layer_format::layer::{
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::directory::Directory;
-use super::own::{Marks, OwnPaths};
-use super::{Options, SymlinkedDirs};
-use crate::error::{Doing, Error, Failure};
-use crate::metadata::{self, Attributes, Inode, Leftovers, Setter};
+use super::layer_paths::{LayerPaths, PathMarks};
+use super::open_directory::OpenDirectory;
+use super::options::{Options, SymlinkedDirs};
+use crate::error::{AtPath, Doing, Error, SystemError};
+use crate::inode::InodeHandle;
+use crate::metadata::{AttributeSetter, Leftovers, WantedAttributes};
 use crate::remove::{self, Removed};
 use crate::root::{self, Root};
 
-/// How many directories stay open.
+/// The number of directories that stay open.
 const MAX_OPEN: usize = 32;
 
 const OPENING: &str = "opening the directory";
@@ -29,83 +30,90 @@ const OPENING: &str = "opening the directory";
 /// What a path is walked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To write there: what is missing is made, what is in the way gives way.
+    /// To write there. Directories that are missing are made, and others than directories are replaced.
     Write,
-    /// To find what a hard link names.
+    /// To find the target of a hard link.
     LinkTarget,
-    /// To remove what the lower layers have.
+    /// To remove what the lower layers have there.
     Whiteout,
 }
 
-/// What a name turned out to be.
+/// What a name in the current directory is.
 pub(super) enum Child {
-    Directory(Directory),
+    Directory(OpenDirectory),
     Missing,
     Other,
 }
 
 #[derive(Debug)]
 pub(super) struct Walk {
-    /// The root, then each directory on the way; on a very long way the first ones below the root are closed again.
-    way: Vec<Directory>,
-    /// The path of the last one, free of links.
+    /// The root, then each directory down to the current one. If there are very many, the first ones below the root are closed.
+    open: Vec<OpenDirectory>,
+    /// The path of the current directory, without links.
     path: Vec<u8>,
     symlinked_dirs: SymlinkedDirs,
     reserved: Option<&'static str>,
-    /// Who we are.
+    /// The user of this process.
     uid: u32,
-    pub(super) setter: Setter,
+    pub(super) setter: AttributeSetter,
 }
 
 impl Walk {
     pub(super) fn new(root: Root, options: Options) -> Result<Self, Error> {
         let uid = rustix::process::geteuid().as_raw();
-        let directory = Directory::new(root.into_fd(), 0, None).and_then(|mut directory| {
+        let directory = OpenDirectory::new(root.into_fd(), 0, None).and_then(|mut directory| {
             directory.unlock(uid)?;
             Ok(directory)
         });
-        let root = directory.map_err(|failure| failure.at(EntryPath::root()))?;
+        let root = directory.at_path(&EntryPath::root())?;
         let Options { owner, special_bits, symlinked_dirs, reserved } = options;
-        let (path, setter) = (Vec::new(), Setter::new(owner, special_bits));
-        Ok(Self { way: vec![root], path, symlinked_dirs, reserved, uid, setter })
+        Ok(Self {
+            open: vec![root],
+            path: Vec::new(),
+            symlinked_dirs,
+            reserved,
+            uid,
+            setter: AttributeSetter::new(owner, special_bits),
+        })
     }
 
-    /// The directory worked in.
-    pub(super) fn here(&mut self) -> &mut Directory {
-        self.way.last_mut().expect("the root is always on the way")
+    /// The current directory.
+    pub(super) fn here(&mut self) -> &mut OpenDirectory {
+        self.open.last_mut().expect("the root is always open")
     }
 
+    /// The descriptor of the current directory.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.way.last().expect("the root is always on the way").as_fd()
+        self.open.last().expect("the root is always open").as_fd()
     }
 
-    /// Its path.
+    /// The path of the current directory.
     pub(super) fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// The path of `name` in it, for messages.
+    /// The path of `name` in the current directory, for messages.
     pub(super) fn path_of(&self, name: &[u8]) -> EntryPath {
         EntryPath::parse(&[&self.path, name].join(&b'/')).unwrap_or_default()
     }
 
-    /// Goes to the directory at `path`. Says whether it got there; with [`Purpose::Write`] it does.
+    /// Goes to the directory at `path`. The result is whether it is there. With [`Purpose::Write`] it always is.
     pub(super) fn go(
         &mut self,
         path: &[u8],
         purpose: Purpose,
-        own: &OwnPaths,
+        layer_paths: &LayerPaths,
     ) -> Result<bool, Error> {
         self.retreat(path)?;
         for name in components(&path[self.path.len()..]) {
-            if !self.enter(name, purpose, own)? {
+            if !self.enter(name, purpose, layer_paths)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Goes to a directory that is known to be there under a path without links.
+    /// Goes to a directory that is known to exist, by a path without links.
     pub(super) fn go_back(&mut self, path: &[u8]) -> Result<(), Error> {
         self.retreat(path)?;
         for name in components(&path[self.path.len()..]) {
@@ -117,37 +125,37 @@ impl Walk {
         Ok(())
     }
 
-    /// Leaves what doesn't lie on the way to `path`.
+    /// Leaves the directories that are not above `path`.
     pub(super) fn retreat(&mut self, path: &[u8]) -> Result<(), Error> {
         let shared = shared_length(&self.path, path);
-        while self.way.last().is_some_and(|directory| directory.end > shared) {
-            self.leave(self.way.len() - 1)?;
+        while self.open.last().is_some_and(|directory| directory.end > shared) {
+            self.leave(self.open.len() - 1)?;
         }
         let end = self.here().end;
         self.path.truncate(end);
         Ok(())
     }
 
-    /// Leaves everything, the root last.
-    pub(super) fn finish(mut self) -> Result<Setter, Error> {
+    /// Leaves all directories, the root last.
+    pub(super) fn finish(mut self) -> Result<AttributeSetter, Error> {
         self.retreat(b"")?;
         self.leave(0)?;
         Ok(self.setter)
     }
 
     fn leave(&mut self, at: usize) -> Result<(), Error> {
-        let directory = self.way.remove(at);
+        let directory = self.open.remove(at);
         directory.leave().map_err(|failure| {
             failure.at(EntryPath::parse(&self.path[..directory.end]).unwrap_or_default())
         })
     }
 
-    /// Whether `name`, in the directory worked in, is none of the layers' business.
+    /// Whether `name`, in the current directory, is [reserved](Options::reserved).
     pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
         self.path.is_empty() && self.reserved.is_some_and(|reserved| reserved.as_bytes() == name)
     }
 
-    /// Refuses to write to a name that is none of the layers' business.
+    /// Refuses to write to a [reserved](Options::reserved) name.
     pub(super) fn check_reserved(&self, name: &[u8]) -> Result<(), Error> {
         if self.is_reserved(name) {
             let reason = "a name that is kept for marking the directory while it is filled";
@@ -156,16 +164,21 @@ impl Walk {
         Ok(())
     }
 
-    /// Goes one name further.
-    fn enter(&mut self, name: &[u8], purpose: Purpose, own: &OwnPaths) -> Result<bool, Error> {
+    /// Goes to the directory `name` in the current one. The result is whether it is there.
+    fn enter(
+        &mut self,
+        name: &[u8],
+        purpose: Purpose,
+        layer_paths: &LayerPaths,
+    ) -> Result<bool, Error> {
         if purpose == Purpose::Write {
             self.check_reserved(name)?;
         }
         match self.open(name).map_err(|failure| failure.at(self.path_of(name)))? {
             Child::Directory(directory) => self.push(name, directory)?,
-            Child::Other if self.may_follow(name, purpose, own) && self.follow(name)? => {}
-            Child::Other if purpose == Purpose::Write && self.is_own(name, own) => {
-                // Where nothing is yet, the directories are made, as containerd does.
+            Child::Other if self.may_follow(name, purpose, layer_paths) && self.follow(name)? => {}
+            Child::Other if purpose == Purpose::Write && self.is_own(name, layer_paths) => {
+                // Directories that the link leads through and that don't exist are made. containerd does the same.
                 if !self.follow_text(name, Missing::IsMade)? {
                     self.make_implied(name, &Child::Other)?;
                 }
@@ -176,7 +189,7 @@ impl Walk {
         Ok(true)
     }
 
-    /// Goes into `name` if it is a directory.
+    /// Enters `name` if it is a directory. The result is whether it is one.
     pub(super) fn enter_directory(&mut self, name: &[u8]) -> Result<bool, Error> {
         match self.open(name).map_err(|failure| failure.at(self.path_of(name)))? {
             Child::Directory(directory) => self.push(name, directory).map(|()| true),
@@ -184,7 +197,8 @@ impl Walk {
         }
     }
 
-    pub(super) fn open(&self, name: &[u8]) -> Result<Child, Failure> {
+    /// Opens `name` in the current directory, if it is a directory.
+    pub(super) fn open(&self, name: &[u8]) -> Result<Child, SystemError> {
         let (fd, mode) = match root::open_directory(self.fd(), name) {
             Ok(fd) => (fd, None),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(Child::Missing),
@@ -196,13 +210,14 @@ impl Walk {
             Err(errno) => return Err(errno).doing(OPENING),
         };
         let end = self.path.len() + usize::from(!self.path.is_empty()) + name.len();
-        let mut directory = Directory::new(fd, end, mode)?;
+        let mut directory = OpenDirectory::new(fd, end, mode)?;
         directory.unlock(self.uid)?;
         Ok(Child::Directory(directory))
     }
 
-    pub(super) fn push(&mut self, name: &[u8], directory: Directory) -> Result<(), Error> {
-        // Links lead deeper than a path is long. Where no path could have so many names, they need not be counted.
+    /// Makes a directory in the current one the current directory.
+    pub(super) fn push(&mut self, name: &[u8], directory: OpenDirectory) -> Result<(), Error> {
+        // Links can lead deeper than a path may be long. The names are only counted if the path is long enough for so many.
         if self.path.len() > MAX_COMPONENTS && components(&self.path).count() >= MAX_COMPONENTS {
             return Err(Error::impossible(&self.path_of(name), TOO_DEEP));
         }
@@ -210,38 +225,39 @@ impl Walk {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(name);
-        self.way.push(directory);
-        if self.way.len() > MAX_OPEN {
+        self.open.push(directory);
+        if self.open.len() > MAX_OPEN {
             self.leave(1)?;
         }
         Ok(())
     }
 
-    /// Removes `name`, whatever it is, from the directory worked in; a reserved name stays.
-    pub(super) fn remove(&mut self, name: &[u8]) -> Result<(), Failure> {
+    /// Removes `name`, whatever it is, from the current directory. A reserved name stays.
+    pub(super) fn remove(&mut self, name: &[u8]) -> Result<(), SystemError> {
         if !self.is_reserved(name) && remove::remove(self.fd(), name)? == Removed::Something {
             self.here().change();
         }
         Ok(())
     }
 
-    /// Makes a directory that some entry needs and no layer describes, and goes into it.
+    /// Makes a parent directory that no layer describes, in place of what is `present`, and enters it.
     fn make_implied(&mut self, name: &[u8], present: &Child) -> Result<(), Error> {
-        let mut make = || {
-            if matches!(present, Child::Other) {
-                self.remove(name)?;
-            }
-            self.make_directory(name, 0o755)
-        };
-        let made = make();
+        if matches!(present, Child::Other) {
+            self.remove(name).map_err(|failure| failure.at(self.path_of(name)))?;
+        }
+        let made = self.make_directory(name, 0o755);
         let directory = made.map_err(|failure| failure.at(self.path_of(name)))?;
         let leftovers = self.here().inheritance();
         self.push(name, directory)?;
         self.describe_implied(leftovers)
     }
 
-    /// Makes a directory where nothing is and opens it.
-    pub(super) fn make_directory(&mut self, name: &[u8], mode: u32) -> Result<Directory, Failure> {
+    /// Makes a directory in the current one and opens it. Nothing of its name may exist.
+    pub(super) fn make_directory(
+        &mut self,
+        name: &[u8],
+        mode: u32,
+    ) -> Result<OpenDirectory, SystemError> {
         self.here().change();
         rustix::fs::mkdirat(self.fd(), name, Mode::from_raw_mode(mode))
             .doing("making the directory")?;
@@ -251,63 +267,70 @@ impl Walk {
         }
     }
 
-    /// Gives the directory worked in what an entry says.
+    /// Gives the current directory the attributes of an entry.
     pub(super) fn describe(
         &mut self,
-        wanted: &Attributes<'_>,
+        wanted: &WantedAttributes<'_>,
         leftovers: Leftovers,
     ) -> Result<(), Error> {
-        let Self { way, setter, .. } = self;
-        let here = way.last_mut().expect("the root is always on the way");
+        let Self { open, setter, .. } = self;
+        let here = open.last_mut().expect("the root is always open");
         here.describe(setter, wanted, leftovers).map_err(|failure| failure.at(self.path_of(b"")))
     }
 
-    /// Gives what has just been made there as `name`, with `mode`, what an entry says.
+    /// Gives `name`, which has just been made in the current directory with `mode`, the attributes of an entry.
     pub(super) fn describe_named(
         &mut self,
         name: &[u8],
         mode: u32,
-        wanted: &Attributes<'_>,
-    ) -> Result<(), Failure> {
-        let Self { way, setter, .. } = self;
-        let here = way.last_mut().expect("the root is always on the way");
+        wanted: &WantedAttributes<'_>,
+    ) -> Result<(), SystemError> {
+        let Self { open, setter, .. } = self;
+        let here = open.last_mut().expect("the root is always open");
         let look = |fd: BorrowedFd<'_>| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
         let mut present = here.birth(mode, look)?;
         if wanted.mode.is_none() {
-            // A link has no ACL to inherit.
+            // A link inherits no ACL.
             present.xattrs = Leftovers::None;
         }
-        let inode = Inode::Named(here.as_fd(), name);
+        let inode = InodeHandle::Named(here.as_fd(), name);
         setter.set(inode, present, wanted)?;
-        metadata::set_times(inode, wanted.mtime)
+        inode.set_times(wanted.mtime)
     }
 
-    /// Gives it what a directory has that no layer describes. As no layer names an owner, none counts as skipped.
+    /// Gives the current directory the attributes of one that no layer describes. Since no layer names an owner, none counts as
+    /// skipped.
     pub(super) fn describe_implied(&mut self, leftovers: Leftovers) -> Result<(), Error> {
         let skipped = self.setter.skipped;
-        let result = self.describe(&Attributes::implied(), leftovers);
+        let result = self.describe(&WantedAttributes::implied(), leftovers);
         self.setter.skipped = skipped;
         result
     }
 
-    /// Whether `name`, which isn't a directory, may stand for one.
+    /// Whether `name`, which isn't a directory, is followed if it is a link.
     ///
-    /// A link that this very layer has made is part of how it names things: every tool follows it. One of a lower layer
-    /// isn't, unless the user says so, and a whiteout sees the lower layers only.
-    pub(super) fn may_follow(&self, name: &[u8], purpose: Purpose, own: &OwnPaths) -> bool {
+    /// A link of the same layer is followed, as all tools do, but not by whiteouts, which are about the lower layers only. A link
+    /// of a lower layer is followed if the options say so.
+    pub(super) fn may_follow(
+        &self,
+        name: &[u8],
+        purpose: Purpose,
+        layer_paths: &LayerPaths,
+    ) -> bool {
         match self.symlinked_dirs {
-            _ if self.is_own(name, own) => purpose != Purpose::Whiteout,
+            _ if self.is_own(name, layer_paths) => purpose != Purpose::Whiteout,
             SymlinkedDirs::Follow => true,
             SymlinkedDirs::Replace => false,
         }
     }
 
     /// Whether the layer has written `name` itself.
-    fn is_own(&self, name: &[u8], own: &OwnPaths) -> bool {
-        own.marks(own.key(&self.path, name)).has(Marks::WRITTEN)
+    fn is_own(&self, name: &[u8], layer_paths: &LayerPaths) -> bool {
+        layer_paths.marks(layer_paths.hash(&self.path, name)).has(PathMarks::WRITTEN)
     }
 
-    /// Follows the link `name` by its text. If it doesn't lead to a directory beneath the root, stays here.
+    /// Goes where the link `name` leads. If that is no directory beneath the root, the current directory stays the same. The
+    /// result is whether it was followed.
     pub(super) fn follow(&mut self, name: &[u8]) -> Result<bool, Error> {
         self.follow_text(name, Missing::Stays)
     }
@@ -320,7 +343,7 @@ impl Walk {
         while steps.next().is_some() {
             let Some(name) = ahead.pop() else { return Ok(true) };
             if name == b".." {
-                // Many at once, because only the last directories on a long way are open.
+                // Several are taken at once, since on a long path only the last directories are open.
                 let more = ahead.iter().rev().take_while(|&name| name == b"..").count();
                 let more = steps.by_ref().take(more).count();
                 ahead.truncate(ahead.len() - more);
@@ -333,7 +356,7 @@ impl Walk {
                     self.push(&name, directory)?;
                     continue;
                 }
-                // Back out of what would only be made on the way: no system follows such a text.
+                // No system follows a text that leads back out of a directory that doesn't exist.
                 Child::Missing if ahead.iter().any(|name| name == b"..") => {}
                 Child::Missing if missing == Missing::IsMade => {
                     self.check_reserved(&name)?;
@@ -363,23 +386,23 @@ impl Walk {
     }
 }
 
-/// What becomes of a name on the way of a link's text that isn't there.
+/// What happens if a name in a link's text doesn't exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
     /// The link leads nowhere.
     Stays,
-    /// It becomes a directory.
+    /// A directory is made.
     IsMade,
 }
 
-/// The path of the directory that many levels above one; the root is above itself.
+/// The path of the directory `n_levels` above another. The root is above itself.
 fn above(path: &[u8], n_levels: usize) -> &[u8] {
     let names = components(path).count().saturating_sub(n_levels);
     let length: usize = components(path).take(names).map(|name| name.len() + 1).sum();
     &path[..length.saturating_sub(1)]
 }
 
-/// How much of two paths is the way to both.
+/// The length of the longest path that is above, or is, each of two paths.
 fn shared_length(a: &[u8], b: &[u8]) -> usize {
     let equal = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let ends = |path: &[u8]| path.len() == equal || path[equal] == b'/';

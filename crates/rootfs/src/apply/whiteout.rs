@@ -1,30 +1,32 @@
-//! Whiteouts: what the lower layers have goes, what this layer has written stays.
+//! Applies whiteouts. They remove what the lower layers have, and spare what this layer has written.
 //!
-//! A whiteout that comes before the layer's entries removes plainly. One that comes late walks what the layer has written
-//! there and removes what is between. Every directory is walked once a layer at most: it is marked as cleared then, and
-//! nothing of the lower layers can come back to it.
+//! A whiteout before the layer's entries simply removes. A late whiteout walks through what the layer has written there, and
+//! removes what is between. It marks each directory as cleared. So every directory is walked at most once a layer, since nothing
+//! of the lower layers can come back to it.
 
 use layer_format::layer::{EntryPath, split_last};
 use rustix::fs::Dir;
 
-use super::Applier;
-use super::own::{Key, Marks};
+use super::applier::Applier;
+use super::layer_paths::{PathHash, PathMarks};
 use super::walk::Purpose;
-use crate::error::{Doing, Error};
+use crate::error::{AtPath, Doing, Error};
 use crate::metadata::Leftovers;
 use crate::remove;
 
-/// Whether a directory's own attributes go with the lower layers' or stay.
+/// What happens to the attributes of a directory that is cleared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Attributes {
+enum OwnAttributes {
+    /// They stay.
     Keep,
+    /// They become those of a directory that no layer describes.
     Renew,
 }
 
-impl Attributes {
-    /// Those of the layer's own entry stay.
-    fn of(marks: Marks) -> Self {
-        if marks.has(Marks::WRITTEN) { Self::Keep } else { Self::Renew }
+impl OwnAttributes {
+    /// They stay if the layer has an entry for the directory.
+    fn of(marks: PathMarks) -> Self {
+        if marks.has(PathMarks::WRITTEN) { Self::Keep } else { Self::Renew }
     }
 }
 
@@ -34,75 +36,87 @@ impl Applier {
         let Some((parent, name)) = split_last(path.as_bytes()) else {
             return Err(Error::impossible(path, "a whiteout of the root"));
         };
-        let taken = Marks::LINKED.and(Marks::ABOVE_LINKED);
-        self.refuse_linked(path, self.own.key(parent, name), taken)?;
-        if !self.walk.go(parent, Purpose::Whiteout, &self.own)? {
+        let taken = PathMarks::LINKED.and(PathMarks::ABOVE_LINKED);
+        self.refuse_linked(path, self.layer_paths.hash(parent, name), taken)?;
+        if !self.walk.go(parent, Purpose::Whiteout, &self.layer_paths)? {
             return Ok(());
         }
-        let key = self.own.key(self.walk.path(), name);
-        let marks = self.own.marks(key);
+        let hash = self.layer_paths.hash(self.walk.path(), name);
+        let marks = self.layer_paths.marks(hash);
         if !marks.spare() {
-            return self.walk.remove(name).map_err(|failure| failure.at(path.clone()));
+            return self.walk.remove(name).at_path(path);
         }
-        self.refuse_linked(path, key, taken)?;
+        self.refuse_linked(path, hash, taken)?;
         if !self.walk.enter_directory(name)? {
             return Ok(());
         }
-        self.clear_here(Attributes::of(marks))
+        self.clear_here(OwnAttributes::of(marks))
     }
 
     /// Removes what the lower layers have below the directory `path`.
     pub(super) fn clear_below(&mut self, path: &EntryPath) -> Result<(), Error> {
-        self.refuse_linked(path, self.own.key(path.as_bytes(), b""), Marks::ABOVE_LINKED)?;
-        if !self.walk.go(path.as_bytes(), Purpose::Whiteout, &self.own)? {
+        self.refuse_linked(
+            path,
+            self.layer_paths.hash(path.as_bytes(), b""),
+            PathMarks::ABOVE_LINKED,
+        )?;
+        if !self.walk.go(path.as_bytes(), Purpose::Whiteout, &self.layer_paths)? {
             return Ok(());
         }
-        self.refuse_linked(path, self.own.key(self.walk.path(), b""), Marks::ABOVE_LINKED)?;
-        self.clear_here(Attributes::Keep)
+        self.refuse_linked(
+            path,
+            self.layer_paths.hash(self.walk.path(), b""),
+            PathMarks::ABOVE_LINKED,
+        )?;
+        self.clear_here(OwnAttributes::Keep)
     }
 
-    fn clear_here(&mut self, attributes: Attributes) -> Result<(), Error> {
+    /// Removes what the lower layers have below the current directory.
+    fn clear_here(&mut self, attributes: OwnAttributes) -> Result<(), Error> {
         let mut todo = vec![(self.walk.path().to_vec(), attributes)];
         while let Some((directory, attributes)) = todo.pop() {
             self.walk.go_back(&directory)?;
-            if attributes == Attributes::Renew {
+            if attributes == OwnAttributes::Renew {
                 self.walk.describe_implied(Leftovers::Possible)?;
             }
-            let key = self.own.key(&directory, b"");
-            if !self.own.mark(key, Marks::CLEARED).has(Marks::CLEARED) {
+            let hash = self.layer_paths.hash(&directory, b"");
+            if !self.layer_paths.mark(hash, PathMarks::CLEARED).has(PathMarks::CLEARED) {
                 self.clear_one(&mut todo)?;
             }
         }
         Ok(())
     }
 
-    /// Clears the directory worked in and adds to `todo` the directories in it that this layer has written to.
-    fn clear_one(&mut self, todo: &mut Vec<(Vec<u8>, Attributes)>) -> Result<(), Error> {
+    /// Clears the current directory, and adds to `todo` the directories in it that this layer has written to.
+    fn clear_one(&mut self, todo: &mut Vec<(Vec<u8>, OwnAttributes)>) -> Result<(), Error> {
         const OPERATION: &str = "reading the directory";
         let path = EntryPath::parse(self.walk.path()).unwrap_or_default();
-        let mut entries = Dir::read_from(self.walk.fd())
-            .doing(OPERATION)
-            .map_err(|failure| failure.at(path.clone()))?;
+        let mut entries = Dir::read_from(self.walk.fd()).doing(OPERATION).at_path(&path)?;
         while let Some(entry) = entries.read() {
-            let entry = entry.doing(OPERATION).map_err(|failure| failure.at(path.clone()))?;
+            let entry = entry.doing(OPERATION).at_path(&path)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
             }
-            let marks = self.own.marks(self.own.key(path.as_bytes(), name));
+            let marks = self.layer_paths.marks(self.layer_paths.hash(path.as_bytes(), name));
             if !marks.spare() {
                 self.walk.remove(name).map_err(|failure| failure.at(self.walk.path_of(name)))?;
             } else if remove::is_directory(self.walk.fd(), name, entry.file_type()) {
-                todo.push((path.join(name).as_bytes().to_vec(), Attributes::of(marks)));
+                todo.push((path.join(name).as_bytes().to_vec(), OwnAttributes::of(marks)));
             }
         }
         Ok(())
     }
 
-    /// As if the whiteout had come first, a hard link to what it removes is a link to nothing: whatever the layer has put
-    /// in the place of that since.
-    fn refuse_linked(&self, path: &EntryPath, key: Key, taken: Marks) -> Result<(), Error> {
-        if self.own.marks(key).has(taken) {
+    /// Refuses a whiteout of something that a hard link of the same layer has as its target, even if the layer has replaced it
+    /// since. If the whiteout came first, as it counts, the link would have no target.
+    fn refuse_linked(
+        &self,
+        path: &EntryPath,
+        hash: PathHash,
+        taken: PathMarks,
+    ) -> Result<(), Error> {
+        if self.layer_paths.marks(hash).has(taken) {
             let reason = "a whiteout of what a hard link of the same layer names";
             return Err(Error::impossible(path, reason));
         }

@@ -1,33 +1,33 @@
-//! What can be different between two records of one path.
+//! The attributes that two records of one path may have differently.
 
-/// One thing about an entry.
+/// An attribute of an entry that may be different.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Attribute {
-    /// Whether it is a file, a directory, a link…
+    /// The type: a file, a directory, a link…
     Type = 1,
     /// Permission bits.
     Mode = 1 << 1,
     /// The numeric owner or group.
     Owner = 1 << 2,
-    /// A file's length.
+    /// A file's size.
     Size = 1 << 3,
-    /// A file's bytes, where they were compared.
+    /// A file's bytes, if they were compared.
     Content = 1 << 4,
-    /// When the content last changed.
+    /// The time of modification.
     Mtime = 1 << 5,
-    /// Where a symbolic link leads.
+    /// A symbolic link's target.
     Target = 1 << 6,
     /// A device's number.
     Device = 1 << 7,
     /// Extended attributes.
     Xattrs = 1 << 8,
-    /// Which other names it has.
+    /// The hard links.
     Links = 1 << 9,
 }
 
 impl Attribute {
-    /// All of them.
+    /// All attributes.
     pub const ALL: [Self; 10] = [
         Self::Type,
         Self::Mode,
@@ -41,7 +41,7 @@ impl Attribute {
         Self::Links,
     ];
 
-    /// Its name, one word.
+    /// The name, one word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Type => "type",
@@ -58,44 +58,44 @@ impl Attribute {
     }
 }
 
-/// Several things about an entry.
+/// A set of attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes(u16);
 
 impl Attributes {
-    /// A single one.
+    /// The set with one attribute.
     #[must_use]
     pub const fn of(attribute: Attribute) -> Self {
         Self(attribute as u16)
     }
 
-    /// Whether it is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether this is among them.
+    /// Whether an attribute is in the set.
     pub fn has(self, attribute: Attribute) -> bool {
         self.0 & attribute as u16 != 0
     }
 
-    /// Whether one of these is among them.
+    /// Whether any of these attributes is in the set.
     pub fn has_any(self, attributes: &[Attribute]) -> bool {
         attributes.iter().any(|&attribute| self.has(attribute))
     }
 
-    /// Adds one.
+    /// Adds an attribute.
     pub fn insert(&mut self, attribute: Attribute) {
         self.0 |= attribute as u16;
     }
 
-    /// Those that aren't among `others`.
+    /// The set without `others`.
     #[must_use]
     pub fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
 
-    /// Each of them.
+    /// The attributes in the set.
     pub fn iter(self) -> impl Iterator<Item = Attribute> {
         Attribute::ALL.into_iter().filter(move |&attribute| self.has(attribute))
     }

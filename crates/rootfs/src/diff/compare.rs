@@ -1,60 +1,64 @@
-//! One path in two records: what is different, and what a layer has to say of it.
+//! Compares one path in two records.
 
 use std::os::fd::AsFd as _;
 
-use layer_format::layer::{Entry, EntryKind, EntryPath};
-use layer_format::listing::{Inode, Place};
+use layer_format::layer::EntryKind;
+use layer_format::listing::{Inode, Place, Tree};
 
 use super::attributes::{Attribute, Attributes};
 use super::clamp::Clamp;
-use super::identity::Identity;
-use super::{DiffOptions, upper};
-use crate::scan::{Found, Scan, Seen};
+use super::identity::{Identity, Permissions};
+use super::marks;
+use crate::powers;
+use crate::root::Root;
+use crate::scan::{IsSame, Known, Scan, ScanEntry, Seen};
 use crate::xattrs::{Xattr, is_of_bytes};
 
-/// What tells that a file's bytes may be others.
-const OF_CONTENT: [Attribute; 4] =
+/// The attributes that tell that a file's bytes may have changed.
+pub(super) const OF_CONTENT: [Attribute; 4] =
     [Attribute::Type, Attribute::Size, Attribute::Content, Attribute::Mtime];
 
-/// Tells what is different between what a record says of a name and what a scan has found there.
+/// Compares what a record and a scan have at a path.
 #[derive(Debug)]
 pub struct Comparer<'a> {
     identity: Identity,
     clamp: Clamp<'a>,
-    /// Says which extended attributes are none of a file's own.
+    /// Whether an extended attribute of this name is a mark of overlayfs and none of the file's own.
     is_mark: fn(&[u8]) -> bool,
 }
 
 impl<'a> Comparer<'a> {
-    /// For a scan of what this process made of a record, or would have: `identity` says what it can tell.
+    /// For a scan of the tree that this process made of the record, or could have made. `identity` says which attributes of the
+    /// scan can be relied on.
     pub fn new(scan: &'a Scan, identity: Identity) -> Self {
         Self { identity, clamp: Clamp::new(scan.root().as_fd()), is_mark: |_| false }
     }
 
-    /// For an upper directory, whose marks are no attributes.
+    /// For an upper directory, whose marks don't count as attributes.
     pub(super) fn of_upper(scan: &'a Scan, identity: Identity) -> Self {
-        Self { is_mark: upper::is_mark_name, ..Self::new(scan, identity) }
+        Self { is_mark: marks::is_mark_name, ..Self::new(scan, identity) }
     }
 
-    /// For what nothing more can be asked about: only what is surely the same is.
+    /// For a comparison that can't ask the file system. Only what is certainly the same counts as the same.
     pub(super) fn without_scan(identity: Identity) -> Self {
         Self { identity, clamp: Clamp::exact(), is_mark: |_| false }
     }
 
-    /// Whether this may be missing without having been removed.
+    /// Whether the scan may lack this without it having been removed, since this process can't make it.
     pub fn may_be_missing(&self, base: &Place<'_>) -> bool {
         self.identity.may_be_missing(&base.inode().kind)
     }
 
-    /// What has become different.
-    pub fn compare(&self, base: &Place<'_>, found: Found<'_>) -> Attributes {
-        // Nothing says what a root was that no layer describes, or what a mount hides.
+    /// The attributes that are different.
+    pub fn compare(&self, base: &Place<'_>, found: ScanEntry<'_>) -> Attributes {
+        // Nothing tells the attributes of a root that no layer describes, nor those of a directory that a mount hides.
         if base.layer().is_none() || (found.is_passed() && base.is_directory()) {
             return Attributes::default();
         }
         self.compare_inodes(&base.inode(), found.seen())
     }
 
+    /// The same for an inode of the record, and all that a scan keeps of one.
     pub(super) fn compare_inodes(&self, base: &Inode, found: Seen<'_>) -> Attributes {
         let identity = &self.identity;
         let mut different = Attributes::default();
@@ -65,7 +69,7 @@ impl<'a> Comparer<'a> {
             }
         }
         let is_link = matches!(base.kind, EntryKind::Symlink { .. });
-        if base.mode & 0o7777 != mode(base, found, identity) && !is_link {
+        if base.mode & 0o7777 != meant_mode(base, found, identity) && !is_link {
             different.insert(Attribute::Mode);
         }
         if identity.owner(found.owner(), (base.uid, base.gid)) != (base.uid, base.gid) {
@@ -82,11 +86,12 @@ impl<'a> Comparer<'a> {
         different
     }
 
-    /// Whether an attribute that can't be seen here has gone with the bytes that it speaks about.
+    /// Whether an extended attribute that can't be seen here was lost together with the bytes that it is about. `different` is
+    /// what [`compare`](Self::compare) gave.
     pub fn has_lost_unseen(
         &self,
         base: &Place<'_>,
-        found: Found<'_>,
+        found: ScanEntry<'_>,
         different: Attributes,
     ) -> bool {
         let base = base.inode();
@@ -98,7 +103,7 @@ impl<'a> Comparer<'a> {
     }
 }
 
-/// What two records have differently of one path, its other names aside.
+/// The attributes that two records have differently at one path. Its hard links are not compared.
 pub fn compare_records(before: &Inode, after: &Inode) -> Attributes {
     let mut different = Attributes::default();
     if let Some(attribute) = different_kind(&before.kind, &after.kind) {
@@ -108,16 +113,22 @@ pub fn compare_records(before: &Inode, after: &Inode) -> Attributes {
         }
     }
     let is_link = matches!(before.kind, EntryKind::Symlink { .. });
-    let pairs = [
-        (Attribute::Mode, before.mode != after.mode && !is_link),
-        (Attribute::Owner, (before.uid, before.gid) != (after.uid, after.gid)),
-        (Attribute::Mtime, before.mtime != after.mtime),
-        (Attribute::Xattrs, before.xattrs != after.xattrs),
-    ];
-    pairs.into_iter().filter(|(_, is)| *is).for_each(|(attribute, _)| different.insert(attribute));
+    if before.mode != after.mode && !is_link {
+        different.insert(Attribute::Mode);
+    }
+    if (before.uid, before.gid) != (after.uid, after.gid) {
+        different.insert(Attribute::Owner);
+    }
+    if before.mtime != after.mtime {
+        different.insert(Attribute::Mtime);
+    }
+    if before.xattrs != after.xattrs {
+        different.insert(Attribute::Xattrs);
+    }
     different
 }
 
+/// The attribute that is different if the kinds are.
 fn different_kind(before: &EntryKind, after: &EntryKind) -> Option<Attribute> {
     let attribute = match (before, after) {
         (EntryKind::File { .. }, EntryKind::File { .. }) => Attribute::Size,
@@ -129,87 +140,33 @@ fn different_kind(before: &EntryKind, after: &EntryKind) -> Option<Attribute> {
     (before != after).then_some(attribute)
 }
 
-/// What a layer says of something new.
-pub(super) fn added(path: EntryPath, found: Found<'_>, options: &DiffOptions<'_>) -> Entry {
-    let default = options.default_owner;
-    let (uid, gid) = if options.identity.is_mine_anybodys() {
-        options.identity.owner(found.owner(), default.unwrap_or_default())
-    } else {
-        default.unwrap_or_else(|| found.owner())
-    };
-    let kind = kind(found);
-    let mode = mode_of(&kind, found);
-    let can_be = |xattr: &&Xattr| options.identity.can_name(&xattr.0, &xattr.1);
-    let xattrs = found.xattrs().iter().filter(can_be).cloned().collect();
-    Entry { path, kind, mode, uid, gid, mtime: found.mtime(), xattrs }
-}
-
-/// What a layer says of something that was there before: of all that isn't different, what was said before.
-pub(super) fn changed(
-    path: EntryPath,
-    base: &Inode,
-    found: Found<'_>,
-    different: Attributes,
-    options: &DiffOptions<'_>,
-) -> Entry {
-    let owner = (base.uid, base.gid);
-    let (uid, gid) = if different.has(Attribute::Owner) {
-        options.identity.owner(found.owner(), owner)
-    } else {
-        owner
-    };
-    let kind = kind(found);
-    let mode = if different.has(Attribute::Mode) {
-        mode(base, found.seen(), &options.identity)
-    } else {
-        base.mode & 0o7777
-    };
-    let mtime = if different.has(Attribute::Mtime) { found.mtime() } else { base.mtime };
-    let xattrs = xattrs(base, found, different, options);
-    Entry { path, kind, mode, uid, gid, mtime, xattrs }
-}
-
-/// What a layer says of a directory that only stands above something.
-pub(super) fn unchanged(path: EntryPath, base: Inode) -> Entry {
-    let Inode { kind, mode, uid, gid, mtime, xattrs, .. } = base;
-    Entry { path, kind, mode, uid, gid, mtime, xattrs: xattrs.into_vec() }
-}
-
-/// Attributes that can't be seen here are those of the base. What speaks about a file's bytes, capabilities and signatures,
-/// goes with them, as far as size and time tell that they are others.
-fn xattrs(
-    base: &Inode,
-    found: Found<'_>,
-    different: Attributes,
-    options: &DiffOptions<'_>,
-) -> Vec<Xattr> {
-    if options.ignore.has(Attribute::Xattrs) {
-        return base.xattrs.to_vec();
-    }
-    let is_untouched = !different.has_any(&OF_CONTENT) || found.is_directory();
-    let is_seen = |xattr: &&Xattr| options.identity.sees(&xattr.0, base, found.xattrs());
-    let unseen = base
-        .xattrs
-        .iter()
-        .filter(|&xattr| !is_seen(&xattr) && (is_untouched || !is_of_bytes(&xattr.0)));
-    let mut xattrs: Vec<_> = unseen.chain(found.xattrs().iter().filter(is_seen)).cloned().collect();
-    xattrs.sort_unstable();
-    xattrs
-}
-
-/// The mode that is meant by what was found: special bits that a file could not have here are the base's.
-fn mode(base: &Inode, found: Seen<'_>, identity: &Identity) -> u32 {
+/// The mode that is meant by the one that was found. Special bits that the file could not have here are those of the base.
+pub(super) fn meant_mode(base: &Inode, found: Seen<'_>, identity: &Identity) -> u32 {
     if !matches!(base.kind, EntryKind::File { .. }) {
         return found.mode();
     }
-    let earlier = (base.mode & 0o7777, (base.uid, base.gid));
-    identity.mode((found.mode(), found.owner()), earlier)
+    let earlier = Permissions { mode: base.mode & 0o7777, owner: (base.uid, base.gid) };
+    identity.mode(Permissions { mode: found.mode(), owner: found.owner() }, earlier)
 }
 
-fn kind(found: Found<'_>) -> EntryKind {
-    found.kind().expect("a socket is no entry")
-}
+impl<'a> Known<'a> {
+    /// An earlier record of the tree at `root`, which this process made of it, or could have made. The attributes `ignore` may
+    /// be different.
+    pub fn new(tree: &'a Tree, root: &Root, ignore: Attributes) -> Self {
+        // The identity depends on the owners of all files, which are not known yet. What is the same by the strictest one is the
+        // same by any.
+        if powers::may_make_up_owners(root) {
+            return Self::with(tree, Identity::REAL, ignore);
+        }
+        Self::with(tree, Identity::of_process(root), ignore)
+    }
 
-fn mode_of(kind: &EntryKind, found: Found<'_>) -> u32 {
-    if matches!(kind, EntryKind::Symlink { .. }) { 0o777 } else { found.mode() }
+    fn with(tree: &'a Tree, identity: Identity, ignore: Attributes) -> Self {
+        // The file system is asked about times later, when all files are compared.
+        let comparer = Comparer::without_scan(identity);
+        let is_same: IsSame<'a> = Box::new(move |base, found| {
+            comparer.compare_inodes(base, found).without(ignore).is_empty()
+        });
+        Self { tree, is_same }
+    }
 }

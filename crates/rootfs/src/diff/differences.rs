@@ -1,62 +1,66 @@
-//! What has changed, one after the other, in the order of a layer.
+//! The differences of a finished comparison, in the order of a layer.
 
 use std::collections::{HashMap, VecDeque};
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath};
 use layer_format::listing::Place;
 
-use super::attributes::Attributes;
+use super::attributes::{Attribute, Attributes};
+use super::difference::{ChangeKind, Difference};
+use super::entry;
 use super::pairs::{Pair, Pairs};
-use super::{Diff, compare};
-use crate::scan::{Found, Inode};
+use super::tree_diff::Diff;
+use crate::scan::{FileId, ScanEntry};
 
-/// Something that belongs into a layer.
+/// A comparison that is finished, so that nothing can be noted any more.
 #[derive(Debug)]
-pub struct Difference<'a> {
-    /// What has happened.
-    pub what: What,
-    /// What a layer says about it.
-    pub change: Change,
-    /// Where the content is, if the layer has it.
-    pub content: Option<Found<'a>>,
+pub struct Finished<'a>(Diff<'a>);
+
+impl<'a> Finished<'a> {
+    /// All differences, in the order of a layer.
+    pub fn differences(&self) -> Differences<'_, 'a> {
+        Differences::new(&self.0)
+    }
 }
 
-/// What has happened to a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// It is new.
-    Added,
-    /// These are different.
-    Changed(Attributes),
-    /// It is gone.
-    Removed,
-    /// Nothing; but something below it has changed.
-    Above,
+impl<'a> Diff<'a> {
+    /// Ends the comparison.
+    pub fn finish(mut self) -> Finished<'a> {
+        let linked = std::mem::take(&mut self.linked);
+        self.untouched = linked.untouched(&self.different);
+        if !self.options.ignore.has(Attribute::Links) {
+            linked.mark_changed(self.base, &mut self.different);
+        }
+        Finished(self)
+    }
 }
 
-/// A directory on the way, not yet told of.
+/// A directory above what comes next. It is given only if something below it has changed.
 #[derive(Debug)]
 struct Above<'a> {
+    /// The number of names in its path.
     depth: usize,
     base: Place<'a>,
 }
 
-/// A difference that is told after the directories above it.
+/// A difference that is given after the directories above it.
 #[derive(Debug)]
 struct Waiting<'a> {
-    what: What,
+    kind: ChangeKind,
     change: Change,
-    content: Option<Found<'a>>,
+    content: Option<ScanEntry<'a>>,
 }
 
-/// Iterates over all that has changed.
+/// Iterator over all differences.
 pub struct Differences<'d, 'a> {
     diff: &'d Diff<'a>,
     pairs: Pairs<'a>,
+    /// The place of the next entry among those of the scan.
     place: usize,
+    /// The directories above the current pair that were not given yet.
     above: VecDeque<Above<'a>>,
-    /// Of files with several names, the first that was told.
-    first: HashMap<Inode, EntryPath>,
+    /// The first path that was given of each file with several names.
+    first: HashMap<FileId, EntryPath>,
     waiting: Option<Waiting<'a>>,
 }
 
@@ -75,19 +79,25 @@ impl<'a> Iterator for Differences<'_, 'a> {
             self.take(pair);
         }
         if let Some(Above { base, .. }) = self.above.pop_front() {
-            // Nothing about it has changed, so it has its path in the base.
-            let change = Change::Add(compare::unchanged(base.path(), base.inode()));
-            return Some(Difference { what: What::Above, change, content: None });
+            // Since nothing about it has changed, it has the same path in the base.
+            let change = Change::Add(entry::unchanged(base.path(), base.inode()));
+            return Some(Difference { kind: ChangeKind::Above, change, content: None });
         }
-        let Waiting { what, change, content } = self.waiting.take()?;
-        Some(Difference { what, change, content })
+        let Waiting { kind, change, content } = self.waiting.take()?;
+        Some(Difference { kind, change, content })
     }
 }
 
 impl<'d, 'a> Differences<'d, 'a> {
     pub(super) fn new(diff: &'d Diff<'a>) -> Self {
-        let (pairs, above, first) = (diff.pairs(), VecDeque::new(), HashMap::new());
-        Self { diff, pairs, place: 0, above, first, waiting: None }
+        Self {
+            diff,
+            pairs: diff.pairs(),
+            place: 0,
+            above: VecDeque::new(),
+            first: HashMap::new(),
+            waiting: None,
+        }
     }
 
     fn take(&mut self, Pair { path, depth, base, found }: Pair<'a>) {
@@ -113,55 +123,55 @@ impl<'d, 'a> Differences<'d, 'a> {
         if base.is_some_and(|base| identity.may_be_missing(&base.inode().kind)) {
             return;
         }
-        self.tell(What::Removed, Change::Remove(path), None);
+        self.tell(ChangeKind::Removed, Change::Remove(path), None);
     }
 
-    fn added(&mut self, path: EntryPath, found: Found<'a>) {
+    fn added(&mut self, path: EntryPath, found: ScanEntry<'a>) {
         let options = &self.diff.options;
-        let untouched = found.linked_inode().and_then(|inode| self.diff.untouched(inode));
+        let untouched = found.linked_file().and_then(|inode| self.diff.untouched(inode));
         let entry = match untouched {
             Some(base) => {
-                compare::changed(path, &base.inode(), found, Attributes::default(), options)
+                entry::changed(path, &base.inode(), found, Attributes::default(), options)
             }
-            None => compare::added(path, found, options),
+            None => entry::added(path, found, options),
         };
-        self.tell_entry(What::Added, entry, found);
+        self.tell_entry(ChangeKind::Added, entry, found);
     }
 
     fn changed(
         &mut self,
         path: EntryPath,
         base: Place<'a>,
-        found: Found<'a>,
+        found: ScanEntry<'a>,
         different: Attributes,
     ) {
         let options = &self.diff.options;
-        let entry = if different.has(super::Attribute::Type) {
-            compare::added(path, found, options)
+        let entry = if different.has(Attribute::Type) {
+            entry::added(path, found, options)
         } else {
-            compare::changed(path, &base.inode(), found, different, options)
+            entry::changed(path, &base.inode(), found, different, options)
         };
-        self.tell_entry(What::Changed(different), entry, found);
+        self.tell_entry(ChangeKind::Changed(different), entry, found);
     }
 
-    fn tell_entry(&mut self, what: What, mut entry: Entry, found: Found<'a>) {
-        let first = found.linked_inode().and_then(|inode| {
+    fn tell_entry(&mut self, kind: ChangeKind, mut entry: Entry, found: ScanEntry<'a>) {
+        let first = found.linked_file().and_then(|inode| {
             let first = self.first.entry(inode).or_insert_with(|| entry.path.clone());
             (*first != entry.path).then(|| first.clone())
         });
         let content = match first {
             Some(target) => {
-                // What a link's own header says doesn't count; the attributes are the target's.
+                // The attributes in a link's own header don't count, since those of the target do.
                 entry.kind = EntryKind::Hardlink { target };
                 entry.xattrs.clear();
                 None
             }
             None => matches!(entry.kind, EntryKind::File { .. }).then_some(found),
         };
-        self.tell(what, Change::Add(entry), content);
+        self.tell(kind, Change::Add(entry), content);
     }
 
-    fn tell(&mut self, what: What, change: Change, content: Option<Found<'a>>) {
-        self.waiting = Some(Waiting { what, change, content });
+    fn tell(&mut self, kind: ChangeKind, change: Change, content: Option<ScanEntry<'a>>) {
+        self.waiting = Some(Waiting { kind, change, content });
     }
 }

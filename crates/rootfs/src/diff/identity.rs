@@ -1,4 +1,4 @@
-//! What a tree can tell: all that an image says, or what this process could make of it here.
+//! Which attributes of a tree can be relied on. A tree may lack what this process could not set when it made the tree.
 //!
 //! | what could not be set | how that is known | what `snapshot` takes |
 //! |---|---|---|
@@ -25,22 +25,22 @@ use crate::xattrs::{Xattr, is_of_images};
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 
-/// Whether owners, devices and attributes are what an image says, or what this process could make of it.
+/// Which attributes of a tree can be relied on, and which may be different since this process could not set them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     owners: Owners,
-    /// The ids that the user namespace knows, if it doesn't know all: of others there is no telling.
+    /// The ids that the user namespace knows, if it doesn't know all. Other owners can't be told.
     ids: Option<Ids>,
     powers: Powers,
     holds: Holds,
 }
 
-/// What the owners of a tree tell.
+/// Which owners of a tree can be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Owners {
-    /// What they are.
+    /// All.
     Real,
-    /// What is this user's may be anybody's: files can't be given away.
+    /// All but this user. A file of this user may have any owner in the image, since owners could not be set.
     Mine {
         /// The user.
         uid: u32,
@@ -49,7 +49,15 @@ enum Owners {
     },
 }
 
-/// Users and groups that a user namespace knows.
+/// The permission bits and the owner of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permissions {
+    pub(super) mode: u32,
+    /// The user and the group.
+    pub(super) owner: (u32, u32),
+}
+
+/// The users and groups that a user namespace knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Ids {
     users: Vec<Range<u32>>,
@@ -57,7 +65,7 @@ struct Ids {
 }
 
 impl Identity {
-    /// A tree that says what it is.
+    /// All attributes can be relied on.
     pub const REAL: Self = Self {
         owners: Owners::Real,
         ids: None,
@@ -74,14 +82,14 @@ impl Identity {
         holds: Holds::ALL,
     };
 
-    /// What follows from who runs this, and from the file system of the tree's root.
+    /// What follows from the process, and from the file system of the tree's root.
     pub fn of_process(root: impl AsFd) -> Self {
         let powers = Powers::of_process();
         let ids = Ids::of_process();
         Self { owners: Owners::of_process(powers), ids, powers, holds: Holds::of(root) }
     }
 
-    /// What follows from who runs this, and from the file system and the owners of the tree.
+    /// What follows from the process, and from the file system and the owners of the tree.
     pub fn of_scan(scan: &Scan) -> Self {
         let identity = Self::of_process(scan.root());
         if !powers::may_make_up_owners(scan.root()) {
@@ -95,31 +103,31 @@ impl Identity {
         Self { owners: Owners::Mine { uid, gids }, ..identity }
     }
 
-    /// The same tree, of which it is known that devices could not be made.
+    /// The same, if it is known that devices could not be made.
     #[must_use]
     pub fn without_devices(mut self) -> Self {
         self.powers.makes_devices = false;
         self
     }
 
-    /// The same tree, of which it is known that attributes could not be set, whatever the file system says when it is asked.
+    /// The same, if it is known that extended attributes could not be set, whatever the file system tells.
     #[must_use]
     pub fn without_xattrs(mut self) -> Self {
         self.powers.sets_xattrs = false;
         self
     }
 
-    /// Whether the owner of a file is known to be what it seems.
+    /// Whether all owners can be relied on.
     pub fn knows_owners(&self) -> bool {
         self.owners == Owners::Real && self.ids.is_none()
     }
 
-    /// Whether every file of this user may be anybody's.
-    pub(super) fn is_mine_anybodys(&self) -> bool {
+    /// Whether a file of this user may have any owner.
+    pub(super) fn has_uncertain_owners(&self) -> bool {
         matches!(self.owners, Owners::Mine { .. })
     }
 
-    /// The owner that is meant, given that `earlier` was said before.
+    /// The owner that is meant by the one that was found, if the earlier record has `earlier`.
     pub(super) fn owner(&self, found: (u32, u32), earlier: (u32, u32)) -> (u32, u32) {
         let meant = match &self.owners {
             Owners::Real => found,
@@ -129,7 +137,8 @@ impl Identity {
             ),
         };
         match &self.ids {
-            // Who isn't known is root's here, for both are given at once or neither; elsewhere it is nobody.
+            // A file whose owner isn't known stays root's, since user and group are set together or not at all. Elsewhere the
+            // kernel shows such an owner as nobody.
             Some(ids) if self.owners == Owners::Real && found == (0, 0) && !ids.know(earlier) => {
                 earlier
             }
@@ -141,31 +150,30 @@ impl Identity {
         }
     }
 
-    /// The mode that is meant by that of a file, given who owns it and what was said before: without the owner, it could
-    /// have no setuid or setgid bit either.
-    pub(super) fn mode(&self, found: (u32, (u32, u32)), earlier: (u32, (u32, u32))) -> u32 {
-        let ((mode, owner), (earlier_mode, earlier_owner)) = (found, earlier);
-        let meant = self.owner(owner, earlier_owner);
-        let lost_uid = meant.0 == earlier_owner.0 && owner.0 != earlier_owner.0;
-        let lost_gid = meant.1 == earlier_owner.1 && owner.1 != earlier_owner.1;
-        // To a plain user's own files no image gives any.
-        let never = self.powers.is_plain_user && meant == earlier_owner;
+    /// The mode that is meant by the one of a file that was found. If the owner could not be set, neither could the setuid and
+    /// setgid bits, so those are the earlier ones.
+    pub(super) fn mode(&self, found: Permissions, earlier: Permissions) -> u32 {
+        let meant = self.owner(found.owner, earlier.owner);
+        let lost_uid = meant.0 == earlier.owner.0 && found.owner.0 != earlier.owner.0;
+        let lost_gid = meant.1 == earlier.owner.1 && found.owner.1 != earlier.owner.1;
+        // A plain user's own files get no special bits from any image.
+        let never = self.powers.is_plain_user && meant == earlier.owner;
         let setuid = if lost_uid || never { SETUID } else { 0 };
         let setgid = if lost_gid || never { SETGID } else { 0 };
-        let bits = setuid | setgid;
-        mode | earlier_mode & bits
+        found.mode | earlier.mode & (setuid | setgid)
     }
 
-    /// Whether the tree tells what has become of this attribute, which the base or the tree has.
+    /// Whether the tree tells what has become of an extended attribute, which the base or the tree has.
     pub(super) fn sees(&self, name: &[u8], base: &Inode, found: &[Xattr]) -> bool {
         let value = value_of(found, name).or_else(|| value_of(&base.xattrs, name));
         self.tells(&base.kind, name) && value.is_none_or(|value| self.can_name(name, value))
     }
 
-    /// Whether an attribute can have this value here: a list may name users and groups that the user namespace doesn't know.
+    /// Whether an extended attribute can have this value here. An access control list may name users and groups that the user
+    /// namespace doesn't know.
     pub(super) fn can_name(&self, name: &[u8], value: &[u8]) -> bool {
         let Some(ids) = self.ids.as_ref().filter(|_| is_acl(name)) else { return true };
-        // A version, then entries of a tag, permissions, and an id.
+        // The value is a version, then entries of a tag, permissions, and an id.
         let entries = value.get(4..).unwrap_or_default().chunks_exact(8);
         entries.into_iter().all(|entry| match *entry {
             [2, 0, _, _, a, b, c, d] => ids.know_user(u32::from_le_bytes([a, b, c, d])),
@@ -174,9 +182,9 @@ impl Identity {
         })
     }
 
-    /// Whether the tree tells if this attribute is set on something of this kind.
+    /// Whether the tree tells if an extended attribute is set on something of this kind.
     fn tells(&self, kind: &EntryKind, name: &[u8]) -> bool {
-        // The kernel lets nobody set those of users on links and special files, whatever a layer says.
+        // The kernel lets no process set user.* on links and special files, whatever a layer says.
         let is_possible = matches!(kind, EntryKind::File { .. } | EntryKind::Directory)
             || !name.starts_with(b"user.");
         let is_privileged = match name {
@@ -193,7 +201,7 @@ impl Identity {
             && self.holds.may_have(name)
     }
 
-    /// Whether this may be missing without having been removed.
+    /// Whether something of this kind may be missing without having been removed.
     pub(super) fn may_be_missing(&self, kind: &EntryKind) -> bool {
         let is_device =
             matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
@@ -204,7 +212,7 @@ impl Identity {
 impl Owners {
     fn of_process(powers: Powers) -> Self {
         if !powers.gives_files {
-            // If the groups can't be had, the first of them is what files have anyway.
+            // If the groups can't be read, the effective one is known, which new files have.
             let groups = rustix::process::getgroups().unwrap_or_default();
             let gids = groups.into_iter().chain([rustix::process::getegid()]);
             let uid = rustix::process::geteuid().as_raw();
@@ -215,7 +223,7 @@ impl Owners {
 }
 
 impl Ids {
-    /// None where all are known, or there is no telling.
+    /// `None` if the namespace knows all, or that can't be told.
     fn of_process() -> Option<Self> {
         Some(Self { users: map("/proc/self/uid_map")?, groups: map("/proc/self/gid_map")? })
     }
@@ -237,7 +245,7 @@ fn value_of<'x>(xattrs: &'x [Xattr], name: &[u8]) -> Option<&'x [u8]> {
     xattrs.iter().find(|(other, _)| other == name).map(|(_, value)| &value[..])
 }
 
-/// The ids that this process's user namespace knows; none where it knows all, or there is no telling.
+/// The ids that this process's user namespace knows. `None` if it knows all, or that can't be told.
 fn map(path: &str) -> Option<Vec<Range<u32>>> {
     let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let mut text = String::new();
@@ -245,11 +253,12 @@ fn map(path: &str) -> Option<Vec<Range<u32>>> {
     parse_map(&text)
 }
 
-/// Lines of an id inside, the same outside, and how many from there.
+/// Parses lines of an id inside the namespace, the same outside, and the number of ids from there.
 fn parse_map(text: &str) -> Option<Vec<Range<u32>>> {
     let range = |line: &str| {
         let mut numbers = line.split_whitespace().map(str::parse::<u32>);
-        let (inside, _, n) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let inside = numbers.next()?.ok()?;
+        let n = numbers.nth(1)?.ok()?;
         Some(inside..inside.checked_add(n)?)
     };
     let ranges: Option<Vec<_>> = text.lines().map(range).collect();
@@ -294,7 +303,8 @@ mod tests {
         let owners = Owners::Mine { uid: 1000, gids: vec![1000] };
         let identity = Identity { owners, ..Identity::REAL };
         let mode = |found, owner, earlier, earlier_owner| {
-            identity.mode((found, owner), (earlier, earlier_owner))
+            let found = Permissions { mode: found, owner };
+            identity.mode(found, Permissions { mode: earlier, owner: earlier_owner })
         };
         assert_eq!(mode(0o755, (1000, 1000), 0o6755, (0, 0)), 0o6755);
         assert_eq!(mode(0o700, (1000, 1000), 0o4755, (0, 0)), 0o4700);
@@ -302,10 +312,12 @@ mod tests {
         assert_eq!(mode(0o755, (1000, 1000), 0o6755, (0, 1000)), 0o4755);
         // The owner isn't ours: it was changed to that.
         assert_eq!(mode(0o755, (5, 1000), 0o4755, (0, 1000)), 0o755);
-        assert_eq!(Identity::REAL.mode((0o755, (0, 0)), (0o4755, (7, 7))), 0o755);
+        let of = |mode, owner| Permissions { mode, owner };
+        assert_eq!(Identity::REAL.mode(of(0o755, (0, 0)), of(0o4755, (7, 7))), 0o755);
         let powers = Powers { is_plain_user: true, ..identity.powers };
         let plain = Identity { powers, ..identity };
-        assert_eq!(plain.mode((0o755, (1000, 1000)), (0o6755, (1000, 1000))), 0o6755);
-        assert_eq!(plain.mode((0o755, (5, 1000)), (0o6755, (1000, 1000))), 0o755);
+        let before = of(0o6755, (1000, 1000));
+        assert_eq!(plain.mode(of(0o755, (1000, 1000)), before), 0o6755);
+        assert_eq!(plain.mode(of(0o755, (5, 1000)), before), 0o755);
     }
 }

@@ -1,20 +1,20 @@
-//! Two records of a tree side by side: what is gone from a directory first, then what is there, each followed by what is
-//! below it.
+//! The paths of an earlier record and of a scan, side by side. What was removed from a directory comes first, then what is
+//! there. Each is followed by what is below it.
 
 use layer_format::layer::EntryPath;
 use layer_format::listing::Place;
 
-use super::upper::{self, UpperForm};
-use crate::scan::{Found, LeaveOut};
+use super::marks::{self, UpperForm};
+use crate::scan::{LeaveOut, ScanEntry};
 
 /// One path in an earlier record, in a scan, or in both.
 #[derive(Debug)]
 pub(super) struct Pair<'a> {
     pub(super) path: EntryPath,
-    /// How many names the path has.
+    /// The number of names in the path.
     pub(super) depth: usize,
     pub(super) base: Option<Place<'a>>,
-    pub(super) found: Option<Found<'a>>,
+    pub(super) found: Option<ScanEntry<'a>>,
 }
 
 /// What a scan shows.
@@ -22,44 +22,53 @@ pub(super) struct Pair<'a> {
 pub(super) enum View {
     /// A whole tree.
     Whole,
-    /// The upper directory of an overlay: of the earlier record all is there still that it doesn't hide.
+    /// The upper directory of an overlay. All of the earlier record that it doesn't hide is still there.
     Upper(UpperForm),
 }
 
-/// A directory whose names are being gone through.
+/// A directory whose names are being given.
 struct Level<'a> {
-    /// How long its path is, in bytes.
+    /// The length of its path, in bytes.
     length: usize,
-    /// Whether all that is there was scanned.
+    /// Whether the scan shows all that is there.
     is_whole: bool,
     base: Option<Place<'a>>,
-    found: Found<'a>,
+    found: ScanEntry<'a>,
     earlier: Box<dyn Iterator<Item = (&'a [u8], Place<'a>)> + 'a>,
     next: usize,
 }
 
+/// Iterator over all pairs.
 pub(super) struct Pairs<'a> {
     view: View,
     leave_out: Option<LeaveOut<'a>>,
-    first: Option<(Option<Place<'a>>, Found<'a>)>,
-    way: Vec<Level<'a>>,
-    /// Of the pair before.
+    /// The roots, before they are given.
+    first: Option<(Option<Place<'a>>, ScanEntry<'a>)>,
+    /// The directories down to the current one.
+    levels: Vec<Level<'a>>,
+    /// The path of the pair before.
     path: EntryPath,
 }
 
 impl<'a> Pairs<'a> {
     pub(super) fn new(
         base: Option<Place<'a>>,
-        found: Found<'a>,
+        found: ScanEntry<'a>,
         leave_out: Option<LeaveOut<'a>>,
         view: View,
     ) -> Self {
-        Self { view, leave_out, first: Some((base, found)), way: vec![], path: EntryPath::root() }
+        Self {
+            view,
+            leave_out,
+            first: Some((base, found)),
+            levels: vec![],
+            path: EntryPath::root(),
+        }
     }
 
-    /// Gives the pair of something that is there, after which what is in it comes.
-    fn enter(&mut self, base: Option<Place<'a>>, found: Found<'a>) -> Pair<'a> {
-        let depth = self.way.len();
+    /// The pair of something that the scan has. What is in it comes next.
+    fn enter(&mut self, base: Option<Place<'a>>, found: ScanEntry<'a>) -> Pair<'a> {
+        let depth = self.levels.len();
         if found.is_directory() && !found.is_passed() {
             let base = base.filter(Place::is_directory);
             let earlier: Box<dyn Iterator<Item = _>> = match base {
@@ -69,12 +78,12 @@ impl<'a> Pairs<'a> {
             let is_whole = match self.view {
                 View::Whole => true,
                 View::Upper(form) => {
-                    let is_below_whole = self.way.last().is_some_and(|above| above.is_whole);
-                    base.is_none() || is_below_whole || upper::is_opaque(found, form)
+                    let is_below_whole = self.levels.last().is_some_and(|above| above.is_whole);
+                    base.is_none() || is_below_whole || marks::is_opaque(found, form)
                 }
             };
             let length = self.path.as_bytes().len();
-            self.way.push(Level { length, is_whole, base, found, earlier, next: 0 });
+            self.levels.push(Level { length, is_whole, base, found, earlier, next: 0 });
         }
         Pair { path: self.path.clone(), depth, base, found: Some(found) }
     }
@@ -88,8 +97,10 @@ impl<'a> Iterator for Pairs<'a> {
             return Some(self.enter(base, found));
         }
         loop {
-            let (leave_out, view, depth) = (self.leave_out, self.view, self.way.len());
-            let level = self.way.last_mut()?;
+            let leave_out = self.leave_out;
+            let view = self.view;
+            let depth = self.levels.len();
+            let level = self.levels.last_mut()?;
             self.path.truncate(level.length);
             if let Some((name, base)) = level.next_gone(&self.path, leave_out, view) {
                 let path = self.path.join(name);
@@ -100,12 +111,13 @@ impl<'a> Iterator for Pairs<'a> {
                 let base = level.base.and_then(|base| base.child(found.name()));
                 return Some(self.enter(base, found));
             }
-            self.way.pop();
+            self.levels.pop();
         }
     }
 }
 
 impl<'a> Level<'a> {
+    /// The next name of the earlier record that the scan lacks.
     fn next_gone(
         &mut self,
         path: &EntryPath,
@@ -113,11 +125,11 @@ impl<'a> Level<'a> {
         view: View,
     ) -> Option<(&'a [u8], Place<'a>)> {
         let Self { is_whole, found, earlier, .. } = self;
-        let is_left = |found: Found<'_>| !found.is_socket() || found.is_passed();
+        let is_left = |found: ScanEntry<'_>| !found.is_socket() || found.is_passed();
         let is_there = |name: &[u8]| match (view, found.child(name)) {
             (View::Upper(form), child) => {
-                let is_covered = child.is_some_and(|child| upper::is_entry(child, form));
-                is_covered || !(*is_whole || upper::whites_out(*found, name, form))
+                let is_covered = child.is_some_and(|child| marks::is_entry(child, form));
+                is_covered || !(*is_whole || marks::whites_out(*found, name, form))
             }
             (View::Whole, child) => child.is_some_and(is_left),
         };
@@ -127,13 +139,14 @@ impl<'a> Level<'a> {
         })
     }
 
-    fn next_found(&mut self, view: View) -> Option<Found<'a>> {
+    /// The next entry of the scan.
+    fn next_found(&mut self, view: View) -> Option<ScanEntry<'a>> {
         loop {
             let found = self.found.nth(self.next)?;
             self.next += 1;
             let is_told = match view {
                 View::Whole => !found.is_socket() && !found.is_hidden(),
-                View::Upper(form) => upper::is_entry(found, form),
+                View::Upper(form) => marks::is_entry(found, form),
             };
             if is_told {
                 return Some(found);

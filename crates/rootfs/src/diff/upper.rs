@@ -1,17 +1,12 @@
-//! The upper directory of an overlay: all that it holds is a change, and says so in overlayfs' own way
+//! The changes in the upper directory of an overlay. All that it holds is a change, in overlayfs' own form
 //! ([overlayfs](https://docs.kernel.org/filesystems/overlayfs.html)).
 //!
 //! | in the upper directory | in the layer |
 //! |---|---|
 //! | character device 0/0, or an empty file with the attribute `overlay.whiteout` | a whiteout |
 //! | a directory with the attribute `overlay.opaque` = `y` | the directory and an opaque whiteout |
-//! | `overlay.redirect`, `overlay.metacopy` | refused: the content is in another place of a lower layer |
+//! | `overlay.redirect`, `overlay.metacopy` | refused, since the content is at another path of a lower layer |
 //! | anything else | an entry |
-//!
-//! The attributes are `trusted.` or, of a mount by a plain user, `user.`; none of them gets into the layer.
-//!
-//! fuse-overlayfs, where it can't make devices, writes as the layers of an image do ([`UpperForm::Any`]): `.wh.NAME` and
-//! `.wh..wh..opq`, empty files, and with the latter a device `.wh..opq`. Its attributes begin with `user.fuseoverlayfs.`.
 
 use std::collections::HashMap;
 
@@ -20,50 +15,39 @@ use layer_format::listing::{Place, Tree};
 
 use super::attributes::{Attribute, Attributes};
 use super::compare::Comparer;
-use super::{DiffOptions, Difference, What, compare, unfit_name};
+use super::difference::{ChangeKind, Difference};
+use super::entry;
+use super::marks::{self, UpperForm};
+use super::options::DiffOptions;
+use super::unfit::unfit_name;
 use crate::error::Error;
-use crate::scan::{Found, Inode, Scan};
-use crate::xattrs::Xattr;
+use crate::scan::{FileId, Scan, ScanEntry};
 
-const WHITEOUT_PREFIX: &[u8] = b".wh.";
-const OPAQUE_FILE: &[u8] = b".wh..wh..opq";
-/// The device 0/0 that fuse-overlayfs makes beside it.
-const OPAQUE_DEVICE: &[u8] = b".wh..opq";
-/// What the names of overlayfs' own attributes begin with.
-const PREFIXES: [&[u8]; 4] =
-    [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs.", b"trusted.fuseoverlayfs."];
-
-/// The time of an upper directory itself is that of its making, or when something was put into it, which is a change of its
-/// own.
+/// What doesn't count as a change of the root: its time, which is that of the upper directory's making, or of the last change in
+/// it, which counts by itself.
 pub(super) const NO_CHANGE_OF_A_ROOT: Attributes = Attributes::of(Attribute::Mtime);
 
-/// Whose marks count in an upper directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpperForm {
-    /// Those of the kernel's overlayfs.
-    Kernel,
-    /// Those of fuse-overlayfs too.
-    Any,
-}
-
-/// Iterates over the changes that an upper directory stands for, in the order of a layer.
-pub struct Upper<'a> {
+/// Iterator over the changes in an upper directory, in the order of a layer.
+pub struct UpperChanges<'a> {
     options: DiffOptions<'a>,
     form: UpperForm,
-    /// What a layer has to say of the root.
+    /// The entry of the root, if it has changed.
     root: Option<Entry>,
-    way: Vec<Level<'a>>,
-    /// Of what was looked at last.
+    /// The directories down to the current one.
+    levels: Vec<Level<'a>>,
+    /// The path of what was looked at last.
     path: EntryPath,
-    first: HashMap<Inode, EntryPath>,
+    /// The first path of each file with several names.
+    first: HashMap<FileId, EntryPath>,
 }
 
-/// A directory that is being told of: its marker, its whiteouts, then what is in it.
+/// A directory whose changes are being given: its opaque marker, its whiteouts, then its entries.
 struct Level<'a> {
-    /// How long its path is, in bytes.
+    /// The length of its path, in bytes.
     length: usize,
-    found: Found<'a>,
+    found: ScanEntry<'a>,
     phase: Phase,
+    /// The place of the next entry.
     next: usize,
 }
 
@@ -74,15 +58,16 @@ enum Phase {
     Entries,
 }
 
-impl std::fmt::Debug for Upper<'_> {
+impl std::fmt::Debug for UpperChanges<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upper").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("UpperChanges").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
-impl<'a> Upper<'a> {
-    /// The changes in a scanned upper directory. The directory itself, which stands for the root, is one if `base` describes
-    /// the root with another owner, other permissions or other attributes. Of `base` nothing but its root is asked.
+impl<'a> UpperChanges<'a> {
+    /// The changes in a scanned upper directory. The directory itself, which is the root, is one if its owner, permissions or
+    /// attributes differ from those in `base`, of which only the root is needed. An item is [`Error::Unfit`] if no layer can hold
+    /// the change.
     pub fn new(
         scan: &'a Scan,
         form: UpperForm,
@@ -90,19 +75,19 @@ impl<'a> Upper<'a> {
         options: DiffOptions<'a>,
     ) -> Self {
         let path = EntryPath::root();
-        let way = vec![Level::new(&path, scan.top())];
+        let levels = vec![Level::new(&path, scan.top())];
         let root = base.and_then(|base| changed_root(base.root(), scan, &options));
-        Self { options, form, root, way, path, first: HashMap::new() }
+        Self { options, form, root, levels, path, first: HashMap::new() }
     }
 
-    fn entry(&mut self, path: EntryPath, found: Found<'a>) -> Result<Difference<'a>, Error> {
+    fn entry(&mut self, path: EntryPath, found: ScanEntry<'a>) -> Result<Difference<'a>, Error> {
         refuse(&path, found)?;
         if found.is_directory() && !found.is_passed() {
-            self.way.push(Level::new(&path, found));
+            self.levels.push(Level::new(&path, found));
         }
-        let mut entry: Entry = compare::added(path, found, &self.options);
-        entry.xattrs.retain(|(name, _)| !is_mark_name(name));
-        let target = found.linked_inode().and_then(|inode| {
+        let mut entry: Entry = entry::added(path, found, &self.options);
+        entry.xattrs.retain(|(name, _)| !marks::is_mark_name(name));
+        let target = found.linked_file().and_then(|inode| {
             let first = self.first.entry(inode).or_insert_with(|| entry.path.clone());
             (*first != entry.path).then(|| first.clone())
         });
@@ -114,37 +99,38 @@ impl<'a> Upper<'a> {
             }
             None => matches!(entry.kind, EntryKind::File { .. }).then_some(found),
         };
-        Ok(Difference { what: What::Added, change: Change::Add(entry), content })
+        Ok(Difference { kind: ChangeKind::Added, change: Change::Add(entry), content })
     }
 }
 
-impl<'a> Iterator for Upper<'a> {
+impl<'a> Iterator for UpperChanges<'a> {
     type Item = Result<Difference<'a>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(root) = self.root.take() {
-                let what = What::Changed(Attributes::default());
-                return Some(Ok(Difference { what, change: Change::Add(root), content: None }));
+                let kind = ChangeKind::Changed(Attributes::default());
+                return Some(Ok(Difference { kind, change: Change::Add(root), content: None }));
             }
-            let level = self.way.last_mut()?;
+            let level = self.levels.last_mut()?;
             let Some(found) = level.step() else {
-                self.way.pop();
+                self.levels.pop();
                 continue;
             };
             self.path.truncate(level.length);
             let form = self.form;
-            let told = |change| Some(Ok(Difference { what: What::Removed, change, content: None }));
+            let told =
+                |change| Some(Ok(Difference { kind: ChangeKind::Removed, change, content: None }));
             match level.phase {
-                Phase::Marker if is_opaque(found, form) => {
+                Phase::Marker if marks::is_opaque(found, form) => {
                     return told(Change::Opaque(self.path.clone()));
                 }
                 Phase::Whiteouts => {
-                    if let Some(name) = whited_out(found, form) {
+                    if let Some(name) = marks::whited_out(found, form) {
                         return told(Change::Remove(self.path.join(name)));
                     }
                 }
-                Phase::Entries if is_entry(found, form) => {
+                Phase::Entries if marks::is_entry(found, form) => {
                     self.path.push(found.name());
                     return Some(self.entry(self.path.clone(), found));
                 }
@@ -155,12 +141,12 @@ impl<'a> Iterator for Upper<'a> {
 }
 
 impl<'a> Level<'a> {
-    fn new(path: &EntryPath, found: Found<'a>) -> Self {
+    fn new(path: &EntryPath, found: ScanEntry<'a>) -> Self {
         Self { length: path.as_bytes().len(), found, phase: Phase::Marker, next: 0 }
     }
 
-    /// What is to be looked at next.
-    fn step(&mut self) -> Option<Found<'a>> {
+    /// What is looked at next.
+    fn step(&mut self) -> Option<ScanEntry<'a>> {
         loop {
             let found = match self.phase {
                 Phase::Marker => Some(self.found).filter(|_| self.next == 0),
@@ -179,23 +165,24 @@ impl<'a> Level<'a> {
     }
 }
 
-/// What a layer says of the root if it isn't what it was.
+/// The entry of the root, if it has changed.
 fn changed_root(base: Place<'_>, scan: &Scan, options: &DiffOptions<'_>) -> Option<Entry> {
-    // Nothing says what a root was that no layer describes.
+    // Nothing tells the attributes of a root that no layer describes.
     base.layer()?;
     let comparer = Comparer::of_upper(scan, options.identity.clone());
     let different = comparer.compare(&base, scan.top()).without(options.ignore);
     if different.without(NO_CHANGE_OF_A_ROOT).is_empty() {
         return None;
     }
-    let (path, base) = (EntryPath::root(), base.inode());
-    let mut entry = compare::changed(path, &base, scan.top(), different, options);
-    entry.xattrs.retain(|(name, _)| !is_mark_name(name));
+    let mut entry =
+        entry::changed(EntryPath::root(), &base.inode(), scan.top(), different, options);
+    entry.xattrs.retain(|(name, _)| !marks::is_mark_name(name));
     Some(entry)
 }
 
-fn refuse(path: &EntryPath, found: Found<'_>) -> Result<(), Error> {
-    let has = |wanted: &[u8]| overlay(found, wanted).is_some();
+/// Refuses what overlayfs has in another place, and what no layer can hold.
+fn refuse(path: &EntryPath, found: ScanEntry<'_>) -> Result<(), Error> {
+    let has = |wanted: &[u8]| marks::overlay_value(found, wanted).is_some();
     let reason = if let Some(reason) = unfit_name(path) {
         reason
     } else if has(b"redirect") {
@@ -208,74 +195,4 @@ fn refuse(path: &EntryPath, found: Found<'_>) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::Unfit { path: path.clone(), reason })
-}
-
-/// Whether it is something that the layer has, and no mark.
-pub(super) fn is_entry(found: Found<'_>, form: UpperForm) -> bool {
-    let is_mark = || {
-        whited_out(found, form).is_some()
-            || is_file(found, OPAQUE_FILE, form)
-            || is_opaque_device(found, form)
-    };
-    !found.is_socket() && !found.is_hidden() && !is_mark()
-}
-
-/// The name that a whiteout removes; nothing for what is no whiteout.
-pub(super) fn whited_out(found: Found<'_>, form: UpperForm) -> Option<&[u8]> {
-    let is_whiteout = match found.kind() {
-        Some(EntryKind::CharDevice { major: 0, minor: 0 }) => true,
-        Some(EntryKind::File { size: 0, .. }) => overlay(found, b"whiteout").is_some(),
-        _ => false,
-    };
-    if is_opaque_device(found, form) {
-        return None;
-    }
-    if is_whiteout {
-        return Some(found.name());
-    }
-    let hidden = found.name().strip_prefix(WHITEOUT_PREFIX)?;
-    // Nothing is called so, and AUFS' own names are no whiteouts.
-    let is_name = !matches!(hidden, b"" | b"." | b"..") && !hidden.starts_with(WHITEOUT_PREFIX);
-    (is_name && is_file(found, found.name(), form)).then_some(hidden)
-}
-
-/// Whether something in an upper directory whites out `name`.
-pub(super) fn whites_out(directory: Found<'_>, name: &[u8], form: UpperForm) -> bool {
-    let is_whiteout =
-        |name: &[u8]| directory.child(name).and_then(|child| whited_out(child, form)).is_some();
-    is_whiteout(name) || is_whiteout(&[WHITEOUT_PREFIX, name].concat())
-}
-
-/// Whether a directory hides what is below it. The value `x` instead of `y` says only that whiteouts inside may be attributes.
-pub(super) fn is_opaque(found: Found<'_>, form: UpperForm) -> bool {
-    overlay(found, b"opaque") == Some(b"y")
-        || found.child(OPAQUE_FILE).is_some_and(|child| is_file(child, OPAQUE_FILE, form))
-}
-
-fn is_opaque_device(found: Found<'_>, form: UpperForm) -> bool {
-    form == UpperForm::Any
-        && found.name() == OPAQUE_DEVICE
-        && matches!(found.kind(), Some(EntryKind::CharDevice { major: 0, minor: 0 }))
-}
-
-/// Whether it is an empty file of that name, as fuse-overlayfs makes them.
-fn is_file(found: Found<'_>, name: &[u8], form: UpperForm) -> bool {
-    form == UpperForm::Any
-        && found.name() == name
-        && matches!(found.kind(), Some(EntryKind::File { size: 0, .. }))
-}
-
-fn overlay<'a>(found: Found<'a>, wanted: &[u8]) -> Option<&'a [u8]> {
-    let is_it = |(name, _): &&Xattr| overlay_name(name) == Some(wanted);
-    found.xattrs().iter().find(is_it).map(|(_, value)| value.as_slice())
-}
-
-/// Whether an extended attribute is overlayfs' own.
-pub(super) fn is_mark_name(name: &[u8]) -> bool {
-    overlay_name(name).is_some()
-}
-
-/// The rest of an attribute's name that is overlayfs' own.
-fn overlay_name(name: &[u8]) -> Option<&[u8]> {
-    PREFIXES.iter().find_map(|prefix| name.strip_prefix(*prefix))
 }

@@ -1,47 +1,57 @@
-//! A directory's attributes, given to another.
+//! Copies the attributes of one directory to another.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use layer_format::layer::{EntryPath, Timestamp};
 
-use super::is_mark;
-use crate::error::{Doing, Error, Failure};
-use crate::metadata::{self, Attributes, Inode, Leftovers, Owner, Present, Setter, SpecialBits};
+use crate::error::{AtPath, Doing, Error, SystemError};
+use crate::inode::InodeHandle;
+use crate::metadata::{
+    AttributeSetter, Leftovers, Owner, PresentAttributes, SpecialBits, WantedAttributes,
+};
 use crate::root::Root;
 use crate::xattrs::{self, Xattr};
 
 const READING: &str = "reading the attributes";
 
-/// Gives the root `to` what `from` has: owner, mode, extended attributes and times. What overlayfs has noted on `from`
-/// for itself isn't passed on, and what the system refuses is left out, as on all other files.
+/// Gives the root `to` the owner, mode, extended attributes and times of `from`. Overlayfs' own attributes of `from` are left
+/// out, and so is what the system refuses.
+///
+/// # Errors
+/// [`Error::Io`].
 pub fn copy_attributes(from: &Root, to: &Root) -> Result<(), Error> {
-    copy(from.as_fd(), to.as_fd()).map_err(|failure| failure.at(EntryPath::root()))
+    copy(from.as_fd(), to.as_fd()).at_path(&EntryPath::root())
 }
 
-fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Failure> {
+fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), SystemError> {
     let stat = rustix::fs::fstat(from).doing(READING)?;
     let has = rustix::fs::fstat(to).doing(READING)?;
     let xattrs = xattrs(from)?;
     let mtime =
         Timestamp { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-    let wanted = Attributes {
+    let wanted = WantedAttributes {
         owner: (stat.st_uid, stat.st_gid),
         mode: Some(stat.st_mode & 0o7777),
         mtime,
         xattrs: &xattrs,
         is_file: false,
     };
-    let inode = Inode::Open(to);
-    Setter::new(Owner::Keep, SpecialBits::WithOwner).set(
+    let inode = InodeHandle::Open(to);
+    AttributeSetter::new(Owner::Keep, SpecialBits::WithOwner).set(
         inode,
-        Present::of(&has, Leftovers::Possible),
+        PresentAttributes::of(&has, Leftovers::Possible),
         &wanted,
     )?;
-    metadata::set_times(inode, mtime)
+    inode.set_times(mtime)
 }
 
-/// What an image may carry, without the kernel's own marks.
-fn xattrs(from: BorrowedFd<'_>) -> Result<Vec<Xattr>, Failure> {
+/// Whether an extended attribute is one of the kernel's overlayfs.
+pub(super) fn is_mark(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// The attributes that an image may carry, without those of overlayfs.
+fn xattrs(from: BorrowedFd<'_>) -> Result<Vec<Xattr>, SystemError> {
     let mut xattrs = xattrs::read_open(from)?;
     xattrs.retain(|(name, _)| !is_mark(name));
     Ok(xattrs)

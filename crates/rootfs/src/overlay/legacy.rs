@@ -1,7 +1,7 @@
-//! The mount call of kernels before 6.5, which takes all layers in one line of options.
+//! The mount call of kernels before 6.5, which takes all layers in one string of options.
 //!
-//! It mounts on a path, and nobody is to see a mount that isn't in its place yet. So a thread does it that has a mount
-//! namespace of its own, and a working directory of its own with it, which makes the names in the line short.
+//! It mounts on a path, but other processes must not see a mount that isn't in its place yet. So a thread with a mount namespace
+//! of its own calls it. The thread also has a working directory of its own, so that the paths in the string are short.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -16,15 +16,15 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::mount::{Control, Overlay, PLAIN, path_of};
+use super::spec::{Control, Overlay, PLAIN, path_of};
 use crate::error::Error;
 
-/// The kernel takes a page, with a zero at the end.
+/// The most bytes of options that the kernel takes: a page without the zero at its end.
 const MAX_OPTIONS: usize = 4095;
 
-/// What the thread is given.
-struct Plan {
-    /// Where the names in the options are relative to.
+/// The arguments of the call.
+struct LegacyMount {
+    /// The directory that the paths in the options are relative to.
     base: PathBuf,
     /// A directory to mount on.
     point: PathBuf,
@@ -33,15 +33,15 @@ struct Plan {
     flags: MountFlags,
 }
 
-/// Mounts an overlay, nowhere.
+/// Mounts an overlay, and gives a descriptor of the mount, which is attached to no path.
 pub(super) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd, Error> {
     let failed = |errno| Error::mount(errno, None);
-    let plan = plan(overlay).map_err(failed)?;
-    let plan = plan.ok_or(Error::TooManyLayers {
+    let call = LegacyMount::of(overlay).map_err(failed)?;
+    let call = call.ok_or(Error::TooManyLayers {
         n_layers: overlay.lowers.len(),
         most: overlay.lowers.len() - 1,
     })?;
-    let thread = Builder::new().spawn(move || carry_out(&plan));
+    let thread = Builder::new().spawn(move || call.carry_out());
     let started = |error| failed(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
     let thread = thread.map_err(started)?;
     match thread.join() {
@@ -50,41 +50,63 @@ pub(super) fn mount(overlay: &Overlay<'_>) -> Result<OwnedFd, Error> {
     }
 }
 
-/// Nothing if it doesn't fit into a page.
-fn plan(overlay: &Overlay<'_>) -> rustix::io::Result<Option<Plan>> {
-    let lowers: Vec<_> =
-        overlay.lowers.iter().map(path_of).collect::<rustix::io::Result<Vec<_>>>()?;
-    let base = common(&lowers);
-    let mut options = Vec::new();
-    if overlay.control == Control::User {
-        options.extend_from_slice(b"userxattr,");
-    }
-    for (key, value) in PLAIN {
-        options.extend_from_slice(format!("{key}={value},").as_bytes());
-    }
-    options.extend_from_slice(b"lowerdir=");
-    for (position, lower) in lowers.iter().enumerate() {
-        if position > 0 {
-            options.push(b':');
+impl LegacyMount {
+    /// `None` if the options don't fit into a page.
+    fn of(overlay: &Overlay<'_>) -> rustix::io::Result<Option<Self>> {
+        let lowers: Vec<_> =
+            overlay.lowers.iter().map(path_of).collect::<rustix::io::Result<Vec<_>>>()?;
+        let base = common(&lowers);
+        let mut options = Vec::new();
+        if overlay.control == Control::User {
+            options.extend_from_slice(b"userxattr,");
         }
-        add_path(&mut options, lower.strip_prefix(&base).unwrap_or(lower));
-    }
-    if let Some(upper) = overlay.upper {
-        for (key, dir) in [("upperdir", upper.dir), ("workdir", upper.work)] {
-            options.extend_from_slice(format!(",{key}=").as_bytes());
-            add_path(&mut options, &path_of(dir)?);
+        for (key, value) in PLAIN {
+            options.extend_from_slice(format!("{key}={value},").as_bytes());
         }
+        options.extend_from_slice(b"lowerdir=");
+        for (position, lower) in lowers.iter().enumerate() {
+            if position > 0 {
+                options.push(b':');
+            }
+            add_path(&mut options, lower.strip_prefix(&base).unwrap_or(lower));
+        }
+        if let Some(upper) = overlay.upper {
+            for (key, dir) in [("upperdir", upper.dir), ("workdir", upper.work)] {
+                options.extend_from_slice(format!(",{key}=").as_bytes());
+                add_path(&mut options, &path_of(dir)?);
+            }
+        }
+        if options.len() > MAX_OPTIONS {
+            return Ok(None);
+        }
+        let flags = if overlay.upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
+        let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+        let point = lowers.first().cloned().ok_or(Errno::INVAL)?;
+        Ok(Some(Self { base, point, source: overlay.source.to_owned(), options, flags }))
     }
-    if options.len() > MAX_OPTIONS {
-        return Ok(None);
+
+    /// Mounts it in a mount namespace of this thread.
+    fn carry_out(&self) -> rustix::io::Result<OwnedFd> {
+        #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
+        rustix::thread::unshare(UnshareFlags::NEWNS)?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        rustix::process::chdir(&self.base)?;
+        mount_path(
+            self.source.as_str(),
+            &self.point,
+            "overlay",
+            self.flags,
+            self.options.as_c_str(),
+        )?;
+        open_tree(
+            CWD,
+            &self.point,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
     }
-    let flags = if overlay.upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
-    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    let point = lowers.first().cloned().ok_or(Errno::INVAL)?;
-    Ok(Some(Plan { base, point, source: overlay.source.to_owned(), options, flags }))
 }
 
-/// The directory that all of them are in.
+/// The deepest directory that all of the paths are in.
 fn common(paths: &[PathBuf]) -> PathBuf {
     let first = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("/"));
     let is_above_all =
@@ -92,7 +114,7 @@ fn common(paths: &[PathBuf]) -> PathBuf {
     first.ancestors().find(is_above_all).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Adds a path, with a backslash before what ends one.
+/// Adds a path, with a backslash before each character that would end it.
 fn add_path(options: &mut Vec<u8>, path: &Path) {
     for &byte in path.as_os_str().as_bytes() {
         if matches!(byte, b'\\' | b':' | b',') {
@@ -102,21 +124,12 @@ fn add_path(options: &mut Vec<u8>, path: &Path) {
     }
 }
 
-fn carry_out(plan: &Plan) -> rustix::io::Result<OwnedFd> {
-    #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
-    rustix::thread::unshare(UnshareFlags::NEWNS)?;
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    rustix::process::chdir(&plan.base)?;
-    mount_path(plan.source.as_str(), &plan.point, "overlay", plan.flags, plan.options.as_c_str())?;
-    open_tree(CWD, &plan.point, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::fs::{AtFlags, Mode};
 
     use super::*;
-    use crate::overlay::Upper;
+    use crate::overlay::WritableLayer;
     use crate::root::Root;
 
     #[test]
@@ -154,7 +167,7 @@ mod tests {
             rustix::fs::mkdirat(layer, name, Mode::RWXU).unwrap();
         }
         let lowers = [top, bottom];
-        let writable = Upper { dir: &upper, work: &work };
+        let writable = WritableLayer { dir: &upper, work: &work };
         let mut overlay =
             Overlay { source: "test", lowers: &lowers, upper: None, control: Control::Trusted };
         let make = |overlay: &Overlay<'_>| {

@@ -1,7 +1,7 @@
-//! A union of layers, mounted: first nowhere, where only its maker reaches it, then in its place.
+//! Mounts a union of layers: first nowhere, so that only this process reaches it, then in its place.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use layer_format::layer::{EntryPath, escape};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -11,45 +11,16 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use super::{MAX_LAYERS, legacy};
-use crate::error::{Doing, Error};
+use super::legacy;
+use super::spec::{Control, MAX_LAYERS, Overlay, PLAIN, path_of};
+use crate::error::{AtPath, Doing, Error};
 use crate::root::{Root, magic_link};
 
-/// What the kernel takes as a value; it cuts nothing off, but refuses more.
+/// The most bytes that the kernel takes as a value. It refuses longer ones.
 const MAX_STRING: usize = 255;
 
-/// Whose extended attributes the kernel keeps its marks in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// `trusted.overlay.…`, which takes the system's root.
-    Trusted,
-    /// `user.overlay.…`, for the root of a user namespace.
-    User,
-}
-
-/// What to mount.
-#[derive(Debug)]
-pub struct Overlay<'a> {
-    /// What the mount calls its source; people see it in the list of mounts.
-    pub source: &'a str,
-    /// The layers, top first: at least two, or one below an upper directory.
-    pub lowers: &'a [Root],
-    /// Where changes go; without it the union is read-only.
-    pub upper: Option<Upper<'a>>,
-    /// Where the kernel keeps its marks.
-    pub control: Control,
-}
-
-/// The writable layer.
-#[derive(Clone, Copy, Debug)]
-pub struct Upper<'a> {
-    /// The layer itself.
-    pub dir: &'a Root,
-    /// A directory on the same file system, for the kernel.
-    pub work: &'a Root,
-}
-
-/// A union that is mounted, and not yet anywhere. Dropped before it is [attached](Self::attach), it is gone.
+/// A union that is mounted, but not attached to a path yet. If it is dropped before it is [attached](Self::attach), it is
+/// gone.
 #[derive(Debug)]
 pub struct Mount {
     fd: OwnedFd,
@@ -59,8 +30,8 @@ impl Overlay<'_> {
     /// Mounts it.
     ///
     /// # Errors
-    /// [`Error::Mount`], with what the kernel says; [`Error::TooManyLayers`] beyond [`MAX_LAYERS`], and beyond what the
-    /// options hold on kernels before 6.5.
+    /// [`Error::Mount`], with the kernel's message; [`Error::TooManyLayers`] if there are more than [`MAX_LAYERS`], or more than
+    /// the options hold on kernels before 6.5.
     pub fn mount(&self) -> Result<Mount, Error> {
         if self.lowers.len() > MAX_LAYERS {
             return Err(Error::TooManyLayers { n_layers: self.lowers.len(), most: MAX_LAYERS });
@@ -96,22 +67,11 @@ impl Overlay<'_> {
         }
         Ok(())
     }
-
-    fn attributes(&self) -> MountAttrFlags {
-        match self.upper {
-            Some(_) => MountAttrFlags::empty(),
-            None => MountAttrFlags::MOUNT_ATTR_RDONLY,
-        }
-    }
 }
 
-/// What machines may have turned on, and what would leave things in an upper directory that no layer can say.
-pub(super) const PLAIN: [(&str, &str); 3] =
-    [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
-
-/// What the kernel didn't take.
+/// What the kernel refused.
 enum Refused {
-    /// One layer at a time: it is older than 6.5.
+    /// A layer of its own, since it is older than 6.5.
     Lower,
     Other(Errno),
 }
@@ -122,19 +82,12 @@ impl From<Errno> for Refused {
     }
 }
 
-/// Names a directory: by its descriptor, or to kernels before 6.13 by its path.
+/// Sets an option to a directory: to its descriptor, or for kernels before 6.13 to its path.
 fn set_directory(context: BorrowedFd<'_>, key: &str, dir: &Root) -> rustix::io::Result<()> {
     match fsconfig_set_fd(context, key, dir) {
         Err(Errno::INVAL) => fsconfig_set_string(context, key, path_of(dir)?.as_path()),
         result => result,
     }
-}
-
-/// Where an open directory is.
-pub(super) fn path_of(dir: &Root) -> rustix::io::Result<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let path = rustix::fs::readlinkat(CWD, magic_link(dir.as_fd()), Vec::new())?;
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
 }
 
 fn create(context: &OwnedFd, attributes: MountAttrFlags) -> rustix::io::Result<Mount> {
@@ -143,7 +96,7 @@ fn create(context: &OwnedFd, attributes: MountAttrFlags) -> rustix::io::Result<M
     Ok(Mount { fd })
 }
 
-/// The kernel's own words about what it refused last.
+/// The kernel's message about what it refused last.
 fn said(context: &OwnedFd) -> Option<String> {
     let mut last = None;
     let mut buffer = [0; 1024];
@@ -155,47 +108,57 @@ fn said(context: &OwnedFd) -> Option<String> {
 
 impl Mount {
     /// Its root directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn root(&self) -> Result<Root, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, ".", flags, Mode::empty());
-        let fd = fd.doing("opening the union").map_err(|it| it.at(EntryPath::root()))?;
+        let fd = fd.doing("opening the union").at_path(&EntryPath::root())?;
         Ok(Root::from_fd(fd))
     }
 
-    /// Puts it on the directory `path`, or on the one that a link there leads to.
+    /// Attaches it to the directory `path`, or to the one that a link there leads to.
+    ///
+    /// # Errors
+    /// [`Error::Mount`].
     pub fn attach(self, path: &Path) -> Result<(), Error> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
         move_mount(&self.fd, "", CWD, path, flags).map_err(|errno| Error::mount(errno, None))
     }
 }
 
-/// Whether some overlay writes to a directory, in whatever mount namespace it is mounted: only the kernel knows.
+/// Whether an overlay in any mount namespace writes to a directory, which only the kernel knows.
 ///
-/// It is asked for a mount that it can't make, for the directory would be its own working directory. Before it sees that, it
-/// refuses an upper directory that is another overlay's, if it is to keep an index.
+/// The kernel is asked for a mount that it can't make, since the directory would be its own working directory. Before it notices
+/// that, it refuses the upper directory of another overlay, if the option `index` is on.
 ///
 /// # Errors
-/// [`Error::Mount`] if the kernel says something else.
+/// [`Error::Mount`] if the kernel gives another error.
 pub fn is_upper_in_use(dir: &Root) -> Result<bool, Error> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|errno| Error::mount(errno, None))?;
     let path = magic_link(dir.as_fd());
-    let ask = || {
-        for (key, value) in [("index", "on"), ("lowerdir", "/")] {
-            fsconfig_set_string(&context, key, value)?;
-        }
-        fsconfig_set_string(&context, "upperdir", path.as_str())?;
-        fsconfig_set_string(&context, "workdir", path.as_str())?;
-        fsconfig_create(&context)
-    };
-    match ask() {
+    match mount_onto_itself(&context, &path) {
         Err(Errno::BUSY) => Ok(true),
         Ok(()) | Err(Errno::INVAL) => Ok(false),
         Err(errno) => Err(Error::mount(errno, said(&context))),
     }
 }
 
-/// Takes away what is mounted on `path`, unless it is in use.
+/// Asks for an overlay whose upper directory is its working directory.
+fn mount_onto_itself(context: &OwnedFd, path: &str) -> rustix::io::Result<()> {
+    for (key, value) in [("index", "on"), ("lowerdir", "/"), ("upperdir", path), ("workdir", path)]
+    {
+        fsconfig_set_string(context, key, value)?;
+    }
+    fsconfig_create(context)
+}
+
+/// Unmounts what is mounted on `path`.
+///
+/// # Errors
+/// [`Error::Unmount`], for example if it is in use.
 pub fn unmount(path: &Path) -> Result<(), Error> {
     rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)
         .map_err(|errno| Error::Unmount { source: errno.into() })

@@ -1,4 +1,4 @@
-//! Which overlays are mounted, as `/proc/self/mountinfo` tells it.
+//! What is mounted, and which overlays, from `/proc/self/mountinfo`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,41 +14,47 @@ use crate::error::Error;
 /// An overlay that is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
-    /// Where.
+    /// The directory that it is mounted on.
     pub point: PathBuf,
-    /// What it calls its source.
+    /// Its source, as the list of mounts has it.
     pub source: String,
-    /// Its layers, top first, as far as one can tell them apart.
+    /// The paths of its layers, top first. In the old form of options, paths with colons are ambiguous.
     pub lowers: Vec<PathBuf>,
     /// Its upper directory, if it is writable.
     pub upper: Option<PathBuf>,
-    /// The directory that the kernel works in.
+    /// The kernel's working directory, if it is writable.
     pub work: Option<PathBuf>,
 }
 
-/// Where something is mounted.
+/// A place where something is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct MountPoint {
     /// An absolute path.
     pub(crate) point: PathBuf,
     /// Major and minor number of the file system.
     pub(crate) device: (u32, u32),
-    /// What the kernel calls the file system.
+    /// The type of the file system, as the kernel names it.
     pub(crate) kind: Vec<u8>,
 }
 
-/// Everything that this process sees mounted, in the order of its mounting.
-pub(crate) fn places() -> Result<Vec<Place>, Error> {
-    Ok(read()?.split(|&byte| byte == b'\n').filter_map(place).collect())
+/// All mounts that this process sees, in the order of their mounting.
+pub(crate) fn mount_points() -> Result<Vec<MountPoint>, Error> {
+    Ok(read()?.split(|&byte| byte == b'\n').filter_map(mount_point).collect())
 }
 
-/// Every overlay that this process sees mounted, in the order of their mounting.
+/// All overlays that this process sees, in the order of their mounting.
+///
+/// # Errors
+/// [`Error::Io`] if the list can't be read, for example without /proc.
 pub fn mounts() -> Result<Vec<Mounted>, Error> {
     Ok(lines(&read()?).filter_map(|(_, overlay)| overlay).collect())
 }
 
-/// The overlay that is mounted on the directory `point`, an absolute path without links; none where something else is
-/// mounted over it.
+/// The overlay that is mounted on the directory `point`, an absolute path without links. `None` if there is none, or something
+/// else is mounted over it.
+///
+/// # Errors
+/// [`Error::Io`] if the list can't be read, for example without /proc.
 pub fn mounted_on(point: &Path) -> Result<Option<Mounted>, Error> {
     Ok(last_on(&read()?, point))
 }
@@ -72,12 +78,12 @@ fn last_on(text: &[u8], point: &Path) -> Option<Mounted> {
     lines(text).filter(|(place, _)| place == point).last()?.1
 }
 
-/// Every mount's place, and what it is if it is an overlay.
+/// The path of each mount, and the overlay if it is one.
 fn lines(text: &[u8]) -> impl Iterator<Item = (PathBuf, Option<Mounted>)> {
     text.split(|&byte| byte == b'\n').filter_map(parse)
 }
 
-/// Reads a line: numbers, root, mount point, options, `-`, type, source, options of the file system.
+/// Parses a line: numbers, root, mount point, options, `-`, type, source, options of the file system.
 fn parse(line: &[u8]) -> Option<(PathBuf, Option<Mounted>)> {
     let mut fields = line.split(|&byte| byte == b' ');
     let point = path(unescaped(fields.nth(4)?));
@@ -101,20 +107,20 @@ fn parse(line: &[u8]) -> Option<(PathBuf, Option<Mounted>)> {
     Some((mounted.point.clone(), Some(mounted)))
 }
 
-fn place(line: &[u8]) -> Option<Place> {
+fn mount_point(line: &[u8]) -> Option<MountPoint> {
     let mut fields = line.split(|&byte| byte == b' ');
-    let device = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
-    let device = (device.0.parse().ok()?, device.1.parse().ok()?);
+    let (major, minor) = std::str::from_utf8(fields.nth(2)?).ok()?.split_once(':')?;
+    let device = (major.parse().ok()?, minor.parse().ok()?);
     let point = path(unescaped(fields.nth(1)?));
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
-    Some(Place { point, device, kind })
+    Some(MountPoint { point, device, kind })
 }
 
 fn path(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// Splits at colons; a backslash makes the next byte plain.
+/// Splits at colons. A backslash makes the next byte part of the path.
 fn split(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let mut paths = vec![vec![]];
     let mut bytes = text.iter();
@@ -175,11 +181,12 @@ mod tests {
 
     #[test]
     fn every_mount_is_known_by_its_place_its_device_and_its_kind() {
-        let places: Vec<_> = TEXT.split(|&byte| byte == b'\n').filter_map(place).collect();
-        assert_eq!(places.len(), 5);
-        let last = Place { point: "/below".into(), device: (0, 38), kind: b"tmpfs".to_vec() };
-        assert_eq!(places[4], last);
-        assert_eq!(places[1].point, PathBuf::from("/a b"));
+        let mount_points: Vec<_> =
+            TEXT.split(|&byte| byte == b'\n').filter_map(mount_point).collect();
+        assert_eq!(mount_points.len(), 5);
+        let last = MountPoint { point: "/below".into(), device: (0, 38), kind: b"tmpfs".to_vec() };
+        assert_eq!(mount_points[4], last);
+        assert_eq!(mount_points[1].point, PathBuf::from("/a b"));
     }
 
     #[test]

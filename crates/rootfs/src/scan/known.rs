@@ -1,4 +1,4 @@
-//! An earlier record of the tree that is scanned: of a file that is as it was, no second record is kept.
+//! An earlier record of the tree that is scanned. A file that is as it was is not recorded a second time.
 
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use layer_format::listing::{Inode, NameId, Place, Tree};
 use rustix::fs::FileType;
 
-use super::node::Node;
-use super::seen::Seen;
+use super::node::{Node, Seen};
 
-/// An earlier record of a tree, and when a file counts as the same.
+/// An earlier record of a tree, and what tells whether a file is the same.
 pub struct Known<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) is_same: IsSame<'a>,
 }
 
-/// Says whether nothing is different.
+/// Whether an inode of the record and a scanned one are the same.
 pub(crate) type IsSame<'a> = Box<dyn Fn(&Inode, Seen<'_>) -> bool + Sync + 'a>;
 
 impl std::fmt::Debug for Known<'_> {
@@ -24,21 +23,21 @@ impl std::fmt::Debug for Known<'_> {
     }
 }
 
-/// The names of an earlier record at which a scan has found what the record says: files and symbolic links that have no
-/// other name, neither then nor now. A bit for each name.
+/// The names of an earlier record at which a scan has found the same: files and symbolic links that have, and had, no other
+/// names. It takes a bit for each name of the record.
 #[derive(Debug, Default)]
 pub(super) struct SameNames {
     bits: Box<[AtomicU64]>,
 }
 
 impl SameNames {
-    /// None of the names of this tree, yet.
+    /// No name of this tree.
     pub(super) fn of(tree: &Tree) -> Self {
         let n_words = tree.most_names().div_ceil(64);
         Self { bits: (0..n_words).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Whether what is there is what the record says.
+    /// Whether the scan has found the same at this name.
     pub(super) fn has(&self, place: &Place<'_>) -> bool {
         let (word, bit) = position(place);
         self.bits.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
@@ -55,54 +54,53 @@ fn position(place: &Place<'_>) -> (usize, u64) {
     (number / 64, 1 << (number % 64))
 }
 
-/// What a scan is compared with while it lasts.
+/// The earlier record that a scan is compared with, and the names at which it has found the same.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Comparison<'a> {
+pub(super) struct EarlierRecord<'a> {
     pub(super) known: &'a Known<'a>,
     pub(super) same: &'a SameNames,
 }
 
-/// What the earlier record has in a directory, gone through beside what is found there.
-pub(super) struct Earlier<'a> {
-    comparison: Option<Comparison<'a>>,
+/// The names that the earlier record has in a directory. They are asked for in order.
+pub(super) struct EarlierNames<'a> {
+    earlier: Option<EarlierRecord<'a>>,
     children: Peekable<Children<'a>>,
 }
 
 /// The names in a directory of the record, in order.
 type Children<'a> = Box<dyn Iterator<Item = (&'a [u8], Place<'a>)> + 'a>;
 
-impl<'a> Earlier<'a> {
-    /// What is in the directory that the record has; nothing without one.
-    pub(super) fn new(comparison: Option<Comparison<'a>>, directory: Option<NameId>) -> Self {
-        let directory = comparison.zip(directory);
-        let directory = directory.map(|(comparison, id)| comparison.known.tree.place(id));
+impl<'a> EarlierNames<'a> {
+    /// The names in `directory` of the record; none without a record or a directory.
+    pub(super) fn new(earlier: Option<EarlierRecord<'a>>, directory: Option<NameId>) -> Self {
+        let directory = earlier.zip(directory).map(|(earlier, id)| earlier.known.tree.place(id));
         let children: Children<'_> = match directory {
             Some(directory) => Box::new(directory.children()),
             None => Box::new(std::iter::empty()),
         };
-        Self { comparison, children: children.peekable() }
+        Self { earlier, children: children.peekable() }
     }
 
-    /// What it has under this name, which comes after those that were asked for before.
+    /// What the record has under this name, which must come after those that were asked for before.
     pub(super) fn next(&mut self, name: &[u8]) -> Option<EarlierName<'a>> {
-        while self.children.next_if(|(earlier, _)| *earlier < name).is_some() {}
-        let (_, place) = self.children.next_if(|(earlier, _)| *earlier == name)?;
-        Some(EarlierName { comparison: self.comparison?, place })
+        while self.children.next_if(|(before, _)| *before < name).is_some() {}
+        let (_, place) = self.children.next_if(|(other, _)| *other == name)?;
+        Some(EarlierName { earlier: self.earlier?, place })
     }
 }
 
-/// One name of the earlier record.
+/// A name of the earlier record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EarlierName<'a> {
-    comparison: Comparison<'a>,
+    earlier: EarlierRecord<'a>,
     place: Place<'a>,
 }
 
 impl EarlierName<'_> {
-    /// Whether what was found is what the record says, of which a note is made then.
+    /// Whether the scanned inode is the same as the record's. If it is, that is noted.
     pub(super) fn is_same(&self, seen: Seen<'_>) -> bool {
-        let Self { comparison: Comparison { known, same }, place } = self;
-        let is_same = may_be_known_by_another(seen.node)
+        let Self { earlier: EarlierRecord { known, same }, place } = self;
+        let is_same = may_be_left_out(seen.node)
             && !place.is_linked()
             && (known.is_same)(&place.inode(), seen);
         if is_same {
@@ -111,15 +109,15 @@ impl EarlierName<'_> {
         is_same
     }
 
-    /// Which directory it is, if it is one.
+    /// The directory, if it is one.
     pub(super) fn directory(&self) -> Option<NameId> {
         self.place.is_directory().then(|| self.place.name_id())
     }
 }
 
-/// Whether the earlier record may stand for it. A file of several names is one of a group, a directory stands above others,
-/// and some devices are refused.
-fn may_be_known_by_another(node: &Node) -> bool {
+/// Whether a node is left out if it is the same as the record's. A file with several names is not, since it is part of a group;
+/// a directory is not, since it holds others; a device is not, since some are refused.
+fn may_be_left_out(node: &Node) -> bool {
     let is_plain = matches!(node.kind(), FileType::RegularFile | FileType::Symlink);
     is_plain && !node.is_linked() && !node.is_passed()
 }
@@ -137,9 +135,16 @@ mod tests {
         let paths: Vec<_> =
             (0..200).map(|n| EntryPath::parse(format!("{n:03}").as_bytes()).unwrap()).collect();
         for path in &paths {
-            let (kind, mtime) = (EntryKind::Fifo, Timestamp::default());
-            let (path, mode, uid, gid, xattrs) = (path.clone(), 0o644, 0, 0, vec![]);
-            tree.apply(&Change::Add(Entry { path, kind, mode, uid, gid, mtime, xattrs })).unwrap();
+            let entry = Entry {
+                path: path.clone(),
+                kind: EntryKind::Fifo,
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                mtime: Timestamp::default(),
+                xattrs: vec![],
+            };
+            tree.apply(&Change::Add(entry)).unwrap();
         }
         let places: Vec<_> = paths.iter().map(|path| tree.find(path.as_bytes()).unwrap()).collect();
         let same = SameNames::of(&tree);

@@ -1,4 +1,4 @@
-//! A look at one inode: by statx, or by fstatat where a kernel lacks statx or a filter forbids it.
+//! Looks at one inode: by statx, or by fstatat if the kernel lacks statx or a filter forbids it.
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -6,24 +6,26 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Stat, Statx, StatxAttributes, StatxFlags};
 use rustix::io::{Errno, Result};
 
-/// What the kernel says of an inode.
+/// What the kernel tells about an inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) inode: u64,
+    /// In bytes.
     pub(super) size: u64,
+    /// The time of modification.
     pub(super) seconds: i64,
     pub(super) nanos: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Its type and permission bits.
+    /// The type and the permission bits.
     pub(super) mode: u32,
-    /// Whether it has more names than one; every directory has.
+    /// Whether it has more than one name. Every directory has.
     pub(super) is_linked: bool,
-    /// The file system that it is in: major and minor number.
+    /// The major and the minor number of the file system that it is in.
     pub(super) device: (u32, u32),
-    /// Of a device its major and minor number.
+    /// The major and the minor number of a device.
     pub(super) number: (u32, u32),
-    /// Whether it is the root of a mount; `None` where the kernel doesn't tell (before Linux 5.8).
+    /// Whether it is the root of a mount. `None` if the kernel doesn't tell (before Linux 5.8).
     pub(super) is_mount: Option<bool>,
 }
 

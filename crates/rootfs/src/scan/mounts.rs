@@ -1,4 +1,4 @@
-//! What is mounted in a tree, and whether it holds files at all.
+//! What is mounted in a tree, and whether it keeps files at all.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::CWD;
 
-use crate::overlay::{Place, places};
+use crate::overlay::{MountPoint, mount_points};
 use crate::root::{self, magic_link};
 
 /// The magic numbers of file systems that show the kernel's or a daemon's state and keep no files: autofs, binderfs,
@@ -39,7 +39,7 @@ const PSEUDO: [u64; 24] = [
     0xabba_1974,
 ];
 
-/// The mounts beneath the root of a scan. The kernel's list of them is read when it is needed first.
+/// The mounts beneath the root of a scan. The kernel's list of them is read when it is first needed.
 #[derive(Debug)]
 pub(super) struct MountTable<'a> {
     root: BorrowedFd<'a>,
@@ -47,11 +47,11 @@ pub(super) struct MountTable<'a> {
     passed: Mutex<Vec<Vec<u8>>>,
 }
 
-/// What the list says.
+/// The kernel's list of mounts, and the root's path in it.
 #[derive(Debug)]
 struct Listed {
     root: PathBuf,
-    places: Vec<Place>,
+    places: Vec<MountPoint>,
 }
 
 impl<'a> MountTable<'a> {
@@ -59,12 +59,12 @@ impl<'a> MountTable<'a> {
         Self { root, listed: OnceLock::new(), passed: Mutex::default() }
     }
 
-    /// Whether something is mounted on `path` beneath the root; `None` where nothing can be known.
+    /// Whether something is mounted on `path` beneath the root. `None` if the list can't be read.
     pub(super) fn has(&self, path: &[u8]) -> Option<bool> {
         self.listed().map(|listed| listed.has(path))
     }
 
-    /// Whether `name`, the root of a mount, is one of a file system that keeps no files.
+    /// Whether `name`, the root of a mount, is that of a file system that keeps no files.
     pub(super) fn is_pseudo(
         &self,
         directory: BorrowedFd<'_>,
@@ -74,23 +74,23 @@ impl<'a> MountTable<'a> {
         let is_listed = |magic: u64| PSEUDO.contains(&magic);
         let held = root::hold(directory, name);
         let magic = held.and_then(rustix::fs::fstatfs).ok();
-        // The type of the field is another one on each machine.
+        // The type of this field depends on the machine.
         let magic = magic.and_then(|stat| u64::try_from(stat.f_type).ok());
         magic.is_some_and(is_listed) || self.is_devtmpfs(device)
     }
 
     /// The machine's own /dev has the magic number of a tmpfs.
     fn is_devtmpfs(&self, device: (u32, u32)) -> bool {
-        let is_it = |place: &Place| place.device == device && place.kind == b"devtmpfs";
+        let is_it = |place: &MountPoint| place.device == device && place.kind == b"devtmpfs";
         self.listed().is_some_and(|listed| listed.places.iter().any(is_it))
     }
 
-    /// Notes a path that isn't looked at.
+    /// Notes a path at which the mount isn't looked at.
     pub(super) fn pass(&self, path: Vec<u8>) {
         self.passed.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
 
-    /// The paths that were not looked at.
+    /// The paths that were noted, sorted.
     pub(super) fn into_passed(self) -> Vec<Vec<u8>> {
         let mut passed = self.passed.into_inner().unwrap_or_else(PoisonError::into_inner);
         passed.sort_unstable();
@@ -101,7 +101,7 @@ impl<'a> MountTable<'a> {
         let read = || {
             let root = rustix::fs::readlinkat(CWD, magic_link(self.root.as_fd()), Vec::new());
             let root = std::ffi::OsString::from(root.ok()?.to_str().ok()?).into();
-            Some(Listed { root, places: places().ok()? })
+            Some(Listed { root, places: mount_points().ok()? })
         };
         self.listed.get_or_init(read).as_ref()
     }
@@ -109,7 +109,7 @@ impl<'a> MountTable<'a> {
 
 impl Listed {
     fn has(&self, path: &[u8]) -> bool {
-        let beneath = |place: &Place| {
+        let beneath = |place: &MountPoint| {
             let rest = place.point.strip_prefix(&self.root).map(Path::as_os_str);
             rest.is_ok_and(|rest| rest.as_encoded_bytes() == path)
         };

@@ -1,39 +1,44 @@
-//! One entry as it is kept: 48 bytes, its name, link target and attributes elsewhere.
+//! One entry of a scan as it is kept: 48 bytes. Its name, link target and attributes are kept by its directory.
 
-use layer_format::layer::Timestamp;
+use layer_format::layer::{EntryKind, Timestamp};
 use rustix::fs::FileType;
 
 use super::look::Look;
+use crate::xattrs::Xattr;
 
-/// No number of a directory or of a list of attributes.
+/// Stands for no directory, and for no list of attributes.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// What is known of an inode, under one of its names.
+/// An inode, under one of its names.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) inode: u64,
-    /// Of a file its size, of a device its number, of a directory the number of its contents, of a link how long its target
-    /// is, which follows its name.
+    /// The size of a file; the number of a device; the number of a directory among those that were read; the length of a link's
+    /// target, which follows its name.
     pub(super) value: u64,
     seconds: i64,
-    /// With [`LINKED`] and [`PASSED`].
+    /// Nanoseconds, with [`LINKED`] and [`PASSED`].
     nanos: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Where its name ends among the texts of its directory; it begins where those of the one before end.
+    /// The offset at which its name ends in the texts of its directory. It begins where the texts of the node before end.
     pub(super) name_end: u32,
+    /// The number of its attributes in its directory, or [`NONE`].
     pub(super) xattrs: u32,
-    /// The file system, by its number among those met.
+    /// The number of the file system among those of the scan.
     pub(super) device: u16,
     mode: u16,
 }
 
-/// A time has no more nanoseconds than 30 bits hold; the other two say something else.
+/// The bits of the nanoseconds. The two others are free.
 const NANOS: u32 = (1 << 30) - 1;
+/// The bit of an inode with other names.
 const LINKED: u32 = 1 << 30;
+/// The bit of an inode on which something is mounted that was not looked at.
 const PASSED: u32 = 1 << 31;
 
 impl Node {
+    /// What a look has shown. `device` is the number of the file system.
     pub(super) fn of(look: &Look, device: u16) -> Self {
         let kind = FileType::from_raw_mode(look.mode);
         let number = u64::from(look.number.0) << 32 | u64::from(look.number.1);
@@ -56,17 +61,19 @@ impl Node {
         }
     }
 
-    /// Makes it stand for what a mount hides. A directory looks as if its parent's owner had just made it.
+    /// Makes it stand for what a mount hides. A directory gets the owner and the time of its parent.
     pub(super) fn pass(&mut self, parent: &Look) {
         self.nanos = self.nanos & NANOS | PASSED;
         if self.kind() == FileType::Directory {
             self.mode = (self.mode & !0o7777) | 0o755;
-            (self.uid, self.gid) = (parent.uid, parent.gid);
+            self.uid = parent.uid;
+            self.gid = parent.gid;
             self.seconds = parent.seconds;
             self.nanos = parent.nanos & NANOS | PASSED;
         }
     }
 
+    /// The type.
     pub(super) fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.mode.into())
     }
@@ -76,29 +83,75 @@ impl Node {
         u32::from(self.mode) & 0o7777
     }
 
-    /// Whether it has more names than this one.
+    /// Whether it has other names, and is no directory.
     pub(super) fn is_linked(&self) -> bool {
         self.nanos & LINKED != 0
     }
 
-    /// Whether something is mounted there that wasn't looked at.
+    /// Whether something is mounted on it that was not looked at.
     pub(super) fn is_passed(&self) -> bool {
         self.nanos & PASSED != 0
     }
 
-    /// Where its name, and a link's target, end among the texts of its directory.
+    /// The offset at which its name, and a link's target, end in the texts of its directory.
     pub(super) fn texts_end(&self) -> usize {
         let target = if self.kind() == FileType::Symlink { low_half(self.value) } else { 0 };
         self.name_end as usize + target as usize
     }
 
+    /// The time of modification.
     pub(super) fn mtime(&self) -> Timestamp {
         Timestamp { seconds: self.seconds, nanos: self.nanos & NANOS }
     }
 
-    /// Major and minor number of a device.
+    /// The major and the minor number of a device.
     pub(super) fn number(&self) -> (u32, u32) {
         (low_half(self.value >> 32), low_half(self.value))
+    }
+}
+
+/// A node with the parts that are kept elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(super) node: &'a Node,
+    /// The target of a symbolic link; empty for all else.
+    pub(super) target: &'a [u8],
+    pub(super) xattrs: &'a [Xattr],
+}
+
+impl<'a> Seen<'a> {
+    /// The kind of the entry, as if there were no hard links. `None` for a socket, which no layer can hold.
+    pub(crate) fn kind(&self) -> Option<EntryKind> {
+        let (major, minor) = self.node.number();
+        Some(match self.node.kind() {
+            FileType::Directory => EntryKind::Directory,
+            FileType::RegularFile => EntryKind::File { size: self.node.value, data: None },
+            FileType::Symlink => EntryKind::Symlink { target: self.target.to_vec() },
+            FileType::CharacterDevice => EntryKind::CharDevice { major, minor },
+            FileType::BlockDevice => EntryKind::BlockDevice { major, minor },
+            FileType::Fifo => EntryKind::Fifo,
+            _ => return None,
+        })
+    }
+
+    /// Permission bits with setuid, setgid and sticky.
+    pub(crate) fn mode(&self) -> u32 {
+        self.node.mode()
+    }
+
+    /// The numeric owner and group.
+    pub(crate) fn owner(&self) -> (u32, u32) {
+        (self.node.uid, self.node.gid)
+    }
+
+    /// The time of modification.
+    pub(crate) fn mtime(&self) -> Timestamp {
+        self.node.mtime()
+    }
+
+    /// The extended attributes that an image may carry, sorted by name.
+    pub(crate) fn xattrs(&self) -> &'a [Xattr] {
+        self.xattrs
     }
 }
 

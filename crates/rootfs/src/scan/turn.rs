@@ -1,5 +1,5 @@
-//! Taking turns: a plain user's scan gives directories that lack permissions some, for a while, and another scan of the same
-//! tree would take those for a change.
+//! Lets only one plain user's scan of a tree run at a time. Such a scan gives directories permissions that they lack, which
+//! another scan of the tree would take for a change.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -11,14 +11,14 @@ use rustix::io::Errno;
 
 use crate::powers::Powers;
 
-/// How often is looked whether the other scan has ended.
+/// The time between two looks at whether the other scan has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The roots that this process is scanning, by device and inode: it needs no turn with itself.
+/// The roots that this process is scanning, by device and inode. A second scan in the same process doesn't wait.
 static OURS: Mutex<Vec<(u64, u64)>> = Mutex::new(vec![]);
 
-/// A lock of a tree's root directory that lasts as long as this value. Root, who passes modes, takes none; where there are no
-/// locks, there are no turns.
+/// A lock of a tree's root directory, which lasts as long as this value. Root doesn't need it, and a file system without locks
+/// has none.
 #[derive(Debug)]
 pub(super) struct Turn {
     /// Closing it lets the next one in.
@@ -29,7 +29,7 @@ pub(super) struct Turn {
 impl Turn {
     const NONE: Self = Self { _locked: None, id: None };
 
-    /// Waits for the scans of others, until `stop` says so: then the scan ends by itself.
+    /// Waits for scans of other processes to end, or until `stop` is true, in which case the scan soon ends by itself.
     pub(super) fn take(root: impl AsFd, stop: impl Fn() -> bool) -> Self {
         if Powers::of_process().passes_modes {
             return Self::NONE;
@@ -41,7 +41,7 @@ impl Turn {
         if ours(|ours| ours.contains(&id)) {
             return Self::NONE;
         }
-        // Two programs that each hold one tree and wait for the other's would wait for ever.
+        // Two programs that each hold one tree and wait for the other's would never end.
         let may_wait = ours(|ours| ours.is_empty());
         while !stop() {
             match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {

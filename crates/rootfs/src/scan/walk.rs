@@ -1,4 +1,4 @@
-//! The threads of a scan: each takes a directory, reads it, and leaves those in it for whoever is free.
+//! The threads of a scan. Each takes a directory, reads it, and adds the directories in it to the list that all take from.
 
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,64 +8,46 @@ use layer_format::layer::{EntryPath, MAX_COMPONENTS, TOO_DEEP};
 use layer_format::listing::NameId;
 use rustix::thread::UnshareFlags;
 
-use super::directory::{self, At, Below, Directory, Draft, Read, Standing, Surroundings, join};
-use super::known::{Comparison, SameNames};
+use super::devices::Devices;
+use super::directory::ScannedDirectory;
+use super::known::{EarlierRecord, SameNames};
 use super::mounts::MountTable;
 use super::node::Node;
-use super::{ScanOptions, Unlocked};
-use crate::error::{Error, Failure};
+use super::options::ScanOptions;
+use super::read::{
+    self, DirectoryBuilder, ErrorAt, OneOwner, Read, ScanContext, Subdirectory, Unlocked,
+    WorkingDirectory, join,
+};
+use crate::error::{AtPath, Error, SystemError};
 use crate::root::Root;
 use crate::xattrs::{self, Xattr};
 
-/// More threads than that find nothing to do: the kernel's locks are the limit.
+/// The largest number of threads. More would wait for the kernel's locks.
 const MOST_THREADS: usize = 8;
 
-/// What the threads have brought.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    pub(super) directories: Vec<Directory>,
-    /// Parents before what is in them.
+/// What the threads have read.
+#[derive(Debug)]
+pub(super) struct Walked {
+    pub(super) directories: Vec<ScannedDirectory>,
+    /// Directories before those in them.
     pub(super) unlocked: Vec<Unlocked>,
     pub(super) error: Option<Error>,
-    /// Where something is mounted that wasn't looked at, sorted.
+    /// The paths where something is mounted that was not looked at, sorted.
     pub(super) passed: Vec<Vec<u8>>,
-    /// Whether the owner, and the group, of everything are those of the root.
-    pub(super) is_of_top: (bool, bool),
+    pub(super) owners: OneOwner,
 }
 
 /// The root itself.
 #[derive(Debug)]
-pub(super) struct Top {
+pub(super) struct RootEntry {
     pub(super) node: Node,
     pub(super) xattrs: Vec<Xattr>,
 }
 
-/// The file systems met, by number. The root's is 0.
-#[derive(Debug)]
-pub(super) struct Devices {
-    pub(super) top: u16,
-    of_top: (u32, u32),
-    others: Mutex<Vec<(u32, u32)>>,
-}
-
-impl Devices {
-    pub(super) fn number(&self, device: (u32, u32)) -> u16 {
-        if device == self.of_top {
-            return self.top;
-        }
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = others.iter().position(|&other| other == device).unwrap_or_else(|| {
-            others.push(device);
-            others.len() - 1
-        });
-        u16::try_from(place + 1).unwrap_or(u16::MAX)
-    }
-}
-
-/// A directory that is still to be read. Its path is made when its turn comes: many may wait.
+/// A directory that is still to be read. Its path is made only then, since many may be waiting.
 struct Waiting {
     number: usize,
-    /// What the earlier record has there.
+    /// The directory that the earlier record has there, if it has one.
     earlier: Option<NameId>,
 }
 
@@ -73,54 +55,60 @@ struct Waiting {
 struct Task {
     number: usize,
     path: Vec<u8>,
-    /// What the earlier record has there.
+    /// The directory that the earlier record has there, if it has one.
     earlier: Option<NameId>,
 }
 
-struct State {
+/// What the threads share and change.
+struct WalkState {
     todo: Vec<Waiting>,
+    /// The number of threads that are reading a directory.
     n_working: usize,
-    taken: Taken,
+    taken: Walked,
 }
 
+/// What the threads share.
 struct Shared<'a> {
     root: &'a Root,
     options: &'a ScanOptions<'a>,
     devices: Devices,
     mounts: MountTable<'a>,
-    comparison: Option<Comparison<'a>>,
-    /// Of the root.
+    earlier: Option<EarlierRecord<'a>>,
+    /// The owner of the root.
     owner: (u32, u32),
-    state: Mutex<State>,
+    state: Mutex<WalkState>,
     change: Condvar,
 }
 
-/// Reads all directories beneath the root. What is the same as in the earlier record is noted there alone.
+/// Reads all directories beneath the root. What is the same as in the earlier record is only noted in `same`.
 pub(super) fn walk(
     root: &Root,
     options: &ScanOptions<'_>,
     same: &SameNames,
-) -> Result<(Top, Taken), Error> {
-    let at_root = |failure: Failure| failure.at(EntryPath::root());
-    let look = directory::look_at(root.as_fd()).map_err(at_root)?;
-    let devices = Devices { top: 0, of_top: look.device, others: Mutex::default() };
-    let mut top = Node::of(&look, 0);
+) -> Result<(RootEntry, Walked), Error> {
+    let look = read::look_at(root.as_fd()).at_path(&EntryPath::root())?;
+    let mut top = Node::of(&look, Devices::TOP);
     top.value = 0;
-    let own_xattrs = xattrs::read_open(root.as_fd()).map_err(at_root)?;
+    let own_xattrs = xattrs::read_open(root.as_fd()).at_path(&EntryPath::root())?;
 
-    let mut taken = Taken { is_of_top: (true, true), ..Taken::default() };
-    taken.directories.push(Directory::root());
-    let comparison = options.known.map(|known| Comparison { known, same });
-    let earlier = comparison.map(|comparison| comparison.known.tree.root().name_id());
-    let todo = vec![Waiting { number: 0, earlier }];
+    let taken = Walked {
+        directories: vec![ScannedDirectory::root()],
+        unlocked: vec![],
+        error: None,
+        passed: vec![],
+        owners: OneOwner { is_one_user: true, is_one_group: true },
+    };
+    let earlier = options.known.map(|known| EarlierRecord { known, same });
+    let earlier_root = earlier.map(|earlier| earlier.known.tree.root().name_id());
+    let todo = vec![Waiting { number: 0, earlier: earlier_root }];
     let shared = Shared {
         root,
         options,
-        devices,
+        devices: Devices::new(look.device),
         mounts: MountTable::new(root.as_fd()),
-        comparison,
+        earlier,
         owner: (top.uid, top.gid),
-        state: Mutex::new(State { todo, n_working: 0, taken }),
+        state: Mutex::new(WalkState { todo, n_working: 0, taken }),
         change: Condvar::new(),
     };
     let n_threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
@@ -128,11 +116,14 @@ pub(super) fn walk(
         for n_others in 0..n_threads {
             match Builder::new().spawn_scoped(scope, || shared.work()) {
                 Ok(_) => {}
-                // Fewer do the same work. This one can't: each takes a working directory of its own.
+                // Fewer threads do the same work. This thread can't, since each needs a working directory of its own.
                 Err(_) if n_others > 0 => break,
                 Err(source) => {
-                    let (path, operation) = (EntryPath::root(), "starting a thread");
-                    return Err(Error::Io { path, operation, source });
+                    return Err(Error::Io {
+                        path: EntryPath::root(),
+                        operation: "starting a thread",
+                        source,
+                    });
                 }
             }
         }
@@ -140,15 +131,16 @@ pub(super) fn walk(
     })?;
     let mut taken = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).taken;
     taken.passed = shared.mounts.into_passed();
-    Ok((Top { node: top, xattrs: own_xattrs }, taken))
+    Ok((RootEntry { node: top, xattrs: own_xattrs }, taken))
 }
 
 impl Shared<'_> {
+    /// Reads directories until there are no more.
     fn work(&self) {
-        let standing = stand_alone();
-        let mut draft = Draft::default();
+        let working_directory = own_working_directory();
+        let mut builder = DirectoryBuilder::default();
         while let Some(task) = self.next() {
-            let read = self.read(&task, standing, &mut draft);
+            let read = self.read(&task, working_directory, &mut builder);
             let mut state = self.lock();
             state.n_working -= 1;
             match read {
@@ -166,7 +158,7 @@ impl Shared<'_> {
         }
     }
 
-    /// The next directory; none when all are read, or one can't be.
+    /// The next directory. `None` if all are read, or one can't be.
     fn next(&self) -> Option<Task> {
         let mut state = self.lock();
         loop {
@@ -187,53 +179,53 @@ impl Shared<'_> {
     fn read(
         &self,
         task: &Task,
-        standing: Standing,
-        draft: &mut Draft,
+        working_directory: WorkingDirectory,
+        builder: &mut DirectoryBuilder,
     ) -> Result<(Read, Option<Unlocked>), Error> {
         let path_of = |name: &[u8]| EntryPath::parse(&join(&task.path, name)).unwrap_or_default();
-        let at_task = |failure: Failure| failure.at(path_of(b""));
+        let at_task = |failure: SystemError| failure.at(path_of(b""));
         if (self.options.stop)() {
-            return Err(at_task(Failure::stopped()));
+            return Err(at_task(SystemError::stopped()));
         }
-        let (fd, unlocked) = directory::open(self.root.as_fd(), &task.path).map_err(at_task)?;
-        let surroundings = Surroundings {
+        let (fd, unlocked) = read::open(self.root.as_fd(), &task.path).map_err(at_task)?;
+        let context = ScanContext {
             options: self.options,
             devices: &self.devices,
             mounts: &self.mounts,
-            comparison: self.comparison,
+            earlier: self.earlier,
             owner: self.owner,
         };
-        let here = (fd.as_fd(), standing);
-        let read = directory::read(here, &task.path, task.earlier, &surroundings, draft);
+        let read =
+            read::read(fd.as_fd(), working_directory, &task.path, task.earlier, &context, builder);
         match read {
-            // What is in it lies deeper than a layer can say.
+            // Its entries have more names in their paths than a layer can hold.
             Ok(read) if is_deepest(&task.path) && !read.directory.nodes.is_empty() => {
                 self.lock().taken.unlocked.extend(unlocked);
                 Err(Error::Unfit { path: path_of(b""), reason: TOO_DEEP })
             }
             Ok(read) => Ok((read, unlocked)),
-            Err(At { name, failure }) => {
-                // Its mode must be given back all the same.
+            Err(ErrorAt { name, failure }) => {
+                // Its mode must be restored in this case too.
                 self.lock().taken.unlocked.extend(unlocked);
                 Err(failure.at(path_of(&name)))
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WalkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Puts a directory in its place, and those in it on the list.
+impl WalkState {
+    /// Stores a directory, and adds those in it to the list.
     fn take(&mut self, task: &Task, read: Read) {
-        let Read { mut directory, below, is_of_top } = read;
-        self.taken.is_of_top.0 &= is_of_top.0;
-        self.taken.is_of_top.1 &= is_of_top.1;
-        for Below { place, earlier } in below {
+        let Read { mut directory, below, owners } = read;
+        self.taken.owners.is_one_user &= owners.is_one_user;
+        self.taken.owners.is_one_group &= owners.is_one_group;
+        for Subdirectory { place, earlier } in below {
             let number = self.taken.directories.len();
-            self.taken.directories.push(Directory::below(task.number, place));
+            self.taken.directories.push(ScannedDirectory::below(task.number, place));
             directory.nodes[place].value = number as u64;
             self.todo.push(Waiting { number, earlier });
         }
@@ -241,9 +233,10 @@ impl State {
         self.taken.directories[task.number] = directory;
     }
 
-    /// The path of a directory, those above which were read.
+    /// The path of a directory. Those above it must have been read.
     fn path(&self, number: usize) -> Vec<u8> {
-        let (mut names, mut here) = (vec![], &self.taken.directories[number]);
+        let mut names = vec![];
+        let mut here = &self.taken.directories[number];
         while let Some((number, place)) = here.above() {
             here = &self.taken.directories[number];
             names.push(here.name(place));
@@ -253,28 +246,16 @@ impl State {
     }
 }
 
-/// Whether no layer has a path that is longer by one name.
+/// Whether no layer can have a path with one more name.
 fn is_deepest(path: &[u8]) -> bool {
     path.len() > MAX_COMPONENTS && path.split(|&byte| byte == b'/').count() >= MAX_COMPONENTS
 }
 
-/// Gives this thread, which is one of a scan, a working directory of its own.
-fn stand_alone() -> Standing {
+/// Gives this thread a working directory of its own.
+fn own_working_directory() -> WorkingDirectory {
     #[expect(unsafe_code, reason = "the call could also take descriptors from other threads")]
     // SAFETY: only the working directory and the umask become the thread's own; descriptors stay shared.
     let own = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) };
     // A filter of system calls may forbid it.
-    if own.is_ok() { Standing::Inside } else { Standing::Outside }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_file_system_has_a_number_of_its_own() {
-        let devices = Devices { top: 0, of_top: (8, 1), others: Mutex::default() };
-        let numbers = [(8, 1), (0, 5), (0, 6), (0, 5), (8, 1)].map(|device| devices.number(device));
-        assert_eq!(numbers, [0, 1, 2, 1, 0]);
-    }
+    if own.is_ok() { WorkingDirectory::Own } else { WorkingDirectory::Shared }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use rootfs::overlay::{Control, Overlay, StandsAlone, Upper};
+use rootfs::overlay::{Control, Overlay, StandaloneCheck, WritableLayer};
 use rootfs::{Applier, Root};
 use rustix::process::{Resource, Rlimit};
 
@@ -18,12 +18,12 @@ pub(crate) fn stacked(layers: &[&str]) -> String {
     let mut lowers = vec![floor];
     for (n, layer) in layers.iter().enumerate() {
         let upper = directory(dir.path(), &format!("layer-{n}"));
-        let mut alone = StandsAlone::new();
+        let mut alone = StandaloneCheck::new();
         if lines(layer).all(|line| alone.admits(&change(line).0)) {
             apply(upper.try_clone().unwrap(), layer);
         } else {
             let work = directory(dir.path(), &format!("work-{n}"));
-            let upper = Some(Upper { dir: &upper, work: &work });
+            let upper = Some(WritableLayer { dir: &upper, work: &work });
             apply(mount(&lowers, upper), layer);
         }
         lowers.insert(0, upper);
@@ -37,7 +37,7 @@ fn directory(parent: &Path, name: &str) -> Root {
     Root::open(&parent.join(name)).unwrap()
 }
 
-fn mount(lowers: &[Root], upper: Option<Upper<'_>>) -> Root {
+fn mount(lowers: &[Root], upper: Option<WritableLayer<'_>>) -> Root {
     let overlay = Overlay { source: "test", lowers, upper, control: Control::Trusted };
     let mount = overlay.mount().unwrap();
     mount.root().unwrap()

@@ -1,20 +1,20 @@
-//! Layers that mean the same over any other layers.
+//! Finds out which layers mean the same over any other layers.
 
 use std::collections::HashMap;
 
 use layer_format::layer::{Change, Entry, EntryKind, split_last};
 use layer_format::listing::{PathKey, PathKeys};
 
-use super::is_mark;
+use super::attributes::is_mark;
 
-/// Watches a layer go by and says how long it stands alone: every parent directory is in the layer, before what is in
-/// it, and no path comes twice; no hard link leaves the layer; it removes nothing; and nothing in it looks like a mark
-/// of the kernel's.
+/// Checks, change by change, whether a layer is standalone: every parent directory is in the layer, before what is in it; no
+/// path comes twice; no hard link leads out of the layer; it has no whiteouts; and nothing in it looks like a mark of the
+/// kernel's overlayfs.
 #[derive(Debug, Default)]
-pub struct StandsAlone {
+pub struct StandaloneCheck {
     keys: PathKeys,
     seen: HashMap<PathKey, Kind>,
-    root: bool,
+    has_root: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +23,14 @@ enum Kind {
     Other,
 }
 
-impl StandsAlone {
+impl StandaloneCheck {
     /// Begins a layer.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the layer's next change. After the first `false` there is no more to ask.
+    /// Whether the layer is standalone up to and with its next change. After the first `false` it must
+    /// not be asked again.
     pub fn admits(&mut self, change: &Change) -> bool {
         let Change::Add(entry) = change else { return false };
         if looks_like_a_mark(entry) {
@@ -37,7 +38,7 @@ impl StandsAlone {
         }
         let path = entry.path.as_bytes();
         let Some((parent, _)) = split_last(path) else {
-            return !std::mem::replace(&mut self.root, true);
+            return !std::mem::replace(&mut self.has_root, true);
         };
         if !parent.is_empty() && self.kind_of(parent) != Some(Kind::Directory) {
             return false;
@@ -75,8 +76,15 @@ mod tests {
     }
 
     fn add(text: &str, kind: EntryKind) -> Change {
-        let (mode, uid, gid, mtime, xattrs) = (0o755, 0, 0, Timestamp::default(), vec![]);
-        Change::Add(Entry { path: path(text), kind, mode, uid, gid, mtime, xattrs })
+        Change::Add(Entry {
+            path: path(text),
+            kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            xattrs: vec![],
+        })
     }
 
     fn dir(text: &str) -> Change {
@@ -100,13 +108,13 @@ mod tests {
         Change::Add(Entry { xattrs: vec![(name.into(), vec![])], ..entry })
     }
 
-    /// All changes but the last stand alone.
+    /// Checks a layer that is standalone without its last change.
     #[track_caller]
-    fn check(changes: &[Change], last_stands_alone: bool) {
-        let mut alone = StandsAlone::new();
+    fn check(changes: &[Change], is_last_standalone: bool) {
+        let mut check = StandaloneCheck::new();
         let (last, before) = changes.split_last().unwrap();
-        assert!(before.iter().all(|change| alone.admits(change)));
-        assert_eq!(alone.admits(last), last_stands_alone);
+        assert!(before.iter().all(|change| check.admits(change)));
+        assert_eq!(check.admits(last), is_last_standalone);
     }
 
     #[test]
