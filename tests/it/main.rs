@@ -23,6 +23,7 @@ mod forms;
 mod gc;
 mod hostile;
 mod hostile_archives;
+mod images;
 mod limits;
 mod listings;
 mod logins;

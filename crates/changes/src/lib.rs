@@ -34,7 +34,7 @@ mod report;
 mod side;
 mod stat;
 
-use cli::{Code, Form, Io};
+use cli::{Code, Explain as _, Form, Io};
 use image::{Choice, Location};
 use layer_format::{Look, Platform, look};
 use rootfs::{Attribute, Attributes};
@@ -115,7 +115,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     check(args)?;
     let [before, after] = [&args.before, &args.after].map(|text| Location::from(text.as_str()));
     let needing = if before.is_stored() { &before } else { &after };
-    let store = image::our_store(args.common.store.as_deref(), needing)?;
+    let store =
+        image::our_store(args.common.store.as_deref(), needing).hinted(store::Error::hint)?;
     let mut sides = Sides {
         before: Side::open(&args.before, choice(args, 0), store.as_ref(), io)?,
         after: Side::open(&args.after, choice(args, 1), store.as_ref(), io)?,

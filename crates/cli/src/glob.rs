@@ -109,6 +109,11 @@ fn match_names(patterns: &[Vec<u8>], names: &[&[u8]]) -> bool {
     at_pattern == patterns.len()
 }
 
+/// Whether a whole text matches a pattern, in which `*` stands for anything, a slash too.
+pub fn match_text(pattern: &str, text: &str) -> bool {
+    match_name(pattern.as_bytes(), text.as_bytes())
+}
+
 /// The same for the bytes of one name.
 fn match_name(pattern: &[u8], name: &[u8]) -> bool {
     let mut at_pattern = 0;

@@ -159,9 +159,9 @@ pub fn no_spool() -> Spool {
 /// without one, and gets `None`.
 ///
 /// # Errors
-/// See [`Store::open_existing`].
+/// See [`Store::open_named`].
 pub fn our_store(path: Option<&Path>, location: &Location) -> Result<Option<Store>> {
-    match Store::path_or_usual(path).and_then(Store::open_existing) {
+    match Store::open_named(path) {
         Err(_) if !location.is_stored() => Ok(None),
         store => store,
     }

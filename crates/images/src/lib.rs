@@ -1,33 +1,45 @@
 //! The `images` command: lists, names, removes and checks the images of the store.
 
 mod graph;
+mod join;
 mod list;
 mod names;
 mod page;
+mod pattern;
+mod prune;
 mod verify;
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Form, Io};
 use layer_format::{Look, Reference, look};
-use store::{Freed, Kept, Proof, Store, Sweep};
+use store::{Freed, IndexEntry, Kept, Proof, Store, Sweep};
 
+use crate::list::Content;
 use crate::names::Names;
 use crate::page::Page;
+use crate::pattern::Pattern;
 
 /// List the images in the store, name and remove them, and check that they are sound
 ///
 /// Without a subcommand, lists every name with its digest, platform, date and size, and how much of the size other images
-/// have too. Removing a name keeps its blobs until `images gc`, which frees whatever no image and no running program needs.
+/// have too; --quiet prints the digests alone. Removing a name keeps its blobs until `images gc`, which frees whatever no image
+/// and no running program needs.
 #[derive(clap::Parser, Debug)]
 #[command(version, after_help = cli::examples(&[
-    ("images", "What is there"),
+    ("images 'ghcr.io/me/*'", "What is there of these"),
+    ("images prune --older-than 7d", "Remove what lost its name a week ago, and its blobs"),
+    ("images index -t app:2 app:2-amd64 app:2-arm64", "One name for several platforms"),
     ("images rm nginx:1.26 && images gc", "Remove a name, then the blobs that nothing else needs"),
     ("ssh host images digests | save app --have - | ssh host load", "Send only what the other side lacks"),
 ]))]
 pub struct Args {
+    /// Only these: names (without a tag, all tags), digests, or patterns of names with * and ?
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     #[command(subcommand)]
     action: Option<Action>,
     /// Print JSON
@@ -62,6 +74,32 @@ enum Action {
         #[arg(long)]
         force: bool,
     },
+    /// Remove the images that have no name, then do what gc does
+    ///
+    /// An image loses its name when the name moves to another image, for example by a pull. Images that are pulled by digest
+    /// have a name.
+    Prune {
+        /// Only images that came into the store longer ago: 90m, 12h, 7d, 4w
+        #[arg(long, value_name = "AGE", value_parser = prune::parse_age)]
+        older_than: Option<Duration>,
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Join images of several platforms under one name; prints the digest of the index
+    ///
+    /// Of an index, all its images are taken. Their blobs stay as they are.
+    Index {
+        /// The name of the whole
+        #[arg(short, long, value_name = "NAME")]
+        tag: Reference,
+        /// Annotate the index
+        #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = join::parse_annotation)]
+        annotations: Vec<(String, String)>,
+        /// The images: names, digests, or the first digits of one
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
     /// Remove the blobs that no image needs and the extracted layers that nobody has mounted; safe beside running programs
     Gc {
         /// Only say what would be freed
@@ -92,22 +130,39 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let path = Store::path_or_usual(args.common.store.as_deref())?;
-    // Listing images makes no store.
-    let store = Store::open_existing(path)?;
+    if let (Some(_), [name, ..]) = (&args.action, &args.names[..]) {
+        let message = format!("{name}: what a subcommand is about comes after it");
+        return Err(cli::usage(message).into());
+    }
     let form = Form::of(args.json, args.null);
+    // Listing images makes no store.
+    let store = match Store::open_named(args.common.store.as_deref()) {
+        // Where no store is, a sender may send everything.
+        Err(store::Error::NoStore { .. }) if matches!(args.action, Some(Action::Digests)) => None,
+        store => store.hinted(store::Error::hint_in_store)?,
+    };
+    let Some(store) = store else { return without_store(args, io) };
     let mut page = Page { output: &mut io.output, form };
-    let Some(store) = store else { return without_store(args, &mut page) };
     match &args.action {
-        None => list::list(&store, &mut page),
+        None => {
+            let content = if args.common.quiet { Content::Digests } else { Content::Images };
+            list::list(&store, &args.patterns(), content, &mut page)
+        }
         Some(Action::Tag { image, name }) => names::tag(&store, image, name, &mut page),
         Some(Action::Rm { names, force }) => {
             let allowed = if *force { Names::Several } else { Names::One };
             names::remove(&store, names, allowed, &mut page)
         }
+        Some(Action::Prune { older_than, dry_run }) => {
+            prune::prune(&store, *older_than, sweep(*dry_run), io, form)
+        }
+        Some(Action::Index { tag, annotations, images }) => {
+            join::Join { name: tag, annotations, images }.run(&store, io, form)
+        }
         Some(Action::Gc { dry_run, force }) => {
             let sweep = sweep(*dry_run);
-            let (freed, kept) = gc(&store, sweep, *force)?;
+            let proof = if *force { Proof::Waived } else { Proof::Needed };
+            let (freed, kept) = gc(&store, &[], sweep, proof)?;
             page.freed(&freed, &kept, sweep)?;
             say_kept(&kept, io);
             Ok(())
@@ -117,13 +172,26 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Removes blobs that no image needs, and extracted layers that no union has mounted.
-fn gc(store: &Store, sweep: Sweep, is_forced: bool) -> anyhow::Result<(Freed, Kept)> {
-    if sweep == Sweep::Remove && !is_forced {
+impl Args {
+    fn patterns(&self) -> Vec<Pattern> {
+        self.names.iter().map(|name| Pattern::new(name)).collect()
+    }
+}
+
+/// Removes blobs that no image needs, apart from those that are `going`, and extracted layers that no union has mounted.
+fn gc(
+    store: &Store,
+    going: &[IndexEntry],
+    sweep: Sweep,
+    proof: Proof,
+) -> anyhow::Result<(Freed, Kept)> {
+    if sweep == Sweep::Remove && proof == Proof::Needed {
         store.check_medium().hinted(store::Error::hint)?;
     }
-    let mut freed = store.gc(sweep)?;
-    let proof = if is_forced { Proof::Waived } else { Proof::Needed };
+    let mut freed = match sweep {
+        Sweep::Remove => store.gc(sweep)?,
+        Sweep::DryRun => store.gc_without(going)?,
+    };
     let collected = store.collect_layers(sweep, proof)?;
     freed.n_layers += collected.n_layers;
     freed.bytes += collected.bytes;
@@ -149,22 +217,32 @@ fn say_kept(kept: &Kept, io: &Io<'_>) {
 }
 
 /// Runs the command without a store, as if the store were empty.
-fn without_store(args: &Args, page: &mut Page<'_>) -> anyhow::Result<()> {
+fn without_store(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let page = &mut Page { output: &mut io.output, form: Form::of(args.json, args.null) };
     let wanted = match &args.action {
-        None | Some(Action::Digests) => return page.list(&[]),
+        None => {
+            let missing = args.patterns().into_iter().find(|pattern| !pattern.is_glob);
+            missing.map(|pattern| pattern.to_string())
+        }
+        Some(Action::Digests) => None,
         Some(Action::Gc { dry_run, .. }) => {
             return page.freed(&Freed::default(), &Kept::default(), sweep(*dry_run));
         }
-        Some(Action::Tag { image, .. }) => Some(image),
-        Some(Action::Rm { names, .. } | Action::Verify { names }) => names.first(),
-    };
-    match wanted {
-        Some(text) => {
-            names::check(text)?;
-            Err(names::explain(store::Error::NotFound { text: text.clone() }))
+        Some(Action::Prune { dry_run, .. }) => {
+            return page.pruned(&[], &Freed::default(), &Kept::default(), sweep(*dry_run));
         }
-        None => verify::nothing(page),
-    }
+        Some(Action::Tag { image, .. }) => Some(image.clone()),
+        Some(Action::Index { images: names, .. } | Action::Rm { names, .. }) => {
+            names.first().cloned()
+        }
+        Some(Action::Verify { names }) => match names.first() {
+            Some(name) => Some(name.clone()),
+            None => return verify::nothing(page),
+        },
+    };
+    let Some(text) = wanted else { return page.list(&[]) };
+    names::check(&text)?;
+    Err(names::explain(store::Error::NotFound { text }))
 }
 
 fn sweep(is_dry: bool) -> Sweep {

@@ -1,6 +1,6 @@
 //! The list of images, and the list of their blobs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cli::{Form, Table};
 use layer_format::Digest;
@@ -8,8 +8,9 @@ use serde_json::json;
 use store::{IndexEntry, Store};
 
 use crate::graph::Graph;
-use crate::names::{shown, shown_short};
+use crate::names::{explain, shown, shown_short};
 use crate::page::{Line, Page};
+use crate::pattern::Pattern;
 
 /// One line of the list: an image with its name.
 struct Row {
@@ -21,9 +22,36 @@ struct Row {
     shared: u64,
 }
 
-/// Lists every name.
-pub(crate) fn list(store: &Store, page: &mut Page<'_>) -> anyhow::Result<()> {
-    let rows = rows(store)?;
+/// What a list shows of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Everything.
+    Images,
+    /// The digest of each, once.
+    Digests,
+}
+
+/// Lists every name that one of the patterns matches; without a pattern, every name.
+///
+/// # Errors
+/// [`store::Error::NotFound`] if a name is none of an image. A pattern may match nothing.
+pub(crate) fn list(
+    store: &Store,
+    patterns: &[Pattern],
+    content: Content,
+    page: &mut Page<'_>,
+) -> anyhow::Result<()> {
+    let mut rows = rows(store)?;
+    let is_missing = |it: &&Pattern| !it.is_glob && !rows.iter().any(|row| it.matches(&row.image));
+    if let Some(missing) = patterns.iter().find(is_missing) {
+        return Err(explain(store::Error::NotFound { text: missing.to_string() }));
+    }
+    rows.retain(|row| patterns.is_empty() || patterns.iter().any(|it| it.matches(&row.image)));
+    if content == Content::Digests && page.form != Form::Json {
+        let mut seen = HashSet::new();
+        rows.retain(|row| seen.insert(*row.image.digest()));
+        return page.list(&rows.iter().map(Row::digest_line).collect::<Vec<_>>());
+    }
     if page.form != Form::Text {
         return page.list(&rows.iter().map(Row::line).collect::<Vec<_>>());
     }
@@ -81,9 +109,12 @@ fn rows(store: &Store) -> anyhow::Result<Vec<Row>> {
     };
     let mut rows: Vec<Row> = images.into_iter().map(row).collect();
     // Names first, in order; images without one after them.
-    rows.sort_by_cached_key(|row| {
-        let name = row.image.name().map(str::to_owned);
-        (name.is_none(), name, *row.image.digest())
+    rows.sort_by(|one, other| {
+        match (one.image.name(), other.image.name()) {
+            (Some(name), Some(other_name)) => cli::order::natural(name, other_name),
+            (name, other_name) => other_name.is_some().cmp(&name.is_some()),
+        }
+        .then_with(|| one.image.digest().cmp(other.image.digest()))
     });
     Ok(rows)
 }
@@ -105,6 +136,10 @@ impl Row {
             cli::human_size(self.size),
             cli::human_size(self.shared),
         ]
+    }
+
+    fn digest_line(&self) -> Line {
+        Line { name: self.image.digest().to_string(), json: json!(self.image.digest()) }
     }
 
     fn line(&self) -> Line {

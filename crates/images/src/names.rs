@@ -15,9 +15,7 @@ pub(crate) fn tag(
     name: &Reference,
     page: &mut Page<'_>,
 ) -> anyhow::Result<()> {
-    if name.digest().is_some() {
-        return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
-    }
+    check_new(name)?;
     let lease = store.lease()?;
     let found = find(store, image)?;
     lease.protect(&[found.descriptor.digest])?;
@@ -30,6 +28,14 @@ pub(crate) fn tag(
     let digest = *named.digest();
     lease.name(&[named])?;
     page.object(&json!({"name": name.full(), "digest": digest}))
+}
+
+/// Refuses a name that pins an image: it can't be given to one.
+pub(crate) fn check_new(name: &Reference) -> anyhow::Result<()> {
+    if name.digest().is_some() {
+        return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
+    }
+    Ok(())
 }
 
 /// Whether a digest may stand for several names.

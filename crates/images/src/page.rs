@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use cli::{Form, Output};
+use layer_format::{Digest, Reference};
 use serde_json::{Value, json};
 use store::{Freed, Kept, Sweep};
 
@@ -55,16 +56,42 @@ impl Page<'_> {
         Ok(())
     }
 
+    /// Writes which image has got a name.
+    pub(crate) fn named(&mut self, name: &Reference, digest: &Digest) -> anyhow::Result<()> {
+        match self.form {
+            Form::Json => self.object(&json!({"name": name.full(), "digest": digest})),
+            _ => self.list(&[Line { name: digest.to_string(), json: json!(null) }]),
+        }
+    }
+
+    /// Writes which images were removed or would be, and what that frees.
+    pub(crate) fn pruned(
+        &mut self,
+        images: &[Line],
+        freed: &Freed,
+        kept: &Kept,
+        sweep: Sweep,
+    ) -> anyhow::Result<()> {
+        match self.form {
+            Form::Json => {
+                let mut object = freed_object(freed, kept, sweep);
+                object["images"] = images.iter().map(|image| image.json.clone()).collect();
+                self.object(&object)
+            }
+            Form::Null => self.list(images),
+            Form::Text => {
+                self.list(images)?;
+                self.freed(freed, kept, sweep)
+            }
+        }
+    }
+
     /// Writes what gc has freed or would free, and what it kept.
     pub(crate) fn freed(&mut self, freed: &Freed, kept: &Kept, sweep: Sweep) -> anyhow::Result<()> {
-        let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
         if self.form == Form::Json {
-            let is_dry = sweep == Sweep::DryRun;
-            return self.object(&json!({
-                "bytes": bytes, "blobs": n_blobs, "partials": n_partials, "layers": n_layers,
-                "keptBytes": kept.bytes, "keptLayers": kept.n_layers, "dryRun": is_dry
-            }));
+            return self.object(&freed_object(freed, kept, sweep));
         }
+        let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
         let would = if sweep == Sweep::DryRun { "would free" } else { "freed" };
         let blobs = cli::counted(*n_blobs, "blob", "blobs");
         let also = |n: u64, what: &str| match n {
@@ -78,4 +105,13 @@ impl Page<'_> {
         let end = if self.form == Form::Null { '\0' } else { '\n' };
         Ok(write!(self.output, "{would} {bytes} bytes ({size}): {blobs}{partials}{layers}{end}")?)
     }
+}
+
+fn freed_object(freed: &Freed, kept: &Kept, sweep: Sweep) -> Value {
+    let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
+    let is_dry = sweep == Sweep::DryRun;
+    json!({
+        "bytes": bytes, "blobs": n_blobs, "partials": n_partials, "layers": n_layers,
+        "keptBytes": kept.bytes, "keptLayers": kept.n_layers, "dryRun": is_dry
+    })
 }

@@ -85,7 +85,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let choice = Choice { name: args.which.clone(), platform: args.platform.clone() };
     let location = Location::from(args.image.as_str());
-    let store = image::our_store(args.common.store.as_deref(), &location)?;
+    let store =
+        image::our_store(args.common.store.as_deref(), &location).hinted(store::Error::hint)?;
     let input = location.input(|| io.input.take_image())?;
     let opened = Opened::open(&location, input, choice, store.as_ref());
     if args.raw

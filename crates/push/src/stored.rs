@@ -77,9 +77,10 @@ pub(crate) fn push(
 
 /// Opens the store, which must exist.
 fn open(args: &Args) -> anyhow::Result<Store> {
-    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let none = || store::Error::NotFound { text: args.image.clone() };
-    Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint_in_store)
+    Store::open_named(args.common.store.as_deref())
+        .and_then(|store| store.ok_or_else(none))
+        .hinted(store::Error::hint_in_store)
 }
 
 /// The image that is pushed, and what refers to it.

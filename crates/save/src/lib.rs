@@ -68,10 +68,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.output.as_os_str() == "-" {
         io.output.binary()?;
     }
-    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let none = || store::Error::NotFound { text: args.images[0].clone() };
-    let store =
-        Store::open_existing(&path)?.ok_or_else(none).hinted(store::Error::hint_in_store)?;
+    let store = Store::open_named(args.common.store.as_deref())
+        .and_then(|store| store.ok_or_else(none))
+        .hinted(store::Error::hint_in_store)?;
     let thinned = thin::read(args, &store, io)?;
     let (chosen, hold) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
     hold.warning().iter().for_each(|warning| io.warn(warning));

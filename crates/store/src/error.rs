@@ -88,6 +88,12 @@ pub enum Error {
     /// Neither an environment variable nor a home directory says where the store is.
     #[error("no place for the store: set STRATA_STORE or HOME")]
     NoPlace,
+    /// No store at the path that the user named.
+    #[error("{}: no store is here", shown(path))]
+    NoStore {
+        /// The path.
+        path: PathBuf,
+    },
     /// No image by this name or digest.
     #[error("{}: not in the store", text.escape_debug())]
     NotFound {
@@ -153,6 +159,10 @@ impl Error {
                 Some(format!("load ./{text} brings an archive or a layout into the store"))
             }
             Self::NotFound { text } => Some(format!("pull {text}")),
+            Self::NoStore { .. } => Some(
+                "--store or STRATA_STORE says where the store is; pull, load and commit make one"
+                    .to_owned(),
+            ),
             Self::Layer(layer_format::Error::Ambiguous { .. }) => {
                 Some("choose one with --image NAME".to_owned())
             }
@@ -222,6 +232,7 @@ impl HasKind for Error {
             | Self::Ambiguous { .. } => ErrorKind::Usage,
             Self::NoSuchFile { .. }
             | Self::NoImage { .. }
+            | Self::NoStore { .. }
             | Self::NotFound { .. }
             | Self::MissingBlob { .. }
             | Self::Incomplete { .. } => ErrorKind::NotFound,

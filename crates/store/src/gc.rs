@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use layer_format::Digest;
 
 use crate::index::Index;
+use crate::index_entry::IndexEntry;
 use crate::locked_file::{self, IfMissing, LockedFile, Taken};
 use crate::partial::from_file_name;
 use crate::store::{Folder, Store};
@@ -47,8 +48,21 @@ impl Store {
     /// [`Error::Malformed`](crate::Error::Malformed) or [`Error::MalformedJson`](crate::Error::MalformedJson) if `index.json` or a
     /// lease can't be understood; then no blob was removed. Else a file can't be read or removed.
     pub fn gc(&self, sweep: Sweep) -> Result<Freed> {
+        self.collect(sweep, &[])
+    }
+
+    /// Counts what [`gc`](Self::gc) would remove if these entries of `index.json` were removed before.
+    ///
+    /// # Errors
+    /// As [`gc`](Self::gc).
+    pub fn gc_without(&self, entries: &[IndexEntry]) -> Result<Freed> {
+        self.collect(Sweep::DryRun, entries)
+    }
+
+    /// Removes or counts what only these entries lead to, or nothing at all.
+    fn collect(&self, sweep: Sweep, entries: &[IndexEntry]) -> Result<Freed> {
         let guard = self.lock()?;
-        let kept = self.reachable()?;
+        let kept = self.reachable(entries)?;
         let mut freed = Freed::default();
         for (digest, size) in self.blobs()? {
             if kept.contains(&digest) {
@@ -81,9 +95,9 @@ impl Store {
         Ok(blobs.into_iter().filter(|(digest, _)| !kept.contains(digest)).collect())
     }
 
-    /// Every blob that `index.json` or a lease leads to. The caller must hold the lock.
-    fn reachable(&self) -> Result<HashSet<Digest>> {
-        let index = Index::read(self)?;
+    /// Every blob that a lease leads to, or `index.json` without these entries. The caller must hold the lock.
+    fn reachable(&self, entries: &[IndexEntry]) -> Result<HashSet<Digest>> {
+        let index = Index::read(self)?.without(entries, &self.index_path())?;
         let leased = self.leased()?;
         self.named(index, leased)
     }
@@ -93,7 +107,7 @@ impl Store {
         roots.extend(index.digests(&self.index_path())?);
         let mut kept = reach::closure(self, roots)?;
         // The index that an image was chosen from is kept if it is here, without the images that were not chosen.
-        kept.extend(index.into_images().iter().filter_map(crate::IndexEntry::index));
+        kept.extend(index.into_images().iter().filter_map(IndexEntry::index));
         Ok(kept)
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use layer_format::{Descriptor, Digest};
 use serde_json::value::RawValue;
 
+use crate::edit::Editor;
 use crate::error::Error;
 use crate::index_entry::IndexEntry;
 use crate::layout::open_file;
@@ -65,6 +66,18 @@ impl Index {
             return Err(too_large(&path));
         }
         store.replace(&path, &rendered, Durability::Synced)
+    }
+
+    /// The same index without these entries.
+    pub(crate) fn without(self, entries: &[IndexEntry], path: &Path) -> Result<Self> {
+        if entries.is_empty() {
+            return Ok(self);
+        }
+        let mut editor = Editor::new(self);
+        editor.remove(entries);
+        let rendered = editor.finish().render();
+        let malformed = |source| Error::MalformedJson { path: path.to_owned(), source };
+        Self::parse(rendered.map_err(malformed)?, path)
     }
 
     pub(crate) fn into_images(self) -> Vec<IndexEntry> {

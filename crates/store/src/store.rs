@@ -54,6 +54,19 @@ impl Store {
         Ok(layout::is_there(&store)?.then_some(store))
     }
 
+    /// Opens the user's store for reading: the one at the path that the user named, or else the usual one. `None` if the usual
+    /// one isn't there yet.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`] if nothing is at the path that the user named; those of [`path_or_usual`](Self::path_or_usual) and
+    /// [`open_existing`](Self::open_existing).
+    pub fn open_named(named: Option<&Path>) -> Result<Option<Self>> {
+        match (Self::open_existing(Self::path_or_usual(named)?)?, named) {
+            (None, Some(path)) => Err(Error::NoStore { path: path.to_owned() }),
+            (store, _) => Ok(store),
+        }
+    }
+
     /// The store's directory, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.root

@@ -147,9 +147,10 @@ fn check_location(text: &str) -> Result<(), cli::Failure> {
 }
 
 fn open(args: &Args, text: &str) -> anyhow::Result<Store> {
-    let path = Store::path_or_usual(args.common.store.as_deref())?;
     let missing = || store::Error::NotFound { text: text.to_owned() };
-    Store::open_existing(path)?.ok_or_else(missing).hinted(store::Error::hint_in_store)
+    Store::open_named(args.common.store.as_deref())
+        .and_then(|store| store.ok_or_else(missing))
+        .hinted(store::Error::hint_in_store)
 }
 
 /// The image's name in its short form, or what was typed.
