@@ -52,5 +52,6 @@ mod strangers;
 mod target;
 mod turmoil;
 mod union;
+mod union_command;
 mod union_places;
 mod verdicts;

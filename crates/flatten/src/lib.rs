@@ -118,9 +118,7 @@ fn open(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Opened> {
 
 fn store(args: &Args, location: &Location) -> anyhow::Result<Option<Store>> {
     if !args.no_store {
-        return Ok(
-            image::our_store(args.common.store.as_deref(), location).hinted(store::Error::hint)?
-        );
+        return image::our_store(args.common.store.as_deref(), location).hinted(store::Error::hint);
     }
     if location.is_stored() {
         let message = format!("{}: only a store has images by name", args.from);

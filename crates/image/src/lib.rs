@@ -30,6 +30,7 @@ mod location;
 mod opened;
 mod source;
 mod stored;
+mod user;
 
 pub use stream::archive::{Choice, Image, Layer};
 
@@ -38,6 +39,7 @@ pub use crate::location::Location;
 pub use crate::opened::{Opened, Sizes};
 pub use crate::source::{Source, no_spool, our_store, spool};
 pub use crate::stored::{documents, manifest_for, read_image, stored_layer};
+pub use crate::user::User;
 
 /// The result of this crate's functions. All errors are a store's.
 pub use store::Result;

@@ -1,42 +1,46 @@
 //! A command, with the union for its root directory or mounted on a directory, in a mount namespace of its own.
 //!
-//! This process becomes the command: signals, terminal and exit status are its own, and the mount ends with the last
-//! process that was started from it. Where the union is the root, the system's `/dev`, `/proc` and `/sys` are mounted in
-//! it, and its `resolv.conf`; it is a change of root, no wall.
+//! With a directory, this process becomes the command, in the machine's root: signals, terminal and exit status are its own,
+//! and the mount ends with the last process that was started from it.
+//!
+//! Where the union is the root, the command has the image's environment and user, a `/dev` of its own (`devices`), and a PID
+//! namespace with its own `/proc` (`init`); `/sys`, `/etc/resolv.conf`, the network and the host name are the machine's. It is
+//! a change of root, no wall.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
-use cli::Io;
-use cli::text::clean_path;
+use cli::text::{clean, clean_path};
+use cli::{Code, Failure, Io};
+use image::User;
 use layer_format::Run;
+use rootfs::Root;
 use rootfs::overlay::Mount;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::{
-    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
-    open_tree, unmount,
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree,
 };
 use rustix::thread::UnshareFlags;
 use store::Store;
 use stream::archive::Image;
 
 use crate::cache::Stack;
-use crate::floor::{MOUNT_POINTS, RESOLV_CONF};
-use crate::mounting;
+use crate::floor::RESOLV_CONF;
+use crate::init::Task;
+use crate::status::of_error;
+use crate::{devices, mounting};
 
-/// The exit status of errors before the command has begun, the same as env(1)'s.
-pub(crate) const OURS: u8 = 125;
-
-/// The exit status if the command can't be executed.
-const NOT_EXECUTABLE: u8 = 126;
-/// The exit status if there is no such command.
-const NOT_FOUND: u8 = 127;
+/// Where programs are looked for, if the image doesn't say.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What is the machine's in the command's root.
+const SYSTEM: [&str; 3] = ["proc", "sys", RESOLV_CONF];
 
 /// The command, and what it runs in.
 #[derive(Debug)]
@@ -46,6 +50,21 @@ pub(crate) struct Plan<'a> {
     pub(crate) store: &'a Store,
     /// The directory that the union is mounted on; `None` if it is the root.
     pub(crate) point: Option<&'a Path>,
+    pub(crate) settings: &'a Settings,
+}
+
+/// How the command is to run, where that isn't the image's to say.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Settings {
+    /// User and group of the command, as USER[:GROUP]; without it the image's
+    #[arg(short, long, value_name = "USER", requires = "command", conflicts_with = "dir")]
+    user: Option<String>,
+    /// Variable for the command; without a value, the one that is set here
+    #[arg(short, long, value_name = "NAME[=VALUE]", requires = "command", conflicts_with = "dir")]
+    env: Vec<String>,
+    /// Keep the variables that are set here; the image's come first
+    #[arg(long, requires = "command", conflicts_with = "dir")]
+    keep_env: bool,
 }
 
 /// Becomes the command; returns only if that fails.
@@ -56,8 +75,6 @@ pub(crate) fn run(
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let [program, arguments @ ..] = plan.command else { return Ok(()) };
-    let mut command = Command::new(program);
-    command.args(arguments);
     #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
     rustix::thread::unshare(UnshareFlags::NEWNS)
         .map_err(io::Error::from)
@@ -65,70 +82,112 @@ pub(crate) fn run(
     // What the system mounts later appears here too, but nothing that is mounted here appears there.
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", flags).map_err(io::Error::from).context("separating the mounts")?;
-    if let Some(point) = plan.point {
-        mounting::attach(mount, point, plan.store, plan.image)?;
-    } else {
-        let run = plan.image.config.run()?;
-        change_root(mount, stack)?;
-        settle(&mut command, &run);
-    }
+    let Some(point) = plan.point else { return run_in_root(plan, stack, mount, io) };
+    mounting::attach(mount, point, plan.store, plan.image)?;
     cli::interrupt::check()?;
     io.progress.finish();
-    let error = command.exec();
-    let status = match error.kind() {
-        io::ErrorKind::NotFound => NOT_FOUND,
-        _ => NOT_EXECUTABLE,
-    };
+    let error = Command::new(program).args(arguments).exec();
+    let status = of_error(&error);
     let program = clean_path(Path::new(program));
     cli::error::report(io.name(), &anyhow::Error::new(error).context(program));
     Err(cli::silent(status))
 }
 
-/// Gives the command the environment and the working directory of the image's config.
-fn settle(command: &mut Command, run: &Run) {
-    command.env_remove("STRATA_STORE");
-    for (name, value) in run.env.iter().filter_map(|it| it.split_once('=')) {
-        if !name.is_empty() && !has_nul(name) && !has_nul(value) {
-            command.env(name, value);
+/// Runs the command with the union for its root, and ends with its status.
+fn run_in_root(
+    plan: &Plan<'_>,
+    stack: &Stack,
+    mount: Mount,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let run = plan.image.config.run()?;
+    let root = stack.layers.first().context("a union has layers")?.tree();
+    mount.attach(&root)?;
+    furnish(&root)?;
+    let user = user(plan.settings, &run, &root, io)?;
+    let variables = variables(plan.settings, &run, &user);
+    cli::interrupt::check()?;
+    io.progress.finish();
+    let dir = run.working_dir.as_str();
+    let task = Task { user: &user, variables: &variables, root: &root, dir, command: plan.command };
+    match task.run()? {
+        0 => Ok(()),
+        status => Err(cli::silent(status)),
+    }
+}
+
+/// The user that the command runs as: the one that was asked for, else the image's, by the image's own files.
+fn user(settings: &Settings, run: &Run, root: &Path, io: &Io<'_>) -> anyhow::Result<User> {
+    let text = settings.user.as_ref().unwrap_or(&run.user);
+    let user = User::find(text, &Root::open(root)?)?.ok_or_else(|| {
+        let name = clean(text);
+        let message = format!("the user {name} is not in the image's /etc/passwd and /etc/group");
+        Failure::new(Code::Failed, message)
+    })?;
+    if is_mapped(user.uid, "uid_map") && is_mapped(user.gid, "gid_map") {
+        return Ok(user);
+    }
+    let name = clean(text);
+    io.warn(&format!("the command runs as root, not as {name}: a plain user's union has one user"));
+    Ok(User { home: user.home, ..User::root() })
+}
+
+/// Whether an id is one of this process's user namespace. One that can't be read has all.
+fn is_mapped(id: u32, map: &str) -> bool {
+    let Ok(text) = fs::read_to_string(format!("/proc/self/{map}")) else { return true };
+    text.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(first)), Some(Ok(n))) = (numbers.next(), numbers.nth(1)) else { return false };
+        (first..first + n).contains(&u64::from(id))
+    })
+}
+
+/// The command's variables: the image's, a few that every program expects, and what the user adds.
+fn variables(settings: &Settings, run: &Run, user: &User) -> BTreeMap<OsString, OsString> {
+    let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
+    if settings.keep_env {
+        variables.extend(std::env::vars_os());
+        // It is a path of the machine's.
+        variables.remove(OsStr::new("STRATA_STORE"));
+    }
+    variables.insert("PATH".into(), PATH.into());
+    variables.insert("HOME".into(), user.home.as_str().into());
+    variables.extend(std::env::var_os("TERM").map(|term| ("TERM".into(), term)));
+    let is_sound = |(name, value): &(&str, &str)| {
+        !name.is_empty() && !name.contains('\0') && !value.contains('\0')
+    };
+    let images = run.env.iter().filter_map(|variable| variable.split_once('='));
+    variables.extend(images.filter(is_sound).map(|(name, value)| (name.into(), value.into())));
+    for variable in &settings.env {
+        match variable.split_once('=') {
+            Some((name, value)) => drop(variables.insert(name.into(), value.into())),
+            None => variables.extend(std::env::var_os(variable).map(|it| (variable.into(), it))),
         }
     }
-    let dir = run.working_dir.as_str();
-    if dir.is_empty() || rustix::process::chdir(dir).is_err() {
-        // It can't fail: the process is in the union's root.
-        rustix::process::chdir("/").ok();
-    }
+    variables
 }
 
-fn has_nul(text: &str) -> bool {
-    text.contains('\0')
-}
-
-/// Makes the union the root directory of this process, and detaches the old one.
-fn change_root(mount: Mount, stack: &Stack) -> anyhow::Result<()> {
-    let below = system_trees().context("looking at the system's own mounts")?;
-    let place = stack.layers.first().context("a union has layers")?.tree();
-    mount.attach(&place)?;
-    let root = rustix::fs::openat(CWD, &place, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+/// Mounts in the union what its root needs.
+fn furnish(root: &Path) -> anyhow::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, root, flags, Mode::empty())
         .map_err(io::Error::from)
         .context("opening the union")?;
-    for (name, tree) in &below {
+    if let Some(dev) = place_beneath(&root, "dev").filter(is_directory) {
+        devices::mount(&dev, &root).map_err(io::Error::from).context("mounting /dev")?;
+    }
+    for (name, tree) in &system_trees().context("looking at the system's own mounts")? {
         mount_beneath(&root, name, tree)
             .map_err(io::Error::from)
             .with_context(|| format!("mounting /{name}"))?;
     }
-    let enter = || {
-        rustix::process::fchdir(&root)?;
-        rustix::process::pivot_root(".", ".")?;
-        unmount(".", UnmountFlags::DETACH)?;
-        rustix::process::chdir("/")
-    };
-    enter().map_err(io::Error::from).context("changing the root directory")
+    Ok(())
 }
 
 /// Copies of the system's mounts for the new root, each with its path in it. Those that the system lacks are left out.
 fn system_trees() -> io::Result<Vec<(&'static str, OwnedFd)>> {
     let mut trees = vec![];
-    for name in MOUNT_POINTS.into_iter().chain([RESOLV_CONF]) {
+    for name in SYSTEM {
         // resolv.conf is often a symbolic link.
         let Ok(path) = fs::canonicalize(Path::new("/").join(name)) else { continue };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -139,17 +198,22 @@ fn system_trees() -> io::Result<Vec<(&'static str, OwnedFd)>> {
     Ok(trees)
 }
 
-/// Mounts a tree beneath the root; does nothing if the image has a link there, or a file for a directory or the reverse.
-fn mount_beneath(root: &OwnedFd, name: &str, tree: &OwnedFd) -> rustix::io::Result<()> {
+/// The file or directory of that name in the root; `None` where the image has a link in its place.
+fn place_beneath(root: &OwnedFd, name: &str) -> Option<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let Ok(place) = rustix::fs::openat2(root, name, flags, Mode::empty(), resolve) else {
-        return Ok(());
-    };
-    let kind = |fd: &OwnedFd| {
-        Ok(rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd.as_fd())?.st_mode))
-    };
-    if kind(&place)? != kind(tree)? {
+    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve).ok()
+}
+
+fn is_directory(fd: &OwnedFd) -> bool {
+    let mode = rustix::fs::fstat(fd).map(|stat| stat.st_mode);
+    mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Directory)
+}
+
+/// Mounts a tree beneath the root; does nothing if the image has a link there, or a file for a directory or the reverse.
+fn mount_beneath(root: &OwnedFd, name: &str, tree: &OwnedFd) -> rustix::io::Result<()> {
+    let Some(place) = place_beneath(root, name) else { return Ok(()) };
+    if is_directory(&place) != is_directory(tree) {
         return Ok(());
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -8,14 +8,17 @@
 //! (`namespace`); the rest of it sees no difference.
 
 mod cache;
+mod devices;
 mod directory;
 mod extract;
 mod floor;
+mod init;
 mod inside;
 mod keys;
 mod mount_error;
 mod mounting;
 mod namespace;
+mod status;
 mod upper;
 
 use std::ffi::OsString;
@@ -33,7 +36,7 @@ pub use namespace::enter;
 use crate::cache::Stack;
 use crate::directory::MadeDir;
 use crate::floor::Floor;
-use crate::inside::Plan;
+use crate::inside::{Plan, Settings};
 use crate::upper::Upper;
 
 /// Mount an image's layers as one tree
@@ -42,6 +45,10 @@ use crate::upper::Upper;
 /// read-only, or with a writable layer of your own that takes every change. With a command, the union is mounted for that
 /// command alone and is gone when it ends: as its root directory or, if a directory is named, there. Mounting for all to
 /// see takes root; for a command, any user can.
+///
+/// A command in the union's root has the image's environment, user and working directory, a /dev and a /proc of its own, and
+/// sees its own processes only; network and host name are the machine's. That is a change of root and no wall: to run what you
+/// don't trust, make a bundle with unpack --bundle and run it with crun.
 #[derive(clap::Parser, Debug)]
 #[command(version, override_usage = "union [OPTIONS] IMAGE DIR
        union [OPTIONS] IMAGE [DIR] -- COMMAND…
@@ -70,6 +77,8 @@ pub struct Args {
     /// List what union has mounted
     #[arg(long, conflicts_with_all = ["umount", "image", "dir", "upper", "platform", "command"])]
     list: bool,
+    #[command(flatten)]
+    settings: Settings,
     /// Command to run, with its arguments
     #[arg(last = true)]
     command: Vec<OsString>,
@@ -86,7 +95,7 @@ impl cli::Command for Args {
     }
 
     fn status(code: cli::Code) -> u8 {
-        if namespace::is_for_a_command() { inside::OURS } else { code.status() }
+        if namespace::is_for_a_command() { status::OURS } else { code.status() }
     }
 }
 
@@ -128,7 +137,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
             Ok(())
         }
         _ => {
-            let plan = Plan { command: &args.command, image: &image, store: &store, point };
+            let plan = Plan {
+                command: &args.command,
+                image: &image,
+                store: &store,
+                point,
+                settings: &args.settings,
+            };
             inside::run(&plan, &stack, mount, io)
         }
     }

@@ -14,17 +14,22 @@ use rustix::process::{getegid, geteuid};
 use rustix::thread::UnshareFlags;
 use store::Store;
 
-use crate::inside;
+use crate::init;
+use crate::status::OURS;
 
 /// Executes the program again in a user namespace, if it needs one; then it doesn't return. Returns `None` if it needs none,
-/// and after a failure, which it reports, the exit status.
+/// and after a failure, which it reports, the exit status. Where the program is the first process of a namespace, it does that
+/// one's work and returns its exit status.
 pub fn enter() -> Option<u8> {
+    if let Some(status) = init::begin() {
+        return Some(status);
+    }
     if geteuid().is_root() || !is_for_a_command() {
         return None;
     }
     let error = start_over().err()?;
     cli::error::report("union", &error);
-    Some(inside::OURS)
+    Some(OURS)
 }
 
 /// Whether the union is mounted for a command, by the raw arguments: a namespace is entered before they are parsed, and a

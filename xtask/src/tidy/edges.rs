@@ -18,7 +18,7 @@ const SHARED: &[(&str, &[&str])] = &[
     // Where the network and the terminal meet.
     ("network", &["pull", "push", "remote"]),
     ("registry", &["network", "pull", "push", "remote"]),
-    ("rootfs", &["unpack", "snapshot", "union", "changes", "images"]),
+    ("rootfs", &["image", "unpack", "snapshot", "union", "changes", "images"]),
     ("cli", &[COMMANDS, "network"]),
 ];
 

@@ -20,12 +20,13 @@ use std::fs;
 use std::io::{self, BufRead, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
@@ -41,6 +42,8 @@ const REPEAT_WINDOW: Duration = Duration::from_millis(300);
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// The signals, in the order of [`SIGNALS`], that the handlers have seen and the watcher has not.
 static PENDING: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+/// The process that signals are passed on to; 0 for none.
+static HEIR: AtomicU32 = AtomicU32::new(0);
 static SWITCH: Switch = Switch::new();
 /// Set by the handler of XFSZ and never read: a signal with a handler doesn't kill, and programs that are started later
 /// don't inherit the handler.
@@ -150,8 +153,30 @@ pub(crate) fn die(signal: i32) -> u8 {
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
+/// From now on, TERM and HUP are for the process of this id, which does this one's work, and reach it instead; so does one that has
+/// come before. INT does nothing: a terminal sends it to both.
+pub fn pass_on(process: u32) {
+    HEIR.store(process, Ordering::SeqCst);
+    if let Some(signal) = SWITCH.received() {
+        send(process, signal);
+    }
+}
+
+/// Sends a signal to the process that signals are passed on to, unless it is one that a terminal sends to both.
+fn send(process: u32, signal: i32) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let signal = Signal::from_named_raw(signal).filter(|&signal| signal != Signal::INT);
+    if let (Some(process), Some(signal)) = (process, signal) {
+        // It may have ended.
+        rustix::process::kill_process(process, signal).ok();
+    }
+}
+
 /// Installs the handler, except for signals that were ignored from the start.
-pub(crate) fn install() -> anyhow::Result<()> {
+///
+/// # Errors
+/// The system's.
+pub fn install() -> anyhow::Result<()> {
     set_up().context("handling signals")
 }
 
@@ -190,10 +215,13 @@ fn watch(mut pipe: PipeReader) {
         }
         for (&signal, pending) in SIGNALS.iter().zip(&PENDING) {
             if pending.swap(false, Ordering::SeqCst) {
-                watch.signal(signal, &SWITCH);
+                match HEIR.load(Ordering::SeqCst) {
+                    0 => watch.signal(signal, &SWITCH),
+                    process => send(process, signal),
+                }
             }
         }
-        if watch.is_over(&SWITCH) {
+        if HEIR.load(Ordering::SeqCst) == 0 && watch.is_over(&SWITCH) {
             die(SWITCH.received().unwrap_or(SIGTERM));
         }
     }

@@ -1,14 +1,14 @@
 //! An OCI runtime bundle (runtime-spec, bundle.md): the files in `rootfs`, and a `config.json` that says how to run them.
 
 mod settings;
-mod user;
 
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd;
 
 use anyhow::Context as _;
-use cli::Io;
+use cli::{Code, Failure, Io};
+use image::User;
 use rootfs::Root;
 use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 use rustix::process::{getegid, geteuid};
@@ -16,7 +16,6 @@ use stream::archive::Image;
 
 pub(crate) use self::settings::ROOTFS;
 use self::settings::Runner;
-use self::user::User;
 
 /// The name of a bundle's configuration.
 const CONFIG: &str = "config.json";
@@ -45,7 +44,11 @@ pub(crate) fn write(
     io: &Io<'_>,
 ) -> anyhow::Result<()> {
     let run = image.config.run()?;
-    let mut user = User::find(&run.user, rootfs)?;
+    let mut user = User::find(&run.user, rootfs)?.ok_or_else(|| {
+        let name = cli::text::clean(&run.user);
+        let message = format!("the image's user {name} is not in its /etc/passwd and /etc/group");
+        Failure::new(Code::Untrusted, message)
+    })?;
     let runner = Runner::new(geteuid().as_raw(), getegid().as_raw());
     if runner.maps_one_id() && user.uid != 0 {
         io.warn(&format!("the image's user {} is root in a bundle of a plain user", run.user));

@@ -17,11 +17,10 @@
 
 use std::collections::BTreeMap;
 
+use image::User;
 use layer_format::Run;
 use serde_json::{Value, json};
 use stream::archive::Image;
-
-use super::user::User;
 
 /// The directory of a bundle that has the root file system.
 pub(crate) const ROOTFS: &str = "rootfs";

@@ -4,9 +4,12 @@
 //! own group and those that list the user, whether `User` is a name or a number, unless it names a group as well.
 //! conversion.md wants a number alone to have none of these groups, config.md wants it to have them.
 
-use anyhow::Context as _;
-use cli::{Code, Failure};
+use std::path::Path;
+
 use rootfs::Root;
+
+use crate::Result;
+use crate::source::system;
 
 const PASSWD: &str = "etc/passwd";
 const GROUP: &str = "etc/group";
@@ -17,34 +20,36 @@ const MAX_ID: u32 = i32::MAX as u32;
 
 /// The user and groups that a process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub struct User {
+    /// The user's id.
+    pub uid: u32,
+    /// The id of the user's group.
+    pub gid: u32,
     /// The supplementary groups, in the file's order.
-    pub(super) groups: Vec<u32>,
-    pub(super) home: String,
+    pub groups: Vec<u32>,
+    /// The home directory.
+    pub home: String,
 }
 
 impl User {
     /// Root, without a look into the files.
-    pub(super) fn root() -> Self {
+    pub fn root() -> Self {
         Self { uid: 0, gid: 0, groups: vec![], home: "/root".to_owned() }
     }
 
-    /// Looks up `user`, `uid`, `user:group` and the other forms of the image-spec; an empty text means root.
+    /// Looks up `user`, `uid`, `user:group` and the other forms of the image-spec; an empty text means root. `None` if the files
+    /// lack the user or the group.
     ///
     /// # Errors
-    /// [`Code::Untrusted`], if the files lack the user or the group.
-    pub(super) fn find(text: &str, rootfs: &Root) -> anyhow::Result<Self> {
-        let read = |path| rootfs.read_beneath(path, LIMIT).with_context(|| format!("/{path}"));
-        let passwd = read(PASSWD)?;
-        let group = read(GROUP)?;
-        find(text, &passwd.unwrap_or_default(), &group.unwrap_or_default()).ok_or_else(|| {
-            let text = cli::text::clean(text);
-            let message =
-                format!("the image's user {text} is not in its /etc/passwd and /etc/group");
-            Failure::new(Code::Untrusted, message).into()
-        })
+    /// [`Error::Io`](store::Error::Io) if a file is there and can't be read.
+    pub fn find(text: &str, rootfs: &Root) -> Result<Option<Self>> {
+        let read = |path: &str| {
+            let content = rootfs.read_beneath(path, LIMIT);
+            content.map_err(system("reading", &Path::new("/").join(path)))
+        };
+        let passwd = read(PASSWD)?.unwrap_or_default();
+        let group = read(GROUP)?.unwrap_or_default();
+        Ok(find(text, &passwd, &group))
     }
 }
 
