@@ -5,7 +5,7 @@ use crate::run::run;
 /// What `fuzz` takes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Target: a file's name in crates/stream/fuzz/fuzz_targets
+    /// Target: a file's name in `crates/stream/fuzz/fuzz_targets`
     target: String,
     /// Seconds after which to stop; without it, the first crash or Ctrl-C ends the run
     #[arg(long)]
