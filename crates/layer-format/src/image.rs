@@ -97,24 +97,36 @@ impl Document {
 }
 
 /// An image: its config and its layers, base first.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[serde(expecting = "an object")]
+///
+/// It is made from bytes alone, by [`parse`](Self::parse); serde can't make one, which would have no bytes to keep:
+///
+/// ```compile_fail,E0277
+/// let manifest: layer_format::Manifest = serde_json::from_str("{}").unwrap();
+/// ```
+#[derive(Clone, Debug)]
 pub struct Manifest {
-    /// The bytes it was read from.
-    #[serde(skip)]
     raw: Vec<u8>,
     /// What it says it is; Docker's has this always, OCI's mostly.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub media_type: String,
     /// The config blob.
     pub config: Descriptor,
     /// The layer blobs, base first.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub layers: Vec<Descriptor>,
     /// What is said about the image.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
+struct ManifestFields {
+    #[serde(default, deserialize_with = "null_is_default")]
+    media_type: String,
+    config: Descriptor,
+    #[serde(default, deserialize_with = "null_is_default")]
+    layers: Vec<Descriptor>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    annotations: BTreeMap<String, String>,
 }
 
 impl Manifest {
@@ -124,10 +136,13 @@ impl Manifest {
     }
 
     /// Reads a manifest.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] if it is none, and [`Error::Malformed`] beyond the limits of [`from_json`].
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
-        let mut manifest: Self = blob_from_json("manifest", &raw)?;
-        manifest.raw = raw;
-        Ok(manifest)
+        let fields: ManifestFields = blob_from_json("manifest", &raw)?;
+        let ManifestFields { media_type, config, layers, annotations } = fields;
+        Ok(Self { raw, media_type, config, layers, annotations })
     }
 
     /// Gives up all but the bytes that it was read from.
@@ -221,22 +236,27 @@ impl Manifest {
 }
 
 /// Several images under one name, by platform.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[serde(expecting = "an object")]
+#[derive(Clone, Debug)]
 pub struct Index {
-    /// The bytes it was read from.
-    #[serde(skip)]
     raw: Vec<u8>,
     /// What it says it is.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub media_type: String,
     /// The images, and what speaks about them.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub manifests: Vec<Descriptor>,
     /// What is said about the whole.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
+struct IndexFields {
+    #[serde(default, deserialize_with = "null_is_default")]
+    media_type: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    manifests: Vec<Descriptor>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    annotations: BTreeMap<String, String>,
 }
 
 impl Index {
@@ -246,10 +266,12 @@ impl Index {
     }
 
     /// Reads an index.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] if it is none, and [`Error::Malformed`] beyond the limits of [`from_json`].
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
-        let mut index: Self = from_json("index", &raw)?;
-        index.raw = raw;
-        Ok(index)
+        let IndexFields { media_type, manifests, annotations } = from_json("index", &raw)?;
+        Ok(Self { raw, media_type, manifests, annotations })
     }
 
     /// A new OCI index of these; the same entries give the same bytes.
@@ -269,24 +291,30 @@ impl Index {
 }
 
 /// What an image's config says about its making and running, as far as we act on it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(expecting = "an object")]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// The bytes it was read from.
-    #[serde(skip)]
     raw: Vec<u8>,
     /// The machine it is for.
-    #[serde(flatten)]
     pub platform: Platform,
     /// When it was made, RFC 3339.
-    #[serde(default)]
     pub created: Option<String>,
     /// Its layers.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub rootfs: RootFs,
     /// How it was made, a step at a time.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub history: Vec<History>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct ConfigFields {
+    #[serde(flatten)]
+    platform: Platform,
+    #[serde(default)]
+    created: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    rootfs: RootFs,
+    #[serde(default, deserialize_with = "null_is_default")]
+    history: Vec<History>,
 }
 
 /// The layers of a config.
@@ -329,14 +357,18 @@ impl Config {
     }
 
     /// Reads a config.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] if it is none, and [`Error::Malformed`] beyond the limits of [`from_json`] or where its root file
+    /// system isn't made of layers.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
-        let mut config: Self = blob_from_json("config", &raw)?;
-        if !matches!(config.rootfs.kind.as_str(), "" | "layers") {
+        let fields: ConfigFields = blob_from_json("config", &raw)?;
+        let ConfigFields { platform, created, rootfs, history } = fields;
+        if !matches!(rootfs.kind.as_str(), "" | "layers") {
             let reason = "its root file system is of a type that nobody knows";
             return Err(Error::Malformed { what: blob_name("config", &raw), reason });
         }
-        config.raw = raw;
-        Ok(config)
+        Ok(Self { raw, platform, created, rootfs, history })
     }
 
     /// Whether it says that its layers make a root file system; an artifact's need not.
