@@ -17,6 +17,8 @@ const STEPS: &[Step] = &[
     ("clippy", || {
         run(&["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     }),
+    ("features", each_feature),
+    ("package", || run(&["cargo", "package", "--package", LIBRARY, "--offline", "--allow-dirty"])),
     ("test", test::all),
     ("test --plain-user", plain_user::tests),
     ("doc", || {
@@ -24,6 +26,19 @@ const STEPS: &[Step] = &[
     }),
     ("docs --check", docs::check),
 ];
+
+/// The one crate that could be published by itself.
+const LIBRARY: &str = "layer-format";
+
+/// Tries the codecs of the library without its features, and with each of them alone.
+fn each_feature() -> anyhow::Result<()> {
+    for features in ["", "parallel", "zstd"] {
+        let package = ["cargo", "test", "--package", LIBRARY, "--lib"];
+        let chosen = ["--no-default-features", "--features", features, "codec"];
+        run(&[&package[..], &chosen[..]].concat())?;
+    }
+    Ok(())
+}
 
 /// Runs the steps, each with its name before and its time after.
 pub(crate) fn run_steps() -> anyhow::Result<()> {

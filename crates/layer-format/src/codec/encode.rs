@@ -4,21 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
-use zstd::stream::raw::CParameter;
-
-use super::Codec;
 use super::gzip::Blocks;
+use super::{Codec, zstandard};
 
 /// More threads than this bring nothing that the thread which feeds them could keep up with, and each takes memory.
 const MOST_THREADS: usize = 16;
-/// How many bytes of input each thread of zstd takes at a time. Changing it changes digests.
-const ZSTD_JOB: u32 = 4 << 20;
-/// From this level on zstd's own tables would take some 100 MB a thread; with these of 24 MiB, and a window of 4 MiB, the
-/// result is a hundredth larger (docs/decisions/0007-compressing.md). Changing any of it changes digests.
-const ZSTD_LIMITED: i32 = 12;
-const ZSTD_LIMITS: [CParameter; 3] =
-    [CParameter::WindowLog(22), CParameter::ChainLog(22), CParameter::HashLog(21)];
-
 /// How to compress: a codec and, where it has levels, at which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compression {
@@ -65,18 +55,23 @@ pub struct Encoder<W: Write>(Inner<W>);
 enum Inner<W: Write> {
     None(W),
     Gzip(Box<Blocks<W>>),
-    Zstd(Box<zstd::stream::write::Encoder<'static, W>>),
+    Zstd(Box<zstandard::Encoder<W>>),
 }
 
 impl<W: Write> Encoder<W> {
-    /// Compresses into `inner`, on as many threads.
+    /// Compresses into `inner`, on as many threads; gzip without the feature `parallel` on the caller's.
+    ///
+    /// # Errors
+    /// The codec isn't compiled in, and those of starting threads and of writing.
     pub fn new(inner: W, compression: Compression, n_threads: NonZeroUsize) -> io::Result<Self> {
         let n_threads = n_threads.get().min(MOST_THREADS);
         let level = compression.level;
         Ok(Self(match compression.codec {
             Codec::None => Inner::None(inner),
             Codec::Gzip => Inner::Gzip(Box::new(Blocks::new(inner, level.into(), n_threads)?)),
-            Codec::Zstd => Inner::Zstd(Box::new(zstd_encoder(inner, level.into(), n_threads)?)),
+            Codec::Zstd => {
+                Inner::Zstd(Box::new(zstandard::encoder(inner, level.into(), n_threads)?))
+            }
         }))
     }
 
@@ -88,21 +83,6 @@ impl<W: Write> Encoder<W> {
             Inner::Zstd(encoder) => encoder.finish(),
         }
     }
-}
-
-/// One thread already takes a job at a time, as many do; without threads of its own zstd would write other bytes.
-fn zstd_encoder<W: Write>(
-    inner: W,
-    level: i32,
-    n_threads: usize,
-) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
-    let mut encoder = zstd::stream::write::Encoder::new(inner, level)?;
-    encoder.set_parameter(CParameter::NbWorkers(u32::try_from(n_threads).unwrap_or(1)))?;
-    encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
-    if level >= ZSTD_LIMITED {
-        ZSTD_LIMITS.into_iter().try_for_each(|limit| encoder.set_parameter(limit))?;
-    }
-    Ok(encoder)
 }
 
 impl<W: Write> Write for Encoder<W> {
@@ -142,7 +122,12 @@ mod tests {
     use super::super::Decoder;
     use super::*;
 
-    const CODECS: [Codec; 3] = [Codec::None, Codec::Gzip, Codec::Zstd];
+    const CODECS: &[Codec] = &[
+        Codec::None,
+        Codec::Gzip,
+        #[cfg(feature = "zstd")]
+        Codec::Zstd,
+    ];
 
     fn encode(codec: Codec, pieces: &mut dyn Iterator<Item = &[u8]>, n_threads: usize) -> Vec<u8> {
         encode_at(Compression::new(codec, None).unwrap(), pieces, n_threads)
@@ -185,7 +170,7 @@ mod tests {
     fn what_is_compressed_decompresses() {
         for size in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_000_000] {
             let content = content(size);
-            for codec in CODECS {
+            for &codec in CODECS {
                 let encoded = encode(codec, &mut std::iter::once(&content[..]), 2);
                 let mut decoded = Vec::new();
                 let mut decoder = Decoder::new(&encoded[..]).unwrap();
@@ -199,7 +184,7 @@ mod tests {
     #[test]
     fn the_bytes_depend_on_neither_threads_nor_pieces() {
         let content = content(9_000_000);
-        for codec in CODECS {
+        for &codec in CODECS {
             let one = encode(codec, &mut std::iter::once(&content[..]), 1);
             for n_threads in [2, 8] {
                 assert!(encode(codec, &mut content.chunks(77_777), n_threads) == one, "{codec:?}");
@@ -207,6 +192,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "zstd")]
     #[test]
     fn hard_levels_want_no_more_of_whoever_decompresses_and_are_the_same_bytes_too() {
         let content = content(6_000_000);
@@ -248,7 +234,7 @@ mod tests {
                 Ok(())
             }
         }
-        for codec in CODECS {
+        for &codec in CODECS {
             let compression = Compression::new(codec, None).unwrap();
             let encode = || {
                 let mut encoder = Encoder::new(Full, compression, NonZeroUsize::MIN)?;

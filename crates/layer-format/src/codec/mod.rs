@@ -5,6 +5,10 @@
 
 mod encode;
 mod gzip;
+#[cfg(not(feature = "zstd"))]
+mod no_zstd;
+#[cfg(feature = "zstd")]
+mod zstandard;
 
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
@@ -15,8 +19,9 @@ use crate::error::Error;
 
 pub use encode::{Compression, Encoder};
 
-/// The largest zstd window we make room for, as a power of two: 128 MiB, the most that `zstd --long` writes by itself.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+#[cfg(not(feature = "zstd"))]
+use no_zstd as zstandard;
+
 /// How many bytes it takes to tell the codecs apart.
 pub const MAGIC_SIZE: usize = 6;
 
@@ -92,11 +97,14 @@ pub struct Decoder<R: BufRead>(Inner<R>);
 enum Inner<R: BufRead> {
     None(Peeked<R>),
     Gzip(Box<Members<Peeked<R>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, Peeked<R>>>),
+    Zstd(Box<zstandard::Decoder<Peeked<R>>>),
 }
 
 impl<R: BufRead> Decoder<R> {
     /// Looks at the first bytes of `inner` to tell its codec.
+    ///
+    /// # Errors
+    /// Those of reading, and as an [`Error`] within: the codec is foreign, or isn't compiled in.
     pub fn new(mut inner: R) -> io::Result<Self> {
         let mut start = Vec::with_capacity(MAGIC_SIZE);
         inner.by_ref().take(MAGIC_SIZE as u64).read_to_end(&mut start)?;
@@ -108,11 +116,7 @@ impl<R: BufRead> Decoder<R> {
         Ok(Self(match codec {
             Codec::None => Inner::None(peeked),
             Codec::Gzip => Inner::Gzip(Box::new(Members { current: Some(GzDecoder::new(peeked)) })),
-            Codec::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(peeked)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Inner::Zstd(Box::new(decoder))
-            }
+            Codec::Zstd => Inner::Zstd(Box::new(zstandard::decoder(peeked)?)),
         }))
     }
 
@@ -212,6 +216,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    #[cfg(feature = "zstd")]
     fn zstd(content: &[u8]) -> Vec<u8> {
         zstd::encode_all(content, 3).unwrap()
     }
@@ -224,6 +229,7 @@ mod tests {
         Ok(output)
     }
 
+    #[cfg(feature = "zstd")]
     const SKIPPABLE: &[u8] = b"\x53\x2a\x4d\x18\x03\0\0\0abc";
 
     #[test]
@@ -231,14 +237,20 @@ mod tests {
         assert_eq!(decode(b"plain").unwrap(), b"plain");
         assert_eq!(decode(b"").unwrap(), b"");
         assert_eq!(decode(&gzip(b"x")).unwrap(), b"x");
+        #[cfg(feature = "zstd")]
         assert_eq!(decode(&zstd(b"x")).unwrap(), b"x");
         assert!(decode(b"\xfd7zXZ\0...").unwrap_err().to_string().contains("xz"));
     }
 
     #[test]
-    fn several_members_and_frames_are_one_content() {
+    fn several_members_are_one_content() {
         let members = [gzip(b"one "), gzip(b""), gzip(b"two"), vec![0; 1000]].concat();
         assert_eq!(decode(&members).unwrap(), b"one two");
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn several_frames_are_one_content() {
         let frames = [SKIPPABLE, &zstd(b"one "), SKIPPABLE, &zstd(b"two"), SKIPPABLE].concat();
         assert_eq!(decode(&frames).unwrap(), b"one two");
     }
@@ -254,7 +266,12 @@ mod tests {
     #[test]
     fn cut_and_damaged_input_is_refused() {
         let content: Vec<u8> = (0..5000_u32).flat_map(u32::to_le_bytes).collect();
-        for whole in [gzip(&content), zstd(&content)] {
+        let stored = [
+            gzip(&content),
+            #[cfg(feature = "zstd")]
+            zstd(&content),
+        ];
+        for whole in stored {
             for length in (1..whole.len()).filter(|length| *length >= 6) {
                 assert!(decode(&whole[..length]).is_err(), "{length}");
             }

@@ -8,13 +8,20 @@
 //! before it as its dictionary, so hardly anything is lost at its borders. What a block compresses to depends on nothing
 //! else, so the bytes are the same on any number of threads (docs/decisions). The header says nothing of when or where.
 
+#[cfg(not(feature = "parallel"))]
+mod caller;
+#[cfg(feature = "parallel")]
+mod threads;
+
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+
+#[cfg(not(feature = "parallel"))]
+use caller::{Pending, Workers};
+#[cfg(feature = "parallel")]
+use threads::{Pending, Workers};
 
 /// How much input makes a block. Changing it changes digests.
 const BLOCK: usize = 1 << 20;
@@ -29,7 +36,7 @@ pub(super) struct Blocks<W> {
     workers: Workers,
     current: Input,
     /// Blocks that are being compressed, in order.
-    running: VecDeque<Receiver<Done>>,
+    running: VecDeque<Pending>,
     spare: Vec<Buffers>,
     crc: Crc,
 }
@@ -47,12 +54,6 @@ struct Buffers {
     packed: Vec<u8>,
 }
 
-struct Job {
-    input: Input,
-    flush: FlushCompress,
-    done: SyncSender<Done>,
-}
-
 /// A block, compressed.
 struct Done {
     buffers: Buffers,
@@ -60,11 +61,23 @@ struct Done {
     result: io::Result<()>,
 }
 
+impl Done {
+    /// Compresses a block.
+    fn of(level: Compression, input: Input, flush: FlushCompress) -> Self {
+        let Input { mut buffers, n_before } = input;
+        let (before, plain) = buffers.plain.split_at(n_before);
+        let result = pack(level, before, plain, flush, &mut buffers.packed);
+        let mut crc = Crc::new();
+        crc.update(plain);
+        Self { buffers, crc, result }
+    }
+}
+
 impl<W: Write> Blocks<W> {
     pub(super) fn new(mut inner: W, level: u32, n_threads: usize) -> io::Result<Self> {
         inner.write_all(&HEADER)?;
         let current = Input { buffers: Buffers::default(), n_before: 0 };
-        let workers = Workers::new(level, n_threads);
+        let workers = Workers::new(Compression::new(level), n_threads);
         let (running, spare) = (VecDeque::new(), vec![]);
         Ok(Self { inner, workers, current, running, spare, crc: Crc::new() })
     }
@@ -81,7 +94,7 @@ impl<W: Write> Blocks<W> {
 
     /// Hands the current block to the threads, and begins the next one after its last bytes.
     fn submit(&mut self, flush: FlushCompress) -> io::Result<()> {
-        while self.running.len() > self.workers.limit {
+        while self.running.len() > self.workers.limit() {
             self.put_one()?;
         }
         let mut buffers = self.spare.pop().unwrap_or_default();
@@ -98,7 +111,7 @@ impl<W: Write> Blocks<W> {
     /// Waits for the block whose turn it is, and writes it.
     fn put_one(&mut self) -> io::Result<()> {
         let Some(first) = self.running.pop_front() else { return Ok(()) };
-        let done = first.recv().map_err(|_| io::Error::other("a compressing thread stopped"))?;
+        let done = first.wait()?;
         done.result?;
         self.crc.combine(&done.crc);
         self.inner.write_all(&done.buffers.packed)?;
@@ -120,66 +133,6 @@ impl<W: Write> Write for Blocks<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
-    }
-}
-
-/// The threads. There are no more of them than there are blocks; they end with this.
-struct Workers {
-    level: Compression,
-    /// How many threads there may be, and how many blocks may wait besides those that are being compressed.
-    limit: usize,
-    jobs: Option<Sender<Job>>,
-    queue: Arc<Mutex<Receiver<Job>>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Workers {
-    fn new(level: u32, limit: usize) -> Self {
-        let (jobs, queue) = channel();
-        let queue = Arc::new(Mutex::new(queue));
-        let level = Compression::new(level);
-        Self { level, limit, jobs: Some(jobs), queue, threads: vec![] }
-    }
-
-    fn compress(&mut self, input: Input, flush: FlushCompress) -> io::Result<Receiver<Done>> {
-        if self.threads.len() < self.limit {
-            let (queue, level) = (Arc::clone(&self.queue), self.level);
-            match Builder::new().spawn(move || work(&queue, level)) {
-                Ok(thread) => self.threads.push(thread),
-                // Fewer make the same bytes.
-                Err(_) if !self.threads.is_empty() => self.limit = self.threads.len(),
-                Err(error) => return Err(error),
-            }
-        }
-        let (done, result) = sync_channel(1);
-        if let Some(jobs) = &self.jobs {
-            // Should they all be gone, nobody will answer, which the receiver notices.
-            jobs.send(Job { input, flush, done }).ok();
-        }
-        Ok(result)
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.jobs = None;
-        for thread in self.threads.drain(..) {
-            // One that panicked has answered nothing, which was noticed.
-            thread.join().ok();
-        }
-    }
-}
-
-fn work(queue: &Mutex<Receiver<Job>>, level: Compression) {
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { input: Input { mut buffers, n_before }, flush, done }) = job else { return };
-        let (before, plain) = buffers.plain.split_at(n_before);
-        let result = pack(level, before, plain, flush, &mut buffers.packed);
-        let mut crc = Crc::new();
-        crc.update(plain);
-        // Nobody waits for it when the encoder was dropped.
-        done.send(Done { buffers, crc, result }).ok();
     }
 }
 
