@@ -7,6 +7,9 @@ use crate::workspace::Workspace;
 /// Packages that no line names: they are there for a feature that another package needs.
 const FOR_A_FEATURE: &[&str] = &["proc-macro2"];
 
+/// The manifest of the one crate that others may use, each with what it wants of it.
+const WITH_FEATURES: &str = "crates/layer-format/Cargo.toml";
+
 /// Checks every member's manifest.
 pub(super) fn check(tree: &Tree, workspace: &Workspace) -> Findings {
     let mut findings = Findings::new();
@@ -49,7 +52,7 @@ fn manifest(path: &str, text: &str) -> Findings {
             section = header.trim_matches(['[', ']']);
         }
         lints |= section == "lints" && line == "workspace = true";
-        if let Some(why) = repeats(section, line) {
+        if let Some(why) = repeats(section, line).filter(|_| !is_feature(path, section, line)) {
             findings.push(format!("{path}:{number}: {why}"));
         }
     }
@@ -58,6 +61,12 @@ fn manifest(path: &str, text: &str) -> Findings {
             .push(format!("{path}: the workspace's lints are missing: [lints] workspace = true"));
     }
     findings
+}
+
+/// Whether a line is about features, in the one manifest that has some.
+fn is_feature(path: &str, section: &str, line: &str) -> bool {
+    let is_optional = line.ends_with(" = { workspace = true, optional = true }");
+    path == WITH_FEATURES && (section == "features" || (section == "dependencies" && is_optional))
 }
 
 /// Why a line of a section belongs in the root's manifest.
@@ -120,6 +129,21 @@ mod tests {
         check_text(
             "[package]\nversion = \"1.0.0\"\n",
             &["Cargo.toml:2: write KEY.workspace = true: the root says it"],
+        );
+    }
+
+    #[test]
+    fn one_crate_has_features() {
+        let optional = "zstd = { workspace = true, optional = true }";
+        let text =
+            format!("[dependencies]\n{optional}\n[features]\na = []\n[lints]\nworkspace = true\n");
+        assert_eq!(manifest(WITH_FEATURES, &text), [""; 0]);
+        assert_eq!(
+            manifest("Cargo.toml", &text),
+            [
+                format!("Cargo.toml:2: {PLAIN}"),
+                "Cargo.toml:4: a feature needs two users who want different things".to_owned()
+            ]
         );
     }
 

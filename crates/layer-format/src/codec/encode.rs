@@ -99,7 +99,7 @@ impl<W: Write> Write for Encoder<W> {
         match &mut self.0 {
             Inner::None(inner) => inner.flush(),
             Inner::Gzip(blocks) => blocks.flush(),
-            Inner::Zstd(encoder) => encoder.get_mut().flush(),
+            Inner::Zstd(encoder) => zstandard::flush_below(encoder),
         }
     }
 }

@@ -26,6 +26,11 @@ fn absent() -> io::Error {
     Error::Unsupported { what: "zstd".to_owned(), reason }.into()
 }
 
+/// Flushes what lies below.
+pub(super) fn flush_below<W>(encoder: &mut Encoder<W>) -> io::Result<()> {
+    match encoder.0 {}
+}
+
 impl<R> Read for Decoder<R> {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         match self.0 {}
@@ -34,10 +39,6 @@ impl<R> Read for Decoder<R> {
 
 impl<W> Encoder<W> {
     pub(super) fn finish(self) -> io::Result<W> {
-        match self.0 {}
-    }
-
-    pub(super) fn get_mut(&mut self) -> &mut W {
         match self.0 {}
     }
 }

@@ -38,3 +38,8 @@ pub(super) fn encoder<W: Write>(inner: W, level: i32, n_threads: usize) -> io::R
     }
     Ok(encoder)
 }
+
+/// Flushes what lies below; what isn't compressed yet stays.
+pub(super) fn flush_below<W: Write>(encoder: &mut Encoder<W>) -> io::Result<()> {
+    encoder.get_mut().flush()
+}
