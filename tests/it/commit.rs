@@ -130,6 +130,57 @@ fn config_and_manifest_are_the_base_s_and_what_the_commit_says() {
     assert_eq!((&manifest["annotations"], &manifest["x.unknown"]), (&annotations, &json!("kept")));
 }
 
+// umoci config, crane mutate, docker commit --change: other settings without a layer; umoci#290, ggcr#1081.
+#[test]
+fn settings_change_without_a_layer() {
+    let sandbox = sandbox(&base());
+    let script = "commit -q --no-layer --base base:1 -t new -c 'USER app' --unset Env.A --unset Cmd --unset Labels.none \
+        --annotation a.b=c=d --unset Annotations.note --created-by 'by hand' -m why";
+    let output = sh(&sandbox, &script.replace("-q ", ""));
+    let text = "commit: warning: Labels.none: the base has no such setting\ncommitted new:latest: no new layer\n";
+    assert!(output.success().text().ends_with(text), "{}", output.text());
+    let config = json_of(&sandbox, "--config", "new");
+    assert_eq!(config["config"]["Env"], json!(["PATH=/bin"]));
+    assert_eq!(
+        (&config["config"]["User"], &config["config"]["Cmd"]),
+        (&json!("app"), &Value::Null)
+    );
+    let history = config["history"].as_array().unwrap();
+    let expected = json!({"created": "2020-09-13T12:26:40Z", "comment": "why", "created_by": "by hand",
+        "empty_layer": true});
+    assert_eq!(history.last().unwrap(), &expected);
+    let (manifest, before) =
+        (json_of(&sandbox, "--raw", "new"), json_of(&sandbox, "--raw", "base:1"));
+    assert_eq!(manifest["layers"], before["layers"]);
+    assert_eq!(manifest["annotations"], json!({"a.b": "c=d"}));
+    // It is an image like any other, and says what is below it as before.
+    sh(&sandbox, "images verify new && unpack -q --from new root && [ -e root/gone ]").success();
+    sh(&sandbox, "commit -q --base base:1 -t app layer.tar && commit -q --no-layer --base app -t app:2 -c 'CMD x'")
+        .success();
+    let manifest = json_of(&sandbox, "--raw", "app:2");
+    assert_eq!(manifest["annotations"]["org.opencontainers.image.base.digest"], base().digest());
+    sh(
+        &sandbox,
+        "commit -q --no-layer --base new --stream -t streamed -c 'ENV X=1' | load -q --store there",
+    )
+    .success();
+    assert_eq!(
+        sh(&sandbox, "inspect --store there --config streamed | grep -c X=1").success().out(),
+        "1\n"
+    );
+}
+
+#[test]
+fn a_docker_image_has_no_room_for_annotations() {
+    let sandbox = sandbox(&base_of(Image::new().docker()));
+    let output = sh(&sandbox, "commit -q --no-layer --base base:1 -t new --annotation a=b");
+    let text = "commit: the base is a Docker schema 2 image, which has no annotations\n\
+        hint: add --oci to make an OCI image of it\n";
+    assert!(output.fails_with(2).text().ends_with(text), "{}", output.text());
+    sh(&sandbox, "commit -q --no-layer --base base:1 -t new --annotation a=b --oci").success();
+    assert_eq!(json_of(&sandbox, "--raw", "new")["annotations"]["a"], "b");
+}
+
 #[test]
 fn every_name_is_given_and_the_digest_alone_is_printed() {
     let sandbox = sandbox(&base());
@@ -328,6 +379,12 @@ fn arguments_that_make_no_sense_are_told_before_anything_is_read() {
         &["--level", "10"],
         &["--compress", "none", "--level", "1"],
         &["--compress", "xz"],
+        &["--unset", "Nope"],
+        &["--annotation", "x"],
+        &["--no-layer"],
+        &["--no-layer", "--base", "base:1", "layer.tar"],
+        &["--no-layer", "--base", "base:1", "--compress", "zstd"],
+        &["--no-layer", "--base", "base:1", "--no-store", "--stream"],
         &["--no-store"],
         &["--no-store", "--stream"],
         &["--no-store", "--stream", "--base", "base:1"],

@@ -79,6 +79,25 @@ impl<'a> ToStore<'a> {
         taken.task.done("Committed");
         Ok(())
     }
+
+    /// Names the image whose layers are in the store, and tells its digest.
+    pub(crate) fn name(self, documents: Documents, io: &mut Io<'_>) -> anyhow::Result<()> {
+        self.lease.put(&documents.config)?;
+        self.lease.put(&documents.manifest)?;
+        let manifest = Manifest::parse(documents.manifest)?;
+        let target = manifest.descriptor();
+        let names = &self.args.tag;
+        let entry = |name| IndexEntry::new(Some(name), target.clone());
+        self.lease.name(&names.iter().map(entry).collect::<Vec<_>>())?;
+        if self.args.stream {
+            Outgoing { names, manifest }.out_of_store(self.lease.store(), io)?;
+            io.say(&target.digest.to_string());
+        } else {
+            writeln!(io.output, "{}", target.digest)?;
+            io.output.flush()?;
+        }
+        Ok(())
+    }
 }
 
 impl Destination for ToStore<'_> {
@@ -109,21 +128,7 @@ impl Destination for ToStore<'_> {
     fn finish(self, image: NewImage<InStore>, io: &mut Io<'_>) -> anyhow::Result<()> {
         let NewImage { taken, layer, documents } = image;
         self.keep(taken, &layer)?;
-        self.lease.put(&documents.config)?;
-        self.lease.put(&documents.manifest)?;
-        let manifest = Manifest::parse(documents.manifest)?;
-        let target = manifest.descriptor();
-        let names = &self.args.tag;
-        let entry = |name| IndexEntry::new(Some(name), target.clone());
-        self.lease.name(&names.iter().map(entry).collect::<Vec<_>>())?;
-        if self.args.stream {
-            Outgoing { names, manifest }.out_of_store(self.lease.store(), io)?;
-            io.say(&target.digest.to_string());
-        } else {
-            writeln!(io.output, "{}", target.digest)?;
-            io.output.flush()?;
-        }
-        Ok(())
+        self.name(documents, io)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The new image's config and manifest: the base's, with what the commit changes and no more.
 
 use anyhow::Context as _;
-use layer_format::{DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, Platform};
+use layer_format::{DOCUMENT_LIMIT, Descriptor, DiffId, Error, Platform};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -10,6 +10,7 @@ use crate::format::Format;
 use crate::instruction::Instruction;
 use crate::raw_object::RawObject;
 use crate::settings::{Refusal, Settings};
+use crate::unset::Unset;
 
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
@@ -44,35 +45,150 @@ impl Statement {
     }
 }
 
-/// Makes the config.
-///
-/// # Errors
-/// Wrong usage, if an instruction can't be applied; those of a base that is malformed; and one if the config gets too large.
-pub(crate) fn config(
-    base: &Base,
-    platform: &Platform,
-    instructions: &[Instruction],
-    statement: &Statement,
-    diff_id: DiffId,
-) -> anyhow::Result<Vec<u8>> {
-    let mut config = match base {
-        Base::Scratch => of_platform(platform)?,
-        Base::Image(image) => RawObject::parse(image.config.raw())?,
-    };
-    config.set("created", &statement.created)?;
-    if let Some(author) = &statement.author {
-        config.set("author", author)?;
+/// A layer that is new.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewLayer<'a> {
+    pub(crate) descriptor: &'a Descriptor,
+    pub(crate) diff_id: DiffId,
+}
+
+/// What the user wants to be different from the base, apart from its layers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    /// What is taken out first.
+    pub(crate) unset: Vec<Unset>,
+    pub(crate) instructions: Vec<Instruction>,
+    /// Annotations of the manifest.
+    pub(crate) annotations: Vec<(String, String)>,
+}
+
+/// The documents of an image while they are made.
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    pub(crate) base: &'a Base,
+    pub(crate) statement: &'a Statement,
+    /// `None` if only settings change.
+    pub(crate) layer: Option<NewLayer<'a>>,
+    /// The settings that were to be taken out, and weren't there.
+    pub(crate) missing: Vec<String>,
+}
+
+impl Document<'_> {
+    /// Makes the config.
+    ///
+    /// # Errors
+    /// Wrong usage, if an instruction can't be applied; those of a base that is malformed; and one if the config gets too large.
+    pub(crate) fn config(
+        &mut self,
+        platform: &Platform,
+        changes: &Changes,
+    ) -> anyhow::Result<Vec<u8>> {
+        let mut config = match self.base {
+            Base::Scratch => of_platform(platform)?,
+            Base::Image(image) => RawObject::parse(image.config.raw())?,
+        };
+        config.set("created", &self.statement.created)?;
+        if let Some(author) = &self.statement.author {
+            config.set("author", author)?;
+        }
+        // Docker's own field, about the base; the base's history has the same text.
+        config.remove("comment");
+        let mut section = config.read("config")?;
+        for unset in changes.unset.iter().filter(|unset| !unset.is_about_annotations()) {
+            if !unset.take_out(&mut section)? {
+                self.missing.push(unset.to_string());
+            }
+        }
+        let mut settings = Settings::new(section);
+        for instruction in &changes.instructions {
+            settings.apply(instruction).map_err(refused)?;
+        }
+        config.set("config", &settings.into_section())?;
+        let mut entry = self.statement.history();
+        let n_below = if let Some(layer) = self.layer {
+            add_layer(&mut config, layer.diff_id)?
+        } else {
+            entry["empty_layer"] = true.into();
+            0
+        };
+        add_history(&mut config, n_below, &entry)?;
+        within_limit("config", config.to_vec()?)
     }
-    // Docker's own field, about the base; the base's history has the same text.
-    config.remove("comment");
-    let mut settings = Settings::new(config.read("config")?);
-    for instruction in instructions {
-        settings.apply(instruction).map_err(refused)?;
+
+    /// Makes the manifest.
+    ///
+    /// # Errors
+    /// Wrong usage, if the format has no annotations; those of a base that is malformed, and one if the manifest gets too large.
+    pub(crate) fn manifest(
+        &mut self,
+        format: Format,
+        config: &[u8],
+        changes: &Changes,
+    ) -> anyhow::Result<Vec<u8>> {
+        let mut manifest = match self.base {
+            Base::Scratch => RawObject::default(),
+            Base::Image(image) => RawObject::parse(image.manifest.raw())?,
+        };
+        manifest.set("schemaVersion", &2)?;
+        manifest.set("mediaType", &format.manifest())?;
+        manifest.set("config", &Descriptor::of(format.config(), config))?;
+        let mut layers: Vec<RawObject> = manifest.read("layers")?;
+        if format == Format::Oci {
+            layers.iter_mut().try_for_each(to_oci)?;
+        }
+        if let Some(NewLayer { descriptor, .. }) = self.layer {
+            let mut added = RawObject::default();
+            added.set("mediaType", &descriptor.media_type)?;
+            added.set("digest", &descriptor.digest)?;
+            added.set("size", &descriptor.size)?;
+            layers.push(added);
+        }
+        manifest.set("layers", &layers)?;
+        self.annotate(&mut manifest, format, changes)?;
+        within_limit("manifest", manifest.to_vec()?)
     }
-    config.set("config", &settings.into_section())?;
-    let n_below = add_layer(&mut config, diff_id)?;
-    add_history(&mut config, n_below, &statement.history())?;
-    within_limit("config", config.to_vec()?)
+
+    /// Sets the annotations about the base, removes what the base says about its own creation, and does what the user wants.
+    fn annotate(
+        &mut self,
+        manifest: &mut RawObject,
+        format: Format,
+        changes: &Changes,
+    ) -> anyhow::Result<()> {
+        let unset: Vec<_> =
+            changes.unset.iter().filter(|unset| unset.is_about_annotations()).collect();
+        if format == Format::Docker {
+            if changes.annotations.is_empty() && unset.is_empty() {
+                return Ok(());
+            }
+            let text = "the base is a Docker schema 2 image, which has no annotations";
+            return Err(cli::usage(text).hint("add --oci to make an OCI image of it").into());
+        }
+        let mut annotations: RawObject = manifest.read("annotations")?;
+        for unset in unset {
+            if !unset.take_out_annotation(&mut annotations) {
+                self.missing.push(unset.to_string());
+            }
+        }
+        if annotations.has(CREATED) {
+            annotations.set(CREATED, &self.statement.created)?;
+        }
+        // With other settings alone it is as much on its base as before.
+        if let (Base::Image(image), Some(_)) = (self.base, self.layer) {
+            annotations.set(BASE_DIGEST, &image.manifest.descriptor().digest)?;
+            match &image.name {
+                Some(name) => annotations.set(BASE_NAME, name)?,
+                None => annotations.remove(BASE_NAME),
+            }
+        }
+        for (key, value) in &changes.annotations {
+            annotations.set(key, value)?;
+        }
+        if !annotations.is_empty() || manifest.has("annotations") {
+            manifest.set("annotations", &annotations)?;
+        }
+        Ok(())
+    }
 }
 
 fn refused(refusal: Refusal) -> anyhow::Error {
@@ -125,61 +241,6 @@ fn add_history(config: &mut RawObject, n_below: usize, entry: &Value) -> Result<
     config.set("history", &history)
 }
 
-/// Makes the manifest.
-///
-/// # Errors
-/// Those of a base that is malformed, and one if the manifest gets too large.
-pub(crate) fn manifest(
-    base: &Base,
-    format: Format,
-    created: &str,
-    config: &[u8],
-    layer: &Descriptor,
-) -> anyhow::Result<Vec<u8>> {
-    let config = Descriptor::of(format.config(), config);
-    let mut manifest = match base {
-        Base::Scratch => RawObject::default(),
-        Base::Image(image) => RawObject::parse(image.manifest.raw())?,
-    };
-    manifest.set("schemaVersion", &2)?;
-    manifest.set("mediaType", &format.manifest())?;
-    manifest.set("config", &config)?;
-    let mut layers: Vec<RawObject> = manifest.read("layers")?;
-    if format == Format::Oci {
-        layers.iter_mut().try_for_each(to_oci)?;
-    }
-    let mut added = RawObject::default();
-    added.set("mediaType", &layer.media_type)?;
-    added.set("digest", &layer.digest)?;
-    added.set("size", &layer.size)?;
-    layers.push(added);
-    manifest.set("layers", &layers)?;
-    if let (Base::Image(image), Format::Oci) = (base, format) {
-        let digest = image.manifest.descriptor().digest;
-        annotate(&mut manifest, &digest, image.name.as_deref(), created)?;
-    }
-    within_limit("manifest", manifest.to_vec()?)
-}
-
-/// Sets the annotations about the base, and removes what the base says about its own base and creation.
-fn annotate(
-    manifest: &mut RawObject,
-    base: &Digest,
-    name: Option<&str>,
-    created: &str,
-) -> Result<(), Error> {
-    let mut annotations: RawObject = manifest.read("annotations")?;
-    if annotations.has(CREATED) {
-        annotations.set(CREATED, &created)?;
-    }
-    annotations.set(BASE_DIGEST, base)?;
-    match name {
-        Some(name) => annotations.set(BASE_NAME, &name)?,
-        None => annotations.remove(BASE_NAME),
-    }
-    manifest.set("annotations", &annotations)
-}
-
 /// Changes the media type of a layer from Docker's to the OCI's for the same bytes.
 fn to_oci(layer: &mut RawObject) -> Result<(), Error> {
     const DOCKER: &str = "application/vnd.docker.image.rootfs.";
@@ -209,7 +270,7 @@ fn within_limit(what: &str, document: Vec<u8>) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use layer_format::{Codec, Config, Manifest, media_type};
+    use layer_format::{Codec, Config, Digest, Manifest, media_type};
 
     use super::*;
     use crate::base::BaseImage;
@@ -233,8 +294,12 @@ mod tests {
 
     fn made_config(config_of_base: &str) -> String {
         let base = base(r#"{"config":CONFIG,"layers":[]}"#, config_of_base);
-        let (platform, diff_id) = (Platform::host(), DiffId(Digest::of(b"new")));
-        let made = config(&base, &platform, &[], &statement(), diff_id).unwrap();
+        let descriptor = Descriptor::of("layer", b"new");
+        let layer = NewLayer { descriptor: &descriptor, diff_id: DiffId(descriptor.digest) };
+        let statement = statement();
+        let mut document =
+            Document { base: &base, statement: &statement, layer: Some(layer), missing: vec![] };
+        let made = document.config(&Platform::host(), &Changes::default()).unwrap();
         String::from_utf8(made).unwrap().replace(&Digest::of(b"new").hex(), "NEW")
     }
 
@@ -278,7 +343,15 @@ mod tests {
         );
         let types = |format: Format| {
             let layer = Descriptor::of(format.layer(Codec::Gzip).unwrap(), b"layer");
-            let made = manifest(&base, format, "now", b"{}", &layer).unwrap();
+            let layer = NewLayer { descriptor: &layer, diff_id: DiffId(layer.digest) };
+            let statement = statement();
+            let mut document = Document {
+                base: &base,
+                statement: &statement,
+                layer: Some(layer),
+                missing: vec![],
+            };
+            let made = document.manifest(format, b"{}", &Changes::default()).unwrap();
             let value: Value = serde_json::from_slice(&made).unwrap();
             assert_eq!((&value["new"], &value["layers"][0]["u"]), (&json!(1), &json!(2)));
             assert_eq!(value["layers"][1]["urls"], json!(["x"]));

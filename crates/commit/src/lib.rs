@@ -20,6 +20,7 @@ mod raw_object;
 mod settings;
 mod shell_word;
 mod stream;
+mod unset;
 
 use std::path::PathBuf;
 
@@ -29,8 +30,10 @@ use layer_format::{Descriptor, Look, Platform, Reference, look};
 use crate::base::Base;
 use crate::check::Changes;
 use crate::destination::{Destination, NewImage, ToStore, ToStream};
+use crate::document::NewLayer;
 use crate::layer::{Incoming, Kept as _};
 use crate::plan::Plan;
+use crate::unset::Unset;
 
 /// Make an image of a layer and the image below it
 ///
@@ -41,12 +44,17 @@ use crate::plan::Plan;
 #[command(version, after_help = cli::examples(&[
     ("snapshot rootfs --base debian | commit -t mine -m 'add vim' -a me", "What changed in a directory, as an image"),
     ("tar -C app -c . | commit -t app:1 --base debian -c 'CMD [\"/app\"]' -c 'ENV A=1'", "Any tar is a layer"),
+    ("commit --no-layer --base app:1 -t app:2 -c 'USER app' --unset Env.DEBUG", "Other settings, the same layers"),
     ("tar -C app -c . | commit -t app --base scratch --no-store --stream | docker load", "Without a store"),
 ]))]
+#[expect(clippy::struct_excessive_bools, reason = "flags are what a command line has")]
 pub struct Args {
     /// Layer, as it is or compressed with gzip or zstd; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
+    /// Read no layer: only the config and the annotations of the base change
+    #[arg(long, requires = "base", conflicts_with_all = ["file", "compress", "level", "no_store"])]
+    no_layer: bool,
     /// Name of the new image; may be given several times
     #[arg(short, long, value_name = "NAME", required = true)]
     tag: Vec<Reference>,
@@ -64,6 +72,18 @@ pub struct Args {
     /// CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR.
     #[arg(short, long, value_name = "INSTRUCTION")]
     change: Vec<String>,
+    /// Setting of the base to take out first, as Env.NAME or User; may be given several times
+    ///
+    /// The names are those of the image's config, as changes prints them: one of Env, Labels, Volumes, Annotations and the like, or
+    /// all of them, or Cmd, Entrypoint, User and so on.
+    #[arg(long, value_name = "SETTING", value_parser = Unset::parse)]
+    unset: Vec<Unset>,
+    /// Annotation of the new image's manifest; may be given several times
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = plan::parse_annotation)]
+    annotations: Vec<(String, String)>,
+    /// What the history says made the layer, instead of this command
+    #[arg(long, value_name = "TEXT")]
+    created_by: Option<String>,
     /// Platform of the base, or of an image from scratch, as linux/arm64/v8; without it this machine's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
@@ -106,6 +126,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.stream {
         io.output.binary()?;
     }
+    if args.no_layer {
+        return change(args, &plan, ToStore::open(args)?, io);
+    }
     if args.no_store {
         commit(args, &plan, ToStream::new(args)?, io)
     } else {
@@ -133,11 +156,30 @@ fn commit(
     taken.warn(io);
     destination.check(&taken, &base, io)?;
     let layer = taken.kept.descriptor(media_type);
-    let documents = plan.documents(&base, &layer, taken.diff_id)?;
+    let new = NewLayer { descriptor: &layer, diff_id: taken.diff_id };
+    let documents = plan.documents(&base, Some(new))?;
+    documents.warn(io);
     cli::interrupt::check()?;
     let text = summary(args, taken.changes.n_entries, &layer);
     destination.finish(NewImage { taken, layer, documents }, io)?;
     io.say(&text);
+    Ok(())
+}
+
+/// Makes an image of the base alone, with other settings.
+fn change(
+    args: &Args,
+    plan: &Plan,
+    mut destination: ToStore<'_>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let base = destination.find_base(args.base.as_deref().unwrap_or_default(), io)?;
+    let documents = plan.documents(&base, None)?;
+    documents.warn(io);
+    cli::interrupt::check()?;
+    destination.name(documents, io)?;
+    let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
+    io.say(&format!("committed {}: no new layer", names.join(", ")));
     Ok(())
 }
 

@@ -2,14 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cli::Io;
 use layer_format::layer::Timestamp;
-use layer_format::{Compression, Descriptor, DiffId, Platform};
+use layer_format::{Compression, Platform};
 
 use crate::Args;
 use crate::base::Base;
-use crate::document::{self, Statement};
+use crate::document::{Changes, Document, NewLayer, Statement};
 use crate::format::Format;
-use crate::instruction::{self, Instruction};
+use crate::instruction;
 
 /// The times, in seconds since 1970, that RFC 3339 can express: the years 0000 to 9999.
 pub(crate) const TIMES: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
@@ -18,7 +19,7 @@ pub(crate) const TIMES: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_40
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) compression: Compression,
-    instructions: Vec<Instruction>,
+    changes: Changes,
     statement: Statement,
     platform: Platform,
     /// Whether the image is to have the OCI's format, whatever the base has.
@@ -30,6 +31,17 @@ pub(crate) struct Plan {
 pub(crate) struct Documents {
     pub(crate) config: Vec<u8>,
     pub(crate) manifest: Vec<u8>,
+    /// The settings that were to be taken out, and weren't there.
+    missing: Vec<String>,
+}
+
+impl Documents {
+    /// Warns of settings that could not be taken out.
+    pub(crate) fn warn(&self, io: &Io<'_>) {
+        for setting in &self.missing {
+            io.warn(&format!("{}: the base has no such setting", cli::text::clean(setting)));
+        }
+    }
 }
 
 impl Plan {
@@ -41,16 +53,21 @@ impl Plan {
         if let Some(name) = args.tag.iter().find(|name| name.digest().is_some()) {
             return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
         }
+        let created_by = args.created_by.clone().unwrap_or_else(|| created_by(&args.change));
         let statement = Statement {
             created: Timestamp { seconds: args.timestamp.unwrap_or_else(now), nanos: 0 }
                 .to_second(),
-            created_by: created_by(&args.change),
+            created_by,
             author: args.author.clone(),
             message: args.message.clone(),
         };
         Ok(Self {
             compression: compression(args)?,
-            instructions: instruction::parse(&args.change)?,
+            changes: Changes {
+                unset: args.unset.clone(),
+                instructions: instruction::parse(&args.change)?,
+                annotations: args.annotations.clone(),
+            },
             statement,
             platform: args.platform.clone().unwrap_or_else(Platform::host),
             oci: args.oci,
@@ -69,27 +86,32 @@ impl Plan {
         })?)
     }
 
-    /// Makes the config and the manifest.
+    /// Makes the config and the manifest, of the base and a new layer or of the base alone.
     ///
     /// # Errors
     /// Wrong usage, if an instruction makes no sense on the base; those of a base that is malformed.
     pub(crate) fn documents(
         &self,
         base: &Base,
-        layer: &Descriptor,
-        diff_id: DiffId,
+        layer: Option<NewLayer<'_>>,
     ) -> anyhow::Result<Documents> {
-        let statement = &self.statement;
-        let config =
-            document::config(base, &self.platform, &self.instructions, statement, diff_id)?;
         let format = self.format(base);
-        let manifest = document::manifest(base, format, &statement.created, &config, layer)?;
-        Ok(Documents { config, manifest })
+        let mut document = Document { base, statement: &self.statement, layer, missing: vec![] };
+        let config = document.config(&self.platform, &self.changes)?;
+        let manifest = document.manifest(format, &config, &self.changes)?;
+        Ok(Documents { config, manifest, missing: document.missing })
     }
 
     fn format(&self, base: &Base) -> Format {
         if self.oci { Format::Oci } else { base.format() }
     }
+}
+
+/// Parses `KEY=VALUE`.
+pub(crate) fn parse_annotation(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "an annotation is KEY=VALUE".to_owned())
 }
 
 fn compression(args: &Args) -> anyhow::Result<Compression> {

@@ -33,6 +33,11 @@ impl RawObject {
         Ok(value.unwrap_or_default())
     }
 
+    /// Whether there are no fields.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether there is such a field.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(name, _)| name == key)
