@@ -50,8 +50,8 @@ fn is_refused(auth: Auth, entry: &Value) {
     let host = registry.host();
     // Which of the two it is, `crates/registry` tells apart.
     let hints = [
-        format!("hint: log in: docker login {host}\n"),
-        format!("hint: log in again: docker login {host}\n"),
+        format!("hint: log in: remote login {host}\n"),
+        format!("hint: log in again: remote login {host}\n"),
     ];
     assert!(hints.iter().any(|hint| output.stderr.contains(hint)), "{}", output.stderr);
     assert!(!output.stderr.contains(SECRET), "{}", output.stderr);

@@ -604,7 +604,7 @@ fn logins_are_used_and_refusals_told() {
     let there = registry.name("x:1");
     let output = sh(&sandbox, &format!("push {name} {there}"));
     fails(&output, 6);
-    assert!(output.stderr.contains(&format!("hint: log in: docker login {}", registry.host())));
+    assert!(output.stderr.contains(&format!("hint: log in: remote login {}", registry.host())));
     let login = kit::registry::auth::base64(b"me:hunter2");
     let config = format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, registry.host());
     fs::create_dir_all(sandbox.root().join("home/.docker")).unwrap();

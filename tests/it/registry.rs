@@ -213,7 +213,7 @@ fn the_user_says_how_long_a_registry_may_be_silent() {
 fn a_registry_that_always_says_no_is_not_asked_for_ever() {
     let place = Place::with(Fault::on("/v2/").status(401));
     let output = place.fails(6);
-    assert!(output.stderr.contains("hint: log in: docker login"), "{}", output.stderr);
+    assert!(output.stderr.contains("hint: log in: remote login"), "{}", output.stderr);
     let challenge = r#"Basic realm="x""#;
     Place::with(Fault::on("/v2/").status(401).header("WWW-Authenticate", challenge)).fails(6);
     // Tokens are handed out, and none is ever good enough.

@@ -73,14 +73,14 @@ fn a_wrong_password_and_none_are_refused() {
     status: 6
     --- stderr
     pull: [REGISTRY]/app:1: not authorised: no login known for [REGISTRY]: authentication required (UNAUTHORIZED)
-    hint: log in: docker login [REGISTRY]
+    hint: log in: remote login [REGISTRY]
     ");
     user.log_in("wrong");
     assert_snapshot!(user.text(&user.pull("app:1")), @"
     status: 6
     --- stderr
     pull: [REGISTRY]/app:1: not authorised: the login from [SANDBOX]/home/.docker/config.json was refused: authentication required (UNAUTHORIZED)
-    hint: log in again: docker login [REGISTRY]
+    hint: log in again: remote login [REGISTRY]
     ");
 }
 

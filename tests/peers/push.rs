@@ -171,7 +171,7 @@ fn a_wrong_password_is_told() {
     let [error, hint] = said.lines().skip(2).collect::<Vec<_>>()[..] else { panic!("{said}") };
     let why = ": not authorised: the login from the command line was refused";
     assert!(error.starts_with("push: [REGISTRY]/app@sha256:") && error.contains(why), "{error}");
-    assert_eq!(hint, "hint: log in again: docker login [REGISTRY]");
+    assert_eq!(hint, "hint: log in again: remote login [REGISTRY]");
 }
 
 #[test]

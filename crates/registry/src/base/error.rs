@@ -266,6 +266,14 @@ pub enum Error {
         /// The registry's own words, or nothing.
         said: String,
     },
+    /// A program that keeps logins didn't do what it was asked to. Its own words are not shown: they may hold a secret.
+    #[error("{helper} {reason}")]
+    Helper {
+        /// Its name, and the file that names it.
+        helper: String,
+        /// The way in which it failed.
+        reason: &'static str,
+    },
     /// This machine could not set up what a connection needs.
     #[error("setting up a connection")]
     SetUp {
@@ -317,8 +325,8 @@ impl Error {
         let dir = |host: &str| format!("/etc/containers/certs.d/{host}");
         Some(match self {
             Self::Unauthorised { registry, denial, .. } => match denial {
-                Denial::NoLogin => format!("log in: docker login {registry}"),
-                Denial::LoginRefused(_) => format!("log in again: docker login {registry}"),
+                Denial::NoLogin => format!("log in: remote login {registry}"),
+                Denial::LoginRefused(_) => format!("log in again: remote login {registry}"),
                 Denial::NotAllowed(_) => {
                     "the repository's owner gives the right to this; pull --explain-auth NAME says \
                      which login is used"
@@ -404,6 +412,7 @@ impl HasKind for Error {
             | Self::UnreadableSettings { .. }
             | Self::Blocked { .. }
             | Self::Unreadable { .. }
+            | Self::Helper { .. }
             | Self::SetUp { .. } => ErrorKind::Failed,
         }
     }

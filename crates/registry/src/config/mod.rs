@@ -8,7 +8,9 @@ mod credentials;
 mod files;
 mod mirrors;
 
-pub use credentials::{Credentials, Login};
+pub use credentials::{
+    Credentials, Login, LoginFiles, LoginHelper, LoginKey, with_login, without_login,
+};
 pub(crate) use credentials::{FoundLogin, LoginQuery, LoginSearch};
 pub use mirrors::Mirrors;
 pub(crate) use mirrors::{HostConfig, Plan, PullFrom, RepositoryLocation};

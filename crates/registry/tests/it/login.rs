@@ -64,13 +64,13 @@ fn a_missing_or_wrong_password_is_said_without_it() {
     let said = "authentication required (UNAUTHORIZED)";
     let text = format!("{name}:1: not authorised: no login known for {host}: {said}");
     assert_eq!(chain(&error), text);
-    assert_eq!(error.hint(), Some(format!("log in: docker login {host}")));
+    assert_eq!(error.hint(), Some(format!("log in: remote login {host}")));
     registry.forget();
     let error = refused(&logged_in(&registry, password("wrong")));
     let text =
         format!("{name}:1: not authorised: the login from the command line was refused: {said}");
     assert_eq!(chain(&error), text);
-    assert_eq!(error.hint(), Some(format!("log in again: docker login {host}")));
+    assert_eq!(error.hint(), Some(format!("log in again: remote login {host}")));
     assert_eq!(registry.requests().len(), 2);
 }
 

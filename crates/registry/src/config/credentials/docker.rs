@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use layer_format::null_is_default;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::login::Login;
 use crate::base::{Error, HUB, Secret};
@@ -79,11 +81,87 @@ pub(super) fn find(
 ///
 /// [`Error::MalformedLogins`] has the position alone, for the parser's own words may quote the file.
 pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], place: &str) -> Result<T, Error> {
-    serde_json::from_slice(json).map_err(|error| Error::MalformedLogins {
-        place: place.to_owned(),
-        line: error.line(),
-        column: error.column(),
-    })
+    serde_json::from_slice(json).map_err(|error| malformed(&error, place))
+}
+
+fn malformed(error: &serde_json::Error, place: &str) -> Error {
+    let (line, column) = (error.line(), error.column());
+    Error::MalformedLogins { place: place.to_owned(), line, column }
+}
+
+/// Docker's JSON with a login of a user and a password under this key (`host` or `host/path`), and all else in it as it was.
+/// Keys that mean the same are replaced; the one of them that stays is as it is written there.
+///
+/// # Errors
+///
+/// [`Error::MalformedLogins`].
+pub(super) fn with_login(
+    json: &[u8],
+    place: &str,
+    key: &str,
+    login: (&str, &Secret),
+) -> Result<Vec<u8>, Error> {
+    let (user, password) = login;
+    let mut file = Fields::parse(json, place)?;
+    let mut auths = file.auths(place)?;
+    let written = auths.0.keys().find(|other| normalised(other) == key).cloned();
+    auths.0.retain(|other, _| normalised(other) != key);
+    let auth = STANDARD.encode(format!("{user}:{}", password.expose()));
+    let entry = Fields::raw(&serde_json::json!({ "auth": auth }), place)?;
+    auths.0.insert(written.unwrap_or_else(|| key.to_owned()), entry);
+    file.put_auths(&auths, place)?;
+    file.text(place)
+}
+
+/// Docker's JSON without the logins under this key, and all else in it as it was; none if there are none.
+///
+/// # Errors
+///
+/// [`Error::MalformedLogins`].
+pub(super) fn without_login(json: &[u8], place: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    let mut file = Fields::parse(json, place)?;
+    let mut auths = file.auths(place)?;
+    let n_entries = auths.0.len();
+    auths.0.retain(|other, _| normalised(other) != key);
+    if auths.0.len() == n_entries {
+        return Ok(None);
+    }
+    file.put_auths(&auths, place)?;
+    file.text(place).map(Some)
+}
+
+/// A JSON object whose values stay as they are written.
+#[derive(Default, Deserialize, Serialize)]
+struct Fields(BTreeMap<String, Box<RawValue>>);
+
+impl Fields {
+    /// Reads an object. An empty file is an empty one (podman#1457).
+    fn parse(json: &[u8], place: &str) -> Result<Self, Error> {
+        if json.trim_ascii().is_empty() { Ok(Self::default()) } else { parse(json, place) }
+    }
+
+    fn auths(&self, place: &str) -> Result<Self, Error> {
+        match self.0.get("auths").map(|raw| raw.get()) {
+            None | Some("null") => Ok(Self::default()),
+            Some(text) => parse(text.as_bytes(), place),
+        }
+    }
+
+    fn put_auths(&mut self, auths: &Self, place: &str) -> Result<(), Error> {
+        self.0.insert("auths".to_owned(), Self::raw(auths, place)?);
+        Ok(())
+    }
+
+    fn raw(value: &impl Serialize, place: &str) -> Result<Box<RawValue>, Error> {
+        let text = serde_json::to_string_pretty(value).and_then(RawValue::from_string);
+        text.map_err(|error| malformed(&error, place))
+    }
+
+    fn text(&self, place: &str) -> Result<Vec<u8>, Error> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(|error| malformed(&error, place))?;
+        text.push(b'\n');
+        Ok(text)
+    }
 }
 
 /// How many bytes of `wanted` a key matches; none if it doesn't match.
@@ -258,6 +336,45 @@ mod tests {
             error.to_string(),
             "/home/me/config.json: the login for r.test is malformed: auth is not base64"
         );
+    }
+
+    #[test]
+    fn a_login_is_added_and_all_else_stays_as_it_is_written() {
+        let with = |json: &str, key: &str| {
+            let password = Secret::new("pass:word");
+            let text = with_login(json.as_bytes(), "x", key, ("me", &password)).unwrap();
+            let login = find(&text, "x", key.split('/').next().unwrap(), "ns/a").unwrap().unwrap();
+            assert_eq!(login, Login::Password { user: "me".to_owned(), password });
+            String::from_utf8(text).unwrap()
+        };
+        // podman#1457
+        for empty in ["", " \n", "{}", r#"{"auths":null}"#] {
+            let text = with(empty, "r.test");
+            let expected = r#"{"auths":{"r.test":{"auth":"bWU6cGFzczp3b3Jk"}}}"#;
+            let compact: String = text.split_whitespace().collect();
+            assert_eq!(compact, expected);
+        }
+        let other = r#"{"credHelpers":{ "s.test" : "x" },"n":1.50,"auths":{"s.test": {"auth":"bWU6eA==", "y":[1,  2]}}}"#;
+        let text = with(other, "r.test/ns");
+        for kept in [r#"{ "s.test" : "x" }"#, "1.50", r#"{"auth":"bWU6eA==", "y":[1,  2]}"#] {
+            assert!(text.contains(kept), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_that_mean_the_same_are_one_login() {
+        let json = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6b2xk"},"docker.io":{},"docker.io/a":{"auth":"bWU6eA=="}}}"#;
+        let password = Secret::new("new");
+        let text = with_login(json.as_bytes(), "x", "docker.io", ("me", &password)).unwrap();
+        let is = Login::Password { user: "me".to_owned(), password };
+        assert_eq!(find(&text, "x", "docker.io", "library/x").unwrap(), Some(is));
+        let text = without_login(&text, "x", "docker.io").unwrap().unwrap();
+        assert!(find(&text, "x", "docker.io", "library/x").unwrap().is_none());
+        // ggcr#1898
+        assert!(find(&text, "x", "docker.io", "a/x").unwrap().is_some());
+        assert!(without_login(&text, "x", "docker.io").unwrap().is_none());
+        assert!(without_login(b"", "x", "docker.io").unwrap().is_none());
+        assert!(without_login(b"{", "x", "docker.io").is_err());
     }
 
     #[test]

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use layer_format::null_is_default;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::docker::{canonical, fit, login_of, parse};
 use super::login::{Login, LoginQuery};
-use crate::base::{Error, HUB, POLL_INTERVAL};
+use crate::base::{Error, HUB, POLL_INTERVAL, Secret};
 
 /// The key under which helpers keep the login for Docker's own registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -61,7 +61,7 @@ impl HelperAnswer {
 }
 
 /// A helper, and the name under which it may know the registry.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HelperQuery {
     /// `docker-credential-…`.
     pub(super) program: String,
@@ -103,26 +103,77 @@ fn is_in_path(program: &str) -> bool {
 }
 
 impl HelperQuery {
+    /// Refuses a path in the place of a name.
+    fn check_name(&self) -> Result<(), &'static str> {
+        if self.program.contains(['/', '\0']) { Err("is no name of a helper") } else { Ok(()) }
+    }
+
     /// Asks the helper. Gives `None` if it knows no login.
     ///
     /// # Errors
     ///
     /// How it failed, to follow its name.
     pub(super) fn ask(&self, cancelled: fn() -> bool) -> Result<Option<Login>, &'static str> {
-        if self.program.contains(['/', '\0']) {
-            return Err("is no name of a helper");
-        }
+        self.check_name()?;
         self.ask_within(TIMEOUT, cancelled)
     }
 
-    /// The same with another time-out: for the answer, and again for the end of the process.
+    /// Has the helper keep a login.
+    ///
+    /// # Errors
+    ///
+    /// How it failed, to follow its name.
+    pub(super) fn store(
+        &self,
+        user: &str,
+        password: &Secret,
+        cancelled: fn() -> bool,
+    ) -> Result<(), &'static str> {
+        self.check_name()?;
+        let kept = json!({
+            "ServerURL": self.server, "Username": user, "Secret": password.expose(),
+        });
+        let (_, status) = self.run("store", &kept.to_string(), TIMEOUT, cancelled)?;
+        if status.success() { Ok(()) } else { Err("failed") }
+    }
+
+    /// Has the helper forget its login.
+    ///
+    /// # Errors
+    ///
+    /// How it failed, to follow its name.
+    pub(super) fn erase(&self, cancelled: fn() -> bool) -> Result<(), &'static str> {
+        self.check_name()?;
+        let (_, status) = self.run("erase", &self.server, TIMEOUT, cancelled)?;
+        if status.success() { Ok(()) } else { Err("failed") }
+    }
+
+    /// Asks with another time-out.
     fn ask_within(
         &self,
         timeout: Duration,
         cancelled: fn() -> bool,
     ) -> Result<Option<Login>, &'static str> {
+        let (text, status) = self.run("get", &self.server, timeout, cancelled)?;
+        if !status.success() {
+            let is_unknown = String::from_utf8_lossy(&text).contains("credentials not found");
+            return if is_unknown { Ok(None) } else { Err("failed") };
+        }
+        let HelperAnswer { username, secret } =
+            HelperAnswer::parse(&text).ok_or("gave no login")?;
+        Ok(login_of(username, secret))
+    }
+
+    /// Runs the helper. The time-out is for its answer, and again for the end of the process.
+    fn run(
+        &self,
+        action: &str,
+        question: &str,
+        timeout: Duration,
+        cancelled: fn() -> bool,
+    ) -> Result<(Vec<u8>, ExitStatus), &'static str> {
         let started = Command::new(&self.program)
-            .arg("get")
+            .arg(action)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -133,7 +184,7 @@ impl HelperQuery {
             io::ErrorKind::PermissionDenied if !is_in_path(&self.program) => "is not there",
             _ => "can't be started",
         })?;
-        let answered = self.talk(&mut child, timeout, cancelled);
+        let answered = talk(&mut child, question, timeout, cancelled);
         let ended = match answered {
             Ok(text) => end_of(&mut child, timeout, cancelled).map(|status| (text, status)),
             Err(reason) => Err(reason),
@@ -143,47 +194,40 @@ impl HelperQuery {
             child.kill().ok();
             child.wait().ok();
         }
-        let (text, status) = ended?;
-        if !status.success() {
-            let is_unknown = String::from_utf8_lossy(&text).contains("credentials not found");
-            return if is_unknown { Ok(None) } else { Err("failed") };
-        }
-        let HelperAnswer { username, secret } =
-            HelperAnswer::parse(&text).ok_or("gave no login")?;
-        Ok(login_of(username, secret))
+        ended
     }
+}
 
-    /// Writes the question and reads all that is answered.
-    fn talk(
-        &self,
-        child: &mut Child,
-        timeout: Duration,
-        cancelled: fn() -> bool,
-    ) -> Result<Vec<u8>, &'static str> {
-        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("can't be talked to");
-        };
-        // A helper that doesn't read its input tells what is wrong by its status.
-        writeln!(input, "{}", self.server).ok();
-        drop(input);
-        let (sender, answers) = mpsc::channel();
-        let reading = move || {
-            let mut text = vec![];
-            let read = output.take(LIMIT).read_to_end(&mut text).map(|_| text);
-            sender.send(read).ok();
-        };
-        Builder::new().spawn(reading).map_err(|_| "can't be read from")?;
-        let started = Instant::now();
-        loop {
-            match answers.recv_timeout(POLL_INTERVAL) {
-                Ok(read) => return read.map_err(|_| "can't be read from"),
-                Err(RecvTimeoutError::Disconnected) => return Err("can't be read from"),
-                Err(RecvTimeoutError::Timeout) if cancelled() => return Err("was interrupted"),
-                Err(RecvTimeoutError::Timeout) if started.elapsed() > timeout => {
-                    return Err("doesn't answer");
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+/// Writes the question and reads all that is answered.
+fn talk(
+    child: &mut Child,
+    question: &str,
+    timeout: Duration,
+    cancelled: fn() -> bool,
+) -> Result<Vec<u8>, &'static str> {
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err("can't be talked to");
+    };
+    // A helper that doesn't read its input tells what is wrong by its status.
+    writeln!(input, "{question}").ok();
+    drop(input);
+    let (sender, answers) = mpsc::channel();
+    let reading = move || {
+        let mut text = vec![];
+        let read = output.take(LIMIT).read_to_end(&mut text).map(|_| text);
+        sender.send(read).ok();
+    };
+    Builder::new().spawn(reading).map_err(|_| "can't be read from")?;
+    let started = Instant::now();
+    loop {
+        match answers.recv_timeout(POLL_INTERVAL) {
+            Ok(read) => return read.map_err(|_| "can't be read from"),
+            Err(RecvTimeoutError::Disconnected) => return Err("can't be read from"),
+            Err(RecvTimeoutError::Timeout) if cancelled() => return Err("was interrupted"),
+            Err(RecvTimeoutError::Timeout) if started.elapsed() > timeout => {
+                return Err("doesn't answer");
             }
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
@@ -213,7 +257,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::base::Secret;
 
     /// Asks a helper that is this script.
     fn ask_script(

@@ -6,6 +6,7 @@
 
 mod docker;
 mod helper;
+mod keep;
 mod login;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use layer_format::Reference;
 
 use super::files;
 use crate::base::{Error, Secret};
+pub use keep::{LoginFiles, LoginHelper, LoginKey, with_login, without_login};
 pub use login::Login;
 pub(crate) use login::{FoundLogin, LoginQuery, LoginSearch};
 
@@ -51,22 +53,12 @@ impl Credentials {
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>, uid: Option<u32>) -> Self {
-        let dir = |name: &str| variable(name).map(PathBuf::from);
-        let home = |path: &str| dir("HOME").map(|home| home.join(path));
         let text = variable("DOCKER_AUTH_CONFIG").map(|json| Source::Text {
             name: "DOCKER_AUTH_CONFIG",
             json: Secret::new(json.to_string_lossy()),
         });
-        let of_user = || uid.map(|uid| PathBuf::from(format!("/run/containers/{uid}/auth.json")));
-        let files = [
-            dir("REGISTRY_AUTH_FILE"),
-            dir("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")).or_else(of_user),
-            dir("XDG_CONFIG_HOME")
-                .or_else(|| home(".config"))
-                .map(|it| it.join("containers/auth.json")),
-            dir("DOCKER_CONFIG").or_else(|| home(".docker")).map(|it| it.join("config.json")),
-        ];
-        let files = files.into_iter().flatten().map(Source::Usual);
+        let files = LoginFiles::from_variables(variable, uid);
+        let files = files.all().cloned().map(Source::Usual);
         Self { sources: text.into_iter().chain(files).collect() }
     }
 
@@ -137,6 +129,17 @@ impl Credentials {
             }
         }
         Ok(LoginSearch { found: None, problems })
+    }
+
+    /// The source of the login that counts for a registry, or for the beginning of its repositories' paths, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If a source is malformed, or one that was named can't be read.
+    pub fn source_of(&self, key: &LoginKey) -> Result<Option<String>, Error> {
+        let repository = key.namespace.as_deref().unwrap_or_default();
+        let query = LoginQuery { registry: &key.registry, repository, cancelled: || false };
+        Ok(self.find(&query)?.found.map(|found| found.source))
     }
 
     /// The source of the login for a repository and the login's kind, without its secret.
