@@ -4,7 +4,7 @@ use kit::image::random::Random;
 use kit::registry::auth::{self, Bearer};
 use kit::registry::profile::{Catalog, Deletes, Mounts, Profile};
 use kit::registry::profiles;
-use kit::{Auth, Codec, Fault, Image, Index, Layer, Output, Registry, Sandbox};
+use kit::{Auth, Codec, Fault, Image, Index, Layer, Output, Registry, Sandbox, pipeline};
 use serde_json::{Value, json};
 
 use crate::fixtures::{assert_one_line, docker_demo, noise, small};
@@ -427,14 +427,20 @@ fn a_copy_sends_what_the_target_lacks_and_nothing_twice() {
 }
 
 #[test]
-fn a_large_blob_is_copied_in_chunks_by_one_reading() {
+fn a_large_blob_is_copied_in_chunks_by_one_reading_and_in_little_memory() {
     // A chunk has 64 MiB.
     let block = Random::new(7).bytes(1 << 20);
     let layer = Layer::new().file("large", block.repeat(70));
     let image = Image::new().codec(Codec::None).layer(layer);
     let (source, target) = (Registry::start(), Registry::start());
     source.add("app:1", &image);
-    remote(&target, &format!("copy {} HOST/b:1", source.name("app:1"))).success();
+    let sandbox = Sandbox::new();
+    let (from, to) = (source.name("app:1"), target.name("b:1"));
+    let script = format!("/usr/bin/time -o peak -f %M remote copy {from} {to}");
+    pipeline::sh(&sandbox, &script).success();
+    // In KiB.
+    let peak: u64 = String::from_utf8(sandbox.read("peak")).unwrap().trim().parse().unwrap();
+    assert!(peak < 40 << 10, "{peak}");
     has_all(&target, "b:1", &image);
     let digest = &image.layer_blobs()[0].digest;
     assert_eq!(source.n_requests("GET", digest), 1, "{}", source.log());
@@ -477,6 +483,18 @@ fn of_an_index_one_platform_can_be_copied() {
     remote(&target, &line("linux/arm64")).success();
     has_all(&target, "b:1", &arm);
     assert_eq!(source.n_requests("GET", &small("amd").digest()), 0, "{}", source.log());
+}
+
+#[test]
+fn an_index_that_is_not_whole_is_told_and_one_platform_of_it_is_copied() {
+    let (source, target) = (Registry::start(), Registry::start());
+    let arm = small("arm").platform("linux/arm64");
+    source.add("app:1", Index::new().absent(&small("amd")).image(&arm));
+    let line = format!("copy {} HOST/b:1", source.name("app:1"));
+    refused(&target, &line, 3, "not found", "--platform OS/ARCH");
+    assert!(target.tags("b").is_empty());
+    remote(&target, &format!("{line} --platform linux/arm64")).success();
+    has_all(&target, "b:1", &arm);
 }
 
 #[test]

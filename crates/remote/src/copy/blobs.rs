@@ -149,7 +149,6 @@ impl<'a> Blobs<'a> {
         let source = Source::new(self.source, blob, &repository, task.meter());
         let content: Arc<dyn Content> = Arc::new(source.clone());
         while !upload.is_done() {
-            cli::interrupt::check()?;
             if let Err(error) = upload.send(&content) {
                 upload.cancel();
                 // If the source failed, that is why the upload did.

@@ -17,7 +17,7 @@ mod request;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use cli::{Io, Progress};
+use cli::{Failure, Io, Progress};
 use layer_format::resolve::INDEX_DEPTH;
 use layer_format::{Digest, Document, Error};
 use network::RemoteDocuments;
@@ -102,8 +102,8 @@ impl Copying<'_> {
                 continue;
             }
             self.count()?;
-            let child = Document::parse(RemoteDocuments(self.source).listed(entry)?)
-                .with_context(|| pinned.clone())?;
+            let raw = RemoteDocuments(self.source).listed(entry).map_err(not_whole)?;
+            let child = Document::parse(raw).with_context(|| pinned.clone())?;
             self.parts(&child, below)?;
             self.put(&pinned, &child)?;
         }
@@ -129,5 +129,16 @@ impl Copying<'_> {
         self.target.put_manifest(place, &media_type, document.raw())?;
         self.progress.line(format!("Copied: {}", document.descriptor().digest));
         Ok(())
+    }
+}
+
+/// Adds a hint to the error of a manifest that an index lists and that isn't there.
+fn not_whole(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<registry::Error>() {
+        Some(registry::Error::NotFound { .. }) => {
+            let hint = "the index is not whole there; --platform OS/ARCH copies one of its images";
+            Failure::from_cause(error).hint(hint).into()
+        }
+        _ => error,
     }
 }
