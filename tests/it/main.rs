@@ -43,6 +43,7 @@ mod referrers;
 mod registries;
 mod registry;
 mod remote;
+mod remote_login;
 mod resume;
 mod round_trip;
 mod sharing;

@@ -29,6 +29,7 @@ mod private;
 mod published;
 mod push;
 mod reference;
+mod remote;
 mod same;
 mod settings;
 mod snapshot;

@@ -4,6 +4,7 @@
 
 mod copy;
 mod document;
+mod login;
 mod names;
 mod page;
 mod parallel;
@@ -20,7 +21,8 @@ use registry::Client;
 use store::Store;
 
 use crate::document::Wanted;
-use crate::names::{HostName, RepositoryName};
+use crate::login::Question;
+use crate::names::{HostName, LoginName, RepositoryName};
 use crate::rm::Removal;
 
 /// Ask a registry, name, copy and remove images there, and log in
@@ -31,6 +33,7 @@ use crate::rm::Removal;
 #[command(version, after_help = cli::examples(&[
     ("remote tags ghcr.io/a/b", "The tags of a repository, 1.9 before 1.10"),
     ("remote config nginx:1.27 | jq .config.Env", "An image's environment, without its layers"),
+    ("remote login ghcr.io -u me --password-stdin < token", "Log in without a terminal"),
     ("remote copy a.example/app:1 b.example/app:1", "From registry to registry, all platforms, digests kept"),
 ]))]
 pub struct Args {
@@ -116,6 +119,28 @@ enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Log in to a registry
+    ///
+    /// The password is asked for on the terminal, and not shown. The login is tried, and kept by the helper that docker's or
+    /// podman's files name (credHelpers, credsStore), else in podman's auth.json: that of the runtime directory, which is gone
+    /// with the next start of the machine. --authfile, or the variable `REGISTRY_AUTH_FILE`, names another file.
+    Login {
+        /// The registry, as HOST or HOST:PORT, or HOST/PATH for the repositories below that alone
+        #[arg(value_name = "HOST")]
+        name: LoginName,
+        /// The user; without this it is asked for
+        #[arg(short, long, value_name = "USER")]
+        user: Option<String>,
+        /// Read the password from standard input
+        #[arg(long, requires = "user", conflicts_with = "creds_stdin")]
+        password_stdin: bool,
+    },
+    /// Forget the login for a registry, wherever it is kept
+    Logout {
+        /// The registry, as it was named to log in
+        #[arg(value_name = "HOST")]
+        name: LoginName,
+    },
 }
 
 /// An image at a registry.
@@ -141,6 +166,7 @@ impl Verb {
             Self::Tag { image, .. } => vec![image.clone()],
             Self::Copy { image, name, .. } => vec![image.clone(), name.clone()],
             Self::Rm { names, .. } => names.clone(),
+            Self::Login { .. } | Self::Logout { .. } => vec![],
         }
     }
 
@@ -167,33 +193,57 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.common.progress == When::Auto && args.verb.is_look_up() {
         io.progress.expect_look_up();
     }
-    let client = args.network.client(&args.verb.names(), io)?;
-    let done = perform(args, &client, io);
-    network::tell(&client, done.is_err(), io);
-    done.map_err(network::explain)
-}
-
-fn perform(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {
     match &args.verb {
-        Verb::Tags { repository, digests, json } => {
+        Verb::Login { name, user, password_stdin } => {
+            let question = Question {
+                user: user.as_deref(),
+                is_on_stdin: *password_stdin,
+                has_both_on_stdin: args.network.creds_stdin,
+            };
+            login::log_in(name, &question, &args.network, io).map_err(network::explain)
+        }
+        Verb::Logout { name } => login::log_out(name, &args.network, io),
+        Verb::Tags { repository, digests, json } => with_client(args, io, |client, io| {
             let listing = tags::Listing { has_digests: *digests, is_json: *json };
             tags::list(repository, listing, client, io)
+        }),
+        Verb::Digest(query) => print(query, Wanted::Digest, args, io),
+        Verb::Manifest(query) => print(query, Wanted::Manifest, args, io),
+        Verb::Config(query) => print(query, Wanted::Config, args, io),
+        Verb::Referrers { query, json } => {
+            with_client(args, io, |client, io| referrers::list(query, *json, client, io))
         }
-        Verb::Digest(query) => document::print(query, Wanted::Digest, client, io),
-        Verb::Manifest(query) => document::print(query, Wanted::Manifest, client, io),
-        Verb::Config(query) => document::print(query, Wanted::Config, client, io),
-        Verb::Referrers { query, json } => referrers::list(query, *json, client, io),
-        Verb::Repositories { host, json } => repositories::list(host, *json, client, io),
-        Verb::Tag { image, names } => tag::tag(image, names, client, io),
-        Verb::Copy { image, name, platform } => {
+        Verb::Repositories { host, json } => {
+            with_client(args, io, |client, io| repositories::list(host, *json, client, io))
+        }
+        Verb::Tag { image, names } => {
+            with_client(args, io, |client, io| tag::tag(image, names, client, io))
+        }
+        Verb::Copy { image, name, platform } => with_client(args, io, |client, io| {
             let request = copy::Request { image, name, platform: platform.as_ref() };
             copy::copy(request, noting_store(args).as_ref(), client, io)
-        }
-        Verb::Rm { names, force, dry_run } => {
+        }),
+        Verb::Rm { names, force, dry_run } => with_client(args, io, |client, io| {
             let removal = Removal { is_forced: *force, is_dry: *dry_run };
             rm::remove(names, removal, client, io)
-        }
+        }),
     }
+}
+
+fn print(query: &Query, wanted: Wanted, args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    with_client(args, io, |client, io| document::print(query, wanted, client, io))
+}
+
+/// Does some work with a client for the names of the command line, and tells what the client has to say.
+fn with_client(
+    args: &Args,
+    io: &mut Io<'_>,
+    work: impl FnOnce(&Client, &mut Io<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let client = args.network.client(&args.verb.names(), io)?;
+    let done = work(&client, io);
+    network::tell(&client, done.is_err(), io);
+    done.map_err(network::explain)
 }
 
 /// The store, if there is one: it remembers which repositories have a blob. A copy does without.

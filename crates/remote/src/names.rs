@@ -3,6 +3,10 @@
 use std::str::FromStr;
 
 use layer_format::Reference;
+use registry::LoginKey;
+
+/// The address under which docker keeps the login for Docker Hub.
+const HUB_ADDRESS: &str = "https://index.docker.io/v1/";
 
 /// A repository of a registry, without a tag.
 #[derive(Clone, Debug)]
@@ -84,6 +88,60 @@ impl FromStr for HostName {
     }
 }
 
+/// What a login is for: a registry, or the repositories there whose paths begin in some way.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginName {
+    host: HostName,
+    namespace: Option<String>,
+    shown: String,
+}
+
+impl LoginName {
+    /// `HOST` or `HOST:PORT`.
+    pub(crate) fn host(&self) -> &str {
+        self.host.as_str()
+    }
+
+    /// The name as people write it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.shown
+    }
+
+    /// The same for files of logins.
+    pub(crate) fn key(&self) -> LoginKey {
+        LoginKey { registry: self.host().to_owned(), namespace: self.namespace.clone() }
+    }
+}
+
+impl FromStr for LoginName {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        // Docker Hub's own address for logins, as docker's files have it.
+        let text = if text == HUB_ADDRESS { "docker.io" } else { text };
+        if text.contains("://") {
+            anyhow::bail!("a registry is HOST or HOST:PORT, without a scheme");
+        }
+        let (host, namespace) = match text.split_once('/') {
+            Some((host, namespace)) => (host, Some(namespace.trim_end_matches('/'))),
+            None => (text, None),
+        };
+        let host: HostName = host.parse()?;
+        let namespace = namespace.filter(|namespace| !namespace.is_empty());
+        if let Some(namespace) = namespace {
+            let name: Reference = format!("{}/{namespace}", host.as_str()).parse()?;
+            if namespace.contains([':', '@']) {
+                anyhow::bail!("a login is for HOST or HOST/PATH, without a tag: {}", name.name());
+            }
+        }
+        let shown = match namespace {
+            Some(namespace) => format!("{}/{namespace}", host.as_str()),
+            None => host.as_str().to_owned(),
+        };
+        Ok(Self { host, namespace: namespace.map(str::to_owned), shown })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +177,21 @@ mod tests {
         check("index.docker.io", Some("docker.io"));
         // ggcr#1729
         for text in ["", "nginx", "https://r.test", "r.test/a", "a b.test", "r.test:x"] {
+            check(text, None);
+        }
+    }
+    #[test]
+    fn a_login_may_be_for_a_part_of_a_registry() {
+        let check = |text: &str, expected: Option<(&str, Option<&str>)>| {
+            let found = text.parse::<LoginName>().ok();
+            let found = found.as_ref().map(|it| (it.host(), it.namespace.as_deref()));
+            assert_eq!(found, expected, "{text}");
+        };
+        check("r.test", Some(("r.test", None)));
+        check("r.test/", Some(("r.test", None)));
+        check("r.test:5000/me/team", Some(("r.test:5000", Some("me/team"))));
+        check("https://index.docker.io/v1/", Some(("docker.io", None)));
+        for text in ["", "nginx", "https://r.test", "r.test/a:1", "r.test/UPPER", "me/team"] {
             check(text, None);
         }
     }

@@ -12,6 +12,8 @@ fn the_help_ends_with_examples() {
           The tags of a repository, 1.9 before 1.10
       remote config nginx:1.27 | jq .config.Env
           An image's environment, without its layers
+      remote login ghcr.io -u me --password-stdin < token
+          Log in without a terminal
       remote copy a.example/app:1 b.example/app:1
           From registry to registry, all platforms, digests kept
     ");
@@ -29,6 +31,9 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["tags", "app/UPPER"],
             &["digest", "docker://nginx"],
             &["repositories", "https://ghcr.io"],
+            &["login"],
+            &["login", "ghcr.io", "--password-stdin"],
+            &["logout", "https://ghcr.io"],
             &["tag", "nginx"],
             &["copy", "nginx"],
             &["rm"],

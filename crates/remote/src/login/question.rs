@@ -1,0 +1,127 @@
+//! The user and the password: from options, from standard input, or from the terminal.
+
+use std::io::Read as _;
+
+use anyhow::Context as _;
+use cli::{Echo, Io, usage};
+
+/// The most bytes that a password may have.
+const LIMIT: u64 = 32 << 10;
+
+/// What is known of a login before anybody is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) user: Option<&'a str>,
+    /// Whether the password is on standard input.
+    pub(crate) is_on_stdin: bool,
+    /// Whether standard input has both, as `USER:PASSWORD`.
+    pub(crate) has_both_on_stdin: bool,
+}
+
+/// A user and a password.
+pub(super) struct Answer {
+    pub(super) user: String,
+    pub(super) password: String,
+}
+
+impl Question<'_> {
+    /// Asks for what is missing.
+    ///
+    /// # Errors
+    /// Wrong usage if there is nobody to ask, or nothing is answered.
+    pub(super) fn ask(self, io: &mut Io<'_>) -> anyhow::Result<Answer> {
+        if self.has_both_on_stdin {
+            let line = from_stdin(io, "--creds-stdin")?;
+            let (user, password) = line
+                .split_once(':')
+                .ok_or_else(|| usage("the first line of standard input is not USER:PASSWORD"))?;
+            return checked(user.to_owned(), password.to_owned());
+        }
+        let user = match self.user {
+            Some(user) => user.to_owned(),
+            None => cli::ask("Username", Echo::On)?.trim().to_owned(),
+        };
+        let password = if self.is_on_stdin {
+            from_stdin(io, "--password-stdin")?
+        } else {
+            cli::ask("Password", Echo::Off)?
+        };
+        checked(user, password)
+    }
+}
+
+fn checked(user: String, password: String) -> anyhow::Result<Answer> {
+    if user.is_empty() || password.is_empty() {
+        return Err(usage("a login is a user and a password, and neither is empty").into());
+    }
+    // Basic's syntax has no way to write it.
+    if user.contains(':') {
+        return Err(usage("a user's name has no colon").into());
+    }
+    Ok(Answer { user, password })
+}
+
+/// All of standard input without the end of its line.
+fn from_stdin(io: &mut Io<'_>, option: &str) -> anyhow::Result<String> {
+    if io.input.is_terminal() {
+        let text = format!("{option} reads from a pipe or a file, where nobody looks on");
+        return Err(usage(text).hint("without it the password is asked for, and not shown").into());
+    }
+    let mut text = String::new();
+    let reading = "reading a password from standard input";
+    let input = &mut io.input;
+    input.take().take(LIMIT + 1).read_to_string(&mut text).context(reading)?;
+    if text.len() as u64 > LIMIT {
+        return Err(usage("standard input has more than a password").into());
+    }
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.contains('\n') {
+        return Err(usage("standard input has more than one line").into());
+    }
+    Ok(line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(question: Question<'_>, input: &str) -> Result<(String, String), String> {
+        let answer = question.ask(&mut Io::memory(input));
+        answer.map(|it| (it.user, it.password)).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_password_is_all_but_the_end_of_the_line() {
+        let question = Question { user: Some("me"), is_on_stdin: true, has_both_on_stdin: false };
+        let check = |input: &str, expected: Option<&str>| {
+            let found = ask(question, input);
+            if let Err(text) = &found {
+                assert!(!text.contains("hunter2"), "{text}");
+            }
+            let expected = expected.map(|password| ("me".to_owned(), password.to_owned()));
+            assert_eq!(found.ok(), expected, "{input:?}");
+        };
+        check("hunter2\n", Some("hunter2"));
+        check("hunter2\r\n", Some("hunter2"));
+        check("hunter2", Some("hunter2"));
+        check(" a:b größe ", Some(" a:b größe "));
+        check("", None);
+        check("\n", None);
+        check("hunter2\nmore\n", None);
+        check(&"hunter2".repeat(10_000), None);
+    }
+
+    #[test]
+    fn both_may_be_on_standard_input() {
+        let question = Question { user: None, is_on_stdin: false, has_both_on_stdin: true };
+        let is = |user: &str, password: &str| Ok((user.to_owned(), password.to_owned()));
+        assert_eq!(ask(question, "me:a:b\n"), is("me", "a:b"));
+        for input in ["me", ":hunter2", "me:"] {
+            let error = ask(question, input).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let question = Question { user: Some("a:b"), is_on_stdin: true, has_both_on_stdin: false };
+        assert!(ask(question, "x").is_err());
+    }
+}
