@@ -152,7 +152,7 @@ fn hint(error: &store::Error) -> Option<String> {
         store::Error::Layer(Error::RootFileSystem) => {
             Some("a layer is named with layer:FILE".to_owned())
         }
-        store::Error::Layer(Error::Malformed { what, .. }) if what == "the image archive" => {
+        store::Error::Layer(Error::NoImage { what, .. }) if what == "the image archive" => {
             Some("a layer is named with layer:FILE".to_owned())
         }
         _ => error.hint(),

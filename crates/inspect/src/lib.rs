@@ -129,7 +129,12 @@ fn is_no_image(error: &store::Error) -> bool {
         store::Error::At { source, .. } => is_no_image(source),
         store::Error::Layer(error) => matches!(
             error,
-            Error::Unsupported { .. } | Error::Malformed { .. } | Error::MalformedJson { .. }
+            Error::Unsupported { .. }
+                | Error::Malformed { .. }
+                | Error::MalformedJson { .. }
+                | Error::BeyondLimit { .. }
+                | Error::NoImage { .. }
+                | Error::Contradiction { .. }
         ),
         _ => false,
     }

@@ -59,12 +59,37 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// A document that is JSON of the right shape and still makes no sense.
+    /// A document that is JSON of the right shape and makes no sense for another reason than those of
+    /// [`BeyondLimit`](Self::BeyondLimit), [`NoImage`](Self::NoImage) and [`Contradiction`](Self::Contradiction).
     #[error("{what}: {reason}")]
     Malformed {
         /// The document or archive member.
         what: String,
         /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// A document or an archive beyond a limit that no honest one reaches: nested too deep, or of too many values.
+    #[error("{what}: {reason}")]
+    BeyondLimit {
+        /// The document or archive.
+        what: String,
+        /// Which limit it is.
+        reason: &'static str,
+    },
+    /// A document or an archive that describes no image: it is empty, or holds something else.
+    #[error("{what}: {reason}")]
+    NoImage {
+        /// The document or archive.
+        what: String,
+        /// What it has instead.
+        reason: &'static str,
+    },
+    /// A document or an archive of which two parts say different things.
+    #[error("{what}: {reason}")]
+    Contradiction {
+        /// The document, archive member or name.
+        what: String,
+        /// What the two are.
         reason: &'static str,
     },
     /// Something that is right by itself, and that nobody here can deal with: an artifact where files are wanted, layers that are

@@ -66,16 +66,23 @@ impl Document {
             #[serde(borrow, default)]
             fs_layers: Option<&'a RawValue>,
         }
-        let refuse = |reason| Err(Error::Malformed { what: "manifest".to_owned(), reason });
+        let what = || "manifest".to_owned();
         let shape: Shape<'_> = blob_from_json("manifest", &raw)?;
         if shape.fs_layers.is_some() || shape.schema_version == Some(1) {
-            return refuse("Docker schema 1 is too old: push the image again with a current tool");
+            let reason = "Docker schema 1 is too old: push the image again with a current tool";
+            return Err(Error::Malformed { what: what(), reason });
         }
         match (shape.manifests.is_some(), shape.config.is_some() || shape.layers.is_some()) {
-            (true, true) => refuse("is both an image and an index"),
+            (true, true) => {
+                let reason = "is both an image and an index";
+                Err(Error::Contradiction { what: what(), reason })
+            }
             (true, false) => Ok(Self::Index(Index::parse(raw)?)),
             (false, true) => Ok(Self::Manifest(Manifest::parse(raw)?)),
-            (false, false) => refuse("is neither an image nor an index"),
+            (false, false) => {
+                let reason = "is neither an image nor an index";
+                Err(Error::NoImage { what: what(), reason })
+            }
         }
     }
 
@@ -138,7 +145,7 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// [`Error::MalformedJson`] if it is none, and [`Error::Malformed`] beyond the limits of [`from_json`].
+    /// [`Error::MalformedJson`] if it is none, and [`Error::BeyondLimit`].
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let fields: ManifestFields = blob_from_json("manifest", &raw)?;
         let ManifestFields { media_type, config, layers, annotations } = fields;
@@ -268,7 +275,7 @@ impl Index {
     /// Reads an index.
     ///
     /// # Errors
-    /// [`Error::MalformedJson`] if it is none, and [`Error::Malformed`] beyond the limits of [`from_json`].
+    /// [`Error::MalformedJson`] if it is none, and [`Error::BeyondLimit`].
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let IndexFields { media_type, manifests, annotations } = from_json("index", &raw)?;
         Ok(Self { raw, media_type, manifests, annotations })
@@ -359,8 +366,8 @@ impl Config {
     /// Reads a config.
     ///
     /// # Errors
-    /// [`Error::MalformedJson`] if it is none, and [`Error::Malformed`] beyond the limits of [`from_json`] or where its root file
-    /// system isn't made of layers.
+    /// [`Error::MalformedJson`] if it is none, [`Error::BeyondLimit`], and [`Error::Malformed`] where its root file system isn't
+    /// made of layers.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let fields: ConfigFields = blob_from_json("config", &raw)?;
         let ConfigFields { platform, created, rootfs, history } = fields;
@@ -387,7 +394,7 @@ impl Config {
             return Ok(());
         }
         let reason = "the numbers of layers and of diff_ids differ";
-        Err(Error::Malformed { what: blob_name("config", &self.raw), reason })
+        Err(Error::Contradiction { what: blob_name("config", &self.raw), reason })
     }
 }
 
@@ -404,7 +411,9 @@ pub(crate) fn blob_from_json<'a, T: Deserialize<'a>>(
         Error::MalformedJson { source, .. } => {
             Error::MalformedJson { what: blob_name(kind, raw), source }
         }
-        Error::Malformed { reason, .. } => Error::Malformed { what: blob_name(kind, raw), reason },
+        Error::BeyondLimit { reason, .. } => {
+            Error::BeyondLimit { what: blob_name(kind, raw), reason }
+        }
         error => error,
     })
 }
@@ -418,7 +427,7 @@ fn blob_name(kind: &str, raw: &[u8]) -> String {
 /// deep, is refused before it is parsed.
 ///
 /// # Errors
-/// [`Error::Malformed`] beyond these limits, and [`Error::MalformedJson`].
+/// [`Error::BeyondLimit`], and [`Error::MalformedJson`].
 pub fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T, Error> {
     let (n_values, depth) = measure(raw);
     let reason = match () {
@@ -427,7 +436,7 @@ pub fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T,
         () => None,
     };
     if let Some(reason) = reason {
-        return Err(Error::Malformed { what: what.to_owned(), reason });
+        return Err(Error::BeyondLimit { what: what.to_owned(), reason });
     }
     serde_json::from_slice(raw)
         .map_err(|source| Error::MalformedJson { what: what.to_owned(), source })
@@ -501,6 +510,22 @@ mod tests {
         {
             assert!(parse(text).is_err(), "{text:.60}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_document_can_be_matched() {
+        let refused = |text: &str| parse(text).unwrap_err();
+        let deep = format!(r#"{{"layers":[],"x":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert!(matches!(refused(&deep), Error::BeyondLimit { .. }));
+        let both = format!(r#"{{"config":{DESCRIPTOR},"layers":[],"manifests":[]}}"#);
+        let error = refused(&both);
+        assert!(matches!(error, Error::Contradiction { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "manifest: is both an image and an index");
+        assert!(matches!(refused("{}"), Error::NoImage { .. }));
+        assert!(matches!(refused(r#"{"schemaVersion":1}"#), Error::Malformed { .. }));
+        assert!(matches!(refused("<html>"), Error::MalformedJson { .. }));
+        let config = Config::parse(br#"{"rootfs":{"type":"layers"}}"#.to_vec()).unwrap();
+        assert!(matches!(config.check_layers(1), Err(Error::Contradiction { .. })));
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a 
         } else {
             "the index names no image"
         };
-        return Err(Error::Malformed { what: "no image".to_owned(), reason });
+        return Err(Error::NoImage { what: "no image".to_owned(), reason });
     }
     let rank = |entry: &Descriptor| match &entry.platform {
         Some(platform) => wanted.rank(platform),

@@ -132,5 +132,5 @@ impl ContainerConfig {
 
 /// The error for indexes that are nested deeper than [`INDEX_DEPTH`].
 pub fn too_deep() -> Error {
-    Error::Malformed { what: "index".to_owned(), reason: "nested too deep" }
+    Error::BeyondLimit { what: "index".to_owned(), reason: "nested too deep" }
 }

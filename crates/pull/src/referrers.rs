@@ -20,7 +20,7 @@ const SUBJECTS_LIMIT: usize = 512;
 /// Everything that refers to an image, as images. `warn` is called with what the registry refuses to list.
 ///
 /// # Errors
-/// The registry's, [`Error::Malformed`] if there are too many of them, and [`Error::TooLarge`] if their documents are.
+/// The registry's, [`Error::BeyondLimit`] if there are too many of them, and [`Error::TooLarge`] if their documents are.
 pub(crate) fn of(
     image: &ResolvedImage,
     store: Option<&Store>,
@@ -48,7 +48,7 @@ pub(crate) fn of(
             if seen.len() > SUBJECTS_LIMIT {
                 let reason = "more things refer to each other than anyone needs";
                 let what = image.reference.to_string();
-                return Err(Error::Malformed { what, reason }.into());
+                return Err(Error::BeyondLimit { what, reason }.into());
             }
             found.extend(search.referrers(&subject)?);
         }

@@ -53,7 +53,7 @@ pub(crate) fn push(
     if first.is_none() && index.is_none() {
         all.check_not_empty()?;
         let what = "the image archive".to_owned();
-        return Err(Error::Malformed { what, reason: "holds nothing to push" }.into());
+        return Err(Error::NoImage { what, reason: "holds nothing to push" }.into());
     }
     let mut route =
         Route::plan(&args.names, index.as_ref(), client)?.of_platform(args.platform.clone());

@@ -243,6 +243,6 @@ mod tests {
         let (deeper, raw) = index(&[below]);
         raws.push(raw);
         let documents: Vec<&[u8]> = raws.iter().map(Vec::as_slice).collect();
-        assert!(matches!(gather(&deeper, &[], &documents), Err(Error::Malformed { .. })));
+        assert!(matches!(gather(&deeper, &[], &documents), Err(Error::BeyondLimit { .. })));
     }
 }

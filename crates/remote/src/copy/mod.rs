@@ -94,7 +94,7 @@ impl Copying<'_> {
         };
         let below = depth
             .checked_sub(1)
-            .ok_or(Error::Malformed { what: "index".to_owned(), reason: "nested too deep" })?;
+            .ok_or(Error::BeyondLimit { what: "index".to_owned(), reason: "nested too deep" })?;
         for entry in &index.manifests {
             cli::interrupt::check()?;
             let pinned = entry.digest.to_string();
@@ -113,12 +113,12 @@ impl Copying<'_> {
     /// Counts a document.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if there are more than any real image has.
+    /// [`Error::BeyondLimit`] if there are more than any real image has.
     fn count(&mut self) -> Result<(), Error> {
         self.n_documents += 1;
         if self.n_documents > DOCUMENTS_LIMIT {
             let what = "the image".to_owned();
-            return Err(Error::Malformed { what, reason: "more manifests than any image has" });
+            return Err(Error::BeyondLimit { what, reason: "more manifests than any image has" });
         }
         Ok(())
     }

@@ -164,7 +164,7 @@ impl All {
     /// Refuses an archive of which nothing came, in the words that every reader has for it.
     ///
     /// # Errors
-    /// [`Error::Malformed`].
+    /// [`Error::NoImage`].
     pub fn check_not_empty(&self) -> Result<(), Error> {
         if self.archive.n_members == 0 { Err(self.archive.no_heads()) } else { Ok(()) }
     }

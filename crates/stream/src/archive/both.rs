@@ -248,7 +248,7 @@ pub(super) fn contents(
         entries.iter().filter_map(|it| it.name.as_ref()).find(|it| names.contains(it))
     {
         let reason = "is the name of one image in index.json and of another in manifest.json";
-        return Err(Error::Malformed { what: name.to_string(), reason });
+        return Err(Error::Contradiction { what: name.to_string(), reason });
     }
     let real = if rest.is_empty() { HashMap::new() } else { docker.manifests(blobs)? };
     for listed in rest {

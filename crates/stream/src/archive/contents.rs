@@ -165,7 +165,7 @@ impl Contents {
             _ if let Some(left_out) = first => Err(left_out.error),
             _ if !is_nothing => Ok(self),
             Some(error) => Err(error),
-            None => Err(Error::Malformed {
+            None => Err(Error::NoImage {
                 what: "the image archive".to_owned(),
                 reason: "names no image",
             }),
@@ -198,7 +198,7 @@ impl Contents {
             } else {
                 "lists no image that is in the archive"
             };
-            let error = Error::Malformed { what: entry.root.digest.to_string(), reason };
+            let error = Error::NoImage { what: entry.root.digest.to_string(), reason };
             self.leave_out(entry.name.clone(), error);
             return Ok(None);
         }

@@ -97,7 +97,7 @@ fn rank(config: &Config, choice: &Choice, n_candidates: usize) -> Option<u32> {
 
 fn candidates<'a>(images: &'a [Listed], choice: &Choice) -> Result<Vec<&'a Listed>, Error> {
     let malformed =
-        || Error::Malformed { what: "manifest.json".to_owned(), reason: "names no image" };
+        || Error::NoImage { what: "manifest.json".to_owned(), reason: "names no image" };
     let first = images.first().ok_or_else(malformed)?;
     let Some(wanted) = &choice.name else {
         // Several images of one config are one; several platforms come without names of their own.

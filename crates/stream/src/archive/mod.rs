@@ -316,7 +316,7 @@ impl Archive {
             _ if self.is_root_file_system => return Error::RootFileSystem,
             _ => "has neither index.json nor manifest.json",
         };
-        Error::Malformed { what: "the image archive".to_owned(), reason }
+        Error::NoImage { what: "the image archive".to_owned(), reason }
     }
 
     /// Reads the heads that come next, if any do.

@@ -137,7 +137,7 @@ fn choose(mut groups: Vec<Named>, choice: &Choice) -> Result<Named, Error> {
         }
         return groups
             .pop()
-            .ok_or(Error::Malformed { what: "index.json".to_owned(), reason: "names no image" });
+            .ok_or(Error::NoImage { what: "index.json".to_owned(), reason: "names no image" });
     };
     let is_named = |group: &Named| group.names.iter().any(|name| is_same_name(name, wanted));
     let (mut named, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_named);
@@ -238,7 +238,7 @@ impl Search<'_> {
             }
             if entries.len() > MAX_ENTRIES {
                 let reason = "lists more images than anyone needs";
-                return Err(Error::Malformed { what: "index".to_owned(), reason });
+                return Err(Error::BeyondLimit { what: "index".to_owned(), reason });
             }
         }
         Ok(entries)

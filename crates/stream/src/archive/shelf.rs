@@ -281,7 +281,7 @@ pub(super) fn is_head(path: &[u8]) -> bool {
 /// The error for two members of a name that decides what an archive is.
 pub(super) fn differs(head: &[u8]) -> Error {
     let reason = "is there twice, with different content";
-    Error::Malformed { what: layer_format::layer::escape(head), reason }
+    Error::Contradiction { what: layer_format::layer::escape(head), reason }
 }
 
 /// Where a symbolic link leads from its place; `None` where it leads out.
