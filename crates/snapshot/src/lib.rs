@@ -1,7 +1,7 @@
 //! The `snapshot` command: what has changed in a directory, as a layer.
 //!
 //! The data flows in one direction. If the directory is a mounted overlay, only its upper directory is scanned, which holds the
-//! changes and nothing else ([`overlay`]).
+//! changes and nothing else (`overlay`).
 //!
 //! ```text
 //! lib ──► base        what was there before: a tree, from an image, a directory or nothing
