@@ -34,8 +34,8 @@ fn directory() -> tempfile::TempDir {
 
 fn scan(path: &Path, known: Option<&Known<'_>>) -> Scan {
     let root = Root::open(path).unwrap();
-    let (leave_out, mounts, stop) = (None, Mounts::Enter, &|| false);
-    Scan::read(&root, &ScanOptions { leave_out, mounts, known, stop }).unwrap()
+    let options = ScanOptions { leave_out: None, mounts: Mounts::Enter, known, stop: &|| false };
+    Scan::read(&root, &options).unwrap()
 }
 
 fn known(tree: &Tree, path: &Path, ignore: Attributes) -> Scan {

@@ -10,7 +10,7 @@ use rootfs::{Skipped, clear};
 
 use crate::tree::{OPTIONS, is_root, lines, show, try_apply};
 
-/// Runs the named test once more as somebody else, if we are root. Says whether that has been done.
+/// Runs the named test once more as a plain user, if this process is root's. The result is whether it did.
 fn done_as_plain_user(test: &str) -> bool {
     if is_root() {
         run_as_plain_user(test, &[]);

@@ -240,7 +240,7 @@ pub(crate) fn quick_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// A directory with a root in it and, beside that, things that nobody may touch.
+/// A directory with a root in it, and files beside it that must not be touched.
 #[derive(Debug)]
 pub(crate) struct Place {
     dir: tempfile::TempDir,
