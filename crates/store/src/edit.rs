@@ -4,11 +4,15 @@
 //! all that it says. An unnamed entry is removed when a named one comes that says all that it says.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use layer_format::Digest;
 
+use crate::Result;
+use crate::error::Error;
 use crate::index::{Entry, Index};
 use crate::index_entry::IndexEntry;
+use crate::store::Store;
 
 /// An index that is being changed, with its entries by name and by digest.
 #[derive(Debug)]
@@ -140,6 +144,42 @@ impl Editor {
     }
 }
 
+impl Index {
+    /// The same index without these entries.
+    pub(crate) fn without(self, entries: &[IndexEntry], path: &Path) -> Result<Self> {
+        if entries.is_empty() {
+            return Ok(self);
+        }
+        let mut editor = Editor::new(self);
+        editor.remove(entries);
+        let rendered = editor.finish().render();
+        let malformed = |source| Error::MalformedJson { path: path.to_owned(), source };
+        Self::parse(rendered.map_err(malformed)?, path)
+    }
+}
+
+impl Store {
+    /// Every entry of `index.json` that can be understood, in the file's order. An image with several names has several entries.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::MalformedJson`] if the file as a whole can't be understood.
+    pub fn images(&self) -> Result<Vec<IndexEntry>> {
+        Ok(Index::read(self)?.into_images())
+    }
+
+    /// Removes entries from `index.json`, and returns those that were still there. Their blobs stay until [`Store::gc`].
+    ///
+    /// # Errors
+    /// As [`images`](Self::images), or the file can't be replaced; then no entry was removed.
+    pub fn remove(&self, images: &[IndexEntry]) -> Result<Vec<IndexEntry>> {
+        let _guard = self.lock()?;
+        let mut editor = Editor::new(Index::read(self)?);
+        let removed = editor.remove(images);
+        editor.finish().write(self)?;
+        Ok(removed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use layer_format::Descriptor;
@@ -161,7 +201,7 @@ mod tests {
 
     fn editor() -> Editor {
         let dir = tempfile::tempdir().unwrap();
-        Editor::new(Index::read(&crate::Store::open(dir.path()).unwrap()).unwrap())
+        Editor::new(Index::read(&Store::open(dir.path()).unwrap()).unwrap())
     }
 
     #[track_caller]

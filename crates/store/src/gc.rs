@@ -1,15 +1,14 @@
 //! Removing the blobs that nothing leads to. The crate's front page says why that is safe.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use layer_format::Digest;
 
 use crate::index::Index;
 use crate::index_entry::IndexEntry;
-use crate::locked_file::{self, IfMissing, LockedFile, Taken};
+use crate::locked_file::{self, IfMissing, LockedFile, Taken, is_older};
 use crate::partial::from_file_name;
 use crate::store::{Folder, Store};
 use crate::{Result, notes, reach};
@@ -139,10 +138,4 @@ impl Store {
         }
         Ok(Some(size))
     }
-}
-
-/// Whether a file was last written more than `age` ago.
-pub(crate) fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
-    let since = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    since.is_some_and(|since| since > age)
 }

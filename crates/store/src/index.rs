@@ -9,11 +9,9 @@ use std::path::Path;
 use layer_format::{Descriptor, Digest};
 use serde_json::value::RawValue;
 
-use crate::edit::Editor;
 use crate::error::Error;
 use crate::index_entry::IndexEntry;
-use crate::layout::open_file;
-use crate::store::{Durability, Store};
+use crate::store::{Durability, Store, open_file};
 use crate::{Result, reach};
 
 /// The most bytes that `index.json` may have: about 200,000 images.
@@ -68,18 +66,6 @@ impl Index {
         store.replace(&path, &rendered, Durability::Synced)
     }
 
-    /// The same index without these entries.
-    pub(crate) fn without(self, entries: &[IndexEntry], path: &Path) -> Result<Self> {
-        if entries.is_empty() {
-            return Ok(self);
-        }
-        let mut editor = Editor::new(self);
-        editor.remove(entries);
-        let rendered = editor.finish().render();
-        let malformed = |source| Error::MalformedJson { path: path.to_owned(), source };
-        Self::parse(rendered.map_err(malformed)?, path)
-    }
-
     pub(crate) fn into_images(self) -> Vec<IndexEntry> {
         self.entries.into_iter().filter_map(|entry| entry.image).collect()
     }
@@ -99,7 +85,7 @@ impl Index {
         Ok(digests)
     }
 
-    fn parse(raw: Vec<u8>, path: &Path) -> Result<Self> {
+    pub(crate) fn parse(raw: Vec<u8>, path: &Path) -> Result<Self> {
         let malformed = |source| Error::MalformedJson { path: path.to_owned(), source };
         let mut fields: BTreeMap<String, Box<RawValue>> =
             serde_json::from_slice(&raw).map_err(malformed)?;
@@ -117,7 +103,7 @@ impl Index {
         Ok(Self { fields, entries, raw })
     }
 
-    fn render(&self) -> serde_json::Result<Vec<u8>> {
+    pub(crate) fn render(&self) -> serde_json::Result<Vec<u8>> {
         let entries: Vec<&RawValue> = self.entries.iter().map(|entry| &*entry.raw).collect();
         let manifests = serde_json::value::to_raw_value(&entries)?;
         let mut fields: BTreeMap<&str, &RawValue> =
@@ -147,7 +133,7 @@ fn too_large(path: &Path) -> Error {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Index> {
+    pub(crate) fn parse(text: &str) -> Result<Index> {
         Index::parse(text.as_bytes().to_vec(), Path::new("index.json"))
     }
 

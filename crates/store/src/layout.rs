@@ -1,8 +1,8 @@
-//! Making a store: an OCI image layout (image-spec, image-layout.md) with our folders in it.
+//! Opens a store, or makes it: an OCI image layout (image-spec, image-layout.md) with our folders in it.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -10,18 +10,54 @@ use serde::Deserialize;
 use crate::Result;
 use crate::error::Error;
 use crate::index::Index;
-use crate::store::{self, Durability, Folder, Store};
+use crate::store::{self, Durability, Store, create_dir, create_folders, open_file};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const LAYOUT_LIMIT: u64 = 4096;
 /// The files that a store which is just being made may hold; an empty file system has `lost+found`.
 const OURS: [&str; 5] = ["strata", "blobs", "index.json", "oci-layout", "lost+found"];
 
+impl Store {
+    /// Opens the store at `path`, or makes it if it isn't there. An OCI layout of another tool becomes a store as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`] for a directory with other files in it; [`Error::Malformed`] for a layout of another version than 1.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let store = Self::at(path.as_ref())?;
+        if !is_there(&store)? {
+            create(&store)?;
+        }
+        Ok(store)
+    }
+
+    /// Opens the store at `path` for reading; `None` if it isn't there. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::MalformedJson`] for a layout of another version than 1, or a damaged one.
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let store = Self::at(path.as_ref())?;
+        Ok(is_there(&store)?.then_some(store))
+    }
+
+    /// Opens the user's store for reading: the one at the path that the user named, or else the usual one. `None` if the usual
+    /// one isn't there yet.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`] if nothing is at the path that the user named; those of [`path_or_usual`](Self::path_or_usual) and
+    /// [`open_existing`](Self::open_existing).
+    pub fn open_named(named: Option<&Path>) -> Result<Option<Self>> {
+        match (Self::open_existing(Self::path_or_usual(named)?)?, named) {
+            (None, Some(path)) => Err(Error::NoStore { path: path.to_owned() }),
+            (store, _) => Ok(store),
+        }
+    }
+}
+
 /// Whether the directory is an OCI layout. `oci-layout` is written last, so everything else is there too.
 ///
 /// # Errors
 /// [`Error::Malformed`] for a layout of another version than 1.
-pub(crate) fn is_there(store: &Store) -> Result<bool> {
+fn is_there(store: &Store) -> Result<bool> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Layout {
@@ -42,22 +78,11 @@ pub(crate) fn is_there(store: &Store) -> Result<bool> {
     Err(Error::Malformed { path, reason: "a layout of another version than 1" })
 }
 
-/// Opens a regular file of a layout, which may be a stranger's. A fifo or a device in its place is an error, and is not waited
-/// for.
-pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
-    if file.metadata()?.is_file() {
-        return Ok(file);
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-}
-
 /// Makes the parts of a store that aren't there yet. Several programs may do so at once, and any of them may be killed.
 ///
 /// # Errors
 /// [`Error::NotAStore`] if the directory holds other files.
-pub(crate) fn create(store: &Store) -> Result<()> {
+fn create(store: &Store) -> Result<()> {
     refuse_other_things(store.path())?;
     let missing = missing(store.path())?;
     create_root(store.path())?;
@@ -76,11 +101,6 @@ pub(crate) fn create(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Makes those of our folders that are missing.
-pub(crate) fn create_folders(store: &Store) -> Result<()> {
-    Folder::ALL.iter().try_for_each(|&folder| create_dir(&store.folder(folder)))
-}
-
 /// Makes the store's directory with mode 0700, if it is missing. A directory that is there keeps its mode.
 fn create_root(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
@@ -92,14 +112,7 @@ fn create_root(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a directory and those above it, as `mkdir -p` does. Inside of a store, the mode of its directory and the umask decide
-/// who else may enter.
-pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).create(path);
-    made.map_err(Error::io("making directory", path))
-}
-
-/// Of the store's directory and those above it, the ones that don't exist, innermost first.
+/// The store's directory and those above it, as far as they don't exist, innermost first.
 fn missing(root: &Path) -> Result<Vec<&Path>> {
     let mut missing = vec![];
     for path in root.ancestors() {

@@ -15,9 +15,8 @@ use crate::edit::Editor;
 use crate::error::Error;
 use crate::index::Index;
 use crate::index_entry::IndexEntry;
-use crate::layout;
 use crate::locked_file::{self, IfMissing, LockedFile, Taken};
-use crate::store::{Folder, Store};
+use crate::store::{self, Folder, Store};
 
 /// The right to write into a store. Until the last clone is dropped, gc keeps every blob that was asked for through it,
 /// and all that those lead to.
@@ -78,7 +77,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] if the store can't be written to or locked.
     pub fn lease(&self) -> Result<Lease> {
-        layout::create_folders(self)?;
+        store::create_folders(self)?;
         let leases = self.folder(Folder::Leases);
         let guard = self.lock()?;
         locked_file::sweep(&leases)?;

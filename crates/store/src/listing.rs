@@ -14,10 +14,9 @@ use stream::diff::{Seen, Watcher};
 use stream::listing::{ListingReader, ListingWriter, is_listing};
 
 use crate::Result;
-use crate::layout;
 use crate::locked_file::{self, LockedFile};
 use crate::partial::file_name;
-use crate::store::{Folder, Store};
+use crate::store::{self, Folder, Store};
 
 /// The size of the buffer for reading listings, in bytes.
 const BUFFER: usize = 128 << 10;
@@ -36,7 +35,7 @@ impl ListingDraft {
     /// write to, nothing is written.
     pub fn new(store: &Store) -> Self {
         let begin = || {
-            layout::create_folders(store)?;
+            store::create_folders(store)?;
             let folder = store.folder(Folder::Temp);
             locked_file::sweep(&folder)?;
             let temp = LockedFile::create(&folder)?;

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::Result;
 use crate::error::Error;
@@ -226,6 +227,12 @@ pub(crate) fn leads_to(path: &Path, file: &File) -> Result<bool> {
     };
     let here = file.metadata().map_err(Error::io("looking at", path))?;
     Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
+}
+
+/// Whether a file was last written more than `age` ago.
+pub(crate) fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
+    let since = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    since.is_some_and(|since| since > age)
 }
 
 #[cfg(test)]

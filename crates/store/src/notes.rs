@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::Error;
-use crate::gc::is_older;
-use crate::locked_file;
+use crate::locked_file::{self, is_older};
 use crate::partial::{file_name, from_file_name};
 use crate::store::{Durability, Folder, Store};
 

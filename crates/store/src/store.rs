@@ -1,19 +1,17 @@
 //! The store itself: its path, and the paths of the files in it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use layer_format::Digest;
 
-use crate::edit::Editor;
+use crate::Result;
 use crate::error::Error;
-use crate::index::Index;
-use crate::index_entry::IndexEntry;
 use crate::locked_file::{self, LockedFile};
-use crate::{Result, layout};
 
 /// An open store. Clones are the same store; threads may share it.
 #[derive(Clone, Debug)]
@@ -33,66 +31,13 @@ impl Store {
         said.map(Path::to_owned).or_else(usual).ok_or(Error::NoPlace)
     }
 
-    /// Opens the store at `path`, or makes it if it isn't there. An OCI layout of another tool becomes a store as it is.
-    ///
-    /// # Errors
-    /// [`Error::NotAStore`] for a directory with other files in it; [`Error::Malformed`] for a layout of another version than 1.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let store = Self::at(path.as_ref())?;
-        if !layout::is_there(&store)? {
-            layout::create(&store)?;
-        }
-        Ok(store)
-    }
-
-    /// Opens the store at `path` for reading; `None` if it isn't there. Nothing is written.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] or [`Error::MalformedJson`] for a layout of another version than 1, or a damaged one.
-    pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        let store = Self::at(path.as_ref())?;
-        Ok(layout::is_there(&store)?.then_some(store))
-    }
-
-    /// Opens the user's store for reading: the one at the path that the user named, or else the usual one. `None` if the usual
-    /// one isn't there yet.
-    ///
-    /// # Errors
-    /// [`Error::NoStore`] if nothing is at the path that the user named; those of [`path_or_usual`](Self::path_or_usual) and
-    /// [`open_existing`](Self::open_existing).
-    pub fn open_named(named: Option<&Path>) -> Result<Option<Self>> {
-        match (Self::open_existing(Self::path_or_usual(named)?)?, named) {
-            (None, Some(path)) => Err(Error::NoStore { path: path.to_owned() }),
-            (store, _) => Ok(store),
-        }
-    }
-
     /// The store's directory, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// Every entry of `index.json` that can be understood, in the file's order. An image with several names has several entries.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] or [`Error::MalformedJson`] if the file as a whole can't be understood.
-    pub fn images(&self) -> Result<Vec<IndexEntry>> {
-        Ok(Index::read(self)?.into_images())
-    }
-
-    /// Removes entries from `index.json`, and returns those that were still there. Their blobs stay until [`Store::gc`].
-    ///
-    /// # Errors
-    /// As [`images`](Self::images), or the file can't be replaced; then no entry was removed.
-    pub fn remove(&self, images: &[IndexEntry]) -> Result<Vec<IndexEntry>> {
-        let _guard = self.lock()?;
-        let mut editor = Editor::new(Index::read(self)?);
-        let removed = editor.remove(images);
-        editor.finish().write(self)?;
-        Ok(removed)
-    }
-
-    fn at(path: &Path) -> Result<Self> {
+    /// The store at a path, whether it is there or not.
+    pub(crate) fn at(path: &Path) -> Result<Self> {
         let root = std::path::absolute(path).map_err(Error::io("opening the store", path))?;
         Ok(Self { root: root.into() })
     }
@@ -122,7 +67,7 @@ impl Store {
             || File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                layout::create_folders(self)?;
+                create_folders(self)?;
                 open()
             }
             opened => opened,
@@ -139,7 +84,7 @@ impl Store {
         content: &[u8],
         durability: Durability,
     ) -> Result<()> {
-        layout::create_folders(self)?;
+        create_folders(self)?;
         let mut temp = LockedFile::create(&self.folder(Folder::Temp))?;
         let written = temp.file().write_all(content);
         written.map_err(Error::io("writing", temp.path()))?;
@@ -160,7 +105,7 @@ impl Store {
         match blob.rename(&path) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let parent = path.parent().expect("a blob lies in a folder");
-                layout::create_dir(parent)?;
+                create_dir(parent)?;
                 blob.rename(&path)
             }
             renamed => renamed,
@@ -235,6 +180,29 @@ pub(crate) enum Durability {
 #[derive(Debug)]
 pub(crate) struct Guard {
     _file: File,
+}
+
+/// Opens a regular file of a layout, which may be a stranger's. A fifo or a device in its place is an error, and is not waited
+/// for.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// Makes those of our folders that are missing.
+pub(crate) fn create_folders(store: &Store) -> Result<()> {
+    Folder::ALL.iter().try_for_each(|&folder| create_dir(&store.folder(folder)))
+}
+
+/// Makes a directory and those above it, as `mkdir -p` does. Inside of a store, the mode of its directory and the umask decide
+/// who else may enter.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).create(path);
+    made.map_err(Error::io("making directory", path))
 }
 
 /// Syncs a directory's entries.

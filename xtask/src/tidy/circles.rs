@@ -12,7 +12,7 @@ use super::tree::Tree;
 /// The crates that are checked, each in `crates/NAME/src`.
 const CRATES: &[&str] = &[
     "changes", "cli", "commit", "flatten", "image", "images", "inspect", "load", "network", "pull",
-    "push", "registry", "remote", "rootfs", "save", "snapshot", "union", "unpack",
+    "push", "registry", "remote", "rootfs", "save", "snapshot", "store", "union", "unpack",
 ];
 
 /// A module's path from the crate's root, which is empty.

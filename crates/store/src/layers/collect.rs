@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, FileType};
 use std::path::{Path, PathBuf};
 
+use super::extracted::{DRAFT, GONE, Layers, lock_directory, name, read_about, rename};
 use super::unions::{Here, Note, Verdict};
-use super::{DRAFT, GONE, lock_directory, name, read_about, rename};
 use crate::Result;
 use crate::error::Error;
 use crate::gc::Sweep;
@@ -83,6 +83,13 @@ impl Store {
             over.iter().try_for_each(|note| locked_file::remove(note))?;
         }
         Ok(collected)
+    }
+}
+
+impl Layers {
+    /// Half-made and half-removed layers of killed programs, for the caller to remove.
+    pub fn leftovers(&self) -> Result<Vec<Garbage>> {
+        leftovers(&self.folder)
     }
 }
 
@@ -185,7 +192,7 @@ fn take_name(folder: &Path, path: &Path) -> Result<()> {
 }
 
 /// Drafts and renamed layers that no running program has locked.
-pub(super) fn leftovers(folder: &Path) -> Result<Vec<Garbage>> {
+fn leftovers(folder: &Path) -> Result<Vec<Garbage>> {
     let mut garbage = vec![];
     for path in directories(folder)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -1,7 +1,16 @@
 //! What is found, who makes it, and what gc takes.
 
+use std::fs;
+use std::path::Path;
+
+use layer_format::Digest;
+
+use super::extracted::*;
 use super::*;
+use crate::error::Error;
 use crate::gc::Sweep;
+use crate::locked_file;
+use crate::store::Store;
 
 fn about(text: &str) -> About {
     let key = Digest::of(text.as_bytes());
@@ -64,7 +73,7 @@ fn another_layer_of_the_same_name_is_an_error() {
     let layers = store.layers("kind");
     let made = make(&layers, "a");
     let other = serde_json::to_vec(&about("b")).unwrap();
-    fs::write(made.path.join(ABOUT), other).unwrap();
+    fs::write(made.tree().with_file_name(ABOUT), other).unwrap();
     assert!(matches!(layers.find(&about("a").key), Err(Error::Malformed { .. })));
 }
 

@@ -21,8 +21,9 @@ use std::time::{Duration, SystemTime};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use super::alive;
+use super::extracted::{Extracted, name};
 use super::sight::{Sight, pid_namespace};
-use super::{Extracted, alive, name};
 use crate::Result;
 use crate::error::Error;
 use crate::locked_file;
@@ -69,7 +70,7 @@ impl Store {
     pub fn note_union(&self, root: impl AsFd, layers: &[Extracted], reach: Reach) -> Result<()> {
         let stat = rustix::fs::fstat(root)
             .map_err(|errno| Error::io("looking at the union", self.path())(errno.into()))?;
-        let layers = layers.iter().map(|layer| name(&layer.about.key)).collect();
+        let layers = layers.iter().map(|layer| name(&layer.about().key)).collect();
         let note =
             Note { boot: boot_id(), device: stat.st_dev, pids: pid_namespace(), reach, layers };
         let path = self.folder(Folder::Unions).join(note.file_name());
