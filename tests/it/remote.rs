@@ -119,6 +119,7 @@ fn a_list_that_leads_to_itself_has_an_end() {
     let registry = with_tags(&["1"]);
     registry.fault(Fault::on("tags/list").header("Link", "</v2/ns/app/tags/list?x>; rel=\"next\""));
     refused(&registry, "tags HOST/ns/app", 4, "a list without an end", "");
+    assert!(registry.n_requests("GET", "tags/list") < 4, "{}", registry.log());
 }
 
 #[test]
@@ -196,7 +197,8 @@ fn of_a_large_image_only_documents_come() {
         assert!(sent < 64 << 10, "{verb}: {sent}");
     }
     // Docker Hub doesn't count HEAD.
-    assert_eq!(registry.log().lines().count(), 1, "{}", registry.log());
+    let log = registry.log();
+    assert!(log.lines().count() == 1 && log.starts_with("HEAD "), "{log}");
 }
 
 // ggcr#971, watchtower#667
@@ -486,6 +488,17 @@ fn of_an_index_one_platform_can_be_copied() {
 }
 
 #[test]
+fn a_target_that_does_not_say_what_it_has_takes_a_copy_all_the_same() {
+    for status in [403, 405] {
+        let (source, target) = (Registry::start(), Registry::start());
+        source.add("app:1", both_platforms());
+        target.fault(Fault::on("/manifests/").method("HEAD").status(status));
+        remote(&target, &format!("copy {} HOST/b:1", source.name("app:1"))).success();
+        has_all(&target, "b:1", both_platforms());
+    }
+}
+
+#[test]
 fn an_index_that_is_not_whole_is_told_and_one_platform_of_it_is_copied() {
     let (source, target) = (Registry::start(), Registry::start());
     let arm = small("arm").platform("linux/arm64");
@@ -545,10 +558,13 @@ fn every_registry_takes_a_copy() {
         let (user, password) = kit::registry::profile::LOGIN;
         let login = auth::base64(format!("{user}:{password}").as_bytes());
         let logins = json!({ "auths": { target.host(): { "auth": login } } }).to_string();
-        let run = |line: &str| {
+        let start = |line: &str| {
             let line = line.replace("HOST", &target.host());
             let program = sandbox.command("remote").args(line.split_whitespace());
-            let output = program.env("DOCKER_AUTH_CONFIG", &logins).run();
+            program.env("DOCKER_AUTH_CONFIG", &logins).run()
+        };
+        let run = |line: &str| {
+            let output = start(line);
             assert_eq!(output.code(), 0, "{}: {}\n{}", profile.name, output.text(), target.log());
             output.out()
         };
@@ -561,6 +577,15 @@ fn every_registry_takes_a_copy() {
         }
         assert_eq!(run("tags HOST/c"), "1\n");
         assert_eq!(run("digest HOST/c:1"), format!("{}\n", image.digest()));
+        if profile.deletes == Deletes::Nothing {
+            let output = start("rm HOST/c:1");
+            assert!(output.fails_with(1).stderr.contains("hint: "), "{}", profile.name);
+            continue;
+        }
+        run("rm HOST/c:1");
+        assert!(target.tags("c").is_empty(), "{}: {}", profile.name, target.log());
+        let is_there = target.manifest(&format!("c@{}", image.digest())).is_some();
+        assert_eq!(is_there, profile.deletes == Deletes::Tags, "{}", profile.name);
     }
 }
 

@@ -12,6 +12,9 @@ use registry::{Client, Error, Repository};
 use crate::names::without_tag;
 use crate::{parallel, tags};
 
+/// Docker's own registry.
+const HUB: &str = "docker.io";
+
 /// How images are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Removal {
@@ -79,7 +82,7 @@ impl Found<'_> {
     fn remove_tag(&self, tag: &str, is_forced: bool) -> anyhow::Result<Vec<String>> {
         match self.repository.delete(tag) {
             Ok(()) => return Ok(vec![tag_of(self.name)]),
-            Err(error) if !is_no_way_to_remove_tags(&error) => return Err(error.into()),
+            Err(error) if !is_no_way_to_remove_tags(&error) => return Err(self.explain(error)),
             Err(_) => {}
         }
         let others = if is_forced { vec![] } else { self.other_tags(tag)? };
@@ -98,11 +101,22 @@ impl Found<'_> {
     fn remove_manifest(&self) -> anyhow::Result<Vec<String>> {
         match self.repository.delete(&self.digest.to_string()) {
             Ok(()) => Ok(vec![self.name.at(self.digest).to_string()]),
-            Err(error @ Error::Refused { status: 400 | 405 | 501, .. }) => {
-                let hint = switched_off(self.name.registry());
-                Err(Failure::from_cause(error).code(Code::Failed).hint(hint).into())
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Adds what can be done about a registry that removes nothing.
+    fn explain(&self, error: Error) -> anyhow::Error {
+        let registry = self.name.registry();
+        match &error {
+            Error::Refused { status: 400 | 405 | 501, .. } => {
+                Failure::from_cause(error).code(Code::Failed).hint(switched_off(registry)).into()
             }
-            Err(error) => Err(error.into()),
+            // It gives nobody a token for that.
+            Error::Unauthorised { .. } if registry == HUB => {
+                Failure::from_cause(error).hint(switched_off(registry)).into()
+            }
+            _ => error.into(),
         }
     }
 
@@ -132,7 +146,7 @@ fn is_no_way_to_remove_tags(error: &Error) -> bool {
 /// What to do about a registry that removes nothing.
 fn switched_off(registry: &str) -> String {
     match registry {
-        "docker.io" => "Docker Hub removes images at hub.docker.com alone".to_owned(),
+        HUB => "Docker Hub removes images at hub.docker.com alone".to_owned(),
         // mkuchin/docker-registry-web#35
         _ => format!(
             "{registry} has removal switched off, or doesn't know it; distribution's registry is told to by \

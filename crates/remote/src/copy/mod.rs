@@ -45,7 +45,7 @@ pub(crate) fn copy(
     }
     let place = name.tag().map_or_else(|| name.wanted(), str::to_owned);
     let progress = io.progress.clone();
-    if target.manifest_digest(&place)? == Some(digest) {
+    if standing(&target, &place)? == Some(digest) {
         progress.say(format!("{name}: there already"));
     } else {
         let blobs = Blobs::new(request, &source, &target, store, &progress);
@@ -61,6 +61,18 @@ pub(crate) fn copy(
     }
     writeln!(io.output, "{}", name.at(digest))?;
     Ok(io.output.flush()?)
+}
+
+/// The digest that a name stands for at the target; none if there is none, or if the registry refuses to say: it may take an
+/// image all the same, and says so itself if it doesn't.
+fn standing(target: &Repository, name: &str) -> anyhow::Result<Option<Digest>> {
+    use registry::Error::{NotFound, Refused, Unauthorised};
+    match target.manifest_digest(name) {
+        Err(
+            Unauthorised { .. } | NotFound { .. } | Refused { status: 400..=428 | 430..=499, .. },
+        ) => Ok(None),
+        asked => Ok(asked?),
+    }
 }
 
 /// The most manifests and indexes of one image.
@@ -80,7 +92,7 @@ impl Copying<'_> {
     fn root(&mut self, digest: &Digest, place: &str) -> anyhow::Result<()> {
         let pinned = digest.to_string();
         let (document, _) = self.source.manifest(&pinned)?;
-        if pinned == place || self.target.manifest_digest(&pinned)?.is_none() {
+        if pinned == place || standing(self.target, &pinned)?.is_none() {
             self.parts(&document, INDEX_DEPTH)?;
         }
         self.put(place, &document)
@@ -98,7 +110,7 @@ impl Copying<'_> {
         for entry in &index.manifests {
             cli::interrupt::check()?;
             let pinned = entry.digest.to_string();
-            if self.target.manifest_digest(&pinned)?.is_some() {
+            if standing(self.target, &pinned)?.is_some() {
                 continue;
             }
             self.count()?;
