@@ -9,6 +9,15 @@ use stream::archive::Layer;
 /// The size of the pieces that layers are read in, in bytes.
 pub const BUFFER: usize = 128 << 10;
 
+/// Decompresses a layer's stored bytes and checks nothing.
+///
+/// # Errors
+/// The first bytes can't be read.
+pub fn decompressed<R: Read>(stored: R) -> Result<Decoder<BufReader<R>>, Error> {
+    let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored));
+    decoder.map_err(|source| Error::io("reading a layer", source))
+}
+
 /// A layer's uncompressed bytes. They are checked once they have been read to their end, not before.
 pub struct Content<'a> {
     bytes: Box<dyn Read + 'a>,
@@ -29,10 +38,9 @@ impl<'a> Content<'a> {
     /// # Errors
     /// The first bytes can't be read.
     pub fn of(layer: &Layer, stored: impl Read + 'a, store: Option<&Store>) -> Result<Self, Error> {
-        let opening = |source| Error::io("reading a layer", source);
-        let decoder = Decoder::new(BufReader::with_capacity(BUFFER, stored)).map_err(opening)?;
+        let decoder = decompressed(stored)?;
         let pair = Pair::of(layer);
-        if pair.is_same(decoder.codec()) || pair.is_known(store) {
+        if pair.ask(store).algorithm(decoder.codec()).is_none() {
             return Ok(Self { bytes: Box::new(decoder), proves: None });
         }
         let verified = Verified::new(decoder, "uncompressed layer", layer.diff_id.0, None);

@@ -9,13 +9,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use layer_format::layer::Reader;
 use layer_format::listing::Tree;
 use layer_format::watch::{Checked, Watch, Watched};
 use store::{Error, ListingDraft, Store};
+use stream::Section;
 use stream::archive::{Choice, Image};
 
 use crate::Result;
@@ -272,7 +272,7 @@ impl Opened {
         self.was_read = true;
         let Some(source) = &mut self.source else {
             let SecondRound::Spooled(spooled) = &self.second else { return Err(changed()) };
-            return Ok(Box::new(spooled.section(position)));
+            return Ok(Box::new(spooled.section(position)?));
         };
         let SecondRound::Spooled(spooled) = &mut self.second else {
             return Ok(source.layer(&self.image, position)?);
@@ -374,10 +374,12 @@ impl Spooled {
         Ok(file)
     }
 
-    fn section(&self, position: usize) -> Section<'_> {
-        let at = self.starts.get(position).copied().unwrap_or(u64::MAX);
+    /// The file is unlinked, so that no other program can write to it.
+    fn section(&self, position: usize) -> Result<Section<&File>> {
+        let kept = self.file.as_ref().zip(self.starts.get(position));
+        let (file, start) = kept.ok_or_else(changed)?;
         let end = self.starts.get(position + 1).copied().unwrap_or(u64::MAX);
-        Section { file: self.file.as_ref(), at, end }
+        Ok(Section::new(file, *start..end))
     }
 }
 
@@ -391,24 +393,6 @@ impl Read for Spooling<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.content.read(buffer)?;
         self.file.write_all(&buffer[..n]).map_err(|source| io::Error::other(keeping(source)))?;
-        Ok(n)
-    }
-}
-
-/// A reader of a layer in the temporary file, which is unlinked, so that no other program can write to it.
-struct Section<'a> {
-    file: Option<&'a File>,
-    at: u64,
-    end: u64,
-}
-
-impl Read for Section<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(file) = self.file else { return Ok(0) };
-        let left = self.end.saturating_sub(self.at);
-        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let n = file.read_at(&mut buffer[..most], self.at)?;
-        self.at += n as u64;
         Ok(n)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
@@ -12,10 +12,10 @@ use cli::error::chain;
 use cli::interrupt::Interruptible;
 use cli::{Code, Failure, Form, Io, Progress, counted};
 use image::layer::BUFFER;
-use layer_format::layer::Reader;
-use layer_format::{Algorithm, Decoder, DiffId, Digest, Hasher, Hashing};
+use layer_format::{Algorithm, Decoder, DiffId, Digest, Hashing};
 use serde_json::json;
 use store::{IndexEntry, ListingDraft, Pair, Store};
+use stream::inspect::inspect;
 
 use crate::graph::{Graph, MISSING};
 use crate::names::{find, shown};
@@ -337,27 +337,11 @@ fn unpack(
     store: &Store,
 ) -> io::Result<Vec<Digest>> {
     let algorithms: BTreeSet<Algorithm> = claims.iter().map(|claim| claim.0.algorithm()).collect();
-    let hashers = algorithms.into_iter().map(Hasher::new).collect();
+    let algorithms: Vec<_> = algorithms.into_iter().collect();
     let decoder = Decoder::new(BufReader::with_capacity(BUFFER, raw))?;
-    let mut plain = BufReader::with_capacity(BUFFER, Interruptible(Plain { decoder, hashers }));
-    let claim = claims.first();
-    let draft = claim.and_then(|claim| ListingDraft::if_missing(store, claim));
-    let listed = draft.and_then(|draft| list(&mut plain, draft));
-    io::copy(&mut plain, &mut io::sink())?;
-    let found: Vec<_> = plain.into_inner().0.hashers.into_iter().map(Hasher::finish).collect();
-    if let (Some(draft), Some(claim)) = (listed, claim.filter(|claim| found.contains(&claim.0))) {
-        draft.keep(claim);
-    }
-    Ok(found)
-}
-
-/// Lists a layer to its end; `None` if it can't be read as a layer.
-fn list(plain: &mut impl BufRead, mut draft: ListingDraft) -> Option<ListingDraft> {
-    let mut layer = Reader::new(plain);
-    while let Some(change) = layer.read_change().ok()? {
-        draft.add(&change);
-    }
-    Some(draft)
+    let plain = BufReader::with_capacity(BUFFER, Interruptible(decoder));
+    let listing = claims.first().and_then(|claim| ListingDraft::if_missing(store, claim));
+    inspect(plain, &algorithms, listing.map(ListingDraft::watcher))
 }
 
 fn compare(
@@ -373,20 +357,6 @@ fn compare(
     }
     let found = found.iter().map(Digest::to_string).collect::<Vec<_>>().join(" or ");
     wrong.iter().map(|claim| format!("diff id mismatch: expected {claim}, found {found}")).collect()
-}
-
-/// A reader that hashes the decompressed bytes as they are read.
-struct Plain<R> {
-    decoder: R,
-    hashers: Vec<Hasher>,
-}
-
-impl<R: Read> Read for Plain<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.decoder.read(buffer)?;
-        self.hashers.iter_mut().for_each(|hasher| hasher.update(&buffer[..n]));
-        Ok(n)
-    }
 }
 
 #[cfg(test)]

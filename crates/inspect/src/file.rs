@@ -6,12 +6,11 @@ use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use anyhow::Context as _;
 use cli::{Code, Failure, Io, Output};
 use image::Opened;
+use layer_format::Error;
 use layer_format::layer::{Change, EntryKind, Filled, Reader};
 use layer_format::listing::{Origin, Tree};
-use layer_format::{Decoder, Error};
 
 use crate::files::kind_text;
 
@@ -36,7 +35,7 @@ pub(crate) fn cat(
     opened.rewind()?;
     // The layer was verified when it was read first, so its rest needn't be read again.
     let stored = opened.stored(origin.layer())?;
-    let decoder = Decoder::new(BufReader::new(stored)).context("reading a layer")?;
+    let decoder = image::layer::decompressed(stored)?;
     Ok(write(&mut Reader::new(BufReader::new(decoder)), origin, &mut io.output)?)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use layer_format::{Digest, Error};
-use stream::diff::{Diffing, Ending};
+use stream::inspect::PendingDigest;
 
 /// The most blobs whose diff ids are computed at once.
 const MAX_RUNNING: usize = 4;
@@ -13,7 +13,7 @@ type Outcome = Result<Digest, Error>;
 /// The digests of what blobs decompress to.
 #[derive(Debug, Default)]
 pub(crate) struct DiffIds {
-    running: VecDeque<(Digest, Ending)>,
+    running: VecDeque<(Digest, PendingDigest)>,
     known: HashMap<Digest, Outcome>,
 }
 
@@ -24,8 +24,8 @@ impl DiffIds {
     }
 
     /// Adds a diff id that is being computed, once the blob's digest is known.
-    pub(crate) fn add(&mut self, blob: Digest, diffing: Diffing) {
-        self.running.push_back((blob, diffing.end()));
+    pub(crate) fn add(&mut self, blob: Digest, pending: PendingDigest) {
+        self.running.push_back((blob, pending));
         while self.running.len() > MAX_RUNNING {
             self.join_one();
         }
@@ -49,8 +49,8 @@ impl DiffIds {
     }
 
     fn join_one(&mut self) {
-        if let Some((blob, ending)) = self.running.pop_front() {
-            self.known.insert(blob, ending.digest());
+        if let Some((blob, pending)) = self.running.pop_front() {
+            self.known.insert(blob, pending.digest());
         }
     }
 }

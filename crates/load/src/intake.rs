@@ -12,7 +12,7 @@ use layer_format::{
 use store::{Lease, ListingDraft, Pair, Partial, Store};
 use stream::Graph;
 use stream::archive::Blobs;
-use stream::diff::{self, Diffing, Watching};
+use stream::inspect::{self, Inspection};
 use stream::relay::{Chunk, Pool};
 
 use crate::diff_ids::DiffIds;
@@ -58,18 +58,9 @@ pub(crate) struct Offer {
 /// The places that get the bytes of a blob.
 struct Sinks {
     partial: Option<Partial>,
-    inspection: Inspection,
+    /// What is found out about the content, which may be a layer; `None` if everything is known.
+    inspection: Option<Inspection>,
     hasher: Hasher,
-}
-
-/// What is found out about the content of a blob, which may be a layer.
-enum Inspection {
-    /// Nothing, because everything is known.
-    None,
-    /// Its diff id and its listing: it is compressed.
-    DiffId(Diffing),
-    /// Only its listing: it isn't compressed, so its digest is its diff id.
-    Listing(Watching),
 }
 
 impl<'a> Intake<'a> {
@@ -160,7 +151,7 @@ impl<'a> Intake<'a> {
             let expected = claimed.map(|digest| Descriptor::new("", digest, size));
             Some(self.lease.incoming(expected.as_ref())?)
         };
-        let inspection = Inspection::begin(claimed, codec, self.lease.store());
+        let inspection = inspection(claimed, codec, self.lease.store());
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
         Ok(Sinks { partial, inspection, hasher: Hasher::new(algorithm) })
     }
@@ -169,10 +160,8 @@ impl<'a> Intake<'a> {
         let Sinks { partial, inspection, hasher } = sinks;
         let digest = partial.as_ref().map_or_else(|| hasher.finish(), Partial::digest);
         check_claim(offer.claimed, digest)?;
-        match inspection {
-            Inspection::DiffId(diffing) => self.diff_ids.add(digest, diffing),
-            Inspection::Listing(watching) => watching.end(&digest),
-            Inspection::None => {}
+        if let Some(pending) = inspection.and_then(|inspection| inspection.end(&digest)) {
+            self.diff_ids.add(digest, pending);
         }
         if codec == Codec::None {
             self.diff_ids.note(digest, digest);
@@ -229,7 +218,8 @@ impl<'a> Intake<'a> {
     /// Computes the diff id of a blob whose content wasn't inspected, for example one that a thin stream left out.
     fn find_diff_id(&self, blob: &Digest, algorithm: Algorithm) -> anyhow::Result<Digest> {
         if let Some(content) = self.documents.get(blob) {
-            return Ok(diff::of(&content[..], (algorithm, cli::interrupt::requested), None)?);
+            let stop = cli::interrupt::requested;
+            return Ok(inspect::diff_id(&content[..], algorithm, stop, None)?);
         }
         let file = match self.pending.get(blob) {
             Some(partial) => partial.reader()?,
@@ -238,7 +228,7 @@ impl<'a> Intake<'a> {
             }
         };
         let watcher = ListingDraft::new(self.lease.store()).watcher();
-        Ok(diff::of(file, (algorithm, cli::interrupt::requested), Some(watcher))?)
+        Ok(inspect::diff_id(file, algorithm, cli::interrupt::requested, Some(watcher))?)
     }
 
     /// Gives a blob its name in the store.
@@ -273,22 +263,21 @@ impl<'a> Intake<'a> {
     }
 }
 
-impl Inspection {
-    fn begin(claimed: Option<Digest>, codec: Codec, store: &Store) -> Self {
-        if codec == Codec::None {
-            let draft = match claimed {
-                Some(digest) => ListingDraft::if_missing(store, &DiffId(digest)),
-                None => Some(ListingDraft::new(store)),
-            };
-            return draft
-                .map_or(Self::None, |draft| Self::Listing(Watching::begin(draft.watcher())));
-        }
-        if claimed.is_some_and(|digest| store.diff_id_of(&digest).is_some()) {
-            return Self::None;
-        }
-        let watcher = ListingDraft::new(store).watcher();
-        Self::DiffId(Diffing::begin((Algorithm::Sha256, cli::interrupt::requested), Some(watcher)))
+/// Begins to find out what isn't known about a blob: its listing, and its diff id if it is compressed.
+fn inspection(claimed: Option<Digest>, codec: Codec, store: &Store) -> Option<Inspection> {
+    if codec == Codec::None {
+        let draft = match claimed {
+            Some(digest) => ListingDraft::if_missing(store, &DiffId(digest)),
+            None => Some(ListingDraft::new(store)),
+        };
+        return draft.map(|draft| Inspection::of_plain(draft.watcher()));
     }
+    if claimed.is_some_and(|digest| store.diff_id_of(&digest).is_some()) {
+        return None;
+    }
+    let watcher = ListingDraft::new(store).watcher();
+    let stop = cli::interrupt::requested;
+    Some(Inspection::of_compressed(Algorithm::Sha256, stop, Some(watcher)))
 }
 
 impl Sinks {
@@ -297,10 +286,8 @@ impl Sinks {
             Some(partial) => partial.write_all(&chunk)?,
             None => self.hasher.update(&chunk),
         }
-        match &self.inspection {
-            Inspection::DiffId(diffing) => diffing.feed(chunk),
-            Inspection::Listing(watching) => watching.feed(chunk),
-            Inspection::None => {}
+        if let Some(inspection) = &self.inspection {
+            inspection.feed(chunk);
         }
         Ok(())
     }

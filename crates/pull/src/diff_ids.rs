@@ -5,7 +5,7 @@ use std::io::Read;
 
 use layer_format::{DiffId, Digest, Error};
 use store::{ListingDraft, Pair, Store};
-use stream::diff;
+use stream::inspect;
 
 use crate::blob::Blob;
 
@@ -31,8 +31,8 @@ pub(crate) fn check<R: Read>(
         let algorithm = claim.0.algorithm();
         let read = || {
             let listing = ListingDraft::if_missing(store, claim);
-            let how = (algorithm, cli::interrupt::requested as diff::Stop);
-            diff::of(layer(), how, listing.map(ListingDraft::watcher))
+            let watcher = listing.map(ListingDraft::watcher);
+            inspect::diff_id(layer(), algorithm, cli::interrupt::requested, watcher)
         };
         let known = found.filter(|found| found.algorithm() == algorithm);
         let digest = known.map_or_else(read, Ok)?;

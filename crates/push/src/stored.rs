@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,7 +11,7 @@ use image::Location;
 use layer_format::{Descriptor, Digest, Platform, Reference};
 use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
-use stream::Graph;
+use stream::{Graph, Section};
 
 use crate::Args;
 use crate::attach;
@@ -257,21 +256,7 @@ impl Content for Stored {
     }
 
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let section = Section { file: Arc::clone(&self.file), position: offset };
+        let section = Section::new(Arc::clone(&self.file), offset..self.size);
         Ok(Box::new(self.meter.read_from(offset, section)))
-    }
-}
-
-/// A reader of a file from a position on, independent of the file's own cursor.
-struct Section {
-    file: Arc<File>,
-    position: u64,
-}
-
-impl Read for Section {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(buffer, self.position)?;
-        self.position += n as u64;
-        Ok(n)
     }
 }

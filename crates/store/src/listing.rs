@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use layer_format::DiffId;
 use layer_format::layer::Change;
 use layer_format::listing::Tree;
-use stream::diff::{Seen, Watcher};
+use stream::inspect::{Seen, Watcher};
 use stream::listing::{ListingReader, ListingWriter, is_listing};
 
 use crate::Result;

@@ -4,8 +4,9 @@
 //! to belong together, they do for ever. The store remembers that, and then the digest alone is proof. It is proof, too, where
 //! nothing is compressed. This is the one place that decides whether a diff id has to be computed.
 
-use layer_format::{Codec, DiffId, Digest, Error};
+use layer_format::{DiffId, Digest, Error};
 use stream::archive::Layer;
+use stream::decompress::Ask;
 
 use crate::store::Store;
 
@@ -33,9 +34,17 @@ impl Pair {
         &self.diff_id
     }
 
-    /// Whether the blob's digest proves the claim, because the blob isn't compressed and the two digests are equal.
-    pub fn is_same(&self, codec: Codec) -> bool {
-        codec == Codec::None && self.blob == Some(self.diff_id.0)
+    /// What has to be computed to prove the claim. Nothing if a store remembers that it was proved; and only if the blob is
+    /// compressed, if its digest is the diff id.
+    pub fn ask(&self, store: Option<&Store>) -> Ask {
+        let algorithm = self.diff_id.0.algorithm();
+        if self.blob == Some(self.diff_id.0) {
+            Ask::DigestIfCompressed(algorithm)
+        } else if self.is_known(store) {
+            Ask::Nothing
+        } else {
+            Ask::Digest(algorithm)
+        }
     }
 
     /// Whether a store remembers that the claim was proved.

@@ -1,6 +1,6 @@
 //! Gathers the documents of an image: from its root down to its manifests.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use layer_format::resolve::{INDEX_DEPTH, too_deep};
 use layer_format::{Descriptor, Digest, Document, Error, Index, Manifest, Platform, select};
@@ -33,6 +33,7 @@ impl Graph {
             platforms,
             lookup: &mut lookup,
             seen: HashSet::new(),
+            read: HashMap::new(),
             image: Self::default(),
         };
         gathering.visit(root, INDEX_DEPTH)?;
@@ -49,8 +50,13 @@ impl Graph {
         mut lookup: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Self, E> {
         let seen = HashSet::from([index.descriptor().digest]);
-        let mut gathering =
-            Gathering { platforms: &[], lookup: &mut lookup, seen, image: Self::default() };
+        let mut gathering = Gathering {
+            platforms: &[],
+            lookup: &mut lookup,
+            seen,
+            read: HashMap::new(),
+            image: Self::default(),
+        };
         gathering.take(index, INDEX_DEPTH)?;
         Ok(gathering.image)
     }
@@ -74,6 +80,8 @@ struct Gathering<'a, F> {
     platforms: &'a [Platform],
     lookup: &'a mut F,
     seen: HashSet<Digest>,
+    /// The documents that were read to find out whether they are there, and that are wanted.
+    read: HashMap<Digest, Vec<u8>>,
     image: Graph,
 }
 
@@ -82,7 +90,11 @@ impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gather
         if !self.seen.insert(entry.digest) {
             return Ok(());
         }
-        let Some(raw) = (self.lookup)(entry)? else { return Ok(()) };
+        let raw = match self.read.remove(&entry.digest) {
+            Some(raw) => Some(raw),
+            None => (self.lookup)(entry)?,
+        };
+        let Some(raw) = raw else { return Ok(()) };
         match Document::parse(raw)? {
             Document::Manifest(manifest) => self.image.manifests.push(manifest),
             Document::Index(index) => self.take(index, depth)?,
@@ -106,8 +118,10 @@ impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gather
         let (indexes, images): (Vec<_>, Vec<_>) =
             index.manifests.iter().cloned().partition(Descriptor::is_index);
         let mut here = vec![];
+        let mut read = HashMap::new();
         for entry in images.iter().filter(|entry| !entry.is_attestation()) {
-            if (self.lookup)(entry)?.is_some() {
+            if let Some(raw) = (self.lookup)(entry)? {
+                read.insert(entry.digest, raw);
                 here.push(entry.clone());
             }
         }
@@ -120,6 +134,7 @@ impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gather
                 Err(error) => nothing = Some(error),
             }
         }
+        self.read.extend(read.into_iter().filter(|(digest, _)| chosen.contains(digest)));
         match nothing {
             Some(error) if chosen.is_empty() && indexes.is_empty() => return Err(error.into()),
             _ => {}
@@ -135,8 +150,6 @@ impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gather
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
     use layer_format::media_type;
 
@@ -206,6 +219,23 @@ mod tests {
         assert_eq!(found(&["linux/arm64", "linux/s390x"]), [1, 3]);
         let nothing = gather(&root, &["linux/s390x"], &documents);
         assert!(matches!(nothing, Err(Error::NoPlatform { .. })));
+    }
+
+    #[test]
+    fn each_document_is_read_once() {
+        let raws = [manifest("a"), manifest("b")];
+        let (root, raw) = index(&[entry(&raws[0], "linux/amd64"), entry(&raws[1], "linux/arm64")]);
+        let platform = "linux/arm64".parse().unwrap();
+        let mut n_read = HashMap::new();
+        let lookup = |entry: &Descriptor| {
+            *n_read.entry(entry.digest).or_insert(0) += 1;
+            let documents = [&raw, &raws[0], &raws[1]];
+            let found = documents.into_iter().find(|raw| Digest::of(raw) == entry.digest);
+            Ok::<_, Error>(found.cloned())
+        };
+        let graph = Graph::gather(&root, &[platform], lookup).unwrap().unwrap();
+        assert_eq!(graph.manifests[0].raw(), raws[1]);
+        assert_eq!(n_read.into_values().collect::<Vec<_>>(), [1, 1, 1]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! | this one | the image stream, written: [`Writer`], [`Heads`], [`Thin`] |
 //! | [`archive`] | any archive of images, read: our streams, and what other tools save |
 //! | [`relay`] | streams of bytes between threads, in buffers that are used again |
-//! | [`diff`] | what a blob decompresses to, hashed as it passes |
+//! | [`decompress`] | blobs, decompressed and hashed in threads ahead of whoever reads them |
+//! | [`inspect`] | what is found out about a blob while its bytes pass by |
 //! | [`listing`] | what a layer changes, without contents, as the store remembers it |
 //!
 //! The formats of the OCI specifications are in [`layer_format`]. This crate knows no file systems, terminals or networks,
@@ -27,16 +28,19 @@
 //! Their user name is [`USER_NAME`]: by that a reader knows a stream that must be canonical to the byte, and refuses one that isn't.
 
 pub mod archive;
-pub mod diff;
+pub mod decompress;
 mod gather;
 mod heads;
+pub mod inspect;
 pub mod listing;
 pub mod relay;
+mod section;
 mod thin;
 mod writer;
 
 pub use gather::Lookup;
 pub use heads::{Entries, Graph, Heads, Name};
+pub use section::Section;
 pub use thin::{LeftOut, Thin};
 pub use writer::{Half, Writer};
 pub(crate) use writer::{directories_of, directory_header, header};

@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use layer_format::layer::{EntryPath, Reader};
-use layer_format::{DOCUMENT_LIMIT, Decoder, DiffId, Error, Hasher};
+use layer_format::{DOCUMENT_LIMIT, Decoder, DiffId, Error};
 
 use super::input::Input;
 use super::{HEADS_LIMIT, Spool, read_plain};
+use crate::inspect::inspect;
+use crate::section::Section;
 
 /// How many links may lead to one another; docker's archives have one.
 const LINK_LIMIT: usize = 8;
@@ -40,9 +41,9 @@ enum Place {
 }
 
 /// The content of a member that was kept.
-pub(super) enum Section {
+pub(super) enum Member {
     Memory(Cursor<Arc<[u8]>>),
-    File { file: Arc<File>, offset: u64, left: u64 },
+    File(Section<Arc<File>>),
 }
 
 impl Shelf {
@@ -76,29 +77,21 @@ impl Shelf {
     }
 
     /// The content of the first member that decompresses to this: a last resort, as all of them are read.
-    pub(super) fn holding(&self, diff_id: &DiffId) -> Result<Option<Section>, Error> {
+    pub(super) fn holding(&self, diff_id: &DiffId) -> Result<Option<Member>, Error> {
         let reading = |source| Error::io("reading the archive", source);
         let mut paths: Vec<_> = self.places.keys().collect();
         paths.sort();
         for path in paths {
             let is_link = matches!(self.places.get(path), Some(Place::Link(_)));
-            let section = if is_link { None } else { self.open(path)? };
-            let section = section.map(io::BufReader::new);
+            let member = if is_link { None } else { self.open(path)? };
+            let member = member.map(io::BufReader::new);
             // What doesn't decompress is no layer.
-            let Some(Ok(mut content)) = section.map(Decoder::new) else { continue };
-            let mut hasher = Hasher::new(diff_id.0.algorithm());
-            let mut buffer = vec![0; 64 << 10];
-            let is_whole = loop {
-                match content.read(&mut buffer) {
-                    Ok(0) => break true,
-                    Ok(n) => hasher.update(&buffer[..n]),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.raw_os_error().is_some() => return Err(reading(error)),
-                    Err(_) => break false,
-                }
-            };
-            if is_whole && hasher.finish() == diff_id.0 {
-                return self.open(path);
+            let Some(Ok(content)) = member.map(Decoder::new) else { continue };
+            let content = io::BufReader::with_capacity(64 << 10, content);
+            match inspect(content, &[diff_id.0.algorithm()], None) {
+                Ok(found) if found == [diff_id.0] => return self.open(path),
+                Err(error) if error.raw_os_error().is_some() => return Err(reading(error)),
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(None)
@@ -188,22 +181,19 @@ impl Shelf {
     }
 
     /// The content of a member that was kept, under its own name or one that links to it.
-    pub(super) fn open(&self, path: &[u8]) -> Result<Option<Section>, Error> {
+    pub(super) fn open(&self, path: &[u8]) -> Result<Option<Member>, Error> {
         let mut path = path;
         for _ in 0..LINK_LIMIT {
             match self.places.get(path) {
                 None => return Ok(None),
                 Some(Place::Link(target)) => path = target,
                 Some(Place::Memory(content)) => {
-                    return Ok(Some(Section::Memory(Cursor::new(content.clone()))));
+                    return Ok(Some(Member::Memory(Cursor::new(content.clone()))));
                 }
                 Some(Place::At { offset, size }) => {
                     let file = self.file.clone();
-                    return Ok(file.map(|file| Section::File {
-                        file,
-                        offset: *offset,
-                        left: *size,
-                    }));
+                    let part = *offset..offset.saturating_add(*size);
+                    return Ok(file.map(|file| Member::File(Section::new(file, part))));
                 }
             }
         }
@@ -218,7 +208,7 @@ impl Shelf {
         what: &str,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, Error> {
-        self.open(path)?.map(|section| read_plain(section, what, limit)).transpose()
+        self.open(path)?.map(|member| read_plain(member, what, limit)).transpose()
     }
 
     fn spool_file(&mut self) -> io::Result<Arc<File>> {
@@ -247,20 +237,18 @@ fn copy(members: &mut Reader<Input>, file: &mut impl Write) -> Result<u64, Error
     }
 }
 
-impl Read for Section {
+impl Read for Member {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (file, offset, left) = match self {
+        let section = match self {
             Self::Memory(content) => return content.read(buffer),
-            Self::File { file, offset, left } => (file, offset, left),
+            Self::File(section) => section,
         };
-        let most = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let n = file.read_at(&mut buffer[..most], *offset)?;
-        if n == 0 && most > 0 {
-            return Err(Error::Truncated { what: "the archive".to_owned() }.into());
+        match section.read(buffer)? {
+            0 if section.n_left() > 0 && !buffer.is_empty() => {
+                Err(Error::Truncated { what: "the archive".to_owned() }.into())
+            }
+            n => Ok(n),
         }
-        *offset += n as u64;
-        *left -= n as u64;
-        Ok(n)
     }
 }
 

@@ -1,0 +1,250 @@
+//! Blobs that are decompressed, and hashed, in threads ahead of whoever reads them.
+//!
+//! ```text
+//! raw ──► decoder ──plain──► whoever reads
+//!            └──────plain──► hasher ──digest──► whoever reads
+//! ```
+//!
+//! One thread for each stage is the fastest arrangement, measured on two cores (docs/performance.md). The threads last for all
+//! blobs that come down a relay, so the next one is begun while this one is still read. They aren't scoped: whoever has had enough
+//! doesn't wait for a decoder that waits for the bytes of a silent pipe.
+
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Builder;
+
+use layer_format::{Algorithm, Codec, Decoder, Digest, Error, Hasher};
+
+use crate::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
+
+/// How many chunks may wait between two stages: enough that no stage waits for a wake-up, few enough to stay in cache.
+pub(crate) const DEPTH: usize = 8;
+
+/// Asked before each piece that is decompressed, which ends with an error once the answer is yes. A few stored bytes can become
+/// gigabytes.
+pub type Stop = fn() -> bool;
+
+/// Whether the digest of a blob's uncompressed bytes is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// It isn't: it is known.
+    Nothing,
+    /// It is.
+    Digest(Algorithm),
+    /// Only if the blob is compressed: otherwise it is the digest of the stored bytes.
+    DigestIfCompressed(Algorithm),
+}
+
+impl Ask {
+    /// The algorithm of the digest to compute for a blob with this codec.
+    pub fn algorithm(self, codec: Codec) -> Option<Algorithm> {
+        match self {
+            Self::Nothing => None,
+            Self::Digest(algorithm) => Some(algorithm),
+            Self::DigestIfCompressed(algorithm) => (codec != Codec::None).then_some(algorithm),
+        }
+    }
+}
+
+/// The uncompressed bytes of blobs, one after the other.
+#[derive(Debug)]
+pub struct Decompressed {
+    plain: Taking,
+    /// Whether the hasher gives the digest of a blob.
+    is_hashed: Receiver<bool>,
+    digests: Receiver<Digest>,
+}
+
+impl Decompressed {
+    /// Starts the threads. `raw` has the stored bytes of a blob for each of `asks`.
+    ///
+    /// # Errors
+    /// A thread can't be started.
+    pub fn start(raw: Taking, asks: Vec<Ask>, stop: Stop) -> io::Result<Self> {
+        let (plain_sending, plain) = relay(DEPTH);
+        let (hash_sending, hashing) = relay(DEPTH);
+        let (answer_sending, is_hashed) = sync_channel(asks.len());
+        let (order_sending, orders) = sync_channel(asks.len());
+        let (digest_sending, digests) = sync_channel(asks.len());
+        if asks.iter().any(|ask| *ask != Ask::Nothing) {
+            Builder::new().spawn(move || hash(hashing, &orders, &digest_sending))?;
+        }
+        Builder::new().spawn(move || {
+            let mut decoding = Decoding {
+                raw,
+                plain: plain_sending,
+                hashing: hash_sending,
+                orders: order_sending,
+                is_hashed: answer_sending,
+                pool: Pool::default(),
+                stop,
+            };
+            asks.into_iter().try_for_each(|ask| decoding.blob(ask))
+        })?;
+        Ok(Self { plain, is_hashed, digests })
+    }
+
+    /// The uncompressed bytes of the current blob. They must be read to their end.
+    pub fn plain(&mut self) -> &mut Taking {
+        &mut self.plain
+    }
+
+    /// Goes on to the next blob. Returns the digest of the current one's uncompressed bytes; `None` if it isn't computed.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] if the blob ended before its time.
+    pub fn end_blob(&mut self) -> Result<Option<Digest>, Error> {
+        self.plain.next_stream();
+        let stopped = |_| Error::Truncated { what: "the layer".to_owned() };
+        if !self.is_hashed.recv().map_err(stopped)? {
+            return Ok(None);
+        }
+        Ok(Some(self.digests.recv().map_err(stopped)?))
+    }
+}
+
+/// The stage that decompresses, for the reader and the hasher.
+struct Decoding {
+    raw: Taking,
+    plain: Sending,
+    hashing: Sending,
+    orders: SyncSender<Algorithm>,
+    is_hashed: SyncSender<bool>,
+    pool: Pool,
+    stop: Stop,
+}
+
+impl Decoding {
+    fn blob(&mut self, ask: Ask) -> Result<(), Gone> {
+        let mut decoder = match Decoder::new(&mut self.raw) {
+            Ok(decoder) => decoder,
+            Err(error) => return self.plain.fail(error).and(Err(Gone)),
+        };
+        let algorithm = ask.algorithm(decoder.codec());
+        self.is_hashed.send(algorithm.is_some()).map_err(|_| Gone)?;
+        let hashing = match algorithm {
+            Some(algorithm) => {
+                self.orders.send(algorithm).map_err(|_| Gone)?;
+                Some(&self.hashing)
+            }
+            None => None,
+        };
+        let mut content = Stopping { decoder: &mut decoder, stop: self.stop };
+        loop {
+            match Chunk::read_from(&self.pool, &mut content) {
+                Ok(Some(chunk)) => {
+                    hashing.map_or(Ok(()), |hashing| hashing.send(chunk.clone()))?;
+                    self.plain.send(chunk)?;
+                }
+                Ok(None) => break,
+                Err(error) => return self.plain.fail(error).and(Err(Gone)),
+            }
+        }
+        drop(decoder);
+        hashing.map_or(Ok(()), Sending::end)?;
+        self.raw.next_stream();
+        self.plain.end()
+    }
+}
+
+/// The stage that hashes: digests of uncompressed bytes, in order.
+fn hash(mut plain: Taking, orders: &Receiver<Algorithm>, digests: &SyncSender<Digest>) {
+    for algorithm in orders {
+        let mut hasher = Hasher::new(algorithm);
+        loop {
+            match plain.take_chunk() {
+                Ok(Some(chunk)) => hasher.update(&chunk),
+                Ok(None) => break,
+                // The decoder has failed, and has told the reader.
+                Err(_) => return,
+            }
+        }
+        plain.next_stream();
+        if digests.send(hasher.finish()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A decoder that can be told to stop.
+struct Stopping<R> {
+    decoder: R,
+    stop: Stop,
+}
+
+impl<R: Read> Read for Stopping<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.stop)() {
+            return Err(io::Error::other("it was stopped"));
+        }
+        self.decoder.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// What is read of a blob, and the digest at its end.
+    type Found = (Vec<u8>, Option<Digest>);
+
+    fn read(blobs: Vec<Vec<u8>>, asks: &[Ask], stop: Stop) -> Result<Vec<Found>, Error> {
+        let (sending, raw) = relay(2);
+        let mut decompressed = Decompressed::start(raw, asks.to_vec(), stop).unwrap();
+        std::thread::spawn(move || {
+            let pool = Pool::default();
+            blobs.iter().try_for_each(|blob| sending.send_all(&pool, &mut &blob[..]))
+        });
+        let mut found = vec![];
+        for _ in asks {
+            let mut plain = vec![];
+            let read = decompressed.plain().read_to_end(&mut plain);
+            read.map_err(|source| Error::io("reading", source))?;
+            found.push((plain, decompressed.end_blob()?));
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn blobs_follow_one_another_and_only_what_is_asked_for_is_hashed() {
+        let content = vec![7; 1_000_000];
+        let other = vec![8; 10];
+        let blobs = vec![gzip(&content), other.clone(), gzip(&other), content.clone(), vec![]];
+        let sha512 = Algorithm::Sha512;
+        let asks = [
+            Ask::DigestIfCompressed(Algorithm::Sha256),
+            Ask::DigestIfCompressed(Algorithm::Sha256),
+            Ask::Nothing,
+            Ask::Digest(Algorithm::Sha256),
+            Ask::Digest(sha512),
+        ];
+        let found = read(blobs, &asks, || false).unwrap();
+        let expected = [
+            (content.clone(), Some(Digest::of(&content))),
+            (other.clone(), None),
+            (other, None),
+            (content.clone(), Some(Digest::of(&content))),
+            (vec![], Some(Hasher::new(sha512).finish())),
+        ];
+        assert!(found == expected);
+    }
+
+    #[test]
+    fn damage_is_told_in_its_place_and_a_stop_ends_it() {
+        let whole = gzip(&vec![7; 1_000_000]);
+        let half = whole[..whole.len() / 2].to_vec();
+        let asks = [Ask::Nothing, Ask::Digest(Algorithm::Sha256)];
+        assert!(read(vec![whole.clone(), half], &asks, || false).is_err());
+        let error = read(vec![whole], &asks[..1], || true).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap();
+        assert_eq!(cause.to_string(), "it was stopped");
+    }
+}
