@@ -15,6 +15,7 @@ use std::thread::{self, Builder};
 
 use anyhow::Context as _;
 use cli::{Failure, Io, Task};
+use image::layer::BUFFER;
 use layer_format::layer::{Reader, strip_base};
 use layer_format::listing::Tree;
 use layer_format::{
@@ -25,8 +26,6 @@ use stream::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
 
 use crate::check::{self, Changes};
 
-/// The size of the pieces that the input is read in, in bytes.
-const BUFFER: usize = 128 << 10;
 /// How many chunks may wait for the hasher.
 const DEPTH: usize = 8;
 
