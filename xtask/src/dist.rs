@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use crate::commands::COMMANDS;
 use crate::docs;
 use crate::run::{output, root, run, say};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, packages};
 
 const TEXTS: &[&str] = &["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md"];
 
@@ -36,7 +36,8 @@ pub(crate) fn dist() -> anyhow::Result<()> {
 
 fn build() -> anyhow::Result<()> {
     let mut line = vec!["cargo", "build", "--release", "--locked", "--bins"];
-    line.extend(COMMANDS.iter().flat_map(|(name, _)| ["--package", name]));
+    let packages = packages(COMMANDS.iter().map(|(name, _)| *name));
+    line.extend(packages.iter().map(String::as_str));
     run(&line)
 }
 

@@ -72,7 +72,10 @@ fn spliced(page: &str, table: &str) -> anyhow::Result<String> {
 /// Which of our crates each of them uses in its code, those that many use last.
 fn arrows(members: &[Member]) -> String {
     let mut text = "\n```text\n".to_owned();
-    for member in members.iter().filter(|member| member.dir.starts_with("crates/")) {
+    let mut crates: Vec<_> =
+        members.iter().filter(|member| member.dir.starts_with("crates/")).collect();
+    crates.sort_unstable_by_key(|member| &member.name);
+    for member in crates {
         let ours = member
             .dependencies
             .iter()

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: the tests that the README names.
 
+use crate::workspace::packages;
 use crate::{plain_user, run};
 
 /// What `test` takes.
@@ -28,8 +29,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Runs all tests, then the doctests.
 pub(crate) fn all() -> anyhow::Result<()> {
     chosen(&[])?;
+    let packages = packages(WITH_DOCTESTS.iter().copied());
     let mut line = vec!["cargo", "test", "--doc"];
-    line.extend(WITH_DOCTESTS.iter().flat_map(|name| ["--package", name]));
+    line.extend(packages.iter().map(String::as_str));
     run::run(&line)
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Workspace {
 /// One of our packages.
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// Its name.
+    /// Its name, without what ours begin with.
     pub(crate) name: String,
     /// Its directory, from the root: `crates/pull`.
     pub(crate) dir: String,
@@ -34,7 +34,7 @@ pub(crate) struct Member {
 /// One direct dependency.
 #[derive(Debug)]
 pub(crate) struct Dependency {
-    /// The package's own name.
+    /// The package's own name; of ours, without what they begin with.
     pub(crate) name: String,
     /// What it is needed for.
     pub(crate) purpose: Purpose,
@@ -58,6 +58,27 @@ pub(crate) enum Origin {
     Ours,
     /// Anyone else.
     External,
+}
+
+/// What the packages' names begin with whose own word is anybody's.
+const PREFIX: &str = "strata-";
+/// The packages whose names are their own.
+const PLAIN: &[&str] = &["layer-format", "tests", "xtask"];
+
+/// The name of a package of ours, as cargo wants it, by that of its directory.
+pub(crate) fn package(name: &str) -> String {
+    if PLAIN.contains(&name) { name.to_owned() } else { format!("{PREFIX}{name}") }
+}
+
+/// `--package` for each.
+pub(crate) fn packages<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    names.into_iter().flat_map(|name| ["--package".to_owned(), package(name)]).collect()
+}
+
+/// The name of a package of ours without what all of them begin with.
+fn own_name(value: &Value) -> String {
+    let name = text(value, "name");
+    name.strip_prefix(PREFIX).unwrap_or(name).to_owned()
 }
 
 impl Workspace {
@@ -97,7 +118,7 @@ impl Member {
         let dir = manifest.parent().unwrap_or(manifest);
         let dir = dir.strip_prefix(root).unwrap_or(dir);
         Self {
-            name: text(package, "name").to_owned(),
+            name: own_name(package),
             dir: dir.to_string_lossy().into_owned(),
             dependencies: list(package, "dependencies").map(Dependency::parse).collect(),
         }
@@ -106,10 +127,11 @@ impl Member {
 
 impl Dependency {
     fn parse(value: &Value) -> Self {
+        let is_ours = !value["path"].is_null();
         Self {
-            name: text(value, "name").to_owned(),
+            name: if is_ours { own_name(value) } else { text(value, "name").to_owned() },
             purpose: if text(value, "kind") == "dev" { Purpose::Tests } else { Purpose::Code },
-            origin: if value["path"].is_null() { Origin::External } else { Origin::Ours },
+            origin: if is_ours { Origin::Ours } else { Origin::External },
         }
     }
 }
@@ -139,10 +161,11 @@ mod tests {
             "target_directory": "/w/target",
             "workspace_members": ["path+file:///w/crates/pull#0.1.0"],
             "packages": [
-                { "id": "path+file:///w/crates/pull#0.1.0", "name": "pull", "version": "0.1.0",
+                { "id": "path+file:///w/crates/pull#0.1.0", "name": "strata-pull", "version": "0.1.0",
                   "license": "MIT", "manifest_path": "/w/crates/pull/Cargo.toml",
                   "dependencies": [
                     { "name": "clap", "kind": null },
+                    { "name": "strata-cli", "rename": "cli", "kind": null, "path": "/w/crates/cli" },
                     { "name": "tests", "kind": "dev", "rename": "kit", "path": "/w/tests" } ] },
                 { "id": "index#clap@4.6.0", "name": "clap", "version": "4.6.0", "license": "Zlib",
                   "manifest_path": "/elsewhere/Cargo.toml", "dependencies": [] } ],
@@ -158,7 +181,15 @@ mod tests {
         assert_eq!((pull.name.as_str(), pull.dir.as_str()), ("pull", "crates/pull"));
         assert_eq!(
             dependencies,
-            [("clap", Purpose::Code, Origin::External), ("tests", Purpose::Tests, Origin::Ours)]
+            [
+                ("clap", Purpose::Code, Origin::External),
+                ("cli", Purpose::Code, Origin::Ours),
+                ("tests", Purpose::Tests, Origin::Ours)
+            ]
+        );
+        assert_eq!(
+            packages(["cli", "layer-format"]),
+            ["--package", "strata-cli", "--package", "layer-format"]
         );
         assert_eq!(workspace.licences[1], ("clap 4.6.0".to_owned(), "Zlib".to_owned()));
         assert_eq!(workspace.reqwest_features, ["blocking"]);

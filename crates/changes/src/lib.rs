@@ -52,7 +52,7 @@ use crate::stat::Stat;
 /// by what the file system says, and no content is read without --checksum. Whiteouts of a layer are told by the names that
 /// they have in it. Exits with 0 if nothing is different, with 1 if anything is, and with 2 or more in case of trouble.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "changes", version, after_help = cli::examples(&[
     ("changes nginx:1.27 nginx:1.28", "What an update brings"),
     ("pull nginx | changes --stat nginx -", "Where the registry's image has grown, beside the store's"),
     ("changes --ignore mtime nginx ./rootfs", "What has happened to a directory since it was unpacked"),

@@ -41,7 +41,7 @@ use crate::unset::Unset;
 /// taken against, or the one that --base names. The new image is kept in the store under every NAME, and its digest
 /// printed. The layer is checked as it comes, and compressed on all cores, to the same bytes whatever their number.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "commit", version, after_help = cli::examples(&[
     ("snapshot rootfs --base debian | commit -t mine -m 'add vim' -a me", "What changed in a directory, as an image"),
     ("tar -C app -c . | commit -t app:1 --base debian -c 'CMD [\"/app\"]' -c 'ENV A=1'", "Any tar is a layer"),
     ("commit --no-layer --base app:1 -t app:2 -c 'USER app' --unset Env.DEBUG", "Other settings, the same layers"),

@@ -24,7 +24,7 @@ use crate::plan::Plan;
 /// so GNU tar needs --delay-directory-restore to give directories their times. Everything is verified before the tar's
 /// end is written. What comes down a pipe waits in an unlinked file, unless the store knows what the layers hold.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "flatten", version, after_help = cli::examples(&[
     ("flatten nginx | tar2sqfs nginx.squashfs", "A root disk, without root"),
     ("pull alpine | flatten - | docker import - alpine:flat", "One layer, without the image's config"),
     ("flatten nginx --as-image nginx:flat | load", "One layer, with the image's config"),

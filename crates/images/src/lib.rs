@@ -29,7 +29,7 @@ use crate::pattern::Pattern;
 /// have too; --quiet prints the digests alone. Removing a name keeps its blobs until `images gc`, which frees whatever no image
 /// and no running program needs.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "images", version, after_help = cli::examples(&[
     ("images 'ghcr.io/me/*'", "What is there of these"),
     ("images prune --older-than 7d", "Remove what lost its name a week ago, and its blobs"),
     ("images index -t app:2 app:2-amd64 app:2-arm64", "One name for several platforms"),

@@ -19,7 +19,7 @@ use store::Store;
 /// Reads an image stream, an archive that any tool saved, an OCI layout or the store, and prints JSON in the shape of
 /// `docker inspect`, or one of the views below. Nothing is unpacked.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "inspect", version, after_help = cli::examples(&[
     ("inspect nginx", "An image of the store"),
     ("pull alpine | inspect --files -", "Every file of an image that is nowhere yet"),
     ("inspect --cat /etc/os-release ./images.tar --image nginx:1.27", "One file out of an image"),

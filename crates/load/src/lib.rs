@@ -31,7 +31,7 @@ use crate::intake::{Intake, Offer};
 /// none does. Of several images, those that lack something are left out and told, with exit status 4. A thin stream loads
 /// if the store has what it leaves out; otherwise load says what to fetch first.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "load", version, after_help = cli::examples(&[
     ("save mine:1 | ssh host load", "From one store to another"),
     ("docker save nginx | load", "Every other tool's archive works too"),
     ("load --platform linux/arm64 ./images.tar", "Of each image, the one for this platform"),

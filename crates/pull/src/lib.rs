@@ -30,7 +30,7 @@ use crate::select::{Choice, ResolvedImage};
 /// download goes on where it was. With a terminal or /dev/null as standard output, and with --no-stream, the image is only
 /// stored and its digest is printed: use --no-stream in cron, CI and $(…).
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "pull", version, after_help = cli::examples(&[
     ("pull alpine | unpack rootfs", "From a registry to a root file system, in one pass"),
     ("pull --no-stream nginx:1.27 ghcr.io/a/b", "Into the store"),
     ("pull --no-store nginx > nginx.tar", "To an archive that docker, podman and ctr load; nothing else is written"),

@@ -31,7 +31,7 @@ use registry::Client;
 /// another repository are mounted from there, and an interrupted upload goes on where it was, also in a later run. Manifests
 /// come last. For each name the digest is printed as NAME@sha256:….
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "push", version, after_help = cli::examples(&[
     ("push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest", "An image of the store, under two names"),
     ("pull --all-platforms a.example/app | push - b.example/app", "From registry to registry, without a store between"),
     ("push --dry-run mine:1 ghcr.io/me/mine:1", "What would be sent, mounted and skipped, in bytes"),

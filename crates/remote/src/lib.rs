@@ -30,7 +30,7 @@ use crate::rm::Removal;
 /// Works at the registry alone: there is no store in between, and no layer comes here. What is asked for is printed byte for
 /// byte, as the registry has it and its digest says.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "remote", version, after_help = cli::examples(&[
     ("remote tags ghcr.io/a/b", "The tags of a repository, 1.9 before 1.10"),
     ("remote config nginx:1.27 | jq .config.Env", "An image's environment, without its layers"),
     ("remote login ghcr.io -u me --password-stdin < token", "Log in without a terminal"),

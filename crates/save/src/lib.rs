@@ -23,7 +23,7 @@ use crate::choice::Chosen;
 /// for byte as it was pulled, and the same images always give the same bytes. With --base or --have it leaves out what the
 /// receiver has. A FILE appears whole or not at all.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "save", version, after_help = cli::examples(&[
     ("save nginx redis | ssh host load", "Two images, what they share once"),
     ("save app:2 --base app:1 -o update.tar", "Only what is new since app:1"),
     ("ssh host images digests | save app --have - | ssh host load", "Only what the host lacks"),

@@ -56,7 +56,7 @@ use crate::scan::Scanner;
 /// Of a mounted overlay, if no base is named, only the upper directory is looked at, which takes time for what has changed
 /// and not for the image. Without root, owners, devices and privileged attributes that unpack could not set are taken from the base.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "snapshot", version, after_help = cli::examples(&[
     ("snapshot rootfs --base nginx | commit -t mine:1", "What has changed in a directory, as a new image"),
     ("snapshot --list rootfs", "Only say what has changed since unpack"),
     ("snapshot rootfs --base scratch | commit -t first --base scratch", "A directory as the first layer of an image"),

@@ -50,7 +50,7 @@ use crate::upper::Upper;
 /// sees its own processes only; network and host name are the machine's. That is a change of root and no wall: to run what you
 /// don't trust, make a bundle with unpack --bundle and run it with crun.
 #[derive(clap::Parser, Debug)]
-#[command(version, override_usage = "union [OPTIONS] IMAGE DIR
+#[command(name = "union", version, override_usage = "union [OPTIONS] IMAGE DIR
        union [OPTIONS] IMAGE [DIR] -- COMMAND…
        union --umount DIR
        union --list",

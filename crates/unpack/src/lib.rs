@@ -36,7 +36,7 @@ use crate::writeback::Writeback;
 /// In a user namespace with one id, root of the image is you outside, and so is a setuid-root file: others can run it as you
 /// unless a directory above keeps them out.
 #[derive(clap::Parser, Debug)]
-#[command(version, after_help = cli::examples(&[
+#[command(name = "unpack", version, after_help = cli::examples(&[
     ("pull alpine | unpack rootfs", "From a registry to a root file system"),
     ("docker save nginx | unpack rootfs", "Every other tool's archive works too"),
     ("unpack --from ./images.tar --image nginx:1.27 rootfs", "One image of several in a file"),

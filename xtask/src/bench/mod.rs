@@ -46,7 +46,7 @@ mod union;
 use anyhow::{Context as _, ensure};
 
 use crate::run::{run, say};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, packages};
 
 use contest::Contest;
 use ground::Ground;
@@ -89,7 +89,8 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
         !args.write || args.name.is_empty() || is_latency,
         "--write takes the place of a whole table: leave NAME out"
     );
-    let programs = PROGRAMS.iter().flat_map(|name| ["--package", name]);
+    let programs = packages(PROGRAMS.iter().copied());
+    let programs = programs.iter().map(String::as_str);
     let build = ["cargo", "build", "--release", "--bins"].into_iter().chain(programs);
     run(&build.collect::<Vec<_>>())?;
     let target = Workspace::read()?.target;

@@ -22,7 +22,7 @@ const WAYS_IN: &[&str] = &["chroot", "unshare -r chroot"];
 
 /// Builds the programs and shows them.
 pub(crate) fn demo() -> anyhow::Result<()> {
-    run(&["cargo", "build", "--package", "pull", "--package", "unpack", "--bins"])?;
+    run(&["cargo", "build", "--bin", "pull", "--bin", "unpack"])?;
     let terminal = Terminal::open(&Workspace::read()?.target.join("debug"))?;
     let registry = kit::Registry::start();
     registry.add("demo:latest", &image::image()?);
