@@ -32,6 +32,7 @@ mod mirrors;
 mod mounts;
 mod names;
 mod network;
+mod no_layers;
 mod offline;
 mod options;
 mod outputs;

@@ -13,11 +13,42 @@ use crate::write_array;
 /// The names of the images that have a layer.
 type Users = BTreeMap<DiffId, BTreeSet<String>>;
 
+/// The sizes of a layer, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    stored: u64,
+    /// `None` if a thin stream leaves the layer out.
+    uncompressed: Option<u64>,
+}
+
+/// The sizes of a layer, for which it is read. Of one that a thin stream leaves out, the manifest tells one.
+fn sizes_of(opened: &mut Opened, position: usize, io: &Io<'_>) -> anyhow::Result<Sizes> {
+    match opened.measure(position, &io.progress) {
+        Ok(sizes) => Ok(Sizes { stored: sizes.stored, uncompressed: Some(sizes.uncompressed) }),
+        Err(error) => match &opened.image().layers[position].blob {
+            Some(blob) if is_missing(&error) => Ok(Sizes { stored: blob.size, uncompressed: None }),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Whether an error says that an archive lacks a layer.
+fn is_missing(error: &store::Error) -> bool {
+    match error {
+        store::Error::At { source, .. } => is_missing(source),
+        store::Error::Layer(error) => matches!(
+            error,
+            layer_format::Error::MissingLayer { .. } | layer_format::Error::NotFound { .. }
+        ),
+        _ => false,
+    }
+}
+
 /// Lists the layers, base first.
 pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut sizes = vec![];
     for position in 0..opened.image().layers.len() {
-        sizes.push(opened.measure(position, &io.progress)?);
+        sizes.push(sizes_of(&mut opened, position, io)?);
     }
     let mut users = Users::new();
     let other = opened.layout().filter(|it| Some(it.path()) != opened.store().map(Store::path));
@@ -53,7 +84,7 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
             layer.blob.as_ref().map_or_else(|| "-".to_owned(), |blob| blob.digest.short()),
             layer.diff_id.0.short(),
             cli::human_size(sizes.stored),
-            cli::human_size(sizes.uncompressed),
+            sizes.uncompressed.map_or_else(|| "-".to_owned(), cli::human_size),
             if users.is_empty() { "-".to_owned() } else { users.join(", ") },
         ]);
     }

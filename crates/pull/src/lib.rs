@@ -14,10 +14,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
 
 use cli::{Explain as _, Io, Progress};
-use layer_format::{DiffId, Digest, Look, Platform, Reference, look};
+use layer_format::{Descriptor, DiffId, Digest, Look, Platform, Reference, look};
 use registry::Client;
 use store::{IndexEntry, Lease, Store};
-use stream::{Heads, Writer};
+use stream::{Graph, Heads, Name, Thin, Writer};
 
 use crate::blob::Blob;
 use crate::fetch::{Fetching, Step};
@@ -33,6 +33,7 @@ use crate::select::{Choice, ResolvedImage};
 #[command(name = "pull", version, after_help = cli::examples(&[
     ("pull alpine | unpack rootfs", "From a registry to a root file system, in one pass"),
     ("pull --no-stream nginx:1.27 ghcr.io/a/b", "Into the store"),
+    ("pull --no-layers nginx | inspect -", "What an image is, without downloading it"),
     ("pull --no-store nginx > nginx.tar", "To an archive that docker, podman and ctr load; nothing else is written"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -55,6 +56,9 @@ pub struct Args {
     /// Only stream the image; no store is read or written
     #[arg(long)]
     no_store: bool,
+    /// Only stream manifests and configs, for inspect - or for push - to where the layers are
+    #[arg(long, conflicts_with_all = ["no_stream", "no_store"])]
+    no_layers: bool,
     /// How many layers to download at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -86,7 +90,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let outcomes = pull(args, &client, io);
     network::tell(&client, outcomes.is_err(), io);
-    report(&outcomes?, &io.progress);
+    report(&outcomes?, args, &io.progress);
     Ok(())
 }
 
@@ -112,6 +116,9 @@ struct Outcome {
 }
 
 fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Outcome>> {
+    if args.no_layers {
+        return stream_documents(args, client, io);
+    }
     let is_streamed = !args.no_stream && (args.no_store || !io.output.is_char_device());
     if is_streamed {
         io.output.binary()?;
@@ -133,6 +140,27 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Out
         print_digests(&outcomes, io)?;
     }
     Ok(outcomes)
+}
+
+/// Streams what the registries have apart from layers: a thin stream, which says what it leaves out. No store is touched.
+fn stream_documents(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Outcome>> {
+    io.output.binary()?;
+    let images = resolve_all(args, client, None, io)?;
+    let (names, graphs) = heads(&images);
+    let configs = images.iter().flat_map(ResolvedImage::parts).map(|parts| parts.config);
+    let configs: HashMap<_, _> = configs.map(|config| (config.digest, config.raw)).collect();
+    let mut config = |wanted: &Descriptor| Ok(configs.get(&wanted.digest).map(|raw| raw.to_vec()));
+    let thin = Thin::of(vec![], &graphs, &|_| true, &mut config)?;
+    let mut writer =
+        Writer::begin(&mut io.output, &Heads::of(&names, &graphs)?, Some(&thin), None)?;
+    for image in &images {
+        let configs = image.parts().map(|parts| parts.config);
+        for document in image.documents().chain(configs) {
+            writer.document(document.raw, document.digest)?;
+        }
+    }
+    writer.finish()?;
+    outcomes(args, &images, None)
 }
 
 /// Asks the registries what the names mean and, with `--referrers`, what refers to the images.
@@ -241,13 +269,18 @@ fn stream(
     lease: Option<&Lease>,
     output: &mut cli::Output,
 ) -> anyhow::Result<()> {
-    let names: Vec<_> = images.iter().map(ResolvedImage::name).collect();
-    let graphs: Vec<_> = images.iter().map(|image| image.graph.clone()).collect();
+    let (names, graphs) = heads(images);
     let mut writer = Writer::new(output, &Heads::of(&names, &graphs)?)?;
     match lease {
         Some(lease) => fetching.stream(lease, &mut writer),
         None => fetching.pass(&mut writer),
     }
+}
+
+/// The names and the documents with which a stream begins.
+fn heads(images: &[ResolvedImage]) -> (Vec<Name>, Vec<Graph>) {
+    let names = images.iter().map(ResolvedImage::name).collect();
+    (names, images.iter().map(|image| image.graph.clone()).collect())
 }
 
 /// Enters the images into the store, all of them or none.
@@ -296,9 +329,12 @@ fn print_digests(outcomes: &[Outcome], io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 /// The last lines, in Docker's words.
-fn report(outcomes: &[Outcome], progress: &Progress) {
+fn report(outcomes: &[Outcome], args: &Args, progress: &Progress) {
     for Outcome { reference, digest, is_up_to_date, .. } in outcomes {
         progress.line(format!("Digest: {digest}"));
+        if args.no_layers {
+            continue;
+        }
         let status =
             if *is_up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
         progress.line(format!("Status: {status} {reference}"));

@@ -156,6 +156,32 @@ impl BlobPusher<'_> {
         Ok(Some(PendingBlob { target, blob, task, upload, refused }))
     }
 
+    /// Whether a repository has a blob, or gets it from the repository that a name of the stream tells.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub(crate) fn has_or_mounts(
+        &self,
+        target: &Target,
+        blob: &Descriptor,
+    ) -> Result<bool, registry::Error> {
+        if target.repository.has(blob)? {
+            return Ok(true);
+        }
+        let Some(source) = Self::source(target, self.sources.iter()) else { return Ok(false) };
+        let task = self.progress.task(blob.digest.short(), Some(blob.size));
+        if self.mode == Mode::Send {
+            let mut upload = target.repository.upload(blob);
+            if !upload.mount(&source)? {
+                upload.cancel();
+                return Ok(false);
+            }
+            self.note(target, blob);
+        }
+        self.done(target, blob, task, Action::Mount(source));
+        Ok(true)
+    }
+
     /// Pushes a blob; `open` is only called if it has to be sent.
     pub(crate) fn push(
         &self,

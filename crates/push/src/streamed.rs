@@ -420,7 +420,8 @@ fn check_whole(contents: &mut Contents) -> anyhow::Result<()> {
     let Some(first) = contents.missing.first() else { return Ok(()) };
     let what = format!("blob {}", first.digest);
     let text = format!("a thin stream, and the registry lacks what it leaves out: {what}");
-    Err(Failure::new(Code::NotFound, text).hint("save it again without --base and --have").into())
+    let hint = "stream the image whole: save without --base and --have, pull without --no-layers";
+    Err(Failure::new(Code::NotFound, text).hint(hint).into())
 }
 
 impl Blobs for Intake<'_> {
@@ -433,7 +434,8 @@ impl Blobs for Intake<'_> {
         }
         let asking = |error| Error::io("asking the registry", io::Error::from(error));
         for at in self.route.targets_of(&blob.digest) {
-            if !self.route.targets[at].repository.has(blob).map_err(asking)? {
+            let target = &self.route.targets[at];
+            if !self.pusher.has_or_mounts(target, blob).map_err(asking)? {
                 return Ok(false);
             }
         }
