@@ -5,9 +5,11 @@ use kit::registry::auth::{self, Bearer};
 use kit::registry::profile::{Catalog, Deletes, Mounts, Profile};
 use kit::registry::profiles;
 use kit::{Auth, Codec, Fault, Image, Index, Layer, Output, Registry, Sandbox, pipeline};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fixtures::{assert_one_line, docker_demo, noise, small};
+use crate::gc::wait_for;
 use crate::network::deaf;
 use crate::referrers::about;
 
@@ -112,6 +114,21 @@ fn a_next_page_on_another_host_never_sees_the_login() {
     assert_eq!(output.success().out(), "1\n");
     let asked = stranger.requests();
     assert!(asked.iter().all(|request| request.authorization.is_none()), "{}", stranger.log());
+}
+
+#[test]
+fn what_a_registry_lists_is_shown_without_what_a_terminal_obeys() {
+    let registry = with_tags(&["1"]);
+    let body = json!({ "tags": ["1\u{1b}[2J", "\u{202e}2"], "repositories": ["a\u{1b}[2J\n"] });
+    for list in ["tags/list", "_catalog"] {
+        registry.fault(Fault::on(list).body("application/json", body.to_string()));
+    }
+    for line in ["tags HOST/ns/app", "tags --digests HOST/ns/app", "repositories HOST"] {
+        for line in [line.to_owned(), format!("{line} --json")] {
+            let output = remote(&registry, &line).text();
+            assert!(!output.contains(['\u{1b}', '\u{202e}']), "{line}: {output:?}");
+        }
+    }
 }
 
 #[test]
@@ -472,6 +489,25 @@ fn a_blob_that_is_wrong_at_the_source_never_counts_at_the_target() {
     refused(&target, &line, 4, "digest mismatch: expected sha256:", "");
     assert!(target.manifest("b:1").is_none() && target.blob("b", digest).is_none());
     assert_eq!(target.n_uploads(), 0, "{}", target.log());
+}
+
+#[test]
+fn a_copy_that_is_interrupted_leaves_nothing_at_the_target() {
+    let image = noise(300_000);
+    let digest = &image.layer_blobs()[1].digest;
+    let (source, target) = (Registry::start(), Registry::start());
+    source.add("app:1", &image);
+    source.fault(Fault::on(digest).method("GET").stall_after(100_000, None));
+    let sandbox = Sandbox::new();
+    let copy = sandbox.command("remote").args(["copy", &source.name("app:1"), &target.name("b:1")]);
+    let running = copy.start();
+    wait_for(|| source.bytes_sent(digest) >= 100_000 && target.n_uploads() == 1);
+    running.signal(Signal::INT);
+    let output = running.wait();
+    // It dies by the signal, as a shell expects it.
+    assert_eq!(output.code(), 128 + 2, "{}", output.text());
+    assert_eq!(target.n_uploads(), 0, "{}", target.log());
+    assert!(target.manifest("b:1").is_none() && target.tags("b").is_empty());
 }
 
 #[test]
