@@ -43,7 +43,7 @@ fn check(sandbox: &Sandbox, words: &str, inside: &str, expected: &str) {
 }
 
 /// A script as root, if the test is root, and as a plain user.
-fn scripts<'a>(sandbox: &'a Sandbox, script: &str) -> Vec<Script> {
+fn scripts(sandbox: &Sandbox, script: &str) -> Vec<Script> {
     let plain = Script::new(sandbox, script).as_plain_user();
     let root = is_root().then(|| Script::new(sandbox, script));
     root.into_iter().chain([plain]).collect()
