@@ -11,8 +11,8 @@ use layer_format::{
 
 use super::contents::{Contents, Entry, parse_name};
 use super::docker::{self, Listed};
-use super::made::Docker;
 use super::shelf::Shelf;
+use super::synthesize::Docker;
 use super::{Blobs, Choice, HEADS_LIMIT, Image, Step, oci};
 use crate::Thin;
 

@@ -14,15 +14,15 @@
 //! archive is whole when both zero blocks of its end were there, which [`Archive::finish`] checks; one of ours must be
 //! canonical to the byte besides.
 
-mod all;
 mod both;
 mod contents;
 mod docker;
 mod input;
-mod made;
 mod oci;
+mod read_all;
 mod shelf;
 mod strict;
+mod synthesize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,8 +34,8 @@ use layer_format::{
     Verified,
 };
 
-pub use all::{All, Incoming, Outline};
 pub use contents::{Blobs, Contents, LeftOut, LoadedImage, Part};
+pub use read_all::{All, Incoming, Outline};
 
 use both::Unchecked;
 use input::Input;

@@ -7,7 +7,7 @@ use std::io::BufRead;
 use layer_format::{Codec, Descriptor, Digest, Error, Index, Platform, Reference};
 
 use super::contents::{self, Blobs, Contents};
-use super::made::Docker;
+use super::synthesize::Docker;
 use super::{Archive, HEADS_LIMIT, Member, both, read_plain, shelf, strict};
 use crate::Thin;
 
@@ -17,7 +17,7 @@ pub struct All {
     archive: Archive,
     /// `index.json` and the like.
     heads: HashMap<Vec<u8>, Vec<u8>>,
-    came: HashMap<Vec<u8>, Came>,
+    came: HashMap<Vec<u8>, ReadBlob>,
 }
 
 /// What `manifest.json` says of one image.
@@ -41,7 +41,7 @@ pub struct Incoming {
 
 /// A member that was taken in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Came {
+pub(super) struct ReadBlob {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) codec: Codec,
@@ -121,7 +121,7 @@ impl All {
     pub fn came(&mut self, incoming: Incoming, digest: Digest, codec: Codec) -> Result<(), Error> {
         self.archive.shelf.remember(&incoming.path)?;
         let size = incoming.size;
-        self.came.insert(incoming.path, Came { digest, size, codec });
+        self.came.insert(incoming.path, ReadBlob { digest, size, codec });
         Ok(())
     }
 

@@ -11,9 +11,9 @@ use layer_format::{
 };
 use serde::Serialize;
 
-use super::all::Came;
 use super::contents::{Blobs, Contents};
 use super::docker::{Listed, check_name};
+use super::read_all::ReadBlob;
 use super::shelf;
 
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ struct Made<'a> {
 pub(super) struct Docker<'a> {
     pub(super) listed: &'a [Listed],
     /// The members that came, by their paths.
-    pub(super) came: &'a HashMap<Vec<u8>, Came>,
+    pub(super) came: &'a HashMap<Vec<u8>, ReadBlob>,
     /// Where the links from a path end.
     pub(super) follow: &'a dyn Fn(&[u8]) -> Vec<u8>,
 }
@@ -50,7 +50,7 @@ impl Docker<'_> {
     }
 
     /// What came under a path of the list.
-    pub(super) fn member(&self, path: &str) -> Result<Option<Came>, Error> {
+    pub(super) fn member(&self, path: &str) -> Result<Option<ReadBlob>, Error> {
         let path = EntryPath::parse(path.as_bytes())?;
         Ok(self.came.get(&(self.follow)(path.as_bytes())).copied())
     }
@@ -111,7 +111,7 @@ impl Docker<'_> {
     }
 }
 
-fn layer(came: Came) -> Descriptor {
+fn layer(came: ReadBlob) -> Descriptor {
     Descriptor::new(came.codec.layer_type(), came.digest, came.size)
 }
 
