@@ -516,7 +516,10 @@ mod tests {
     fn what_is_wrong_with_a_document_can_be_matched() {
         let refused = |text: &str| parse(text).unwrap_err();
         let deep = format!(r#"{{"layers":[],"x":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
-        assert!(matches!(refused(&deep), Error::BeyondLimit { .. }));
+        let error = refused(&deep);
+        assert!(matches!(error, Error::BeyondLimit { .. }), "{error:?}");
+        let name = format!("manifest {}", Digest::of(deep.as_bytes()));
+        assert_eq!(error.to_string(), format!("{name}: is nested too deep"));
         let both = format!(r#"{{"config":{DESCRIPTOR},"layers":[],"manifests":[]}}"#);
         let error = refused(&both);
         assert!(matches!(error, Error::Contradiction { .. }), "{error:?}");
