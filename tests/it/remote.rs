@@ -664,6 +664,25 @@ fn where_only_images_are_removed_a_tag_with_others_stays() {
     }
 }
 
+#[test]
+fn where_only_images_are_removed_a_part_of_an_index_stays() {
+    let registry = Registry::with_profile(&profiles::DISTRIBUTION_2);
+    let arm = small("arm").platform("linux/arm64");
+    registry.add("app:1", Index::new().image(&small("amd")).image(&arm));
+    registry.add("app:1-arm", &arm);
+    let hint = format!("remote rm --force {}", registry.name("app:1-arm"));
+    refused(&registry, "rm HOST/app:1-arm", 1, "and this one is a part of: 1\n", &hint);
+    registry.add("app:arm", &arm);
+    let text = "and this one has others: arm; and it is a part of: 1\n";
+    refused(&registry, "rm HOST/app:1-arm", 1, text, &hint);
+    assert_eq!(registry.tags("app"), ["1", "1-arm", "arm"]);
+    // The index itself goes, and its parts stay.
+    asked(&registry, "rm HOST/app:1");
+    assert_eq!(registry.tags("app"), ["1-arm", "arm"]);
+    asked(&registry, "rm --force HOST/app:1-arm");
+    assert!(registry.tags("app").is_empty());
+}
+
 // mkuchin/docker-registry-web#35, regclient#819
 #[test]
 fn a_registry_that_removes_nothing_is_told() {

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use cli::{Code, Failure, Io};
-use layer_format::{Digest, Reference};
+use layer_format::{Digest, Document, Reference};
 use registry::{Client, Error, Repository};
 
 use crate::names::without_tag;
@@ -22,6 +22,15 @@ pub(crate) struct Removal {
     pub(crate) is_forced: bool,
     /// Whether it is only said what would be removed.
     pub(crate) is_dry: bool,
+}
+
+/// How a tag needs a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tie {
+    /// It stands for that.
+    Same,
+    /// It stands for an index that lists it.
+    Lists,
 }
 
 /// A name that is there.
@@ -85,16 +94,32 @@ impl Found<'_> {
             Err(error) if !is_no_way_to_remove_tags(&error) => return Err(self.explain(error)),
             Err(_) => {}
         }
-        let others = if is_forced { vec![] } else { self.other_tags(tag)? };
-        if others.is_empty() {
-            return self.remove_manifest();
+        if !is_forced {
+            self.check_alone(tag)?;
+        }
+        self.remove_manifest()
+    }
+
+    /// Checks that nothing but this tag needs the manifest.
+    fn check_alone(&self, tag: &str) -> anyhow::Result<()> {
+        let mut reasons = vec![];
+        let ties = self.ties(tag)?;
+        for (tie, words) in [(Tie::Same, "has others"), (Tie::Lists, "is a part of")] {
+            let tags: Vec<_> =
+                ties.iter().filter(|(_, it)| *it == tie).map(|(tag, _)| &tag[..]).collect();
+            if !tags.is_empty() {
+                reasons.push(format!("{words}: {}", tags.join(", ")));
+            }
+        }
+        if reasons.is_empty() {
+            return Ok(());
         }
         let text = format!(
-            "{}: this registry only removes images with all their tags, and this one has others: {}",
+            "{}: this registry only removes images with all their tags, and this one {}",
             tag_of(self.name),
-            others.join(", ")
+            reasons.join("; and it ")
         );
-        let hint = format!("remote rm --force {} removes all of them", self.name);
+        let hint = format!("remote rm --force {} removes it with all of them", self.name);
         Err(Failure::new(Code::Failed, text).hint(hint).into())
     }
 
@@ -122,18 +147,33 @@ impl Found<'_> {
 
     /// The image by its digest, then its tags.
     fn with_tags(&self) -> anyhow::Result<Vec<String>> {
-        let tags = self.other_tags("")?;
-        let names = tags.iter().map(|tag| format!("{}:{tag}", without_tag(self.name)));
+        let ties = self.ties("")?;
+        let tags = ties.iter().filter(|(_, tie)| *tie == Tie::Same);
+        let names = tags.map(|(tag, _)| format!("{}:{tag}", without_tag(self.name)));
         Ok(std::iter::once(self.name.at(self.digest).to_string()).chain(names).collect())
     }
 
-    /// The other tags that stand for the same manifest.
-    fn other_tags(&self, tag: &str) -> anyhow::Result<Vec<String>> {
+    /// The other tags that need the same manifest.
+    fn ties(&self, tag: &str) -> anyhow::Result<Vec<(String, Tie)>> {
         let mut others = tags::all(&self.repository)?;
         others.retain(|other| other != tag);
-        let digests = parallel::map(&others, |other| tags::digest(&self.repository, other))?;
-        let same = others.into_iter().zip(digests);
-        Ok(same.filter(|(_, digest)| *digest == Some(self.digest)).map(|(tag, _)| tag).collect())
+        let ties = parallel::map(&others, |other| self.tie(other))?;
+        Ok(others.into_iter().zip(ties).filter_map(|(tag, tie)| Some((tag, tie?))).collect())
+    }
+
+    /// How a tag needs the manifest, if it does.
+    fn tie(&self, tag: &str) -> anyhow::Result<Option<Tie>> {
+        cli::interrupt::check()?;
+        match self.repository.manifest(tag) {
+            Ok((_, digest)) if digest == self.digest => Ok(Some(Tie::Same)),
+            Ok((Document::Index(index), _)) => {
+                let is_listed = index.manifests.iter().any(|entry| entry.digest == self.digest);
+                Ok(is_listed.then_some(Tie::Lists))
+            }
+            // A tag may have gone meanwhile, lead nowhere, or be of a kind that lists nothing.
+            Ok(_) | Err(Error::NotFound { .. } | Error::Malformed { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
