@@ -22,7 +22,7 @@ use layer_format::{
     Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher, Hashing,
 };
 use store::Partial;
-use stream::relay::{Chunk, Chunks, Cursor, Pool, Sending, Taking, relay};
+use stream::relay::{Chunk, Chunks, Cursor, Pool, Receiver, Sender, relay};
 
 use crate::check::{self, Changes};
 
@@ -167,7 +167,7 @@ fn pass<K: Kept>(
     })
 }
 
-fn hash(mut plain: Taking) -> io::Result<Digest> {
+fn hash(mut plain: Receiver) -> io::Result<Digest> {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     while let Some(chunk) = plain.take_chunk()? {
         hasher.update(&chunk);
@@ -195,7 +195,7 @@ fn no_end() -> Error {
 struct Passing<K: Write> {
     content: Box<dyn Read>,
     pool: Pool,
-    feed: Sending,
+    feed: Sender,
     encoder: Encoder<K>,
     /// The encoder's error, which the layer reader would report as its own.
     failure: Option<io::Error>,

@@ -35,6 +35,13 @@
 //! ```
 //!
 //! This crate knows no file systems, terminals or networks: `Read`, `Write`, bytes and values only.
+//!
+//! # Features
+//!
+//! Both are on by default.
+//!
+//! - `parallel` writes gzip on several threads. Without it, the caller's thread writes the same bytes.
+//! - `zstd` reads and writes layers in zstd. Without it such a layer is refused, with an error that names the feature.
 
 mod codec;
 mod descriptor;

@@ -10,12 +10,12 @@
 //! doesn't wait for a decoder that waits for the bytes of a silent pipe.
 
 use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{self, SyncSender, sync_channel};
 use std::thread::Builder;
 
 use layer_format::{Algorithm, Codec, Decoder, Digest, Error, Hasher};
 
-use crate::relay::{Chunk, Gone, Pool, Sending, Taking, relay};
+use crate::relay::{Chunk, Gone, Pool, Receiver, Sender, relay};
 
 /// How many chunks may wait between two stages: enough that no stage waits for a wake-up, few enough to stay in cache.
 pub(crate) const DEPTH: usize = 8;
@@ -49,10 +49,10 @@ impl Ask {
 /// The uncompressed bytes of blobs, one after the other.
 #[derive(Debug)]
 pub struct Decompressed {
-    plain: Taking,
+    plain: Receiver,
     /// Whether the hasher gives the digest of a blob.
-    is_hashed: Receiver<bool>,
-    digests: Receiver<Digest>,
+    is_hashed: mpsc::Receiver<bool>,
+    digests: mpsc::Receiver<Digest>,
 }
 
 impl Decompressed {
@@ -60,7 +60,7 @@ impl Decompressed {
     ///
     /// # Errors
     /// A thread can't be started.
-    pub fn start(raw: Taking, asks: Vec<Ask>, stop: Stop) -> io::Result<Self> {
+    pub fn start(raw: Receiver, asks: Vec<Ask>, stop: Stop) -> io::Result<Self> {
         let (plain_sending, plain) = relay(DEPTH);
         let (hash_sending, hashing) = relay(DEPTH);
         let (answer_sending, is_hashed) = sync_channel(asks.len());
@@ -85,7 +85,7 @@ impl Decompressed {
     }
 
     /// The uncompressed bytes of the current blob. They must be read to their end.
-    pub fn plain(&mut self) -> &mut Taking {
+    pub fn plain(&mut self) -> &mut Receiver {
         &mut self.plain
     }
 
@@ -105,9 +105,9 @@ impl Decompressed {
 
 /// The stage that decompresses, for the reader and the hasher.
 struct Decoding {
-    raw: Taking,
-    plain: Sending,
-    hashing: Sending,
+    raw: Receiver,
+    plain: Sender,
+    hashing: Sender,
     orders: SyncSender<Algorithm>,
     is_hashed: SyncSender<bool>,
     pool: Pool,
@@ -141,14 +141,14 @@ impl Decoding {
             }
         }
         drop(decoder);
-        hashing.map_or(Ok(()), Sending::end)?;
+        hashing.map_or(Ok(()), Sender::end)?;
         self.raw.next_stream();
         self.plain.end()
     }
 }
 
 /// The stage that hashes: digests of uncompressed bytes, in order.
-fn hash(mut plain: Taking, orders: &Receiver<Algorithm>, digests: &SyncSender<Digest>) {
+fn hash(mut plain: Receiver, orders: &mpsc::Receiver<Algorithm>, digests: &SyncSender<Digest>) {
     for algorithm in orders {
         let mut hasher = Hasher::new(algorithm);
         loop {

@@ -16,7 +16,7 @@ use layer_format::layer::{Change, Reader};
 use layer_format::{Algorithm, Digest, Error, Hasher};
 
 use crate::decompress::{Ask, DEPTH, Decompressed, Stop};
-use crate::relay::{Chunk, Pool, Sending, Taking, relay};
+use crate::relay::{Chunk, Pool, Receiver, Sender, relay};
 
 /// Sink for what is found in a layer.
 pub type Watcher = Box<dyn FnMut(Seen<'_>) + Send>;
@@ -71,7 +71,7 @@ pub fn diff_id(
 #[derive(Debug)]
 pub struct Inspection {
     /// Dropped first: the threads see the end of their input then, and are waited for.
-    feed: Sending,
+    feed: Sender,
     work: Work,
 }
 
@@ -80,12 +80,12 @@ enum Work {
     /// The blob is compressed.
     Hashing(PendingDigest),
     /// It isn't, so whoever has its bytes knows the digest; its changes are shown.
-    Showing(Joining<Option<Watcher>>),
+    Showing(JoinOnDrop<Option<Watcher>>),
 }
 
 /// The digest of what a blob decompresses to, which may still be on its way. The error is that no thread could be started for it.
 #[derive(Debug)]
-pub struct PendingDigest(io::Result<Joining<Result<Digest, Error>>>);
+pub struct PendingDigest(io::Result<JoinOnDrop<Result<Digest, Error>>>);
 
 impl Inspection {
     /// Begins with a compressed blob. If no thread can be started for it, [`PendingDigest::digest`] tells.
@@ -98,7 +98,7 @@ impl Inspection {
     pub fn of_plain(watcher: Watcher) -> Self {
         let (feed, mut plain) = relay(DEPTH);
         let outcome = Builder::new().spawn(move || show(&mut plain, watcher));
-        Self { feed, work: Work::Showing(Joining(outcome.ok())) }
+        Self { feed, work: Work::Showing(JoinOnDrop(outcome.ok())) }
     }
 
     /// Takes the next stored bytes.
@@ -135,35 +135,35 @@ impl PendingDigest {
 }
 
 /// A thread that is waited for, also when nobody asks any more how it went.
-struct Joining<T>(Option<JoinHandle<T>>);
+struct JoinOnDrop<T>(Option<JoinHandle<T>>);
 
-impl<T> Joining<T> {
+impl<T> JoinOnDrop<T> {
     fn join(mut self) -> Option<T> {
         let outcome = self.0.take().map(JoinHandle::join);
         outcome.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     }
 }
 
-impl<T> fmt::Debug for Joining<T> {
+impl<T> fmt::Debug for JoinOnDrop<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Joining").field(&self.0).finish()
+        f.debug_tuple("JoinOnDrop").field(&self.0).finish()
     }
 }
 
-impl<T> Drop for Joining<T> {
+impl<T> Drop for JoinOnDrop<T> {
     fn drop(&mut self) {
         self.0.take().map(JoinHandle::join);
     }
 }
 
-fn begin(algorithm: Algorithm, stop: Stop, watcher: Option<Watcher>) -> (Sending, PendingDigest) {
+fn begin(algorithm: Algorithm, stop: Stop, watcher: Option<Watcher>) -> (Sender, PendingDigest) {
     let (feed, raw) = relay(DEPTH);
     let outcome = Builder::new().spawn(move || digest(raw, algorithm, stop, watcher));
-    (feed, PendingDigest(outcome.map(|outcome| Joining(Some(outcome)))))
+    (feed, PendingDigest(outcome.map(|outcome| JoinOnDrop(Some(outcome)))))
 }
 
 fn digest(
-    raw: Taking,
+    raw: Receiver,
     algorithm: Algorithm,
     stop: Stop,
     watcher: Option<Watcher>,

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, Read};
 use std::ops::Deref;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{self, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The size of a buffer, in bytes. Larger ones leave the processor's cache before the next stage has read them.
@@ -69,9 +69,9 @@ enum Message {
 }
 
 /// A relay that holds at most `depth` chunks.
-pub fn relay(depth: usize) -> (Sending, Taking) {
+pub fn relay(depth: usize) -> (Sender, Receiver) {
     let (sender, receiver) = sync_channel(depth);
-    (Sending(sender), Cursor::new(Received { receiver, is_at_end: false }))
+    (Sender(sender), Cursor::new(Received { receiver, is_at_end: false }))
 }
 
 /// The reader of the relay has gone; whoever sends has nothing left to do, and the reason is the reader's to tell.
@@ -80,9 +80,9 @@ pub struct Gone;
 
 /// The end of a relay that bytes go into.
 #[derive(Clone, Debug)]
-pub struct Sending(SyncSender<Message>);
+pub struct Sender(SyncSender<Message>);
 
-impl Sending {
+impl Sender {
     /// Passes bytes on; waits while the relay is full.
     pub fn send(&self, chunk: Arc<Chunk>) -> Result<(), Gone> {
         self.0.send(Message::Chunk(chunk)).map_err(|_| Gone)
@@ -166,16 +166,16 @@ impl<C: Chunks> BufRead for Cursor<C> {
 }
 
 /// The end of a relay that bytes come out of: as a reader, the current stream.
-pub type Taking = Cursor<Received>;
+pub type Receiver = Cursor<Received>;
 
 /// What comes out of a relay.
 #[derive(Debug)]
 pub struct Received {
-    receiver: Receiver<Message>,
+    receiver: mpsc::Receiver<Message>,
     is_at_end: bool,
 }
 
-impl Taking {
+impl Receiver {
     /// Goes on to the next stream, once this one has been read to its end.
     pub fn next_stream(&mut self) {
         self.chunks.is_at_end = false;

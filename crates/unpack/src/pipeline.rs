@@ -21,7 +21,7 @@ use layer_format::layer::{Change, Reader};
 use rootfs::{Applier, Report};
 use store::{ListingDraft, Pair, Store};
 use stream::decompress::{Ask, Decompressed};
-use stream::relay::{Gone, Pool, Sending, relay};
+use stream::relay::{Gone, Pool, Sender, relay};
 
 use crate::limits::Budget;
 use crate::writeback::Writeback;
@@ -112,12 +112,7 @@ fn never() -> bool {
 }
 
 /// The first stage: stored bytes, checked against the manifest's digests.
-fn read(
-    mut source: Source,
-    image: &Image,
-    raw: &Sending,
-    progress: &Progress,
-) -> Result<(), Error> {
+fn read(mut source: Source, image: &Image, raw: &Sender, progress: &Progress) -> Result<(), Error> {
     let pool = Pool::default();
     let begin = |layer: &Layer| progress.task(layer.digest().short(), layer.size());
     let tasks: Vec<Task> = image.layers.iter().map(begin).collect();
