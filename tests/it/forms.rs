@@ -298,7 +298,7 @@ fn what_only_moves_data_sums_up_or_is_silent() {
     assert_snapshot!(said("unpack --owner ignore --progress none --from app:1 root"), @"
     status: 0
     --- stderr
-    unpacked 2 layers, 3 entries, 8B
+    unpacked app:1 (d1dd4a1408da): 2 layers, 3 entries, 8B
     ");
     assert_snapshot!(said("unpack -q < app.tar quiet"), @"status: 0");
     assert_snapshot!(said("flatten --progress none app:1 > flat.tar"), @"

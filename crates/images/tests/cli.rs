@@ -57,19 +57,30 @@ fn the_list_tells_names_sizes_and_what_is_shared() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_empty_and_is_not_made() {
+fn the_usual_store_is_empty_before_it_is_there_and_is_not_made() {
     let sandbox = Sandbox::new();
-    images(&sandbox, "digests").success();
-    images(&sandbox, "verify").success();
-    assert_eq!(images(&sandbox, "--json").success().out(), "[]\n");
-    assert_eq!(images(&sandbox, "gc").success().out(), "freed 0 bytes (0B): 0 blobs\n");
-    let dry = images(&sandbox, "gc --dry-run").success().out();
+    // Root's is the machine's.
+    let images = |line: &str| {
+        let program = sandbox.command("images").args(line.split_whitespace());
+        let program = program.env_remove("STRATA_STORE").env("XDG_DATA_HOME", sandbox.root());
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root { program.user(65534) } else { program }.run()
+    };
+    images("digests").success();
+    images("verify").success();
+    assert_eq!(images("--json").success().out(), "[]\n");
+    assert_eq!(images("gc").success().out(), "freed 0 bytes (0B): 0 blobs\n");
+    let dry = images("gc --dry-run").success().out();
     assert_eq!(dry, "would free 0 bytes (0B): 0 blobs\n");
-    let verdict = images(&sandbox, "verify --json").success().out();
+    let verdict = images("verify --json").success().out();
     assert_eq!(verdict, "{\"blobs\":0,\"bytes\":0,\"images\":0,\"orphans\":[],\"problems\":[]}\n");
-    let output = images(&sandbox, "rm app");
-    assert_eq!(output.fails_with(3).stderr.lines().next(), Some("images: app: not in the store"));
-    assert!(!sandbox.store().exists());
+    for line in ["rm app", "app", "tag app x", "index -t x app"] {
+        let output = images(line);
+        let first = output.fails_with(3).stderr.lines().next();
+        assert_eq!(first, Some("images: app: not in the store"), "{line}");
+    }
+    assert_eq!(images("app*").success().out().lines().count(), 0);
+    assert!(!sandbox.path("strata").exists());
 }
 
 #[test]

@@ -15,8 +15,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
-use image::{Choice, Location, Source};
-use layer_format::{Look, Platform, look};
+use image::{Choice, Image, Location, Source};
+use layer_format::{Look, Platform, Reference, look};
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::Store;
 
@@ -125,8 +125,21 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         target.note(&root, &Made { image: &image, within, skipped: report.skipped }, store);
     }
     target.finish(durability, io)?;
-    say(&report, image.layers.len(), io);
+    say(&report, &image, io);
     Ok(())
+}
+
+/// The name of the image and the first digits of its digest, as far as it has them.
+fn title(image: &Image) -> String {
+    let name = image.names.first().map(|name| {
+        name.parse::<Reference>().map_or_else(|_| name.clone(), |reference| reference.to_string())
+    });
+    let digest = image.manifest.as_ref().map(|manifest| manifest.descriptor().digest.short());
+    match (name, digest) {
+        (Some(name), Some(digest)) => format!("{name} ({digest}): "),
+        (Some(name), None) | (None, Some(name)) => format!("{name}: "),
+        (None, None) => String::new(),
+    }
 }
 
 fn options(args: &Args) -> Options {
@@ -137,11 +150,12 @@ fn options(args: &Args) -> Options {
     Options { owner, special_bits, symlinked_dirs, reserved: Some(draft::MARK) }
 }
 
-/// Says what was unpacked.
-fn say(report: &Report, n_layers: usize, io: &Io<'_>) {
-    let layers = cli::counted(n_layers as u64, "layer", "layers");
+/// Says what was unpacked. The program that brought the image may have been silent.
+fn say(report: &Report, image: &Image, io: &Io<'_>) {
+    let layers = cli::counted(image.layers.len() as u64, "layer", "layers");
     let entries = cli::counted(report.n_entries, "entry", "entries");
-    io.say(&format!("unpacked {layers}, {entries}, {}", cli::human_size(report.bytes)));
+    let size = cli::human_size(report.bytes);
+    io.say(&format!("unpacked {}{layers}, {entries}, {size}", title(image)));
     for reason in report.skipped.reasons() {
         warn(&reason, io);
     }

@@ -106,7 +106,7 @@ impl Board {
             _ if is_quick => return,
             Style::Plain => view::last(&row.view()),
             Style::Json => view::json(&row.view()),
-            Style::Bars | Style::Last | Style::None | Style::Quiet => return,
+            Style::Bars | Style::Silent | Style::None | Style::Quiet => return,
         };
         self.write(&text);
     }
@@ -119,10 +119,7 @@ impl Board {
             self.rows[index].is_done = true;
             return;
         }
-        let row = self.rows.remove(index);
-        if self.style == Style::Last && !self.is_quick_look_up() {
-            self.held.push_str(&view::last(&row.view()));
-        }
+        self.rows.remove(index);
     }
 
     /// Removes a task that was not done.
@@ -135,7 +132,8 @@ impl Board {
         let is_hidden = match self.style {
             Style::Quiet => message != Message::Alarm,
             Style::None => message == Message::Line,
-            Style::Bars | Style::Last | Style::Plain | Style::Json => false,
+            Style::Silent => matches!(message, Message::Line | Message::Say),
+            Style::Bars | Style::Plain | Style::Json => false,
         };
         if is_hidden {
             return;
@@ -145,7 +143,7 @@ impl Board {
             let is_warning = matches!(message, Message::Warn | Message::Alarm);
             let key = if is_warning { "warning" } else { "status" };
             self.write(&view::json_message(key, &text));
-        } else if self.style == Style::Last && !self.is_over {
+        } else if self.style == Style::Silent && !self.is_over {
             self.held.push_str(&text);
             self.held.push('\n');
         } else {
@@ -184,7 +182,7 @@ impl Board {
             }
             Style::Plain => self.write_moving(view::plain),
             Style::Json => self.write_moving(view::json),
-            Style::Last | Style::None | Style::Quiet => {}
+            Style::Silent | Style::None | Style::Quiet => {}
         }
     }
 

@@ -10,8 +10,8 @@ use crate::options::{Common, When};
 pub(crate) enum Style {
     /// Redrawn lines on a terminal.
     Bars,
-    /// Only the last lines, in one write at the end: the program after us on the pipe draws.
-    Last,
+    /// Nothing but warnings, in one write at the end: the program after this one on the pipe draws, and says what came of both.
+    Silent,
     /// A line for each change.
     Plain,
     /// A JSON object for each change.
@@ -44,7 +44,7 @@ impl Style {
             When::Json => Self::Json,
             When::Plain => Self::Plain,
             When::Auto | When::Bars if !streams.stderr_is_terminal => Self::Plain,
-            When::Auto if streams.stdout_is_pipe => Self::Last,
+            When::Auto if streams.stdout_is_pipe => Self::Silent,
             When::Auto | When::Bars => Self::Bars,
         }
     }
@@ -55,7 +55,7 @@ impl Style {
             Self::Bars => Some(Duration::from_millis(80)),
             Self::Json => Some(Duration::from_millis(500)),
             Self::Plain => Some(Duration::from_secs(10)),
-            Self::Last | Self::None | Self::Quiet => None,
+            Self::Silent | Self::None | Self::Quiet => None,
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn only_the_last_program_of_a_pipe_draws() {
-        check(When::Auto, [Style::Bars, Style::Last, Style::Plain, Style::Plain]);
+        check(When::Auto, [Style::Bars, Style::Silent, Style::Plain, Style::Plain]);
     }
 
     #[test]
