@@ -161,7 +161,12 @@ fn what_is_not_there_or_no_file_is_said() {
     said("dir:layout", 2);
     assert!(inspect(&sandbox, "./two.tar --image other:2").success().out().contains("arm64"));
     let empty = Sandbox::new();
-    assert!(inspect(&empty, "app").fails_with(3).stderr.contains("hint: pull app"));
+    assert!(
+        inspect(&empty, "app")
+            .fails_with(3)
+            .stderr
+            .contains(": no store is here\nhint: --store or ")
+    );
     assert!(!empty.store().exists());
 }
 

@@ -10,6 +10,8 @@ fn the_help_ends_with_examples() {
           From a registry to a root file system, in one pass
       pull --no-stream nginx:1.27 ghcr.io/a/b
           Into the store
+      pull --no-layers nginx | inspect -
+          What an image is, without downloading it
       pull --no-store nginx > nginx.tar
           To an archive that docker, podman and ctr load; nothing else is written
     ");

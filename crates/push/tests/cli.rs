@@ -1,7 +1,7 @@
 //! What only a process shows: help, exit codes, closed output.
 
 use insta::assert_snapshot;
-use kit::{Image, Layer, Registry, Sandbox, pipeline, usage};
+use kit::{Image, Layer, Named, Registry, Sandbox, pipeline, usage};
 
 #[test]
 fn the_help_ends_with_examples() {
@@ -36,7 +36,9 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
 
 #[test]
 fn what_is_not_in_the_store_is_status_three_with_a_hint() {
-    assert_snapshot!(usage::run("push", &["nginx:1", "localhost:1/x"]).text(), @"
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("docker.io/library/app:1", Image::new())]);
+    assert_snapshot!(pipeline::sh(&sandbox, "push nginx:1 localhost:1/x").text(), @"
     status: 3
     --- stderr
     push: nginx:1: not in the store
