@@ -232,6 +232,27 @@ mod tests {
     }
 
     #[test]
+    fn a_read_that_would_block_is_tried_again() {
+        let switch = armed();
+        let (reader, mut writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        let mut file = File::from(OwnedFd::from(reader));
+        let (told, heard) = mpsc::channel();
+        let reading = thread::spawn(move || {
+            for _ in 0..200 {
+                told.send(()).unwrap();
+                // This kind isn't waited for: as when another reader takes what this one has waited for.
+                let n = read_file(&mut file, FileType::RegularFile, switch, &mut [0]).unwrap();
+                assert_eq!(n, 1);
+            }
+        });
+        for () in heard {
+            writer.write_all(b"x").unwrap();
+        }
+        reading.join().unwrap();
+    }
+
+    #[test]
     fn a_regular_file_can_be_read_in_place() {
         let switch = armed();
         let mut file = tempfile::tempfile().unwrap();

@@ -224,4 +224,15 @@ mod tests {
         let size = fs::read("/proc/self/cmdline").unwrap().len() as u64;
         send(&from, &file(b""), FileType::RegularFile, 0..size, &mut |_| ()).unwrap();
     }
+
+    #[test]
+    fn what_a_file_system_copies_none_of_is_read_and_written() {
+        // A file of /proc has no size, so that copy_file_range finds nothing to copy to another one.
+        let from = File::open("/proc/sys/kernel/ostype").unwrap();
+        let to = File::options().write(true).open("/proc/thread-self/comm").unwrap();
+        let mut told = 0;
+        send(&from, &to, FileType::RegularFile, 0..6, &mut |n| told += n).unwrap();
+        assert_eq!(told, 6);
+        assert!(fs::read("/proc/thread-self/comm").unwrap().starts_with(b"Linux"));
+    }
 }

@@ -177,3 +177,17 @@ pub(crate) fn about(what: impl Into<String>) -> impl FnOnce(Error) -> Error {
     let what = what.into();
     move |source| Error::At { what, source: Box::new(source) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_be_read_matters_only_to_an_image_in_it() {
+        let unreadable = Some(Path::new("/dev/null/store"));
+        for elsewhere in ["-", "./image.tar", "archive:image.tar", "layout:image", "dir:root"] {
+            assert!(our_store(unreadable, &elsewhere.into()).unwrap().is_none(), "{elsewhere}");
+        }
+        our_store(unreadable, &"app:1".into()).unwrap_err();
+    }
+}

@@ -251,4 +251,13 @@ mod tests {
         assert!(!without(CapabilitySet::SETFCAP).sets_capabilities);
         assert!(!without(CapabilitySet::empty()).is_admin);
     }
+
+    #[test]
+    fn as_root_trying_finds_no_power_that_was_not_promised() {
+        let none = Powers::of(CapabilitySet::empty(), true, true);
+        for is_first_namespace in [true, false] {
+            let tried = none.tried(is_first_namespace);
+            assert!(!tried.gives_files && !tried.sets_capabilities && !tried.is_admin);
+        }
+    }
 }

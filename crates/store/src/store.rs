@@ -255,4 +255,11 @@ mod tests {
         check(&[("XDG_DATA_HOME", "/d"), home], true, Some("/var/lib/strata"));
         check(&[], false, None);
     }
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_no_error_but_one_that_is_not_there_is() {
+        // The file system of /proc says EINVAL.
+        sync_dir(Path::new("/proc/self")).unwrap();
+        sync_dir(Path::new("/proc/self/nothing")).unwrap_err();
+    }
 }

@@ -314,3 +314,55 @@ fn prefix(name: &OsStr) -> OsString {
     prefix.extend_from_slice(b".strata-");
     OsString::from_vec(prefix)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, DirBuilder};
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    use super::*;
+
+    /// Whether a directory without a mark is there after it was swept.
+    fn stays(name: &str, mode: u32, is_empty: bool) -> bool {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join(name);
+        DirBuilder::new().mode(mode).create(&path).unwrap();
+        if !is_empty {
+            fs::write(path.join("file"), "").unwrap();
+        }
+        let parent = File::open(parent.path()).unwrap();
+        sweep_one(parent.as_fd(), OsStr::new(name)).unwrap();
+        path.exists()
+    }
+
+    #[test]
+    fn without_a_mark_only_an_empty_private_directory_with_a_drawn_name_is_swept() {
+        let drawn = ".app.strata-0123456789abcdef";
+        assert!(!stays(drawn, PRIVATE, true));
+        assert!(stays(drawn, PRIVATE, false));
+        assert!(stays(drawn, 0o750, true));
+        assert!(stays(".app.strata-backup", PRIVATE, true));
+        assert!(stays(".app.strata-backup", 0o750, true));
+    }
+
+    #[test]
+    fn what_another_program_has_locked_is_not_swept() {
+        for is_marked in [false, true] {
+            let parent = tempfile::tempdir().unwrap();
+            let name = OsStr::new(".app.strata-0123456789abcdef");
+            let path = parent.path().join(name);
+            DirBuilder::new().mode(PRIVATE).create(&path).unwrap();
+            let private = File::open(&path).unwrap();
+            if is_marked {
+                mark(private.as_fd()).unwrap();
+            }
+            flock(&private, FlockOperation::LockExclusive).unwrap();
+            let parent = File::open(parent.path()).unwrap();
+            sweep_one(parent.as_fd(), name).unwrap();
+            assert!(path.exists());
+            drop(private);
+            sweep_one(parent.as_fd(), name).unwrap();
+            assert!(!path.exists());
+        }
+    }
+}

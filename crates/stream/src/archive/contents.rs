@@ -453,4 +453,41 @@ mod tests {
         contents.weigh(1).unwrap();
         assert!(contents.weigh(1).is_err());
     }
+
+    /// One manifest, which is there.
+    struct One(Vec<u8>);
+
+    impl Blobs for One {
+        fn has(&mut self, _: &Descriptor) -> Result<bool, Error> {
+            Ok(true)
+        }
+
+        fn document(&mut self, _: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
+            Ok(Some(self.0.clone()))
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_entries_for_an_image_gets_the_names_of_the_manifest_json() {
+        let config = Descriptor::of("application/vnd.oci.image.config.v1+json", b"{}");
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config,
+            "layers": [],
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let root = Descriptor::of("application/vnd.oci.image.manifest.v1+json", &manifest);
+        let listed = [Listed {
+            config: format!("blobs/sha256/{}", config.digest.hex()),
+            repo_tags: vec!["app:1".to_owned()],
+            layers: vec![],
+        }];
+        let mut blobs = One(manifest);
+        let mut names = DockerNames::of(&listed);
+        assert_eq!(names.take(&root, &mut blobs).unwrap(), ["app:1".parse().unwrap()]);
+        assert_eq!(names.take(&root, &mut blobs).unwrap(), []);
+        // Without a manifest.json the manifest isn't even read.
+        assert_eq!(DockerNames::of(&[]).take(&root, &mut One(b"no JSON".to_vec())).unwrap(), []);
+    }
 }

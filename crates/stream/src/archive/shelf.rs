@@ -305,6 +305,8 @@ pub(super) fn name_of_missing(path: &[u8], end: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use layer_format::Digest;
+
     use super::*;
 
     #[test]
@@ -335,5 +337,22 @@ mod tests {
         check("x", "./y//z", Some("y/z"));
         check("a/b", "/c", Some("c"));
         check("a/b", "../../etc/passwd", None);
+    }
+
+    // containerd#12890
+    #[test]
+    fn what_holds_a_layer_is_told_by_what_it_decompresses_to() {
+        let mut shelf = Shelf::spooled(Box::new(|| Err(io::ErrorKind::Unsupported.into())));
+        for (path, content) in [("a", &b"one"[..]), ("b", b"two"), ("c", b"three")] {
+            shelf.place(path.into(), Place::Memory(content.into())).unwrap();
+        }
+        let holding = |content: &[u8]| {
+            let mut member = shelf.holding(&DiffId(Digest::of(content))).unwrap()?;
+            let mut found = Vec::new();
+            member.read_to_end(&mut found).unwrap();
+            Some(found)
+        };
+        assert_eq!(holding(b"two").as_deref(), Some(&b"two"[..]));
+        assert_eq!(holding(b"four"), None);
     }
 }
