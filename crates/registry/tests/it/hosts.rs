@@ -1,5 +1,6 @@
 //! containerd's `hosts.toml`: who is asked, by which address, and on which terms.
 
+use std::io::BufRead as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -195,4 +196,19 @@ fn a_login_comes_before_the_header_of_a_file_and_the_header_before_nothing() {
         shown[0] == "Bearer other" && shown[1].starts_with("Basic "),
         "one at a time: {shown:?}"
     );
+}
+
+#[test]
+fn a_mirror_is_distrusted_for_bytes_that_were_taken_and_not_for_those_that_were_only_looked_at() {
+    let mirror = Registry::start();
+    mirror.add_blob("app", "hi");
+    let url = format!("http://{}", mirror.host());
+    let certs = Certs::new(ORIGIN, &format!("[host.\"{url}\"]\n"));
+    // From its beginning, a blob that is so small would be read as a whole first.
+    let mut blob = certs.open().blob(&descriptor(b"hi"), 1).unwrap();
+    assert_eq!(blob.fill_buf().unwrap(), b"i");
+    blob.consume(0);
+    assert!(!blob.distrust());
+    blob.consume(1);
+    assert!(blob.distrust());
 }
