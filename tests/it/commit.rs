@@ -171,6 +171,15 @@ fn settings_change_without_a_layer() {
 }
 
 #[test]
+fn an_image_of_settings_alone_has_all_that_a_config_needs() {
+    let sandbox = Sandbox::new();
+    sh(&sandbox, "commit -q --no-layer --base scratch -t new -c 'CMD [\"a\"]'").success();
+    let config = json_of(&sandbox, "--config", "new");
+    assert_eq!(config["rootfs"], json!({"type": "layers", "diff_ids": []}));
+    assert_eq!(json_of(&sandbox, "--raw", "new")["layers"], json!([]));
+}
+
+#[test]
 fn a_docker_image_has_no_room_for_annotations() {
     let sandbox = sandbox(&base_of(Image::new().docker()));
     let output = sh(&sandbox, "commit -q --no-layer --base base:1 -t new --annotation a=b");

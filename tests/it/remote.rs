@@ -659,9 +659,34 @@ fn where_only_images_are_removed_a_tag_with_others_stays() {
         asked(&registry, "rm HOST/app:2");
         assert_eq!(registry.tags("app"), ["1", "1.10", "1.9"]);
         let removed = asked_text(&registry, "rm --force HOST/app:1");
-        assert_eq!(removed, format!("{}@{}\n", registry.name("app"), small("same").digest()));
+        let (name, digest) = (registry.name("app"), small("same").digest());
+        assert_eq!(removed, format!("{name}@{digest}\n{name}:1\n{name}:1.9\n{name}:1.10\n"));
         assert!(registry.tags("app").is_empty());
     }
+}
+
+#[test]
+fn where_only_images_are_removed_all_tags_go_if_all_are_named() {
+    let registry = Registry::with_profile(&profiles::DISTRIBUTION_2);
+    for tag in ["1", "2", "3"] {
+        registry.add(&format!("app:{tag}"), small("same"));
+    }
+    refused(&registry, "rm HOST/app:1 HOST/app:2", 1, "and this one has others: 3\n", "rm --force");
+    // A dry run can't know what the registry is able to do, and says so.
+    let output = remote(&registry, "rm --dry-run HOST/app:1 HOST/app:2");
+    let text = "if the registry only removes images with all their tags, it is refused, for others need it: 3\n";
+    assert!(output.success().stderr.contains(text), "{}", output.text());
+    let output = remote(&registry, "rm --dry-run --force HOST/app:1");
+    assert!(
+        output.success().stderr.contains("it goes with them, for others need it: 2, 3\n"),
+        "{}",
+        output.text()
+    );
+    assert_eq!(registry.tags("app"), ["1", "2", "3"]);
+    let removed = asked_text(&registry, "rm HOST/app:1 HOST/app:2 HOST/app:3");
+    let (name, digest) = (registry.name("app"), small("same").digest());
+    assert_eq!(removed, format!("{name}@{digest}\n{name}:1\n{name}:2\n{name}:3\n"));
+    assert!(registry.tags("app").is_empty());
 }
 
 #[test]
@@ -707,7 +732,7 @@ fn an_image_is_removed_by_its_digest_and_a_dry_run_removes_nothing() {
     let pinned = format!("{name}@{}", small("same").digest());
     let told = asked_text(&registry, &format!("rm --dry-run {pinned}"));
     assert_eq!(told, format!("{pinned}\n{name}:1\n{name}:2\n"));
-    assert_eq!(asked_text(&registry, "rm --dry-run HOST/app:1"), format!("{name}:1\n"));
+    assert_eq!(asked_text(&registry, "rm --dry-run HOST/app:3"), format!("{name}:3\n"));
     assert_eq!(registry.n_requests("DELETE", ""), 0, "{}", registry.log());
     // A tag beside a digest is removed if it stands for that still.
     let moved = format!("rm {name}:3@{}", small("same").digest());

@@ -181,3 +181,38 @@ fn nothing_outlives_the_program_that_was_killed() {
         std::thread::yield_now();
     }
 }
+
+// The machine's own file is shown, and isn't the command's to change.
+#[test]
+fn the_machines_resolv_conf_can_be_read_and_not_written() {
+    let Some(sandbox) = sandbox() else { return };
+    if std::fs::read("/etc/resolv.conf").is_err() {
+        return kit::peers::skip("resolv.conf in a union", "this machine has none");
+    }
+    // Nothing is written even if it could be.
+    let inside = "cat /etc/resolv.conf > /dev/null && echo read; (: >> /etc/resolv.conf) 2>/dev/null || echo refused";
+    check(&sandbox, "box:1", inside, "read\nrefused\n");
+}
+
+#[test]
+fn what_can_not_be_as_the_image_wants_it_is_told() {
+    let Some(image) = image() else { return };
+    let layer = Layer::new().symlink("dev", "bin").symlink("proc", "bin");
+    let image = image.layer(layer).set_config("/config/WorkingDir", "/none");
+    let sandbox = with_images(&[("app:1", &image)]);
+    let output = Script::new(&sandbox, "union app:1 -- pwd").as_plain_user().run();
+    assert_eq!(output.success().out(), "/\n");
+    for text in [
+        "nothing is mounted at /dev and /proc: the image has something else there\n",
+        "the image's working directory /none isn't there: the command starts in /\n",
+    ] {
+        assert!(output.stderr.contains(text), "{}", output.text());
+    }
+}
+
+#[test]
+fn root_of_a_user_namespace_runs_a_command_too() {
+    let Some(sandbox) = sandbox() else { return };
+    let output = Script::new(&sandbox, "unshare -r union -q box:1 -- id -u").as_plain_user().run();
+    assert_eq!(output.success().out(), "0\n", "{}", output.text());
+}

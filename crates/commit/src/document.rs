@@ -109,6 +109,9 @@ impl Document<'_> {
             add_layer(&mut config, layer.diff_id)?
         } else {
             entry["empty_layer"] = true.into();
+            if !config.has("rootfs") {
+                config.set("rootfs", &json!({"type": "layers", "diff_ids": []}))?;
+            }
             0
         };
         add_history(&mut config, n_below, &entry)?;

@@ -52,8 +52,19 @@ pub(crate) fn remove(
     let found: Vec<_> =
         names.iter().map(|name| find(name, client)).collect::<anyhow::Result<_>>()?;
     drop(task);
+    let mut gone: Vec<&Found<'_>> = vec![];
     for image in &found {
-        for line in image.remove(removal)? {
+        if image.name.tag().is_some() && gone.iter().any(|other| other.is_same(image)) {
+            // It went with its image, and was told.
+            continue;
+        }
+        let named = found.iter().filter(|other| other.is_same(image));
+        let named: Vec<_> = named.filter_map(|other| other.name.tag()).collect();
+        let removed = image.remove(removal, &named, io)?;
+        if removed.is_image {
+            gone.push(image);
+        }
+        for line in removed.names {
             writeln!(io.output, "{line}")?;
         }
         // What is gone is told even if the next one can't be removed.
@@ -76,34 +87,71 @@ fn find<'a>(name: &'a Reference, client: &Client) -> anyhow::Result<Found<'a>> {
     Ok(Found { name, repository, digest })
 }
 
+/// What was removed, or would be.
+struct Removed {
+    names: Vec<String>,
+    /// Whether the image went, with all of its tags.
+    is_image: bool,
+}
+
 impl Found<'_> {
-    /// Removes it; gives the names of what was removed, or would be.
-    fn remove(&self, removal: Removal) -> anyhow::Result<Vec<String>> {
+    /// Whether another name stands for the same image.
+    fn is_same(&self, other: &Self) -> bool {
+        self.name.name() == other.name.name() && self.digest == other.digest
+    }
+
+    /// Removes it. `named` are the tags of this image that are all to go.
+    fn remove(&self, removal: Removal, named: &[&str], io: &Io<'_>) -> anyhow::Result<Removed> {
         cli::interrupt::check()?;
         match (self.name.tag(), removal.is_dry) {
-            (Some(_), true) => Ok(vec![tag_of(self.name)]),
-            (None, true) => self.with_tags(),
-            (Some(tag), false) => self.remove_tag(tag, removal.is_forced),
-            (None, false) => self.remove_manifest(),
+            (Some(_), true) => {
+                self.foretell(removal, named, io)?;
+                Ok(Removed { names: vec![tag_of(self.name)], is_image: false })
+            }
+            (None, true) => Ok(Removed { names: self.with_tags()?, is_image: true }),
+            (Some(tag), false) => self.remove_tag(tag, removal, named),
+            (None, false) => {
+                self.remove_manifest()?;
+                let names = vec![self.name.at(self.digest).to_string()];
+                Ok(Removed { names, is_image: true })
+            }
         }
     }
 
-    fn remove_tag(&self, tag: &str, is_forced: bool) -> anyhow::Result<Vec<String>> {
+    /// Warns of what becomes of the other tags if the registry can't remove a tag alone, which only trying shows.
+    fn foretell(&self, removal: Removal, named: &[&str], io: &Io<'_>) -> anyhow::Result<()> {
+        let ties = self.ties(named)?;
+        let others: Vec<_> = ties.iter().map(|(tag, _)| &tag[..]).collect();
+        if !others.is_empty() {
+            let end = if removal.is_forced { "goes with them" } else { "is refused" };
+            io.warn(&format!(
+                "{}: if the registry only removes images with all their tags, it {end}, for others need it: {}",
+                tag_of(self.name),
+                others.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    fn remove_tag(&self, tag: &str, removal: Removal, named: &[&str]) -> anyhow::Result<Removed> {
         match self.repository.delete(tag) {
-            Ok(()) => return Ok(vec![tag_of(self.name)]),
+            Ok(()) => return Ok(Removed { names: vec![tag_of(self.name)], is_image: false }),
             Err(error) if !is_no_way_to_remove_tags(&error) => return Err(self.explain(error)),
             Err(_) => {}
         }
-        if !is_forced {
-            self.check_alone(tag)?;
+        if !removal.is_forced {
+            self.check_alone(named)?;
         }
-        self.remove_manifest()
+        // They are there to be seen only as long as the image is.
+        let names = self.with_tags()?;
+        self.remove_manifest()?;
+        Ok(Removed { names, is_image: true })
     }
 
-    /// Checks that nothing but this tag needs the manifest.
-    fn check_alone(&self, tag: &str) -> anyhow::Result<()> {
+    /// Checks that no other tags than these need the manifest.
+    fn check_alone(&self, named: &[&str]) -> anyhow::Result<()> {
         let mut reasons = vec![];
-        let ties = self.ties(tag)?;
+        let ties = self.ties(named)?;
         for (tie, words) in [(Tie::Same, "has others"), (Tie::Lists, "is a part of")] {
             let tags: Vec<_> =
                 ties.iter().filter(|(_, it)| *it == tie).map(|(tag, _)| &tag[..]).collect();
@@ -123,11 +171,8 @@ impl Found<'_> {
         Err(Failure::new(Code::Failed, text).hint(hint).into())
     }
 
-    fn remove_manifest(&self) -> anyhow::Result<Vec<String>> {
-        match self.repository.delete(&self.digest.to_string()) {
-            Ok(()) => Ok(vec![self.name.at(self.digest).to_string()]),
-            Err(error) => Err(self.explain(error)),
-        }
+    fn remove_manifest(&self) -> anyhow::Result<()> {
+        self.repository.delete(&self.digest.to_string()).map_err(|error| self.explain(error))
     }
 
     /// Adds what can be done about a registry that removes nothing.
@@ -147,16 +192,16 @@ impl Found<'_> {
 
     /// The image by its digest, then its tags.
     fn with_tags(&self) -> anyhow::Result<Vec<String>> {
-        let ties = self.ties("")?;
+        let ties = self.ties(&[])?;
         let tags = ties.iter().filter(|(_, tie)| *tie == Tie::Same);
         let names = tags.map(|(tag, _)| format!("{}:{tag}", without_tag(self.name)));
         Ok(std::iter::once(self.name.at(self.digest).to_string()).chain(names).collect())
     }
 
-    /// The other tags that need the same manifest.
-    fn ties(&self, tag: &str) -> anyhow::Result<Vec<(String, Tie)>> {
+    /// The tags but these that need the same manifest.
+    fn ties(&self, named: &[&str]) -> anyhow::Result<Vec<(String, Tie)>> {
         let mut others = tags::all(&self.repository)?;
-        others.retain(|other| other != tag);
+        others.retain(|other| !named.contains(&&other[..]));
         let ties = parallel::map(&others, |other| self.tie(other))?;
         Ok(others.into_iter().zip(ties).filter_map(|(tag, tie)| Some((tag, tie?))).collect())
     }

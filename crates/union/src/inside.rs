@@ -23,9 +23,10 @@ use image::User;
 use layer_format::Run;
 use rootfs::Root;
 use rootfs::overlay::Mount;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::mount::{
-    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount,
+    move_mount, open_tree,
 };
 use rustix::thread::UnshareFlags;
 use store::Store;
@@ -103,12 +104,22 @@ fn run_in_root(
     let run = plan.image.config.run()?;
     let root = stack.layers.first().context("a union has layers")?.tree();
     mount.attach(&root)?;
-    furnish(&root)?;
+    let missing = furnish(&root)?;
+    if !missing.is_empty() {
+        let paths = missing.join(" and ");
+        io.warn(&format!("nothing is mounted at {paths}: the image has something else there"));
+    }
     let user = user(plan.settings, &run, &root, io)?;
     let variables = variables(plan.settings, &run, &user);
     cli::interrupt::check()?;
     io.progress.finish();
     let dir = run.working_dir.as_str();
+    if !dir.is_empty() && !Root::open(&root)?.has(dir.trim_start_matches('/')).unwrap_or(true) {
+        let dir = clean(dir);
+        io.warn(&format!(
+            "the image's working directory {dir} isn't there: the command starts in /"
+        ));
+    }
     let task = Task { user: &user, variables: &variables, root: &root, dir, command: plan.command };
     match task.run()? {
         0 => Ok(()),
@@ -167,21 +178,50 @@ fn variables(settings: &Settings, run: &Run, user: &User) -> BTreeMap<OsString, 
     variables
 }
 
-/// Mounts in the union what its root needs.
-fn furnish(root: &Path) -> anyhow::Result<()> {
+/// Mounts in the union what its root needs, and returns the paths of what has no place there.
+fn furnish(path: &Path) -> anyhow::Result<Vec<String>> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, root, flags, Mode::empty())
+    let root = rustix::fs::openat(CWD, path, flags, Mode::empty())
         .map_err(io::Error::from)
         .context("opening the union")?;
-    if let Some(dev) = place_beneath(&root, "dev").filter(is_directory) {
-        devices::mount(&dev, &root).map_err(io::Error::from).context("mounting /dev")?;
+    let mut missing = vec![];
+    match place_beneath(&root, "dev").filter(is_directory) {
+        Some(dev) => {
+            devices::mount(&dev, &root).map_err(io::Error::from).context("mounting /dev")?;
+        }
+        None => missing.push("/dev".to_owned()),
     }
     for (name, tree) in &system_trees().context("looking at the system's own mounts")? {
-        mount_beneath(&root, name, tree)
+        let is_mounted = mount_beneath(&root, name, tree)
             .map_err(io::Error::from)
             .with_context(|| format!("mounting /{name}"))?;
+        if !is_mounted {
+            missing.push(format!("/{name}"));
+        }
+        if is_mounted && *name == RESOLV_CONF {
+            // It is the machine's own file.
+            protect(&path.join(name), tree)
+                .map_err(io::Error::from)
+                .with_context(|| format!("mounting /{name}"))?;
+        }
     }
-    Ok(())
+    Ok(missing)
+}
+
+/// Makes a mounted copy read-only. What the machine forbids for it stays forbidden.
+fn protect(place: &Path, tree: &OwnedFd) -> rustix::io::Result<()> {
+    let forbidden = rustix::fs::fstatvfs(tree)?.f_flag;
+    let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+    for (stated, flag) in [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    ] {
+        flags.set(flag, forbidden.contains(stated));
+    }
+    mount_remount(place, flags, "")
 }
 
 /// Copies of the system's mounts for the new root, each with its path in it. Those that the system lacks are left out.
@@ -210,12 +250,14 @@ fn is_directory(fd: &OwnedFd) -> bool {
     mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Directory)
 }
 
-/// Mounts a tree beneath the root; does nothing if the image has a link there, or a file for a directory or the reverse.
-fn mount_beneath(root: &OwnedFd, name: &str, tree: &OwnedFd) -> rustix::io::Result<()> {
-    let Some(place) = place_beneath(root, name) else { return Ok(()) };
+/// Mounts a tree beneath the root; does nothing if the image has a link there, or a file for a directory or the reverse. Returns
+/// whether it is mounted.
+fn mount_beneath(root: &OwnedFd, name: &str, tree: &OwnedFd) -> rustix::io::Result<bool> {
+    let Some(place) = place_beneath(root, name) else { return Ok(false) };
     if is_directory(&place) != is_directory(tree) {
-        return Ok(());
+        return Ok(false);
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(tree, "", &place, "", flags)
+    move_mount(tree, "", &place, "", flags)?;
+    Ok(true)
 }
