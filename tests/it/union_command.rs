@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kit::pipeline::Script;
 use kit::{Image, Layer, Sandbox};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::fixtures::{is_root, lacks_root};
 use crate::union::with_images;
@@ -170,7 +170,10 @@ fn nothing_outlives_the_program_that_was_killed() {
     let script = "exec union -q box:1 --upper up -- sh -c 'echo begun > /ready; exec sleep 987654'";
     let running = Script::new(&sandbox, script).as_plain_user().start();
     crate::gc::wait_for(|| sandbox.path("up/ready").exists());
-    running.kill();
+    // Only itself, not the group.
+    let pid = Pid::from_raw(running.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    running.wait();
     let is_there = || {
         let processes = std::fs::read_dir("/proc")
             .unwrap()
