@@ -6,7 +6,7 @@ use kit::registry::auth::{Bearer, base64, basic};
 use kit::{Auth, Fault, Output, Registry, Sandbox, pipeline};
 use serde_json::{Value, json};
 
-use crate::fixtures::{assert_demo, assert_one_line, demo};
+use crate::fixtures::{assert_demo, assert_one_line, demo, lacks_root};
 
 const SECRET: &str = "hunter2";
 
@@ -340,4 +340,22 @@ fn why_no_login_was_found_is_told_with_quiet_too_if_one_was_wanted() {
         assert_eq!(output.code(), 6, "{}", output.text());
         assert!(output.stderr.contains("docker/config.json"), "{}", output.text());
     }
+}
+
+// Root's podman makes /run/containers for itself alone; what is closed to other users holds no logins of theirs.
+#[test]
+fn as_root_what_root_keeps_to_itself_is_no_trouble_of_a_user() {
+    if lacks_root() {
+        return;
+    }
+    let registry = Registry::start();
+    registry.add("ns/app:1", demo());
+    let sandbox = Sandbox::new();
+    let user = "setpriv --reuid 46006 --regid 46006 --clear-groups";
+    let script = format!(
+        "unshare -m sh -c 'mount -t tmpfs none /run && mkdir -m 700 /run/containers && exec {user} remote digest {}'",
+        registry.name("ns/app:1")
+    );
+    let output = pipeline::sh(&sandbox, &script);
+    assert_eq!(output.success().stderr, "", "{}", output.text());
 }

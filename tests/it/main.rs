@@ -12,6 +12,7 @@ mod artifacts;
 mod bundle;
 mod changes;
 mod choices;
+mod coming_from;
 mod commit;
 mod common_options;
 mod containers;

@@ -11,6 +11,9 @@ use super::login::LoginQuery;
 use super::{docker, files};
 use crate::base::{Error, Secret};
 
+/// The directory of all users' runtime files, where podman keeps logins without `XDG_RUNTIME_DIR`.
+pub(super) const RUNTIME: &str = "/run/containers";
+
 /// The registry that a login is for, and the beginning of its repositories' paths if it is for those alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginKey {
@@ -57,7 +60,7 @@ impl LoginFiles {
     ) -> Self {
         let dir = |name: &str| variable(name).map(PathBuf::from);
         let home = |path: &str| dir("HOME").map(|home| home.join(path));
-        let of_user = || uid.map(|uid| PathBuf::from(format!("/run/containers/{uid}/auth.json")));
+        let of_user = || uid.map(|uid| Path::new(RUNTIME).join(uid.to_string()).join("auth.json"));
         let podman = [
             // podman#11725: for root too.
             dir("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")).or_else(of_user),

@@ -10,8 +10,9 @@ mod keep;
 mod login;
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use layer_format::Reference;
 
@@ -173,6 +174,15 @@ impl Credentials {
     }
 }
 
+/// Whether a file is out of a user's reach because root has made the directory of all users' runtime files for itself, as podman
+/// does. Then the user's file isn't there.
+fn is_roots(path: &Path, error: &io::Error) -> bool {
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    path.starts_with(keep::RUNTIME)
+        && is_denied(error)
+        && path.symlink_metadata().is_err_and(|error| is_denied(&error))
+}
+
 impl Source {
     fn find(
         &self,
@@ -186,6 +196,7 @@ impl Source {
             Self::File(path) | Self::Usual(path) => match std::fs::read(path) {
                 Ok(json) => self.look_into(&json, query, problems),
                 Err(error) if files::is_missing(&error) => Ok(None),
+                Err(error) if is_roots(path, &error) => Ok(None),
                 Err(source) => Err(Error::UnreadableLogins { place: self.name(), source }),
             },
         }
