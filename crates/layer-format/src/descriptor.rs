@@ -1,4 +1,4 @@
-//! Descriptors: what points at a blob (image-spec, descriptor.md).
+//! Descriptors, which point at blobs (image-spec, descriptor.md).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
 use crate::platform::Platform;
 
-/// The media types of the specs. Only what a document holds decides what it is; these are for writing and for `Accept`.
+/// The media types of the specifications. They are for writing and for `Accept`; on reading, only the content decides
+/// what a document is.
 pub mod media_type {
     /// OCI image manifest.
     pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -16,7 +17,7 @@ pub mod media_type {
     pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
     /// OCI image config.
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-    /// OCI layer, a plain tar; `+gzip` or `+zstd` follows where it is compressed.
+    /// OCI layer, a plain tar. A compressed one has `+gzip` or `+zstd` after it.
     pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
     /// OCI layer, gzip.
     pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -32,59 +33,60 @@ pub mod media_type {
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     /// Docker schema 2 layer, gzip.
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-    /// Docker's first manifest format, which is only recognised to be refused.
+    /// Docker's first manifest format. It is only recognised to be refused.
     pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 }
 
-/// The annotations that we read or write.
+/// The annotations that Strata reads or writes.
 pub mod annotation {
     /// The full image name, in streams and containerd's archives.
     pub const IMAGE_NAME: &str = "io.containerd.image.name";
     /// The tag in streams; the full name in a store's index.
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
-    /// Says of an index entry that it is no image but speaks about one.
+    /// Marks an index entry that is no image and speaks about one.
     pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-    /// Is `true` for an index entry whose layers are zstd, beside one for the same platform whose layers aren't.
+    /// Is `true` for an index entry whose layers are zstd, if another entry for the same platform has layers in another
+    /// codec.
     pub const ZSTD: &str = "io.github.containers.compression.zstd";
 }
 
-/// A pointer to a blob: its type, digest and size, and what is said about it.
+/// A pointer to a blob: its type, digest and size, and annotations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[serde(expecting = "an object")]
 pub struct Descriptor {
-    /// What the blob claims to be.
+    /// The type that the blob claims to have.
     #[serde(default, deserialize_with = "null_is_default")]
     pub media_type: String,
-    /// The blob.
+    /// The blob's digest.
     pub digest: Digest,
-    /// Its length in bytes.
+    /// The blob's length in bytes.
     pub size: u64,
-    /// Where it can be had besides; for non-distributable layers.
+    /// Other places that have the blob; for non-distributable layers.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
-    /// What is said about it.
+    /// Annotations, by key.
     #[serde(
         default,
         deserialize_with = "null_is_default",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub annotations: BTreeMap<String, String>,
-    /// Which machines it is for, in an index.
+    /// The platform that an index's entry is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// Fields that we don't know, kept as they are.
+    /// Fields that Strata doesn't know. They are kept unchanged.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
 impl Descriptor {
-    /// A descriptor of `content`.
+    /// The descriptor of `content`.
     pub fn of(media_type: &str, content: &[u8]) -> Self {
         Self::new(media_type, Digest::of(content), content.len() as u64)
     }
 
-    /// A descriptor without anything optional.
+    /// A descriptor without any of the optional fields.
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
         let media_type = media_type.to_owned();
         Self {
@@ -98,13 +100,13 @@ impl Descriptor {
         }
     }
 
-    /// The annotation of this key.
+    /// The annotation with this key.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(String::as_str)
     }
 
-    /// Whether this entry of a layout or an archive may be an image, or an index of some: no attestation, no artifact, nor
-    /// whatever else may stand beside images.
+    /// Whether this entry of a layout or an archive may be an image or an index of images. Attestations, artifacts and
+    /// other entries beside images are none.
     pub fn is_image(&self) -> bool {
         const TYPES: [&str; 5] = [
             "",
@@ -116,20 +118,21 @@ impl Descriptor {
         TYPES.contains(&self.media_type.as_str()) && !self.is_attestation() && !self.is_artifact()
     }
 
-    /// Whether this entry says that it is an index.
+    /// Whether the media type of this entry is that of an index.
     pub fn is_index(&self) -> bool {
         matches!(self.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_INDEX)
     }
 
-    /// Whether this entry points at something other than an image. Of an image it may say the config's type (image-spec,
-    /// descriptor.md, "artifactType").
+    /// Whether this entry points at something other than an image. An image's entry may have the config's type here
+    /// (image-spec, descriptor.md, "artifactType").
     fn is_artifact(&self) -> bool {
         const NONE: [&str; 3] = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
         let artifact_type = self.other.get("artifactType").filter(|value| !value.is_null());
         artifact_type.is_some_and(|value| value.as_str().is_none_or(|text| !NONE.contains(&text)))
     }
 
-    /// Whether this entry of an index speaks about an image (provenance, SBOM) and is none.
+    /// Whether this entry of an index speaks about an image, for example with provenance or an SBOM, and is none
+    /// itself.
     pub fn is_attestation(&self) -> bool {
         let is_unknown =
             |platform: &Platform| platform.os == "unknown" && platform.architecture == "unknown";
@@ -137,19 +140,18 @@ impl Descriptor {
             || self.platform.as_ref().is_some_and(is_unknown)
     }
 
-    /// Whether the blob may be a layer of files: a tar, compressed or not. An encrypted one is none, nor is an image of a file
-    /// system (EROFS), nor what artifacts consist of.
+    /// Whether the blob may be a layer of files: a tar, compressed or not. Encrypted layers, images of a file system
+    /// (EROFS) and the parts of artifacts are none.
     pub fn is_tar(&self) -> bool {
         let kind = self.media_type.as_str();
         let is_unsaid = kind.is_empty() || kind == "application/octet-stream";
         is_unsaid || (kind.contains("tar") && !self.is_encrypted())
     }
 
-    /// Refuses a digest that no stream has room for: a tar's names have 100 bytes.
+    /// Refuses a digest that is too long for a stream: a name in a tar has room for 100 bytes.
     ///
     /// # Errors
-    ///
-    /// [`Error::Unsupported`] names it.
+    /// [`Error::Unsupported`] names the digest.
     pub fn check_digest(&self) -> Result<(), Error> {
         if self.digest.algorithm() == Algorithm::Sha256 {
             return Ok(());
@@ -160,19 +162,22 @@ impl Descriptor {
         })
     }
 
-    /// Whether it is encrypted (ocicrypt).
+    /// Whether the blob is encrypted (ocicrypt).
     pub fn is_encrypted(&self) -> bool {
         self.media_type.ends_with("+encrypted")
     }
 
-    /// Whether the blob is a layer that registries may not hand on, so that it may have to come from [`Self::urls`].
+    /// Whether the blob is a layer that registries may not distribute. Then [`Self::urls`] may be its only source.
     pub fn is_foreign(&self) -> bool {
         self.media_type.contains(".layer.nondistributable.")
             || self.media_type.contains(".rootfs.foreign.")
     }
 }
 
-/// Reads `null` as the empty value: several producers write it where the spec has a list or a map.
+/// Reads `null` as the empty value. Several producers write it where the specification has a list or a map.
+///
+/// # Errors
+/// The value is neither `null` nor a valid `T`.
 pub fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,7 +1,8 @@
-//! Digests: how content is named (image-spec, descriptor.md, "Digests").
+//! Digests, which name content (image-spec, descriptor.md, "Digests").
 //!
-//! A [`Digest`] is parsed once and can't be malformed afterwards, so a path may be built from it. [`DiffId`] names a
-//! layer's uncompressed bytes and is a type of its own, because mixing the two up is the classic mistake.
+//! A [`Digest`] is parsed once and can't be malformed afterwards, so a path can be built from it. [`DiffId`] names a
+//! layer's uncompressed bytes. It has a type of its own, because it is easily confused with the digest of the stored
+//! bytes.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,17 +13,17 @@ use sha2::Digest as _;
 
 use crate::error::Error;
 
-/// The hash functions that digests may use.
+/// The hash functions of digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
-    /// `sha256`, which everybody uses.
+    /// `sha256`, the usual one.
     Sha256,
-    /// `sha512`, which the spec allows.
+    /// `sha512`, which the specification allows.
     Sha512,
 }
 
 impl Algorithm {
-    /// The name before the colon, and of the folder under `blobs/`.
+    /// The name before the colon, which is also that of the folder under `blobs/`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -38,11 +39,11 @@ impl Algorithm {
     }
 }
 
-/// The name of some bytes: `sha256:` and 64 hex digits, or `sha512:` and 128.
+/// The name of a blob: `sha256:` and 64 hex digits, or `sha512:` and 128.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
-    /// The hash, zero-filled to the longest one.
+    /// The hash, with zeros after a short one.
     bytes: [u8; 64],
 }
 
@@ -59,7 +60,7 @@ impl Digest {
         self.algorithm
     }
 
-    /// The part after the colon.
+    /// The hex digits after the colon.
     pub fn hex(&self) -> String {
         use fmt::Write;
         let mut hex = String::with_capacity(128);
@@ -69,30 +70,32 @@ impl Digest {
         hex
     }
 
-    /// The tag under which a registry without the referrers API lists what refers to this digest, and with which cosign's tags
-    /// begin: `sha256-…`, of a longer hash the first 64 digits (distribution-spec, "Referrers Tag Schema").
+    /// The tag `sha256-…` for the referrers of this digest. A registry without the referrers API lists the referrers
+    /// under it, and cosign's tags begin with it. A longer hash is cut to its first 64 digits (distribution-spec,
+    /// "Referrers Tag Schema").
     pub fn referrers_tag(&self) -> String {
         let hex = self.hex();
         format!("{}-{}", self.algorithm().name(), hex.get(..64).unwrap_or(&hex))
     }
 
-    /// The first 12 hex digits, as people know them from `docker images`.
+    /// The first 12 hex digits, the form that `docker images` shows.
     pub fn short(&self) -> String {
         self.hex()[..12].to_owned()
     }
 
-    /// Where the blob of this name lies in an OCI layout: `blobs/sha256/…`.
+    /// The path of the blob in an OCI layout: `blobs/sha256/…`.
     pub fn blob_path(&self) -> String {
         format!("blobs/{}/{}", self.algorithm.name(), self.hex())
     }
 
-    /// The digest that a member `blobs/sha256/…` of an archive claims by its name.
+    /// The digest in a path `blobs/sha256/…`; `None` for any other path. The content isn't checked.
     pub fn from_blob_path(path: &str) -> Option<Self> {
         let (algorithm, hex) = path.strip_prefix("blobs/")?.split_once('/')?;
         format!("{algorithm}:{hex}").parse().ok()
     }
 
-    /// The chain ID of a layer stack (image-spec, config.md, "Layer `ChainID`"), given the one below.
+    /// The chain ID of a stack of layers (image-spec, config.md, "Layer `ChainID`"). `below` is the chain ID of the
+    /// stack without its top layer `layer`.
     pub fn chain(below: Option<&Self>, layer: &DiffId) -> Self {
         match below {
             None => layer.0,
@@ -185,10 +188,10 @@ impl fmt::Debug for DiffId {
     }
 }
 
-/// Makes a [`Digest`] of bytes that pass by.
+/// Computes a [`Digest`] piece by piece.
 ///
-/// SHA-256 is the dearest stage of an unpack. Where the processor has instructions for it, the `sha2` crate is as
-/// fast as any; where it hasn't, ring's vector code takes 0.6 of the time (docs/performance.md).
+/// SHA-256 is the most expensive stage of an unpack. The `sha2` crate is as fast as any where the processor has
+/// instructions for it. On other processors, ring's vector code takes 0.6 of the time (docs/performance.md).
 #[derive(Clone)]
 pub struct Hasher(Engine);
 
@@ -200,7 +203,7 @@ enum Engine {
 }
 
 impl Hasher {
-    /// Starts a digest.
+    /// Begins a digest.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
             Algorithm::Sha256 if cpu_hashes() => Engine::Instructions(sha2::Sha256::new()),
@@ -209,7 +212,7 @@ impl Hasher {
         })
     }
 
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, content: &[u8]) {
         match &mut self.0 {
             Engine::Instructions(engine) => engine.update(content),
@@ -217,7 +220,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of everything taken in.
+    /// The digest of all bytes that were added.
     pub fn finish(self) -> Digest {
         match self.0 {
             Engine::Instructions(engine) => Digest::new(Algorithm::Sha256, &engine.finalize()),
@@ -259,10 +262,11 @@ fn cpu_hashes() -> bool {
     false
 }
 
-/// A reader that lets bytes through and refuses, at their end, to have been other bytes than promised.
+/// A reader that checks its bytes against a digest, and against a size if that is known.
 ///
-/// The mismatch is an [`Error`] inside the `io::Error`; it comes in place of the end of file, so nobody who reads to
-/// the end can overlook it. A stream that is longer than promised fails at the first byte too many.
+/// A mismatch is reported in place of the end of file, so a caller that reads to the end can't overlook it. The
+/// `io::Error` holds an [`Error`]: [`Error::DigestMismatch`] or [`Error::SizeMismatch`]. A stream that is too long
+/// fails at the first byte beyond its size.
 #[derive(Debug)]
 pub struct Verified<R> {
     inner: R,
@@ -274,7 +278,7 @@ pub struct Verified<R> {
 }
 
 impl<R: Read> Verified<R> {
-    /// Promises that `inner` holds `expected`, of `size` bytes where that is known. `what` names it in errors.
+    /// Expects the digest `expected` of `inner`, and `size` bytes if that is known. `what` names the content in errors.
     pub fn new(inner: R, what: &'static str, expected: Digest, size: Option<u64>) -> Self {
         let hasher = Some(Hasher::new(expected.algorithm()));
         Self { inner, what, expected, size, seen: 0, hasher }
@@ -325,7 +329,7 @@ impl<R: Read> Read for Verified<R> {
     }
 }
 
-/// Hashes and counts the bytes that pass, read or written.
+/// A reader or writer that hashes and counts the bytes that pass through it.
 #[derive(Debug)]
 pub struct Hashing<T> {
     inner: T,
@@ -334,27 +338,27 @@ pub struct Hashing<T> {
 }
 
 impl<T> Hashing<T> {
-    /// Hashes what passes to or from `inner`.
+    /// Wraps `inner`, which is a reader or a writer.
     pub fn new(inner: T, algorithm: Algorithm) -> Self {
         Self { inner, hasher: Hasher::new(algorithm), n_bytes: 0 }
     }
 
-    /// How many bytes have passed.
+    /// The number of bytes that have passed.
     pub fn n_bytes(&self) -> u64 {
         self.n_bytes
     }
 
-    /// The digest of what has passed so far.
+    /// The digest of the bytes that have passed so far.
     pub fn digest(&self) -> Digest {
         self.hasher.clone().finish()
     }
 
-    /// What the bytes pass to or from.
+    /// The inner reader or writer.
     pub fn inner(&self) -> &T {
         &self.inner
     }
 
-    /// Ends the hashing.
+    /// Ends the hashing and gives the inner reader or writer back.
     pub fn into_inner(self) -> T {
         self.inner
     }

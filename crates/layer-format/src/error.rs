@@ -6,116 +6,118 @@ use std::io;
 use crate::digest::{DiffId, Digest};
 use crate::error_kind::{ErrorKind, HasKind};
 
-/// What is wrong, and with which thing. The text never holds the cause; [`source`](std::error::Error::source) does.
+/// What is wrong, and with which thing. The text never includes the cause, which [`source`](std::error::Error::source)
+/// gives.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not `sha256:` and 64 lower-case hex digits, nor `sha512:` and 128.
+    /// A digest that is neither `sha256:` and 64 lower-case hex digits, nor `sha512:` and 128.
     #[error("malformed digest {text:?}")]
     MalformedDigest {
-        /// What stood there, cut to a readable length.
+        /// The text in its place, cut to a readable length.
         text: String,
     },
-    /// Content whose hash is another than promised.
+    /// Content whose hash differs from the expected one.
     #[error("{what}: digest mismatch: expected {expected}, found {found}")]
     DigestMismatch {
-        /// The thing: `blob`, `layer`, `config`…
+        /// The kind of content: `blob`, `layer`, `config`…
         what: &'static str,
-        /// What was promised.
+        /// The expected digest.
         expected: Box<Digest>,
-        /// What the bytes hash to.
+        /// The digest of the actual bytes.
         found: Box<Digest>,
     },
-    /// Content that is longer or shorter than promised.
+    /// Content that is longer or shorter than expected.
     #[error("{digest}: size mismatch: expected {expected} bytes, found {found}")]
     SizeMismatch {
-        /// The blob.
+        /// The blob's digest.
         digest: Digest,
-        /// Promised, in bytes.
+        /// The expected number of bytes.
         expected: u64,
-        /// Present, in bytes; one more than promised stands for any larger number.
+        /// The actual number of bytes. The expected number plus one stands for any larger number.
         found: u64,
     },
     /// An image name that no registry could have.
     #[error("malformed image name {text:?}: {reason}")]
     MalformedReference {
-        /// The name as it was given.
+        /// The name that was given.
         text: String,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
     /// A platform that is not `os/architecture[/variant]`.
     #[error("malformed platform {text:?}: use os/architecture[/variant], as linux/arm64/v8")]
     MalformedPlatform {
-        /// The platform as it was given.
+        /// The platform that was given.
         text: String,
     },
-    /// A JSON document that is not JSON, or not of the shape that the spec gives it.
+    /// A document that is no JSON, or whose shape isn't the one in the specification.
     #[error("malformed {what}")]
     MalformedJson {
-        /// The document: `index.json`, or of a blob its kind and digest.
+        /// The document: `index.json`, or a blob's kind and digest.
         what: String,
-        /// Where and why.
+        /// The place in the document, and the reason.
         #[source]
         source: serde_json::Error,
     },
-    /// A document that is JSON of the right shape and makes no sense for another reason than those of
+    /// A document of JSON in the right shape that is wrong for another reason than those of
     /// [`BeyondLimit`](Self::BeyondLimit), [`NoImage`](Self::NoImage) and [`Contradiction`](Self::Contradiction).
     #[error("{what}: {reason}")]
     Malformed {
         /// The document or archive member.
         what: String,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
-    /// A document or an archive beyond a limit that no honest one reaches: nested too deep, or of too many values.
+    /// A document or an archive that exceeds a limit no honest one reaches: it is nested too deep, or has too many
+    /// values.
     #[error("{what}: {reason}")]
     BeyondLimit {
         /// The document or archive.
         what: String,
-        /// Which limit it is.
+        /// The limit that it exceeds.
         reason: &'static str,
     },
-    /// A document or an archive that describes no image: it is empty, or holds something else.
+    /// A document or an archive without an image: it is empty, or holds something else.
     #[error("{what}: {reason}")]
     NoImage {
         /// The document or archive.
         what: String,
-        /// What it has instead.
+        /// What it holds instead.
         reason: &'static str,
     },
-    /// A document or an archive of which two parts say different things.
+    /// A document or an archive with two parts that contradict each other.
     #[error("{what}: {reason}")]
     Contradiction {
         /// The document, archive member or name.
         what: String,
-        /// What the two are.
+        /// The two parts.
         reason: &'static str,
     },
-    /// Something that is right by itself, and that nobody here can deal with: an artifact where files are wanted, layers that are
-    /// no tars, digests of another kind.
+    /// Something valid that can't be handled here: an artifact where files are wanted, layers that are no tars, or
+    /// digests of another kind.
     #[error("{what}: {reason}")]
     Unsupported {
-        /// What it is.
+        /// The thing that can't be handled.
         what: String,
-        /// Why it is of no use here.
+        /// The reason why it can't be handled.
         reason: &'static str,
     },
-    /// An entry of a layer or a member of an archive that can't be what it says.
+    /// An entry of a layer or a member of an archive that contradicts itself or breaks a rule.
     #[error("entry {path}: {reason}")]
     MalformedEntry {
         /// The entry's name, escaped.
         path: String,
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
-    /// A tar header that isn't one.
+    /// A block in the place of a tar header that is none.
     #[error("malformed tar header: {reason}")]
     MalformedHeader {
-        /// Which rule it breaks.
+        /// The rule that it breaks.
         reason: &'static str,
     },
-    /// Something that is read into memory and claims to be larger than anyone needs.
+    /// A document that would be read into memory and is larger than its limit.
     #[error("{what} is larger than {limit} bytes")]
     TooLarge {
         /// The document.
@@ -126,87 +128,87 @@ pub enum Error {
     /// The input stopped before its end.
     #[error("ended inside {what}")]
     Truncated {
-        /// What was being read.
+        /// The part that was being read.
         what: String,
     },
-    /// Compressed bytes that don't decompress, or a codec that nothing here reads.
+    /// Compressed data that can't be decompressed, or data in a codec that isn't compiled in.
     #[error("malformed {codec} data")]
     MalformedCompression {
         /// `gzip` or `zstd`.
         codec: &'static str,
-        /// What the decoder said.
+        /// The error of the decoder.
         #[source]
         source: io::Error,
     },
-    /// Bytes in a codec that the image-spec doesn't have.
+    /// Data in a codec that the image-spec doesn't have.
     #[error("{what} is compressed with {codec}, which the image-spec doesn't have")]
     ForeignCodec {
-        /// The thing: [`ARCHIVE`](Self::ARCHIVE), `the layer`…
+        /// The compressed thing: [`ARCHIVE`](Self::ARCHIVE), `the layer`…
         what: &'static str,
-        /// The codec.
+        /// The name of the codec.
         codec: &'static str,
-        /// The command that undoes it, without the file.
+        /// The command that decompresses it, without the file's name.
         undo: &'static str,
     },
-    /// A tar of files where an image is meant.
+    /// A tar of files in the place of an image.
     #[error(
         "the archive has neither index.json nor manifest.json: it is the tar of a root file system"
     )]
     RootFileSystem,
-    /// A member that the archive names and doesn't have.
+    /// A member that the archive refers to and doesn't contain.
     #[error("{what}: is missing from the archive")]
     MissingMember {
         /// The member, escaped and cut to a readable length.
         what: String,
-        /// A name of the image that needs it, likewise.
+        /// A name of the image that needs it, in the same form.
         image: Option<String>,
     },
-    /// A layer of a thin docker-archive that nobody has.
+    /// A layer that a thin docker-archive leaves out, and that isn't available.
     #[error(
         "a thin archive leaves out layer {position}, with diff id {diff_id}, and it is not here"
     )]
     MissingLayer {
-        /// Which layer it is, counted from 1 at the base.
+        /// The number of the layer, counted from 1 at the base.
         position: usize,
-        /// What the layer decompresses to.
+        /// The digest of the layer's uncompressed bytes.
         diff_id: Box<DiffId>,
     },
-    /// What was asked for isn't in the archive.
+    /// A thing that was asked for and isn't in the archive.
     #[error("{what}: not in this archive")]
     NotFound {
-        /// An image name, a blob…
+        /// The thing: an image name, a blob…
         what: String,
     },
-    /// More than one image where one is meant.
+    /// Several images where one is needed.
     #[error("several images in this archive: {}", some(names))]
     Ambiguous {
-        /// What there is to choose from.
+        /// The names to choose from.
         names: Vec<String>,
     },
     /// No image for the wanted platform.
     #[error("no image for platform {wanted}; there is {}", some_or_none(present))]
     NoPlatform {
-        /// What was asked for.
+        /// The platform that was asked for.
         wanted: String,
-        /// What there is.
+        /// The platforms that are present.
         present: Vec<String>,
     },
-    /// Reading or writing failed.
+    /// A read or a write failed.
     #[error("{operation}")]
     Io {
-        /// What was being done, to what.
+        /// The operation and its object.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// What [`ForeignCodec`](Self::ForeignCodec) calls an archive as a whole.
+    /// The name of an archive as a whole in [`ForeignCodec`](Self::ForeignCodec).
     pub const ARCHIVE: &str = "the archive";
 
-    /// Wraps an I/O error; one that carries an [`Error`] already gives that back.
+    /// Wraps an I/O error. If it holds an [`Error`] already, that one is returned.
     pub fn io(operation: &'static str, source: io::Error) -> Self {
         match source.downcast::<Self>() {
             Ok(inner) => inner,
@@ -219,7 +221,7 @@ fn some_or_none(names: &[String]) -> String {
     if names.is_empty() { "none that says its platform".to_owned() } else { some(names) }
 }
 
-/// A list as it is shown: each once, and of very many the first.
+/// Formats a list: each name once, and only the first of very many.
 fn some(names: &[String]) -> String {
     const SHOWN: usize = 20;
     let mut seen = HashSet::new();
@@ -233,7 +235,7 @@ fn some(names: &[String]) -> String {
 }
 
 impl From<Error> for io::Error {
-    /// For readers: the error travels inside the `io::Error` and [`Error::io`] takes it out again.
+    /// Puts the error into an `io::Error`, so that it can pass through readers. [`Error::io`] takes it out again.
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::Truncated { .. } => io::ErrorKind::UnexpectedEof,

@@ -1,22 +1,22 @@
-//! What an error means to whoever started the program.
+//! What an error means to the user who started the program.
 //!
-//! Libraries say the kind; `cli` alone knows the number that a shell sees. Every `Error` of the shared crates
-//! [has a kind](HasKind), and a command lists those that it meets, by [`look`].
+//! A library only says the kind. `cli` alone knows the exit code that a shell sees. Every `Error` of the shared crates
+//! [has a kind](HasKind). A command lists the error types that it meets, each by its [`look`].
 
 use std::error::Error;
 
-/// The kinds of failure that scripts tell apart.
+/// The kinds of failure that a script can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The machine would not: no space, no permission, an I/O error.
+    /// The machine refused: it has no space, the permission is missing, or an I/O operation failed.
     Failed,
-    /// The person asked for something that makes no sense.
+    /// The user asked for something that makes no sense.
     Usage,
-    /// What was named is not there.
+    /// Something that the user named doesn't exist.
     NotFound,
-    /// The input is malformed, cut short, hostile, or not what its digest says.
+    /// The input is malformed, cut short or hostile, or it doesn't match its digest.
     Untrusted,
-    /// The network or the registry; it may pass.
+    /// The network or the registry failed. Another attempt may succeed.
     Network,
     /// Credentials are missing or were refused.
     Unauthorised,
@@ -24,20 +24,20 @@ pub enum ErrorKind {
 
 /// An error that knows its kind.
 pub trait HasKind: Error + 'static {
-    /// Its kind.
+    /// The kind of this error.
     fn kind(&self) -> ErrorKind;
 
-    /// What the user of `program` may do about it, where something is known.
+    /// Advice to the user of `program`; `None` where there is none to give.
     fn advice(&self, program: &str) -> Option<String> {
         let _ = program;
         None
     }
 }
 
-/// Whether a link of an error's chain is of one certain type.
+/// A function that recognises one type of error among the links of an error's chain.
 pub type Look = for<'e> fn(&'e (dyn Error + 'static)) -> Option<&'e dyn HasKind>;
 
-/// The link of an error's chain, if it is an `E`.
+/// Returns the link of an error's chain if its type is `E`.
 pub fn look<'e, E: HasKind>(link: &'e (dyn Error + 'static)) -> Option<&'e dyn HasKind> {
     link.downcast_ref::<E>().map(|error| error as &dyn HasKind)
 }

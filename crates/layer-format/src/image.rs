@@ -1,8 +1,8 @@
 //! Manifests, indexes and configs, of OCI and of Docker schema 2 (image-spec, manifest.md, image-index.md, config.md).
 //!
-//! Every document keeps the bytes it was read from, because its digest is theirs: what is passed on is always
-//! [`raw`](Manifest::raw), never a new serialisation. Documents are told apart by what they hold; the media type beside
-//! them may lie.
+//! Every document keeps the bytes from which it was read, because its digest is theirs. Only these bytes
+//! ([`raw`](Manifest::raw)) are ever passed on, never a new serialisation. The content of a document decides its type,
+//! because its media type may lie.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -15,16 +15,19 @@ use crate::digest::{DiffId, Digest};
 use crate::error::Error;
 use crate::platform::Platform;
 
-/// The most bytes that a manifest, an index or a config may have. Registries refuse manifests beyond 4 MiB.
+/// The most bytes of a manifest, an index or a config. Registries refuse manifests beyond 4 MiB.
 pub const DOCUMENT_LIMIT: u64 = 4 << 20;
 
-/// The most values that a document may hold: a text of two bytes a value takes up to a hundred times that in memory.
+/// The most values in a document. With two bytes for each value, a text takes up to a hundred times its size in memory.
 const VALUES_LIMIT: usize = 1 << 19;
 
-/// How deep the values of a document may be nested.
+/// The deepest nesting of a document's values.
 const DEPTH_LIMIT: usize = 128;
 
-/// Reads a document into memory, refusing one beyond `limit` without reading it all.
+/// Reads a document into memory. It stops reading one byte beyond `limit`. `what` names the document in errors.
+///
+/// # Errors
+/// [`Error::TooLarge`] if the document is larger than `limit` bytes; [`Error::Io`] if it can't be read.
 pub fn read_document(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
     let n = reader
@@ -37,19 +40,23 @@ pub fn read_document(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8
     Ok(content)
 }
 
-/// A manifest or an index: what a name or an index entry points at.
+/// A manifest or an index. Names and index entries point at one of them.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a handful exist at a time")]
 pub enum Document {
-    /// One image.
+    /// The manifest of one image.
     Manifest(Manifest),
-    /// Several, by platform.
+    /// An index of several images, by platform.
     Index(Index),
 }
 
 impl Document {
-    /// Reads either. A document that is both, or neither, is refused (a reader that went by the media type and one that
-    /// went by the content would see two different images).
+    /// Parses a manifest or an index. A document that is both is refused: a reader that trusts the media type and one
+    /// that trusts the content would see two different images.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], [`Error::BeyondLimit`], [`Error::Contradiction`] if the document is both,
+    /// [`Error::NoImage`] if it is neither, and [`Error::Malformed`] for a manifest of Docker's schema 1.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -86,7 +93,7 @@ impl Document {
         }
     }
 
-    /// The bytes it was read from.
+    /// The bytes from which the document was read.
     pub fn raw(&self) -> &[u8] {
         match self {
             Self::Manifest(manifest) => &manifest.raw,
@@ -94,7 +101,7 @@ impl Document {
         }
     }
 
-    /// A descriptor of it.
+    /// The descriptor of the document.
     pub fn descriptor(&self) -> Descriptor {
         match self {
             Self::Manifest(manifest) => manifest.descriptor(),
@@ -103,9 +110,10 @@ impl Document {
     }
 }
 
-/// An image: its config and its layers, base first.
+/// The manifest of an image: its config and its layers, base first.
 ///
-/// It is made from bytes alone, by [`parse`](Self::parse); serde can't make one, which would have no bytes to keep:
+/// It is made from bytes alone, by [`parse`](Self::parse). Serde can't make one, because then there would be no bytes
+/// to keep:
 ///
 /// ```compile_fail,E0277
 /// let manifest: layer_format::Manifest = serde_json::from_str("{}").unwrap();
@@ -113,13 +121,13 @@ impl Document {
 #[derive(Clone, Debug)]
 pub struct Manifest {
     raw: Vec<u8>,
-    /// What it says it is; Docker's has this always, OCI's mostly.
+    /// The media type that the document states. Docker manifests always state it, most OCI manifests do.
     pub media_type: String,
-    /// The config blob.
+    /// The descriptor of the config.
     pub config: Descriptor,
-    /// The layer blobs, base first.
+    /// The descriptors of the layers, base first.
     pub layers: Vec<Descriptor>,
-    /// What is said about the image.
+    /// Annotations of the image, by key.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -137,12 +145,12 @@ struct ManifestFields {
 }
 
 impl Manifest {
-    /// The bytes that it was read from.
+    /// The bytes from which the manifest was read.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// Reads a manifest.
+    /// Parses a manifest.
     ///
     /// # Errors
     /// [`Error::MalformedJson`] if it is none, and [`Error::BeyondLimit`].
@@ -152,35 +160,34 @@ impl Manifest {
         Ok(Self { raw, media_type, config, layers, annotations })
     }
 
-    /// Gives up all but the bytes that it was read from.
+    /// The bytes from which the manifest was read, without the parsed fields.
     pub fn into_raw(self) -> Vec<u8> {
         self.raw
     }
 
-    /// A descriptor of it.
+    /// The descriptor of the manifest.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::of(or_default(&self.media_type, media_type::OCI_MANIFEST), &self.raw)
     }
 
-    /// The blobs that it names: the config, then the layers, base first.
+    /// The blobs that the manifest refers to: the config, then the layers, base first.
     pub fn parts(&self) -> impl Iterator<Item = &Descriptor> {
         std::iter::once(&self.config).chain(&self.layers)
     }
 
-    /// Refuses blobs that neither a stream nor a store of ours can hold.
+    /// Refuses blobs that neither a stream nor a store can hold.
     ///
     /// # Errors
-    ///
-    /// [`Error::Unsupported`] names the first.
+    /// [`Error::Unsupported`] names the first such blob.
     pub fn check_digests(&self) -> Result<(), Error> {
         self.parts().try_for_each(Descriptor::check_digest)
     }
 
-    /// Refuses what has no files: an artifact, whose config is of a type of its own, and layers that nobody here can read.
+    /// Refuses an image without files: an artifact, whose config has a type of its own, or layers in a format that
+    /// Strata can't read.
     ///
     /// # Errors
-    ///
-    /// [`Error::Unsupported`] says what it is.
+    /// [`Error::Unsupported`] names the type.
     pub fn check_image(&self) -> Result<(), Error> {
         let types = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
         let is_image = types.contains(&self.config.media_type.as_str());
@@ -199,11 +206,11 @@ impl Manifest {
         }
     }
 
-    /// The layers' uncompressed digests, base first, for who reads their files.
+    /// The digests of the layers' uncompressed bytes, base first, for a caller that reads the layers' files.
     ///
     /// # Errors
-    ///
-    /// As [`check_image`](Self::check_image), or if there are others than layers.
+    /// [`Error::Unsupported`] if this is no image with files (see [`check_image`](Self::check_image));
+    /// [`Error::Contradiction`] if `config` has another number of layers.
     pub fn files<'a>(&self, config: &'a Config) -> Result<&'a [DiffId], Error> {
         self.check_image()?;
         let types = [media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
@@ -214,12 +221,11 @@ impl Manifest {
         Ok(config.diff_ids())
     }
 
-    /// What each blob decompresses to, as far as the config says so, for who passes it on: an artifact's config has nothing of
-    /// that kind, and what is in a layer that is no tar, or encrypted, nobody here finds out.
+    /// The digest of each layer's uncompressed bytes, base first, for a caller that passes the layers on. It is `None`
+    /// for a layer that is no tar or is encrypted, and for all layers of an artifact, whose config has no such digests.
     ///
     /// # Errors
-    ///
-    /// If there are others than layers.
+    /// [`Error::Contradiction`] if `config` has another number of layers.
     pub fn diff_ids(&self, config: &Config) -> Result<Vec<Option<DiffId>>, Error> {
         if config.diff_ids().is_empty() {
             return Ok(vec![None; self.layers.len()]);
@@ -236,21 +242,21 @@ impl Manifest {
         }
     }
 
-    /// Whether it is Docker's, not OCI's.
+    /// Whether this is a Docker manifest, not an OCI manifest.
     pub fn is_docker(&self) -> bool {
         self.media_type == media_type::DOCKER_MANIFEST
     }
 }
 
-/// Several images under one name, by platform.
+/// An index: several images under one name, by platform.
 #[derive(Clone, Debug)]
 pub struct Index {
     raw: Vec<u8>,
-    /// What it says it is.
+    /// The media type that the document states.
     pub media_type: String,
     /// The images, and what speaks about them.
     pub manifests: Vec<Descriptor>,
-    /// What is said about the whole.
+    /// Annotations of the index, by key.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -267,12 +273,12 @@ struct IndexFields {
 }
 
 impl Index {
-    /// The bytes that it was read from.
+    /// The bytes from which the index was read.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// Reads an index.
+    /// Parses an index.
     ///
     /// # Errors
     /// [`Error::MalformedJson`] if it is none, and [`Error::BeyondLimit`].
@@ -281,7 +287,10 @@ impl Index {
         Ok(Self { raw, media_type, manifests, annotations })
     }
 
-    /// A new OCI index of these; the same entries give the same bytes.
+    /// Makes an OCI index of `manifests`. The same entries give the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::BeyondLimit`] if there are too many entries.
     pub fn listing(manifests: &[Descriptor]) -> Result<Self, Error> {
         let index = serde_json::json!({
             "schemaVersion": 2,
@@ -291,23 +300,23 @@ impl Index {
         Self::parse(index.to_string().into_bytes())
     }
 
-    /// A descriptor of it.
+    /// The descriptor of the index.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::of(or_default(&self.media_type, media_type::OCI_INDEX), &self.raw)
     }
 }
 
-/// What an image's config says about its making and running, as far as we act on it.
+/// An image's config: the fields that Strata uses about how the image was made and is run.
 #[derive(Clone, Debug)]
 pub struct Config {
     raw: Vec<u8>,
-    /// The machine it is for.
+    /// The platform that the image is for.
     pub platform: Platform,
-    /// When it was made, RFC 3339.
+    /// The time at which the image was made, in RFC 3339.
     pub created: Option<String>,
-    /// Its layers.
+    /// The layers.
     pub rootfs: RootFs,
-    /// How it was made, a step at a time.
+    /// The steps by which the image was made, first one first.
     pub history: Vec<History>,
 }
 
@@ -324,50 +333,50 @@ struct ConfigFields {
     history: Vec<History>,
 }
 
-/// The layers of a config.
+/// The list of layers in a config.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(expecting = "an object")]
 pub struct RootFs {
-    /// `layers`; the spec knows no other type.
+    /// The type, which is `layers`; the specification has no other.
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     pub kind: String,
-    /// The layers' uncompressed digests, base first.
+    /// The digests of the layers' uncompressed bytes, base first.
     #[serde(default, deserialize_with = "null_is_default")]
     pub diff_ids: Vec<DiffId>,
 }
 
-/// One step of an image's making.
+/// One step by which an image was made.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(expecting = "an object")]
 pub struct History {
-    /// When, RFC 3339.
+    /// The time of the step, in RFC 3339.
     #[serde(default)]
     pub created: Option<String>,
-    /// The command.
+    /// The command that was run.
     #[serde(default)]
     pub created_by: Option<String>,
-    /// Who.
+    /// The author of the step.
     #[serde(default)]
     pub author: Option<String>,
-    /// Why.
+    /// A comment on the step.
     #[serde(default)]
     pub comment: Option<String>,
-    /// Whether the step changed only the config.
+    /// Whether the step changed only the config and made no layer.
     #[serde(default, deserialize_with = "null_is_default")]
     pub empty_layer: bool,
 }
 
 impl Config {
-    /// The bytes that it was read from.
+    /// The bytes from which the config was read.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// Reads a config.
+    /// Parses a config.
     ///
     /// # Errors
-    /// [`Error::MalformedJson`] if it is none, [`Error::BeyondLimit`], and [`Error::Malformed`] where its root file system isn't
-    /// made of layers.
+    /// [`Error::MalformedJson`] if it is none, [`Error::BeyondLimit`], and [`Error::Malformed`] if its root file system
+    /// isn't made of layers.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Error> {
         let fields: ConfigFields = blob_from_json("config", &raw)?;
         let ConfigFields { platform, created, rootfs, history } = fields;
@@ -378,17 +387,20 @@ impl Config {
         Ok(Self { raw, platform, created, rootfs, history })
     }
 
-    /// Whether it says that its layers make a root file system; an artifact's need not.
+    /// Whether the config says that its layers make a root file system. An artifact's config need not.
     pub fn has_root_file_system(&self) -> bool {
         self.rootfs.kind == "layers"
     }
 
-    /// The layers' uncompressed digests, base first.
+    /// The digests of the layers' uncompressed bytes, base first.
     pub fn diff_ids(&self) -> &[DiffId] {
         &self.rootfs.diff_ids
     }
 
-    /// Checks that it tells of as many layers as the manifest has.
+    /// Checks that the config has `n_layers` layers, the number in the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Contradiction`] if it has another number.
     pub fn check_layers(&self, n_layers: usize) -> Result<(), Error> {
         if self.diff_ids().len() == n_layers {
             return Ok(());
@@ -402,7 +414,7 @@ fn or_default<'a>(media_type: &'a str, default: &'a str) -> &'a str {
     if media_type.is_empty() { default } else { media_type }
 }
 
-/// Parses the JSON of a blob, of which an archive or a store has many: an error says which it is.
+/// Parses the JSON of a blob. An archive or a store has many blobs, so errors include the digest.
 pub(crate) fn blob_from_json<'a, T: Deserialize<'a>>(
     kind: &str,
     raw: &'a [u8],
@@ -418,16 +430,16 @@ pub(crate) fn blob_from_json<'a, T: Deserialize<'a>>(
     })
 }
 
-/// What a document is called: its kind and its digest.
+/// The name of a document in errors: its kind and its digest.
 fn blob_name(kind: &str, raw: &[u8]) -> String {
     format!("{kind} {}", Digest::of(raw))
 }
 
-/// Parses the JSON of a document that `what` names in errors. A document that holds very many values, or nests them very
-/// deep, is refused before it is parsed.
+/// Parses the JSON of a document, which `what` names in errors. The number of its values and their nesting are checked
+/// before it is parsed.
 ///
 /// # Errors
-/// [`Error::BeyondLimit`], and [`Error::MalformedJson`].
+/// [`Error::BeyondLimit`] and [`Error::MalformedJson`].
 pub fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T, Error> {
     let (n_values, depth) = measure(raw);
     let reason = match () {
@@ -442,8 +454,8 @@ pub fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T,
         .map_err(|source| Error::MalformedJson { what: what.to_owned(), source })
 }
 
-/// How many values a JSON text holds at most, by what begins a list or an object and what a comma precedes; and how deep
-/// they are nested.
+/// The number of values in a JSON text, at most, and the depth of their nesting. A value is counted at each comma and
+/// at the beginning of each list or object.
 fn measure(raw: &[u8]) -> (usize, usize) {
     let (mut n_values, mut depth, mut deepest) = (0, 0_usize, 0);
     let (mut is_text, mut is_escaped) = (false, false);

@@ -23,7 +23,7 @@
 //! use layer_format::Decoder;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let stored: &[u8] = &[]; // a layer as a registry has it: gzip, zstd or plain
+//! let stored: &[u8] = &[]; // the stored bytes of a layer: gzip, zstd or plain
 //! let mut layer = Reader::new(std::io::BufReader::new(Decoder::new(stored)?));
 //! while let Some(change) = layer.read_change()? {
 //!     if let Change::Add(entry) = change {
@@ -34,7 +34,7 @@
 //! # }
 //! ```
 //!
-//! This crate knows no file systems, terminals or networks: `Read`, `Write`, bytes and values only.
+//! This crate knows no file systems, terminals or networks. It has only values, bytes, `Read` and `Write`.
 //!
 //! # Features
 //!

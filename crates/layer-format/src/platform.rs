@@ -1,4 +1,4 @@
-//! Platforms: `os/architecture[/variant]`, and which image of an index runs where.
+//! Platforms (`os/architecture[/variant]`), and the choice of an index's image for a platform.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,23 +8,25 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::{Descriptor, annotation, null_is_default};
 use crate::error::Error;
 
-/// A platform as the image-spec writes it (image-index.md, "platform"), variants normalised as containerd does.
+/// A platform in the image-spec's form (image-index.md, "platform"). Its variant is normalised, which is what
+/// containerd does, too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(expecting = "an object")]
 pub struct Platform {
-    /// As Go's GOOS: `linux`.
+    /// The operating system in Go's words (GOOS), for example `linux`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
-    /// As Go's GOARCH: `amd64`, `arm64`.
+    /// The architecture in Go's words (GOARCH), for example `amd64` or `arm64`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
-    /// `v7` and the like.
+    /// The variant of the architecture, for example `v7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
-    /// For Windows.
+    /// The version of the operating system, for Windows.
     #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
-    /// What an image wants of its machine besides (`os.features`): `erofs` for layers that are no tars, Windows' `win32k`.
+    /// Features that an image needs besides (`os.features`), for example `erofs` for layers that are no tars, and
+    /// Windows' `win32k`.
     #[serde(
         rename = "os.features",
         default,
@@ -35,7 +37,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The platform of this machine; always Linux, for which images are unpacked.
+    /// The platform of this machine. Its system is always Linux, because images are unpacked for Linux.
     pub fn host() -> Self {
         let (architecture, variant) = match std::env::consts::ARCH {
             "x86_64" => ("amd64", None),
@@ -55,9 +57,11 @@ impl Platform {
         Self { os: os.to_lowercase(), architecture, variant, os_version: None, os_features: vec![] }
     }
 
-    /// How well an image for `candidate` runs here: 0 is exactly right, higher is worse, `None` is not at all.
+    /// How well an image for `candidate` runs on this platform: 0 is exactly right, a higher number is worse, and
+    /// `None` means not at all.
     ///
-    /// As containerd: an older variant of the architecture will do, the newest of them first, then its 32-bit sister.
+    /// The order is containerd's: first the same variant of the architecture, then older ones from the newest on, then
+    /// the 32-bit relative of the architecture.
     pub fn rank(&self, candidate: &Self) -> Option<u32> {
         let candidate =
             Self::new(&candidate.os, &candidate.architecture, candidate.variant.as_deref());
@@ -76,10 +80,10 @@ impl Platform {
     }
 }
 
-/// The rank of the first 32-bit image on a 64-bit processor, behind all of the processor's own.
+/// The rank of the first 32-bit image on a 64-bit processor. All images for the processor itself have lower ones.
 const SISTER: u32 = 100;
 
-/// `v7` is 7; what has no variant stands at its architecture's lowest.
+/// The number of a variant: `v7` is 7. A platform without a variant has the lowest of its architecture.
 fn level(platform: &Platform) -> u32 {
     let number = platform.variant.as_deref().and_then(|variant| variant.strip_prefix('v'));
     let number =
@@ -145,9 +149,14 @@ impl fmt::Display for Platform {
     }
 }
 
-/// The best entry for `wanted` among an index's `manifests`. Attestations are never picked; an entry that doesn't say
-/// its platform is taken only where no other runs. One that wants features of the machine stands behind all that want none,
-/// for we have none to offer; of equals, one that is marked as zstd stands before those that aren't, as podman has it.
+/// The best entry for `wanted` among an index's `manifests`. Attestations are never chosen. Entries come in this order:
+///
+/// - Entries that need no features come before those that do, because this machine offers none.
+/// - Among those, a better [`rank`](Platform::rank) comes first. An entry without a platform has the worst.
+/// - Among equals, an entry that is marked as zstd comes first. Podman has the same rule.
+///
+/// # Errors
+/// [`Error::NoImage`] if there is no image at all; [`Error::NoPlatform`] if no image runs on `wanted`.
 pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a Descriptor, Error> {
     const UNSAID: u32 = u32::MAX;
     let images = || manifests.iter().filter(|entry| !entry.is_attestation());
@@ -175,8 +184,12 @@ pub fn select<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a 
     })
 }
 
-/// Checks that an image runs on `wanted`, if that is asked for: by what the index that it was chosen from says about it, and
-/// only where that says nothing by its config, which often knows no variant. As containerd.
+/// Checks that an image runs on `wanted`; without `wanted`, any image is accepted. The platform that the index lists
+/// for the image counts. The config's platform, which often lacks the variant, counts only without it. Containerd does
+/// the same.
+///
+/// # Errors
+/// [`Error::NoPlatform`] if the image doesn't run on `wanted`.
 pub fn check_platform(
     wanted: Option<&Platform>,
     listed: Option<&Platform>,

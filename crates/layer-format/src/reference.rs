@@ -1,7 +1,7 @@
-//! Image names: `registry/repository:tag@digest`, with the short forms that Docker's users type.
+//! Image names: `registry/repository:tag@digest`, and Docker's short forms of them.
 //!
-//! `nginx` means `docker.io/library/nginx:latest`. A name is normalised when it is parsed; [`Reference`] shows itself
-//! short, and [`Reference::full`] gives the whole.
+//! `nginx` means `docker.io/library/nginx:latest`. A name is normalised when it is parsed. [`Reference`] displays
+//! itself in the short form, and [`Reference::full`] is the whole name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,11 +11,11 @@ use crate::error::Error;
 
 const DEFAULT_REGISTRY: &str = "docker.io";
 const DEFAULT_TAG: &str = "latest";
-/// Docker's limit on registry and repository together.
+/// Docker's limit on the length of registry and repository together, in characters.
 const NAME_LIMIT: usize = 255;
 const TAG_LIMIT: usize = 128;
 
-/// What cosign puts behind an image's digest to make the tags of its signatures, attestations and SBOMs.
+/// The suffixes that cosign appends to an image's digest for the tags of its signatures, attestations and SBOMs.
 pub const COSIGN_KINDS: [&str; 3] = ["sig", "att", "sbom"];
 
 /// A normalised image name.
@@ -28,27 +28,27 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The registry's host, with its port if one was given: `docker.io`, `localhost:5000`.
+    /// The registry's host, with its port if there is one: `docker.io`, `localhost:5000`.
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The path below the registry: `library/nginx`.
+    /// The path in the registry: `library/nginx`.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag; `latest` if neither tag nor digest was given, `None` beside a lone digest.
+    /// The tag. It is `latest` if the name has neither a tag nor a digest, and `None` if it has only a digest.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest that pins the name.
+    /// The digest, if the name has one.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// What a registry is asked for: the digest where there is one, else the tag.
+    /// What to ask a registry for: the digest if there is one, else the tag.
     pub fn wanted(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -66,20 +66,23 @@ impl Reference {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// The same repository, named by a digest alone.
+    /// The name of an image in the same repository, with this digest and no tag.
     #[must_use]
     pub fn at(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// The same repository under another tag.
+    /// The name of an image in the same repository, with this tag and no digest.
+    ///
+    /// # Errors
+    /// [`Error::MalformedReference`] if `tag` isn't valid.
     pub fn tagged(&self, tag: &str) -> Result<Self, Error> {
         format!("{}:{tag}", self.name()).parse()
     }
 
-    /// What this name speaks about, where its tag is one for what refers to an image: the distribution-spec's `sha256-…`, or
-    /// cosign's `sha256-….sig`, `.att` and `.sbom`. It is the [tag](Digest::referrers_tag) that a digest has for that, for of
-    /// SHA-512 there is no more in it.
+    /// The image that this name speaks about, if its tag is that of a referrer: the distribution-spec's `sha256-…`, or
+    /// cosign's `sha256-….sig`, `.att` and `.sbom`. The result is the [referrers tag](Digest::referrers_tag) of the
+    /// image's digest, because a tag for SHA-512 doesn't have the whole digest.
     pub fn subject(&self) -> Option<&str> {
         let tag = self.tag()?;
         let base = match tag.split_once('.') {
@@ -91,7 +94,7 @@ impl Reference {
         is_hash.then_some(base)
     }
 
-    /// Whether a name as others write it into an index, which may be a tag alone, [speaks about](Self::subject) something else.
+    /// Whether a name in an index [speaks about](Self::subject) another image. The name may be only a tag.
     pub fn is_about_another(name: &str) -> bool {
         let is_about = |name: String| name.parse::<Self>().is_ok_and(|it| it.subject().is_some());
         is_about(name.to_owned()) || is_about(format!("name:{name}"))
@@ -167,7 +170,8 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     Ok(Reference { registry: registry.to_owned(), repository, tag, digest })
 }
 
-/// The first component is a registry only if it looks like a host, as Docker decides it.
+/// Splits a name into registry and path. The first component is a registry only if it looks like a host, which is
+/// Docker's rule.
 fn split_registry(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some(("index.docker.io" | "registry-1.docker.io", path)) => (DEFAULT_REGISTRY, path),
@@ -219,7 +223,7 @@ fn check_repository(path: &str) -> Result<(), &'static str> {
     Err("a repository is made of a-z, 0-9 and single separators (. _ __ -) between them")
 }
 
-/// distribution-spec: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
+/// Whether the component matches the distribution-spec's `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
 fn is_path_component(component: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let mut separators = component.split(is_word).filter(|run| !run.is_empty());
@@ -240,7 +244,7 @@ fn is_image_id(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a name would be taken for a digest, and so could pass for another image.
+/// Whether a name looks like a digest, and could therefore be mistaken for another image.
 fn is_digest(path: &str, tag: Option<&str>) -> bool {
     tag.is_some_and(|tag| format!("{path}:{tag}").parse::<Digest>().is_ok())
 }
@@ -305,7 +309,7 @@ mod tests {
         for kind in ["", ".sig", ".att", ".sbom"] {
             check(&format!("sha256-{HEX}{kind}"), Some(&digest.referrers_tag()));
         }
-        // Of a longer hash, a tag has the first 64 digits.
+        // A tag has the first 64 digits of a longer hash.
         let long: Digest = format!("sha512:{HEX}{HEX}").parse().unwrap();
         check(&format!("sha512-{HEX}"), Some(&long.referrers_tag()));
         for tag in [

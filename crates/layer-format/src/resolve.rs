@@ -1,10 +1,10 @@
-//! From an index to one image: which manifest is meant, and whether it agrees with its config (image-spec, image-index.md).
+//! Chooses one image of an index, and checks that its manifest agrees with its config (image-spec, image-index.md).
 //!
 //! ```text
 //! document ── descend ──► Selected ── config ──► Config ── layers ──► each layer with its diff id, base first
 //! ```
 //!
-//! Archives, stores, layouts and registries give the [`Documents`]; what is chosen of them is decided here alone.
+//! Archives, stores, layouts and registries implement [`Documents`]. This module alone chooses among them.
 
 use crate::descriptor::Descriptor;
 use crate::digest::DiffId;
@@ -12,28 +12,29 @@ use crate::error::Error;
 use crate::image::{Config, Document, Manifest};
 use crate::platform::{Platform, check_platform, select};
 
-/// How many indexes may lie one in the other.
+/// The most indexes that may be nested in each other.
 pub const INDEX_DEPTH: usize = 5;
 
-/// Where manifests, indexes and configs are read from.
+/// Source of manifests, indexes and configs.
 pub trait Documents {
-    /// What goes wrong there.
+    /// The error of the source.
     type Error: From<Error>;
 
-    /// The verified bytes of a document; `what` it is (a manifest, a config) is for errors.
+    /// The verified bytes of a document. `what` names its kind in errors, for example a manifest or a config.
     ///
     /// # Errors
-    /// It isn't there, can't be read, or isn't what its descriptor says.
+    /// The document is missing, can't be read, or doesn't match its descriptor.
     fn document(
         &mut self,
         descriptor: &Descriptor,
         what: &'static str,
     ) -> Result<Vec<u8>, Self::Error>;
 
-    /// The entries of an index that can be chosen: all of them, unless some are known to be absent.
+    /// The entries of an index that can be chosen. These are all entries, unless the source knows that some are
+    /// missing.
     ///
     /// # Errors
-    /// Whether an entry is there can't be found out.
+    /// The source can't find out whether an entry is there.
     fn candidates(&mut self, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>, Self::Error> {
         Ok(entries)
     }
@@ -42,9 +43,9 @@ pub trait Documents {
 /// A layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// The stored bytes, as the manifest lists them.
+    /// The descriptor of the stored bytes, from the manifest.
     pub blob: Descriptor,
-    /// What they must decompress to, as the config says.
+    /// The digest of the uncompressed bytes, from the config.
     pub diff_id: DiffId,
 }
 
@@ -53,15 +54,16 @@ pub struct Layer {
 pub struct Selected {
     /// The manifest.
     pub manifest: Manifest,
-    /// The platform that the index lists it for; nothing where it wasn't chosen from an index, or the index doesn't say.
+    /// The platform that the index lists for it; `None` if it wasn't chosen from an index, or if the index lists none.
     pub listed: Option<Platform>,
 }
 
 impl Selected {
-    /// Goes down from a document that `listed` was said about, to the manifest that suits `wanted` best.
+    /// Descends from `document` to the manifest that suits `wanted` best. `listed` is the platform that is already
+    /// known for the document.
     ///
     /// # Errors
-    /// No image runs there, the indexes are nested deeper than [`INDEX_DEPTH`], and those of `documents`.
+    /// No image runs on `wanted`, the indexes are nested deeper than [`INDEX_DEPTH`], or `documents` fails.
     pub fn descend<D: Documents>(
         document: Document,
         listed: Option<Platform>,
@@ -83,20 +85,21 @@ impl Selected {
         Err(too_deep().into())
     }
 
-    /// Reads the config of an image.
+    /// Reads the config of the image.
     ///
     /// # Errors
-    /// It is no image that has files, and those of `documents`.
+    /// The image has no files, or `documents` fails.
     pub fn config<D: Documents>(&self, documents: &mut D) -> Result<Config, D::Error> {
         self.manifest.check_image()?;
         Ok(Config::parse(documents.document(&self.manifest.config, "config")?)?)
     }
 
-    /// Checks that the manifest is an image's and agrees with its config, and that it runs on `platform` if that was asked for;
-    /// gives the layers, base first.
+    /// The layers, base first. The manifest must be that of an image and agree with its config. The image must run on
+    /// `platform`, unless that is `None`.
     ///
     /// # Errors
-    /// It is no image, their numbers of layers differ, or it is for another platform.
+    /// [`Error::Unsupported`] if this is no image with files, [`Error::Contradiction`] if the numbers of layers differ,
+    /// and [`Error::NoPlatform`] if the image is for another platform.
     pub fn layers(
         &self,
         config: &Config,
@@ -109,20 +112,20 @@ impl Selected {
     }
 }
 
-/// The config of a container image, and what its layers are.
+/// The config of a container image, and the digests of its uncompressed layers.
 #[derive(Clone, Debug)]
 pub struct ContainerConfig {
     /// The config.
     pub config: Config,
-    /// What each layer must decompress to, base first; nothing of one that is no tar.
+    /// The digest of each layer's uncompressed bytes, base first; `None` for a layer that is no tar.
     pub diff_ids: Vec<Option<DiffId>>,
 }
 
 impl ContainerConfig {
-    /// Reads the config that `manifest` names, for whoever passes the image on.
+    /// Parses the config of `manifest`, for a caller that passes the image on.
     ///
     /// # Errors
-    /// It is malformed, or tells of another number of layers.
+    /// The config is malformed, or has another number of layers ([`Error::Contradiction`]).
     pub fn parse(manifest: &Manifest, raw: Vec<u8>) -> Result<Self, Error> {
         let config = Config::parse(raw)?;
         let diff_ids = manifest.diff_ids(&config)?;

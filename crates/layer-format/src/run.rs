@@ -1,4 +1,4 @@
-//! What an image's config says about running it (image-spec, config.md, "config").
+//! The defaults for running an image, from its config (image-spec, config.md, "config").
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,47 +8,47 @@ use crate::descriptor::null_is_default;
 use crate::error::Error;
 use crate::image::{Config, blob_from_json};
 
-/// How a container of the image is run, unless its user says otherwise.
+/// The defaults for running a container of the image. The user can override them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[serde(expecting = "an object")]
 pub struct Run {
-    /// `user`, `uid`, `user:group`, `uid:gid` or a mix; empty for root.
+    /// The user: `user`, `uid`, `user:group`, `uid:gid` or a mix; empty for root.
     #[serde(default, deserialize_with = "null_is_default")]
     pub user: String,
-    /// `NAME=VALUE`.
+    /// The environment, in the form `NAME=VALUE`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub env: Vec<String>,
     /// The first words of the command line.
     #[serde(default, deserialize_with = "null_is_default")]
     pub entrypoint: Vec<String>,
-    /// The words after them.
+    /// The words after the entrypoint.
     #[serde(default, deserialize_with = "null_is_default")]
     pub cmd: Vec<String>,
-    /// Where it starts; empty for `/`.
+    /// The directory in which the command starts; empty for `/`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub working_dir: String,
-    /// Whatever people want to say.
+    /// Labels, by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
-    /// The signal that asks it to end.
+    /// The signal that asks the container to stop.
     #[serde(default, deserialize_with = "null_is_default")]
     pub stop_signal: String,
-    /// `PORT/PROTOCOL`.
+    /// The ports that the container listens on, in the form `PORT/PROTOCOL`.
     #[serde(default, deserialize_with = "names")]
     pub exposed_ports: BTreeSet<String>,
-    /// Directories for what isn't the image's.
+    /// The directories for data that isn't part of the image.
     #[serde(default, deserialize_with = "names")]
     pub volumes: BTreeSet<String>,
-    /// Who made the image; it stands beside the rest.
+    /// The author of the image. The config has it outside of these defaults.
     #[serde(skip)]
     pub author: Option<String>,
-    /// What the system must be able to do, for Windows; it stands beside the rest.
+    /// The features that the system must have, for Windows. The config has them outside of these defaults.
     #[serde(skip)]
     pub os_features: Vec<String>,
 }
 
-/// The names of an object; its values say nothing.
+/// Reads the keys of an object. Its values have no meaning.
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
     let object = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
     Ok(object.unwrap_or_default().into_iter().map(|(name, _)| name).collect())
@@ -66,7 +66,10 @@ struct Whole {
 }
 
 impl Config {
-    /// How the image wants to be run.
+    /// The defaults for running the image.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] if a field has the wrong type.
     pub fn run(&self) -> Result<Run, Error> {
         let Whole { author, os_features, config } = blob_from_json("config", self.raw())?;
         Ok(Run { author, os_features, ..config })

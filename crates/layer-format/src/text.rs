@@ -1,10 +1,10 @@
-//! What strangers write, as it may be shown: the one table of characters that a terminal would obey or hide.
+//! Text from strangers, made safe to show: the one table of the characters that a terminal would obey or hide.
 
 use std::fmt::Write as _;
 use std::io;
 
-/// Whether a character does something to a terminal, or to the characters around it, that nobody sees: controls, line ends,
-/// marks of direction, and what takes no room.
+/// Whether a character has an invisible effect on a terminal or on the characters around it. Such characters are
+/// controls, line ends, marks of direction, and characters without width.
 pub fn is_hostile(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -15,7 +15,7 @@ pub fn is_hostile(character: char) -> bool {
             | '\u{e0000}'..='\u{e007f}') // tags
 }
 
-/// Appends a character, a [hostile](is_hostile) one as `\n`, `\r`, `\t`, `\xNN` or `\u{…}`.
+/// Appends a character to `out`. A [hostile](is_hostile) one is written as `\n`, `\r`, `\t`, `\xNN` or `\u{…}`.
 pub fn push_shown(out: &mut String, character: char) {
     match character {
         '\n' => out.push_str("\\n"),
@@ -29,16 +29,16 @@ pub fn push_shown(out: &mut String, character: char) {
     }
 }
 
-/// Appends a byte that is no character, as `\xNN`.
+/// Appends a byte that is part of no character, in the form `\xNN`.
 pub fn push_byte(out: &mut String, byte: u8) {
     write!(out, "\\x{byte:02x}").expect("a String takes everything");
 }
 
-/// What the system says of an error, as our own messages are: without a capital and without its number.
+/// The system's text for an error in the style of our own messages: without a capital and without its number.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let Some(number) = error.raw_os_error() else {
-        // One that was wrapped says what it wraps.
+        // An error that was wrapped shows the text of the inner one.
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         return inner.map_or(text, reason);
     };

@@ -1,25 +1,26 @@
-//! Who is told how far the reading of something is, and may end it.
+//! Progress of readings: a sink that is told about it, and that can end them.
 //!
-//! A library that reads much takes a [`Watch`]; what becomes of it on a screen it doesn't know.
+//! A library that reads much data takes a [`Watch`]. It doesn't know how the progress is shown.
 
 use std::io::{self, Read};
 
-/// Shows how far readings are.
+/// Sink for the progress of readings.
 pub trait Watch {
-    /// Begins to show one, of something that goes by this name and has so many bytes, if that is known.
+    /// Begins to show one reading. `name` is what the user calls it; `size` is its length in bytes, if that is known.
     fn begin(&self, name: String, size: Option<u64>) -> Watcher;
 
-    /// Asked for each piece of work: an error ends it.
+    /// Checks whether the work should go on. Libraries call it before each piece of work.
     ///
     /// # Errors
-    /// Whoever watches wants no more, for a signal has come.
+    /// The work should end, for example because a signal has come.
     fn check(&self) -> io::Result<()>;
 }
 
-/// Told of each piece that is read: how many bytes it has; 0 at the end. An error ends the reading.
+/// Sink for the progress of one reading. It takes the size in bytes of each piece that was read, and 0 at the end. An
+/// error from it ends the reading.
 pub type Watcher = Box<dyn FnMut(usize) -> io::Result<()> + Send>;
 
-/// For what nobody watches.
+/// A sink that shows nothing and never ends a reading.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unwatched;
 
@@ -33,7 +34,7 @@ impl Watch for Unwatched {
     }
 }
 
-/// Bytes that are watched and counted as they are read.
+/// A reader that counts bytes and reports them to a [`Watcher`] while they are read.
 pub struct Watched<R> {
     inner: R,
     watcher: Watcher,
@@ -41,12 +42,12 @@ pub struct Watched<R> {
 }
 
 impl<R> Watched<R> {
-    /// Watches what `inner` reads.
+    /// Wraps `inner`, and reports its bytes to `watcher`.
     pub fn new(inner: R, watcher: Watcher) -> Self {
         Self { inner, watcher, n_bytes: 0 }
     }
 
-    /// How many bytes have come.
+    /// The number of bytes that were read so far.
     pub fn n_bytes(&self) -> u64 {
         self.n_bytes
     }
@@ -69,14 +70,14 @@ impl<R: std::fmt::Debug> std::fmt::Debug for Watched<R> {
     }
 }
 
-/// Bytes whose reading ends when whoever watches wants no more.
+/// A reader that fails once its [`Watch`] wants the work to end.
 pub struct Checked<'w, R> {
     inner: R,
     watch: &'w dyn Watch,
 }
 
 impl<'w, R> Checked<'w, R> {
-    /// Asks `watch` before each piece that `inner` reads.
+    /// Wraps `inner`, and checks `watch` before each piece that it reads.
     pub fn new(inner: R, watch: &'w dyn Watch) -> Self {
         Self { inner, watch }
     }

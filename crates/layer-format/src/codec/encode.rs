@@ -7,9 +7,9 @@ use std::num::NonZeroUsize;
 use super::gzip::Blocks;
 use super::{Codec, zstandard};
 
-/// More threads than this bring nothing that the thread which feeds them could keep up with, and each takes memory.
+/// The most compressing threads. The thread that feeds them can't keep up with more, and each takes memory.
 const MOST_THREADS: usize = 16;
-/// How to compress: a codec and, where it has levels, at which.
+/// A codec and, if the codec has levels, the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compression {
     codec: Codec,
@@ -17,19 +17,19 @@ pub struct Compression {
 }
 
 impl Compression {
-    /// In this codec, at its usual level or another; `None` if it has no such level.
+    /// Compression with `codec` at `level`, or at the codec's usual level; `None` if the codec has no such level.
     pub fn new(codec: Codec, level: Option<u8>) -> Option<Self> {
         let (levels, usual) = match codec {
             Codec::None => return level.is_none().then_some(Self { codec, level: 0 }),
             Codec::Gzip => (1..=9, 6),
-            // Those above want more memory of whoever decompresses than many give.
+            // Higher levels need more memory for decompression than many systems give.
             Codec::Zstd => (1..=19, 3),
         };
         let level = level.unwrap_or(usual);
         levels.contains(&level).then_some(Self { codec, level })
     }
 
-    /// The same by the codec's name: `none`, `gzip` or `zstd`; `None` for another, too.
+    /// Does the same for a codec's name: `none`, `gzip` or `zstd`. It is `None` for another name, too.
     pub fn named(codec: &str, level: Option<u8>) -> Option<Self> {
         let codec = match codec {
             "none" => Codec::None,
@@ -46,10 +46,10 @@ impl Compression {
     }
 }
 
-/// Compresses what is written to it. The same bytes give the same bytes, however many threads there are and however the
-/// bytes come.
+/// A writer that compresses. Its output depends only on the bytes that are written to it: neither the number of threads
+/// nor the size of each write changes it.
 ///
-/// Nothing marks the end but [`finish`](Self::finish).
+/// Only [`finish`](Self::finish) ends the compressed data; dropping the encoder doesn't.
 pub struct Encoder<W: Write>(Inner<W>);
 
 enum Inner<W: Write> {
@@ -59,10 +59,11 @@ enum Inner<W: Write> {
 }
 
 impl<W: Write> Encoder<W> {
-    /// Compresses into `inner`, on as many threads; gzip without the feature `parallel` on the caller's.
+    /// Compresses into `inner` on at most `n_threads` threads. Without the feature `parallel`, gzip runs on the
+    /// caller's thread.
     ///
     /// # Errors
-    /// The codec isn't compiled in, and those of starting threads and of writing.
+    /// The codec isn't compiled in, a thread can't be started, or `inner` can't be written to.
     pub fn new(inner: W, compression: Compression, n_threads: NonZeroUsize) -> io::Result<Self> {
         let n_threads = n_threads.get().min(MOST_THREADS);
         let level = compression.level;
@@ -75,7 +76,10 @@ impl<W: Write> Encoder<W> {
         }))
     }
 
-    /// Compresses what is left, ends the compressed data, and gives back what it was written to.
+    /// Compresses the rest, ends the compressed data and gives `inner` back.
+    ///
+    /// # Errors
+    /// `inner` can't be written to, or a compressing thread has stopped.
     pub fn finish(self) -> io::Result<W> {
         match self.0 {
             Inner::None(inner) => Ok(inner),
@@ -94,7 +98,7 @@ impl<W: Write> Write for Encoder<W> {
         }
     }
 
-    /// Flushes what lies below; what isn't compressed yet waits for its block to fill up.
+    /// Flushes the inner writer. Bytes that aren't compressed yet stay until their block is full.
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Inner::None(inner) => inner.flush(),

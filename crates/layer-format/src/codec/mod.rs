@@ -1,7 +1,8 @@
 //! How layers and archives are compressed: not at all, with gzip or with zstd.
 //!
-//! Content tells; a media type may lie. Gzip may have several members and zeros after the last one; zstd may have several
-//! frames, skippable ones among them. Whatever else follows, and a missing or wrong check sum, is refused.
+//! The codec is known by the content, because a media type may lie. Gzip may have several members, and zeros after the
+//! last one. Zstd may have several frames, some of them skippable. Anything else after the data is refused, and so is a
+//! missing or wrong check sum.
 
 mod encode;
 mod gzip;
@@ -22,10 +23,10 @@ pub use encode::{Compression, Encoder};
 #[cfg(not(feature = "zstd"))]
 use no_zstd as zstandard;
 
-/// How many bytes it takes to tell the codecs apart.
+/// The number of bytes that are enough to tell all codecs apart.
 pub const MAGIC_SIZE: usize = 6;
 
-/// A way of compressing.
+/// A compression format of a layer or an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
     /// Not compressed.
@@ -37,7 +38,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Tells the codec by the first bytes, four at least where there are as many.
+    /// The codec of data that begins with `start`. Four bytes are needed, or all bytes if there are fewer.
     pub fn sniff(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -56,17 +57,17 @@ impl Codec {
     }
 }
 
-/// A codec that some other tools accept. It is refused by name, because "malformed tar" would help nobody.
+/// A codec that some other tools accept and Strata doesn't. The error names it, which helps more than "malformed tar".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForeignCodec {
-    /// What people call it.
+    /// Its usual name.
     pub name: &'static str,
-    /// The command that undoes it, to be followed by a file.
+    /// The command that decompresses it, without the file's name.
     pub undo: &'static str,
 }
 
 impl ForeignCodec {
-    /// Tells the codec by the first [`MAGIC_SIZE`] bytes.
+    /// The foreign codec of data that begins with `start`, which should have [`MAGIC_SIZE`] bytes.
     pub fn sniff(start: &[u8]) -> Option<Self> {
         let (name, undo) = match start {
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("xz", "xz -dc"),
@@ -74,7 +75,7 @@ impl ForeignCodec {
             [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => ("lz4", "lz4 -dc"),
             [b'L', b'Z', b'I', b'P', 0 | 1, ..] => ("lzip", "lzip -dc"),
             [0x89, b'L', b'Z', b'O', 0, ..] => ("lzop", "lzop -dc"),
-            // What a tar begins with is a name, which zeros follow.
+            // A tar begins with a name, and zeros follow the name.
             [0x5d, 0, 0, 1..=255, ..] => ("lzma", "xz --format=lzma -dc"),
             [0x1f, 0x9d, ..] => ("compress", "zcat"),
             [b'P', b'K', 3, 4, ..] => ("zip", "unzip -p"),
@@ -83,7 +84,7 @@ impl ForeignCodec {
         Some(Self { name, undo })
     }
 
-    /// The error for `what`.
+    /// The error that says that `what` is compressed with this codec.
     pub fn refuse(self, what: &'static str) -> Error {
         Error::ForeignCodec { what, codec: self.name, undo: self.undo }
     }
@@ -91,7 +92,7 @@ impl ForeignCodec {
 
 type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// Reads what some input decompresses to, in whichever codec it is; at its end, the input has been read to the end too.
+/// A reader that decompresses its input, in any of the codecs. At its end, it has read the input to the end, too.
 pub struct Decoder<R: BufRead>(Inner<R>);
 
 enum Inner<R: BufRead> {
@@ -101,10 +102,10 @@ enum Inner<R: BufRead> {
 }
 
 impl<R: BufRead> Decoder<R> {
-    /// Looks at the first bytes of `inner` to tell its codec.
+    /// Reads the first bytes of `inner` to find out its codec.
     ///
     /// # Errors
-    /// Those of reading, and as an [`Error`] within: the codec is foreign, or isn't compiled in.
+    /// `inner` can't be read. If the codec is foreign or isn't compiled in, the `io::Error` holds an [`Error`].
     pub fn new(mut inner: R) -> io::Result<Self> {
         let mut start = Vec::with_capacity(MAGIC_SIZE);
         inner.by_ref().take(MAGIC_SIZE as u64).read_to_end(&mut start)?;
@@ -120,7 +121,7 @@ impl<R: BufRead> Decoder<R> {
         }))
     }
 
-    /// The codec that the input turned out to be in.
+    /// The codec of the input.
     pub fn codec(&self) -> Codec {
         match self.0 {
             Inner::None(_) => Codec::None,
@@ -146,7 +147,7 @@ impl<R: BufRead> Read for Decoder<R> {
     }
 }
 
-/// Tells the decoder's complaints from errors of the input below it, which pass as they are.
+/// Wraps errors of the decoder. Errors of the input below it pass unchanged.
 fn explain(codec: &'static str, source: io::Error) -> io::Error {
     let is_ours = source.get_ref().is_some_and(|inner| inner.downcast_ref::<Error>().is_some());
     match source.kind() {
@@ -161,7 +162,7 @@ fn explain(codec: &'static str, source: io::Error) -> io::Error {
 
 /// The members of a gzip file, one after the other.
 struct Members<R: BufRead> {
-    /// The member being read; `None` after the last one.
+    /// The member that is being read; `None` after the last one.
     current: Option<GzDecoder<R>>,
 }
 
@@ -181,7 +182,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// What follows a member: another one, or the end, before which there may be zeros.
+/// The next member; `None` at the end of the input, before which there may be zeros.
 fn next_member<R: BufRead>(mut inner: R) -> io::Result<Option<GzDecoder<R>>> {
     match inner.fill_buf()?.first() {
         None => return Ok(None),

@@ -1,4 +1,4 @@
-//! What stands for Zstandard in a build without the feature `zstd`: it is told by its content, and refused.
+//! Replacement for Zstandard in a build without the feature `zstd`: such data is recognised and refused.
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 
 use crate::error::Error;
 
-/// There is none.
+/// A type without values: no decoder exists.
 pub(super) struct Decoder<R>(Infallible, PhantomData<R>);
-/// There is none.
+/// A type without values: no encoder exists.
 pub(super) struct Encoder<W>(Infallible, PhantomData<W>);
 
 /// Refuses to decompress.
@@ -26,7 +26,7 @@ fn absent() -> io::Error {
     Error::Unsupported { what: "zstd".to_owned(), reason }.into()
 }
 
-/// Flushes what lies below.
+/// Flushes the inner writer. It is never called, because no encoder exists.
 pub(super) fn flush_below<W>(encoder: &mut Encoder<W>) -> io::Result<()> {
     match encoder.0 {}
 }

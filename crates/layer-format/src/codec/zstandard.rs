@@ -5,30 +5,32 @@ use std::io::{self, BufRead, Write};
 use zstd::stream::raw::CParameter;
 use zstd::stream::{read, write};
 
-/// The largest window we make room for, as a power of two: 128 MiB, the most that `zstd --long` writes by itself.
+/// The largest window that a decoder allocates, as a power of two: 128 MiB, which is the most that `zstd --long` uses
+/// unless it is told otherwise.
 const WINDOW_LOG_MAX: u32 = 27;
-/// How many bytes of input each thread takes at a time. Changing it changes digests.
+/// The input of one job of a thread, in bytes. Another size would change digests.
 const JOB: u32 = 4 << 20;
-/// From this level on zstd's own tables would take some 100 MB a thread; with these of 24 MiB, and a window of 4 MiB, the
-/// result is a hundredth larger (docs/decisions/0007-compressing.md). Changing any of it changes digests.
+/// The first level at which the tables are limited. By default zstd's tables would take some 100 MB a thread there.
+/// Tables of 24 MiB and a window of 4 MiB make the result one hundredth larger (docs/decisions/0007-compressing.md).
+/// Other values would change digests.
 const LIMITED: i32 = 12;
 const LIMITS: [CParameter; 3] =
     [CParameter::WindowLog(22), CParameter::ChainLog(22), CParameter::HashLog(21)];
 
-/// Reads what was compressed.
+/// A reader that decompresses zstd data.
 pub(super) type Decoder<R> = read::Decoder<'static, R>;
-/// Compresses what is written.
+/// A writer that compresses into zstd data.
 pub(super) type Encoder<W> = write::Encoder<'static, W>;
 
-/// Begins to decompress.
+/// Creates a decoder for `inner`.
 pub(super) fn decoder<R: BufRead>(inner: R) -> io::Result<Decoder<R>> {
     let mut decoder = Decoder::with_buffer(inner)?;
     decoder.window_log_max(WINDOW_LOG_MAX)?;
     Ok(decoder)
 }
 
-/// Begins to compress. One thread already takes a job at a time, as many do; without threads of its own zstd would write
-/// other bytes.
+/// Creates an encoder into `inner`. It always uses zstd's own threads, at least one, because zstd without threads would
+/// write other bytes.
 pub(super) fn encoder<W: Write>(inner: W, level: i32, n_threads: usize) -> io::Result<Encoder<W>> {
     let mut encoder = Encoder::new(inner, level)?;
     encoder.set_parameter(CParameter::NbWorkers(u32::try_from(n_threads).unwrap_or(1)))?;
@@ -39,7 +41,7 @@ pub(super) fn encoder<W: Write>(inner: W, level: i32, n_threads: usize) -> io::R
     Ok(encoder)
 }
 
-/// Flushes what lies below; what isn't compressed yet stays.
+/// Flushes the inner writer. Bytes that aren't compressed yet stay in the encoder.
 pub(super) fn flush_below<W: Write>(encoder: &mut Encoder<W>) -> io::Result<()> {
     encoder.get_mut().flush()
 }

@@ -1,11 +1,12 @@
-//! What a layer says it was taken against: a line in the comment of its global header.
+//! The base of a layer: the image that it was taken against. A line in the comment of the layer's global header names
+//! it.
 //!
 //! ```text
 //! comment=strata base sha256:<the digest of the base's manifest>
 //! ```
 //!
-//! Programs that unpack layers pass over it, as over the commit that `git archive` writes there. Other words would be a
-//! stranger's comment to older programs, so the text never changes.
+//! Programs that unpack layers ignore the comment, just like the commit that `git archive` writes there. The text never
+//! changes, because older programs would take other words for a stranger's comment.
 
 use std::io::{self, Cursor, Read};
 
@@ -17,25 +18,26 @@ use crate::error::Error;
 
 const PREFIX: &str = "strata base ";
 
-/// The comment of a layer that goes on top of the image with this manifest.
+/// The comment of a layer that belongs on top of the image with this manifest.
 pub fn base_comment(manifest: &Digest) -> String {
     format!("{PREFIX}{manifest}")
 }
 
-/// The manifest of the base that a layer's comment names; none if the comment is about something else.
+/// The digest of the base's manifest in a layer's comment; `None` if the comment is about something else.
 ///
 /// # Errors
-/// [`Error::MalformedDigest`] where a base is named by no digest.
+/// [`Error::MalformedDigest`] if the comment names a base, but not by a digest.
 pub fn comment_base(comment: &[u8]) -> Result<Option<Digest>, Error> {
     let Some(digest) = comment.strip_prefix(PREFIX.as_bytes()) else { return Ok(None) };
     String::from_utf8_lossy(digest).parse().map(Some)
 }
 
-/// Takes the base off the front of a layer's tar, and gives it with the rest: that is then the same layer whatever it was
-/// taken against. A global header that says anything else besides stays where it is.
+/// Removes the base from the front of a layer's tar. Returns the digest of the base's manifest and the rest of the tar,
+/// which is the same whatever the base is. A global header that says anything else, too, stays in the tar.
 ///
 /// # Errors
-/// [`Error::MalformedDigest`] where a base is named by no digest.
+/// [`Error::MalformedDigest`] if the comment names a base, but not by a digest; [`Error::Io`] if the layer can't be
+/// read.
 pub fn strip_base<R: Read>(mut layer: R) -> Result<(Option<Digest>, impl Read + use<R>), Error> {
     let mut start = Vec::with_capacity(2 * BLOCK);
     read_block(&mut layer, &mut start)?;
@@ -55,7 +57,8 @@ pub fn strip_base<R: Read>(mut layer: R) -> Result<(Option<Digest>, impl Read + 
     Ok((base, Cursor::new(start).chain(layer)))
 }
 
-/// The size of a global header's records; `None` for any other member, and for more than the base needs.
+/// The size of a global header's records in bytes; `None` for any other member, and for more records than fit into a
+/// block.
 fn global_size(start: &[u8]) -> Option<usize> {
     let header = Header::parse(start.try_into().ok()?).ok()?;
     let size = header.size().ok().filter(|_| header.typeflag() == b'g')?;

@@ -1,6 +1,6 @@
 //! The 512-byte blocks of a tar, and the content that lies between its headers.
 //!
-//! Knows nothing of what headers mean. What it holds in memory is bounded by its callers, never by the input.
+//! This module doesn't know what headers mean. Its callers bound the memory that it takes; the input never does.
 
 use std::io::{self, BufRead};
 
@@ -10,15 +10,15 @@ use crate::error::Error;
 /// The unit of a tar.
 pub(super) const BLOCK: usize = 512;
 
-/// A tar, cut where its headers say.
+/// A reader that cuts a tar into headers and contents.
 #[derive(Debug)]
 pub(super) struct Blocks<R> {
     inner: R,
     content: u64,
     padding: u64,
-    /// Whether both blocks of the end were there.
+    /// Whether both blocks of the end were present.
     is_whole: bool,
-    /// Whether all that nothing tells about, padding and what follows the end, was zeros.
+    /// Whether all bytes without a meaning were zeros: the padding, and what follows the end.
     is_clean: bool,
 }
 
@@ -43,8 +43,9 @@ impl<R: BufRead> Blocks<R> {
         self.is_clean
     }
 
-    /// Lets `skip` leave out the rest of the current content, as a file can without reading it. It is given the number
-    /// of bytes and says how many there were; `false` if the content ended early. The padding is still looked at.
+    /// Skips the rest of the current content with `skip`, for example by seeking in a file. `skip` gets the number of
+    /// bytes to leave out, and returns the number that it has left out. The result is `false` if the content ended
+    /// early. The padding is still read and checked.
     pub(super) fn skip_with(
         &mut self,
         skip: impl FnOnce(&mut R, u64) -> io::Result<u64>,
@@ -56,21 +57,21 @@ impl<R: BufRead> Blocks<R> {
         Ok(is_there)
     }
 
-    /// How many bytes of the current content are still unread.
+    /// The number of bytes of the current content that are still unread.
     pub(super) fn content(&self) -> u64 {
         self.content
     }
 
-    /// Says that `size` bytes of content and what fills their last block come next.
+    /// Begins a content of `size` bytes, after which padding fills the last block.
     pub(super) fn begin_content(&mut self, size: u64) {
         self.content = size;
         self.padding = size.wrapping_neg() % BLOCK as u64;
     }
 
-    /// The next header; `None` at the end of the archive, which is read up to the input's end.
+    /// The next header; `None` at the end of the archive, after the input has been read to its end.
     ///
-    /// An archive may also just stop between two members, or after one block of zeros, as Go's reader lets it: that a
-    /// layer is whole is shown by its digest.
+    /// An archive may also stop between two members, or after one block of zeros; Go's reader accepts that, too. The
+    /// digest of a layer shows that it is whole.
     pub(super) fn read_header(&mut self) -> Result<Option<Header>, Error> {
         let Some(block) = self.read_block()? else { return Ok(None) };
         if block != [0; BLOCK] {
@@ -87,7 +88,7 @@ impl<R: BufRead> Blocks<R> {
         }
     }
 
-    /// The next block; `None` if the input ends before it.
+    /// The next block; `None` if the input ends inside it or before it.
     pub(super) fn read_block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
@@ -114,7 +115,7 @@ impl<R: BufRead> Blocks<R> {
         Ok(block)
     }
 
-    /// Appends all of the current content to `text`; `false` if the input ended inside it.
+    /// Appends the rest of the current content to `text`. The result is `false` if the input ended inside it.
     pub(super) fn read_content(&mut self, text: &mut Vec<u8>) -> Result<bool, Error> {
         while self.content > 0 {
             let n = self.take(self.content, |bytes| text.extend_from_slice(bytes))?;
@@ -126,7 +127,8 @@ impl<R: BufRead> Blocks<R> {
         Ok(true)
     }
 
-    /// Leaves the rest of the current content and its padding behind; `false` if the input ended inside the content.
+    /// Skips the rest of the current content and its padding. The result is `false` if the input ended inside the
+    /// content.
     pub(super) fn skip_content(&mut self) -> Result<bool, Error> {
         while self.content > 0 {
             let n = self.take(self.content, |_| ())?;
@@ -142,7 +144,7 @@ impl<R: BufRead> Blocks<R> {
         Ok(true)
     }
 
-    /// What is buffered of the current content; empty where it ends, or where the input does.
+    /// The buffered bytes of the current content. They are empty at the end of the content or of the input.
     pub(super) fn fill_content(&mut self) -> io::Result<&[u8]> {
         if self.content == 0 {
             return Ok(&[]);
@@ -151,7 +153,8 @@ impl<R: BufRead> Blocks<R> {
         Ok(&available[..at_most(available.len(), self.content)])
     }
 
-    /// Reads from the current content past any buffer; 0 where it ends, or where the input does.
+    /// Reads from the current content without a buffer in between. The result is 0 at the end of the content or of the
+    /// input.
     pub(super) fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = at_most(buffer.len(), self.content);
         if n == 0 {
@@ -162,7 +165,7 @@ impl<R: BufRead> Blocks<R> {
         Ok(n)
     }
 
-    /// Takes `n` bytes, which must have been seen, from the current content.
+    /// Consumes `n` bytes of the current content, which [`fill_content`](Self::fill_content) must have returned.
     pub(super) fn consume(&mut self, n: usize) {
         let n = at_most(n, self.content);
         self.inner.consume(n);
@@ -174,7 +177,7 @@ impl<R: BufRead> Blocks<R> {
         Ok(())
     }
 
-    /// Takes bytes that ought to be zeros, and notes if they aren't.
+    /// Consumes up to `limit` bytes that should be zeros, and notes whether they are.
     fn take_zeros(&mut self, limit: u64) -> Result<usize, Error> {
         let mut is_clean = true;
         let n = self.take(limit, |bytes| is_clean = bytes.iter().all(|&byte| byte == 0))?;
@@ -182,7 +185,8 @@ impl<R: BufRead> Blocks<R> {
         Ok(n)
     }
 
-    /// Shows what is buffered, up to `limit` bytes, and takes it; 0 at the input's end.
+    /// Shows the buffered bytes to `see`, up to `limit`, and consumes them. The result is their number, 0 at the
+    /// input's end.
     fn take(&mut self, limit: u64, mut see: impl FnMut(&[u8])) -> Result<usize, Error> {
         loop {
             match self.inner.fill_buf() {

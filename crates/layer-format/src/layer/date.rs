@@ -1,11 +1,11 @@
-//! Moments as text, which configs and listings have.
+//! Timestamps as text, for configs and listings.
 
 use super::entry::Timestamp;
 
 const DAY: i64 = 86_400;
 
 impl Timestamp {
-    /// RFC 3339 in UTC, to the second.
+    /// The time in RFC 3339 and UTC, without a fraction of a second.
     pub fn to_second(self) -> String {
         let (days, second) = (self.seconds.div_euclid(DAY), self.seconds.rem_euclid(DAY));
         let (year, month, day) = date(days);
@@ -13,7 +13,7 @@ impl Timestamp {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
-    /// RFC 3339 in UTC, with as many digits of the second as there are.
+    /// The time in RFC 3339 and UTC, with the digits of the fraction that aren't trailing zeros.
     pub fn to_nanosecond(self) -> String {
         let text = self.to_second();
         if self.nanos == 0 {
@@ -24,7 +24,8 @@ impl Timestamp {
     }
 }
 
-/// The day of the Gregorian calendar, given the days since 1970: in years that begin in March, a leap day comes last.
+/// Year, month and day in the Gregorian calendar, from the number of days since 1970. Years begin in March here, so
+/// that a leap day comes last.
 fn date(days: i64) -> (i64, i64, i64) {
     const DAYS_IN_400_YEARS: i64 = 146_097;
     const DAYS_TO_1970: i64 = 719_468;

@@ -1,21 +1,21 @@
-//! The content of a file, its holes filled.
+//! The content of a file, with its holes filled.
 
 use std::io::{self, Read};
 
 use super::entry::EntryKind;
 
-/// Reads a file as it will be: what the archive left out of a sparse file is zeros.
+/// A reader of a file's whole content. The holes of a sparse file, which the archive leaves out, are read as zeros.
 #[derive(Debug)]
 pub struct Filled<R> {
     content: R,
     pieces: std::vec::IntoIter<(u64, u64)>,
     at: u64,
-    /// Where the piece begins that is being read or comes next, and where it ends.
+    /// The start and the end of the current or the next piece, in bytes of the file.
     piece: (u64, u64),
 }
 
 impl<R: Read> Filled<R> {
-    /// Fills the content of an entry of this kind; only a file has any.
+    /// Wraps `content`, the content of an entry of this kind. Only a file has any.
     pub fn new(content: R, kind: EntryKind) -> Self {
         let pieces = match kind {
             EntryKind::File { size, data: None } => vec![(0, size)],

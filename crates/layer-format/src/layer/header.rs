@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use super::blocks::BLOCK;
 use crate::error::Error;
 
-/// A field with a number in it, and what to say if there is none.
+/// A field for a number, with the error text for a field that has none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
     start: usize,
@@ -40,7 +40,7 @@ const CHECKSUM: Field = Field::new(148, 156, "");
 const ACCESS_TIME: Field = Field::new(345, 357, "");
 const CHANGE_TIME: Field = Field::new(357, 369, "");
 
-/// A header whose checksum is right.
+/// A header whose checksum is correct.
 #[derive(Clone, Debug)]
 pub(super) struct Header([u8; BLOCK]);
 
@@ -54,13 +54,13 @@ pub(super) enum Dialect {
 }
 
 impl Header {
-    /// Takes a block for a header if its checksum says that it is one.
+    /// Parses a block as a header. Its checksum must be correct.
     pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self, Error> {
         let header = Self(*block);
         let stored = octal(header.field(CHECKSUM))
             .ok_or(Error::MalformedHeader { reason: "no checksum" })?;
         let unsigned = |bytes: &[u8]| bytes.iter().map(|&byte| i64::from(byte)).sum::<i64>();
-        // Some old programs summed up signed bytes.
+        // Some old programs added up signed bytes.
         let signed =
             |bytes: &[u8]| bytes.iter().map(|&byte| i64::from(byte.cast_signed())).sum::<i64>();
         if stored == header.checksum(unsigned) || stored == header.checksum(signed) {
@@ -86,7 +86,7 @@ impl Header {
         }
     }
 
-    /// The name, with the prefix that some dialects have.
+    /// The name, after the prefix in dialects that have one.
     pub(super) fn name(&self) -> Cow<'_, [u8]> {
         let name = text(&self.0[..100]);
         let prefix = match self.dialect() {
@@ -102,7 +102,7 @@ impl Header {
         text(&self.0[157..257])
     }
 
-    /// How much content the header claims.
+    /// The size of the content in bytes, as the header states it.
     pub(super) fn size(&self) -> Result<u64, &'static str> {
         u64::try_from(self.number(SIZE)?).map_err(|_| "the size is negative")
     }
@@ -111,8 +111,9 @@ impl Header {
         number(self.field(field)).ok_or(field.malformed)
     }
 
-    /// A GNU header has times where ustar has the prefix. Go's writer did not know that until 1.8, and many a layer was
-    /// made with it; as Go's reader does, a time that is no number is taken for a piece of such a prefix.
+    /// The prefix in a GNU header that should have none. A GNU header has times in the place of ustar's prefix. Go's
+    /// writer did not know that until 1.8, and many layers were made with it. A time that is no number is therefore
+    /// taken for a part of such a prefix, which is what Go's reader does, too.
     fn mistaken_prefix(&self) -> &[u8] {
         let is_time = |field| self.field(field)[0] == 0 || number(self.field(field)).is_some();
         let prefix = text(&self.0[345..500]);
@@ -129,13 +130,13 @@ impl Header {
         &self.0[field.start..field.end]
     }
 
-    /// The sum of all bytes, those of the checksum itself taken for blanks.
+    /// The sum of all bytes. The bytes of the checksum itself count as blanks.
     fn checksum(&self, sum: impl Fn(&[u8]) -> i64) -> i64 {
         sum(&self.0[..CHECKSUM.start]) + 8 * i64::from(b' ') + sum(&self.0[CHECKSUM.end..])
     }
 }
 
-/// What the writer puts into a header; what doesn't fit is left 0 or empty, and belongs into a PAX record.
+/// The values of the writer for a header. A value that doesn't fit is left 0 or empty here and needs a PAX record.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     pub(super) name: &'a [u8],
@@ -178,7 +179,7 @@ impl Fields<'_> {
     }
 }
 
-/// Whether an owner fits into a header.
+/// Whether a user or group ID fits into a header.
 pub(super) fn fits_id(id: u32) -> bool {
     id < 1 << 21
 }
@@ -193,12 +194,12 @@ pub(super) fn fits_link(target: &[u8]) -> bool {
     target.len() <= 100
 }
 
-/// Cuts a name at a slash into prefix and name, if it can be.
+/// Cuts a name at a slash into prefix and name; `None` if there is no such cut.
 pub(super) fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
     if name.len() <= 100 {
         return Some((&[], name));
     }
-    // The slash that ends a directory's name can't be the cut.
+    // The slash at the end of a directory's name can't be the cut.
     let cuts = &name[..name.len().min(157) - 1];
     let cut = cuts.iter().rposition(|&byte| byte == b'/').filter(|&cut| cut > 0)?;
     let rest = &name[cut + 1..];
@@ -214,7 +215,8 @@ fn put_octal(block: &mut [u8; BLOCK], field: Field, number: u64) {
     block[field.end - 1] = 0;
 }
 
-/// PAX has no records for device numbers, so those that need it are binary, which everybody reads.
+/// Writes a device number. PAX has no records for device numbers, so a large one is written in binary, which all
+/// readers know.
 fn put_device(block: &mut [u8; BLOCK], field: Field, number: u32) {
     if fits_id(number) {
         return put_octal(block, field, number.into());
@@ -223,19 +225,19 @@ fn put_device(block: &mut [u8; BLOCK], field: Field, number: u32) {
     block[field.end - 4..field.end].copy_from_slice(&number.to_be_bytes());
 }
 
-/// The text of a field: up to the first NUL.
+/// The text of a field, up to the first NUL.
 pub(super) fn text(field: &[u8]) -> &[u8] {
     let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
     &field[..end]
 }
 
-/// The number in a field: octal digits, or binary if the top bit says so.
+/// The number in a field, which is written in octal digits, or in binary if the top bit is set.
 pub(super) fn number(field: &[u8]) -> Option<i64> {
     let (&first, rest) = field.split_first()?;
     if first & 0x80 == 0 {
         return octal(field);
     }
-    // Two's complement of the remaining seven bits and of all that follows.
+    // The number is the two's complement of the remaining seven bits and of the following bytes.
     let mut number = i64::from((first << 1).cast_signed() >> 1);
     for &byte in rest {
         number = number.checked_mul(256)? + i64::from(byte);
@@ -243,7 +245,7 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
     Some(number)
 }
 
-/// Octal digits between blanks and NULs; nothing at all is 0.
+/// A number in octal digits between blanks and NULs. An empty field is 0.
 fn octal(field: &[u8]) -> Option<i64> {
     let start = field.iter().position(|&byte| byte != b' ' && byte != 0).unwrap_or(field.len());
     let mut number = 0_i64;

@@ -1,5 +1,6 @@
-//! Extended attributes as libarchive alone writes them: `LIBARCHIVE.xattr.NAME=VALUE`, the name with `%` and two hex
-//! digits for what isn't plain ASCII, the value in base64. bsdtar writes them beside `SCHILY.xattr` records.
+//! Extended attributes in libarchive's own form: `LIBARCHIVE.xattr.NAME=VALUE`. The name has `%` and two hex digits for
+//! a byte that isn't plain ASCII, and the value is in base64. bsdtar writes these records beside the `SCHILY.xattr`
+//! ones.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -7,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
-/// As libarchive writes it.
+/// Libarchive's base64: without padding.
 const BARE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     LENIENT.with_decode_padding_mode(DecodePaddingMode::RequireNone),
@@ -17,7 +18,8 @@ const PADDED: GeneralPurpose = GeneralPurpose::new(
     LENIENT.with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// A name and a value, from what is left of the key after its prefix, and the record's value.
+/// The name and the value of an attribute. `name` is the record's key without its prefix; `value` is the record's
+/// value.
 pub(super) fn xattr(name: &[u8], value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let name = percent_decoded(name)?;
     let is_name = !name.is_empty() && !name.contains(&0);

@@ -1,23 +1,23 @@
-//! What no Linux system takes, whatever the file system: an entry with it makes a layer that can't be unpacked.
+//! Limits of Linux that hold for any file system. A layer with an entry beyond them can't be unpacked.
 
 use super::entry::{Change, Entry, EntryKind};
 use super::path::{EntryPath, refuse};
 use crate::error::Error;
 
-/// The name in an image's root that no layer may have: it marks a directory that is being filled.
+/// A name that no layer may have in an image's root. It marks a directory that isn't filled completely.
 pub const INCOMPLETE: &str = ".strata-incomplete";
 
-/// What the kernel's device numbers hold.
+/// The largest device numbers that the kernel has.
 const MAX_MAJOR: u32 = 0xfff;
 const MAX_MINOR: u32 = 0xf_ffff;
-/// What a symbolic link holds.
+/// The longest target of a symbolic link, in bytes.
 const MAX_TARGET: usize = 4095;
-/// What one name holds, and that of an extended attribute.
+/// The longest name of a file or an extended attribute, in bytes.
 const MAX_NAME: usize = 255;
-/// What the value of an extended attribute holds.
+/// The longest value of an extended attribute, in bytes.
 const MAX_VALUE: usize = 64 << 10;
 
-/// Why no system can have this, attributes and names aside.
+/// The reason why no system can have this entry; `None` if one can. Its attributes and names aren't checked here.
 pub fn impossible(entry: &Entry) -> Option<&'static str> {
     match &entry.kind {
         _ if entry.uid == u32::MAX || entry.gid == u32::MAX => {
@@ -33,7 +33,8 @@ pub fn impossible(entry: &Entry) -> Option<&'static str> {
         {
             Some("a device number that no system has")
         }
-        // A file system under an overlay takes it for a whiteout, another one for a device: the tree would depend on that.
+        // A file system under an overlay takes it for a whiteout, and another one takes it for a device. The tree would
+        // depend on that.
         EntryKind::CharDevice { major: 0, minor: 0 } => {
             Some("a character device 0:0, which overlayfs takes for a whiteout")
         }
@@ -41,10 +42,10 @@ pub fn impossible(entry: &Entry) -> Option<&'static str> {
     }
 }
 
-/// Refuses what can't be unpacked anywhere, as far as the change itself tells.
+/// Refuses a change that can't be unpacked on any system. Only the change itself is checked.
 ///
 /// # Errors
-/// [`Error::MalformedEntry`].
+/// [`Error::MalformedEntry`] says why.
 pub fn check_possible(change: &Change) -> Result<(), Error> {
     let Change::Add(entry) = change else { return Ok(()) };
     let reason = impossible(entry).or_else(|| bad_name(&entry.path)).or_else(|| {
@@ -68,7 +69,7 @@ pub fn is_acl(name: &[u8]) -> bool {
     name.starts_with(b"system.posix_acl_")
 }
 
-/// Whether the kernel takes an extended attribute of this name and value, or passes over it.
+/// Whether the kernel accepts an extended attribute with this name and value, or ignores it.
 pub fn is_xattr(name: &[u8], value: &[u8]) -> bool {
     let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     let is_name = name.len() <= MAX_NAME && !name.contains(&0) && !spaces.contains(&name);
@@ -82,12 +83,12 @@ pub fn is_xattr(name: &[u8], value: &[u8]) -> bool {
     is_name && value.len() <= MAX_VALUE && is_value
 }
 
-/// Versions 2 and 3 (linux/capability.h, `vfs_ns_cap_data`).
+/// Whether the value is a file capability of version 2 or 3 (linux/capability.h, `vfs_ns_cap_data`).
 fn is_capability(value: &[u8]) -> bool {
     matches!((value.len(), value), (20, [0 | 1, 0, 0, 2, ..]) | (24, [0 | 1, 0, 0, 3, ..]))
 }
 
-/// What may come next in an access control list.
+/// The entries that may come next in an access control list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Owner,
@@ -97,10 +98,11 @@ enum Expected {
     Nothing,
 }
 
-/// A version, then tag, permissions and id of each entry, the tags in their order (`posix_acl_valid` in the kernel).
+/// Whether the value is a valid access control list: a version, then tag, permissions and ID of each entry, with the
+/// tags in their order (`posix_acl_valid` in the kernel).
 fn is_good_acl(value: &[u8]) -> bool {
     let Some((version, entries)) = value.split_first_chunk() else { return false };
-    // Another version, and a list of nothing, is passed over.
+    // The kernel ignores another version and an empty list.
     if *version != [2, 0, 0, 0] || entries.is_empty() {
         return true;
     }

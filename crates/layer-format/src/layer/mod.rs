@@ -1,7 +1,7 @@
 //! One layer: a tar of file-system changes (image-spec, layer.md).
 //!
-//! [`Reader`] turns an uncompressed tar into [`Change`]s, whoever wrote it; [`Writer`] turns changes into a tar, always
-//! the same one. Neither knows a file system: what a change does to one is for others to decide.
+//! [`Reader`] turns an uncompressed tar from any tool into [`Change`]s. [`Writer`] turns changes into a tar; the same
+//! changes always give the same bytes. Neither knows a file system, so their callers decide what a change does to one.
 //!
 //! ```text
 //! layer   = *( global | member ) end

@@ -5,24 +5,25 @@ use std::fmt;
 use crate::error::Error;
 use crate::text::{push_byte, push_shown};
 
-/// How many names a path may have: so many directories deep an image may be. Linux has no limit, and other tools none in
-/// common; programs that take whole paths stop at 2,048, which is as many as fit into `PATH_MAX`.
+/// The most names in a path, which limits how deep directories may be nested. Linux has no such limit, and other tools
+/// don't agree on one. Programs that pass whole paths to the kernel fail beyond 2,048 names, which is as many as fit
+/// into `PATH_MAX`.
 pub const MAX_COMPONENTS: usize = 4096;
 
-/// What is said beyond that.
+/// The error text for a path with more names than that.
 pub const TOO_DEEP: &str = "more than 4096 directories deep";
 
-/// How many symbolic links one path may lead through, as in Linux.
+/// The most symbolic links that one path may lead through. Linux has the same limit.
 pub const MAX_LINKS: usize = 40;
-/// How many names a path and the links on its way may add up to.
+/// The most names that a path and the links on its way may have in total.
 pub const MAX_LINK_STEPS: usize = 4096;
 
-/// The names in a path, whether it is absolute or not; `.` and `..` are names.
+/// The names in a path, which may be absolute or relative. `.` and `..` count as names.
 pub fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// The directory and the last name of a clean path; none of the root's.
+/// The directory and the last name of a clean path; `None` for the root.
 pub fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => Some((&path[..slash], &path[slash + 1..])),
@@ -31,20 +32,23 @@ pub fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The path of an entry, relative to the root, normalised: no empty, `.` or `..` component, no NUL.
+/// The path of an entry, relative to the root and normalised: it has no empty, `.` or `..` component and no NUL.
 ///
-/// The empty path is the root itself. Names need not be UTF-8, so the path shows itself escaped.
+/// The empty path is the root. Names need not be UTF-8, so the path is displayed escaped.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct EntryPath(Vec<u8>);
 
 impl EntryPath {
-    /// The root itself.
+    /// The path of the root.
     pub fn root() -> Self {
         Self::default()
     }
 
-    /// Normalises a name as it stands in a tar: leading, doubled and trailing slashes and `.` go; a name with a `..`
-    /// component or a NUL is refused, because no honest producer writes one and readers disagree on its meaning.
+    /// Normalises a name from a tar: leading, doubled and trailing slashes and `.` are removed.
+    ///
+    /// # Errors
+    /// [`Error::MalformedEntry`] if the name has a `..` component, a NUL, or more than [`MAX_COMPONENTS`] components.
+    /// No honest producer writes `..`, and readers disagree on its meaning.
     pub fn parse(name: &[u8]) -> Result<Self, Error> {
         let refuse = |reason| Err(refuse(name, reason));
         if name.contains(&0) {
@@ -65,7 +69,7 @@ impl EntryPath {
         if n_components > MAX_COMPONENTS { refuse(TOO_DEEP) } else { Ok(Self(path)) }
     }
 
-    /// The bytes, without a slash at either end.
+    /// The bytes of the path, without a slash at either end.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -85,7 +89,7 @@ impl EntryPath {
         self.components().next_back()
     }
 
-    /// The directory this is in; `None` for the root.
+    /// The directory that contains this path; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         if self.is_root() {
             return None;
@@ -94,7 +98,8 @@ impl EntryPath {
         Some(Self(self.0[..end].to_vec()))
     }
 
-    /// The path of `name` in this directory. `name` must be one honest component, which names read from a directory are.
+    /// The path of `name` in this directory. `name` must be a single component other than `.` and `..`; names that were
+    /// read from a directory always are.
     #[must_use]
     pub fn join(&self, name: &[u8]) -> Self {
         debug_assert!(
@@ -109,18 +114,18 @@ impl EntryPath {
         Self(path)
     }
 
-    /// Goes to `name` in this directory, which must be as for [`join`](Self::join).
+    /// Appends `name`, with the same condition as for [`join`](Self::join).
     pub fn push(&mut self, name: &[u8]) {
         push(&mut self.0, name);
     }
 
-    /// Goes back to the directory with a path of `length` bytes that this is in, at any depth.
+    /// Shortens the path to its first `length` bytes, which must be the path of a directory above it.
     pub fn truncate(&mut self, length: usize) {
         debug_assert!(length == 0 || length == self.0.len() || self.0[length] == b'/');
         self.0.truncate(length);
     }
 
-    /// Whether this lies below `directory`, at any depth; nothing lies below itself.
+    /// Whether this path lies below `directory` at any depth. A path doesn't lie below itself.
     pub fn is_below(&self, directory: &Self) -> bool {
         if directory.is_root() {
             return !self.is_root();
@@ -148,18 +153,18 @@ impl fmt::Debug for EntryPath {
     }
 }
 
-/// Says of the entry `name` which rule it breaks.
+/// The error for the entry `name`, with the rule that it breaks.
 pub(super) fn refuse(name: &[u8], reason: &'static str) -> Error {
     let path = if name.is_empty() { "\"\"".to_owned() } else { escape_short(name) };
     Error::MalformedEntry { path, reason }
 }
 
-/// Shows a name in an error: like [`escape`], with the middle of a very long one left out.
+/// Escapes a name for an error, like [`escape`]. The middle of a very long name is left out.
 pub fn escape_short(bytes: &[u8]) -> String {
     shorten(escape(bytes))
 }
 
-/// Leaves out the middle of a name that is longer than anyone reads.
+/// Leaves out the middle of a very long text.
 fn shorten(text: String) -> String {
     const MOST: usize = 240;
     if text.len() <= MOST {
@@ -170,7 +175,8 @@ fn shorten(text: String) -> String {
     format!("{}…{}", &text[..end], &text[start..])
 }
 
-/// Shows any bytes on one line of a terminal: a backslash is doubled, what is [hostile] becomes `\xNN` or `\u{…}`.
+/// Escapes bytes so that they can be shown on one line of a terminal. A backslash is doubled; a [hostile] character
+/// becomes `\xNN` or `\u{…}`.
 ///
 /// [hostile]: crate::text::is_hostile
 pub fn escape(bytes: &[u8]) -> String {

@@ -1,8 +1,8 @@
 //! PAX records: `LENGTH KEY=VALUE\n`, one after the other, in the content of `x` and `g` members (pax(1), "pax Extended
 //! Header").
 //!
-//! Values are bytes: names need not be UTF-8, xattrs are binary. The last record of a key counts, and an empty value
-//! takes the key away, except for xattrs, whose values may be empty.
+//! Values are bytes: names need not be UTF-8, and xattrs are binary. The last record of a key counts. An empty value
+//! removes the key, except for xattrs, whose values may be empty.
 
 use std::str::FromStr;
 
@@ -11,11 +11,11 @@ use super::libarchive;
 use super::sparse::Records;
 use crate::error::Error;
 
-/// The longest content of an `x` or `g` member. Xattrs are far smaller on any file system, and it holds a sparse map of
-/// some 200,000 pieces; Go's reader stops at 1 MiB.
+/// The longest content of an `x` or `g` member, in bytes. File systems allow far smaller xattrs only. A sparse map of
+/// some 200,000 pieces fits into it. Go's reader stops at 1 MiB.
 pub(super) const LIMIT: u64 = 4 << 20;
 
-/// The longest name or link target, by whatever means it came.
+/// The longest name or link target in bytes, from a record, a GNU member or a header.
 pub(super) const NAME_LIMIT: u64 = 1 << 20;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
@@ -23,7 +23,7 @@ const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 const SPARSE: &[u8] = b"GNU.sparse.";
 const TEXT_ACL: &[u8] = b"SCHILY.acl.";
 
-/// What the records before an entry say about it.
+/// The values of the records before an entry.
 #[derive(Debug, Default)]
 pub(super) struct Extended {
     pub(super) path: Option<Vec<u8>>,
@@ -32,18 +32,19 @@ pub(super) struct Extended {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<Timestamp>,
-    /// Sorted, each name once.
+    /// Sorted by name, with each name once.
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) sparse: Records,
-    /// Whether there is an access control list in words (`SCHILY.acl.…`), which is passed over, as by Docker.
+    /// Whether there is an access control list in text form (`SCHILY.acl.…`). It is ignored, which is what Docker does,
+    /// too.
     pub(super) has_text_acl: bool,
 }
 
 impl Extended {
-    /// Reads the content of an `x` member.
+    /// Parses the content of an `x` member.
     pub(super) fn parse(text: &[u8]) -> Result<Self, Error> {
         let mut extended = Self::default();
-        // In libarchive's own form, which stands back.
+        // Attributes in libarchive's own form. They count only where no `SCHILY` record has the same name.
         let mut others = vec![];
         for record in records(text) {
             let (key, value) = record?;
@@ -53,7 +54,7 @@ impl Extended {
             }
         }
         extended.xattrs.splice(..0, others);
-        // The sort is stable, so of equal names the last one came last.
+        // The sort is stable, so the last of several records with one name stays last.
         extended.xattrs.sort_by(|(a, _), (b, _)| a.cmp(b));
         extended.xattrs.dedup_by(|later, kept| {
             let same = later.0 == kept.0;
@@ -97,9 +98,11 @@ fn libarchive_xattr(name: &[u8], value: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Err
     libarchive::xattr(name, value).ok_or(Error::MalformedHeader { reason })
 }
 
-/// The `comment` in the content of a `g` member: `None` if it has no such record, an empty one if it takes it away.
+/// The `comment` in the content of a `g` member. It is `None` if there is no such record, and empty if a record removes
+/// it.
 ///
-/// Its other records would be defaults for all that follows; Docker and containerd don't apply them, so they are not.
+/// The other records would be defaults for all later members. Docker and containerd don't apply them, so they are
+/// ignored.
 pub(super) fn comment(text: &[u8]) -> Result<Option<&[u8]>, Error> {
     let mut comment = None;
     for record in records(text) {
@@ -111,7 +114,7 @@ pub(super) fn comment(text: &[u8]) -> Result<Option<&[u8]>, Error> {
     Ok(comment)
 }
 
-/// The comment in the content of a `g` member that has nothing else.
+/// The comment in the content of a `g` member that has no other record.
 pub(super) fn only_comment(text: &[u8]) -> Option<&[u8]> {
     let mut records = records(text);
     match (records.next(), records.next()) {
@@ -120,10 +123,10 @@ pub(super) fn only_comment(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Appends a record. The key has neither `=` nor NUL.
+/// Appends a record. The key must have neither `=` nor NUL.
 pub(super) fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
-    // The length counts its own digits.
+    // The length includes its own digits.
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
         length = rest + length.to_string().len();
@@ -139,8 +142,8 @@ pub(super) fn push_xattr(records: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     push(records, &[XATTR, name].concat(), value);
 }
 
-/// A time as PAX writes it: decimal seconds, with a fraction if there is one. All its nine digits are written: mkfs.erofs
-/// takes what follows the point for a number of nanoseconds.
+/// A time in PAX form: decimal seconds, with a fraction if it isn't 0. All nine digits of the fraction are written,
+/// because mkfs.erofs takes the digits after the point for a number of nanoseconds.
 pub(super) fn format_time(time: Timestamp) -> String {
     let (sign, seconds, nanos) = if time.seconds < 0 && time.nanos > 0 {
         ("-", (time.seconds + 1).unsigned_abs(), 1_000_000_000 - time.nanos)
@@ -155,14 +158,14 @@ pub(super) fn format_time(time: Timestamp) -> String {
     format!("{sign}{seconds}.{nanos:09}")
 }
 
-/// A record that holds a size, which an empty value takes away.
+/// The value of a record with a size. An empty value removes the record.
 pub(super) fn size(value: &[u8]) -> Result<Option<u64>, Error> {
     optional(value, "a size that is none", |value| {
         decimal(value).filter(|&size: &u64| i64::try_from(size).is_ok())
     })
 }
 
-/// A name, which an empty value takes away.
+/// The value of a record with a name. An empty value removes the record.
 pub(super) fn name(value: &[u8], what: &str) -> Result<Option<Vec<u8>>, Error> {
     if value.len() as u64 > NAME_LIMIT {
         return Err(Error::TooLarge { what: what.to_owned(), limit: NAME_LIMIT });
@@ -186,7 +189,7 @@ fn optional<T>(
     parse(value).map(Some).ok_or(Error::MalformedHeader { reason })
 }
 
-/// Seconds, negative ones too, and any number of digits after the point; those beyond the ninth are dropped.
+/// A time in decimal seconds, which may be negative. The digits of the fraction beyond the ninth are dropped.
 fn timestamp(value: &[u8]) -> Option<Timestamp> {
     let point = value.iter().position(|&byte| byte == b'.').unwrap_or(value.len());
     let seconds: i64 = decimal(&value[..point])?;
@@ -216,7 +219,7 @@ fn records(text: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8]), Error>> {
     })
 }
 
-/// Key and value of the first record, and what follows it.
+/// The key and the value of the first record, and the bytes after it.
 fn split_record(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = text.iter().take(20).position(|&byte| byte == b' ')?;
     if !text[..blank].iter().all(u8::is_ascii_digit) {

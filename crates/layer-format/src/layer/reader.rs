@@ -1,7 +1,7 @@
-//! Reads a layer in one pass, whoever wrote it.
+//! Reads a layer in one pass. It accepts the tars of all common tools.
 //!
-//! What a PAX record says goes before what a GNU long name says, and that before the header. Memory is bounded by the
-//! limits in `pax` and `sparse`; no size that the archive claims is ever allocated.
+//! A PAX record takes precedence over a GNU long name, and that over the header. The limits in `pax` and `sparse` bound
+//! the memory; a size that the archive claims is never allocated.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -17,26 +17,26 @@ use super::sparse::{self, Map};
 use super::whiteout::Mark;
 use crate::error::Error;
 
-/// A layer being read: changes one by one, and the content of the file just read in between.
+/// Reader of a layer: it gives the changes one by one, and the content of each file after its change.
 ///
-/// As a [`Read`] and [`BufRead`] it is the content of the entry that [`read_change`](Self::read_change) gave last:
-/// [`EntryKind::content_size`] bytes exactly, the data of a sparse file without its holes. What nobody reads is skipped.
-/// Slices of [`fill_buf`](BufRead::fill_buf) are the input's own buffer.
+/// Its [`Read`] and [`BufRead`] give the content of the entry that [`read_change`](Self::read_change) returned last.
+/// That is [`EntryKind::content_size`] bytes: the data of a sparse file comes without its holes. Content that isn't
+/// read is skipped. The slices of [`fill_buf`](BufRead::fill_buf) are the input's own buffer.
 #[derive(Debug)]
 pub struct Reader<R> {
     blocks: Blocks<R>,
     pending: Pending,
     comment: Option<Vec<u8>>,
     header: [u8; 512],
-    /// Whose content comes next, for errors.
+    /// The name of the entry whose content comes next, for errors.
     name: Vec<u8>,
-    /// The content of the last PAX or long-name member; here to be reused.
+    /// The content of the last PAX or long-name member. The buffer is used again.
     text: Vec<u8>,
     state: State,
     n_text_acls: u64,
 }
 
-/// What the members before an entry say about it.
+/// The values that the members before an entry give to it.
 #[derive(Debug, Default)]
 struct Pending {
     name: Option<Vec<u8>>,
@@ -72,15 +72,21 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// How many entries so far had access control lists in words (`SCHILY.acl.access`, as GNU tar's `--acls` and bsdtar write
-    /// them), which are passed over: their users have names, and those are of another machine.
+    /// The number of entries so far with access control lists in text form (`SCHILY.acl.access`), which GNU tar's
+    /// `--acls` and bsdtar write. They are ignored, because they name users of another machine.
     pub fn n_text_acls(&self) -> u64 {
         self.n_text_acls
     }
 
-    /// The next change; what is left of the previous one's content is skipped.
+    /// The next change. The rest of the previous change's content is skipped.
     ///
-    /// `None` at the end of the archive, when whatever follows it has been read too, so that a hash below has seen all.
+    /// The result is `None` at the end of the archive. The input has been read to its end by then, so a hash below has
+    /// seen all bytes.
+    ///
+    /// # Errors
+    /// [`Error::MalformedHeader`] and [`Error::MalformedEntry`] if the tar is malformed; [`Error::Truncated`] if it
+    /// ends early; [`Error::TooLarge`] beyond a limit; [`Error::Io`] and the errors inside it if the input can't be
+    /// read. After an error, every further call fails.
     pub fn read_change(&mut self) -> Result<Option<Change>, Error> {
         match self.state {
             State::Ended => return Ok(None),
@@ -95,36 +101,36 @@ impl<R: BufRead> Reader<R> {
         Ok(change)
     }
 
-    /// The comment in the PAX global headers read so far; the last one counts.
+    /// The comment in the PAX global headers that were read so far. The last one counts.
     pub fn comment(&self) -> Option<&[u8]> {
         self.comment.as_deref()
     }
 
-    /// Whether both blocks of the archive's end were there.
+    /// Whether both blocks of the archive's end were present.
     pub fn is_whole(&self) -> bool {
         self.blocks.is_whole()
     }
 
-    /// Whether padding, and what followed the end, was zeros.
+    /// Whether the padding and the bytes after the end were zeros.
     pub fn is_clean(&self) -> bool {
         self.blocks.is_clean()
     }
 
-    /// The header of the last member.
+    /// The header of the last member that was read.
     pub fn header(&self) -> &[u8; 512] {
         &self.header
     }
 
-    /// The input, in the middle of the archive.
+    /// The input, whose position is in the middle of the archive.
     pub fn inner_mut(&mut self) -> &mut R {
         self.blocks.inner_mut()
     }
 
-    /// Lets `skip` leave out what is left of the current content: it is given the input and a number of bytes, and says how
-    /// many it has left out.
+    /// Skips the rest of the current content with `skip`. It gets the input and a number of bytes to leave out, and
+    /// returns the number that it has left out.
     ///
     /// # Errors
-    /// [`Error::Truncated`] where it has left out fewer, and those of `skip`.
+    /// [`Error::Truncated`] if `skip` left out fewer bytes, and the errors of `skip`.
     pub fn skip_with(
         &mut self,
         skip: impl FnOnce(&mut R, u64) -> io::Result<u64>,
@@ -137,7 +143,7 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    /// The input again: at its end, once [`read_change`](Self::read_change) gave `None`.
+    /// Gives the input back. It is at its end once [`read_change`](Self::read_change) has returned `None`.
     pub fn into_inner(self) -> R {
         self.blocks.into_inner()
     }
@@ -187,7 +193,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn read_long_name(&mut self, header: &Header) -> Result<(), Error> {
-        // One more for the NUL that ends it.
+        // The limit has one more byte for the NUL at the end.
         self.read_text(header, pax::NAME_LIMIT + 1)?;
         let name = pax::name(text(&self.text), "a long name")?;
         if header.typeflag() == b'L' {
@@ -198,7 +204,8 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    /// A volume's name is an entry to GNU tar, so what was said before it was said about it.
+    /// Passes over a volume's name. GNU tar treats it as an entry, so the members before it describe it and are
+    /// forgotten.
     fn pass_volume(&mut self, header: &Header) -> Result<(), Error> {
         self.pending = Pending::default();
         let size = header.size().map_err(|reason| refuse(&header.name(), reason))?;
@@ -206,7 +213,7 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    /// Reads the content of a member that says something about another one.
+    /// Reads the content of a member that describes the next entry.
     fn read_text(&mut self, header: &Header, limit: u64) -> Result<(), Error> {
         let size = header.size().map_err(|reason| Error::MalformedHeader { reason })?;
         if size > limit {
@@ -220,11 +227,11 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    /// Reads the entry with this header; `None` if it is none of ours.
+    /// Reads the entry with this header; `None` if it is ignored.
     fn read_entry(&mut self, header: &Header) -> Result<Option<Change>, Error> {
         let Pending { name, link_name, extended } = std::mem::take(&mut self.pending);
         let mut extended = extended.map_or_else(Extended::default, |extended| *extended);
-        // GNU tar writes them in both forms where it is asked for both.
+        // GNU tar writes access control lists in both forms if it is told to write them.
         let is_in_words =
             extended.has_text_acl && !extended.xattrs.iter().any(|(name, _)| is_acl(name));
         self.n_text_acls += u64::from(is_in_words);
@@ -265,7 +272,7 @@ impl<R: BufRead> Reader<R> {
         self.without_content(Some(Change::Add(entry)))
     }
 
-    /// Puts sizes into a file's kind, as the content has begun and the map is read.
+    /// Puts the size and the map into a file's kind, after the content has begun and the map was read.
     fn measure(&self, kind: EntryKind, map: Option<Map>) -> EntryKind {
         match (kind, map) {
             (EntryKind::File { .. }, Some(map)) => {

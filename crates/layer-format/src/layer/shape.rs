@@ -1,4 +1,4 @@
-//! What a header says an entry is, once its name is known.
+//! The kind of an entry, from its header, once its name is known.
 
 use super::entry::{Entry, EntryKind, Timestamp};
 use super::header::{Dialect, Field, GID, Header, MAJOR, MINOR, MODE, MTIME, UID};
@@ -7,7 +7,7 @@ use super::pax::Extended;
 use super::whiteout::{self, Mark};
 use crate::error::Error;
 
-/// The types of entry, as far as the type byte and the name tell.
+/// The types of entry that the type byte and the name distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     File,
@@ -22,8 +22,9 @@ pub(super) enum Shape {
 impl Shape {
     pub(super) fn of(typeflag: u8, name: &[u8], size: u64) -> Option<Self> {
         Some(match typeflag {
-            // Before there was a type for directories, a slash said it. Go's reader believes that of the old type only;
-            // GNU tar and libarchive of the new one too, where we do if no content says otherwise.
+            // Before there was a type for directories, a slash at the end of the name marked them. Go's reader accepts
+            // that for the old type only. GNU tar and libarchive accept it for the new one, too; so do we if there is
+            // no content.
             0 if name.ends_with(b"/") => Self::Directory,
             b'0' if name.ends_with(b"/") && size == 0 => Self::Directory,
             0 | b'0' | b'7' | b'S' => Self::File,
@@ -37,14 +38,14 @@ impl Shape {
         })
     }
 
-    /// Whether the size says what follows the header; as in Go's reader, it says nothing where there can't be content.
-    /// A GNU dump directory has the names of its files there.
+    /// Whether the size in the header is that of a content. For types that can't have content, it means nothing; Go's
+    /// reader ignores it, too. A GNU dump directory has the names of its files as its content.
     pub(super) fn has_content(self, typeflag: u8) -> bool {
         self == Self::File || typeflag == b'D'
     }
 }
 
-/// The entry's kind, a file's without its size; `None` for a hard link to what AUFS left behind.
+/// The kind of the entry, for a file without its size; `None` for a hard link to a leftover of AUFS.
 pub(super) fn shape_kind(
     header: &Header,
     shape: Shape,

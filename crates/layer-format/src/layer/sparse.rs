@@ -1,4 +1,4 @@
-//! Sparse files: which pieces of one are in the archive (GNU tar's manual, "Storing Sparse Files").
+//! Sparse files: the pieces that are in the archive (GNU tar's manual, "Storing Sparse Files").
 //!
 //! | format  | known by                       | where the map is                                           |
 //! |---------|--------------------------------|------------------------------------------------------------|
@@ -7,7 +7,7 @@
 //! | PAX 0.1 | `GNU.sparse.map`               | that record: numbers with commas                           |
 //! | PAX 1.0 | `GNU.sparse.major=1`, `minor=0` | the content's first blocks: decimal lines                  |
 //!
-//! A map is believed only if its pieces ascend, lie within the file and add up to what the archive holds.
+//! A map is accepted only if its pieces ascend, lie within the file and add up to the size of the archive's content.
 
 use std::io::BufRead;
 
@@ -17,15 +17,15 @@ use super::path::refuse;
 use super::pax;
 use crate::error::Error;
 
-/// The most pieces a file may have. Their map takes 16 bytes each in memory, and at least 24 in an archive.
+/// The most pieces of a file. Each takes 16 bytes in memory, and at least 24 in an archive.
 const MAX_PIECES: usize = 1 << 20;
 
 const TOO_MANY: &str = "more pieces of a sparse file than anyone needs";
 
-/// A piece of a sparse file: its place and its length.
+/// A piece of a sparse file: its offset and its length in bytes.
 pub(super) type Piece = (u64, u64);
 
-/// A sparse file's real size and its pieces.
+/// The real size of a sparse file in bytes, and its pieces.
 #[derive(Debug)]
 pub(super) struct Map {
     pub(super) size: u64,
@@ -33,7 +33,7 @@ pub(super) struct Map {
 }
 
 impl Map {
-    /// The map if it makes sense for a file of which the archive holds `stored` bytes.
+    /// Returns the map if it is valid for a file with `stored` bytes in the archive.
     pub(super) fn check(mut self, stored: u64) -> Result<Self, &'static str> {
         let (mut end, mut sum) = (0, 0);
         for &(offset, length) in &self.pieces {
@@ -59,7 +59,7 @@ impl Map {
 /// The `GNU.sparse.*` records of an entry.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// The file's name; `path` is one that only programs without knowledge of sparse files should use.
+    /// The name of the file. The record `path` has another name, for programs that don't know sparse files.
     pub(super) name: Option<Vec<u8>>,
     major: Option<u64>,
     minor: Option<u64>,
@@ -71,7 +71,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Takes a record, given its key after `GNU.sparse.`.
+    /// Adds a record. `key` is its key without `GNU.sparse.`.
     pub(super) fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         match key {
             b"name" => self.name = pax::name(value, "a path")?,
@@ -96,8 +96,8 @@ impl Records {
     }
 }
 
-/// The map of the entry with this header and these records, if it has one. The content must have begun; what it holds
-/// of the map is taken from it.
+/// The map of the entry with this header and these records; `None` if the file isn't sparse. The content must have
+/// begun. If the map is in the content, it is consumed.
 pub(super) fn read_map<R: BufRead>(
     header: &Header,
     records: Records,
@@ -137,7 +137,7 @@ fn recorded_pieces(records: Records) -> Result<Option<Vec<Piece>>, &'static str>
     Ok(Some(pieces))
 }
 
-/// `offset,length,offset,length…`
+/// Parses `offset,length,offset,length…`.
 fn parse_map(text: &[u8]) -> Option<Vec<Piece>> {
     if text.is_empty() {
         return Some(vec![]);
@@ -175,7 +175,7 @@ fn read_old<R: BufRead>(
     Ok(Map { size: size.map_err(|reason| refuse(name, reason))?, pieces })
 }
 
-/// Takes the pieces in a table of offsets and lengths of 12 bytes each; the table may end early.
+/// Adds the pieces in a table of offsets and lengths with 12 bytes each. The table may end early.
 fn read_slots(table: &[u8], pieces: &mut Vec<Piece>) -> Result<(), &'static str> {
     let number = |field| number(field).and_then(|number| u64::try_from(number).ok());
     for slot in table.chunks_exact(24) {
@@ -191,7 +191,7 @@ fn read_slots(table: &[u8], pieces: &mut Vec<Piece>) -> Result<(), &'static str>
     Ok(())
 }
 
-/// A number of pieces, and for each one offset and length, in decimal lines, filled up to a whole block.
+/// Reads the number of pieces, then offset and length of each, in decimal lines that end with a whole block.
 fn read_content_map<R: BufRead>(name: &[u8], blocks: &mut Blocks<R>) -> Result<Vec<Piece>, Error> {
     let mut lines = Lines { name, blocks, block: [0; BLOCK], at: BLOCK };
     let n_pieces = lines.number()?;
@@ -205,7 +205,7 @@ fn read_content_map<R: BufRead>(name: &[u8], blocks: &mut Blocks<R>) -> Result<V
     Ok(pieces)
 }
 
-/// Decimal lines at the beginning of a content.
+/// The decimal lines at the beginning of a content.
 struct Lines<'a, R> {
     name: &'a [u8],
     blocks: &'a mut Blocks<R>,

@@ -1,4 +1,4 @@
-//! Whiteouts: entries that take away what lower layers hold (image-spec, layer.md, "Whiteouts").
+//! Whiteouts: entries that remove what lower layers hold (image-spec, layer.md, "Whiteouts").
 //!
 //! | base name       | means                                                       |
 //! |-----------------|-------------------------------------------------------------|
@@ -6,7 +6,7 @@
 //! | `.wh..wh.*`     | bookkeeping of AUFS that old Docker packed too; left out    |
 //! | `.wh.NAME`      | NAME of the lower layers is gone                            |
 //!
-//! A marker is known by its name; what kind of entry it is does not matter (AUFS has hard links).
+//! Only the name makes an entry a marker; its kind doesn't matter (AUFS has hard links).
 
 use super::path::{EntryPath, refuse};
 use crate::error::Error;
@@ -15,12 +15,12 @@ const PREFIX: &[u8] = b".wh.";
 const META_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// What an entry's path makes of it.
+/// The meaning of an entry's path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// An entry like any other.
+    /// An ordinary entry.
     Plain,
-    /// What AUFS left behind, or something in it.
+    /// A leftover of AUFS, or something below one.
     Leftover,
     /// A whiteout of this path.
     Remove(EntryPath),
@@ -29,7 +29,7 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    /// Tells markers from other entries.
+    /// Classifies a path.
     pub(super) fn of(path: &EntryPath) -> Result<Self, Error> {
         let Some(at) = path.components().position(|name| name.starts_with(PREFIX)) else {
             return Ok(Self::Plain);
@@ -52,7 +52,7 @@ impl Mark {
         }
     }
 
-    /// The name of the marker that takes `path` away.
+    /// The path of the marker that removes `path`.
     pub(super) fn removing(path: &EntryPath) -> Result<EntryPath, Error> {
         match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) if !is_reserved(path) => {
@@ -63,7 +63,7 @@ impl Mark {
         }
     }
 
-    /// The name of the marker that empties `directory`.
+    /// The path of the marker that empties `directory`.
     pub(super) fn emptying(directory: &EntryPath) -> Result<EntryPath, Error> {
         if is_reserved(directory) {
             return Err(refuse(directory.as_bytes(), RESERVED));
@@ -72,15 +72,15 @@ impl Mark {
     }
 }
 
-/// Why a name can't be in a layer.
+/// The reason why a name can't be in a layer.
 pub(super) const RESERVED: &str = "names that begin with .wh. mean whiteouts in a layer";
 
-/// Whether a layer would take the name, or one above it, for a marker.
+/// Whether a layer would take the last name of the path, or one above it, for a marker.
 pub(super) fn is_reserved(path: &EntryPath) -> bool {
     path.components().any(is_reserved_name)
 }
 
-/// Whether a layer would take a last name for a marker.
+/// Whether a layer would take a file name for a marker.
 pub fn is_reserved_name(name: &[u8]) -> bool {
     name.starts_with(PREFIX)
 }

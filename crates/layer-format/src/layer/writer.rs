@@ -1,7 +1,7 @@
-//! Writes a layer: always the same bytes for the same changes.
+//! Writes a layer. The same changes always give the same bytes.
 //!
-//! Headers are ustar, with PAX records before those that ustar has no room for, and no user or group names. Whiteouts
-//! are explicit: empty files of mode 0 and owner 0, from 1970.
+//! Headers are ustar. PAX records before a header hold the values that don't fit into it. There are no user or group
+//! names. Whiteouts are written as empty files of mode 0 and owner 0, from 1970.
 
 use std::io::{self, Write};
 use std::vec;
@@ -15,13 +15,13 @@ use super::sparse::{Map, Piece};
 use super::whiteout::{Mark, RESERVED, is_reserved};
 use crate::error::Error;
 
-/// A layer being written: changes one by one, and after each file its content.
+/// Writer of a layer: it takes the changes one by one, and the content of each file after its change.
 ///
-/// As a [`Write`] it takes the content of the file that [`write_change`](Self::write_change) was given last:
-/// [`EntryKind::content_size`] bytes, no more and no fewer. The holes of a sparse file are filled with zeros in the
-/// archive, so a copy from a [`Reader`](super::Reader) into a writer makes a plain file of a sparse one.
+/// Its [`Write`] takes the content of the file that was passed to [`write_change`](Self::write_change) last. It must be
+/// exactly [`EntryKind::content_size`] bytes. The holes of a sparse file are filled with zeros in the archive, so a
+/// copy from a [`Reader`](super::Reader) to a writer turns a sparse file into a plain one.
 ///
-/// Headers go out one by one, so `W` should have a buffer. Nothing marks the end but [`finish`](Self::finish).
+/// Headers are written one by one, so `W` should have a buffer. Only [`finish`](Self::finish) writes the end.
 #[derive(Debug)]
 pub struct Writer<W> {
     inner: W,
@@ -30,13 +30,13 @@ pub struct Writer<W> {
     name: Vec<u8>,
 }
 
-/// What of the current content is still to come.
+/// The part of the current content that is still to come.
 #[derive(Debug, Default)]
 struct Content {
     size: u64,
-    /// How much of `size` is written, holes included.
+    /// The number of bytes of `size` that are written, holes included.
     at: u64,
-    /// What is left of the current piece.
+    /// The number of bytes that are left of the current piece.
     left: u64,
     pieces: vec::IntoIter<Piece>,
 }
@@ -47,14 +47,23 @@ impl<W: Write> Writer<W> {
         Self { inner, content: Content::default(), records: Vec::new(), name: Vec::new() }
     }
 
-    /// Writes a PAX global header with a comment. Programs that unpack layers don't mind it.
+    /// Writes a PAX global header with a comment. Programs that unpack layers ignore it.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if the comment exceeds a limit; [`Error::Truncated`] if the content before it isn't
+    /// complete; [`Error::Io`] if it can't be written.
     pub fn write_comment(&mut self, comment: &[u8]) -> Result<(), Error> {
         self.end_content()?;
         push(&mut self.records, b"comment", comment);
         self.write_records(b'g', b"pax_global_header")
     }
 
-    /// Writes a change. The content of the file before must be complete.
+    /// Writes a change. The content of the file before it must be complete.
+    ///
+    /// # Errors
+    /// [`Error::MalformedEntry`] if a layer can't hold the change, or if a reader would take it for another one;
+    /// [`Error::TooLarge`] if its PAX records exceed a limit; [`Error::Truncated`] if the content before it isn't
+    /// complete; [`Error::Io`] if it can't be written.
     pub fn write_change(&mut self, change: &Change) -> Result<(), Error> {
         self.end_content()?;
         match change {
@@ -64,7 +73,10 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes the end mark, flushes, and gives back what was written to.
+    /// Writes the end of the archive, flushes, and gives the inner writer back. The last content must be complete.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] if the last content isn't complete; [`Error::Io`] if the end can't be written.
     pub fn finish(mut self) -> Result<W, Error> {
         self.end_content()?;
         self.put(&[0; 2 * BLOCK])?;
@@ -115,7 +127,8 @@ impl<W: Write> Writer<W> {
         self.put(&fields.encode())
     }
 
-    /// Collects what doesn't fit into the header. Xattrs come last: some readers stumble over a line feed in a value.
+    /// Collects records for the values that don't fit into the header. Xattrs come last, because some readers fail on a
+    /// line feed in a value.
     fn push_records(&mut self, entry: &Entry, fields: &Fields<'_>) {
         let records = &mut self.records;
         if !fits_id(fields.gid) {
@@ -141,7 +154,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes the collected records, if there are any, as a member of their own.
+    /// Writes the collected records as a member, if there are any.
     fn write_records(&mut self, typeflag: u8, name: &[u8]) -> Result<(), Error> {
         if self.records.is_empty() {
             return Ok(());
@@ -163,7 +176,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Fills the last block of the content, which must be complete.
+    /// Pads the last block of the content, which must be complete.
     fn end_content(&mut self) -> Result<(), Error> {
         self.start_piece().map_err(failed)?;
         if self.content.left > 0 {
@@ -175,12 +188,12 @@ impl<W: Write> Writer<W> {
         let end = size + size.wrapping_neg() % BLOCK as u64;
         self.fill_to(end).map_err(failed)?;
         self.content = Content::default();
-        // What an error left behind belongs to no entry.
+        // Records that were collected before an error belong to no entry.
         self.records.clear();
         Ok(())
     }
 
-    /// Goes on to the next piece, if this one is complete and there is one.
+    /// Begins the next piece if the current one is complete and there is another.
     fn start_piece(&mut self) -> io::Result<()> {
         if self.content.left > 0 {
             return Ok(());
@@ -234,7 +247,7 @@ fn failed(error: io::Error) -> Error {
     Error::io("writing a layer", error)
 }
 
-/// A directory's name ends with a slash, as everybody writes it.
+/// The name of the member. All tools write a slash at the end of a directory's name.
 fn member_name(entry: &Entry) -> Vec<u8> {
     let mut name = entry.path.as_bytes().to_vec();
     if entry.path.is_root() {
@@ -246,7 +259,7 @@ fn member_name(entry: &Entry) -> Vec<u8> {
     name
 }
 
-/// Size and pieces of an entry's content.
+/// The size of an entry's content, and its pieces.
 fn measure(entry: &Entry) -> Result<(u64, Vec<Piece>), Error> {
     let EntryKind::File { size, data } = &entry.kind else { return Ok((0, Vec::new())) };
     let whole = || if *size == 0 { Vec::new() } else { vec![(0, *size)] };
@@ -258,7 +271,7 @@ fn measure(entry: &Entry) -> Result<(u64, Vec<Piece>), Error> {
     Ok((map.size, map.pieces))
 }
 
-/// Refuses what a reader would refuse or take for something else.
+/// Refuses an entry that a reader would refuse or misinterpret.
 fn check(entry: &Entry) -> Result<(), Error> {
     let reason = match &entry.kind {
         _ if is_reserved(&entry.path) => RESERVED,

@@ -1,52 +1,52 @@
-//! What stands behind names: as it is shown, and as it is kept.
+//! Inodes: the objects behind the names of a tree, in a public form and in the form in which they are stored.
 
 use std::num::NonZeroU64;
 
 use super::texts::{self, Texts, join_xattrs, split_xattrs};
 use crate::layer::{Entry, EntryKind, Timestamp};
 
-/// What lies behind a name, or behind several that are hard links of each other.
+/// The file, directory or other object behind a name. Several names that are hard links of each other share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inode {
-    /// What it is; never a hard link, and where a sparse file's data lies isn't kept.
+    /// The kind, which is never a hard link. The pieces of a sparse file aren't kept.
     pub kind: EntryKind,
-    /// Permission bits with setuid, setgid and sticky.
+    /// The permission bits with setuid, setgid and sticky.
     pub mode: u32,
-    /// The numeric owner.
+    /// The numeric user ID of the owner.
     pub uid: u32,
-    /// The numeric group.
+    /// The numeric group ID.
     pub gid: u32,
-    /// When the content last changed.
+    /// The time of the last change of the content.
     pub mtime: Timestamp,
-    /// Extended attributes, sorted by name.
+    /// The extended attributes, sorted by name.
     pub xattrs: Box<[(Vec<u8>, Vec<u8>)]>,
-    /// Which change described it; none for a directory that only stands above something.
+    /// The change that described it; `None` for a directory that only exists because something is below it.
     pub origin: Option<Origin>,
 }
 
-/// One change of one layer, by its numbers. A tree has many of them, so they are packed.
+/// A change of a layer, known by the numbers of both. They are packed into 64 bits, because a tree has many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin(NonZeroU64);
 
 impl Origin {
-    /// The change's part of the bits; the rest is the layer's.
+    /// The number of bits for the change. The other bits are the layer's.
     const CHANGE_BITS: u32 = 44;
 
-    /// None beyond a million layers, or more changes than a tar of petabytes holds.
+    /// `None` beyond a million layers, or beyond more changes than a tar of petabytes holds.
     pub(super) fn new(layer: usize, change: u64) -> Option<Self> {
         let layer =
             u64::try_from(layer).ok().filter(|layer| layer >> (64 - Self::CHANGE_BITS) == 0)?;
-        // One more, so that nothing is zero.
+        // One is added, so that no value is zero.
         let change = Some(change + 1).filter(|change| change >> Self::CHANGE_BITS == 0)?;
         NonZeroU64::new(layer << Self::CHANGE_BITS | change).map(Self)
     }
 
-    /// The layer, counted from the base, which is 0.
+    /// The number of the layer, counted from the base, which is 0.
     pub fn layer(self) -> usize {
         usize::try_from(self.0.get() >> Self::CHANGE_BITS).unwrap_or(usize::MAX)
     }
 
-    /// The change among those that the layer's reader gives, counted from 0.
+    /// The number of the change among those that the layer's reader gives, counted from 0.
     pub fn change(self) -> u64 {
         (self.0.get() & ((1 << Self::CHANGE_BITS) - 1)) - 1
     }
@@ -69,30 +69,30 @@ impl Inode {
         }
     }
 
-    /// A directory that some entry needs and no layer describes.
+    /// A directory that an entry needs as its parent and that no layer describes.
     pub(super) fn implied() -> Self {
         let (kind, mtime) = (EntryKind::Directory, Timestamp::default());
         Self { kind, mode: 0o755, uid: 0, gid: 0, mtime, xattrs: Box::default(), origin: None }
     }
 }
 
-/// Tells the inodes of one tree apart: names with the same one are hard links of each other.
+/// Identifies an inode within one tree. Names with the same one are hard links of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InodeId(pub(super) u32);
 
-/// An inode as it is kept.
+/// The stored form of an inode.
 #[derive(Debug)]
 pub(super) struct Packed {
     origin: Option<Origin>,
-    /// Of a file its size, of a device its number, of a link its target's text.
+    /// A file's size, a device's number, or the text with a link's target.
     value: u64,
     seconds: i64,
     nanos: u32,
     uid: u32,
     gid: u32,
-    /// Their text.
+    /// The text with the extended attributes.
     xattrs: u32,
-    /// How many names it has.
+    /// The number of names.
     pub(super) n_names: u32,
     mode: u16,
     kind: Kind,
@@ -109,7 +109,7 @@ enum Kind {
 }
 
 impl Packed {
-    /// Packs an inode, which gets one name.
+    /// Packs an inode, which has one name then.
     pub(super) fn new(inode: &Inode, texts: &mut Texts) -> Self {
         let device = |major: u32, minor: u32| u64::from(major) << 32 | u64::from(minor);
         let (kind, value) = match &inode.kind {
@@ -160,18 +160,18 @@ impl Packed {
         self.origin
     }
 
-    /// Where it leads, if it is a symbolic link.
+    /// The target, if it is a symbolic link.
     pub(super) fn target<'a>(&self, texts: &'a Texts) -> Option<&'a [u8]> {
         (self.kind == Kind::Symlink).then(|| texts.get(low_half(self.value)))
     }
 
-    /// Its texts, or numbers of none.
+    /// The texts that it owns, or [`NONE`](super::texts::NONE) in place of one that it lacks.
     pub(super) fn texts(&self) -> impl Iterator<Item = u32> + use<> {
         let target = if self.kind == Kind::Symlink { low_half(self.value) } else { texts::NONE };
         [target, self.xattrs].into_iter()
     }
 
-    /// Takes its texts along to another place.
+    /// Moves its texts to another buffer.
     pub(super) fn move_texts(&mut self, from: &Texts, to: &mut Texts) {
         if self.kind == Kind::Symlink {
             self.value = to.add(from.get(low_half(self.value))).into();

@@ -9,24 +9,25 @@ use crate::layer::EntryPath;
 /// One name of a tree.
 #[derive(Clone, Debug)]
 pub struct Item<'a> {
-    /// Its path.
+    /// The path of the name.
     pub path: EntryPath,
-    /// What it leads to.
+    /// The place that the name stands for.
     pub place: Place<'a>,
 }
 
-/// Tells the names of one tree apart, in less room than a [`Place`]. It is good as long as nothing is added to the tree.
+/// Identifies a name within one tree, in less memory than a [`Place`]. It is valid until something is added to the
+/// tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameId(pub(super) u32);
 
 impl NameId {
-    /// A number below [`Tree::most_names`] that no other name has.
+    /// A number below [`Tree::most_names`], which is different for each name.
     pub fn number(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A name of a tree, from which others are reached.
+/// A name of a tree, with access to its inode and to the names around it.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     tree: &'a Tree,
@@ -39,7 +40,7 @@ impl std::fmt::Debug for Place<'_> {
     }
 }
 
-/// Whether they are the same name of the same tree.
+/// Two places are equal if they are the same name of the same tree.
 impl PartialEq for Place<'_> {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.tree, other.tree) && self.node == other.node
@@ -51,59 +52,60 @@ impl<'a> Place<'a> {
         Self { tree, node }
     }
 
-    /// What lies there.
+    /// The inode behind the name.
     pub fn inode(&self) -> Inode {
         self.tree.nodes.inode(self.node)
     }
 
-    /// Which inode it is. Hard links of each other have the same one.
+    /// The identity of the inode. Hard links of each other have the same one.
     pub fn id(&self) -> InodeId {
         InodeId(self.tree.nodes[self.node].inode)
     }
 
-    /// Which name it is.
+    /// The identity of the name.
     pub fn name_id(&self) -> NameId {
         NameId(self.node)
     }
 
-    /// The directory that it is in; the root is in itself.
+    /// The directory that contains the name; the root for the root.
     #[must_use]
     pub fn parent(&self) -> Self {
         Self { node: self.tree.nodes[self.node].parent, ..*self }
     }
 
-    /// Which change described what lies there; none for a directory that only stands above something.
+    /// The change that described the inode; `None` for a directory that only exists because something is below it.
     pub fn origin(&self) -> Option<Origin> {
         self.tree.nodes.packed(self.node).origin()
     }
 
-    /// Whether a directory lies there.
+    /// Whether the inode is a directory.
     pub fn is_directory(&self) -> bool {
         self.tree.nodes.is_directory(self.node)
     }
 
-    /// Whether what lies there has other names too.
+    /// Whether the inode has other names, too.
     pub fn is_linked(&self) -> bool {
         self.tree.nodes.packed(self.node).n_names > 1
     }
 
-    /// The layer that put the name there, or described it last; none for a root that no layer describes.
+    /// The number of the layer that put the name there, or described it last; `None` for a root that no layer
+    /// describes.
     pub fn layer(&self) -> Option<usize> {
         (self.tree.nodes[self.node].n_layers as usize).checked_sub(1)
     }
 
-    /// Its path.
+    /// The path of the name.
     pub fn path(&self) -> EntryPath {
         self.tree.path_of(self.node)
     }
 
-    /// What is in this directory under that name.
+    /// The place with this name in the directory; `None` if there is none.
     pub fn child(&self, name: &[u8]) -> Option<Self> {
         let node = self.tree.nodes.child(self.node, name)?;
         Some(Self { node, ..*self })
     }
 
-    /// All that is in this directory, by name.
+    /// The names in the directory with their places, sorted by name.
     pub fn children(&self) -> impl Iterator<Item = (&'a [u8], Self)> + use<'a> {
         let tree = self.tree;
         let children = tree.nodes.children(self.node);
@@ -111,14 +113,14 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The names of a [`Tree`], in order.
+/// Iterator over the names of a [`Tree`], in order.
 #[derive(Debug)]
 pub struct Items<'a> {
     tree: &'a Tree,
     begun: bool,
-    /// Of the name before.
+    /// The path of the previous name.
     path: EntryPath,
-    /// The directories that it is in, each with the length of its path and what comes next in it.
+    /// The directories above it, each with the length of its path and the names in it that are still to come.
     stack: Vec<(usize, Children<'a>)>,
 }
 

@@ -1,14 +1,14 @@
-//! Paths that are kept as keyed hashes: a few bytes each, whatever their length, and nobody can choose two that collide.
+//! Keyed hashes of paths. They take a few bytes each, and an attacker can't choose two paths whose hashes collide.
 
 use std::hash::{BuildHasher, RandomState};
 
 use crate::layer::components;
 
-/// Names a path; the default is the root's.
+/// The keyed hash of a path. The default is the root's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PathKey(u64, u64);
 
-/// Makes the keys of paths. Those that different ones make have nothing to do with each other.
+/// Computes the keys of paths. Keys from different instances can't be compared.
 #[derive(Debug, Default)]
 pub struct PathKeys([RandomState; 2]);
 

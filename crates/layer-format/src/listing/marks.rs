@@ -1,8 +1,8 @@
-//! What the layer under way has to do with what is there: whiteouts spare what it has written, wherever in the archive they
+//! Marks for the layer that is being applied. Whiteouts spare what this layer has written, wherever in the archive they
 //! stand.
 //!
-//! That the layer has written a name shows in its node. Marks say the rest, and go with their nodes: whatever takes the
-//! place of a name that the layer has removed is the layer's own.
+//! A node itself shows that the layer has written its name. Marks keep the rest, and are removed with their nodes: if
+//! the layer has removed a name and then puts something else there, that is the layer's own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -11,17 +11,17 @@ use super::nodes::ROOT;
 use super::tree::Tree;
 use crate::layer::EntryPath;
 
-/// What the layer has to do with a directory.
+/// What the layer has done to a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark(u8);
 
 impl Mark {
-    /// The layer has an entry below it.
+    /// The layer has an entry below the directory.
     pub(super) const ABOVE: Self = Self(1);
-    /// It holds nothing of the lower layers any more.
+    /// The directory holds nothing of the lower layers any more.
     pub(super) const CLEARED: Self = Self(2);
 
-    /// Whether it has one of these.
+    /// Whether this has one of the marks in `other`.
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -31,14 +31,14 @@ impl Mark {
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     directories: HashMap<u32, Mark>,
-    /// The paths of what hard links have taken from the lower layers.
+    /// The paths of lower layers that the layer's hard links name.
     taken: BTreeSet<EntryPath>,
-    /// How many bytes those paths have.
+    /// The size of those paths in bytes.
     taken_bytes: usize,
 }
 
 impl Marks {
-    /// Adds to a directory's marks and says what they were before.
+    /// Adds to a directory's marks and returns the marks before.
     pub(super) fn add(&mut self, directory: u32, mark: Mark) -> Mark {
         let slot = self.directories.entry(directory).or_default();
         let before = *slot;
@@ -46,12 +46,12 @@ impl Marks {
         before
     }
 
-    /// A node goes.
+    /// Removes the marks of a node that is removed.
     pub(super) fn forget(&mut self, node: u32) {
         self.directories.remove(&node);
     }
 
-    /// A hard link takes what a lower layer has at `path`.
+    /// Notes that a hard link names what a lower layer has at `path`.
     pub(super) fn take(&mut self, path: EntryPath) {
         self.taken_bytes += path.as_bytes().len();
         self.taken.insert(path);
@@ -61,36 +61,36 @@ impl Marks {
         self.taken.contains(path)
     }
 
-    /// Whether anything below a path was taken.
+    /// Whether a hard link names anything below a path.
     pub(super) fn is_above_taken(&self, path: &EntryPath) -> bool {
         if path.is_root() {
             return !self.taken.is_empty();
         }
-        // What is below it stands in one piece: from its path with a slash on.
+        // All paths below it are adjacent in the set: they begin with its path and a slash.
         let start = path.join(b"\x01");
         let mut after = self.taken.range((Bound::Included(start), Bound::Unbounded));
         after.next().is_some_and(|taken| taken.is_below(path))
     }
 
-    /// About how many bytes they take.
+    /// The approximate size of the marks in bytes.
     pub(super) fn weight(&self) -> usize {
         self.directories.len() * 16 + self.taken.len() * 48 + self.taken_bytes
     }
 }
 
 impl Tree {
-    /// Whether the layer has put there what is at a node now.
+    /// Whether the layer has put a node there.
     pub(super) fn is_written(&self, node: u32) -> bool {
         self.nodes[node].n_layers == self.n_layers && self.nodes.packed(node).origin().is_some()
     }
 
-    /// Whether a whiteout of a node has anything to spare.
+    /// Whether a whiteout of a node must spare the node or something below it.
     pub(super) fn is_spared(&self, node: u32) -> bool {
         let mark = self.marks.directories.get(&node).copied().unwrap_or_default();
         self.is_written(node) || mark.has(Mark::ABOVE)
     }
 
-    /// Marks a directory and everything above it as being above an entry.
+    /// Marks a directory and all directories above it with [`Mark::ABOVE`].
     pub(super) fn mark_above(&mut self, directory: u32) {
         let mut here = directory;
         while !self.marks.add(here, Mark::ABOVE).has(Mark::ABOVE) && here != ROOT {

@@ -1,8 +1,8 @@
-//! What an image holds, path by path, without contents: layers merged by the rules that unpacking them follows.
+//! The paths of an image, without contents: its layers, merged by the same rules as in an unpack.
 //!
-//! [`Tree`] takes the [`Change`](crate::layer::Change)s of one layer after the other, from a tar or from wherever they
-//! were kept, and is in the end the image's file system: every name, the attributes behind it, and the layer that each
-//! comes from. It does in memory what `rootfs` does on a disk; the two must agree:
+//! [`Tree`] takes the [`Change`](crate::layer::Change)s of one layer after the other, from a tar or from a store. In
+//! the end it is the image's file system: every name, its attributes, and the layer that it comes from. It does in
+//! memory what `rootfs` does on a disk, and the two must agree:
 //!
 //! | in the layer | in the tree |
 //! |---|---|
@@ -14,10 +14,10 @@
 //! | whiteout of a directory that the layer also has | a new directory without lower children |
 //! | hard link | another name of what its target is at that time, attributes and all |
 //!
-//! A layer that is to go on top of others need not wait for their tree as long as [`OwnLinks`] are good.
+//! A layer that belongs on top of others need not wait for their tree as long as [`OwnLinks`] are good.
 //!
-//! A name and what lies behind it take about 80 bytes and the length of the path's last component, whatever directory it is
-//! in; there is an [allowance] for all of them.
+//! A name and its inode take about 80 bytes and the length of the path's last component. There is an [allowance] for
+//! the whole tree.
 
 mod inode;
 mod items;

@@ -1,5 +1,5 @@
-//! How the tree is kept: a table of names, a table of inodes, and their texts in one buffer, without an allocation for any
-//! one of them. A name and a file with one name take [76 bytes](Nodes::weight) and the name's own.
+//! The stored form of a tree: a table of names, a table of inodes, and their texts in one buffer. None of them has an
+//! allocation of its own. A file with one name takes [76 bytes](Nodes::weight) and the bytes of its name.
 
 use std::hash::RandomState;
 use std::ops::{Index, IndexMut};
@@ -8,34 +8,35 @@ use super::inode::{Inode, Packed};
 use super::siblings::NONE;
 use super::texts::Texts;
 
-/// The root's place among the nodes.
+/// The index of the root among the nodes.
 pub(super) const ROOT: u32 = 0;
 
-/// One name.
+/// A name in a directory.
 #[derive(Debug)]
 pub(super) struct Node {
-    /// The directory that it is in; the root is in itself.
+    /// The node of the directory that contains it; the root for the root.
     pub(super) parent: u32,
-    /// The last component of its path, a text.
+    /// The text with the last component of the path.
     name: u32,
-    /// What lies there.
+    /// The inode behind the name.
     pub(super) inode: u32,
-    /// How many layers there were when the name was put there or described last, that layer included; 0 for none.
+    /// The number of layers, this one included, when the name was put there or described last; 0 if no layer describes
+    /// it.
     pub(super) n_layers: u32,
-    /// The topmost of the nodes in it, if it is a directory with any.
+    /// The topmost of the nodes in this directory; [`NONE`](super::siblings::NONE) if there are none.
     pub(super) children: u32,
-    /// The topmost of its siblings below it whose names come before its own, and of those that come after.
+    /// The topmost of the siblings below it in the treap: of those whose names come before its own, and of those after.
     pub(super) before: u32,
     pub(super) after: u32,
 }
 
-/// All names, and the inodes behind them.
+/// The names of a tree, and their inodes.
 #[derive(Debug)]
 pub(super) struct Nodes {
     names: Vec<Node>,
     inodes: Vec<Packed>,
     texts: Texts,
-    /// Rows that nothing leads to any more.
+    /// Rows that are free for reuse.
     unused_names: Vec<u32>,
     unused_inodes: Vec<u32>,
     pub(super) ranks: RandomState,
@@ -56,7 +57,7 @@ impl IndexMut<u32> for Nodes {
 }
 
 impl Nodes {
-    /// The root alone, which no layer describes.
+    /// Creates the tables with only the root, which no layer describes.
     pub(super) fn new() -> Self {
         let mut nodes = Self {
             names: vec![],
@@ -71,39 +72,39 @@ impl Nodes {
         nodes
     }
 
-    /// How many names there are, the root among them.
+    /// The number of names, the root included.
     pub(super) fn n_names(&self) -> usize {
         self.names.len() - self.unused_names.len()
     }
 
-    /// How many rows there are of names, those that nothing leads to among them.
+    /// The number of rows for names, the free ones included.
     pub(super) fn n_rows(&self) -> usize {
         self.names.len()
     }
 
-    /// How many bytes all of it takes.
+    /// The size of all tables in bytes.
     pub(super) fn weight(&self) -> usize {
         let rows = size_of_val(&*self.names) + size_of_val(&*self.inodes);
         let free = size_of_val(&*self.unused_names) + size_of_val(&*self.unused_inodes);
         rows + free + self.texts.n_bytes()
     }
 
-    /// The last component of a node's path; nothing for the root.
+    /// The last component of a node's path; empty for the root.
     pub(super) fn name(&self, node: u32) -> &[u8] {
         self.texts.get(self[node].name)
     }
 
-    /// What lies at a node.
+    /// The stored inode of a node.
     pub(super) fn packed(&self, node: u32) -> &Packed {
         &self.inodes[self[node].inode as usize]
     }
 
-    /// What lies at a node, as it is shown to others.
+    /// The inode of a node in its public form.
     pub(super) fn inode(&self, node: u32) -> Inode {
         self.packed(node).unpack(&self.texts)
     }
 
-    /// Where a link at a node leads, if it is one.
+    /// The target of a node if it is a symbolic link.
     pub(super) fn target(&self, node: u32) -> Option<&[u8]> {
         self.packed(node).target(&self.texts)
     }
@@ -112,14 +113,14 @@ impl Nodes {
         self.packed(node).is_directory()
     }
 
-    /// Puts a name into a directory that doesn't have it, in front of an inode that is held.
+    /// Adds a name to a directory that doesn't have it. `inode` must be held for it.
     pub(super) fn insert(&mut self, directory: u32, name: &[u8], inode: u32) -> u32 {
         let node = self.place(directory, name, inode);
         self.link(node);
         node
     }
 
-    /// Lets go of a node that has been [unlinked](Self::unlink).
+    /// Frees a node that was [unlinked](Self::unlink).
     pub(super) fn free(&mut self, node: u32) {
         let Node { name, inode, .. } = self[node];
         self.texts.waste(name);
@@ -129,20 +130,20 @@ impl Nodes {
         self.tidy_up();
     }
 
-    /// Puts an inode that is held in the place of a node's own.
+    /// Replaces a node's inode by another one, which must be held for it.
     pub(super) fn set_inode(&mut self, node: u32, inode: u32) {
         self.let_go(self[node].inode);
         self[node].inode = inode;
         self.tidy_up();
     }
 
-    /// Keeps an inode, held once.
+    /// Stores an inode that is held once.
     pub(super) fn add_inode(&mut self, inode: &Inode) -> u32 {
         let packed = Packed::new(inode, &mut self.texts);
         fill(&mut self.inodes, &mut self.unused_inodes, packed)
     }
 
-    /// Holds an inode once more, for one more name.
+    /// Holds an inode for one more name.
     pub(super) fn hold(&mut self, inode: u32) {
         self.inodes[inode as usize].n_names += 1;
     }
@@ -163,7 +164,8 @@ impl Nodes {
         }
     }
 
-    /// Packs the texts anew when most of them are needed no more: each is moved once for so many that went.
+    /// Packs the texts anew when most of them are unused. The cost of moving a text is therefore bounded by the texts
+    /// that were freed.
     fn tidy_up(&mut self) {
         let n_wasted = self.texts.n_wasted();
         let n_rows = self.names.len() + self.inodes.len();
@@ -180,7 +182,7 @@ impl Nodes {
     }
 }
 
-/// Puts a row where one is free, or at the end.
+/// Puts a row into a free place, or at the end.
 fn fill<T>(rows: &mut Vec<T>, free: &mut Vec<u32>, row: T) -> u32 {
     if let Some(place) = free.pop() {
         rows[place as usize] = row;

@@ -1,27 +1,28 @@
-//! Whether the hard links of a layer are good by themselves, or only on top of certain others.
+//! Finds out whether the hard links of a layer are valid without the layers below.
 
 use std::collections::HashMap;
 
 use super::keys::{PathKey, PathKeys};
 use crate::layer::{Change, Entry, EntryKind, EntryPath, components, split_last};
 
-/// What the layer has at a path.
+/// The kind of a layer's entry at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Directory,
-    /// A file of whatever kind.
+    /// Anything that is no directory.
     File,
 }
 
-/// Watches a layer go by, and says whether its hard links all name files that it has itself, before them. Whether others
-/// can be made is for a [`Tree`](super::Tree) of all the layers to say.
+/// Takes the changes of a layer and finds out whether each hard link names a file that the layer itself has before it.
+/// For other hard links, only a [`Tree`](super::Tree) of all the layers can tell whether they are valid.
 ///
-/// Of a path it keeps a hash. Where a file takes a directory's place in the layer, or the reverse, it says nothing any more.
+/// It keeps a hash of each path. It can't tell any more once a file takes a directory's place in the layer, or the
+/// reverse.
 #[derive(Debug, Default)]
 pub struct OwnLinks {
     keys: PathKeys,
     seen: HashMap<PathKey, Kind>,
-    /// The directory of the last entry, to save looking for it again.
+    /// The directory of the last entry, kept to avoid a new lookup.
     last: Option<(Vec<u8>, PathKey)>,
     has_links: bool,
     is_unsure: bool,
@@ -33,7 +34,7 @@ impl OwnLinks {
         Self::default()
     }
 
-    /// Takes the layer's next change.
+    /// Takes the next change of the layer.
     pub fn take(&mut self, change: &Change) {
         // Whiteouts act on the layers below.
         let Change::Add(entry) = change else { return };
@@ -43,7 +44,7 @@ impl OwnLinks {
         }
     }
 
-    /// Whether all hard links so far can be made, whatever is below.
+    /// Whether all hard links so far are valid on top of any layers.
     pub fn are_good(&self) -> bool {
         !self.has_links || !self.is_unsure
     }
@@ -60,7 +61,7 @@ impl OwnLinks {
         self.see(key, kind)
     }
 
-    /// The directory that an entry is in; none where that is a file.
+    /// The key of the directory that contains an entry; `None` if a file is in its place.
     fn enter(&mut self, path: &[u8]) -> Option<PathKey> {
         if let Some((_, key)) = self.last.as_ref().filter(|(last, _)| last == path) {
             return Some(*key);
@@ -80,7 +81,7 @@ impl OwnLinks {
         self.seen.get(&self.keys.of(path.as_bytes())) == Some(&Kind::File)
     }
 
-    /// Notes what is at a path, and says whether it was the same before, if anything was.
+    /// Notes the kind of a path. The result is `false` if the path had another kind before.
     fn see(&mut self, key: PathKey, kind: Kind) -> bool {
         self.seen.insert(key, kind).is_none_or(|before| before == kind)
     }

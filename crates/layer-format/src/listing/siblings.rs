@@ -1,17 +1,18 @@
-//! The names of one directory, in order: a treap, which needs nothing besides two numbers in each node.
+//! The names of one directory, in order. They form a treap, which needs two numbers in each node and nothing else.
 //!
-//! By name the nodes are a search tree, by rank a heap. Ranks are keyed hashes, so the tree is as shallow as one of names
-//! that come in random order, whatever order they come in: a name is found, put in or taken out in logarithmic time.
+//! The nodes are a search tree by name and a heap by rank. Ranks are keyed hashes, so the tree is as shallow as one
+//! into which names were put in random order, whatever their real order is. Names are found, added and removed in
+//! logarithmic time.
 
 use std::hash::BuildHasher as _;
 
 use super::nodes::Nodes;
 
-/// No node.
+/// The index that stands for no node.
 pub(super) const NONE: u32 = u32::MAX;
 
 impl Nodes {
-    /// The node of that name in a directory.
+    /// The node with that name in a directory.
     pub(super) fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
         let mut here = self[directory].children;
         while here != NONE {
@@ -24,21 +25,21 @@ impl Nodes {
         None
     }
 
-    /// The nodes in a directory, by name.
+    /// The nodes in a directory, sorted by name.
     pub(super) fn children(&self, directory: u32) -> Children<'_> {
         let mut children = Children { nodes: self, way: vec![] };
         children.descend(self[directory].children);
         children
     }
 
-    /// Puts a node among those in its directory, which has no other of its name.
+    /// Adds a node to those in its directory. The directory must not have another one with its name.
     pub(super) fn link(&mut self, node: u32) {
         let directory = self[node].parent;
         let top = self[directory].children;
         self[directory].children = self.with(top, node);
     }
 
-    /// Takes a node from among those in its directory.
+    /// Removes a node from those in its directory.
     pub(super) fn unlink(&mut self, node: u32) {
         let directory = self[node].parent;
         let top = self[directory].children;
@@ -72,7 +73,7 @@ impl Nodes {
         top
     }
 
-    /// The nodes whose names come before that of `node`, and those whose come after.
+    /// Splits a tree into the nodes whose names come before that of `node`, and those whose names come after it.
     fn split(&mut self, top: u32, node: u32) -> (u32, u32) {
         if top == NONE {
             return (NONE, NONE);
@@ -88,7 +89,7 @@ impl Nodes {
         }
     }
 
-    /// One tree of two, where all names of one come before those of the other.
+    /// Joins two trees. All names of `before` must come before those of `after`.
     fn join(&mut self, before: u32, after: u32) -> u32 {
         if before == NONE || after == NONE {
             return before.min(after);
@@ -107,11 +108,11 @@ impl Nodes {
     }
 }
 
-/// The nodes in a directory, by name.
+/// Iterator over the nodes in a directory, sorted by name.
 #[derive(Debug)]
 pub(super) struct Children<'a> {
     nodes: &'a Nodes,
-    /// The next one, and above it those that come after all in the tree before them.
+    /// The next node, and above it the nodes that come after all nodes in its tree.
     way: Vec<u32>,
 }
 

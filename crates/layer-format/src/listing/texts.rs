@@ -1,31 +1,31 @@
-//! Texts of any bytes, one after the other in one buffer: names, link targets, extended attributes.
+//! Byte strings in one buffer: names, link targets and extended attributes.
 
-/// No text.
+/// The number that stands for no text.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Many texts, each known by where it begins.
+/// A buffer of many texts. Each is known by the offset at which it begins.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    /// Each with its length before it.
+    /// The texts, each after its length.
     bytes: Vec<u8>,
-    /// How many of the bytes are of texts that nobody needs any more.
+    /// The number of bytes in texts that are unused.
     n_wasted: usize,
 }
 
 impl Texts {
-    /// Keeps a text.
+    /// Adds a text and returns its offset.
     pub(super) fn add(&mut self, text: &[u8]) -> u32 {
         let start = u32::try_from(self.bytes.len()).expect("a tree's limit is below 4 GiB");
         put_text(&mut self.bytes, text);
         start
     }
 
-    /// The text that begins there; of none, nothing.
+    /// The text at the offset `start`; empty for [`NONE`].
     pub(super) fn get(&self, start: u32) -> &[u8] {
         if start == NONE { &[] } else { split_text(&self.bytes[start as usize..]).0 }
     }
 
-    /// Notes that a text isn't needed any more.
+    /// Notes that a text is unused from now on.
     pub(super) fn waste(&mut self, start: u32) {
         if start != NONE {
             let rest = &self.bytes[start as usize..];
@@ -42,7 +42,7 @@ impl Texts {
     }
 }
 
-/// Extended attributes as one text; none for none.
+/// Joins extended attributes into one text, which is empty if there are none.
 pub(super) fn join_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut text = vec![];
     for (name, value) in xattrs {
@@ -52,7 +52,7 @@ pub(super) fn join_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     text
 }
 
-/// What [`join_xattrs`] has joined.
+/// Splits a text from [`join_xattrs`].
 pub(super) fn split_xattrs(mut text: &[u8]) -> Box<[(Vec<u8>, Vec<u8>)]> {
     let mut xattrs = vec![];
     while !text.is_empty() {
@@ -64,7 +64,7 @@ pub(super) fn split_xattrs(mut text: &[u8]) -> Box<[(Vec<u8>, Vec<u8>)]> {
     xattrs.into()
 }
 
-/// Adds a text, its length before it.
+/// Appends a text after its length.
 fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
     let mut length = text.len();
     while length >= 0x80 {
@@ -75,7 +75,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
     bytes.extend_from_slice(text);
 }
 
-/// The first text, and what comes after it.
+/// The first text, and the bytes after it.
 fn split_text(bytes: &[u8]) -> (&[u8], &[u8]) {
     let mut length = 0;
     for (at, byte) in bytes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The merged tree: entries over entries.
+//! The merged tree of an image's layers.
 
 use std::io::BufRead;
 use std::iter;
@@ -14,38 +14,38 @@ use crate::layer::{
     TOO_DEEP, components, escape, impossible, split_last,
 };
 
-/// About how many bytes a tree may take, whatever it has: ten times what the largest images need.
+/// The most bytes that a tree may take, approximately: ten times the need of the largest images.
 pub const WEIGHT_LIMIT: u64 = 2 << 30;
 
-/// About how many bytes a tree, or a listing, of so many changes may take: a few kilobytes of a compressed layer can be
-/// gigabytes of attributes.
+/// The most bytes that a tree or a listing of `n_changes` changes may take, approximately. The limit exists because a
+/// few kilobytes of a compressed layer can expand to gigabytes of attributes.
 pub fn allowance(n_changes: u64) -> u64 {
     const AT_LEAST: u64 = 64 << 20;
     const EACH: u64 = 1 << 10;
     EACH.saturating_mul(n_changes).saturating_add(AT_LEAST).min(WEIGHT_LIMIT)
 }
 
-/// What a path is walked for.
+/// The purpose of a walk along a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To write there: what is missing is made, what is in the way gives way.
+    /// Writing: missing directories are made, and obstacles are replaced.
     Write,
-    /// To find what a hard link names.
+    /// Finding the target of a hard link.
     LinkTarget,
-    /// To remove what the lower layers have.
+    /// Removing what the lower layers have.
     Whiteout,
 }
 
-/// An image's file system without contents, as far as its layers have been taken in.
+/// An image's file system without contents, made of the layers that were applied so far.
 #[derive(Debug)]
 pub struct Tree {
     pub(super) nodes: Nodes,
     pub(super) marks: Marks,
-    /// How many layers were begun.
+    /// The number of layers that were begun.
     pub(super) n_layers: u32,
-    /// How many changes of the last one were taken in.
+    /// The number of changes of the last layer that were applied.
     n_changes: u64,
-    /// The changes of all layers so far.
+    /// The number of changes of all layers that were applied.
     n_all_changes: u64,
 }
 
@@ -56,7 +56,7 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// The tree of no layers.
+    /// Creates the tree of an image without layers.
     pub fn new() -> Self {
         Self {
             nodes: Nodes::new(),
@@ -67,7 +67,10 @@ impl Tree {
         }
     }
 
-    /// Takes in a whole layer, to its end.
+    /// Applies a whole layer, and reads it to its end.
+    ///
+    /// # Errors
+    /// The errors of [`Reader::read_change`] and of [`apply`](Self::apply).
     pub fn add_layer(&mut self, layer: &mut Reader<impl BufRead>) -> Result<(), Error> {
         self.begin_layer();
         while let Some(change) = layer.read_change()? {
@@ -77,22 +80,22 @@ impl Tree {
         Ok(())
     }
 
-    /// Begins a layer: what is there now is the lower layers'.
+    /// Begins a layer. The names that the tree has now belong to the lower layers.
     pub fn begin_layer(&mut self) {
         self.marks = Marks::default();
         self.n_layers += 1;
         self.n_changes = 0;
     }
 
-    /// Ends the layer: what had to be known to judge its whiteouts is let go.
+    /// Ends the layer, and frees the marks that its whiteouts needed.
     pub fn end_layer(&mut self) {
         self.marks = Marks::default();
     }
 
-    /// Takes in one change of the layer begun last.
+    /// Applies one change of the layer that was begun last.
     ///
     /// # Errors
-    /// For what can't be unpacked either, and beyond its [`allowance`].
+    /// The change can't be unpacked either, or the tree exceeds its [`allowance`] ([`Error::TooLarge`]).
     pub fn apply(&mut self, change: &Change) -> Result<(), Error> {
         match change {
             Change::Add(entry) => self.add(entry)?,
@@ -108,32 +111,32 @@ impl Tree {
         Ok(())
     }
 
-    /// How many names there are, the root among them.
+    /// The number of names, the root included.
     pub fn n_names(&self) -> usize {
         self.nodes.n_names()
     }
 
-    /// Everything in it, directories before what is in them and names in the order of their bytes; the root first.
+    /// All names, the root first. A directory comes before its children, which are sorted by their bytes.
     pub fn items(&self) -> Items<'_> {
         Items::of(self)
     }
 
-    /// The root, from which every name is reached.
+    /// The root, from which every name can be reached.
     pub fn root(&self) -> Place<'_> {
         Place::new(self, ROOT)
     }
 
-    /// The place of a name by its number.
+    /// The place of the name with this identity.
     pub fn place(&self, id: NameId) -> Place<'_> {
         Place::new(self, id.0)
     }
 
-    /// A number that is above those of all names.
+    /// A number that is above the [numbers](NameId::number) of all names.
     pub fn most_names(&self) -> usize {
         self.nodes.n_rows()
     }
 
-    /// What is at `path`, every symbolic link on the way followed beneath the root, the last one too.
+    /// The place at `path`. Symbolic links are followed beneath the root, also at the end of the path.
     pub fn find(&self, path: &[u8]) -> Option<Place<'_>> {
         self.resolve(ROOT, path).map(|node| Place::new(self, node))
     }
@@ -149,7 +152,7 @@ impl Tree {
         EntryPath::parse(&way.join(&b'/')).expect("it was made of paths")
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size of the tree in bytes.
     pub(super) fn weight(&self) -> u64 {
         (self.nodes.weight() + self.marks.weight()) as u64
     }
@@ -208,16 +211,16 @@ impl Tree {
         }
         self.mark_above(here);
         let inode = self.nodes[held].inode;
-        // Before what is there goes: it may be a name of the same.
+        // The inode is held before the old name is removed, because that may be another name of the same inode.
         self.nodes.hold(inode);
         self.put(here, name, inode);
         Ok(())
     }
 
-    /// Goes to the directory at `path`. With [`Purpose::Write`] it gets there.
+    /// The node of the directory at `path`. With [`Purpose::Write`] it is made if it is missing.
     ///
     /// # Errors
-    /// What is written there would lie too deep: links can lead deeper than a path is long.
+    /// The path would lie too deep; links can lead deeper than a path is long.
     pub(super) fn walk(&mut self, path: &[u8], purpose: Purpose) -> Result<Option<u32>, Error> {
         let (mut here, mut depth) = (ROOT, 0);
         for name in components(path) {
@@ -253,19 +256,19 @@ impl Tree {
         Ok(Some(here))
     }
 
-    /// How many directories a node is below the root.
+    /// The number of directories above a node.
     fn depth(&self, node: u32) -> usize {
         let up = |&node: &u32| Some(self.nodes[node].parent);
         iter::successors(Some(node), up).take_while(|&node| node != ROOT).count()
     }
 
-    /// Makes a directory that some entry needs and no layer describes.
+    /// Makes a directory that an entry needs and that no layer describes.
     fn make_implied(&mut self, directory: u32, name: &[u8]) -> u32 {
         let inode = self.nodes.add_inode(&Inode::implied());
         self.put(directory, name, inode)
     }
 
-    /// The directory that a link of this very layer leads to.
+    /// The directory that a link of the current layer leads to.
     fn follow_own(&self, here: u32, (name, link): (&[u8], u32), purpose: Purpose) -> Option<u32> {
         let follows = purpose != Purpose::Whiteout && self.is_written(link);
         follows.then(|| self.follow(here, name)).flatten()
@@ -306,8 +309,8 @@ impl Tree {
         None
     }
 
-    /// Follows the layer's own link `name` to where nothing is yet, and makes the directories there, as `rootfs` does; none
-    /// if something else is in the way.
+    /// Follows the current layer's link `name` to a missing path, and makes the directories there, which is what
+    /// `rootfs` does, too. The result is `None` if something else is in the way.
     ///
     /// # Errors
     /// A directory would lie too deep.
@@ -348,7 +351,7 @@ impl Tree {
         Ok(None)
     }
 
-    /// Whether `node` is `top`, or below it.
+    /// Whether `node` is `top`, or lies below it.
     fn is_at_or_below(&self, node: u32, top: u32) -> bool {
         let mut here = node;
         while here != top && here != ROOT {
@@ -364,7 +367,7 @@ impl Tree {
         self.nodes[node].n_layers = self.n_layers;
     }
 
-    /// Puts an inode that is held under a name, in the place of what is there with all below it.
+    /// Puts an inode that is held under a name. What was there is removed, with everything below it.
     fn put(&mut self, directory: u32, name: &[u8], inode: u32) -> u32 {
         let node = match self.nodes.child(directory, name) {
             None => self.nodes.insert(directory, name, inode),
@@ -379,13 +382,13 @@ impl Tree {
         node
     }
 
-    /// Takes out a name with all below it.
+    /// Removes a name and everything below it.
     pub(super) fn remove(&mut self, node: u32) {
         self.nodes.unlink(node);
         self.discard(node);
     }
 
-    /// Lets go of a node, its siblings below it, and all that is in any of them.
+    /// Frees a node, the siblings below it in the treap, and everything in any of them.
     fn discard(&mut self, top: u32) {
         let mut todo = vec![top];
         while let Some(node) = todo.pop() {
@@ -412,7 +415,7 @@ pub(super) fn refuse(path: &EntryPath, reason: &'static str) -> Error {
     Error::MalformedEntry { path: path.to_string(), reason }
 }
 
-/// The names that a link or a person gives, last one first.
+/// The names in a path from a link or a user, in reverse order.
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     components(path).rev().filter(|&name| name != b".")
 }

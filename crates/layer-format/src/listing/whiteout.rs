@@ -1,4 +1,4 @@
-//! Whiteouts: what the lower layers have goes, what this layer has written stays.
+//! Whiteouts remove what the lower layers have, and keep what the current layer has written.
 
 use super::inode::Inode;
 use super::marks::Mark;
@@ -6,7 +6,7 @@ use super::tree::{Purpose, Tree, refuse};
 use crate::error::Error;
 use crate::layer::{EntryPath, split_last};
 
-/// Whether a directory's own attributes go with the lower layers' or stay.
+/// Whether a directory keeps its attributes when the lower layers' children are removed from it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attributes {
     Keep,
@@ -44,12 +44,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Those of the layer's own entry stay.
+    /// A directory keeps its attributes if the current layer has an entry for it.
     fn attributes(&self, directory: u32) -> Attributes {
         if self.is_written(directory) { Attributes::Keep } else { Attributes::Renew }
     }
 
-    /// Every directory is cleared once a layer at most: nothing of the lower layers can come back to it.
+    /// Clears a directory of the lower layers' children. Each directory is cleared at most once for each layer, because
+    /// nothing of the lower layers can come back to it.
     fn clear(&mut self, directory: u32, attributes: Attributes) {
         let mut todo = vec![(directory, attributes)];
         while let Some((directory, attributes)) = todo.pop() {
@@ -70,8 +71,8 @@ impl Tree {
     }
 }
 
-/// As if the whiteout had come first, a hard link to what it removes is a link to nothing: whatever the layer has put in
-/// the place of that since.
+/// The error for a whiteout of something that a hard link of the same layer names. Whiteouts act as if they came first,
+/// so the link would have no target, even if the layer has put something else in its place since.
 fn refuse_taken(path: &EntryPath) -> Error {
     refuse(path, "a whiteout of what a hard link of the same layer names")
 }

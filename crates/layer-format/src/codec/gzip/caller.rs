@@ -1,4 +1,4 @@
-//! Blocks that are compressed by whoever writes them, in a build without the feature `parallel`.
+//! Compresses blocks on the caller's thread. This is used in a build without the feature `parallel`.
 #![expect(
     clippy::unused_self,
     clippy::unnecessary_wraps,
@@ -11,12 +11,12 @@ use flate2::{Compression, FlushCompress};
 
 use super::{Done, Input};
 
-/// The thread that writes.
+/// The caller's thread, in place of a pool of threads.
 pub(super) struct Workers {
     level: Compression,
 }
 
-/// A block that was compressed.
+/// A block that is compressed already.
 pub(super) struct Pending(Done);
 
 impl Workers {
@@ -24,7 +24,7 @@ impl Workers {
         Self { level }
     }
 
-    /// How many blocks may wait.
+    /// How many blocks may wait for compression.
     pub(super) fn limit(&self) -> usize {
         0
     }
@@ -32,14 +32,14 @@ impl Workers {
     /// Compresses a block.
     ///
     /// # Errors
-    /// None; threads have some.
+    /// It never fails; the function of the same name with threads does.
     pub(super) fn compress(&mut self, input: Input, flush: FlushCompress) -> io::Result<Pending> {
         Ok(Pending(Done::of(self.level, input, flush)))
     }
 }
 
 impl Pending {
-    /// The block.
+    /// Returns the block.
     pub(super) fn wait(self) -> io::Result<Done> {
         Ok(self.0)
     }

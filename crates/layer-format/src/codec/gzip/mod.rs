@@ -4,9 +4,10 @@
 //! member = header *( block, ended by a sync flush ) block, ended by the end of the deflate data · crc32 · size
 //! ```
 //!
-//! Each block is a mebibyte of input, and the last one what is left, maybe nothing. It is compressed with the 32 KiB
-//! before it as its dictionary, so hardly anything is lost at its borders. What a block compresses to depends on nothing
-//! else, so the bytes are the same on any number of threads (docs/decisions). The header says nothing of when or where.
+//! Each block is a mebibyte of input. The last one holds the rest, which may be empty. A block is compressed with the
+//! 32 KiB before it as its dictionary, so its borders cost hardly any space. Its compressed bytes depend on nothing
+//! else, so they are the same on any number of threads (docs/decisions). The header has neither a time nor the name of
+//! a system.
 
 #[cfg(not(feature = "parallel"))]
 mod caller;
@@ -23,38 +24,38 @@ use caller::{Pending, Workers};
 #[cfg(feature = "parallel")]
 use threads::{Pending, Workers};
 
-/// How much input makes a block. Changing it changes digests.
+/// The size of a block's input in bytes. Another size would change digests.
 const BLOCK: usize = 1 << 20;
-/// How far back deflate may refer.
+/// The distance in bytes that deflate can refer back.
 const WINDOW: usize = 32 << 10;
-/// Deflate data, no flags, no time, no word on the level, an unknown system (RFC 1952, section 2.3).
+/// Method deflate, no flags, no time, no compression level, unknown system (RFC 1952, section 2.3).
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// Compresses what is written to it, in blocks.
+/// A writer that compresses into one gzip member, block by block.
 pub(super) struct Blocks<W> {
     inner: W,
     workers: Workers,
     current: Input,
-    /// Blocks that are being compressed, in order.
+    /// The blocks that are being compressed, in order.
     running: VecDeque<Pending>,
     spare: Vec<Buffers>,
     crc: Crc,
 }
 
-/// What is to be compressed, after what it may refer to.
+/// The input of one block, after the bytes that it may refer to.
 struct Input {
     buffers: Buffers,
     n_before: usize,
 }
 
-/// Used again and again.
+/// Buffers that are used again for each block.
 #[derive(Default)]
 struct Buffers {
     plain: Vec<u8>,
     packed: Vec<u8>,
 }
 
-/// A block, compressed.
+/// A compressed block.
 struct Done {
     buffers: Buffers,
     crc: Crc,
@@ -92,7 +93,7 @@ impl<W: Write> Blocks<W> {
         Ok(self.inner)
     }
 
-    /// Hands the current block to the threads, and begins the next one after its last bytes.
+    /// Passes the current block to the threads. The next block begins after the last bytes of this one.
     fn submit(&mut self, flush: FlushCompress) -> io::Result<()> {
         while self.running.len() > self.workers.limit() {
             self.put_one()?;
@@ -108,7 +109,7 @@ impl<W: Write> Blocks<W> {
         Ok(())
     }
 
-    /// Waits for the block whose turn it is, and writes it.
+    /// Waits for the oldest block and writes it.
     fn put_one(&mut self) -> io::Result<()> {
         let Some(first) = self.running.pop_front() else { return Ok(()) };
         let done = first.wait()?;
@@ -136,8 +137,8 @@ impl<W: Write> Write for Blocks<W> {
     }
 }
 
-/// Compresses a block. Each takes a state of its own: one that is used again, reset, remembers enough of the block before to
-/// make other bytes of this one.
+/// Compresses a block with a new state. A state that is used again keeps traces of the block before, even after a
+/// reset, and they change the output.
 fn pack(
     level: Compression,
     before: &[u8],
@@ -151,7 +152,7 @@ fn pack(
     }
     packed.clear();
     loop {
-        // At the fastest level, what doesn't compress grows by an eighth.
+        // At the fastest level, incompressible data grows by an eighth.
         packed.reserve(plain.len() / 7 * 8 + WINDOW);
         let n_done = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
         let status = deflate.compress_vec(&plain[n_done..], packed, flush)?;

@@ -9,10 +9,10 @@ use flate2::{Compression, FlushCompress};
 
 use super::{Done, Input};
 
-/// The threads. There are no more of them than there are blocks; they end with this.
+/// The pool of threads. It never has more threads than there are blocks. Dropping it ends and joins them.
 pub(super) struct Workers {
     level: Compression,
-    /// How many threads there may be.
+    /// The most threads that the pool may have.
     limit: usize,
     jobs: Option<Sender<Job>>,
     queue: Arc<Mutex<Receiver<Job>>>,
@@ -43,20 +43,20 @@ impl Workers {
     /// Begins to compress a block.
     ///
     /// # Errors
-    /// Not even one thread can be started.
+    /// No thread could be started, and none is running.
     pub(super) fn compress(&mut self, input: Input, flush: FlushCompress) -> io::Result<Pending> {
         if self.threads.len() < self.limit {
             let (queue, level) = (Arc::clone(&self.queue), self.level);
             match Builder::new().spawn(move || work(&queue, level)) {
                 Ok(thread) => self.threads.push(thread),
-                // Fewer make the same bytes.
+                // Fewer threads make the same bytes.
                 Err(_) if !self.threads.is_empty() => self.limit = self.threads.len(),
                 Err(error) => return Err(error),
             }
         }
         let (done, result) = sync_channel(1);
         if let Some(jobs) = &self.jobs {
-            // Should they all be gone, nobody will answer, which the receiver notices.
+            // If all threads are gone, the receiver of the result notices.
             jobs.send(Job { input, flush, done }).ok();
         }
         Ok(Pending(result))
@@ -74,7 +74,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.jobs = None;
         for thread in self.threads.drain(..) {
-            // One that panicked has answered nothing, which was noticed.
+            // A thread that panicked gave no result, and `wait` has reported that.
             thread.join().ok();
         }
     }
@@ -84,7 +84,7 @@ fn work(queue: &Mutex<Receiver<Job>>, level: Compression) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { input, flush, done }) = job else { return };
-        // Nobody waits for it when the encoder was dropped.
+        // If the encoder was dropped, the result has no receiver.
         done.send(Done::of(level, input, flush)).ok();
     }
 }
