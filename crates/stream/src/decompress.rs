@@ -1,13 +1,13 @@
-//! Blobs that are decompressed, and hashed, in threads ahead of whoever reads them.
+//! Decompresses and hashes blobs in threads ahead of the reader.
 //!
 //! ```text
-//! raw ──► decoder ──plain──► whoever reads
-//!            └──────plain──► hasher ──digest──► whoever reads
+//! raw ──► decoder ──plain──► reader
+//!            └──────plain──► hasher ──digest──► reader
 //! ```
 //!
-//! One thread for each stage is the fastest arrangement, measured on two cores (docs/performance.md). The threads last for all
-//! blobs that come down a relay, so the next one is begun while this one is still read. They aren't scoped: whoever has had enough
-//! doesn't wait for a decoder that waits for the bytes of a silent pipe.
+//! One thread for each stage is the fastest arrangement, measured on two cores (docs/performance.md). The threads last
+//! for all blobs of a relay, so the next blob is begun while this one is still read. They aren't scoped: a reader that
+//! stops early doesn't wait for a decoder that waits for the bytes of a silent pipe.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{self, SyncSender, sync_channel};
@@ -17,26 +17,27 @@ use layer_format::{Algorithm, Codec, Decoder, Digest, Error, Hasher};
 
 use crate::relay::{Chunk, Gone, Pool, Receiver, Sender, relay};
 
-/// How many chunks may wait between two stages: enough that no stage waits for a wake-up, few enough to stay in cache.
+/// The most chunks that may wait between two stages. It is high enough that no stage waits for a wake-up, and low
+/// enough that the chunks stay in the cache.
 pub(crate) const DEPTH: usize = 8;
 
-/// Asked before each piece that is decompressed, which ends with an error once the answer is yes. A few stored bytes can become
-/// gigabytes.
+/// A check before each piece that is decompressed. Once it returns `true`, the decoder fails. It is needed because a
+/// few stored bytes can expand to gigabytes.
 pub type Stop = fn() -> bool;
 
-/// Whether the digest of a blob's uncompressed bytes is computed.
+/// Whether to compute the digest of a blob's uncompressed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// It isn't: it is known.
+    /// Compute none, because the digest is known.
     Nothing,
-    /// It is.
+    /// Compute the digest with this algorithm.
     Digest(Algorithm),
-    /// Only if the blob is compressed: otherwise it is the digest of the stored bytes.
+    /// Compute the digest only if the blob is compressed. Otherwise it is the digest of the stored bytes.
     DigestIfCompressed(Algorithm),
 }
 
 impl Ask {
-    /// The algorithm of the digest to compute for a blob with this codec.
+    /// The algorithm of the digest to compute for a blob in this codec; `None` if none is to be computed.
     pub fn algorithm(self, codec: Codec) -> Option<Algorithm> {
         match self {
             Self::Nothing => None,
@@ -46,17 +47,17 @@ impl Ask {
     }
 }
 
-/// The uncompressed bytes of blobs, one after the other.
+/// The uncompressed bytes of several blobs, one after the other.
 #[derive(Debug)]
 pub struct Decompressed {
     plain: Receiver,
-    /// Whether the hasher gives the digest of a blob.
+    /// Whether the hasher computes a digest, for each blob in turn.
     is_hashed: mpsc::Receiver<bool>,
     digests: mpsc::Receiver<Digest>,
 }
 
 impl Decompressed {
-    /// Starts the threads. `raw` has the stored bytes of a blob for each of `asks`.
+    /// Starts the threads. `raw` has one stream of stored bytes for each of `asks`.
     ///
     /// # Errors
     /// A thread can't be started.
@@ -84,15 +85,16 @@ impl Decompressed {
         Ok(Self { plain, is_hashed, digests })
     }
 
-    /// The uncompressed bytes of the current blob. They must be read to their end.
+    /// The uncompressed bytes of the current blob. The caller must read them to their end.
     pub fn plain(&mut self) -> &mut Receiver {
         &mut self.plain
     }
 
-    /// Goes on to the next blob. Returns the digest of the current one's uncompressed bytes; `None` if it isn't computed.
+    /// Goes on to the next blob. Returns the digest of the current one's uncompressed bytes; `None` if it isn't
+    /// computed.
     ///
     /// # Errors
-    /// [`Error::Truncated`] if the blob ended before its time.
+    /// [`Error::Truncated`] if a thread stopped before the end of the blob.
     pub fn end_blob(&mut self) -> Result<Option<Digest>, Error> {
         self.plain.next_stream();
         let stopped = |_| Error::Truncated { what: "the layer".to_owned() };
@@ -103,7 +105,7 @@ impl Decompressed {
     }
 }
 
-/// The stage that decompresses, for the reader and the hasher.
+/// The stage that decompresses blobs for the reader and the hasher.
 struct Decoding {
     raw: Receiver,
     plain: Sender,
@@ -147,7 +149,7 @@ impl Decoding {
     }
 }
 
-/// The stage that hashes: digests of uncompressed bytes, in order.
+/// The stage that hashes: it computes the digests of uncompressed bytes, in order.
 fn hash(mut plain: Receiver, orders: &mpsc::Receiver<Algorithm>, digests: &SyncSender<Digest>) {
     for algorithm in orders {
         let mut hasher = Hasher::new(algorithm);
@@ -155,7 +157,7 @@ fn hash(mut plain: Receiver, orders: &mpsc::Receiver<Algorithm>, digests: &SyncS
             match plain.take_chunk() {
                 Ok(Some(chunk)) => hasher.update(&chunk),
                 Ok(None) => break,
-                // The decoder has failed, and has told the reader.
+                // The decoder has failed and has told the reader.
                 Err(_) => return,
             }
         }
@@ -166,7 +168,7 @@ fn hash(mut plain: Receiver, orders: &mpsc::Receiver<Algorithm>, digests: &SyncS
     }
 }
 
-/// A decoder that can be told to stop.
+/// A reader that fails when the decoder should stop.
 struct Stopping<R> {
     decoder: R,
     stop: Stop,

@@ -1,4 +1,4 @@
-//! Gathers the documents of an image: from its root down to its manifests.
+//! Gathers the documents of an image, from its root to its manifests.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,23 +7,23 @@ use layer_format::{Descriptor, Digest, Document, Error, Index, Manifest, Platfor
 
 use super::Graph;
 
-/// Of an attestation's entry: the digest of the manifest that it speaks about.
+/// The annotation of an attestation's entry with the digest of the manifest that it speaks about.
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
-/// Gives the verified bytes of a document; `None` if it isn't there.
+/// Source of documents. It returns the verified bytes of a manifest or an index; `None` if it isn't there.
 pub type Lookup<'a> = dyn FnMut(&Descriptor) -> Result<Option<Vec<u8>>, Error> + 'a;
 
 impl Graph {
-    /// Gathers what `root` leads to, each document once, in the order of the indexes. `None` if the root isn't there; of
-    /// an index, some images may be absent.
+    /// Gathers the documents below `root`. Each is read once, in the order of the indexes. The result is `None` if the
+    /// root isn't there. Some images of an index may be absent.
     ///
-    /// With `platforms`, of each index only the images that suit one of them best, of those that are there, and what speaks
-    /// about them. `lookup` gives
-    /// the verified bytes of a manifest or an index, or `None` if they aren't there.
+    /// With `platforms`, only the images that suit one of them best are gathered from each index, among those that are
+    /// there. Attestations of these images are gathered, too. `lookup` gives the verified bytes of a manifest or an
+    /// index; `None` if it isn't there.
     ///
     /// # Errors
-    /// A document is malformed, no image suits a platform, the indexes are nested deeper than
-    /// [`INDEX_DEPTH`], and those of `lookup`.
+    /// A document is malformed, no image suits a platform, the indexes are nested deeper than [`INDEX_DEPTH`], or
+    /// `lookup` fails.
     pub fn gather<E: From<Error>>(
         root: &Descriptor,
         platforms: &[Platform],
@@ -41,10 +41,10 @@ impl Graph {
         Ok((!image.indexes.is_empty() || !image.manifests.is_empty()).then_some(image))
     }
 
-    /// Gathers everything below an index that was read already, as [`gather`](Self::gather) does.
+    /// Gathers everything below an index that was read already. It works like [`gather`](Self::gather).
     ///
     /// # Errors
-    /// As [`gather`](Self::gather).
+    /// The errors of [`gather`](Self::gather).
     pub fn gather_below<E: From<Error>>(
         index: Index,
         mut lookup: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
@@ -61,14 +61,14 @@ impl Graph {
         Ok(gathering.image)
     }
 
-    /// How many bytes its documents have.
+    /// The number of bytes of its documents.
     pub(crate) fn n_bytes(&self) -> u64 {
         let indexes = self.indexes.iter().map(|index| index.raw().len());
         indexes.chain(self.manifests.iter().map(|manifest| manifest.raw().len())).sum::<usize>()
             as u64
     }
 
-    /// Every blob below the documents, in stream order, each once: of each manifest the config, then the layers.
+    /// Every blob below the documents in stream order, each once: for each manifest first the config, then the layers.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let mut seen = HashSet::new();
         let parts = self.manifests.iter().flat_map(Manifest::parts);
@@ -80,7 +80,7 @@ struct Gathering<'a, F> {
     platforms: &'a [Platform],
     lookup: &'a mut F,
     seen: HashSet<Digest>,
-    /// The documents that were read to find out whether they are there, and that are wanted.
+    /// The documents that are wanted and were already read to find out whether they are there.
     read: HashMap<Digest, Vec<u8>>,
     image: Graph,
 }
@@ -109,8 +109,8 @@ impl<E: From<Error>, F: FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>> Gather
         entries.iter().try_for_each(|entry| self.visit(entry, below))
     }
 
-    /// The entries that are asked for, among those that are there if any is; indexes in an index are looked into, whatever they
-    /// say.
+    /// The entries that are asked for. They are chosen among those that are there, if there is any. Indexes in an index
+    /// are always included, whatever platform they state.
     fn wanted(&mut self, index: &Index) -> Result<Vec<Descriptor>, E> {
         if self.platforms.is_empty() {
             return Ok(index.manifests.clone());

@@ -1,4 +1,4 @@
-//! `index.json` and `manifest.json`: what a stream begins with, derived from the images alone.
+//! The heads of a stream, `index.json` and `manifest.json`. They are derived from the images alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,30 +7,30 @@ use layer_format::{
 };
 use serde::Serialize;
 
-/// One name of a stream: what it points at. Images without a name are pointed at all the same.
+/// A name in a stream and its target. An image without a name has an entry, too.
 #[derive(Clone, Debug)]
 pub struct Name {
     /// The name, if there is one.
     pub reference: Option<Reference>,
-    /// The manifest or index, without annotations.
+    /// The descriptor of the manifest or index, without annotations.
     pub target: Descriptor,
 }
 
-/// An image or several of one index, with the documents that describe them.
+/// The documents that describe an image, or several images of an index.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// The indexes on the way, outermost first.
+    /// The indexes above the manifests, outermost first.
     pub indexes: Vec<Index>,
-    /// The manifests that travel; attestations and the like among them.
+    /// The manifests that travel. Attestations and the like are among them.
     pub manifests: Vec<Manifest>,
 }
 
-/// The documents that a stream begins with.
+/// The documents at the beginning of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// `index.json`.
+    /// The content of `index.json`.
     pub index: Vec<u8>,
-    /// `manifest.json`.
+    /// The content of `manifest.json`.
     pub manifest: Vec<u8>,
 }
 
@@ -51,7 +51,10 @@ struct DockerImage {
 }
 
 impl Heads {
-    /// Derives both documents; the same names and images give the same bytes.
+    /// Derives both documents. The same names and images give the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] if a document can't be serialised.
     pub fn of(names: &[Name], images: &[Graph]) -> Result<Self, Error> {
         let serialised = |source| Error::MalformedJson { what: "index.json".to_owned(), source };
         let manifests = names.iter().map(entry).collect();
@@ -64,8 +67,8 @@ impl Heads {
     }
 }
 
-/// The entry of `index.json` for a name: the tag is where the image-spec has it, the full name where containerd and
-/// podman look for it.
+/// The entry of `index.json` for a name. The tag is in the image-spec's annotation, and the full name is in the one
+/// that containerd and podman use.
 fn entry(name: &Name) -> Descriptor {
     let mut entry = name.target.clone();
     entry.annotations.clear();
@@ -78,8 +81,9 @@ fn entry(name: &Name) -> Descriptor {
     entry
 }
 
-/// Docker's list: every image that has layers of a file system, and nothing that speaks about another. Of an index, the one for linux/amd64 bears the names, or
-/// else the first: Docker's older stores know one image a name, and a stream must not depend on the machine that writes it.
+/// Docker's list of images. It has every image whose layers make a file system, and none that speaks about another. The
+/// names of an index go to its image for linux/amd64, or else to its first one: Docker's older stores know one image
+/// for each name, and a stream must not depend on the machine that writes it.
 fn docker_images(names: &[Name], images: &[Graph]) -> Vec<DockerImage> {
     let mut tags: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for name in names {
@@ -120,7 +124,7 @@ fn docker_images(names: &[Name], images: &[Graph]) -> Vec<DockerImage> {
     listed
 }
 
-/// Whether it is a signature or the like: cosign's have the config of an image, and yet no files.
+/// Whether it is a signature or the like. Those of cosign have an image's config, and yet no files.
 fn is_about_another(name: &Name) -> bool {
     name.reference.as_ref().is_some_and(|reference| reference.subject().is_some())
 }
@@ -138,12 +142,12 @@ fn bearer(image: &Graph, entries: &Entries<'_>) -> usize {
         .unwrap_or(0)
 }
 
-/// What the indexes of an image say about its manifests.
+/// The entries in an image's indexes for its manifests.
 #[derive(Debug)]
 pub struct Entries<'a>(HashMap<Digest, &'a Descriptor>);
 
 impl Graph {
-    /// What the indexes say about the manifests.
+    /// The entries in the indexes for the manifests.
     pub fn entries(&self) -> Entries<'_> {
         let mut entries = HashMap::new();
         for entry in self.indexes.iter().flat_map(|index| &index.manifests) {
@@ -154,19 +158,20 @@ impl Graph {
 }
 
 impl Entries<'_> {
-    /// Whether a manifest is a container image's, and not an artifact or something that speaks about another.
+    /// Whether a manifest is that of a container image, and not an artifact or something that speaks about another
+    /// image.
     pub fn is_runnable(&self, manifest: &Manifest) -> bool {
         let is_config = manifest.config.media_type == media_type::OCI_CONFIG
             || manifest.config.media_type == media_type::DOCKER_CONFIG;
         is_config && !self.is_attestation(manifest)
     }
 
-    /// Whether a manifest speaks about another.
+    /// Whether a manifest speaks about another image.
     pub fn is_attestation(&self, manifest: &Manifest) -> bool {
         self.of(manifest).is_some_and(Descriptor::is_attestation)
     }
 
-    /// The platform that a manifest is listed for.
+    /// The platform in the manifest's entry, if it has one.
     pub fn platform(&self, manifest: &Manifest) -> Option<&Platform> {
         self.of(manifest)?.platform.as_ref()
     }

@@ -1,11 +1,12 @@
-//! What is found out about a blob while its bytes pass by: the digest of what it decompresses to, and the changes of the layer.
+//! Finds out two things about a blob while its bytes pass by: the digest of its uncompressed bytes, and the changes of
+//! the layer.
 //!
 //! ```text
 //! stored bytes ──► decoder ──plain──► hashed, and shown to a watcher
 //! ```
 //!
-//! [`inspect`] does so for uncompressed bytes that the caller reads. An [`Inspection`] is fed with the stored bytes by whoever has
-//! them, and works in threads of its own, one for each stage. Decompressed bytes are kept nowhere.
+//! [`inspect`] does this for uncompressed bytes, which it reads itself. An [`Inspection`] is fed with the stored bytes
+//! by their owner, and works in threads of its own, one for each stage. The decompressed bytes aren't kept.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -18,23 +19,24 @@ use layer_format::{Algorithm, Digest, Error, Hasher};
 use crate::decompress::{Ask, DEPTH, Decompressed, Stop};
 use crate::relay::{Chunk, Pool, Receiver, Sender, relay};
 
-/// Sink for what is found in a layer.
+/// Sink for the changes in a layer.
 pub type Watcher = Box<dyn FnMut(Seen<'_>) + Send>;
 
-/// What a watcher is shown.
+/// A piece of information for a watcher.
 #[derive(Clone, Copy, Debug)]
 pub enum Seen<'a> {
     /// A change of the layer.
     Change(&'a Change),
-    /// All of the layer's changes were shown, and this is the digest of its bytes. It doesn't come for what is no layer.
+    /// All of the layer's changes were shown, and this is the digest of its uncompressed bytes. It doesn't come for a
+    /// blob that is no layer.
     End(&'a Digest),
 }
 
-/// Reads uncompressed bytes to their end, and returns a digest of them for each algorithm. The watcher is shown what they hold, if
-/// they are a layer, and then the first digest.
+/// Reads uncompressed bytes to their end, and returns their digest for each algorithm. If they are a layer, the watcher
+/// gets its changes and then the first digest.
 ///
 /// # Errors
-/// They can't be read.
+/// The bytes can't be read.
 pub fn inspect(
     plain: impl BufRead,
     algorithms: &[Algorithm],
@@ -50,10 +52,10 @@ pub fn inspect(
     Ok(digests)
 }
 
-/// The digest of what a blob decompresses to.
+/// The digest of a blob's uncompressed bytes.
 ///
 /// # Errors
-/// It can't be read or decompressed, or no thread can be started.
+/// The blob can't be read or decompressed, or a thread can't be started.
 pub fn diff_id(
     mut stored: impl Read,
     algorithm: Algorithm,
@@ -61,40 +63,43 @@ pub fn diff_id(
     watcher: Option<Watcher>,
 ) -> Result<Digest, Error> {
     let (feed, pending) = begin(algorithm, stop, watcher);
-    // If the decoder stops early, it says why; it also tells what could not be read.
+    // A decoder that stops early reports the reason. It also reports an error of reading `stored`.
     feed.send_all(&Pool::default(), &mut stored).ok();
     drop(feed);
     pending.digest()
 }
 
-/// A blob whose stored bytes pass by. When dropped before its [end](Self::end), it waits until its watcher is dropped.
+/// The inspection of a blob whose stored bytes pass by. If it is dropped before its [end](Self::end), the drop waits
+/// until the watcher is dropped.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Dropped first: the threads see the end of their input then, and are waited for.
+    /// The sender is dropped first. The threads then see the end of their input and can be joined.
     feed: Sender,
     work: Work,
 }
 
 #[derive(Debug)]
 enum Work {
-    /// The blob is compressed.
+    /// The blob is compressed, and is being hashed.
     Hashing(PendingDigest),
-    /// It isn't, so whoever has its bytes knows the digest; its changes are shown.
+    /// The blob isn't compressed, so the owner of its bytes knows the digest. Only its changes are shown.
     Showing(JoinOnDrop<Option<Watcher>>),
 }
 
-/// The digest of what a blob decompresses to, which may still be on its way. The error is that no thread could be started for it.
+/// The digest of a blob's uncompressed bytes, which may still be in the making. It is an error if no thread could be
+/// started.
 #[derive(Debug)]
 pub struct PendingDigest(io::Result<JoinOnDrop<Result<Digest, Error>>>);
 
 impl Inspection {
-    /// Begins with a compressed blob. If no thread can be started for it, [`PendingDigest::digest`] tells.
+    /// Begins the inspection of a compressed blob. If no thread can be started, [`PendingDigest::digest`] returns the
+    /// error.
     pub fn of_compressed(algorithm: Algorithm, stop: Stop, watcher: Option<Watcher>) -> Self {
         let (feed, pending) = begin(algorithm, stop, watcher);
         Self { feed, work: Work::Hashing(pending) }
     }
 
-    /// Begins with a blob that isn't compressed. If no thread can be started for it, the watcher is shown nothing.
+    /// Begins the inspection of a blob that isn't compressed. If no thread can be started, the watcher gets nothing.
     pub fn of_plain(watcher: Watcher) -> Self {
         let (feed, mut plain) = relay(DEPTH);
         let outcome = Builder::new().spawn(move || show(&mut plain, watcher));
@@ -103,11 +108,12 @@ impl Inspection {
 
     /// Takes the next stored bytes.
     pub fn feed(&self, chunk: Arc<Chunk>) {
-        // A decoder that has stopped says why in the end, and what is no layer isn't read on.
+        // A decoder that has stopped reports the reason at the end. A blob that is no layer isn't read further.
         self.feed.send(chunk).ok();
     }
 
-    /// Ends the blob, whose stored bytes have this digest. Returns the digest of what it decompresses to, if it is compressed.
+    /// Ends the blob, whose stored bytes have the digest `stored`. Returns the digest of its uncompressed bytes if the
+    /// blob is compressed.
     pub fn end(self, stored: &Digest) -> Option<PendingDigest> {
         self.feed.end().ok();
         match self.work {
@@ -134,7 +140,7 @@ impl PendingDigest {
     }
 }
 
-/// A thread that is waited for, also when nobody asks any more how it went.
+/// A thread that is joined on drop if its result wasn't asked for.
 struct JoinOnDrop<T>(Option<JoinHandle<T>>);
 
 impl<T> JoinOnDrop<T> {
@@ -169,7 +175,7 @@ fn digest(
     watcher: Option<Watcher>,
 ) -> Result<Digest, Error> {
     let decoding = |source| Error::io("decompressing a layer", source);
-    // This thread hashes while it reads.
+    // No digest is asked for, because this thread hashes while it reads.
     let mut decompressed = Decompressed::start(raw, vec![Ask::Nothing], stop).map_err(starting)?;
     let digests = inspect(decompressed.plain(), &[algorithm], watcher).map_err(decoding)?;
     digests.first().copied().ok_or_else(|| Error::Truncated { what: "the layer".to_owned() })
@@ -179,28 +185,28 @@ fn starting(source: io::Error) -> Error {
     Error::io("starting a thread", source)
 }
 
-/// Shows all changes; gives the watcher back if this was a layer, to its end.
+/// Shows all changes. Returns the watcher if the content was a whole layer.
 fn show(content: &mut impl BufRead, mut watcher: Watcher) -> Option<Watcher> {
     let mut layer = Reader::new(content);
-    // Whether what is no layer should have been one is for others to say.
+    // The caller decides whether a blob that is no layer should have been one.
     while let Some(change) = layer.read_change().ok()? {
         watcher(Seen::Change(&change));
     }
     Some(watcher)
 }
 
-/// Bytes that are hashed as they are read.
+/// A reader that hashes its bytes.
 struct Hashed<R> {
     plain: R,
     hashers: Vec<Hasher>,
-    /// How many bytes in the buffer of `plain` have been hashed already: all of them, or none.
+    /// The number of bytes in the buffer of `plain` that were hashed already: all of them, or none.
     n_done: usize,
-    /// Why they ended early: a layer's reader reports it as its own error.
+    /// The reason why the bytes ended early. It is kept here because a layer's reader wraps it in its own error.
     failure: Option<io::Error>,
 }
 
 impl<R: BufRead> Hashed<R> {
-    /// Reads what is left, and ends the hashing.
+    /// Reads the rest and returns the digests.
     fn digests(mut self) -> io::Result<Vec<Digest>> {
         loop {
             if let Some(failure) = self.failure {
@@ -209,7 +215,7 @@ impl<R: BufRead> Hashed<R> {
             match self.fill_buf().map(<[u8]>::len) {
                 Ok(0) => return Ok(self.hashers.into_iter().map(Hasher::finish).collect()),
                 Ok(n) => self.consume(n),
-                // It is in `failure`.
+                // The error is in `failure`.
                 Err(_) => {}
             }
         }
@@ -265,7 +271,7 @@ mod tests {
         diff_id(stored, Algorithm::Sha256, || false, None)
     }
 
-    /// The digest that nobody asks for of a compressed blob's stored bytes.
+    /// The digest of a compressed blob's stored bytes. It isn't used.
     fn unused() -> Digest {
         Digest::of(b"stored")
     }

@@ -1,16 +1,16 @@
-//! Images on their way: what Strata's programs pass to each other and keep for each other, and any archive of images.
+//! Images in transit: the image stream that Strata's programs pass to each other, and image archives of any tool.
 //!
 //! | module | what it has |
 //! |---|---|
-//! | this one | the image stream, written: [`Writer`], [`Heads`], [`Thin`] |
-//! | [`archive`] | any archive of images, read: our streams, and what other tools save |
+//! | this one | the writer of the image stream: [`Writer`], [`Heads`], [`Thin`] |
+//! | [`archive`] | the reader of any archive of images: our streams, and those of other tools |
 //! | [`relay`] | streams of bytes between threads, in buffers that are used again |
-//! | [`decompress`] | blobs, decompressed and hashed in threads ahead of whoever reads them |
-//! | [`inspect`] | what is found out about a blob while its bytes pass by |
-//! | [`listing`] | what a layer changes, without contents, as the store remembers it |
+//! | [`decompress`] | blobs that are decompressed and hashed in threads ahead of the reader |
+//! | [`inspect`] | the digest and the changes of a layer, found while its bytes pass by |
+//! | [`listing`] | a layer's changes without contents, in the form in which the store keeps them |
 //!
-//! The formats of the OCI specifications are in [`layer_format`]. This crate knows no file systems, terminals or networks,
-//! either.
+//! The formats of the OCI specifications are in [`layer_format`]. Neither that crate nor this one knows file systems,
+//! terminals or networks.
 //!
 //! # The image stream
 //!
@@ -23,9 +23,10 @@
 //! end      = two blocks of zeros
 //! ```
 //!
-//! It is an OCI image layout and a docker-archive at once, so every tool's `load` takes it, in an order that lets a
-//! reader act on it in one pass. Members are regular files of mode 0644 and directories of mode 0755, owner 0:0, mtime 0.
-//! Their user name is [`USER_NAME`]: by that a reader knows a stream that must be canonical to the byte, and refuses one that isn't.
+//! A stream is an OCI image layout and a docker-archive at once, so every tool's `load` accepts it. Its order lets a
+//! reader act on it in one pass. Members are regular files of mode 0644 and directories of mode 0755. Their owner is
+//! 0:0, their mtime is 0, and their user name is [`USER_NAME`]. A reader recognises a stream of ours by it, and refuses
+//! one that isn't canonical to the byte.
 
 pub mod archive;
 pub mod decompress;
@@ -45,10 +46,10 @@ pub use thin::{LeftOut, Thin};
 pub use writer::{Half, Writer};
 pub(crate) use writer::{directories_of, directory_header, header};
 
-/// The user name in every header of a stream of ours. The header's check sum covers it, so no damage to the stream can
-/// turn it into one that is read with less care. Changing it breaks readers.
+/// The user name in every header of a stream of ours. The header's check sum covers it. Therefore no damage can turn
+/// the stream into one that is read with less care. Changing it breaks readers.
 pub const USER_NAME: &str = "strata";
-/// What ends a stream: two blocks of zeros. A stream without it is cut.
+/// The end of a stream: two blocks of zeros. A stream without it is cut.
 pub const END: [u8; 1024] = [0; 1024];
 /// The content of `oci-layout` (image-spec, image-layout.md).
 pub const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;

@@ -1,4 +1,5 @@
-//! One layer's changes in a file, without contents: what a tree needs of a layer, a hundred times smaller than the layer.
+//! A file with one layer's changes, without contents. It has what a tree needs of a layer, and is a hundred times
+//! smaller than the layer.
 //!
 //! ```text
 //! file    = "strata listing 1" LF *change 0 digest
@@ -12,9 +13,9 @@
 //! digest  = "sha256:…" of all before and of the layer's diff id
 //! ```
 //!
-//! Numbers are LEB128; signed ones have their sign in the lowest bit. The digest tells a file that is damaged, half-written
-//! or another layer's. It is a cache of ours: another format gets another first line, and files of the old one count as
-//! missing.
+//! Numbers are LEB128; signed ones have their sign in the lowest bit. The digest reveals a file that is damaged,
+//! half-written or about another layer. Listings are only a cache: another format gets another first line, and files in
+//! the old one count as missing.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -23,14 +24,14 @@ use layer_format::listing::allowance;
 use layer_format::{Algorithm, DiffId, Digest, Error, Hasher};
 
 const MAGIC: &[u8] = b"strata listing 1\n";
-/// `sha256:` and the hash.
+/// The size in bytes of the digest at the end: `sha256:` and the hash.
 const DIGEST_SIZE: usize = 71;
-/// What is gathered before it is written.
+/// The number of bytes that are collected before a write.
 const BUFFER: usize = 64 << 10;
-/// No path, link or xattr that a layer can hold is longer.
+/// The longest text in bytes. No path, link or xattr in a layer can be longer.
 const TEXT_LIMIT: u64 = 4 << 20;
 
-/// Writes a listing, a change at a time.
+/// Writes a listing, one change at a time.
 #[derive(Debug)]
 pub struct ListingWriter<W> {
     inner: W,
@@ -38,12 +39,12 @@ pub struct ListingWriter<W> {
     buffer: Vec<u8>,
     path: Vec<u8>,
     n_changes: u64,
-    /// How many bytes were written, the buffer aside.
+    /// The number of bytes that were written, without those in the buffer.
     n_written: u64,
 }
 
 impl<W: Write> ListingWriter<W> {
-    /// Begins a listing.
+    /// Begins a listing in `inner`.
     pub fn new(inner: W) -> Self {
         let hasher = Hasher::new(Algorithm::Sha256);
         Self { inner, hasher, buffer: MAGIC.to_vec(), path: vec![], n_changes: 0, n_written: 0 }
@@ -52,7 +53,7 @@ impl<W: Write> ListingWriter<W> {
     /// Adds a change.
     ///
     /// # Errors
-    /// Those of writing, and beyond the [`allowance`]: a tree of it would be refused.
+    /// `inner` can't be written to, or the listing exceeds the [`allowance`], so that a tree of it would be refused.
     pub fn write_change(&mut self, change: &Change) -> io::Result<()> {
         let path = match change {
             Change::Add(Entry { path, .. }) | Change::Remove(path) | Change::Opaque(path) => path,
@@ -69,7 +70,10 @@ impl<W: Write> ListingWriter<W> {
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
-    /// Ends the listing of the layer with this diff id, and gives back what was written to.
+    /// Ends the listing of the layer with this diff id, and gives the inner writer back.
+    ///
+    /// # Errors
+    /// The inner writer can't be written to.
     pub fn finish(mut self, diff_id: &DiffId) -> io::Result<W> {
         self.buffer.push(0);
         self.flush()?;
@@ -96,7 +100,11 @@ impl<W: Write> ListingWriter<W> {
     }
 }
 
-/// Whether these `size` bytes are the listing of this layer, whole and unharmed. They must be before they are read.
+/// Whether the `size` bytes of `content` are the undamaged listing of this layer. A listing must be checked before it
+/// is read.
+///
+/// # Errors
+/// `content` can't be read.
 pub fn is_listing(mut content: impl Read, size: u64, diff_id: &DiffId) -> io::Result<bool> {
     let Some(size) = size.checked_sub(DIGEST_SIZE as u64) else { return Ok(false) };
     let mut hasher = Hasher::new(Algorithm::Sha256);
@@ -123,7 +131,7 @@ fn seal(mut hasher: Hasher, diff_id: &DiffId) -> String {
     digest.to_string()
 }
 
-/// Reads a listing, a change at a time.
+/// Reads a listing, one change at a time.
 #[derive(Debug)]
 pub struct ListingReader<R> {
     inner: R,
@@ -131,14 +139,20 @@ pub struct ListingReader<R> {
 }
 
 impl<R: BufRead> ListingReader<R> {
-    /// Begins to read what [`is_listing`] has found good; `None` if it is of another version.
+    /// Begins to read a listing that [`is_listing`] has accepted; `None` if it is of another version.
+    ///
+    /// # Errors
+    /// `inner` can't be read.
     pub fn new(mut inner: R) -> io::Result<Option<Self>> {
         let mut magic = [0; MAGIC.len()];
         inner.read_exact(&mut magic)?;
         Ok((magic == MAGIC).then_some(Self { inner, path: vec![] }))
     }
 
-    /// The next change; `None` after the last. Files have no data.
+    /// The next change; `None` after the last one. Files have no pieces.
+    ///
+    /// # Errors
+    /// The listing can't be read or is malformed.
     pub fn read_change(&mut self) -> Result<Option<Change>, Error> {
         let kind = self.byte().map_err(reading)?;
         if kind == 0 {

@@ -1,7 +1,7 @@
-//! A pipe between two threads: streams of bytes in buffers that are used again.
+//! A pipe between two threads. It passes streams of bytes in buffers that are used again.
 //!
 //! A stage that reads, one that decompresses and one that writes can then work at once. Several streams may follow one
-//! another through one relay; each ends with its own mark, so a writer that went away can't be taken for an end.
+//! another in one relay. Each ends with a mark, so a writer that has gone away can't be taken for an end.
 
 use std::io::{self, BufRead, Read};
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The size of a buffer, in bytes. Larger ones leave the processor's cache before the next stage has read them.
 pub const CHUNK_SIZE: usize = 256 << 10;
 
-/// Buffers that wait to be used again.
+/// Buffers that are free to be used again.
 #[derive(Clone, Debug, Default)]
 pub struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -22,7 +22,7 @@ impl Pool {
     }
 }
 
-/// Some bytes on their way. Several readers may hold the same ones.
+/// Some bytes in a relay. Several readers may hold the same chunk.
 #[derive(Debug)]
 pub struct Chunk {
     buffer: Vec<u8>,
@@ -31,7 +31,10 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Fills a buffer from `reader`, as far as it gives; `None` at the reader's end.
+    /// Fills a buffer from `reader` with at most [`CHUNK_SIZE`] bytes; `None` at the reader's end.
+    ///
+    /// # Errors
+    /// `reader` can't be read.
     pub fn read_from(pool: &Pool, reader: &mut impl Read) -> io::Result<Option<Arc<Self>>> {
         let mut chunk = Self { buffer: pool.take(), length: 0, pool: pool.clone() };
         while chunk.length < CHUNK_SIZE {
@@ -74,31 +77,43 @@ pub fn relay(depth: usize) -> (Sender, Receiver) {
     (Sender(sender), Cursor::new(Received { receiver, is_at_end: false }))
 }
 
-/// The reader of the relay has gone; whoever sends has nothing left to do, and the reason is the reader's to tell.
+/// The receiver of the relay has gone, so the sender can stop. The receiver's owner reports the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
-/// The end of a relay that bytes go into.
+/// The writing end of a relay.
 #[derive(Clone, Debug)]
 pub struct Sender(SyncSender<Message>);
 
 impl Sender {
-    /// Passes bytes on; waits while the relay is full.
+    /// Sends bytes. It waits while the relay is full.
+    ///
+    /// # Errors
+    /// [`Gone`] if the receiver has gone.
     pub fn send(&self, chunk: Arc<Chunk>) -> Result<(), Gone> {
         self.0.send(Message::Chunk(chunk)).map_err(|_| Gone)
     }
 
     /// Ends the current stream.
+    ///
+    /// # Errors
+    /// [`Gone`] if the receiver has gone.
     pub fn end(&self) -> Result<(), Gone> {
         self.0.send(Message::End).map_err(|_| Gone)
     }
 
-    /// Tells the reader that the rest can't be had.
+    /// Tells the receiver why the rest of the stream won't come.
+    ///
+    /// # Errors
+    /// [`Gone`] if the receiver has gone.
     pub fn fail(&self, error: io::Error) -> Result<(), Gone> {
         self.0.send(Message::Failed(error)).map_err(|_| Gone)
     }
 
-    /// Passes on all that `reader` gives and ends the stream; what goes wrong in reading is passed on in its place.
+    /// Sends everything from `reader` and ends the stream. If `reader` fails, its error is sent in place of the end.
+    ///
+    /// # Errors
+    /// [`Gone`] if the receiver has gone, or if `reader` failed.
     pub fn send_all(&self, pool: &Pool, reader: &mut impl Read) -> Result<(), Gone> {
         loop {
             match Chunk::read_from(pool, reader) {
@@ -113,16 +128,16 @@ impl Sender {
     }
 }
 
-/// Whatever gives bytes in chunks.
+/// Source of bytes in chunks.
 pub trait Chunks {
-    /// The next of them; `None` at the end.
+    /// The next chunk; `None` at the end.
     ///
     /// # Errors
-    /// What comes next can't be had.
+    /// The next chunk won't come.
     fn next_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>>;
 }
 
-/// Chunks as a reader.
+/// A reader of the bytes in chunks.
 #[derive(Debug)]
 pub struct Cursor<C> {
     chunks: C,
@@ -131,12 +146,12 @@ pub struct Cursor<C> {
 }
 
 impl<C: Chunks> Cursor<C> {
-    /// Reads the chunks from the first on.
+    /// Reads the chunks from the first one on.
     pub fn new(chunks: C) -> Self {
         Self { chunks, current: None, position: 0 }
     }
 
-    /// The rest of the current chunk, and those that come next, are read no more as bytes.
+    /// Gives the source of chunks back. The rest of the current chunk is lost.
     pub fn into_inner(self) -> C {
         self.chunks
     }
@@ -165,10 +180,10 @@ impl<C: Chunks> BufRead for Cursor<C> {
     }
 }
 
-/// The end of a relay that bytes come out of: as a reader, the current stream.
+/// The reading end of a relay. As a reader, it gives the current stream.
 pub type Receiver = Cursor<Received>;
 
-/// What comes out of a relay.
+/// The streams that come out of a relay.
 #[derive(Debug)]
 pub struct Received {
     receiver: mpsc::Receiver<Message>,
@@ -176,15 +191,15 @@ pub struct Received {
 }
 
 impl Receiver {
-    /// Goes on to the next stream, once this one has been read to its end.
+    /// Goes on to the next stream. The current one must have been read to its end.
     pub fn next_stream(&mut self) {
         self.chunks.is_at_end = false;
     }
 
-    /// The next bytes of the stream as they were sent; `None` at its end.
+    /// The next chunk of the stream, in the form in which it was sent; `None` at the stream's end.
     ///
     /// # Errors
-    /// What was to come can't be had, or the sender has gone.
+    /// The sender has failed or gone.
     pub fn take_chunk(&mut self) -> io::Result<Option<Arc<Chunk>>> {
         self.chunks.next_chunk()
     }

@@ -1,25 +1,26 @@
-//! A part of a file, read without the file's own cursor.
+//! A part of a file that is read without the file's own position.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 
-/// A reader of a part of a file. Any number of them can read one file at once.
+/// A reader of a part of a file. Any number of such readers can read one file at once.
 #[derive(Clone, Debug)]
 pub struct Section<F> {
     file: F,
-    /// What hasn't been read, in bytes from the beginning of the file.
+    /// The unread part, in bytes from the beginning of the file.
     left: Range<u64>,
 }
 
 impl<F> Section<F> {
-    /// Reads this part, in bytes from the beginning of the file; a shorter file ends it earlier.
+    /// Reads `part` of the file, in bytes from the beginning of the file. If the file is shorter, the reader ends
+    /// early.
     pub fn new(file: F, part: Range<u64>) -> Self {
         Self { file, left: part }
     }
 
-    /// How many bytes are still to be read.
+    /// The number of bytes that are unread.
     pub fn n_left(&self) -> u64 {
         self.left.end.saturating_sub(self.left.start)
     }
@@ -30,7 +31,7 @@ impl<F: Deref<Target = File>> Read for Section<F> {
         let n_left = self.n_left();
         let most = usize::try_from(n_left).map_or(buffer.len(), |n_left| n_left.min(buffer.len()));
         if most == 0 {
-            // The system knows no positions as high as a part of nothing may have.
+            // The position of an empty part may be too high for the system.
             return Ok(0);
         }
         let n = self.file.read_at(&mut buffer[..most], self.left.start)?;

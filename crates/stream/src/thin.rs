@@ -1,12 +1,13 @@
-//! `strata.json`: what a thin stream leaves out.
+//! `strata.json`, which lists the blobs that a thin stream leaves out.
 //!
 //! ```json
 //! {"version":1,"base":["docker.io/library/debian:12"],"left_out":[{"digest":"sha256:…","size":1,"diff_id":"sha256:…"}],
 //!  "seal":"sha256:…"}
 //! ```
 //!
-//! What is left out follows from the images and the blobs that travel, so a strict reader makes it again. The names of the
-//! base follow from nothing: the seal, a digest of all before it, covers them. Changing any of this breaks readers.
+//! The list of blobs follows from the images and the blobs that travel, so a strict reader makes it again. The names of
+//! the base follow from nothing. The seal, a digest of everything before it, covers them. Changing any of this breaks
+//! readers.
 
 use std::collections::HashSet;
 
@@ -15,15 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Graph;
 
-/// The one version there is.
+/// The only version.
 const VERSION: u32 = 1;
 
-/// What a thin stream says about what it leaves out.
+/// The description of a thin stream: its base, and the blobs that it leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Thin {
-    /// The full names, or the digests, of the images that the receiver should have.
+    /// The full names or the digests of the images that the receiver should have.
     pub base: Vec<String>,
-    /// The blobs that don't travel, in the order in which they would have.
+    /// The blobs that don't travel, in the order that they would have in the stream.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -31,16 +32,16 @@ pub struct Thin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(expecting = "an object")]
 pub struct LeftOut {
-    /// Its digest.
+    /// The digest of the stored bytes.
     pub digest: Digest,
-    /// Its size.
+    /// The number of stored bytes.
     pub size: u64,
-    /// The digest of the uncompressed layer, where it is one.
+    /// The digest of the uncompressed bytes, if the blob is a layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff_id: Option<DiffId>,
 }
 
-/// The document, without its seal.
+/// The document without its seal.
 #[derive(Serialize)]
 struct Unsealed<'a> {
     version: u32,
@@ -66,7 +67,10 @@ struct Parsed {
 }
 
 impl Thin {
-    /// Finds out which layers of `images` are left out. Configs are asked for where a layer of theirs is.
+    /// Finds the layers of `images` that are left out. `config` is called for each config with such a layer.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if a config is missing; and the errors of malformed configs and of `config`.
     pub fn of(
         base: Vec<String>,
         images: &[Graph],
@@ -95,7 +99,10 @@ impl Thin {
         Ok(thin)
     }
 
-    /// The bytes of `strata.json`; the same content gives the same bytes.
+    /// The bytes of `strata.json`. The same content gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] if it can't be serialised.
     pub fn to_json(&self) -> Result<Vec<u8>, Error> {
         let serialised = |source| Error::MalformedJson { what: "strata.json".to_owned(), source };
         let unsealed = || Unsealed { version: VERSION, base: &self.base, left_out: &self.left_out };
@@ -103,7 +110,10 @@ impl Thin {
         serde_json::to_vec(&Sealed { unsealed: unsealed(), seal }).map_err(serialised)
     }
 
-    /// Reads `strata.json`. The seal is for strict readers, who make the document again and compare.
+    /// Parses `strata.json`. It doesn't check the seal; a strict reader makes the document again and compares it.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], [`Error::BeyondLimit`], and [`Error::Malformed`] for another version.
     pub fn parse(raw: &[u8]) -> Result<Self, Error> {
         let parsed: Parsed = from_json("strata.json", raw)?;
         if parsed.version != VERSION {

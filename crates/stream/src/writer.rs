@@ -1,4 +1,4 @@
-//! Writes an image stream, a member at a time, in the order of the grammar.
+//! Writes an image stream, one member at a time, in the order of the grammar.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Write};
@@ -10,33 +10,40 @@ use super::{END, Graph, Heads, OCI_LAYOUT, Thin, USER_NAME};
 const BLOCK: usize = 512;
 const COPY_SIZE: usize = 256 << 10;
 
-/// A stream being written. Without [`finish`](Self::finish) it has no end, by which its reader knows that it is cut.
+/// Writer of a stream. Only [`finish`](Self::finish) writes the end. A reader takes a stream without an end for a cut
+/// one.
 #[derive(Debug)]
 pub struct Writer<W> {
     output: W,
     written: HashSet<Digest>,
-    /// The directories that have their members.
+    /// The directories whose members were written.
     directories: BTreeSet<String>,
     user_name: &'static str,
 }
 
-/// One half of what a stream is at once, for readers that choke on the other. It bears no mark of ours: it is a stranger's
-/// format, and read as one.
+/// One of the two formats that a stream has at once, for readers that can't handle the other. It has no mark of ours,
+/// so it is read like an archive of any other tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
-    /// A docker-archive: `manifest.json`, and no `index.json`.
+    /// A docker-archive: `manifest.json` without `index.json`.
     Docker,
-    /// An OCI layout, without `manifest.json`.
+    /// An OCI layout: `index.json` without `manifest.json`.
     Oci,
 }
 
 impl<W: Write> Writer<W> {
     /// Begins a stream with its heads.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if `output` can't be written to.
     pub fn new(output: W, heads: &Heads) -> Result<Self, Error> {
         Self::begin(output, heads, None, None)
     }
 
-    /// Begins a stream that leaves blobs out, or one that is half of what it could be.
+    /// Begins a stream that leaves out the blobs in `thin`, or that has only one `half` of the formats.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if `output` can't be written to.
     pub fn begin(
         output: W,
         heads: &Heads,
@@ -59,12 +66,15 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Whether this blob is in the stream already.
+    /// Whether the blob was written already.
     pub fn has(&self, digest: &Digest) -> bool {
         self.written.contains(digest)
     }
 
-    /// Writes a document, unless it is in the stream already.
+    /// Writes a document, unless it was written already.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the output can't be written to.
     pub fn document(&mut self, content: &[u8], digest: Digest) -> Result<(), Error> {
         if !self.written.insert(digest) {
             return Ok(());
@@ -74,7 +84,10 @@ impl<W: Write> Writer<W> {
         self.pad(content.len() as u64)
     }
 
-    /// Writes the documents of an image, those excepted that are in the stream already: its indexes, then its manifests.
+    /// Writes the indexes and then the manifests of an image, except for those that were written already.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the output can't be written to.
     pub fn documents(&mut self, image: &Graph) -> Result<(), Error> {
         for index in &image.indexes {
             self.document(index.raw(), index.descriptor().digest)?;
@@ -85,10 +98,14 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes a blob as `reader` gives it, unless it is in the stream already, when nothing is read.
+    /// Writes a blob from `reader`. Nothing is read if the blob was written already.
     ///
-    /// `reader` must give as many bytes as the descriptor says; whether they are the right ones is for it to check. What
-    /// was written can't be taken back: after an error the stream is to be left without an end.
+    /// `reader` must give as many bytes as the descriptor says, and must verify them itself. Bytes that were written
+    /// can't be taken back, so the stream must be left without an end after an error.
+    ///
+    /// # Errors
+    /// [`Error::SizeMismatch`] if `reader` gives another number of bytes; [`Error::Io`], or the error inside it, if
+    /// `reader` can't be read or the output can't be written to.
     pub fn blob(&mut self, blob: &Descriptor, mut reader: impl Read) -> Result<(), Error> {
         if !self.written.insert(blob.digest) {
             return Ok(());
@@ -110,8 +127,12 @@ impl<W: Write> Writer<W> {
         self.pad(blob.size)
     }
 
-    /// Writes a blob in whatever way `send` has of bringing as many bytes to the output as the descriptor says, unless it
-    /// is in the stream already: the kernel may copy it. See [`blob`](Self::blob) for what can't be taken back.
+    /// Writes a blob with `send`, unless it was written already. `send` must write as many bytes to the output as the
+    /// descriptor says; for example, the kernel may copy them. After an error, the stream must be left without an end,
+    /// for the same reason as for [`blob`](Self::blob).
+    ///
+    /// # Errors
+    /// [`Error::Io`], or the error inside it, if `send` fails or the output can't be written to.
     pub fn blob_by(
         &mut self,
         blob: &Descriptor,
@@ -125,14 +146,20 @@ impl<W: Write> Writer<W> {
         self.pad(blob.size)
     }
 
-    /// Ends the stream and gives the output back, flushed.
+    /// Ends the stream, flushes the output and gives it back.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the output can't be written to.
     pub fn finish(mut self) -> Result<W, Error> {
         self.write(&END)?;
         self.output.flush().map_err(|source| Error::io("writing the stream", source))?;
         Ok(self.output)
     }
 
-    /// Flushes what was written so far, so that a reader can act on it while the rest is being fetched.
+    /// Flushes the output, so that a reader can use what was written while the rest is still being fetched.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the output can't be flushed.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.output.flush().map_err(|source| Error::io("writing the stream", source))
     }
@@ -143,8 +170,8 @@ impl<W: Write> Writer<W> {
         self.pad(content.len() as u64)
     }
 
-    /// Writes the header of a blob, and before the first blob of its algorithm the members of the directories that it
-    /// lies in: some extractors make no parents (sylabs/singularity#2935).
+    /// Writes the header of a blob. Before the first blob of its algorithm, it also writes the members of the
+    /// directories that contain the blob, because some extractors make no parents (sylabs/singularity#2935).
     fn blob_header(&mut self, digest: &Digest, size: u64) -> Result<(), Error> {
         for path in directories_of(digest) {
             if self.directories.insert(path.clone()) {
@@ -170,27 +197,27 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     File {
-        /// Its length in bytes.
+        /// The length in bytes.
         size: u64,
     },
     Directory,
 }
 
-/// The header of a file: of one path and size there is one only, so a reader can compare.
+/// The header of a file. Path and size alone determine it, so a reader can compare it.
 pub(crate) fn header(path: &str, size: u64) -> Result<[u8; BLOCK], Error> {
     make_header(path, Kind::File { size }, USER_NAME)
 }
 
-/// The header of a directory, whose path ends with a slash.
+/// The header of a directory. Its path ends with a slash.
 pub(crate) fn directory_header(path: &str) -> Result<[u8; BLOCK], Error> {
     make_header(path, Kind::Directory, USER_NAME)
 }
 
-/// The directories that a blob lies in, the outer one first.
+/// The directories that contain a blob, the outer one first.
 pub(crate) fn directories_of(digest: &Digest) -> [String; 2] {
     ["blobs/".to_owned(), format!("blobs/{}/", digest.algorithm().name())]
 }
@@ -210,7 +237,7 @@ fn make_header(path: &str, kind: Kind, user_name: &str) -> Result<[u8; BLOCK], E
     header.set_gid(0);
     header.set_mtime(0);
     header.set_size(size);
-    // Strict readers want numbers here too, though they mean nothing for files and directories.
+    // Strict readers need numbers here, too, although they have no meaning for files and directories.
     header.set_device_major(0).map_err(naming)?;
     header.set_device_minor(0).map_err(naming)?;
     header.set_cksum();

@@ -1,6 +1,7 @@
-//! Archives with two heads, `index.json` and `manifest.json`: what either names counts (docs/decisions/0015).
+//! Archives with two heads, `index.json` and `manifest.json`. Every image that either names counts
+//! (docs/decisions/0015).
 //!
-//! Where they name the same image, `index.json` describes it, unless that half is empty or contradicts itself.
+//! If both name the same image, `index.json` describes it, unless that half is empty or contradicts itself.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,15 +17,15 @@ use super::synthesize::Docker;
 use super::{Blobs, Choice, HEADS_LIMIT, Image, Step, oci};
 use crate::Thin;
 
-/// docker 25.0.0 and 25.0.1 (moby#47210).
+/// The doubt for archives of docker 25.0.0 and 25.0.1 (moby#47210).
 pub(super) const EMPTY: &str = "index.json names no image, so manifest.json is taken";
-/// docker 25.0.0 and its candidates (moby#47065, moby#47072, moby#47150).
+/// The doubt for archives of docker 25.0.0 and its candidates (moby#47065, moby#47072, moby#47150).
 pub(super) const CONTRADICTS: &str =
     "the manifest that index.json names contradicts its config, so manifest.json is taken";
-/// The root that `index.json` names isn't there.
+/// The doubt for archives without the root that `index.json` names.
 const ABSENT: &str = "what index.json names is missing from the archive, so manifest.json is taken";
 
-/// Finds the image that is meant, as far as what has been read tells.
+/// Finds the wanted image among the members that were read so far.
 pub(super) fn resolve(
     shelf: &Shelf,
     raw: &[u8],
@@ -56,17 +57,18 @@ fn share_a_name(index: &Index, listed: &[Listed]) -> bool {
     listed.iter().flat_map(Listed::names).any(|name| names.contains(&name))
 }
 
-/// The image that `index.json` leads to.
+/// The image that was found by `index.json`.
 pub(super) struct Chosen<'a> {
     pub(super) names: &'a [String],
-    /// The entries of `index.json` that bear the names.
+    /// The entries of `index.json` with its names.
     pub(super) entries: &'a [Descriptor],
     pub(super) manifest: &'a Manifest,
     pub(super) config: &'a Config,
 }
 
 impl Chosen<'_> {
-    /// Sees that `manifest.json` names no other image; gives the step that it takes to know.
+    /// Checks that `manifest.json` names no other image. Returns the step that is needed to find that out, if there is
+    /// one.
     pub(super) fn check_alone(
         &self,
         shelf: &Shelf,
@@ -97,7 +99,7 @@ impl Chosen<'_> {
         Err(Error::Ambiguous { names: names.collect() })
     }
 
-    /// The same image as `manifest.json` has it, if what `index.json` leads to contradicts itself.
+    /// The image that `manifest.json` describes in its place, if the description in `index.json` contradicts itself.
     pub(super) fn instead(&self, shelf: &Shelf, listed: &[Listed]) -> Result<Option<Image>, Error> {
         let size_of = |digest: &Digest| shelf.size_of(digest.blob_path().as_bytes());
         if !is_contradictory(self.manifest, self.config, &size_of) {
@@ -121,14 +123,14 @@ impl Chosen<'_> {
         matches!(self.entries, [entry] if entry.digest == self.manifest.descriptor().digest)
     }
 
-    /// Whether an image of the list is this one for another platform, by its names.
+    /// Whether an image of the list is this image for another platform, which its names tell.
     fn has_names_of(&self, listed: &Listed) -> bool {
         let is_own = |tag: &String| self.names.iter().any(|name| oci::is_same_name(name, tag));
         !self.is_single() && !listed.repo_tags.is_empty() && listed.repo_tags.iter().all(is_own)
     }
 }
 
-/// What was chosen by `index.json` while nobody knew whether a `manifest.json` would come.
+/// The image that was found by `index.json` before it was known whether a `manifest.json` would come.
 #[derive(Debug)]
 pub(super) struct Unchecked {
     names: Vec<String>,
@@ -142,7 +144,7 @@ impl Unchecked {
         Self { names: image.names.clone(), config, is_single: image.is_single }
     }
 
-    /// Sees that a `manifest.json` that came late names no other image.
+    /// Checks that a `manifest.json` that came later names no other image.
     pub(super) fn check(&self, shelf: &Shelf) -> Result<(), Error> {
         let raw = shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)?;
         let Some(listed) = raw.map(|raw| docker::parse(&raw)).transpose()? else { return Ok(()) };
@@ -157,7 +159,7 @@ impl Unchecked {
     }
 }
 
-/// The configs of all manifests on the shelf that these entries lead to.
+/// The digests of the configs of all manifests on the shelf that can be reached from these entries.
 fn configs(shelf: &Shelf, entries: &[Descriptor]) -> HashSet<Digest> {
     let mut lookup = |descriptor: &Descriptor| {
         let Some(section) = shelf.open(descriptor.digest.blob_path().as_bytes())? else {
@@ -166,14 +168,14 @@ fn configs(shelf: &Shelf, entries: &[Descriptor]) -> HashSet<Digest> {
         let content = Verified::new(section, "document", descriptor.digest, Some(descriptor.size));
         layer_format::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
     };
-    // What is malformed leads nowhere.
+    // Malformed documents are passed over.
     let gathered = entries.iter().map(|root| crate::Graph::gather(root, &[], &mut lookup));
     let images = gathered.filter_map(|gathered| gathered.ok().flatten());
     images.flat_map(|image| image.manifests).map(|manifest| manifest.config.digest).collect()
 }
 
-/// Whether a manifest can't be right: it has another number of layers than its config; or layers that aren't compressed, so
-/// that the config names their digests too, stand in another order or have other sizes.
+/// Whether a manifest must be wrong. It is if its number of layers differs from its config's. It also is if its layers
+/// aren't compressed, and their order or sizes differ from the config's, which then has their digests, too.
 fn is_contradictory(
     manifest: &Manifest,
     config: &Config,
@@ -194,7 +196,7 @@ fn is_contradictory(
         })
 }
 
-/// Finds out what both heads of an archive lead to.
+/// Finds the images of both heads of an archive.
 pub(super) fn contents(
     docker: &Docker<'_>,
     mut entries: Vec<Entry>,
@@ -260,7 +262,7 @@ pub(super) fn contents(
 }
 
 impl Contents {
-    /// Adds an image of `manifest.json` to what is to be gathered; `root` is its manifest, where there is one.
+    /// Adds an image of `manifest.json` to those that are to be gathered. `root` is its manifest, if it has one.
     pub(super) fn add_listed(
         &mut self,
         docker: &Docker<'_>,
@@ -288,7 +290,7 @@ impl Contents {
 }
 
 impl Docker<'_> {
-    /// The images that nothing in `index.json` leads to.
+    /// The images that can't be reached from `index.json`.
     fn rest(&self, covered: &HashSet<Digest>) -> Vec<&Listed> {
         let is_rest = |listed: &&Listed| {
             !listed.is_about_another()
@@ -297,13 +299,13 @@ impl Docker<'_> {
         self.listed.iter().filter(is_rest).collect()
     }
 
-    /// The digest of a config, by its content or else by its name.
+    /// The digest of a config, from its content or else from its name.
     fn config_of(&self, listed: &Listed) -> Option<Digest> {
         let came = self.member(&listed.config).ok().flatten();
         came.map(|came| came.digest).or_else(|| docker::config_digest(&listed.config))
     }
 
-    /// All manifests that came, by the digests of their configs.
+    /// All manifests that were read, by the digests of their configs.
     fn manifests(&self, blobs: &mut dyn Blobs) -> Result<HashMap<Digest, Manifest>, Error> {
         let mut manifests = HashMap::new();
         for came in self.came.values().filter(|came| came.size <= DOCUMENT_LIMIT) {
@@ -326,7 +328,7 @@ impl Docker<'_> {
             && listed.layers.iter().zip(&manifest.layers).all(has)
     }
 
-    /// What is to be taken instead of a manifest that contradicts itself.
+    /// The replacement for a manifest that contradicts itself.
     fn instead(
         &self,
         manifest: &Manifest,

@@ -1,4 +1,4 @@
-//! What is in an archive or a layout, found out from its `index.json`: every image, every name, every blob.
+//! The contents of an archive or a layout, found by its `index.json`: every image, every name, every blob.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,87 +11,96 @@ use layer_format::{
 use super::docker::{self, Listed};
 use crate::{Entries, Thin};
 
-/// The blobs that an archive brought, or that are there already.
+/// Source of blobs: those of an archive, and those that the receiver has already.
 pub trait Blobs {
-    /// Whether a blob is there, with this size.
+    /// Whether a blob with this size is there.
+    ///
+    /// # Errors
+    /// The source can't find out.
     fn has(&mut self, blob: &Descriptor) -> Result<bool, Error>;
-    /// The verified bytes of a manifest, an index or a config, if it is there.
+    /// The verified bytes of a manifest, an index or a config; `None` if it isn't there.
+    ///
+    /// # Errors
+    /// The document can't be read, or doesn't match its descriptor.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error>;
-    /// A layer that the archive brought and that decompresses to this, if that is known.
+    /// A layer of the archive with these uncompressed bytes, if one is known.
     fn by_content(&mut self, diff_id: &DiffId) -> Option<Descriptor> {
         let _ = diff_id;
         None
     }
-    /// A layer that was there before and that decompresses to this, if that is known.
+    /// A layer that was there before the archive, with these uncompressed bytes, if one is known.
+    ///
+    /// # Errors
+    /// The source can't find out.
     fn by_base(&mut self, diff_id: &DiffId) -> Result<Option<Descriptor>, Error> {
         let _ = diff_id;
         Ok(None)
     }
 }
 
-/// The most bytes that the documents of all images of an archive may have.
+/// The most bytes that the documents of all images of an archive may have together.
 const DOCUMENTS_LIMIT: u64 = 16 * DOCUMENT_LIMIT;
 
-/// What is in an archive.
+/// The contents of an archive or a layout.
 #[derive(Debug)]
 pub struct Contents {
     /// The images, one for each name.
     pub images: Vec<LoadedImage>,
-    /// The blobs that images need and that aren't there, each once.
+    /// The blobs that images need and that aren't there. Each is listed once.
     pub missing: Vec<Descriptor>,
-    /// What a thin stream says about itself.
+    /// The `strata.json` of a thin stream.
     pub thin: Option<Thin>,
-    /// The images that aren't whole, where others are; none of a thin stream.
+    /// The images that lack something, if there are others that don't. A thin stream has none.
     pub left_out: Vec<LeftOut>,
-    /// What its user should know about how it was read.
+    /// Warnings for the user about how the archive was read.
     pub doubts: Vec<&'static str>,
-    /// The manifests that were made.
+    /// The manifests that were made, because the archive has none for the image.
     made: HashMap<Digest, Vec<u8>>,
-    /// How many bytes of documents there are, for each name anew.
+    /// The number of bytes of documents. A document counts once for each name of its image.
     weight: u64,
 }
 
 /// An image that lacks something.
 #[derive(Debug)]
 pub struct LeftOut {
-    /// Its name, or else its digest.
+    /// The name of the image, or else its digest.
     pub name: String,
-    /// What it lacks.
+    /// The error that names what it lacks.
     pub error: Error,
 }
 
-/// One name of an archive, or an image without a name.
+/// An image under one of its names, or an image without a name.
 #[derive(Clone, Debug)]
 pub struct LoadedImage {
-    /// The name.
+    /// The name, if there is one.
     pub name: Option<Reference>,
-    /// The manifest or index, without annotations.
+    /// The descriptor of the manifest or index, without annotations.
     pub root: Descriptor,
-    /// The index that the manifest was chosen from by its platform.
+    /// The index from which the manifest was chosen by its platform.
     pub chosen_from: Option<Digest>,
-    /// Indexes and manifests; those of a docker-archive are made and still to be stored.
+    /// The indexes and manifests. Those of a docker-archive were made, and aren't stored yet.
     pub image: crate::Graph,
-    /// For which machines it is.
+    /// The platforms that the image is for.
     pub platforms: Vec<Platform>,
-    /// Configs and layers, in stream order.
+    /// The configs and layers in the order of a stream.
     pub parts: Vec<Part>,
 }
 
-/// A config, a layer or the like.
+/// A blob below a manifest: a config, a layer or something else.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The blob.
+    /// The descriptor of the blob.
     pub blob: Descriptor,
-    /// What the blob must decompress to, if it is a layer of a container image.
+    /// The digest of the blob's uncompressed bytes, if it is a layer of a container image.
     pub diff_id: Option<DiffId>,
 }
 
-/// An entry of `index.json`, with the name that it stands for.
+/// An entry of `index.json` with one of its names.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// The manifest or index.
+    /// The descriptor of the manifest or index.
     pub root: Descriptor,
-    /// The name.
+    /// The name, if there is one.
     pub name: Option<Reference>,
 }
 
@@ -108,26 +117,31 @@ impl Contents {
         }
     }
 
-    /// Takes in a manifest that was made.
+    /// Adds a manifest that was made.
     pub(super) fn make(&mut self, manifest: Manifest) -> Descriptor {
         let descriptor = manifest.descriptor();
         self.made.insert(descriptor.digest, manifest.into_raw());
         descriptor
     }
 
-    /// Notes an image that isn't whole.
+    /// Notes an image that lacks something.
     pub(super) fn leave_out(&mut self, name: Option<Reference>, error: Error) {
         let name = name.map_or_else(|| "an image without a name".to_owned(), |it| it.to_string());
         self.left_out.push(LeftOut { name, error });
     }
 
-    /// Counts the bytes of documents: a thousand names for one large image must not take a thousand times its memory.
+    /// Counts the bytes of documents and checks the limit. A thousand names for one large image must not take a
+    /// thousand times its memory.
     pub(super) fn weigh(&mut self, n_bytes: u64) -> Result<(), Error> {
         self.weight += n_bytes;
         check_weight(self.weight)
     }
 
-    /// Finds out what the entries of a layout lead to.
+    /// Finds the images of a layout from the entries of its `index.json`.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`] if there is no image, [`Error::NoPlatform`] if no image runs on `platform`,
+    /// [`Error::MissingMember`] if all images lack something, and the errors of malformed documents and of `blobs`.
     pub fn of_layout(
         manifests: Vec<Descriptor>,
         platform: Option<&Platform>,
@@ -155,7 +169,7 @@ impl Contents {
         self.finish(other_platforms)
     }
 
-    /// Nothing to load is an error; what is missing is told once.
+    /// Checks that there is something to load, and lists each missing blob once.
     pub(super) fn finish(mut self, other_platforms: Option<Error>) -> Result<Self, Error> {
         let mut seen = HashSet::new();
         self.missing.retain(|blob| seen.insert(blob.digest));
@@ -172,7 +186,7 @@ impl Contents {
         }
     }
 
-    /// Finds out what an entry leads to; `None` if that isn't whole, which is noted.
+    /// Finds the image of an entry; `None` if it lacks something, which is noted.
     fn find(
         &mut self,
         entry: &Entry,
@@ -220,14 +234,14 @@ impl Contents {
             return Ok(None);
         }
         self.missing.extend(missing);
-        // Of an index, one image has been chosen.
+        // One image of the index has been chosen.
         if let Some(config) = found.platforms.first() {
             check_platform(platform, listed.as_ref(), config)?;
         }
         Ok(Some(found))
     }
 
-    /// Notes what an entry needs and isn't there.
+    /// Notes the blobs that an entry needs and that aren't there.
     fn lack(&mut self, entry: &Entry, missing: Vec<Descriptor>) {
         match missing.first() {
             Some(first) if self.thin.is_none() => {
@@ -241,7 +255,8 @@ impl Contents {
 }
 
 impl LoadedImage {
-    /// Goes from an index to the one manifest that was gathered for a platform; gives the one that it is listed for.
+    /// Replaces an index by the one manifest that was gathered for a platform. Returns the platform that the index
+    /// lists for it.
     fn choose(&mut self) -> Result<Option<Platform>, Error> {
         if self.image.indexes.is_empty() {
             return Ok(None);
@@ -263,7 +278,7 @@ impl LoadedImage {
         Ok(listed)
     }
 
-    /// Finds out what the manifests need; gives what of it isn't there.
+    /// Adds the blobs that the manifests need. Returns those that aren't there.
     pub(super) fn fill(
         &mut self,
         incomplete: Incomplete,
@@ -286,7 +301,7 @@ impl LoadedImage {
     }
 }
 
-/// What a manifest needs.
+/// The blobs that a manifest needs.
 struct Need {
     manifest: Manifest,
     platform: Option<Platform>,
@@ -317,7 +332,7 @@ fn need(manifest: Manifest, entries: &Entries<'_>, blobs: &mut dyn Blobs) -> Res
     Ok(Need { manifest, platform, parts, missing })
 }
 
-/// Refuses more documents than anyone needs.
+/// Refuses documents beyond the limit.
 pub(super) fn check_weight(n_bytes: u64) -> Result<(), Error> {
     if n_bytes > DOCUMENTS_LIMIT {
         let what = "all that describes the archive's images".to_owned();
@@ -326,15 +341,15 @@ pub(super) fn check_weight(n_bytes: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// What to do about images of an index that lack something, where others don't.
+/// What to do about images of an index that lack something, if others don't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Incomplete {
-    /// Some producers list images that they don't save.
+    /// Ignore them: some producers list images that they don't save.
     LeaveOut,
     Tell,
 }
 
-/// A descriptor that says nothing but what the document itself says.
+/// A descriptor of the root with only those fields that the document itself determines.
 fn bare(root: &Descriptor, image: &crate::Graph) -> Descriptor {
     let documents = [
         image.indexes.first().map(Index::descriptor),
@@ -344,7 +359,7 @@ fn bare(root: &Descriptor, image: &crate::Graph) -> Descriptor {
     Descriptor::new(&media_type.unwrap_or_default(), root.digest, root.size)
 }
 
-/// The images of `index.json`, each by the name that it has: there, or in the `manifest.json` beside it.
+/// The images of `index.json`, each with the names from there or from the `manifest.json` beside it.
 pub(super) fn entries(
     manifests: Vec<Descriptor>,
     listed: Option<&[Listed]>,
@@ -366,7 +381,7 @@ pub(super) fn entries(
     Ok(entries)
 }
 
-/// The names that `manifest.json` has, by the digests of the configs.
+/// The names in `manifest.json`, by the digests of the configs.
 struct DockerNames<'a> {
     by_config: HashMap<Digest, Vec<&'a String>>,
     seen: HashSet<Digest>,
@@ -383,7 +398,7 @@ impl<'a> DockerNames<'a> {
         Self { by_config, seen: HashSet::new() }
     }
 
-    /// The names for the image of an entry; to the first entry of several.
+    /// The names for the image of an entry. Only the first of several entries with one digest gets them.
     fn take(&mut self, root: &Descriptor, blobs: &mut dyn Blobs) -> Result<Vec<Reference>, Error> {
         if self.by_config.is_empty() || !self.seen.insert(root.digest) {
             return Ok(vec![]);
@@ -395,7 +410,8 @@ impl<'a> DockerNames<'a> {
     }
 }
 
-/// What other tools put there may be anything. It is a name for us if it can be pulled and is more than a tag alone.
+/// The name in the annotation that other tools use for arbitrary text. It is accepted if it can be pulled and is more
+/// than a tag.
 fn ref_name(root: &Descriptor) -> Result<Option<Reference>, Error> {
     let Some(name) = root.annotation(annotation::REF_NAME) else { return Ok(None) };
     if name.chars().any(char::is_control) {
@@ -417,7 +433,8 @@ pub(super) fn parse_name(name: &str) -> Result<Reference, Error> {
     })
 }
 
-/// Of several images under one name, for several platforms, this machine's keeps it, or else the first.
+/// Leaves a name to only one of several images for several platforms: to the one for this machine, or else to the
+/// first.
 fn one_image_a_name(entries: &mut [Entry]) {
     let mut groups: HashMap<Reference, Vec<usize>> = HashMap::new();
     for (position, entry) in entries.iter().enumerate() {

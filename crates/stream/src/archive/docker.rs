@@ -8,10 +8,10 @@ use super::oci::{is_same_name, read_by_path};
 use super::shelf::Shelf;
 use super::{Choice, Image, Layer, Step};
 
-/// How many images of a list may be one image for several platforms.
+/// The most images of a list that may be one image for several platforms.
 const MAX_PLATFORMS: usize = 100;
 
-/// One image of the list; paths are the archive's members.
+/// One image of the list. Its paths are those of members of the archive.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[serde(expecting = "an image: an object with Config, RepoTags and Layers")]
@@ -24,13 +24,13 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Whether it is a signature or the like, by all its names.
+    /// Whether all names of the image are those of a signature or the like.
     pub(super) fn is_about_another(&self) -> bool {
         let is_about = |name: &String| Reference::is_about_another(name);
         !self.repo_tags.is_empty() && self.repo_tags.iter().all(is_about)
     }
 
-    /// The names that it has.
+    /// The names of the image.
     pub(super) fn names(&self) -> impl Iterator<Item = Reference> {
         self.repo_tags.iter().filter_map(|tag| tag.parse().ok())
     }
@@ -40,12 +40,12 @@ pub(super) fn parse(raw: &[u8]) -> Result<Vec<Listed>, Error> {
     from_json("manifest.json", raw)
 }
 
-/// Whether the list stands beside an `index.json`, which tells more and may come later.
+/// Whether the list stands beside an `index.json`, which has more information and may come later.
 pub(super) fn is_beside_oci(images: &[Listed]) -> bool {
     images.iter().any(|image| image.config.trim_start_matches("./").starts_with("blobs/"))
 }
 
-/// Finds the image that is meant, as far as what has been read tells.
+/// Finds the wanted image among the members that were read so far.
 pub(super) fn resolve(
     shelf: &Shelf,
     images: &[Listed],
@@ -80,14 +80,14 @@ pub(super) fn resolve(
     Ok(Step::Found(Box::new(image(listed, config)?)))
 }
 
-/// The image of an entry, as the archive's members have it.
+/// The image of an entry, with the paths of the archive's members.
 pub(super) fn image(listed: &Listed, config: Config) -> Result<Image, Error> {
     let layers = layers(listed, &config)?;
     let names = listed.repo_tags.clone();
     Ok(Image { names, manifest: None, config, layers, doubt: None, is_single: true })
 }
 
-/// How well an image fits; where there is only one and no platform was asked for, it does.
+/// The rank of an image for the choice. A single image fits if no platform was asked for.
 fn rank(config: &Config, choice: &Choice, n_candidates: usize) -> Option<u32> {
     if choice.platform.is_none() && n_candidates == 1 {
         return Some(0);
@@ -100,7 +100,7 @@ fn candidates<'a>(images: &'a [Listed], choice: &Choice) -> Result<Vec<&'a Liste
         || Error::NoImage { what: "manifest.json".to_owned(), reason: "names no image" };
     let first = images.first().ok_or_else(malformed)?;
     let Some(wanted) = &choice.name else {
-        // Several images of one config are one; several platforms come without names of their own.
+        // Several entries with one config are one image. Several platforms of an image have no names of their own.
         let is_one = images.iter().all(|image| image.config == first.config);
         let n_named = images.iter().filter(|image| !image.repo_tags.is_empty()).count();
         if is_one {
@@ -122,21 +122,21 @@ fn candidates<'a>(images: &'a [Listed], choice: &Choice) -> Result<Vec<&'a Liste
     }
 }
 
-/// What an image is called: by a name, or else by its config's digest.
+/// The text that stands for an image in messages: a name, or else its config's digest.
 pub(super) fn show(image: &Listed) -> String {
     let digest = || config_digest(&image.config).map(|digest| digest.to_string());
     let name = image.repo_tags.first().cloned().or_else(digest);
     escape_short(name.unwrap_or_else(|| image.config.clone()).as_bytes())
 }
 
-/// The digest that a config's name says it has, which it mostly does.
+/// The digest in a config's name, which is normally correct.
 pub(super) fn config_digest(path: &str) -> Option<Digest> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let hex = name.trim_start_matches("sha256:").trim_end_matches(".json");
     format!("sha256:{hex}").parse().ok()
 }
 
-/// A config whose name is a digest must have that digest.
+/// Checks that a config whose name is a digest has that digest.
 pub(super) fn check_name(path: &str, raw: &[u8]) -> Result<(), Error> {
     let Some(expected) = config_digest(path) else { return Ok(()) };
     let found = Digest::of(raw);
@@ -150,7 +150,7 @@ fn layers(listed: &Listed, config: &Config) -> Result<Vec<Layer>, Error> {
     config.check_layers(listed.layers.len())?;
     let pairs = listed.layers.iter().zip(config.diff_ids());
     let layer = |(path, diff_id): (&String, &_)| {
-        // A thin archive has no path for what it leaves out.
+        // A thin archive has an empty path for a layer that it leaves out.
         let path = match &path[..] {
             "" => Vec::new(),
             path => EntryPath::parse(path.as_bytes())?.as_bytes().to_vec(),

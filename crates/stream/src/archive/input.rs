@@ -1,4 +1,4 @@
-//! Where an archive's bytes come from: a stream, or a file that can be seeked in.
+//! The source of an archive's bytes: a stream, or a file with random access.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
@@ -8,7 +8,7 @@ use layer_format::{Codec, Decoder, Error, ForeignCodec, MAGIC_SIZE};
 
 use crate::relay::CHUNK_SIZE;
 
-/// Longer content is skipped by seeking, shorter by reading on.
+/// Content of at least this many bytes is skipped by seeking, shorter content by reading.
 const SEEK_FROM: u64 = CHUNK_SIZE as u64;
 
 pub(super) enum Input {
@@ -17,7 +17,7 @@ pub(super) enum Input {
 }
 
 impl Input {
-    /// A stream, decompressed if it is compressed as a whole.
+    /// A stream, which is decompressed if it is compressed as a whole.
     pub(super) fn stream(reader: impl Read + Send + 'static) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(CHUNK_SIZE, reader);
         let mut start = Vec::with_capacity(MAGIC_SIZE);
@@ -34,7 +34,7 @@ impl Input {
         Self::File { reader: BufReader::with_capacity(CHUNK_SIZE, file), size }
     }
 
-    /// Where in the file the next byte is; in a stream it doesn't matter.
+    /// The offset of the next byte in the file. In a stream, it has no meaning.
     pub(super) fn position(&mut self) -> io::Result<u64> {
         match self {
             Self::Stream(_) => Ok(0),
@@ -42,7 +42,8 @@ impl Input {
         }
     }
 
-    /// Leaves out `n` bytes of a file; says how many there were.
+    /// Skips `n` bytes of a file. The result is the number of bytes that were skipped, which is smaller at the file's
+    /// end.
     pub(super) fn skip(&mut self, n: u64) -> io::Result<u64> {
         match self {
             Self::File { reader, size } if n >= SEEK_FROM => {
@@ -56,7 +57,7 @@ impl Input {
     }
 }
 
-/// Whether the file can be read in place: a regular one that isn't compressed.
+/// Whether the file can be read in place: it must be a regular file that isn't compressed.
 pub(super) fn in_place(file: &File) -> io::Result<bool> {
     if !file.metadata()?.is_file() {
         return Ok(false);

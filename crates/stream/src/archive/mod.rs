@@ -1,5 +1,4 @@
-//! Image archives, whoever wrote them: our own streams, and what docker, podman, skopeo, buildkit, containerd and crane
-//! save.
+//! Image archives: our own streams, and those that docker, podman, skopeo, buildkit, containerd and crane save.
 //!
 //! | written by | layers | described by | order |
 //! |---|---|---|---|
@@ -10,9 +9,9 @@
 //! | docker <= 24 | `<id>/layer.tar`, some of them symbolic links | `manifest.json` | last |
 //! | crane | `<digest>.tar.gz` | `manifest.json` | last |
 //!
-//! A regular file is read in place. From a pipe, what comes before it is known to be wanted waits in a spool, once. An
-//! archive is whole when both zero blocks of its end were there, which [`Archive::finish`] checks; one of ours must be
-//! canonical to the byte besides.
+//! A regular file is read in place. A member from a pipe is spooled once if it comes before it is known whether it is
+//! wanted. An archive is whole if both zero blocks of its end are present, which [`Archive::finish`] checks. A stream
+//! of ours must also be canonical to the byte.
 
 mod both;
 mod contents;
@@ -42,18 +41,19 @@ use input::Input;
 use shelf::Shelf;
 use strict::Strict;
 
-/// The most bytes that `index.json` or `manifest.json` may have: archives may hold hundreds of images.
+/// The most bytes of `index.json` or `manifest.json`. They have a high limit, because an archive may hold hundreds of
+/// images.
 const HEADS_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
 
-/// Makes the file in which content waits that comes too early: unlinked, readable and writable.
+/// Creates the file in which content waits that comes too early. The file must be unlinked, readable and writable.
 pub type Spool = Box<dyn Fn() -> io::Result<File> + Send>;
 
-/// Which image of an archive is meant.
+/// The choice of an image in an archive.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
-    /// A name, or a manifest's or index's digest; needed only where an archive has several images.
+    /// A name, or the digest of a manifest or an index. It is needed only if the archive has several images.
     pub name: Option<String>,
-    /// For which machine; without it this one's.
+    /// The platform to choose; this machine's by default.
     pub platform: Option<Platform>,
 }
 
@@ -63,48 +63,48 @@ impl Choice {
     }
 }
 
-/// One image of an archive, ready to be read.
+/// An image of an archive, ready to be read.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Its names, as the archive has them.
+    /// The names of the image, in the archive's spelling.
     pub names: Vec<String>,
-    /// Its manifest; a docker-archive has none.
+    /// The manifest. An image of a docker-archive has none.
     pub manifest: Option<Manifest>,
-    /// Its config, whose digest has been checked where anything told it.
+    /// The config. Its digest has been checked if the archive states it.
     pub config: Config,
-    /// Its layers, base first.
+    /// The layers, base first.
     pub layers: Vec<Layer>,
-    /// What its user should know about how it was found.
+    /// A warning for the user about how the image was found.
     pub doubt: Option<&'static str>,
-    /// Whether it was named itself, and not an index that lists it.
+    /// Whether the archive names the image itself, and not an index that lists it.
     pub is_single: bool,
 }
 
-/// One layer of an image in an archive.
+/// A layer of an image in an archive.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// What the manifest says of the stored bytes; nothing in a docker-archive.
+    /// The descriptor of the stored bytes, from the manifest; `None` in a docker-archive.
     pub blob: Option<Descriptor>,
-    /// The digest of the uncompressed bytes, for the caller to check.
+    /// The digest of the uncompressed bytes. The caller must check it.
     pub diff_id: DiffId,
-    /// The archive's member that holds it.
+    /// The path of the archive's member that holds it.
     path: Vec<u8>,
 }
 
 impl Layer {
-    /// The digest that people know it by: of the stored bytes, or of the uncompressed ones where nothing tells the other.
+    /// The digest to show to people: of the stored bytes if it is known, else of the uncompressed bytes.
     pub fn digest(&self) -> Digest {
         self.blob.as_ref().map_or(self.diff_id.0, |blob| blob.digest)
     }
 
-    /// How many bytes are stored, where the manifest tells.
+    /// The number of stored bytes, if there is a manifest.
     pub fn size(&self) -> Option<u64> {
         self.blob.as_ref().map(|blob| blob.size)
     }
 }
 
 impl From<StoredLayer> for Layer {
-    /// A layer that is kept under its digest: in a layout, a store, or the `blobs` of an archive.
+    /// A layer that is stored under its digest: in a layout, a store, or the `blobs` of an archive.
     fn from(layer: StoredLayer) -> Self {
         let path = layer.blob.digest.blob_path().into_bytes();
         Self { blob: Some(layer.blob), diff_id: layer.diff_id, path }
@@ -112,7 +112,7 @@ impl From<StoredLayer> for Layer {
 }
 
 impl Image {
-    /// Names a layer in an error: which of how many, and its digest.
+    /// The name of the layer at index `position` in errors: its number, the number of all layers, and its digest.
     pub fn layer_name(&self, position: usize) -> String {
         let digest = self.layers[position].digest();
         let (algorithm, id) = (digest.algorithm().name(), digest.short());
@@ -120,12 +120,12 @@ impl Image {
     }
 }
 
-/// What resolving an image came to.
+/// The result of an attempt to resolve an image.
 enum Step {
     Found(Box<Image>),
-    /// This member must come first.
+    /// This member must be read first.
     Need(Vec<u8>),
-    /// The config must come first; of all else, only these members are still wanted.
+    /// The config must be read first. Apart from it, only these members are still wanted.
     NeedConfig {
         path: Vec<u8>,
         layers: Vec<Vec<u8>>,
@@ -141,21 +141,22 @@ impl Step {
     }
 }
 
-/// An image archive, open for reading once from front to back.
+/// An image archive that is open to be read once, from front to back.
 #[derive(Debug)]
 pub struct Archive {
     members: Reader<Input>,
     shelf: Shelf,
     strict: Option<Strict>,
-    /// Members that are still to be read, and so to be kept when they come early: by the last layer that each holds.
+    /// The members that are still to be read, and are therefore kept if they come early. The value is the index of the
+    /// last layer that each holds.
     wanted: HashMap<Vec<u8>, usize>,
-    /// Until the image is known, everything may turn out to be wanted.
+    /// Whether all members are kept, because the image isn't known yet.
     keeps_all: bool,
     is_at_end: bool,
     n_members: u64,
-    /// Whether a member has a place that a root file system has.
+    /// Whether a member lies where a root file system has one.
     is_root_file_system: bool,
-    /// A member that was looked at and not passed yet.
+    /// A member whose header was read and whose content wasn't.
     pending: Option<Member>,
     unchecked: Option<Unchecked>,
 }
@@ -168,14 +169,22 @@ struct Member {
 }
 
 impl Archive {
-    /// Opens what a pipe or the like gives, compressed or not.
+    /// Opens a stream, for example a pipe. It may be compressed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the stream can't be read; [`Error::ForeignCodec`] or [`Error::MalformedCompression`] if it is
+    /// in a codec that can't be decompressed.
     pub fn from_reader(reader: impl Read + Send + 'static, spool: Spool) -> Result<Self, Error> {
         let input =
             Input::stream(reader).map_err(|source| Error::io("reading the archive", source))?;
         Ok(Self::new(input, Shelf::spooled(spool)))
     }
 
-    /// Opens a file: in place, from its current position, or as a stream if it is compressed or can't be seeked in.
+    /// Opens a file from its current position. It is read in place if that is possible; a compressed file, or one
+    /// without random access, is read as a stream.
+    ///
+    /// # Errors
+    /// The errors of [`from_reader`](Self::from_reader).
     pub fn from_file(file: File, spool: Spool) -> Result<Self, Error> {
         let opening = |source| Error::io("reading the archive", source);
         if !input::in_place(&file).map_err(opening)? {
@@ -200,7 +209,12 @@ impl Archive {
         }
     }
 
-    /// Finds the image that is meant, reading as far as it takes.
+    /// Finds the wanted image, and reads as much of the archive as that takes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Ambiguous`] or [`Error::NoPlatform`] if the choice doesn't lead to one image;
+    /// [`Error::NoImage`] or [`Error::RootFileSystem`] if the archive has none; [`Error::MissingMember`] if it lacks a
+    /// document; and the errors of malformed archives.
     pub fn image(&mut self, choice: &Choice) -> Result<Image, Error> {
         loop {
             match self.resolve(choice)? {
@@ -222,10 +236,17 @@ impl Archive {
         }
     }
 
-    /// The stored bytes of a layer, still compressed. At their end they have been checked against the manifest's digest
-    /// and size, where there is a manifest.
+    /// A reader of a layer's stored bytes, which may be compressed. It checks them against the manifest's digest and
+    /// size, if there is a manifest.
     ///
-    /// From a pipe, layers come without waiting in the spool if they are asked for in the archive's order.
+    /// Layers from a pipe aren't spooled if they are asked for in the archive's order.
+    ///
+    /// # Errors
+    /// The archive can't be read, is malformed, or lacks the layer: [`Error::MissingMember`], [`Error::MissingLayer`]
+    /// in a thin docker-archive, or [`Error::NotFound`] in a thin stream.
+    ///
+    /// # Panics
+    /// If `image` has no layer at index `position`.
     pub fn layer<'a>(
         &'a mut self,
         image: &Image,
@@ -240,7 +261,11 @@ impl Archive {
         })
     }
 
-    /// Reads to the end and checks that the archive is whole.
+    /// Reads the rest of the archive and checks that the archive is whole.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] if the end is missing; [`Error::Ambiguous`] if a late `manifest.json` names another image;
+    /// and the errors of malformed archives. A stream of ours is malformed if it isn't canonical.
     pub fn finish(mut self) -> Result<(), Error> {
         self.wanted.clear();
         self.keeps_all = false;
@@ -260,8 +285,9 @@ impl Archive {
         }
     }
 
-    /// From now on only the layers of `image` are kept when they come early. In a docker-archive other members are kept
-    /// as well: a layer may be a link to any of them, and the link may come last. What is linked has one diff id.
+    /// From now on, keeps only the layers of `image` if they come early. In a docker-archive, other members are kept,
+    /// too: a layer may be a link to any of them, and the link may come last. Members that are linked have the same
+    /// diff id.
     fn want(&mut self, image: &Image) {
         let layers = || image.layers.iter().enumerate();
         self.want_only(layers().map(|(_, layer)| layer.path.clone()));
@@ -273,7 +299,7 @@ impl Archive {
         }
     }
 
-    /// From now on only these are kept when they come early.
+    /// From now on, keeps only these members if they come early.
     fn want_only(&mut self, paths: impl Iterator<Item = Vec<u8>>) {
         self.keeps_all = false;
         self.wanted = paths.enumerate().map(|(position, path)| (path, position)).collect();
@@ -281,7 +307,8 @@ impl Archive {
 
     fn resolve(&mut self, choice: &Choice) -> Result<Step, Error> {
         if self.n_members > 0 && self.strict.is_none() && !self.is_at_end {
-            // Both heads count, and reading on costs nothing in a file. From a pipe they mostly stand side by side.
+            // Both heads count, and the rest of a file can be read cheaply. In a pipe, the heads normally follow one
+            // another.
             if self.shelf.is_in_place() {
                 return Ok(Step::Need(Vec::new()));
             }
@@ -309,7 +336,7 @@ impl Archive {
         if self.is_at_end { Err(self.no_heads()) } else { Ok(Step::Need(Vec::new())) }
     }
 
-    /// The error for an archive that doesn't say what is in it.
+    /// The error for an archive without heads.
     fn no_heads(&self) -> Error {
         let reason = match self.n_members {
             0 => "is empty",
@@ -319,7 +346,7 @@ impl Archive {
         Error::NoImage { what: "the image archive".to_owned(), reason }
     }
 
-    /// Reads the heads that come next, if any do.
+    /// Reads the heads that come next, if there are any.
     fn read_heads(&mut self) -> Result<(), Error> {
         while let Some(member) = self.next_member()? {
             if !shelf::is_head(&member.path) {
@@ -331,8 +358,8 @@ impl Archive {
         Ok(())
     }
 
-    /// Reads members until `path` is on the shelf, or one of the documents that every archive has comes for the first
-    /// time: what is resolved anew at each of them must not be what an archive can have thousands of.
+    /// Reads members until `path` is on the shelf, or until `index.json` or `manifest.json` comes for the first time.
+    /// The image is resolved anew after each of these stops, so an archive must not be able to cause thousands of them.
     fn advance_to(&mut self, path: &[u8]) -> Result<(), Error> {
         while let Some(member) = self.next_member()? {
             let is_head = matches!(&member.path[..], b"index.json" | b"manifest.json");
@@ -358,7 +385,8 @@ impl Archive {
                 return Ok(Box::new(section));
             }
             if self.is_at_end {
-                // A link of a docker-archive may lead nowhere, and what it means may be there (containerd#12890).
+                // A link of a docker-archive may lead nowhere although its content is in the archive
+                // (containerd#12890).
                 let is_link = self.shelf.follow(path) != path;
                 let by_content = is_link.then(|| self.shelf.holding(&layer.diff_id));
                 return match by_content.transpose()?.flatten() {
@@ -366,7 +394,7 @@ impl Archive {
                     None => Err(self.missing(image, position)),
                 };
             }
-            // At the end, links may have come on the way.
+            // Links may have come before the end, so the shelf is asked again.
             let Some(member) = self.next_member()? else { continue };
             if member.path == path && is_last_use {
                 self.wanted.remove(path);
@@ -376,7 +404,7 @@ impl Archive {
         }
     }
 
-    /// The next regular file; links are noted on the way, other things don't matter. `None` at the end.
+    /// The next regular file; `None` at the end. Links on the way are noted, and other members are ignored.
     fn next_member(&mut self) -> Result<Option<Member>, Error> {
         if let Some(member) = self.pending.take() {
             return Ok(Some(member));
@@ -416,7 +444,7 @@ impl Archive {
         Ok(None)
     }
 
-    /// Leaves a member behind: kept if it is or may be wanted, else checked if the stream is ours.
+    /// Passes over a member. It is kept if it is or may be wanted. Otherwise, it is checked if the stream is ours.
     fn pass(&mut self, member: &Member) -> Result<(), Error> {
         let is_head = shelf::is_head(&member.path);
         let keep = if is_head { Shelf::keep_head } else { Shelf::keep };
@@ -453,13 +481,13 @@ impl Archive {
     }
 }
 
-/// Whether a member lies where a root file system has something, and no image archive.
+/// Whether a member lies where a root file system has something and an image archive has nothing.
 fn is_of_root_file_system(path: &[u8]) -> bool {
     let first = path.split(|&byte| byte == b'/').next();
     matches!(first, Some(b"etc" | b"usr" | b"bin" | b"sbin" | b"lib" | b"var"))
 }
 
-/// Reads what `reader` holds whatever its codec, for documents that some producers compress.
+/// Reads the content of `reader` and decompresses it, because some producers compress documents.
 fn read_plain(reader: impl Read, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
     let decoder = Decoder::new(io::BufReader::new(reader))
         .map_err(|source| Error::io("reading a document", source))?;

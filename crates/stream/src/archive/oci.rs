@@ -13,12 +13,12 @@ use super::docker::Listed;
 use super::shelf::Shelf;
 use super::{Choice, Image, Layer, Step, read_plain};
 
-/// How many entries an index may have, with those of the indexes in it.
+/// The most entries of an index, together with those of the indexes in it.
 const MAX_ENTRIES: usize = 1 << 17;
 
-/// Why an image can't be found yet, or not at all.
+/// The reason why an image can't be found yet, or can't be found at all.
 enum Stop {
-    /// This member must come first.
+    /// This member must be read first.
     NotYet(Vec<u8>),
     Failed(Error),
 }
@@ -29,13 +29,13 @@ impl From<Error> for Stop {
     }
 }
 
-/// The entries of `index.json` that bear one name.
+/// The entries of `index.json` with one name.
 struct Named {
     names: Vec<String>,
     entries: Vec<Descriptor>,
 }
 
-/// Finds the image that is meant, as far as what has been read tells. `docker` is the `manifest.json` beside it.
+/// Finds the wanted image among the members that were read so far. `docker` is the `manifest.json` beside it.
 pub(super) fn resolve(
     shelf: &Shelf,
     raw: &[u8],
@@ -86,10 +86,10 @@ pub(super) fn resolve(
     })))
 }
 
-/// Puts entries with one name together, and names of one digest; what is no image is left out.
+/// Groups the entries with one name, and the names of one digest. Entries that are no images are left out.
 ///
-/// Entries of one name are one image if they say for which platforms they are. Otherwise they are several, for a name
-/// may be just a tag, as in skopeo's archives.
+/// Entries with one name are one image if they have platforms. Otherwise they are several images, because a name may be
+/// just a tag, for example in skopeo's archives.
 fn group(entries: Vec<Descriptor>) -> Vec<Named> {
     let mut groups: Vec<Named> = Vec::new();
     let mut by_name: HashMap<(String, Option<Digest>), usize> = HashMap::new();
@@ -98,7 +98,7 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
         let name =
             entry.annotation(annotation::IMAGE_NAME).or(entry.annotation(annotation::REF_NAME));
         let own = entry.platform.is_none().then_some(entry.digest);
-        // Entries without a name that say for which platform they are belong together; others stand for themselves.
+        // Entries with a platform and without a name belong together. Each other entry stands for itself.
         let shared = entry.platform.as_ref().map(|_| "");
         let key = name.or(shared).map(|name| (name.to_owned(), own));
         let known = key
@@ -121,7 +121,7 @@ fn group(entries: Vec<Descriptor>) -> Vec<Named> {
     groups
 }
 
-/// Whether these are signatures or the like, by all their names.
+/// Whether all names of the group are those of a signature or the like.
 fn is_about_another(group: &Named) -> bool {
     let is_about = |name: &String| Reference::is_about_another(name);
     !group.names.is_empty() && group.names.iter().all(is_about)
@@ -150,7 +150,7 @@ fn choose(mut groups: Vec<Named>, choice: &Choice) -> Result<Named, Error> {
     found.ok_or_else(|| Error::NotFound { what: wanted.clone() })
 }
 
-/// What there is to choose from: names, and digests where there is no name or several images have it.
+/// The choice of images in an error: their names, or their digests if they have no name or share one.
 fn shown(groups: &[Named]) -> Vec<String> {
     let mut uses: HashMap<&str, usize> = HashMap::new();
     for name in groups.iter().filter_map(|group| group.names.first()) {
@@ -168,13 +168,13 @@ fn digest_of(group: &Named) -> String {
     group.entries.first().map(|entry| entry.digest.to_string()).unwrap_or_default()
 }
 
-/// Whether a name in an archive is the one that is wanted, by Docker's short forms too.
+/// Whether a name in an archive is the wanted one, also in one of Docker's short forms.
 pub(super) fn is_same_name(name: &str, wanted: &str) -> bool {
     let normalised = |text: &str| text.parse::<Reference>().ok();
     name == wanted || normalised(wanted).is_some_and(|wanted| normalised(name) == Some(wanted))
 }
 
-/// The documents on the shelf.
+/// The documents on the shelf, as a source for the choice of an image.
 struct Search<'a> {
     shelf: &'a Shelf,
     is_at_end: bool,
@@ -212,8 +212,8 @@ impl Search<'_> {
         Selected::descend(document, entry.platform.clone(), &wanted, self)
     }
 
-    /// The entries that may be in the archive: all of them until it has been read to the end, as some producers list
-    /// platforms that they don't save.
+    /// The entries that may be in the archive. These are all entries until the archive has been read to its end; some
+    /// producers list platforms that they don't save.
     fn present(&self, entries: Vec<Descriptor>) -> Vec<Descriptor> {
         if !self.is_at_end || entries.len() < 2 {
             return entries;
@@ -223,7 +223,7 @@ impl Search<'_> {
         if here.is_empty() { away } else { here }
     }
 
-    /// The entries of an index, with those of the indexes in it that have come.
+    /// The entries of an index, together with those of the indexes in it that were read.
     fn unfold(&self, listed: Vec<Descriptor>) -> Result<Vec<Descriptor>, Error> {
         let mut entries = Vec::new();
         let mut seen = HashSet::new();
@@ -244,7 +244,7 @@ impl Search<'_> {
         Ok(entries)
     }
 
-    /// The verified bytes of a document that has come.
+    /// The verified bytes of a document; `None` if it wasn't read yet.
     fn read(&self, descriptor: &Descriptor, what: &'static str) -> Result<Option<Vec<u8>>, Error> {
         let path = descriptor.digest.blob_path().into_bytes();
         let Some(section) = self.shelf.open(&path)? else { return Ok(None) };
@@ -253,7 +253,7 @@ impl Search<'_> {
     }
 }
 
-/// Reads a document of a docker-archive: named by a path, not by a digest.
+/// Reads a document of a docker-archive, which has a path and no digest.
 pub(super) fn read_by_path(
     shelf: &Shelf,
     path: &[u8],

@@ -1,5 +1,5 @@
-//! Reads all that is in an archive, in one pass, whatever its order: its blobs go to the caller as they come, and what
-//! they are is found out at the end. So nothing is spooled, and only the heads are kept in memory.
+//! Reads a whole archive in one pass, in any order. The caller gets each blob when it comes, and its meaning is found
+//! out at the end. Therefore nothing is spooled, and only the heads are kept in memory.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -11,35 +11,35 @@ use super::synthesize::Docker;
 use super::{Archive, HEADS_LIMIT, Member, both, read_plain, shelf, strict};
 use crate::Thin;
 
-/// An archive whose blobs are all taken in.
+/// An archive whose blobs are all passed to the caller.
 #[derive(Debug)]
 pub struct All {
     archive: Archive,
-    /// `index.json` and the like.
+    /// The contents of `index.json` and the other heads, by path.
     heads: HashMap<Vec<u8>, Vec<u8>>,
     came: HashMap<Vec<u8>, ReadBlob>,
 }
 
-/// What `manifest.json` says of one image.
+/// The entry of `manifest.json` for one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outline {
-    /// Its names.
+    /// The names of the image.
     pub names: Vec<Reference>,
-    /// Its layers, as far as the archive names them by digest.
+    /// The digests of the layers whose paths have them.
     pub layers: Vec<Digest>,
 }
 
-/// A blob that is next to be taken in.
+/// A blob that comes next in the archive.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The digest that it must have, because it is named for it.
+    /// The digest in the blob's path, which its content must have.
     pub claimed: Option<Digest>,
-    /// How many bytes it has.
+    /// The size of the blob in bytes.
     pub size: u64,
     path: Vec<u8>,
 }
 
-/// A member that was taken in.
+/// A member that was read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadBlob {
     pub(super) digest: Digest,
@@ -48,25 +48,31 @@ pub(super) struct ReadBlob {
 }
 
 impl Archive {
-    /// Reads everything instead of one image; before anything else was asked for.
+    /// Reads all blobs instead of one image. It must be called before the archive was asked for anything else.
     pub fn all(self) -> All {
         All { archive: self, heads: HashMap::new(), came: HashMap::new() }
     }
 }
 
 impl All {
-    /// Whether the stream is one of ours, in which nothing may be other than we write it. Known after the first blob.
+    /// Whether this is a stream of ours, which must be canonical. This is known after the first blob.
     pub fn is_ours(&self) -> bool {
         self.archive.strict.is_some()
     }
 
-    /// `index.json`, once it has come; in a stream of ours, before the first blob.
+    /// The index in `index.json`; `None` if it wasn't read yet. In a stream of ours, it comes before the first blob.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`] and [`Error::BeyondLimit`].
     pub fn index(&self) -> Result<Option<Index>, Error> {
         self.head("index.json").map(Index::parse).transpose()
     }
 
-    /// What `manifest.json` says, once it has come; in a stream of ours, before the first blob. Nobody has checked it: of an
-    /// image with several platforms it has one only.
+    /// The entries of `manifest.json`; none if it wasn't read yet. In a stream of ours, it comes before the first blob.
+    /// The entries aren't checked against the blobs. An image with several platforms has only one entry.
+    ///
+    /// # Errors
+    /// The list is malformed.
     pub fn outlines(&self) -> Result<Vec<Outline>, Error> {
         let listed =
             self.head("manifest.json").map(|raw| super::docker::parse(&raw)).transpose()?;
@@ -77,7 +83,10 @@ impl All {
         Ok(listed.unwrap_or_default().iter().map(outline).collect())
     }
 
-    /// The next blob, or whatever may turn out to be one. `None` at the end.
+    /// The next member that is or may be a blob; `None` at the end.
+    ///
+    /// # Errors
+    /// The archive can't be read or is malformed. This includes a stream of ours that isn't canonical.
     pub fn next_blob(&mut self) -> Result<Option<Incoming>, Error> {
         while let Some(member) = self.archive.next_member()? {
             if shelf::is_head(&member.path) {
@@ -109,15 +118,15 @@ impl All {
         Ok(Incoming { claimed, size, path })
     }
 
-    /// The bytes of the blob that [`next_blob`](Self::next_blob) gave; they are for the caller to verify.
+    /// The bytes of the blob from [`next_blob`](Self::next_blob). The caller must verify them.
     pub fn content(&mut self) -> impl BufRead {
         &mut self.archive.members
     }
 
-    /// Notes what a blob turned out to be.
+    /// Notes the digest and the codec of a blob that was read.
     ///
     /// # Errors
-    /// When there are more members than anyone needs.
+    /// [`Error::TooLarge`] if there are too many members.
     pub fn came(&mut self, incoming: Incoming, digest: Digest, codec: Codec) -> Result<(), Error> {
         self.archive.shelf.remember(&incoming.path)?;
         let size = incoming.size;
@@ -125,7 +134,13 @@ impl All {
         Ok(())
     }
 
-    /// Checks that the archive was whole, and finds out what is in it. With a platform, of each image that one only.
+    /// Checks that the archive is whole, and finds its contents. With a platform, only that one of each image is
+    /// chosen.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] if the end is missing; [`Error::NoImage`] or [`Error::RootFileSystem`] if there is no
+    /// image; [`Error::NoPlatform`] if no image runs on `platform`; and the errors of malformed archives and of
+    /// `blobs`.
     pub fn finish(
         mut self,
         platform: Option<&Platform>,
@@ -150,7 +165,7 @@ impl All {
             let entries =
                 contents::entries(Index::parse(raw)?.manifests, listed.as_deref(), blobs)?;
             return match &listed {
-                // Our own heads have been found to agree.
+                // The heads of a stream of ours were checked against each other.
                 Some(listed) if !is_ours => {
                     both::contents(&docker(listed), entries, thin, platform, blobs)
                 }
@@ -161,7 +176,7 @@ impl All {
         docker(&listed).contents(platform, blobs)
     }
 
-    /// Refuses an archive of which nothing came, in the words that every reader has for it.
+    /// Refuses an archive without any member, with the same error as every other reader.
     ///
     /// # Errors
     /// [`Error::NoImage`].
@@ -173,7 +188,7 @@ impl All {
         self.heads.get(name.as_bytes()).cloned()
     }
 
-    /// A stream of ours must be canonical.
+    /// Checks that a stream of ours is canonical.
     fn check(&self, blobs: &mut dyn Blobs) -> Result<(), Error> {
         let Some(strict) = &self.archive.strict else { return Ok(()) };
         if !self.archive.members.is_clean() {
@@ -185,7 +200,7 @@ impl All {
     }
 }
 
-/// What `docker save` wrote before images were known by digests. Nothing refers to it.
+/// Whether `docker save` wrote the member before images had digests. Nothing refers to such a member.
 fn is_legacy(path: &[u8]) -> bool {
     path == b"repositories" || path.ends_with(b"/VERSION") || path.ends_with(b"/json")
 }

@@ -1,5 +1,5 @@
-//! Where members wait that were passed before they were wanted: in the file itself; from a stream, small ones in memory
-//! and the others in a spool.
+//! The shelf: members that came before they were wanted. Those of a file stay in the file. Those of a stream are kept
+//! in memory if they are small, and in a spool otherwise.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,23 +14,23 @@ use super::{HEADS_LIMIT, Spool, read_plain};
 use crate::inspect::inspect;
 use crate::section::Section;
 
-/// How many links may lead to one another; docker's archives have one.
+/// The most links that may lead to one another. Docker's archives have one.
 const LINK_LIMIT: usize = 8;
-/// How many bytes the names of members may take that have to be remembered, each with what is known about it.
+/// The most bytes for the names of remembered members, together with the data about each.
 const NAMES_LIMIT: u64 = 32 << 20;
-/// What is known about a member, in bytes.
+/// The size of the data about a member, in bytes.
 const MEMBER_COST: u64 = 256;
-/// How many bytes of a stream's small members are kept in memory; manifests and configs of hundreds of images.
+/// The most bytes of a stream's small members in memory: manifests and configs of hundreds of images.
 const MEMORY_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
 
 pub(super) struct Shelf {
     places: HashMap<Vec<u8>, Place>,
     file: Option<Arc<File>>,
-    /// `None` if the archive is a file and content stays in its place.
+    /// The spool; `None` if the archive is a file, whose content stays in its place.
     spool: Option<Spool>,
     spooled: u64,
     in_memory: u64,
-    /// How many bytes the names take so far.
+    /// The number of bytes that the names take so far.
     names: u64,
 }
 
@@ -40,7 +40,7 @@ enum Place {
     Link(Vec<u8>),
 }
 
-/// The content of a member that was kept.
+/// The content of a member on the shelf.
 pub(super) enum Member {
     Memory(Cursor<Arc<[u8]>>),
     File(Section<Arc<File>>),
@@ -67,7 +67,7 @@ impl Shelf {
         self.places.contains_key(path)
     }
 
-    /// How many bytes a member has that was kept.
+    /// The size of a member on the shelf, in bytes.
     pub(super) fn size_of(&self, path: &[u8]) -> Option<u64> {
         match self.places.get(self.follow(path))? {
             Place::Memory(content) => Some(content.len() as u64),
@@ -76,7 +76,8 @@ impl Shelf {
         }
     }
 
-    /// The content of the first member that decompresses to this: a last resort, as all of them are read.
+    /// The content of the first member with these uncompressed bytes. This is a last resort, because all members are
+    /// read.
     pub(super) fn holding(&self, diff_id: &DiffId) -> Result<Option<Member>, Error> {
         let reading = |source| Error::io("reading the archive", source);
         let mut paths: Vec<_> = self.places.keys().collect();
@@ -85,7 +86,7 @@ impl Shelf {
             let is_link = matches!(self.places.get(path), Some(Place::Link(_)));
             let member = if is_link { None } else { self.open(path)? };
             let member = member.map(io::BufReader::new);
-            // What doesn't decompress is no layer.
+            // A member that can't be decompressed is no layer.
             let Some(Ok(content)) = member.map(Decoder::new) else { continue };
             let content = io::BufReader::with_capacity(64 << 10, content);
             match inspect(content, &[diff_id.0.algorithm()], None) {
@@ -97,7 +98,8 @@ impl Shelf {
         Ok(None)
     }
 
-    /// Keeps the member whose content comes next. Of two with one name the later counts, as for tar.
+    /// Keeps the member whose content comes next. If two members have one name, the later one counts, which is tar's
+    /// rule.
     pub(super) fn keep(
         &mut self,
         path: &[u8],
@@ -123,8 +125,8 @@ impl Shelf {
         self.place(path.to_vec(), Place::At { offset, size })
     }
 
-    /// Keeps `index.json` or the like. Whoever reads a pipe has acted on the first of two by the time of the second, so they
-    /// must be the same.
+    /// Keeps `index.json` or another head. If it comes twice, both must be the same: a reader of a pipe has used the
+    /// first one before it sees the second.
     pub(super) fn keep_head(
         &mut self,
         path: &[u8],
@@ -140,14 +142,14 @@ impl Shelf {
         Ok(())
     }
 
-    /// Notes that `path` is another name for `target`; a link that leads out of the archive is no name for anything.
+    /// Notes that `path` is a link to `target`. A link that leads out of the archive is ignored.
     pub(super) fn link(&mut self, path: Vec<u8>, target: Option<Vec<u8>>) -> Result<(), Error> {
         let Some(target) = target else { return Ok(()) };
         self.remember(&target)?;
         self.place(path, Place::Link(target))
     }
 
-    /// Counts a name that is remembered, here or elsewhere: an archive of nothing but members must not fill the memory.
+    /// Counts a name that is remembered, here or elsewhere. An archive of nothing but members must not fill the memory.
     pub(super) fn remember(&mut self, name: &[u8]) -> Result<(), Error> {
         self.names += name.len() as u64 + MEMBER_COST;
         if self.names > NAMES_LIMIT {
@@ -165,7 +167,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Where the links from `path` end, be anything there or not.
+    /// The path at which the links from `path` end. It need not exist.
     pub(super) fn follow<'a>(&'a self, path: &'a [u8]) -> &'a [u8] {
         let mut path = path;
         for _ in 0..LINK_LIMIT {
@@ -175,12 +177,12 @@ impl Shelf {
         path
     }
 
-    /// What to call a member that is missing, in an error: where the links from it end, too.
+    /// The text for a missing member in an error. It includes the path at which the links from it end.
     pub(super) fn name_of_missing(&self, path: &[u8]) -> String {
         name_of_missing(path, self.follow(path))
     }
 
-    /// The content of a member that was kept, under its own name or one that links to it.
+    /// The content of a member on the shelf, under its own name or under a link to it.
     pub(super) fn open(&self, path: &[u8]) -> Result<Option<Member>, Error> {
         let mut path = path;
         for _ in 0..LINK_LIMIT {
@@ -201,7 +203,7 @@ impl Shelf {
         Err(Error::Malformed { what, reason: "links lead in a circle" })
     }
 
-    /// The content of a document that was kept.
+    /// The content of a document on the shelf.
     pub(super) fn read(
         &self,
         path: &[u8],
@@ -261,18 +263,18 @@ impl std::fmt::Debug for Shelf {
     }
 }
 
-/// The members at an archive's root that tell what is in it.
+/// Whether the path is that of a head: a member at the archive's root that describes the contents.
 pub(super) fn is_head(path: &[u8]) -> bool {
     matches!(path, b"oci-layout" | b"index.json" | b"manifest.json" | b"strata.json")
 }
 
-/// The error for two members of a name that decides what an archive is.
+/// The error for two different heads with one name.
 pub(super) fn differs(head: &[u8]) -> Error {
     let reason = "is there twice, with different content";
     Error::Contradiction { what: layer_format::layer::escape(head), reason }
 }
 
-/// Where a symbolic link leads from its place; `None` where it leads out.
+/// The path that a symbolic link leads to from its place; `None` if it leads out of the archive.
 pub(super) fn beside(link: &EntryPath, target: &[u8]) -> Option<Vec<u8>> {
     let mut place: Vec<&[u8]> = link.components().collect();
     place.pop();
@@ -291,7 +293,7 @@ pub(super) fn beside(link: &EntryPath, target: &[u8]) -> Option<Vec<u8>> {
     Some(place.join(&b'/'))
 }
 
-/// What to call a member that is missing, in an error, where the links from it end at `end`.
+/// The text for a missing member in an error. The links from it end at `end`.
 pub(super) fn name_of_missing(path: &[u8], end: &[u8]) -> String {
     if path.is_empty() {
         return "manifest.json: a member with an empty name".to_owned();

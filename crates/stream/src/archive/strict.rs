@@ -1,7 +1,7 @@
-//! What a stream of ours must be beyond what any archive must: the only one that its images make, byte for byte.
+//! The additional rules for a stream of ours: it must be the only one that its images make, byte for byte.
 //!
-//! Blobs are covered by their digests. Headers, padding, `index.json` and `manifest.json` aren't; but they follow from
-//! the images and their names, so they are made again and compared. Then no byte is left that could be another one.
+//! The digests cover the blobs. They don't cover headers, padding, `index.json` and `manifest.json`, but these follow
+//! from the images and their names. Therefore they are made again and compared, and no byte of a stream can be changed.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -17,41 +17,41 @@ use super::shelf::Shelf;
 use super::{HEADS_LIMIT, Member, contents};
 use crate::{Graph, Heads, Lookup, Name, OCI_LAYOUT, Thin, USER_NAME};
 
-/// What has been seen of a stream of ours.
+/// The parts of a stream of ours that were read so far.
 #[derive(Debug, Default)]
 pub(super) struct Strict {
-    /// The members that are documents, as far as is known.
+    /// The members that are known to be documents.
     documents: HashMap<Vec<u8>, Kind>,
-    /// The blobs that came.
+    /// The digests of the blobs that were read.
     seen: HashSet<Digest>,
     directories: Directories,
 }
 
-/// The members that are directories: each once, right before the first blob that lies in it. Streams written before there
-/// were any have none.
+/// The members that are directories. Each comes once, right before the first blob in it. Streams of older versions have
+/// none.
 #[derive(Debug, Default)]
 struct Directories {
-    /// A blob came before any directory, so none may come.
+    /// A blob came before any directory, so no directory may follow.
     is_without: bool,
-    /// Those that a blob lies in.
+    /// The directories that contain a blob.
     used: Vec<String>,
-    /// Those that came since the last blob.
+    /// The directories that came after the last blob.
     pending: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     ManifestOrIndex,
-    /// Needed to make `strata.json` again.
+    /// A config, which is needed to make `strata.json` again.
     Config,
 }
 
-/// Whether a first header is one of ours.
+/// Whether the first header of an archive is one of ours.
 pub(super) fn is_ours(header: &[u8; 512]) -> bool {
     header[265..].starts_with(USER_NAME.as_bytes()) && header[265 + USER_NAME.len()] == 0
 }
 
-/// Checks a blob that nobody wants.
+/// Checks a blob that isn't wanted.
 pub(super) fn check_blob(member: &Member, members: &mut Reader<Input>) -> Result<(), Error> {
     let digest = std::str::from_utf8(&member.path)
         .ok()
@@ -69,12 +69,12 @@ impl Strict {
         self.documents.contains_key(path)
     }
 
-    /// Whether a blob came.
+    /// Whether a blob was read.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         self.seen.contains(digest)
     }
 
-    /// Takes notice of a member that is a file: its header must be the one that we would have written.
+    /// Checks a member that is a file. Its header must be the one that the writer makes.
     pub(super) fn see_file(
         &mut self,
         path: &[u8],
@@ -94,7 +94,7 @@ impl Strict {
         }
     }
 
-    /// Takes notice of a member that is a directory.
+    /// Checks a member that is a directory.
     pub(super) fn see_directory(&mut self, path: &[u8], header: &[u8; 512]) -> Result<(), Error> {
         let path = std::str::from_utf8(path).map_err(|_| malformed())?;
         let path = format!("{path}/");
@@ -104,7 +104,7 @@ impl Strict {
         self.directories.add(path)
     }
 
-    /// Learns from a member that was kept which others are documents.
+    /// Finds out from a document on the shelf which other members are documents.
     pub(super) fn note(&mut self, path: &[u8], shelf: &mut Shelf) -> Result<(), Error> {
         let is_root = path == b"index.json";
         if !is_root && self.documents.get(path) != Some(&Kind::ManifestOrIndex) {
@@ -133,7 +133,7 @@ impl Strict {
         Ok(())
     }
 
-    /// Makes the heads again from what the stream holds, and compares.
+    /// Makes the heads again from the contents of the stream, and compares them.
     pub(super) fn check_heads(
         &self,
         head: &dyn Fn(&'static str) -> Result<Option<Vec<u8>>, Error>,
@@ -152,7 +152,7 @@ impl Strict {
                 .transpose()
                 .map_err(|_| malformed())?;
             if seen.insert(entry.digest) {
-                // Of an index, some images may have stayed behind; a root must be there.
+                // Images of an index may be missing, but a root must be there.
                 let image = Graph::gather(&entry, &[], &mut *lookup)?.ok_or_else(malformed)?;
                 weight += image.n_bytes();
                 contents::check_weight(weight)?;
@@ -191,7 +191,7 @@ impl Strict {
 
 impl Directories {
     fn add(&mut self, path: String) -> Result<(), Error> {
-        // A blob lies in two.
+        // A blob lies in two directories.
         if self.is_without || self.pending.len() == 2 {
             return Err(malformed());
         }
@@ -219,7 +219,7 @@ impl Directories {
     }
 }
 
-/// Makes the heads again from what was kept on the shelf, and compares.
+/// Makes the heads again from the members on the shelf, and compares them.
 pub(super) fn check_shelf(strict: &Strict, shelf: &Shelf) -> Result<(), Error> {
     let head = |name: &'static str| shelf.read(name.as_bytes(), name, HEADS_LIMIT);
     strict.check_heads(&head, &mut |descriptor| {
@@ -233,7 +233,7 @@ fn path_of(descriptor: &Descriptor) -> Vec<u8> {
     descriptor.digest.blob_path().into_bytes()
 }
 
-/// The error for bytes that are not what we write.
+/// The error for bytes that the writer doesn't make.
 pub(super) fn malformed() -> Error {
     Error::Malformed {
         what: "the image stream".to_owned(),

@@ -1,7 +1,7 @@
-//! Images of docker-archives, which have no manifests: one is made, always the same for the same image.
+//! Makes manifests for the images of docker-archives, which have none. The same image always gets the same manifest.
 //!
-//! It is OCI's, its layers are as they are stored, and their media types say how they are compressed. Changing it changes
-//! digests.
+//! It is an OCI manifest of the layers in their stored form, and their media types name their codecs. Changing it
+//! changes digests.
 
 use std::collections::HashMap;
 
@@ -25,17 +25,17 @@ struct Made<'a> {
     layers: Vec<Descriptor>,
 }
 
-/// A `manifest.json`, and the members that its paths may mean.
+/// A `manifest.json`, and the members that its paths may refer to.
 pub(super) struct Docker<'a> {
     pub(super) listed: &'a [Listed],
-    /// The members that came, by their paths.
+    /// The members that were read, by their paths.
     pub(super) came: &'a HashMap<Vec<u8>, ReadBlob>,
-    /// Where the links from a path end.
+    /// The path at which the links from a path end.
     pub(super) follow: &'a dyn Fn(&[u8]) -> Vec<u8>,
 }
 
 impl Docker<'_> {
-    /// Makes the images of an archive that has nothing but a `manifest.json`.
+    /// The contents of an archive that has only a `manifest.json`.
     pub(super) fn contents(
         &self,
         platform: Option<&Platform>,
@@ -49,7 +49,7 @@ impl Docker<'_> {
         contents.gather(entries, platform, blobs)
     }
 
-    /// What came under a path of the list.
+    /// The member at a path of the list.
     pub(super) fn member(&self, path: &str) -> Result<Option<ReadBlob>, Error> {
         let path = EntryPath::parse(path.as_bytes())?;
         Ok(self.came.get(&(self.follow)(path.as_bytes())).copied())
@@ -92,7 +92,8 @@ impl Docker<'_> {
         make(config, layers)
     }
 
-    /// A layer by its path, or else by what it decompresses to: thin archives leave layers out, and links may lead nowhere.
+    /// A layer by its path, or else by its uncompressed bytes: thin archives leave layers out, and links may lead
+    /// nowhere.
     fn layer(
         &self,
         path: &str,
