@@ -312,3 +312,15 @@ fn as_root_another_programs_overlay_on_a_writable_layer_counts_as_a_union() {
     assert_one_line(output.fails_with(1), "union");
     assert!(output.stderr.contains("up: another union writes to it"), "{}", output.text());
 }
+
+#[test]
+fn as_root_without_a_command_a_union_is_for_all_to_see() {
+    if lacks_root() {
+        return;
+    }
+    let layer = Layer::new().file("f", "f");
+    let sandbox = with_images(&[("app:1", &Image::new().layer(layer))]);
+    let mounted = Mounted(sandbox.path("m"));
+    union(&sandbox, &["app:1", "m", "--"]).run().success();
+    assert!(mounted.0.join("f").exists());
+}

@@ -97,7 +97,7 @@ pub use crate::interrupt::Interrupted;
 pub use crate::io::{Io, NamedOutput};
 pub use crate::limits::{Limits, check_size};
 pub use crate::list::{Array, Columns, Form, Table, put_bytes};
-pub use crate::options::{Common, When, examples};
+pub use crate::options::{Common, When, examples, parse_annotation};
 pub use crate::output::Output;
 pub use crate::progress::{Counted, Meter, Progress, Task};
 pub use crate::run::{Command, main};

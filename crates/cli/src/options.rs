@@ -28,6 +28,16 @@ pub struct Common {
     pub progress: When,
 }
 
+/// Parses the value of `--annotation`: a key that is no empty one, and a value.
+///
+/// # Errors
+/// A text for the user, if it is none.
+pub fn parse_annotation(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "an annotation is KEY=VALUE".to_owned())
+}
+
 /// When and how progress is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {

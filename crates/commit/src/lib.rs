@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(long, value_name = "SETTING", value_parser = Unset::parse)]
     unset: Vec<Unset>,
     /// Annotation of the new image's manifest; may be given several times
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = plan::parse_annotation)]
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = cli::parse_annotation)]
     annotations: Vec<(String, String)>,
     /// What the history says made the layer, instead of this command
     #[arg(long, value_name = "TEXT")]

@@ -107,13 +107,6 @@ impl Plan {
     }
 }
 
-/// Parses `KEY=VALUE`.
-pub(crate) fn parse_annotation(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
-    pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .ok_or_else(|| "an annotation is KEY=VALUE".to_owned())
-}
-
 fn compression(args: &Args) -> anyhow::Result<Compression> {
     Ok(Compression::named(&args.compress, args.level).ok_or_else(|| {
         let level = args.level.unwrap_or_default();

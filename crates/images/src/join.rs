@@ -39,13 +39,6 @@ impl Join<'_> {
     }
 }
 
-/// Parses `KEY=VALUE`.
-pub(crate) fn parse_annotation(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
-    pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .ok_or_else(|| "an annotation is KEY=VALUE".to_owned())
-}
-
 /// The entries of an index that is being made.
 #[derive(Debug, Default)]
 struct Joined {

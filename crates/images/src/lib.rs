@@ -94,7 +94,7 @@ enum Action {
         #[arg(short, long, value_name = "NAME")]
         tag: Reference,
         /// Annotate the index
-        #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = join::parse_annotation)]
+        #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = cli::parse_annotation)]
         annotations: Vec<(String, String)>,
         /// The images: names, digests, or the first digits of one
         #[arg(required = true, value_name = "IMAGE")]

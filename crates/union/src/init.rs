@@ -14,18 +14,18 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::Context as _;
-use cli::text::clean_path;
 use image::User;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::{Gid, Uid, UnshareFlags};
 
-use crate::status::{OURS, of_error};
+use crate::status::{OURS, report};
 
 /// The word that makes this program the first process of a namespace.
 const FLAG: &str = "--init";
@@ -79,7 +79,6 @@ impl Task<'_> {
 
 /// What a shell would say of it.
 fn shell_status(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt as _;
     let code = status.code().or_else(|| Some(128 + status.signal()?));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(OURS)
 }
@@ -140,12 +139,7 @@ impl Init {
         cli::interrupt::install()?;
         let child = match command.spawn() {
             Ok(child) => child,
-            Err(error) => {
-                let status = of_error(&error);
-                let program = clean_path(Path::new(&self.program));
-                cli::error::report("union", &anyhow::Error::new(error).context(program));
-                return Ok(status);
-            }
+            Err(error) => return Ok(report(&self.program, error)),
         };
         cli::interrupt::pass_on(child.id());
         reap(child.id())
@@ -198,14 +192,11 @@ fn reap(command: u32) -> anyhow::Result<u8> {
     let command = i32::try_from(command).ok().and_then(Pid::from_raw);
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if Some(pid) == command => return Ok(code(status)),
+            Ok(Some((pid, status))) if Some(pid) == command => {
+                return Ok(shell_status(ExitStatus::from_raw(status.as_raw())));
+            }
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(io::Error::from(errno)).context("waiting for the command"),
         }
     }
-}
-
-fn code(status: WaitStatus) -> u8 {
-    let code = status.exit_status().or_else(|| Some(128 + status.terminating_signal()?));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(OURS)
 }

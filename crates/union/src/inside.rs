@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
-use cli::text::{clean, clean_path};
+use cli::text::clean;
 use cli::{Code, Failure, Io};
 use image::User;
 use layer_format::Run;
@@ -35,7 +35,7 @@ use stream::archive::Image;
 use crate::cache::Stack;
 use crate::floor::RESOLV_CONF;
 use crate::init::Task;
-use crate::status::of_error;
+use crate::status::report;
 use crate::{devices, mounting};
 
 /// Where programs are looked for, if the image doesn't say.
@@ -68,6 +68,18 @@ pub(crate) struct Settings {
     keep_env: bool,
 }
 
+/// Enters a mount namespace of this process's own, before anything that is mounted for a command is opened: a mount
+/// takes no directories of another one, and root of a user namespace may mount in no other.
+pub(crate) fn enter_mount_namespace() -> anyhow::Result<()> {
+    #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
+    rustix::thread::unshare(UnshareFlags::NEWNS)
+        .map_err(io::Error::from)
+        .context("making a mount namespace")?;
+    // What the system mounts later appears here too, but nothing that is mounted here appears there.
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", flags).map_err(io::Error::from).context("separating the mounts")
+}
+
 /// Becomes the command; returns only if that fails.
 pub(crate) fn run(
     plan: &Plan<'_>,
@@ -76,22 +88,12 @@ pub(crate) fn run(
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let [program, arguments @ ..] = plan.command else { return Ok(()) };
-    #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
-    rustix::thread::unshare(UnshareFlags::NEWNS)
-        .map_err(io::Error::from)
-        .context("making a mount namespace")?;
-    // What the system mounts later appears here too, but nothing that is mounted here appears there.
-    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    mount_change("/", flags).map_err(io::Error::from).context("separating the mounts")?;
     let Some(point) = plan.point else { return run_in_root(plan, stack, mount, io) };
     mounting::attach(mount, point, plan.store, plan.image)?;
     cli::interrupt::check()?;
     io.progress.finish();
     let error = Command::new(program).args(arguments).exec();
-    let status = of_error(&error);
-    let program = clean_path(Path::new(program));
-    cli::error::report(io.name(), &anyhow::Error::new(error).context(program));
-    Err(cli::silent(status))
+    Err(cli::silent(report(program, error)))
 }
 
 /// Runs the command with the union for its root, and ends with its status.

@@ -111,6 +111,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let point = args.dir.as_deref();
     check_location(text)?;
     let mut made = mounting::check(point, &args.command)?;
+    if !args.command.is_empty() {
+        inside::enter_mount_namespace()?;
+    }
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };
     let mut source = Source::stored(store.clone(), text.to_owned());

@@ -24,13 +24,7 @@ pub fn enter() -> Option<u8> {
     if let Some(status) = init::begin() {
         return Some(status);
     }
-    if !is_for_a_command() {
-        return None;
-    }
-    if geteuid().is_root() {
-        // In a user namespace only its own mount namespace can be mounted in. Where even this is refused, mounting tells why.
-        #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
-        rustix::thread::unshare(UnshareFlags::NEWNS).ok();
+    if geteuid().is_root() || !is_for_a_command() {
         return None;
     }
     let error = start_over().err()?;
