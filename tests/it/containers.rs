@@ -360,18 +360,21 @@ fn two_snapshots_of_a_tree_at_once_see_no_change_in_each_other() {
     assert_eq!(output.out(), "0\n333\n400\n755\n", "{}", output.text());
 }
 
+/// A store with what only root can unpack, for programs whose system calls strace refuses; `None` without root or strace.
+fn traced() -> Option<Sandbox> {
+    if lacks_root() {
+        return None;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
+    (!lacks_strace(&sandbox)).then_some(sandbox)
+}
+
 // A device cgroup (LXC, systemd-nspawn) takes what the capability promises, device by device: what unpack could not make was
 // removed by the next commit.
 #[test]
 fn as_root_a_device_that_a_cgroup_refused_is_not_taken_for_removed() {
-    if lacks_root() {
-        return;
-    }
-    let sandbox = Sandbox::new();
-    sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
-    if lacks_strace(&sandbox) {
-        return;
-    }
+    let Some(sandbox) = traced() else { return };
     let script =
         "strace -f -o /dev/null -e trace=mknod,mknodat -e inject=mknod,mknodat:error=EPERM \\
             unpack -q --from app:1 root 2> /dev/null
@@ -383,14 +386,7 @@ fn as_root_a_device_that_a_cgroup_refused_is_not_taken_for_removed() {
 // mergerfs refuses attributes as if they weren't there, and some filters of system calls as if the file system had none.
 #[test]
 fn as_root_attributes_that_the_file_system_is_said_to_lack_are_not_taken_for_removed() {
-    if lacks_root() {
-        return;
-    }
-    let sandbox = Sandbox::new();
-    sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
-    if lacks_strace(&sandbox) {
-        return;
-    }
+    let Some(sandbox) = traced() else { return };
     for errno in ["EOPNOTSUPP", "ENODATA"] {
         let strace = format!(
             "strace -f -o /dev/null -e trace=setxattr,fsetxattr -e inject=setxattr,fsetxattr:error={errno}"

@@ -178,7 +178,8 @@ impl Args {
     }
 }
 
-/// Removes blobs that no image needs, apart from those that are `going`, and extracted layers that no union has mounted.
+/// Removes blobs that no image needs, and extracted layers that no union has mounted. `going` are images that a dry run takes for
+/// removed.
 fn gc(
     store: &Store,
     going: &[IndexEntry],

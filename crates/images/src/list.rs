@@ -1,5 +1,6 @@
 //! The list of images, and the list of their blobs.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cli::{Form, Table};
@@ -41,17 +42,21 @@ pub(crate) fn list(
     content: Content,
     page: &mut Page<'_>,
 ) -> anyhow::Result<()> {
-    let mut rows = rows(store)?;
-    let is_missing = |it: &&Pattern| !it.is_glob && !rows.iter().any(|row| it.matches(&row.image));
+    let all = store.images()?;
+    let is_missing = |it: &&Pattern| !it.is_glob && !all.iter().any(|image| it.matches(image));
     if let Some(missing) = patterns.iter().find(is_missing) {
         return Err(explain(store::Error::NotFound { text: missing.to_string() }));
     }
-    rows.retain(|row| patterns.is_empty() || patterns.iter().any(|it| it.matches(&row.image)));
+    let is_meant =
+        |image: &&IndexEntry| patterns.is_empty() || patterns.iter().any(|it| it.matches(image));
+    let mut chosen: Vec<_> = all.iter().filter(is_meant).cloned().collect();
+    chosen.sort_by(in_order);
     if content == Content::Digests && page.form != Form::Json {
         let mut seen = HashSet::new();
-        rows.retain(|row| seen.insert(*row.image.digest()));
-        return page.list(&rows.iter().map(Row::digest_line).collect::<Vec<_>>());
+        chosen.retain(|image| seen.insert(*image.digest()));
+        return page.list(&chosen.iter().map(digest_line).collect::<Vec<_>>());
     }
+    let rows = rows(store, &all, chosen)?;
     if page.form != Form::Text {
         return page.list(&rows.iter().map(Row::line).collect::<Vec<_>>());
     }
@@ -88,11 +93,24 @@ pub(crate) fn digests(store: &Store, page: &mut Page<'_>) -> anyhow::Result<()> 
     page.list(&digests.iter().map(line).collect::<Vec<_>>())
 }
 
-fn rows(store: &Store) -> anyhow::Result<Vec<Row>> {
-    let images = store.images()?;
+/// The order of the list: names first; images without one after them.
+fn in_order(one: &IndexEntry, other: &IndexEntry) -> Ordering {
+    match (one.name(), other.name()) {
+        (Some(name), Some(other_name)) => cli::order::natural(name, other_name),
+        (name, other_name) => other_name.is_some().cmp(&name.is_some()),
+    }
+    .then_with(|| one.digest().cmp(other.digest()))
+}
+
+fn digest_line(image: &IndexEntry) -> Line {
+    Line { name: image.digest().to_string(), json: json!(image.digest()) }
+}
+
+/// The lines for the chosen ones of all images.
+fn rows(store: &Store, all: &[IndexEntry], chosen: Vec<IndexEntry>) -> anyhow::Result<Vec<Row>> {
     let mut graphs: HashMap<Digest, Graph> = HashMap::new();
     let mut users: HashMap<Digest, u64> = HashMap::new();
-    for image in &images {
+    for image in all {
         if graphs.contains_key(image.digest()) {
             continue;
         }
@@ -107,16 +125,7 @@ fn rows(store: &Store) -> anyhow::Result<Vec<Row>> {
         let shared = graph.sizes().filter(is_shared).map(|(_, size)| size).sum();
         Row { image, graph, size, shared }
     };
-    let mut rows: Vec<Row> = images.into_iter().map(row).collect();
-    // Names first, in order; images without one after them.
-    rows.sort_by(|one, other| {
-        match (one.image.name(), other.image.name()) {
-            (Some(name), Some(other_name)) => cli::order::natural(name, other_name),
-            (name, other_name) => other_name.is_some().cmp(&name.is_some()),
-        }
-        .then_with(|| one.image.digest().cmp(other.image.digest()))
-    });
-    Ok(rows)
+    Ok(chosen.into_iter().map(row).collect())
 }
 
 impl Row {
@@ -136,10 +145,6 @@ impl Row {
             cli::human_size(self.size),
             cli::human_size(self.shared),
         ]
-    }
-
-    fn digest_line(&self) -> Line {
-        Line { name: self.image.digest().to_string(), json: json!(self.image.digest()) }
     }
 
     fn line(&self) -> Line {

@@ -1,10 +1,7 @@
 //! Which images a list is about: names, patterns of names, and digests.
 
 use layer_format::Reference;
-use store::IndexEntry;
-
-/// The fewest hexadecimal digits that are taken for the beginning of a digest.
-const MIN_DIGITS: usize = 6;
+use store::{IndexEntry, MIN_DIGITS};
 
 /// A name or a digest, or a pattern of names.
 #[derive(Clone, Debug)]
@@ -55,18 +52,10 @@ fn names(image: &IndexEntry) -> Vec<String> {
     let Some(reference) = image.reference() else {
         return image.name().map(str::to_owned).into_iter().collect();
     };
-    let full = reference.full();
-    // `nginx` is `nginx:latest` in short.
-    let short = short(&reference);
-    let suffix = full.strip_prefix(&reference.name()).unwrap_or_default().to_owned();
-    vec![format!("{short}{suffix}"), short, reference.name(), full]
-}
-
-/// The name without tag and digest, as short as it may be typed.
-fn short(reference: &Reference) -> String {
-    let name = reference.name();
-    let shorter = ["docker.io/library/", "docker.io/"].iter().find_map(|it| name.strip_prefix(it));
-    shorter.unwrap_or(&name).to_owned()
+    let (full, name, shown) = (reference.full(), reference.name(), reference.to_string());
+    let suffix = full.strip_prefix(&name).unwrap_or_default();
+    let short = shown.strip_suffix(suffix).unwrap_or(&shown).to_owned();
+    vec![shown, short, name, full]
 }
 
 #[cfg(test)]

@@ -34,14 +34,8 @@ fn sizes_of(opened: &mut Opened, position: usize, io: &Io<'_>) -> anyhow::Result
 
 /// Whether an error says that an archive lacks a layer.
 fn is_missing(error: &store::Error) -> bool {
-    match error {
-        store::Error::At { source, .. } => is_missing(source),
-        store::Error::Layer(error) => matches!(
-            error,
-            layer_format::Error::MissingLayer { .. } | layer_format::Error::NotFound { .. }
-        ),
-        _ => false,
-    }
+    use layer_format::Error::{MissingLayer, NotFound};
+    matches!(error.of_format(), Some(MissingLayer { .. } | NotFound { .. }))
 }
 
 /// Lists the layers, base first.

@@ -125,19 +125,17 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 
 /// Whether an error says that what was found is no image: its media type is another one, or its config isn't an image's.
 fn is_no_image(error: &store::Error) -> bool {
-    match error {
-        store::Error::At { source, .. } => is_no_image(source),
-        store::Error::Layer(error) => matches!(
-            error,
+    matches!(
+        error.of_format(),
+        Some(
             Error::Unsupported { .. }
                 | Error::Malformed { .. }
                 | Error::MalformedJson { .. }
                 | Error::BeyondLimit { .. }
                 | Error::NoImage { .. }
                 | Error::Contradiction { .. }
-        ),
-        _ => false,
-    }
+        )
+    )
 }
 
 /// The manifest of an artifact of the store, if it is one.

@@ -194,6 +194,15 @@ impl Error {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
+    /// The error of the format that this one is, or is about; `None` for an error of the store itself.
+    pub fn of_format(&self) -> Option<&layer_format::Error> {
+        match self {
+            Self::At { source, .. } => source.of_format(),
+            Self::Layer(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether the store is on a read-only file system.
     pub fn is_read_only(&self) -> bool {
         use io::ErrorKind::ReadOnlyFilesystem;

@@ -10,7 +10,7 @@ use crate::index_entry::{IndexEntry, entry_name};
 use crate::store::Store;
 
 /// The fewest hexadecimal digits that are taken for the beginning of a digest.
-const PREFIX: usize = 6;
+pub const MIN_DIGITS: usize = 6;
 
 /// An image that was found in the store.
 #[derive(Clone, Debug)]
@@ -153,7 +153,7 @@ impl<'a> Prefix<'a> {
             None => (None, text),
         };
         let is_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (is_hex && hex.len() >= PREFIX).then_some(Self { algorithm, hex })
+        (is_hex && hex.len() >= MIN_DIGITS).then_some(Self { algorithm, hex })
     }
 
     fn fits(&self, digest: &Digest) -> bool {

@@ -89,7 +89,7 @@ mod store;
 mod transfers;
 
 pub use error::{Error, Result};
-pub use find::{Found, FoundBy};
+pub use find::{Found, FoundBy, MIN_DIGITS};
 pub use gc::{Freed, Sweep};
 pub use index_entry::{IndexEntry, STRATA_INDEX};
 pub use layers::{
