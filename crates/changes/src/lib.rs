@@ -28,20 +28,21 @@ mod config;
 mod contents;
 mod layer_file;
 mod links;
+mod output;
 mod pairs;
 mod record;
-mod report;
 mod side;
 mod stat;
 
 use cli::{Code, Explain as _, Form, Io};
 use image::{Choice, Location};
-use layer_format::{Look, Platform, look};
+use layer_format::Platform;
+use report::{Look, look};
 use rootfs::{Attribute, Attributes};
 
 use crate::compare::Comparison;
 use crate::config::Setting;
-use crate::report::Report;
+use crate::output::Report;
 use crate::side::{Side, Sides};
 use crate::stat::Stat;
 

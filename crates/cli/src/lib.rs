@@ -9,7 +9,7 @@
 //!
 //! use anyhow::Context as _;
 //! use cli::{Command, Common, Io};
-//! use layer_format::Look;
+//! use report::Look;
 //!
 //! /// Turn standard input into capital letters
 //! #[derive(clap::Parser)]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
-use layer_format::Look;
+use report::Look;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::error::{self, Code};

@@ -16,13 +16,14 @@ use std::thread::{self, Builder};
 use anyhow::Context as _;
 use cli::{Failure, Io, Task};
 use image::layer::BUFFER;
-use layer_format::layer::{Reader, strip_base};
+use layer_format::layer::Reader;
 use layer_format::listing::Tree;
 use layer_format::{
     Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher, Hashing,
 };
 use store::Partial;
 use stream::relay::{Chunk, Chunks, Cursor, Pool, Receiver, Sender, relay};
+use stream::strip_base;
 
 use crate::check::{self, Changes};
 

@@ -25,7 +25,8 @@ mod unset;
 use std::path::PathBuf;
 
 use cli::Io;
-use layer_format::{Descriptor, Look, Platform, Reference, look};
+use layer_format::{Descriptor, Platform, Reference};
+use report::{Look, look};
 
 use crate::base::Base;
 use crate::check::Changes;

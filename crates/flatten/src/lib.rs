@@ -12,7 +12,8 @@ use cli::{Explain as _, Globs, Io};
 use image::{Choice, Location, Opened};
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::Place;
-use layer_format::{Compression, Look, Platform, Reference, look};
+use layer_format::{Compression, Platform, Reference};
+use report::{Look, look};
 use store::Store;
 
 use crate::plan::Plan;

@@ -6,7 +6,7 @@ use image::Opened;
 use layer_format::Error;
 use layer_format::layer::{Change, Entry, EntryKind, Reader, Writer};
 use layer_format::listing::{NameId, Place};
-use layer_format::watch::Watch;
+use report::watch::Watch;
 
 use crate::plan::Plan;
 

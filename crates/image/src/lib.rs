@@ -10,11 +10,11 @@
 //! layers can be read twice, whatever the source is. [`layer`] decompresses stored bytes; only there is it decided whether a diff
 //! id has to be computed or is known from an earlier run.
 //!
-//! This crate knows no terminal and no network. A program that shows progress passes a [`Watch`](layer_format::watch::Watch).
+//! This crate knows no terminal and no network. A program that shows progress passes a [`Watch`](report::watch::Watch).
 //!
 //! ```no_run
 //! use image::{Choice, Location, Opened};
-//! use layer_format::watch::Unwatched;
+//! use report::watch::Unwatched;
 //!
 //! let location = Location::from("archive:nginx.tar");
 //! let store = image::our_store(None, &location)?;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use layer_format::layer::Reader;
 use layer_format::listing::Tree;
-use layer_format::watch::{Checked, Watch, Watched};
+use report::watch::{Checked, Watch, Watched};
 use store::{Error, ListingDraft, Store};
 use stream::Section;
 use stream::archive::{Choice, Image};

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Form, Io};
-use layer_format::{Look, Reference, look};
+use layer_format::Reference;
+use report::{Look, look};
 use store::{Freed, IndexEntry, Kept, Proof, Store, Sweep};
 
 use crate::list::Content;

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use cli::{Code, Explain as _, Failure, Form, Io, When};
 use image::{Choice, Location, Opened};
-use layer_format::{Document, Error, Look, Platform, look};
+use layer_format::{Document, Error, Platform};
+use report::{Look, look};
 use store::Store;
 
 /// Show what an image is and what it holds

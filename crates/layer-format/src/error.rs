@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io;
 
 use crate::digest::{DiffId, Digest};
-use crate::error_kind::{ErrorKind, HasKind};
 
 /// What is wrong, and with which thing. The text never includes the cause, which [`source`](std::error::Error::source)
 /// gives.
@@ -242,52 +241,6 @@ impl From<Error> for io::Error {
             _ => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
-    }
-}
-
-impl HasKind for Error {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::MalformedReference { .. }
-            | Self::MalformedPlatform { .. }
-            | Self::Ambiguous { .. } => ErrorKind::Usage,
-            Self::NotFound { .. } | Self::NoPlatform { .. } | Self::MissingLayer { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::Io { .. } | Self::Unsupported { .. } => ErrorKind::Failed,
-            _ => ErrorKind::Untrusted,
-        }
-    }
-
-    fn advice(&self, program: &str) -> Option<String> {
-        match self {
-            Self::ForeignCodec { what, undo, .. } if *what == Self::ARCHIVE => {
-                let rest = if program == "load" { "" } else { " …" };
-                Some(format!("{undo} FILE | {program}{rest}"))
-            }
-            Self::RootFileSystem => {
-                Some("commit --base scratch -t NAME < FILE makes an image of it".to_owned())
-            }
-            Self::NoPlatform { present, .. } => match &present[..] {
-                [] => None,
-                [only] => Some(format!("--platform {only} takes that one")),
-                [first, ..] => Some(format!("choose one with --platform, as --platform {first}")),
-            },
-            Self::MissingMember { image: Some(image), .. } => {
-                Some(format!("where it was saved: docker pull {image}, then save it again"))
-            }
-            Self::MissingMember { image: None, .. } => {
-                Some("where it was saved: pull the image again, then save it again".to_owned())
-            }
-            Self::MissingLayer { .. } if program == "load" => {
-                Some("load or pull the image that it was built on first".to_owned())
-            }
-            Self::MissingLayer { .. } => Some(
-                "load it into a store that has the image that it was built on, and take it from there"
-                    .to_owned(),
-            ),
-            _ => None,
-        }
     }
 }
 

@@ -47,7 +47,6 @@ mod codec;
 mod descriptor;
 mod digest;
 mod error;
-mod error_kind;
 mod image;
 pub mod layer;
 pub mod listing;
@@ -56,13 +55,11 @@ mod reference;
 pub mod resolve;
 mod run;
 pub mod text;
-pub mod watch;
 
 pub use codec::{Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE};
 pub use descriptor::{Descriptor, annotation, media_type, null_is_default};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Hashing, Verified};
 pub use error::Error;
-pub use error_kind::{ErrorKind, HasKind, Look, look};
 pub use image::{
     Config, DOCUMENT_LIMIT, Document, History, Index, Manifest, RootFs, from_json, read_document,
 };

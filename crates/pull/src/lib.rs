@@ -14,8 +14,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
 
 use cli::{Explain as _, Io, Progress};
-use layer_format::{Descriptor, DiffId, Digest, Look, Platform, Reference, look};
+use layer_format::{Descriptor, DiffId, Digest, Platform, Reference};
 use registry::Client;
+use report::{Look, look};
 use store::{IndexEntry, Lease, Store};
 use stream::{Graph, Heads, Name, Thin, Writer};
 

@@ -21,8 +21,9 @@ mod workers;
 use std::io::Write as _;
 
 use cli::Io;
-use layer_format::{Look, Platform, Reference, look};
+use layer_format::{Platform, Reference};
 use registry::Client;
+use report::{Look, look};
 
 /// Push images to registries
 ///

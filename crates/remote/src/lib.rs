@@ -16,8 +16,9 @@ mod tag;
 mod tags;
 
 use cli::{Io, When};
-use layer_format::{Look, Platform, Reference, look};
+use layer_format::{Platform, Reference};
 use registry::Client;
+use report::{Look, look};
 use store::Store;
 
 use crate::document::Wanted;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use layer_format::layer::{EntryPath, escape};
-use layer_format::{ErrorKind, HasKind};
+use report::{ErrorKind, HasKind};
 use rustix::io::Errno;
 
 /// What went wrong, and at which path. The cause is not part of the text, but is the

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io, NamedOutput, Progress};
-use layer_format::{Descriptor, Look, Platform, look};
+use layer_format::{Descriptor, Platform};
+use report::{Look, look};
 use store::Store;
 use stream::{Half, Heads, Writer};
 

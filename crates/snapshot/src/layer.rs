@@ -2,8 +2,9 @@
 
 use cli::{Io, human_size};
 use layer_format::Digest;
-use layer_format::layer::{Change, Entry, EntryKind, Writer, base_comment};
+use layer_format::layer::{Change, Entry, EntryKind, Writer};
 use rootfs::{ChangeKind, Content, Difference};
+use stream::base_comment;
 
 use crate::held::Held;
 

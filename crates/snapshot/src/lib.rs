@@ -35,7 +35,8 @@ use std::path::PathBuf;
 
 use cli::{Failure, Form, Globs, Io, usage};
 use image::Choice;
-use layer_format::{Look, Platform, look};
+use layer_format::Platform;
+use report::{Look, look};
 use rootfs::{
     Attribute, Attributes, ChangeKind, Diff, DiffOptions, Difference, Identity, Known, LeaveOut,
     Mounts, Root, UpperChanges,

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use layer_format::{Digest, ErrorKind, HasKind};
+use layer_format::Digest;
+use report::{ErrorKind, HasKind};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

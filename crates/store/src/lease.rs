@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use layer_format::text::reason;
 use layer_format::{Descriptor, Digest, Document};
+use report::reason;
 
 use crate::Result;
 use crate::blobs::parts;

@@ -2,7 +2,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | this one | the writer of the image stream: [`Writer`], [`Heads`], [`Thin`] |
+//! | this one | the writer of the image stream: [`Writer`], [`Heads`], [`Thin`]; the base in a layer's comment: [`strip_base`] |
 //! | [`archive`] | the reader of any archive of images: our streams, and those of other tools |
 //! | [`relay`] | streams of bytes between threads, in buffers that are used again |
 //! | [`decompress`] | blobs that are decompressed and hashed in threads ahead of the reader |
@@ -29,6 +29,7 @@
 //! one that isn't canonical to the byte.
 
 pub mod archive;
+mod base;
 pub mod decompress;
 mod gather;
 mod heads;
@@ -39,6 +40,7 @@ mod section;
 mod thin;
 mod writer;
 
+pub use base::{base_comment, strip_base};
 pub use gather::Lookup;
 pub use heads::{Entries, Graph, Heads, Name};
 pub use section::Section;

@@ -27,7 +27,8 @@ use std::path::PathBuf;
 use cli::text::clean_path;
 use cli::{Explain as _, Io};
 use image::{Choice, Image, Location, Source};
-use layer_format::{Look, Platform, Reference, look};
+use layer_format::{Platform, Reference};
+use report::{Look, look};
 use rootfs::Skipped;
 use store::{Reach, Store};
 

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use image::{Choice, Image, Location, Source};
-use layer_format::{Look, Platform, Reference, look};
+use layer_format::{Platform, Reference};
+use report::{Look, look};
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::Store;
 

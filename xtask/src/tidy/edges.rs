@@ -5,12 +5,13 @@ use crate::workspace::{Dependency, Member, Origin, Purpose, Workspace};
 
 /// A shared crate and who may use it. `COMMANDS` stands for every command.
 const SHARED: &[(&str, &[&str])] = &[
-    // `cli` asks it for the kinds of trouble that have exit codes, for who is told how far a reading is, and how a
-    // stranger's text is shown; nothing else.
+    // `cli` asks it how a stranger's text is shown; nothing else.
     (
         "layer-format",
-        &[COMMANDS, "stream", "image", "network", "registry", "rootfs", "store", "cli"],
+        &[COMMANDS, "report", "stream", "image", "network", "registry", "rootfs", "store", "cli"],
     ),
+    // How far the work is, and what an error means.
+    ("report", &[COMMANDS, "image", "network", "registry", "rootfs", "store", "cli"]),
     // What our programs pass to each other, and what other tools save.
     ("stream", &[COMMANDS, "image", "store"]),
     ("image", &[COMMANDS]),

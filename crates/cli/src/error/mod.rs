@@ -19,8 +19,8 @@ use std::iter;
 use std::panic;
 use std::path::Path;
 
-use layer_format::text::reason;
-use layer_format::{ErrorKind, HasKind, Look};
+use report::reason;
+use report::{ErrorKind, HasKind, Look};
 
 use crate::stderr::Stderr;
 use crate::text::{clean, clean_path};

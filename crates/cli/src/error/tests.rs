@@ -1,7 +1,7 @@
 //! Tests of exit codes first, then of lines.
 
 use anyhow::{Context as _, anyhow};
-use layer_format::look;
+use report::look;
 
 use super::*;
 

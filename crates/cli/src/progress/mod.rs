@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use layer_format::watch::{Watch, Watcher};
+use report::watch::{Watch, Watcher};
 
 use board::{Board, Message, RowId};
 use counter::Counter;

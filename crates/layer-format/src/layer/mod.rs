@@ -11,11 +11,11 @@
 //! end     = two blocks of zeros, and whatever follows
 //! ```
 
-mod base;
 mod blocks;
 mod date;
 mod entry;
 mod filled;
+mod front;
 mod header;
 mod libarchive;
 mod limits;
@@ -27,9 +27,9 @@ mod sparse;
 mod whiteout;
 mod writer;
 
-pub use base::{base_comment, comment_base, strip_base};
 pub use entry::{Change, Entry, EntryKind, Timestamp};
 pub use filled::Filled;
+pub use front::Front;
 pub use limits::{INCOMPLETE, check_possible, impossible, is_acl, is_xattr};
 pub use path::{
     EntryPath, MAX_COMPONENTS, MAX_LINK_STEPS, MAX_LINKS, TOO_DEEP, components, escape,

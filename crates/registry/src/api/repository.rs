@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use layer_format::{Digest, ErrorKind, HasKind as _, Reference};
+use layer_format::{Digest, Reference};
+use report::{ErrorKind, HasKind as _};
 
 use crate::base::{Error, Failure, one_line};
 use crate::config::{PullFrom, RepositoryLocation};

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use layer_format::{Digest, ErrorKind, HasKind};
+use layer_format::Digest;
+use report::{ErrorKind, HasKind};
 
 use super::one_line;
 

@@ -211,7 +211,7 @@ pub(crate) fn transport_failure(error: TransportError, what: &str, host: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use layer_format::{ErrorKind, HasKind as _};
+    use report::{ErrorKind, HasKind as _};
 
     #[track_caller]
     fn check(status: u16, body: &str, text: &str, trouble: ErrorKind, retry: RetryPolicy) {

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kit::{Fault, Registry};
-use layer_format::{Descriptor, ErrorKind};
+use layer_format::Descriptor;
 use registry::{Error, Options};
+use report::ErrorKind;
 
 use crate::script::{Script, answer};
 use crate::support::{

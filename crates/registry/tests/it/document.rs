@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use kit::{Fault, Image, Index, Layer, Registry};
-use layer_format::{
-    Algorithm, Descriptor, Digest, Document, ErrorKind, HasKind as _, Hasher, media_type,
-};
+use layer_format::{Algorithm, Descriptor, Digest, Document, Hasher, media_type};
 use registry::{Error, Options, Repository};
+use report::{ErrorKind, HasKind as _};
 
 use crate::script::{Script, answer};
 use crate::support::{check, impatient, open, open_with, options};

@@ -5,8 +5,8 @@ use std::thread;
 
 use kit::registry::auth::{Bearer, base64};
 use kit::{Auth, Fault, Image, Layer, Registry};
-use layer_format::{ErrorKind, HasKind as _};
 use registry::{Credentials, Denial, Error, Login, Options, Repository, Secret};
+use report::{ErrorKind, HasKind as _};
 
 use crate::script::{Script, answer};
 use crate::support::{chain, content, descriptor, open_with, options, read};

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 
 use kit::{Auth, Registry};
-use layer_format::{ErrorKind, HasKind as _};
 use registry::{Client, Credentials, Error, Login, Options, Proxies, Secret};
+use report::{ErrorKind, HasKind as _};
 
 use crate::script::{Script, answer};
 use crate::support::{chain, descriptor, open_with, options};

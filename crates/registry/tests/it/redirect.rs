@@ -1,8 +1,8 @@
 //! Redirects, as registries use them to hand blobs to a storage.
 
 use kit::{Auth, Fault, Registry};
-use layer_format::ErrorKind;
 use registry::{Credentials, Error, Login, Options, Secret};
+use report::ErrorKind;
 
 use crate::support::{
     chain, check, content, descriptor, open, open_with, options, read_all, with_blob_and,

@@ -7,8 +7,9 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use kit::Registry;
-use layer_format::{Descriptor, ErrorKind, media_type};
+use layer_format::{Descriptor, media_type};
 use registry::{Content, Credentials, Error, Login, Options, Proxies, Repository, Secret, Window};
+use report::ErrorKind;
 
 use crate::script::{Script, answer};
 use crate::support::{chain, check, content, descriptor, open_with, options, read_all};

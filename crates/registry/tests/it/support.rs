@@ -4,8 +4,9 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use kit::{Fault, Registry};
-use layer_format::{Descriptor, Digest, ErrorKind, HasKind as _, media_type};
+use layer_format::{Descriptor, Digest, media_type};
 use registry::{Blob, Client, Credentials, Error, Options, Repository, Retries};
+use report::{ErrorKind, HasKind as _};
 
 /// Options that neither wait long nor look at this machine's logins.
 pub(crate) fn options() -> Options {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use kit::Sandbox;
 use kit::registry::auth::base64;
-use layer_format::{ErrorKind, HasKind as _};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use registry::{Error, Options};
+use report::{ErrorKind, HasKind as _};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;

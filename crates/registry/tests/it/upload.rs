@@ -11,10 +11,11 @@ use kit::registry::auth::Bearer;
 use kit::registry::profile::{self, Profile};
 use kit::registry::profiles;
 use kit::{Auth, Fault, Registry};
-use layer_format::{Descriptor, ErrorKind, HasKind as _, media_type};
+use layer_format::{Descriptor, media_type};
 use registry::{
     Content, Credentials, Error, Login, Options, Repository, Retries, Secret, Upload, Window,
 };
+use report::{ErrorKind, HasKind as _};
 
 use crate::script::{Script, answer};
 use crate::support::{chain, check, content, descriptor, impatient, open_with, options};

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use layer_format::layer::{Change, EntryKind, Timestamp};
-use layer_format::{ErrorKind, HasKind};
+use report::{ErrorKind, HasKind};
 use rootfs::{Applier, Root};
 
 use crate::tree::{

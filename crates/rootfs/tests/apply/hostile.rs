@@ -1,7 +1,7 @@
 //! Layers that try to get out, after the public breakouts of containerd, moby, umoci, podman, buildah, runc, GNU tar,
 //! tar-rs and node-tar. Whatever comes of them, nothing outside the root changes.
 
-use layer_format::{ErrorKind, HasKind};
+use report::{ErrorKind, HasKind};
 
 use crate::tree::{FOLLOW, OPTIONS, Place, lines, show, try_apply};
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use layer_format::{ErrorKind, HasKind};
+use report::{ErrorKind, HasKind};
 use rootfs::{Root, clear, remove_tree};
 
 use crate::tree::{OPTIONS, Place, is_root, quick_dir, show, try_apply};

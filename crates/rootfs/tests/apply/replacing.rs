@@ -1,7 +1,7 @@
 //! What an entry does to what is there already.
 
 use crate::tree::{FOLLOW, OPTIONS, check, check_with, file, path, show, try_apply};
-use layer_format::{ErrorKind, HasKind};
+use report::{ErrorKind, HasKind};
 use rootfs::Options;
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use layer_format::{Descriptor, Digest, ErrorKind, HasKind};
+use layer_format::{Descriptor, Digest};
+use report::{ErrorKind, HasKind};
 use store::{Error, FoundBy, IndexEntry, Store};
 
 use crate::kit::{self, Fixture, image, named};

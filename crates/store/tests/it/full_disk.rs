@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use layer_format::{Descriptor, ErrorKind, HasKind};
+use layer_format::Descriptor;
+use report::{ErrorKind, HasKind};
 use store::{Store, Sweep};
 use tempfile::TempDir;
 

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use layer_format::{Digest, ErrorKind, HasKind};
+use layer_format::Digest;
 use proptest::prelude::*;
+use report::{ErrorKind, HasKind};
 use store::{Error, Store};
 
 use crate::kit::{self, image, named};

@@ -5,7 +5,8 @@ use std::io::{Read, Seek};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use layer_format::{Algorithm, Descriptor, Digest, ErrorKind, HasKind, Hasher};
+use layer_format::{Algorithm, Descriptor, Digest, Hasher};
+use report::{ErrorKind, HasKind};
 use store::{Claim, Error, Lease, Partial, Store};
 
 use crate::kit;

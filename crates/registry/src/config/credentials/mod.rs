@@ -121,10 +121,7 @@ impl Credentials {
                 (Ok(None), _) => {}
                 (Ok(found), _) => return Ok(LoginSearch { found, problems }),
                 (Err(Error::UnreadableLogins { place, source }), Source::Usual(_)) => {
-                    problems.push(format!(
-                        "{place}: reading logins: {}",
-                        layer_format::text::reason(&source)
-                    ));
+                    problems.push(format!("{place}: reading logins: {}", report::reason(&source)));
                 }
                 (Err(error), _) => return Err(error),
             }

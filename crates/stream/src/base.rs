@@ -8,28 +8,16 @@
 //! Programs that unpack layers ignore the comment, just like the commit that `git archive` writes there. The text never
 //! changes, because older programs would take other words for a stranger's comment.
 
-use std::io::{self, Cursor, Read};
+use std::io::{Cursor, Read};
 
-use super::blocks::BLOCK;
-use super::header::Header;
-use super::pax;
-use crate::digest::Digest;
-use crate::error::Error;
+use layer_format::layer::Front;
+use layer_format::{Digest, Error};
 
 const PREFIX: &str = "strata base ";
 
 /// The comment of a layer that belongs on top of the image with this manifest.
 pub fn base_comment(manifest: &Digest) -> String {
     format!("{PREFIX}{manifest}")
-}
-
-/// The digest of the base's manifest in a layer's comment; `None` if the comment is about something else.
-///
-/// # Errors
-/// [`Error::MalformedDigest`] if the comment names a base, but not by a digest.
-pub fn comment_base(comment: &[u8]) -> Result<Option<Digest>, Error> {
-    let Some(digest) = comment.strip_prefix(PREFIX.as_bytes()) else { return Ok(None) };
-    String::from_utf8_lossy(digest).parse().map(Some)
 }
 
 /// Removes the base from the front of a layer's tar. Returns the digest of the base's manifest and the rest of the tar,
@@ -39,41 +27,26 @@ pub fn comment_base(comment: &[u8]) -> Result<Option<Digest>, Error> {
 /// [`Error::MalformedDigest`] if the comment names a base, but not by a digest; [`Error::Io`] if the layer can't be
 /// read.
 pub fn strip_base<R: Read>(mut layer: R) -> Result<(Option<Digest>, impl Read + use<R>), Error> {
-    let mut start = Vec::with_capacity(2 * BLOCK);
-    read_block(&mut layer, &mut start)?;
-    let n_records = global_size(&start);
-    let base = match n_records {
-        Some(n) => {
-            read_block(&mut layer, &mut start)?;
-            let records = start.get(BLOCK..BLOCK + n).filter(|_| start.len() == 2 * BLOCK);
-            let comment = records.and_then(pax::only_comment);
-            comment.map(comment_base).transpose()?.flatten()
-        }
-        None => None,
-    };
+    let mut front = Front::read(&mut layer)?;
+    let base = front.comment.as_deref().map(base_of).transpose()?.flatten();
     if base.is_some() {
-        start.clear();
+        front.bytes.clear();
     }
-    Ok((base, Cursor::new(start).chain(layer)))
+    Ok((base, Cursor::new(front.bytes).chain(layer)))
 }
 
-/// The size of a global header's records in bytes; `None` for any other member, and for more records than fit into a
-/// block.
-fn global_size(start: &[u8]) -> Option<usize> {
-    let header = Header::parse(start.try_into().ok()?).ok()?;
-    let size = header.size().ok().filter(|_| header.typeflag() == b'g')?;
-    usize::try_from(size).ok().filter(|size| (1..=BLOCK).contains(size))
-}
-
-fn read_block(layer: &mut impl Read, start: &mut Vec<u8>) -> Result<(), Error> {
-    let reading = |source: io::Error| Error::io("reading a layer", source);
-    layer.take(BLOCK as u64).read_to_end(start).map(drop).map_err(reading)
+/// The digest of the base's manifest in a layer's comment; `None` if the comment is about something else.
+fn base_of(comment: &[u8]) -> Result<Option<Digest>, Error> {
+    let Some(digest) = comment.strip_prefix(PREFIX.as_bytes()) else { return Ok(None) };
+    String::from_utf8_lossy(digest).parse().map(Some)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Writer;
+    use layer_format::layer::Writer;
+
     use super::*;
+    use crate::END;
 
     fn strip(layer: &[u8]) -> Result<(Option<Digest>, Vec<u8>), Error> {
         let (base, mut rest) = strip_base(layer)?;
@@ -91,14 +64,12 @@ mod tests {
     #[test]
     fn only_our_own_comment_is_taken_off() {
         let manifest = Digest::of(b"manifest");
-        let end = [0; 2 * BLOCK];
         let ours = with_comment(base_comment(&manifest).as_bytes());
-        assert_eq!(strip(&ours).unwrap(), (Some(manifest), end.to_vec()));
+        assert_eq!(strip(&ours).unwrap(), (Some(manifest), END.to_vec()));
         let git = with_comment(b"a83f1ed8c1bd");
-        for layer in [&git[..], &end, &ours[..900], &ours[..300], b"", b"garbage"] {
+        for layer in [&git[..], &END, &ours[..900], &ours[..300], b"", b"garbage"] {
             assert_eq!(strip(layer).unwrap(), (None, layer.to_vec()));
         }
-        assert!(strip(&with_comment(b"strata base nginx")).is_err());
     }
 
     #[test]
@@ -106,16 +77,16 @@ mod tests {
         let manifest = Digest::of(b"manifest");
         let comment = base_comment(&manifest);
         assert_eq!(comment, format!("strata base {manifest}"));
-        assert_eq!(comment_base(comment.as_bytes()).unwrap(), Some(manifest));
+        assert_eq!(base_of(comment.as_bytes()).unwrap(), Some(manifest));
     }
 
     #[test]
     fn other_comments_name_no_base_and_half_ones_are_refused() {
         for comment in ["", "strata base", "a83f1ed8c1bd", "Strata base sha256:00"] {
-            assert_eq!(comment_base(comment.as_bytes()).unwrap(), None, "{comment}");
+            assert_eq!(base_of(comment.as_bytes()).unwrap(), None, "{comment}");
         }
         for comment in [&b"strata base "[..], b"strata base nginx", b"strata base sha256:00\xff"] {
-            assert!(comment_base(comment).is_err());
+            assert!(strip(&with_comment(comment)).is_err());
         }
     }
 }
