@@ -42,7 +42,7 @@ pub mod pipeline;
 pub mod registry;
 pub mod tree;
 
-mod must;
+mod or_panic;
 mod tarball;
 mod text;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// Which characters a piece of text may not hold plainly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ fn escape_char(text: &mut String, character: char, place: Place) {
 }
 
 fn hex_escape(text: &mut String, byte: u8) {
-    write!(text, "\\x{byte:02x}").must("write to a string");
+    write!(text, "\\x{byte:02x}").or_panic("write to a string");
 }
 
 /// Invisible characters that reorder or hide what stands beside them.
@@ -65,7 +65,7 @@ pub(crate) fn unescape(text: &str) -> Vec<u8> {
             bytes.push(byte);
             continue;
         }
-        match rest.next().must("a character after a backslash") {
+        match rest.next().or_panic("a character after a backslash") {
             b'n' => bytes.push(b'\n'),
             b't' => bytes.push(b'\t'),
             b'r' => bytes.push(b'\r'),
@@ -73,7 +73,7 @@ pub(crate) fn unescape(text: &str) -> Vec<u8> {
             b'x' => {
                 let digits = [rest.next().unwrap_or(b'?'), rest.next().unwrap_or(b'?')];
                 let digits = String::from_utf8_lossy(&digits).into_owned();
-                bytes.push(u8::from_str_radix(&digits, 16).must("two hex digits after \\x"));
+                bytes.push(u8::from_str_radix(&digits, 16).or_panic("two hex digits after \\x"));
             }
             other => bytes.push(other),
         }

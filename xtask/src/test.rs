@@ -1,6 +1,5 @@
 //! `cargo xtask test`: the tests that the README names.
 
-use crate::workspace::packages;
 use crate::{plain_user, run};
 
 /// What `test` takes.
@@ -14,9 +13,6 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// Crates whose examples are tests; `doctest = false` elsewhere.
-const WITH_DOCTESTS: &[&str] = &["cli", "image", "layer-format", "registry", "rootfs", "store"];
-
 /// Runs all tests and doctests, or the tests that the arguments choose.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match args {
@@ -29,10 +25,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Runs all tests, then the doctests.
 pub(crate) fn all() -> anyhow::Result<()> {
     chosen(&[])?;
-    let packages = packages(WITH_DOCTESTS.iter().copied());
-    let mut line = vec!["cargo", "test", "--doc"];
-    line.extend(packages.iter().map(String::as_str));
-    run::run(&line)
+    run::run(&["cargo", "test", "--workspace", "--exclude", "tests", "--doc"])
 }
 
 /// Builds the binaries that the pipelines start, then runs the tests.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::image::codec::Codec;
 use crate::image::layer::Layer;
 use crate::image::{Content, digest};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// An image under one full name, `docker.io/library/nginx:latest`.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Named {
 
     /// The name without its tag, and the tag.
     pub(crate) fn split(&self) -> (&str, &str) {
-        self.name.rsplit_once(':').must(format!("a tag in {}", self.name))
+        self.name.rsplit_once(':').or_panic(format!("a tag in {}", self.name))
     }
 
     /// The name as Docker shows it.
@@ -231,10 +231,10 @@ pub fn thin(images: &[Named], left_out: &[&str], strata: &Value) -> Vec<u8> {
 pub fn layout(dir: impl AsRef<Path>, images: &[Named]) {
     let dir = dir.as_ref();
     let doing = || format!("write a layout to {}", dir.display());
-    std::fs::create_dir_all(dir.join("blobs/sha256")).must(doing());
+    std::fs::create_dir_all(dir.join("blobs/sha256")).or_panic(doing());
     for member in combined::layout(images) {
         if let Kind::File(bytes) = member.kind {
-            std::fs::write(dir.join(member.path), bytes).must(doing());
+            std::fs::write(dir.join(member.path), bytes).or_panic(doing());
         }
     }
 }

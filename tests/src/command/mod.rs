@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::archive::{Named, Producer};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 use program::Program;
 
 /// What `cargo xtask mutants` tells the code that it has changed.
@@ -36,13 +36,13 @@ impl Default for Sandbox {
 impl Sandbox {
     /// A directory with `home`, `tmp` and `work` in it, open to all users.
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("strata-").tempdir().must("make a sandbox");
+        let dir = tempfile::Builder::new().prefix("strata-").tempdir().or_panic("make a sandbox");
         let sandbox = Self { dir };
         for name in ["", "home", "tmp", "work"] {
             let path = sandbox.root().join(name);
-            std::fs::create_dir_all(&path).must("make a sandbox");
+            std::fs::create_dir_all(&path).or_panic("make a sandbox");
             let mode = std::fs::Permissions::from_mode(if name.is_empty() { 0o755 } else { 0o777 });
-            std::fs::set_permissions(&path, mode).must("open a sandbox");
+            std::fs::set_permissions(&path, mode).or_panic("open a sandbox");
         }
         sandbox
     }
@@ -66,16 +66,16 @@ impl Sandbox {
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).must(format!("make {}", parent.display()));
+            std::fs::create_dir_all(parent).or_panic(format!("make {}", parent.display()));
         }
-        std::fs::write(&path, bytes).must(format!("write {}", path.display()));
+        std::fs::write(&path, bytes).or_panic(format!("write {}", path.display()));
         path
     }
 
     /// A file in the directory where programs start.
     pub fn read(&self, name: &str) -> Vec<u8> {
         let path = self.path(name);
-        std::fs::read(&path).must(format!("read {}", path.display()))
+        std::fs::read(&path).or_panic(format!("read {}", path.display()))
     }
 
     /// Puts images into the store.
@@ -111,17 +111,17 @@ impl Sandbox {
 
 /// The directory of our programs: beside the test executable's.
 pub fn binaries() -> PathBuf {
-    let own = std::env::current_exe().must("find the test executable");
-    let dir = own.parent().must("the test executable's directory");
+    let own = std::env::current_exe().or_panic("find the test executable");
+    let dir = own.parent().or_panic("the test executable's directory");
     let deps = dir.file_name() == Some(OsStr::new("deps"));
-    if deps { dir.parent().must("the target directory").to_owned() } else { dir.to_owned() }
+    if deps { dir.parent().or_panic("the target directory").to_owned() } else { dir.to_owned() }
 }
 
 /// The path of one of our programs; a panic says how to build it.
 pub fn binary(name: &str) -> PathBuf {
     let path = binaries().join(name);
     let there = Some(path.clone()).filter(|path| path.is_file());
-    there.must(format!("{}: run `cargo build --workspace --bins`", path.display()))
+    there.or_panic(format!("{}: run `cargo build --workspace --bins`", path.display()))
 }
 
 #[cfg(test)]

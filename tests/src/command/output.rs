@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// What a program said and how it ended.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Output {
     /// Standard output as text.
     #[track_caller]
     pub fn out(&self) -> String {
-        String::from_utf8(self.stdout.clone()).must("standard output is UTF-8")
+        String::from_utf8(self.stdout.clone()).or_panic("standard output is UTF-8")
     }
 
     /// All as one text for a snapshot; the sandbox's path is `[SANDBOX]`.
@@ -60,7 +60,7 @@ impl Output {
     pub fn text_without(&self, words: &[(&str, &str)]) -> String {
         let mut text = format!("status: {}", self.code());
         if self.pipe.len() > 1 {
-            write!(text, " {:?}", self.pipe).must("write to a string");
+            write!(text, " {:?}", self.pipe).or_panic("write to a string");
         }
         text.push('\n');
         for (title, content) in [("stdout", shown(&self.stdout)), ("stderr", self.stderr.clone())] {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// Who root becomes.
 pub(crate) const NOBODY: u32 = 65534;
@@ -31,14 +31,14 @@ pub fn run_with(test: &str, before: &[&str]) {
 }
 
 fn run_again(test: &str, before: &[&str], user: Option<u32>) {
-    let dir = tempfile::tempdir().must("making a directory");
+    let dir = tempfile::tempdir().or_panic("making a directory");
     let everyone = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(dir.path(), everyone).must("letting everyone in");
+    fs::set_permissions(dir.path(), everyone).or_panic("letting everyone in");
     let exe = dir.path().join("test");
-    fs::copy(env::current_exe().must("this executable"), &exe).must("copying the test");
+    fs::copy(env::current_exe().or_panic("this executable"), &exe).or_panic("copying the test");
     let temporary = dir.path().join("tmp");
-    fs::create_dir(&temporary).must("making a directory");
-    chown(&temporary, user, user).must("giving it away");
+    fs::create_dir(&temporary).or_panic("making a directory");
+    chown(&temporary, user, user).or_panic("giving it away");
     let mut words: Vec<_> = before.iter().map(std::ffi::OsString::from).collect();
     words.push(exe.into());
     let mut command = Command::new(&words[0]);
@@ -47,7 +47,7 @@ fn run_again(test: &str, before: &[&str], user: Option<u32>) {
     if let Some(user) = user {
         command.uid(user).gid(user);
     }
-    let output = command.output().must("starting the test");
+    let output = command.output().or_panic("starting the test");
     let said = String::from_utf8_lossy(&output.stdout);
     let has_passed = output.status.success() && said.contains("1 passed");
     assert!(has_passed, "{before:?}: {said}{}", String::from_utf8_lossy(&output.stderr));

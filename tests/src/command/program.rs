@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 
 use super::Sandbox;
 use super::output::Output;
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// How long a program may take before it is killed.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -112,8 +112,9 @@ impl Program {
             command.uid(uid).gid(uid);
         }
         let shown = self.path.to_string_lossy().into_owned();
-        let mut child = command.spawn().must(format!("start {shown} in {}", self.dir.display()));
-        let mut input = child.stdin.take().must("a pipe to the program");
+        let mut child =
+            command.spawn().or_panic(format!("start {shown} in {}", self.dir.display()));
+        let mut input = child.stdin.take().or_panic("a pipe to the program");
         let bytes = self.input;
         // A program may end without reading all: what it did not want is dropped.
         let writer = std::thread::spawn(move || drop(input.write_all(&bytes)));
@@ -131,13 +132,13 @@ impl Program {
 
 /// Makes a user the owner of what is root's beneath a directory, links not followed.
 fn give(dir: &Path, uid: u32) {
-    for entry in std::fs::read_dir(dir).must(format!("read {}", dir.display())) {
-        let entry = entry.must("read a directory");
-        let kind = entry.file_type().must("a file's type");
+    for entry in std::fs::read_dir(dir).or_panic(format!("read {}", dir.display())) {
+        let entry = entry.or_panic("read a directory");
+        let kind = entry.file_type().or_panic("a file's type");
         if kind.is_symlink() {
             continue;
         }
-        chown(entry.path(), Some(uid), Some(uid)).must("give the sandbox to another user");
+        chown(entry.path(), Some(uid), Some(uid)).or_panic("give the sandbox to another user");
         // Trees that tests made keep their owners: only the frame changes hands.
         if kind.is_dir() && entry.file_name() != OsStr::new("work") {
             give(&entry.path(), uid);
@@ -146,7 +147,7 @@ fn give(dir: &Path, uid: u32) {
 }
 
 fn reader(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    let mut pipe = pipe.must("a pipe from the program");
+    let mut pipe = pipe.or_panic("a pipe from the program");
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         drop(pipe.read_to_end(&mut bytes));
@@ -190,7 +191,7 @@ impl Running {
     /// Kills it as soon as something is true; the test fails if it ends before.
     pub fn kill_when(mut self, mut moment: impl FnMut() -> bool) -> Output {
         while !moment() {
-            if let Some(status) = self.child.try_wait().must("ask for the program's end") {
+            if let Some(status) = self.child.try_wait().or_panic("ask for the program's end") {
                 early(&self.shown.clone(), &self.output(status));
             }
             self.check_time();
@@ -203,7 +204,7 @@ impl Running {
     pub fn wait(mut self) -> Output {
         let mut nap = Duration::from_micros(200);
         loop {
-            if let Some(status) = self.child.try_wait().must("ask for the program's end") {
+            if let Some(status) = self.child.try_wait().or_panic("ask for the program's end") {
                 return self.output(status);
             }
             self.check_time();

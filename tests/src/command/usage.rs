@@ -2,7 +2,7 @@
 
 use super::Sandbox;
 use super::output::Output;
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// Runs one of our programs in a sandbox of its own.
 pub fn run(program: &str, words: &[&str]) -> Output {
@@ -16,7 +16,7 @@ pub fn run(program: &str, words: &[&str]) -> Output {
 /// If there are none.
 pub fn examples(program: &str) -> String {
     let help = run(program, &["--help"]).success().out();
-    let (_, examples) = help.split_once("Examples:\n").must("examples at the help's end");
+    let (_, examples) = help.split_once("Examples:\n").or_panic("examples at the help's end");
     examples.to_owned()
 }
 

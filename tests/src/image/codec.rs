@@ -6,7 +6,7 @@ use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 use zstd::zstd_safe::CParameter;
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// How a blob is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Gzip {
         out.extend(self.mtime.to_le_bytes());
         out.extend([0, 255]);
         if let Some(extra) = self.extra {
-            out.extend(u16::try_from(extra.len()).must("a short FEXTRA").to_le_bytes());
+            out.extend(u16::try_from(extra.len()).or_panic("a short FEXTRA").to_le_bytes());
             out.extend(extra);
         }
         if let Some(name) = self.name {
@@ -95,10 +95,10 @@ impl Gzip {
             out.extend(&sum[..2]);
         }
         let mut encoder = DeflateEncoder::new(out, Compression::new(self.level));
-        encoder.write_all(plain).must("deflate");
-        let out = encoder.finish().must("deflate");
+        encoder.write_all(plain).or_panic("deflate");
+        let out = encoder.finish().or_panic("deflate");
         out.extend(crc(plain).to_le_bytes());
-        let size = u32::try_from(plain.len() & 0xffff_ffff).must("a masked size");
+        let size = u32::try_from(plain.len() & 0xffff_ffff).or_panic("a masked size");
         out.extend(size.to_le_bytes());
     }
 }
@@ -112,13 +112,13 @@ impl Zstd {
         let mut out = Vec::new();
         for part in cut(plain, self.frames) {
             self.skip(&mut out);
-            let mut encoder = zstd::Encoder::new(&mut out, self.level).must("start zstd");
-            encoder.include_checksum(self.checksum).must("set a zstd parameter");
+            let mut encoder = zstd::Encoder::new(&mut out, self.level).or_panic("start zstd");
+            encoder.include_checksum(self.checksum).or_panic("set a zstd parameter");
             if let Some(log) = self.window_log {
-                encoder.set_parameter(CParameter::WindowLog(log)).must("set a zstd parameter");
+                encoder.set_parameter(CParameter::WindowLog(log)).or_panic("set a zstd parameter");
             }
-            encoder.write_all(part).must("zstd");
-            encoder.finish().must("zstd");
+            encoder.write_all(part).or_panic("zstd");
+            encoder.finish().or_panic("zstd");
         }
         self.skip(&mut out);
         out

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// One change.
 #[derive(Clone, Debug)]
@@ -23,7 +23,8 @@ impl Edit {
     }
 
     fn apply(&self, document: &mut Value) {
-        let (parent, last) = self.pointer.rsplit_once('/').must("a pointer begins with a slash");
+        let (parent, last) =
+            self.pointer.rsplit_once('/').or_panic("a pointer begins with a slash");
         let mut place = document;
         for word in parent.split('/').skip(1) {
             place = child(place, &unescape(word));
@@ -50,7 +51,8 @@ fn unescape(word: &str) -> String {
 
 fn child<'a>(place: &'a mut Value, word: &str) -> &'a mut Value {
     if let Value::Array(list) = place {
-        let index = if word == "-" { list.len() } else { word.parse().must("an index of a list") };
+        let index =
+            if word == "-" { list.len() } else { word.parse().or_panic("an index of a list") };
         if index >= list.len() {
             list.resize(index + 1, Value::Null);
         }
@@ -64,7 +66,7 @@ fn child<'a>(place: &'a mut Value, word: &str) -> &'a mut Value {
 
 fn remove(place: &mut Value, word: &str) {
     match place {
-        Value::Array(list) => drop(list.remove(word.parse().must("an index of a list"))),
+        Value::Array(list) => drop(list.remove(word.parse().or_panic("an index of a list"))),
         Value::Object(map) => drop(map.remove(word)),
         _ => {}
     }

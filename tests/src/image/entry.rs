@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// How what a plain header cannot hold is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Entry {
             bytes[*offset..offset + patch.len()].copy_from_slice(patch);
         }
         header.set_cksum();
-        let sum = header.cksum().must("read back a checksum") + self.checksum_off_by;
+        let sum = header.cksum().or_panic("read back a checksum") + self.checksum_off_by;
         header.as_mut_bytes()[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         out.extend(header.as_bytes());
         out.extend(&self.more_header);
@@ -178,7 +178,7 @@ pub(crate) fn records(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
         while length.to_string().len() + rest != length {
             length += 1;
         }
-        write!(out, "{length} ").must("write to a vector");
+        write!(out, "{length} ").or_panic("write to a vector");
         out.extend([key, &b"="[..], value, &b"\n"[..]].concat());
     }
     out

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::edit::{self, Edit};
 use super::{Blob, Content, Image, Schema, once_each};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// An index under construction.
 #[derive(Clone, Debug)]
@@ -76,7 +76,8 @@ impl Index {
 
     /// An annotation on the entry added last.
     pub fn annotate(mut self, key: &str, value: &str) -> Self {
-        let (descriptor, _) = self.entries.last_mut().must("annotate an entry of an empty index");
+        let (descriptor, _) =
+            self.entries.last_mut().or_panic("annotate an entry of an empty index");
         descriptor["annotations"][key] = json!(value);
         self
     }

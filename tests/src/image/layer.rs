@@ -6,7 +6,7 @@
 
 use super::entry::{Entry, Style, padded, records};
 use super::sparse::Sparse;
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 use crate::tree::node::{Kind, Node, parse};
 
 /// The two kinds of device nodes.
@@ -78,7 +78,7 @@ impl Layer {
     }
 
     fn change(mut self, change: impl FnOnce(&mut Entry)) -> Self {
-        match self.parts.last_mut().must("change an entry of an empty layer") {
+        match self.parts.last_mut().or_panic("change an entry of an empty layer") {
             Part::Entry(entry) => change(entry),
             Part::Raw(_) => panic!("kit: a raw entry cannot be changed"),
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::daemon::bare;
 use super::{find, skip};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// What a certificate of the authority in the same directory has.
 const LEAF: [&str; 6] =
@@ -43,7 +43,7 @@ pub(super) fn openssl(dir: &Path, args: &[&str]) -> Option<Vec<u8>> {
         skip("no openssl", "certificates are made with it");
         return None;
     };
-    let output = bare(&program, dir).args(args).output().must("run openssl");
+    let output = bare(&program, dir).args(args).output().or_panic("run openssl");
     if !output.status.success() {
         skip("openssl makes no certificate", &String::from_utf8_lossy(&output.stderr));
         return None;

@@ -6,7 +6,7 @@ use super::daemon::{Daemon, Start, bare};
 use super::{peer, root_peer, skip};
 use crate::command::Sandbox;
 use crate::command::program::Program;
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// A running containerd and its client.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Containerd {
             dir = dir.display()
         );
         let path = dir.join("config.toml");
-        std::fs::write(&path, config).must("write config.toml");
+        std::fs::write(&path, config).or_panic("write config.toml");
         let mut command = bare(server.path(), &dir.join("tmp"));
         command.arg("--config").arg(&path);
         let ready = || std::os::unix::net::UnixStream::connect(&socket).is_ok();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// How long a daemon may take until it answers.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -31,14 +31,14 @@ pub(super) enum Start {
 impl Daemon {
     /// Starts a daemon that logs into a file, and waits until it answers.
     pub(super) fn start(command: &mut Command, log: &Path, ready: impl Fn() -> bool) -> Start {
-        let file = std::fs::File::create(log).must("make a log");
-        let copy = file.try_clone().must("share a log");
+        let file = std::fs::File::create(log).or_panic("make a log");
+        let copy = file.try_clone().or_panic("share a log");
         command.stdin(Stdio::null()).stdout(file).stderr(copy);
-        let child = command.spawn().must("start a daemon");
+        let child = command.spawn().or_panic("start a daemon");
         let mut daemon = Self { child, log: log.to_owned() };
         let end = Instant::now() + PATIENCE;
         while !ready() {
-            let ended = daemon.child.try_wait().must("ask for a daemon's end");
+            let ended = daemon.child.try_wait().or_panic("ask for a daemon's end");
             if ended.is_some() || Instant::now() > end {
                 return Start::Down(daemon.last_words());
             }
@@ -86,8 +86,8 @@ impl Drop for Daemon {
 
 /// A port that is free at the moment.
 pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").must("find a port");
-    listener.local_addr().must("find a port").port()
+    let listener = TcpListener::bind("127.0.0.1:0").or_panic("find a port");
+    listener.local_addr().or_panic("find a port").port()
 }
 
 /// A command with only a home, a temporary directory and a PATH.

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::daemon::{Daemon, Start, bare, free_port};
 use super::tokens::TokenServer;
 use super::{certificates, peer, skip};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// The user of a registry with a login.
 pub const USER: &str = "kit";
@@ -90,11 +90,11 @@ impl DockerRegistry {
     /// Starts one; nothing, with a line that says so, when it is not installed.
     pub fn start(setup: &Setup) -> Option<Self> {
         let program = peer("docker-registry")?;
-        let dir = tempfile::tempdir().must("make a directory for a registry");
+        let dir = tempfile::tempdir().or_panic("make a directory for a registry");
         if setup.transport != Transport::Plain {
             certificates::make(dir.path())?;
         }
-        std::fs::write(dir.path().join("htpasswd"), HTPASSWD).must("write htpasswd");
+        std::fs::write(dir.path().join("htpasswd"), HTPASSWD).or_panic("write htpasswd");
         let tokens = match setup.login {
             Login::Token => Some(TokenServer::start(dir.path())?),
             Login::Nobody | Login::Htpasswd => None,
@@ -109,7 +109,7 @@ impl DockerRegistry {
             if let Some(tokens) = &tokens {
                 text["auth"] = json!({ "token": tokens.configuration() });
             }
-            std::fs::write(&config, text.to_string()).must("write config.yml");
+            std::fs::write(&config, text.to_string()).or_panic("write config.yml");
             let mut command = bare(program.path(), dir.path());
             command.arg("serve").arg(&config);
             let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::command::Sandbox;
 use crate::command::program::Program;
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// Where tools are looked for after PATH: daemons are not always in a user's.
 const MORE: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -88,15 +88,15 @@ impl Peer {
 /// satisfied, and the hosts given are spoken to without TLS.
 pub fn prepare(sandbox: &Sandbox, insecure_hosts: &[&str]) {
     let dir = sandbox.root().join("home/.config/containers");
-    std::fs::create_dir_all(&dir).must("make a home for containers' configuration");
+    std::fs::create_dir_all(&dir).or_panic("make a home for containers' configuration");
     let policy = json!({ "default": [{ "type": "insecureAcceptAnything" }] });
-    std::fs::write(dir.join("policy.json"), policy.to_string()).must("write policy.json");
+    std::fs::write(dir.join("policy.json"), policy.to_string()).or_panic("write policy.json");
     let registries: Vec<String> = insecure_hosts
         .iter()
         .map(|host| format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"))
         .collect();
     let text = format!("short-name-mode = \"disabled\"\n{}", registries.concat());
-    std::fs::write(dir.join("registries.conf"), text).must("write registries.conf");
+    std::fs::write(dir.join("registries.conf"), text).or_panic("write registries.conf");
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::daemon::{Daemon, Start, bare, free_port};
 use super::docker_registry::{DockerRegistry, PASSWORD, USER};
 use super::{certificates, peer, skip};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 use crate::registry::auth::basic;
 
 /// A running nginx, and the storage that it sends those who want a blob to: another port, which refuses logins.
@@ -23,7 +23,7 @@ impl Nginx {
     /// Starts one with a `client_max_body_size`; nothing, with a line that says so, when it is not installed.
     pub fn start(registry: &DockerRegistry, largest: &str) -> Option<Self> {
         let program = peer("nginx")?;
-        let dir = tempfile::tempdir().must("make a directory for nginx");
+        let dir = tempfile::tempdir().or_panic("make a directory for nginx");
         certificates::make(dir.path())?;
         let mut last_words = String::new();
         // Another process may take the port before it is used.
@@ -31,7 +31,7 @@ impl Nginx {
             let (port, storage) = (free_port(), free_port());
             let config = dir.path().join("nginx.conf");
             let text = configuration(dir.path(), registry, largest, (port, storage));
-            std::fs::write(&config, text).must("write nginx.conf");
+            std::fs::write(&config, text).or_panic("write nginx.conf");
             let mut command = bare(program.path(), dir.path());
             command.arg("-c").arg(&config).arg("-p").arg(dir.path());
             let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();

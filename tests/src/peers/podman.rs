@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{prepare, root_peer};
 use crate::command::Sandbox;
 use crate::command::program::Program;
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// podman and its storage.
 #[derive(Debug)]
@@ -27,9 +27,9 @@ impl Podman {
             "[storage]\ndriver = 'vfs'\ngraphroot = '{dir}/data'\nrunroot = '{dir}/run'\n",
             dir = dir.display()
         );
-        std::fs::write(dir.join("storage.conf"), storage).must("write storage.conf");
+        std::fs::write(dir.join("storage.conf"), storage).or_panic("write storage.conf");
         let engine = "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n";
-        std::fs::write(dir.join("containers.conf"), engine).must("write containers.conf");
+        std::fs::write(dir.join("containers.conf"), engine).or_panic("write containers.conf");
         Some(Self { sandbox, client: client.path().to_owned() })
     }
 

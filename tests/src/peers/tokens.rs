@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::certificates::{self, openssl};
 use super::docker_registry::{PASSWORD, USER};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 use crate::registry::auth::{base64, basic};
 use crate::registry::http::{self, Head};
 use crate::registry::lock;
@@ -54,9 +54,9 @@ impl TokenServer {
     /// Starts one that keeps its key in a directory; nothing, with a line that says so, when there is no openssl.
     pub(super) fn start(dir: &Path) -> Option<Self> {
         certificates::signer(dir)?;
-        let listener = TcpListener::bind("127.0.0.1:0").must("bind a port on loopback");
+        let listener = TcpListener::bind("127.0.0.1:0").or_panic("bind a port on loopback");
         let shared = Arc::new(Shared {
-            address: listener.local_addr().must("ask for the port"),
+            address: listener.local_addr().or_panic("ask for the port"),
             dir: dir.to_owned(),
             lifetime: Mutex::new(Lifetime { seconds: 3600, said: true }),
             given: Mutex::default(),
@@ -117,7 +117,7 @@ impl Shared {
         let answer = answer.to_string();
         let mut text = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n");
         write!(text, "Connection: close\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
-            .must("write to a string");
+            .or_panic("write to a string");
         connection.write_all(text.as_bytes())
     }
 
@@ -141,7 +141,8 @@ impl Shared {
 
     /// A token that the registry takes for some scopes.
     fn token(&self, scopes: &[String], lifetime: Lifetime) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).must("ask for the time").as_secs();
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).or_panic("ask for the time").as_secs();
         let certificate = self.openssl(&["x509", "-in", "tokens.crt", "-outform", "DER"]);
         let head = json!({ "typ": "JWT", "alg": "RS256", "x5c": [base64(&certificate)] });
         let claims = json!({
@@ -156,13 +157,13 @@ impl Shared {
         });
         let [head, claims] = [head, claims].map(|part| url64(part.to_string().as_bytes()));
         let signed = format!("{head}.{claims}");
-        std::fs::write(self.dir.join("token"), &signed).must("write what is to be signed");
+        std::fs::write(self.dir.join("token"), &signed).or_panic("write what is to be signed");
         let signature = self.openssl(&["dgst", "-sha256", "-sign", "tokens.key", "token"]);
         format!("{signed}.{}", url64(&signature))
     }
 
     fn openssl(&self, args: &[&str]) -> Vec<u8> {
-        openssl(&self.dir, args).must("openssl, which was there before")
+        openssl(&self.dir, args).or_panic("openssl, which was there before")
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::http::Head;
 use super::lock;
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 /// One request and its answer so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Log {
             let range = request.range.map(|range| format!(" [{range}]")).unwrap_or_default();
             let path = short(&request.path);
             writeln!(text, "{} {path}{range} {}", request.method, request.status)
-                .must("write to a string");
+                .or_panic("write to a string");
         }
         text
     }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::image::{Blob, Content};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 use auth::{Auth, Tokens};
 use fault::Fault;
 use log::{Log, Request};
@@ -138,7 +138,7 @@ impl Registry {
     /// Puts an image or an index under `repository:tag`; gives its digest.
     pub fn add(&self, name: &str, content: impl Into<Content>) -> String {
         let content = content.into();
-        let (repository, tag) = name.rsplit_once(':').must(format!("a tag in {name}"));
+        let (repository, tag) = name.rsplit_once(':').or_panic(format!("a tag in {name}"));
         let mut repositories = lock(&self.shared.repositories);
         let repository = repositories.open(repository);
         for blob in &content.blobs {
@@ -280,11 +280,11 @@ pub(crate) enum Host {
 }
 
 fn listen() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").must("bind a port on loopback")
+    TcpListener::bind("127.0.0.1:0").or_panic("bind a port on loopback")
 }
 
 fn address_of(listener: &TcpListener) -> SocketAddr {
-    listener.local_addr().must("ask for the port")
+    listener.local_addr().or_panic("ask for the port")
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>, host: Host) {

@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
 use super::node::{File, Kind, Node};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 
 pub(super) fn build(dir: &Path, nodes: &[Node]) {
-    fs::create_dir_all(dir).must(format!("make {}", dir.display()));
+    fs::create_dir_all(dir).or_panic(format!("make {}", dir.display()));
     let mut made = Vec::new();
     for node in nodes {
         let path = within(dir, &node.path);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).must(format!("make {}", parent.display()));
+            fs::create_dir_all(parent).or_panic(format!("make {}", parent.display()));
         }
         make(dir, &path, node);
         if !matches!(node.kind, Kind::HardLink(_)) {
@@ -28,7 +28,7 @@ pub(super) fn build(dir: &Path, nodes: &[Node]) {
         let time = Timespec { tv_sec: *seconds, tv_nsec: i64::from(*nanoseconds) };
         let times = Timestamps { last_access: time, last_modification: time };
         rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .must(format!("set the time of {}", path.display()));
+            .or_panic(format!("set the time of {}", path.display()));
     }
 }
 
@@ -40,15 +40,15 @@ fn within(dir: &Path, path: &[u8]) -> PathBuf {
 fn make(dir: &Path, path: &Path, node: &Node) {
     let doing = || format!("make {}", path.display());
     match &node.kind {
-        Kind::Dir => fs::create_dir_all(path).must(doing()),
+        Kind::Dir => fs::create_dir_all(path).or_panic(doing()),
         Kind::File(File::Long(length, hash)) if hash.is_empty() => {
-            fs::File::create(path).and_then(|file| file.set_len(*length)).must(doing());
+            fs::File::create(path).and_then(|file| file.set_len(*length)).or_panic(doing());
         }
-        Kind::File(file) => fs::write(path, file.bytes()).must(doing()),
+        Kind::File(file) => fs::write(path, file.bytes()).or_panic(doing()),
         Kind::Symlink(target) => {
-            symlink(std::ffi::OsStr::from_bytes(target), path).must(doing());
+            symlink(std::ffi::OsStr::from_bytes(target), path).or_panic(doing());
         }
-        Kind::HardLink(target) => fs::hard_link(within(dir, target), path).must(doing()),
+        Kind::HardLink(target) => fs::hard_link(within(dir, target), path).or_panic(doing()),
         Kind::Char(major, minor) => special(path, FileType::CharacterDevice, (*major, *minor)),
         Kind::Block(major, minor) => special(path, FileType::BlockDevice, (*major, *minor)),
         Kind::Fifo => special(path, FileType::Fifo, (0, 0)),
@@ -59,21 +59,21 @@ fn make(dir: &Path, path: &Path, node: &Node) {
 fn special(path: &Path, kind: FileType, (major, minor): (u32, u32)) {
     let device = rustix::fs::makedev(major, minor);
     rustix::fs::mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, device)
-        .must(format!("make {}", path.display()));
+        .or_panic(format!("make {}", path.display()));
 }
 
 /// Owner first: changing it clears special bits and capabilities.
 fn attributes(path: &Path, node: &Node) {
     let doing = |what: &str| format!("set the {what} of {}", path.display());
     if rustix::process::geteuid().is_root() {
-        let id = |id: u64| Some(u32::try_from(id).must(doing("owner")));
-        lchown(path, id(node.uid), id(node.gid)).must(doing("owner"));
+        let id = |id: u64| Some(u32::try_from(id).or_panic(doing("owner")));
+        lchown(path, id(node.uid), id(node.gid)).or_panic(doing("owner"));
     }
     if !matches!(node.kind, Kind::Symlink(_)) {
-        fs::set_permissions(path, fs::Permissions::from_mode(node.mode)).must(doing("mode"));
+        fs::set_permissions(path, fs::Permissions::from_mode(node.mode)).or_panic(doing("mode"));
     }
     for (name, value) in &node.xattrs {
         rustix::fs::lsetxattr(path, name.as_slice(), value, XattrFlags::empty())
-            .must(doing("attributes"));
+            .or_panic(doing("attributes"));
     }
 }

@@ -22,7 +22,7 @@ mod scan;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 use node::{File, Kind, Node};
 
 /// How exactly times are shown.
@@ -69,12 +69,12 @@ pub fn try_xattr(path: impl AsRef<Path>, name: &str, value: &[u8]) -> bool {
 /// A directory as text. Symbolic links are never followed; depth has no limit.
 pub fn show_with(dir: impl AsRef<Path>, show: Show) -> String {
     let dir = dir.as_ref();
-    text(&scan::scan(dir).must(format!("show {}", dir.display())), show)
+    text(&scan::scan(dir).or_panic(format!("show {}", dir.display())), show)
 }
 
 /// The entries of a layer's tar (not compressed) as text, in the archive's order.
 pub fn show_tar(tar: &[u8], show: Show) -> String {
-    let members = crate::tarball::read(tar).must("show a tar");
+    let members = crate::tarball::read(tar).or_panic("show a tar");
     let nodes: Vec<Node> = members.into_iter().map(|member| tar_node(tar, member)).collect();
     text(&nodes, show)
 }
@@ -92,7 +92,7 @@ fn tar_node(tar: &[u8], member: crate::tarball::Member) -> Node {
         b'4' => Kind::Block(major, minor),
         b'5' => Kind::Dir,
         b'6' => Kind::Fifo,
-        _ => Kind::File(File::read(&tar[member.content]).must("read memory")),
+        _ => Kind::File(File::read(&tar[member.content]).or_panic("read memory")),
     };
     let xattrs = member.records.into_iter().filter_map(|(key, value)| {
         key.strip_prefix(b"SCHILY.xattr.".as_slice()).map(|name| (name.to_vec(), value))
@@ -119,7 +119,7 @@ pub fn build(dir: impl AsRef<Path>, lines: &str) {
 /// Where a file has data and not holes: (offset, length) of each piece.
 pub fn extents(file: impl AsRef<Path>) -> Vec<(u64, u64)> {
     let path = file.as_ref();
-    scan::extents(path).must(format!("find the holes of {}", path.display()))
+    scan::extents(path).or_panic(format!("find the holes of {}", path.display()))
 }
 
 /// The lines that two shows do not share, `-` from the first and `+` from the second; the first
@@ -153,7 +153,7 @@ pub fn diff(a: &str, b: &str) -> String {
     }
     let mut text: String = lines.iter().take(40).flat_map(|line| [line, "\n"]).collect();
     if lines.len() > 40 {
-        writeln!(text, "and {} more", lines.len() - 40).must("write to a string");
+        writeln!(text, "and {} more", lines.len() - 40).or_panic("write to a string");
     }
     text
 }

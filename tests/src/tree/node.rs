@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{Mtime, Show};
-use crate::must::Must as _;
+use crate::or_panic::OrPanic as _;
 use crate::text::{Place, escape, unescape};
 
 /// A file's content, or as much of it as is worth a line.
@@ -54,7 +54,7 @@ impl File {
             Self::Text(bytes) => bytes.clone(),
             Self::Long(length, hash) => {
                 assert!(hash.is_empty(), "kit: no content has the hash {hash} yet");
-                vec![0; usize::try_from(*length).must("a length that fits memory")]
+                vec![0; usize::try_from(*length).or_panic("a length that fits memory")]
             }
         }
     }
@@ -134,7 +134,7 @@ impl Node {
         }
         for (name, value) in self.xattrs.iter().filter(|_| show.xattrs) {
             let name = escape(name, Place::Word);
-            write!(line, " {name}=\"{}\"", escape(value, Place::Quoted)).must("write a line");
+            write!(line, " {name}=\"{}\"", escape(value, Place::Quoted)).or_panic("write a line");
         }
         line
     }
@@ -196,7 +196,7 @@ pub(crate) fn parse(text: &str) -> Vec<Node> {
 fn parse_line(line: &str) -> Node {
     let words = words(line);
     let mut words = words.iter().map(String::as_str).peekable();
-    let mode = words.next().must("a line begins with a mode");
+    let mode = words.next().or_panic("a line begins with a mode");
     assert_eq!(mode.len(), 10, "kit: `{mode}` is no mode, in: {line}");
     let (uid, gid) = match words.peek().and_then(|word| owner(word)) {
         Some(owner) => {
@@ -205,7 +205,7 @@ fn parse_line(line: &str) -> Node {
         }
         None => (0, 0),
     };
-    let path = words.next().must(format!("a path in: {line}"));
+    let path = words.next().or_panic(format!("a path in: {line}"));
     let path = unescape(path.strip_suffix('/').unwrap_or(path));
     let path = if path == b"." { Vec::new() } else { path };
     let mut node = Node {
@@ -224,8 +224,8 @@ fn parse_line(line: &str) -> Node {
         b'l' => Kind::Symlink(after(&mut words, "->", line)),
         b'c' | b'b' => {
             let numbers = words.next().and_then(|word| word.split_once(','));
-            let (major, minor) = numbers.must(format!("major,minor in: {line}"));
-            let number = |text: &str| text.parse().must(format!("a number in: {line}"));
+            let (major, minor) = numbers.or_panic(format!("major,minor in: {line}"));
+            let number = |text: &str| text.parse().or_panic(format!("a number in: {line}"));
             let kind = if mode.starts_with('c') { Kind::Char } else { Kind::Block };
             kind(number(major), number(minor))
         }
@@ -240,7 +240,7 @@ fn parse_line(line: &str) -> Node {
 
 fn after<'a>(words: &mut impl Iterator<Item = &'a str>, mark: &str, line: &str) -> Vec<u8> {
     assert_eq!(words.next(), Some(mark), "kit: `{mark}` is missing in: {line}");
-    unescape(words.next().must(format!("a target in: {line}")))
+    unescape(words.next().or_panic(format!("a target in: {line}")))
 }
 
 fn owner(word: &str) -> Option<(u64, u64)> {
@@ -253,8 +253,8 @@ fn detail(node: &mut Node, word: &str, line: &str) {
     if let Some(time) = word.strip_prefix('@') {
         let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
         let number = || format!("a time in: {line}");
-        let nanoseconds = format!("{fraction:0<9}").parse().must(number());
-        node.mtime = Some((seconds.parse().must(number()), nanoseconds));
+        let nanoseconds = format!("{fraction:0<9}").parse().or_panic(number());
+        node.mtime = Some((seconds.parse().or_panic(number()), nanoseconds));
         return;
     }
     if let Some(content) = word.strip_prefix('"') {
@@ -269,7 +269,7 @@ fn detail(node: &mut Node, word: &str, line: &str) {
     match &mut node.kind {
         Kind::File(File::Long(_, hash)) if word.starts_with("sha256:") => word.clone_into(hash),
         Kind::File(file) => {
-            let length: u64 = word.parse().must(format!("`{word}` in: {line}"));
+            let length: u64 = word.parse().or_panic(format!("`{word}` in: {line}"));
             if length > 0 {
                 *file = File::Long(length, String::new());
             }

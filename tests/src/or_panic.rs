@@ -3,14 +3,14 @@
 use std::fmt::Display;
 
 /// A result or an option whose failure ends the test.
-pub(crate) trait Must<T> {
+pub(crate) trait OrPanic<T> {
     /// The value; otherwise a panic that says what was being done.
     #[track_caller]
-    fn must(self, doing: impl Display) -> T;
+    fn or_panic(self, doing: impl Display) -> T;
 }
 
-impl<T, E: Display> Must<T> for Result<T, E> {
-    fn must(self, doing: impl Display) -> T {
+impl<T, E: Display> OrPanic<T> for Result<T, E> {
+    fn or_panic(self, doing: impl Display) -> T {
         match self {
             Ok(value) => value,
             Err(error) => panic!("kit: {doing}: {error}"),
@@ -18,8 +18,8 @@ impl<T, E: Display> Must<T> for Result<T, E> {
     }
 }
 
-impl<T> Must<T> for Option<T> {
-    fn must(self, doing: impl Display) -> T {
+impl<T> OrPanic<T> for Option<T> {
+    fn or_panic(self, doing: impl Display) -> T {
         match self {
             Some(value) => value,
             None => panic!("kit: {doing}: there is none"),
