@@ -104,7 +104,7 @@ impl Saved {
         self.without(&[])
     }
 
-    /// The same with the heads first.
+    /// The same with the preamble first.
     fn heads_first(&self) -> Vec<u8> {
         let blobs = self.blobs();
         let paths: Vec<_> = blobs.iter().map(path).collect();

@@ -6,7 +6,7 @@ use kit::image::random::Random;
 use kit::tree::{self, Mtime, Show};
 use kit::{Codec, Gzip, Image, Layer, Output, Sandbox, Sparse, Zstd, check};
 use layer_format::{Digest, Document, Index, Manifest};
-use stream::{Graph, Heads, Name, Writer};
+use stream::{Graph, Name, Preamble, Writer};
 
 /// What [`demo`] becomes, for whoever may set owners.
 pub(crate) const DEMO_TREE: &str = r#"
@@ -188,8 +188,8 @@ fn stream(content: impl Into<kit::Content>, parts: Graph) -> Vec<u8> {
     let target = parts.indexes.first().map(Index::descriptor);
     let target = target.unwrap_or_else(|| parts.manifests[0].descriptor());
     let name = Name { reference: "demo:1".parse().ok(), target };
-    let heads = Heads::of(&[name], &[parts]).expect("a fixture is well formed");
-    let mut writer = Writer::new(Vec::new(), &heads).expect("memory takes all");
+    let preamble = Preamble::of(&[name], &[parts]).expect("a fixture is well formed");
+    let mut writer = Writer::new(Vec::new(), &preamble).expect("memory takes all");
     for blob in &content.blobs {
         let digest: Digest = blob.digest.parse().expect("a fixture is well formed");
         writer.document(&blob.bytes, digest).expect("memory takes all");

@@ -8,7 +8,7 @@ use cli::{Io, Output, Progress};
 use image::Opened;
 use layer_format::{Descriptor, Manifest, Reference};
 use store::Store;
-use stream::{Graph, Heads, Name, Writer};
+use stream::{Graph, Name, Preamble, Writer};
 
 /// An image that is about to be written.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Outgoing<'_> {
             |name: &Reference| Name { reference: Some(name.clone()), target: target.clone() };
         let names: Vec<_> = self.names.iter().map(name).collect();
         let image = Graph { indexes: vec![], manifests: vec![self.manifest.clone()] };
-        let mut writer = Writer::new(output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
+        let mut writer = Writer::new(output, &Preamble::of(&names, std::slice::from_ref(&image))?)?;
         writer.documents(&image)?;
         Ok(writer)
     }

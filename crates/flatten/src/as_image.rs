@@ -15,7 +15,7 @@ use layer_format::{
     Reference, media_type,
 };
 use serde_json::{Value, json};
-use stream::{Heads, Name, Writer};
+use stream::{Name, Preamble, Writer};
 
 use crate::plan::Plan;
 use crate::tar;
@@ -58,7 +58,7 @@ pub(crate) fn write(
     let image = stream::Graph { indexes: vec![], manifests: vec![manifest] };
     let names = [Name { reference: Some(name.clone()), target: target.clone() }];
     let mut stream =
-        Writer::new(&mut io.output, &Heads::of(&names, std::slice::from_ref(&image))?)?;
+        Writer::new(&mut io.output, &Preamble::of(&names, std::slice::from_ref(&image))?)?;
     stream.document(image.manifests[0].raw(), target.digest)?;
     stream.document(&config, Digest::of(&config))?;
     stream.blob(&layer, file.take(layer.size))?;

@@ -152,7 +152,7 @@ fn take_archive(
         let taken = intake.take(offer, &mut task.read(all.content()));
         let (digest, codec) = taken.with_context(|| format!("blob {}", label(&offer)))?;
         task.done("Loaded");
-        all.came(blob, digest, codec)?;
+        all.received(blob, digest, codec)?;
     }
     Ok(all.finish(platform, intake)?)
 }

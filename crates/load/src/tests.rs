@@ -40,7 +40,7 @@ fn state(store: &Path) -> (Vec<u8>, kit::check::Report) {
 
 /// A stream of ours, without the layers of `base`.
 fn stream_of(image: &Image, base: Option<&Image>) -> Vec<u8> {
-    use stream::{Heads, Name, Writer};
+    use stream::{Name, Preamble, Writer};
     let dir = tempfile::tempdir().unwrap();
     load(dir.path(), Producer::Strata.write(&[Named::new(NAME, image)])).unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -50,13 +50,13 @@ fn stream_of(image: &Image, base: Option<&Image>) -> Vec<u8> {
     let manifest = &image.manifests[0];
     let name = Name { reference: NAME.parse().ok(), target: manifest.descriptor() };
     let images = std::slice::from_ref(&image);
-    let heads = Heads::of(&[name], images).unwrap();
+    let preamble = Preamble::of(&[name], images).unwrap();
     let held: Vec<_> = base.map(Image::layer_blobs).unwrap_or_default();
     let is_held = |digest: &Digest| held.iter().any(|blob| blob.digest == digest.to_string());
     let names = vec!["docker.io/library/base:1".to_owned()];
     let thin = Thin::of(names, images, &is_held, &mut lookup).unwrap();
     let thin = base.map(|_| thin);
-    let mut writer = Writer::begin(Vec::new(), &heads, thin.as_ref(), None).unwrap();
+    let mut writer = Writer::begin(Vec::new(), &preamble, thin.as_ref(), None).unwrap();
     writer.document(manifest.raw(), manifest.descriptor().digest).unwrap();
     for blob in image.blobs().filter(|blob| !is_held(&blob.digest)) {
         writer.blob(blob, store.blob(&blob.digest).unwrap().unwrap()).unwrap();
@@ -257,7 +257,7 @@ fn hostile_documents_are_refused() {
     };
     refuses("nothing", vec![]);
     refuses("text", b"hello".repeat(1000));
-    refuses("no heads", archive::archive(&[("a", b"b")]));
+    refuses("no preamble", archive::archive(&[("a", b"b")]));
     refuses("nested", index(&format!(r#"{{"manifests":{nested}"#)));
     refuses("long", index(&" ".repeat(20 << 20)));
     refuses("empty index", index(r#"{"schemaVersion":2,"manifests":[]}"#));

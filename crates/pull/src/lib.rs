@@ -18,7 +18,7 @@ use layer_format::{Descriptor, DiffId, Digest, Platform, Reference};
 use registry::Client;
 use report::{Look, look};
 use store::{IndexEntry, Lease, Store};
-use stream::{Graph, Heads, Name, Thin, Writer};
+use stream::{Graph, Name, Preamble, Thin, Writer};
 
 use crate::blob::Blob;
 use crate::fetch::{Fetching, Step};
@@ -147,13 +147,13 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Out
 fn stream_documents(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Outcome>> {
     io.output.binary()?;
     let images = resolve_all(args, client, None, io)?;
-    let (names, graphs) = heads(&images);
+    let (names, graphs) = preamble(&images);
     let configs = images.iter().flat_map(ResolvedImage::parts).map(|parts| parts.config);
     let configs: HashMap<_, _> = configs.map(|config| (config.digest, config.raw)).collect();
     let mut config = |wanted: &Descriptor| Ok(configs.get(&wanted.digest).map(|raw| raw.to_vec()));
     let thin = Thin::of(vec![], &graphs, &|_| true, &mut config)?;
     let mut writer =
-        Writer::begin(&mut io.output, &Heads::of(&names, &graphs)?, Some(&thin), None)?;
+        Writer::begin(&mut io.output, &Preamble::of(&names, &graphs)?, Some(&thin), None)?;
     for image in &images {
         let configs = image.parts().map(|parts| parts.config);
         for document in image.documents().chain(configs) {
@@ -270,8 +270,8 @@ fn stream(
     lease: Option<&Lease>,
     output: &mut cli::Output,
 ) -> anyhow::Result<()> {
-    let (names, graphs) = heads(images);
-    let mut writer = Writer::new(output, &Heads::of(&names, &graphs)?)?;
+    let (names, graphs) = preamble(images);
+    let mut writer = Writer::new(output, &Preamble::of(&names, &graphs)?)?;
     match lease {
         Some(lease) => fetching.stream(lease, &mut writer),
         None => fetching.pass(&mut writer),
@@ -279,7 +279,7 @@ fn stream(
 }
 
 /// The names and the documents with which a stream begins.
-fn heads(images: &[ResolvedImage]) -> (Vec<Name>, Vec<Graph>) {
+fn preamble(images: &[ResolvedImage]) -> (Vec<Name>, Vec<Graph>) {
     let names = images.iter().map(ResolvedImage::name).collect();
     (names, images.iter().map(|image| image.graph.clone()).collect())
 }

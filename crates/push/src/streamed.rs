@@ -172,7 +172,7 @@ impl Intake<'_> {
             let content = io::Cursor::new(start).chain(all.content());
             let content = Verified::new(content, "blob", digest, Some(blob.size));
             self.take(&blob, content, workers)?;
-            all.came(incoming, digest, codec)?;
+            all.received(incoming, digest, codec)?;
             next = all.next_blob()?;
         }
         Ok(())

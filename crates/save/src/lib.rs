@@ -14,7 +14,7 @@ use cli::{Explain as _, Io, NamedOutput, Progress};
 use layer_format::{Descriptor, Platform};
 use report::{Look, look};
 use store::Store;
-use stream::{Half, Heads, Writer};
+use stream::{Half, Preamble, Writer};
 
 use crate::choice::Chosen;
 
@@ -81,9 +81,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         thin.iter().flat_map(|thin| &thin.left_out).map(|blob| blob.digest).collect();
     let progress = io.progress.clone();
     let mut saving = Saving { store: &store, progress: &progress, n_blobs: 0, bytes: 0 };
-    let heads = Heads::of(&chosen.names, &chosen.images)?;
+    let preamble = Preamble::of(&chosen.names, &chosen.images)?;
     let output = io.named_output(&args.output)?;
-    let mut writer = Writer::begin(output, &heads, thin.as_ref(), half)?;
+    let mut writer = Writer::begin(output, &preamble, thin.as_ref(), half)?;
     for image in &chosen.images {
         if half != Some(Half::Docker) {
             writer.documents(image)?;

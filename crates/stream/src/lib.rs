@@ -2,7 +2,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | this one | the writer of the image stream: [`Writer`], [`Heads`], [`Thin`]; the base in a layer's comment: [`strip_base`] |
+//! | this one | the writer of the image stream: [`Writer`], [`Preamble`], [`Thin`]; the base in a layer's comment: [`strip_base`] |
 //! | [`archive`] | the reader of any archive of images: our streams, and those of other tools |
 //! | [`relay`] | streams of bytes between threads, in buffers that are used again |
 //! | [`decompress`] | blobs that are decompressed and hashed in threads ahead of the reader |
@@ -32,9 +32,9 @@ pub mod archive;
 mod base;
 pub mod decompress;
 mod gather;
-mod heads;
 pub mod inspect;
 pub mod listing;
+mod preamble;
 pub mod relay;
 mod section;
 mod thin;
@@ -42,7 +42,7 @@ mod writer;
 
 pub use base::{base_comment, strip_base};
 pub use gather::Lookup;
-pub use heads::{Entries, Graph, Heads, Name};
+pub use preamble::{Entries, Graph, Name, Preamble};
 pub use section::Section;
 pub use thin::{LeftOut, Thin};
 pub use writer::{Half, Writer};

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use layer_format::{Descriptor, Digest, Error};
 
-use super::{END, Graph, Heads, OCI_LAYOUT, Thin, USER_NAME};
+use super::{END, Graph, OCI_LAYOUT, Preamble, Thin, USER_NAME};
 
 const BLOCK: usize = 512;
 const COPY_SIZE: usize = 256 << 10;
@@ -32,12 +32,12 @@ pub enum Half {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a stream with its heads.
+    /// Begins a stream with its preamble.
     ///
     /// # Errors
     /// [`Error::Io`] if `output` can't be written to.
-    pub fn new(output: W, heads: &Heads) -> Result<Self, Error> {
-        Self::begin(output, heads, None, None)
+    pub fn new(output: W, preamble: &Preamble) -> Result<Self, Error> {
+        Self::begin(output, preamble, None, None)
     }
 
     /// Begins a stream that leaves out the blobs in `thin`, or that has only one `half` of the formats.
@@ -46,7 +46,7 @@ impl<W: Write> Writer<W> {
     /// [`Error::Io`] if `output` can't be written to.
     pub fn begin(
         output: W,
-        heads: &Heads,
+        preamble: &Preamble,
         thin: Option<&Thin>,
         half: Option<Half>,
     ) -> Result<Self, Error> {
@@ -55,10 +55,10 @@ impl<W: Write> Writer<W> {
         let mut writer = Self { output, written, directories, user_name };
         if half != Some(Half::Docker) {
             writer.member("oci-layout", OCI_LAYOUT)?;
-            writer.member("index.json", &heads.index)?;
+            writer.member("index.json", &preamble.index)?;
         }
         if half != Some(Half::Oci) {
-            writer.member("manifest.json", &heads.manifest)?;
+            writer.member("manifest.json", &preamble.manifest)?;
         }
         if let Some(thin) = thin {
             writer.member("strata.json", &thin.to_json()?)?;

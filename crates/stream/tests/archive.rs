@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use layer_format::{Descriptor, Digest, Error, Index, Manifest, media_type};
 use stream::archive::{Archive, Blobs, Choice, Spool};
-use stream::{Graph, Heads, Name, Writer};
+use stream::{Graph, Name, Preamble, Writer};
 
 fn no_spool() -> Spool {
     Box::new(|| Err(io::Error::other("a stream in our order needs no spool")))
@@ -29,9 +29,10 @@ fn stream(layers: &[&[u8]]) -> Vec<u8> {
         reference: Some("demo".parse().expect("a fixture is well formed")),
         target: target.clone(),
     }];
-    let heads = Heads::of(&names, &[Graph { indexes: vec![], manifests: vec![manifest.clone()] }])
-        .expect("a fixture is well formed");
-    let mut writer = Writer::new(Vec::new(), &heads).expect("a fixture is well formed");
+    let preamble =
+        Preamble::of(&names, &[Graph { indexes: vec![], manifests: vec![manifest.clone()] }])
+            .expect("a fixture is well formed");
+    let mut writer = Writer::new(Vec::new(), &preamble).expect("a fixture is well formed");
     writer.document(manifest.raw(), target.digest).expect("a fixture is well formed");
     writer.document(&config, Digest::of(&config)).expect("a fixture is well formed");
     for (descriptor, layer) in descriptors.iter().zip(layers) {
@@ -144,8 +145,8 @@ fn two_platforms() -> Vec<u8> {
     let target = index.descriptor();
     let names = [Name { reference: "demo".parse().ok(), target: target.clone() }];
     let image = Graph { indexes: vec![index.clone()], manifests: manifests.clone() };
-    let heads = Heads::of(&names, &[image]).expect("heads");
-    let mut writer = Writer::new(Vec::new(), &heads).expect("a stream");
+    let preamble = Preamble::of(&names, &[image]).expect("preamble");
+    let mut writer = Writer::new(Vec::new(), &preamble).expect("a stream");
     writer.document(index.raw(), target.digest).expect("an index");
     for manifest in &manifests {
         writer.document(manifest.raw(), manifest.descriptor().digest).expect("a manifest");
@@ -260,7 +261,7 @@ fn directories_anywhere_but_before_the_first_blob_are_damage() {
         ("the inner one first", with(&|members| members.swap(3, 4))),
         ("twice", with(&|members| members.insert(5, inner.clone()))),
         ("again later", with(&|members| members.insert(6, inner.clone()))),
-        ("before the heads", with(&|members| members.insert(1, outer.clone()))),
+        ("before the preamble", with(&|members| members.insert(1, outer.clone()))),
         ("before a head", with(&|members| members.swap(2, 3))),
         ("after the first blob", with(&|members| members[3..6].rotate_left(2))),
         ("at the end", with(&|members| members.push(outer.clone()))),
@@ -332,9 +333,9 @@ fn one_name_for(platforms: &[&str]) -> Vec<u8> {
         entries.push(entry);
     }
     let index = serde_json::json!({"schemaVersion": 2, "manifests": entries}).to_string();
-    let heads = [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", &index)];
+    let preamble = [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", &index)];
     let blobs = blobs.iter().map(|(path, bytes)| (&path[..], &bytes[..]));
-    docker_archive(&heads.into_iter().chain(blobs).collect::<Vec<_>>())
+    docker_archive(&preamble.into_iter().chain(blobs).collect::<Vec<_>>())
 }
 
 #[test]
@@ -356,7 +357,7 @@ fn of_several_platforms_under_one_name_this_machines_has_it_and_else_the_first()
             all.content().read_to_end(&mut bytes).unwrap();
             let digest = Digest::of(&bytes);
             blobs.0.insert(digest, bytes);
-            all.came(incoming, digest, layer_format::Codec::None).unwrap();
+            all.received(incoming, digest, layer_format::Codec::None).unwrap();
         }
         let contents = all.finish(None, &mut blobs).unwrap();
         let named = contents.images.iter().filter(|image| image.name.is_some());

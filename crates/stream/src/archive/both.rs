@@ -1,4 +1,4 @@
-//! Archives with two heads, `index.json` and `manifest.json`. Every image that either names counts
+//! Archives with two lists of images, `index.json` and `manifest.json`. Every image that either names counts
 //! (docs/decisions/0015).
 //!
 //! If both name the same image, `index.json` describes it, unless that half is empty or contradicts itself.
@@ -12,9 +12,9 @@ use layer_format::{
 
 use super::contents::{Contents, Entry, parse_name};
 use super::docker::{self, Listed};
-use super::shelf::Shelf;
+use super::kept::Kept;
 use super::synthesize::Docker;
-use super::{Blobs, Choice, HEADS_LIMIT, Image, Step, oci};
+use super::{Blobs, Choice, Image, PREAMBLE_LIMIT, Step, oci};
 use crate::Thin;
 
 /// The doubt for archives of docker 25.0.0 and 25.0.1 (moby#47210).
@@ -27,18 +27,18 @@ const ABSENT: &str = "what index.json names is missing from the archive, so mani
 
 /// Finds the wanted image among the members that were read so far.
 pub(super) fn resolve(
-    shelf: &Shelf,
+    kept: &Kept,
     raw: &[u8],
     listed: &[Listed],
     choice: &Choice,
     is_at_end: bool,
 ) -> Result<Step, Error> {
-    let by_docker = || docker::resolve(shelf, listed, choice, is_at_end);
+    let by_docker = || docker::resolve(kept, listed, choice, is_at_end);
     let index = Index::parse(raw.to_vec())?;
     if !listed.is_empty() && !index.manifests.iter().any(Descriptor::is_image) {
         return by_docker().map(|step| step.doubted(EMPTY));
     }
-    match oci::resolve(shelf, raw, Some(listed), choice, is_at_end) {
+    match oci::resolve(kept, raw, Some(listed), choice, is_at_end) {
         Err(Error::NotFound { .. }) if choice.name.is_some() => by_docker(),
         Err(error @ Error::MissingMember { .. }) if share_a_name(&index, listed) => {
             match by_docker() {
@@ -50,7 +50,7 @@ pub(super) fn resolve(
     }
 }
 
-/// Whether both heads have a name in common.
+/// Whether both lists have a name in common.
 fn share_a_name(index: &Index, listed: &[Listed]) -> bool {
     let names = index.manifests.iter().filter_map(|entry| entry.annotation(annotation::IMAGE_NAME));
     let names: HashSet<Reference> = names.filter_map(|name| name.parse().ok()).collect();
@@ -71,7 +71,7 @@ impl Chosen<'_> {
     /// one.
     pub(super) fn check_alone(
         &self,
-        shelf: &Shelf,
+        kept: &Kept,
         listed: &[Listed],
         is_at_end: bool,
     ) -> Result<Option<Step>, Error> {
@@ -83,7 +83,7 @@ impl Chosen<'_> {
         };
         let mut others: Vec<_> = listed.iter().filter(is_other).collect();
         if !others.is_empty() && !self.is_single() {
-            let known = configs(shelf, self.entries);
+            let known = configs(kept, self.entries);
             others.retain(|listed| digest(listed).is_none_or(|it| !known.contains(&it)));
             if !others.is_empty() && !is_at_end {
                 return Ok(Some(Step::Need(Vec::new())));
@@ -100,8 +100,8 @@ impl Chosen<'_> {
     }
 
     /// The image that `manifest.json` describes in its place, if the description in `index.json` contradicts itself.
-    pub(super) fn instead(&self, shelf: &Shelf, listed: &[Listed]) -> Result<Option<Image>, Error> {
-        let size_of = |digest: &Digest| shelf.size_of(digest.blob_path().as_bytes());
+    pub(super) fn instead(&self, kept: &Kept, listed: &[Listed]) -> Result<Option<Image>, Error> {
+        let size_of = |digest: &Digest| kept.size_of(digest.blob_path().as_bytes());
         if !is_contradictory(self.manifest, self.config, &size_of) {
             return Ok(None);
         }
@@ -145,8 +145,8 @@ impl Unchecked {
     }
 
     /// Checks that a `manifest.json` that came later names no other image.
-    pub(super) fn check(&self, shelf: &Shelf) -> Result<(), Error> {
-        let raw = shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)?;
+    pub(super) fn check(&self, kept: &Kept) -> Result<(), Error> {
+        let raw = kept.read(b"manifest.json", "manifest.json", PREAMBLE_LIMIT)?;
         let Some(listed) = raw.map(|raw| docker::parse(&raw)).transpose()? else { return Ok(()) };
         let is_own = |tag: &String| self.names.iter().any(|name| oci::is_same_name(name, tag));
         let is_other = |listed: &&Listed| {
@@ -159,10 +159,10 @@ impl Unchecked {
     }
 }
 
-/// The digests of the configs of all manifests on the shelf that can be reached from these entries.
-fn configs(shelf: &Shelf, entries: &[Descriptor]) -> HashSet<Digest> {
+/// The digests of the configs of all kept manifests that can be reached from these entries.
+fn configs(kept: &Kept, entries: &[Descriptor]) -> HashSet<Digest> {
     let mut lookup = |descriptor: &Descriptor| {
-        let Some(section) = shelf.open(descriptor.digest.blob_path().as_bytes())? else {
+        let Some(section) = kept.open(descriptor.digest.blob_path().as_bytes())? else {
             return Ok(None);
         };
         let content = Verified::new(section, "document", descriptor.digest, Some(descriptor.size));
@@ -196,7 +196,7 @@ fn is_contradictory(
         })
 }
 
-/// Finds the images of both heads of an archive.
+/// Finds the images of both lists of an archive.
 pub(super) fn contents(
     docker: &Docker<'_>,
     mut entries: Vec<Entry>,
@@ -301,15 +301,15 @@ impl Docker<'_> {
 
     /// The digest of a config, from its content or else from its name.
     fn config_of(&self, listed: &Listed) -> Option<Digest> {
-        let came = self.member(&listed.config).ok().flatten();
-        came.map(|came| came.digest).or_else(|| docker::config_digest(&listed.config))
+        let config = self.member(&listed.config).ok().flatten();
+        config.map(|config| config.digest).or_else(|| docker::config_digest(&listed.config))
     }
 
     /// All manifests that were read, by the digests of their configs.
     fn manifests(&self, blobs: &mut dyn Blobs) -> Result<HashMap<Digest, Manifest>, Error> {
         let mut manifests = HashMap::new();
-        for came in self.came.values().filter(|came| came.size <= DOCUMENT_LIMIT) {
-            let raw = blobs.document(&Descriptor::new("", came.digest, came.size))?;
+        for blob in self.received.values().filter(|blob| blob.size <= DOCUMENT_LIMIT) {
+            let raw = blobs.document(&Descriptor::new("", blob.digest, blob.size))?;
             let Some(Ok(Document::Manifest(manifest))) = raw.map(Document::parse) else { continue };
             if self.instead(&manifest, blobs)?.is_none() {
                 manifests.insert(manifest.config.digest, manifest);
@@ -338,7 +338,7 @@ impl Docker<'_> {
         let Some(listed) = self.listed.iter().find(same) else { return Ok(None) };
         let Some(raw) = blobs.document(&manifest.config)? else { return Ok(None) };
         let config = Config::parse(raw)?;
-        let sizes: HashMap<_, _> = self.came.values().map(|it| (it.digest, it.size)).collect();
+        let sizes: HashMap<_, _> = self.received.values().map(|it| (it.digest, it.size)).collect();
         let is_better = listed.layers.len() == config.diff_ids().len()
             && is_contradictory(manifest, &config, &|digest| sizes.get(digest).copied());
         is_better.then(|| self.make(listed, blobs)).transpose()

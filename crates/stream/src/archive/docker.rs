@@ -4,8 +4,8 @@ use layer_format::layer::{EntryPath, escape_short};
 use layer_format::{Config, Digest, Error, Reference, from_json, null_is_default};
 use serde::Deserialize;
 
+use super::kept::Kept;
 use super::oci::{is_same_name, read_by_path};
-use super::shelf::Shelf;
 use super::{Choice, Image, Layer, Step};
 
 /// The most images of a list that may be one image for several platforms.
@@ -47,7 +47,7 @@ pub(super) fn is_beside_oci(images: &[Listed]) -> bool {
 
 /// Finds the wanted image among the members that were read so far.
 pub(super) fn resolve(
-    shelf: &Shelf,
+    kept: &Kept,
     images: &[Listed],
     choice: &Choice,
     is_at_end: bool,
@@ -57,10 +57,10 @@ pub(super) fn resolve(
     let mut present = Vec::new();
     for listed in &candidates {
         let path = EntryPath::parse(listed.config.as_bytes())?;
-        let Some(raw) = read_by_path(shelf, path.as_bytes(), "config")? else {
+        let Some(raw) = read_by_path(kept, path.as_bytes(), "config")? else {
             if is_at_end {
                 return Err(Error::MissingMember {
-                    what: shelf.name_of_missing(path.as_bytes()),
+                    what: kept.name_of_missing(path.as_bytes()),
                     image: listed.repo_tags.first().map(|tag| escape_short(tag.as_bytes())),
                 });
             }

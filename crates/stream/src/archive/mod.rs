@@ -17,9 +17,9 @@ mod both;
 mod contents;
 mod docker;
 mod input;
+mod kept;
 mod oci;
 mod read_all;
-mod shelf;
 mod strict;
 mod synthesize;
 use std::collections::HashMap;
@@ -38,12 +38,12 @@ pub use read_all::{All, Incoming, Outline};
 
 use both::Unchecked;
 use input::Input;
-use shelf::Shelf;
+use kept::Kept;
 use strict::Strict;
 
 /// The most bytes of `index.json` or `manifest.json`. They have a high limit, because an archive may hold hundreds of
 /// images.
-const HEADS_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
+const PREAMBLE_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
 
 /// Creates the file in which content waits that comes too early. The file must be unlinked, readable and writable.
 pub type Spool = Box<dyn Fn() -> io::Result<File> + Send>;
@@ -145,7 +145,7 @@ impl Step {
 #[derive(Debug)]
 pub struct Archive {
     members: Reader<Input>,
-    shelf: Shelf,
+    kept: Kept,
     strict: Option<Strict>,
     /// The members that are still to be read, and are therefore kept if they come early. The value is the index of the
     /// last layer that each holds.
@@ -177,7 +177,7 @@ impl Archive {
     pub fn from_reader(reader: impl Read + Send + 'static, spool: Spool) -> Result<Self, Error> {
         let input =
             Input::stream(reader).map_err(|source| Error::io("reading the archive", source))?;
-        Ok(Self::new(input, Shelf::spooled(spool)))
+        Ok(Self::new(input, Kept::spooled(spool)))
     }
 
     /// Opens a file from its current position. It is read in place if that is possible; a compressed file, or one
@@ -190,14 +190,14 @@ impl Archive {
         if !input::in_place(&file).map_err(opening)? {
             return Self::from_reader(file, spool);
         }
-        let shelf = Shelf::in_place(file.try_clone().map_err(opening)?);
-        Ok(Self::new(Input::file(file), shelf))
+        let kept = Kept::in_place(file.try_clone().map_err(opening)?);
+        Ok(Self::new(Input::file(file), kept))
     }
 
-    fn new(input: Input, shelf: Shelf) -> Self {
+    fn new(input: Input, kept: Kept) -> Self {
         Self {
             members: Reader::new(input),
-            shelf,
+            kept,
             strict: None,
             wanted: HashMap::new(),
             keeps_all: true,
@@ -222,7 +222,7 @@ impl Archive {
                     let is_known = choice.name.is_some()
                         || self.strict.is_some()
                         || self.is_at_end
-                        || self.shelf.has(b"manifest.json");
+                        || self.kept.has(b"manifest.json");
                     self.unchecked = (!is_known).then(|| Unchecked::of(&image));
                     self.want(&image);
                     return Ok(*image);
@@ -276,11 +276,11 @@ impl Archive {
             return Err(Error::Truncated { what: "the archive (no end mark)".to_owned() });
         }
         if let Some(unchecked) = self.unchecked.take() {
-            unchecked.check(&self.shelf)?;
+            unchecked.check(&self.kept)?;
         }
         match self.strict.take() {
             Some(_) if !self.members.is_clean() => Err(strict::malformed()),
-            Some(strict) => strict::check_shelf(&strict, &self.shelf),
+            Some(strict) => strict::check_preamble(&strict, &self.kept),
             None => Ok(()),
         }
     }
@@ -307,36 +307,36 @@ impl Archive {
 
     fn resolve(&mut self, choice: &Choice) -> Result<Step, Error> {
         if self.n_members > 0 && self.strict.is_none() && !self.is_at_end {
-            // Both heads count, and the rest of a file can be read cheaply. In a pipe, the heads normally follow one
+            // Both lists count, and the rest of a file can be read cheaply. In a pipe, they normally follow one
             // another.
-            if self.shelf.is_in_place() {
+            if self.kept.is_in_place() {
                 return Ok(Step::Need(Vec::new()));
             }
-            if self.shelf.has(b"index.json") && !self.shelf.has(b"manifest.json") {
+            if self.kept.has(b"index.json") && !self.kept.has(b"manifest.json") {
                 self.read_heads()?;
             }
         }
-        if let Some(raw) = self.shelf.read(b"index.json", "index.json", HEADS_LIMIT)? {
-            let listed = self.shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)?;
+        if let Some(raw) = self.kept.read(b"index.json", "index.json", PREAMBLE_LIMIT)? {
+            let listed = self.kept.read(b"manifest.json", "manifest.json", PREAMBLE_LIMIT)?;
             return match listed.filter(|_| self.strict.is_none()) {
-                None => oci::resolve(&self.shelf, &raw, None, choice, self.is_at_end),
+                None => oci::resolve(&self.kept, &raw, None, choice, self.is_at_end),
                 Some(listed) => {
                     let listed = docker::parse(&listed)?;
-                    both::resolve(&self.shelf, &raw, &listed, choice, self.is_at_end)
+                    both::resolve(&self.kept, &raw, &listed, choice, self.is_at_end)
                 }
             };
         }
-        if let Some(raw) = self.shelf.read(b"manifest.json", "manifest.json", HEADS_LIMIT)? {
+        if let Some(raw) = self.kept.read(b"manifest.json", "manifest.json", PREAMBLE_LIMIT)? {
             let images = docker::parse(&raw)?;
             if self.is_at_end || !docker::is_beside_oci(&images) {
-                return docker::resolve(&self.shelf, &images, choice, self.is_at_end);
+                return docker::resolve(&self.kept, &images, choice, self.is_at_end);
             }
             return Ok(Step::Need(b"index.json".to_vec()));
         }
         if self.is_at_end { Err(self.no_heads()) } else { Ok(Step::Need(Vec::new())) }
     }
 
-    /// The error for an archive without heads.
+    /// The error for an archive without a preamble.
     fn no_heads(&self) -> Error {
         let reason = match self.n_members {
             0 => "is empty",
@@ -346,10 +346,10 @@ impl Archive {
         Error::NoImage { what: "the image archive".to_owned(), reason }
     }
 
-    /// Reads the heads that come next, if there are any.
+    /// Reads the documents of the preamble that come next, if there are any.
     fn read_heads(&mut self) -> Result<(), Error> {
         while let Some(member) = self.next_member()? {
-            if !shelf::is_head(&member.path) {
+            if !kept::is_head(&member.path) {
                 self.pending = Some(member);
                 break;
             }
@@ -358,12 +358,12 @@ impl Archive {
         Ok(())
     }
 
-    /// Reads members until `path` is on the shelf, or until `index.json` or `manifest.json` comes for the first time.
-    /// The image is resolved anew after each of these stops, so an archive must not be able to cause thousands of them.
+    /// Reads members until `path` is kept, or until `index.json` or `manifest.json` comes for the first time. The image
+    /// is resolved anew after each of these stops, so an archive must not be able to cause thousands of them.
     fn advance_to(&mut self, path: &[u8]) -> Result<(), Error> {
         while let Some(member) = self.next_member()? {
             let is_head = matches!(&member.path[..], b"index.json" | b"manifest.json");
-            let is_news = is_head && !self.shelf.has(&member.path);
+            let is_news = is_head && !self.kept.has(&member.path);
             self.pass(&member)?;
             if member.path == path || is_news {
                 return Ok(());
@@ -381,20 +381,20 @@ impl Archive {
         let layer = &image.layers[position];
         let path = &layer.path[..];
         loop {
-            if let Some(section) = self.shelf.open(path)? {
+            if let Some(section) = self.kept.open(path)? {
                 return Ok(Box::new(section));
             }
             if self.is_at_end {
                 // A link of a docker-archive may lead nowhere although its content is in the archive
                 // (containerd#12890).
-                let is_link = self.shelf.follow(path) != path;
-                let by_content = is_link.then(|| self.shelf.holding(&layer.diff_id));
+                let is_link = self.kept.follow(path) != path;
+                let by_content = is_link.then(|| self.kept.holding(&layer.diff_id));
                 return match by_content.transpose()?.flatten() {
                     Some(section) => Ok(Box::new(section)),
                     None => Err(self.missing(image, position)),
                 };
             }
-            // Links may have come before the end, so the shelf is asked again.
+            // Links may have come before the end, so they are looked for again.
             let Some(member) = self.next_member()? else { continue };
             if member.path == path && is_last_use {
                 self.wanted.remove(path);
@@ -428,15 +428,15 @@ impl Archive {
                     EntryKind::Directory => strict.see_directory(&path, header)?,
                     _ => strict.see_file(&path, size, header)?,
                 }
-                self.shelf.remember(&path)?;
+                self.kept.remember(&path)?;
             }
             match entry.kind {
                 EntryKind::File { .. } => return Ok(Some(Member { path, size })),
                 EntryKind::Symlink { target } => {
-                    self.shelf.link(path, shelf::beside(&entry.path, &target))?;
+                    self.kept.link(path, kept::beside(&entry.path, &target))?;
                 }
                 EntryKind::Hardlink { target } => {
-                    self.shelf.link(path, Some(target.as_bytes().to_vec()))?;
+                    self.kept.link(path, Some(target.as_bytes().to_vec()))?;
                 }
                 _ => {}
             }
@@ -446,17 +446,17 @@ impl Archive {
 
     /// Passes over a member. It is kept if it is or may be wanted. Otherwise, it is checked if the stream is ours.
     fn pass(&mut self, member: &Member) -> Result<(), Error> {
-        let is_head = shelf::is_head(&member.path);
-        let keep = if is_head { Shelf::keep_head } else { Shelf::keep };
+        let is_head = kept::is_head(&member.path);
+        let keep = if is_head { Kept::keep_head } else { Kept::keep };
         let is_document = self.strict.as_ref().is_some_and(|strict| strict.wants(&member.path));
         if self.keeps_all || is_head || is_document || self.wanted.contains_key(&member.path) {
-            keep(&mut self.shelf, &member.path, member.size, &mut self.members)?;
+            keep(&mut self.kept, &member.path, member.size, &mut self.members)?;
             if let Some(strict) = &mut self.strict {
-                strict.note(&member.path, &mut self.shelf)?;
+                strict.note(&member.path, &mut self.kept)?;
             }
             return Ok(());
         }
-        match (&self.strict, self.shelf.is_in_place()) {
+        match (&self.strict, self.kept.is_in_place()) {
             (Some(_), _) => strict::check_blob(member, &mut self.members),
             (None, true) => self.members.skip_with(Input::skip),
             (None, false) => Ok(()),
@@ -469,8 +469,8 @@ impl Archive {
             let diff_id = Box::new(layer.diff_id);
             return Error::MissingLayer { position: position + 1, diff_id };
         }
-        let what = self.shelf.name_of_missing(&layer.path);
-        if self.shelf.has(b"strata.json") {
+        let what = self.kept.name_of_missing(&layer.path);
+        if self.kept.has(b"strata.json") {
             return Error::NotFound {
                 what: format!("{what} (a thin stream leaves out what its base has)"),
             };

@@ -10,7 +10,7 @@ use layer_format::{
 
 use super::both::Chosen;
 use super::docker::Listed;
-use super::shelf::Shelf;
+use super::kept::Kept;
 use super::{Choice, Image, Layer, Step, read_plain};
 
 /// The most entries of an index, together with those of the indexes in it.
@@ -37,7 +37,7 @@ struct Named {
 
 /// Finds the wanted image among the members that were read so far. `docker` is the `manifest.json` beside it.
 pub(super) fn resolve(
-    shelf: &Shelf,
+    kept: &Kept,
     raw: &[u8],
     docker: Option<&[Listed]>,
     choice: &Choice,
@@ -45,7 +45,7 @@ pub(super) fn resolve(
 ) -> Result<Step, Error> {
     let index = Index::parse(raw.to_vec())?;
     let named = choose(group(index.manifests), choice)?;
-    let mut search = Search { shelf, is_at_end };
+    let mut search = Search { kept, is_at_end };
     let selected = match search.select(&named.entries, choice) {
         Ok(selected) => selected,
         Err(Stop::NotYet(path)) => return Ok(Step::Need(path)),
@@ -63,11 +63,11 @@ pub(super) fn resolve(
     let chosen = Chosen { names: &named.names, entries: &named.entries, manifest, config: &config };
     if let Some(docker) = docker {
         if choice.name.is_none()
-            && let Some(step) = chosen.check_alone(shelf, docker, is_at_end)?
+            && let Some(step) = chosen.check_alone(kept, docker, is_at_end)?
         {
             return Ok(step);
         }
-        if let Some(image) = chosen.instead(shelf, docker)? {
+        if let Some(image) = chosen.instead(kept, docker)? {
             let listed = selected.listed.as_ref();
             check_platform(choice.platform.as_ref(), listed, &config.platform)?;
             return Ok(Step::Found(Box::new(image)));
@@ -174,9 +174,9 @@ pub(super) fn is_same_name(name: &str, wanted: &str) -> bool {
     name == wanted || normalised(wanted).is_some_and(|wanted| normalised(name) == Some(wanted))
 }
 
-/// The documents on the shelf, as a source for the choice of an image.
+/// The kept documents, as a source for the choice of an image.
 struct Search<'a> {
-    shelf: &'a Shelf,
+    kept: &'a Kept,
     is_at_end: bool,
 }
 
@@ -218,7 +218,7 @@ impl Search<'_> {
         if !self.is_at_end || entries.len() < 2 {
             return entries;
         }
-        let is_here = |entry: &Descriptor| self.shelf.has(&entry.digest.blob_path().into_bytes());
+        let is_here = |entry: &Descriptor| self.kept.has(&entry.digest.blob_path().into_bytes());
         let (here, away): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_here);
         if here.is_empty() { away } else { here }
     }
@@ -247,17 +247,13 @@ impl Search<'_> {
     /// The verified bytes of a document; `None` if it wasn't read yet.
     fn read(&self, descriptor: &Descriptor, what: &'static str) -> Result<Option<Vec<u8>>, Error> {
         let path = descriptor.digest.blob_path().into_bytes();
-        let Some(section) = self.shelf.open(&path)? else { return Ok(None) };
+        let Some(section) = self.kept.open(&path)? else { return Ok(None) };
         let content = Verified::new(section, what, descriptor.digest, Some(descriptor.size));
         layer_format::read_document(content, what, DOCUMENT_LIMIT).map(Some)
     }
 }
 
 /// Reads a document of a docker-archive, which has a path and no digest.
-pub(super) fn read_by_path(
-    shelf: &Shelf,
-    path: &[u8],
-    what: &str,
-) -> Result<Option<Vec<u8>>, Error> {
-    shelf.open(path)?.map(|section| read_plain(section, what, DOCUMENT_LIMIT)).transpose()
+pub(super) fn read_by_path(kept: &Kept, path: &[u8], what: &str) -> Result<Option<Vec<u8>>, Error> {
+    kept.open(path)?.map(|section| read_plain(section, what, DOCUMENT_LIMIT)).transpose()
 }

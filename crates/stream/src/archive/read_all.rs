@@ -1,5 +1,5 @@
 //! Reads a whole archive in one pass, in any order. The caller gets each blob when it comes, and its meaning is found
-//! out at the end. Therefore nothing is spooled, and only the heads are kept in memory.
+//! out at the end. Therefore nothing is spooled, and only the preamble is kept in memory.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -8,16 +8,16 @@ use layer_format::{Codec, Descriptor, Digest, Error, Index, Platform, Reference}
 
 use super::contents::{self, Blobs, Contents};
 use super::synthesize::Docker;
-use super::{Archive, HEADS_LIMIT, Member, both, read_plain, shelf, strict};
+use super::{Archive, Member, PREAMBLE_LIMIT, both, kept, read_plain, strict};
 use crate::Thin;
 
 /// An archive whose blobs are all passed to the caller.
 #[derive(Debug)]
 pub struct All {
     archive: Archive,
-    /// The contents of `index.json` and the other heads, by path.
-    heads: HashMap<Vec<u8>, Vec<u8>>,
-    came: HashMap<Vec<u8>, ReadBlob>,
+    /// The contents of `index.json` and the other documents of the preamble, by path.
+    preamble: HashMap<Vec<u8>, Vec<u8>>,
+    received: HashMap<Vec<u8>, ReadBlob>,
 }
 
 /// The entry of `manifest.json` for one image.
@@ -50,7 +50,7 @@ pub(super) struct ReadBlob {
 impl Archive {
     /// Reads all blobs instead of one image. It must be called before the archive was asked for anything else.
     pub fn all(self) -> All {
-        All { archive: self, heads: HashMap::new(), came: HashMap::new() }
+        All { archive: self, preamble: HashMap::new(), received: HashMap::new() }
     }
 }
 
@@ -89,9 +89,9 @@ impl All {
     /// The archive can't be read or is malformed. This includes a stream of ours that isn't canonical.
     pub fn next_blob(&mut self) -> Result<Option<Incoming>, Error> {
         while let Some(member) = self.archive.next_member()? {
-            if shelf::is_head(&member.path) {
+            if kept::is_head(&member.path) {
                 let name = layer_format::layer::escape(&member.path);
-                let content = read_plain(&mut self.archive.members, &name, HEADS_LIMIT)?;
+                let content = read_plain(&mut self.archive.members, &name, PREAMBLE_LIMIT)?;
                 self.note_head(member.path, content)?;
             } else if !is_legacy(&member.path) {
                 return self.incoming(member).map(Some);
@@ -101,10 +101,10 @@ impl All {
     }
 
     fn note_head(&mut self, path: Vec<u8>, content: Vec<u8>) -> Result<(), Error> {
-        match self.heads.get(&path) {
-            Some(known) if *known != content => Err(shelf::differs(&path)),
+        match self.preamble.get(&path) {
+            Some(known) if *known != content => Err(kept::differs(&path)),
             _ => {
-                self.heads.insert(path, content);
+                self.preamble.insert(path, content);
                 Ok(())
             }
         }
@@ -127,10 +127,15 @@ impl All {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if there are too many members.
-    pub fn came(&mut self, incoming: Incoming, digest: Digest, codec: Codec) -> Result<(), Error> {
-        self.archive.shelf.remember(&incoming.path)?;
+    pub fn received(
+        &mut self,
+        incoming: Incoming,
+        digest: Digest,
+        codec: Codec,
+    ) -> Result<(), Error> {
+        self.archive.kept.remember(&incoming.path)?;
         let size = incoming.size;
-        self.came.insert(incoming.path, ReadBlob { digest, size, codec });
+        self.received.insert(incoming.path, ReadBlob { digest, size, codec });
         Ok(())
     }
 
@@ -158,14 +163,14 @@ impl All {
         let thin = self.head("strata.json").map(|raw| Thin::parse(&raw)).transpose()?;
         let listed =
             self.head("manifest.json").map(|raw| super::docker::parse(&raw)).transpose()?;
-        let follow = |path: &[u8]| self.archive.shelf.follow(path).to_vec();
+        let follow = |path: &[u8]| self.archive.kept.follow(path).to_vec();
         let is_ours = self.archive.strict.is_some();
-        let docker = |listed| Docker { listed, came: &self.came, follow: &follow };
+        let docker = |listed| Docker { listed, received: &self.received, follow: &follow };
         if let Some(raw) = self.head("index.json") {
             let entries =
                 contents::entries(Index::parse(raw)?.manifests, listed.as_deref(), blobs)?;
             return match &listed {
-                // The heads of a stream of ours were checked against each other.
+                // The preamble of a stream of ours was checked against the rest.
                 Some(listed) if !is_ours => {
                     both::contents(&docker(listed), entries, thin, platform, blobs)
                 }
@@ -185,7 +190,7 @@ impl All {
     }
 
     fn head(&self, name: &str) -> Option<Vec<u8>> {
-        self.heads.get(name.as_bytes()).cloned()
+        self.preamble.get(name.as_bytes()).cloned()
     }
 
     /// Checks that a stream of ours is canonical.

@@ -13,9 +13,9 @@ use layer_format::{
 };
 
 use super::input::Input;
-use super::shelf::Shelf;
-use super::{HEADS_LIMIT, Member, contents};
-use crate::{Graph, Heads, Lookup, Name, OCI_LAYOUT, Thin, USER_NAME};
+use super::kept::Kept;
+use super::{Member, PREAMBLE_LIMIT, contents};
+use crate::{Graph, Lookup, Name, OCI_LAYOUT, Preamble, Thin, USER_NAME};
 
 /// The parts of a stream of ours that were read so far.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ pub(super) fn check_blob(member: &Member, members: &mut Reader<Input>) -> Result
 }
 
 impl Strict {
-    /// Whether a member is needed to make the heads again.
+    /// Whether a member is needed to make the preamble again.
     pub(super) fn wants(&self, path: &[u8]) -> bool {
         self.documents.contains_key(path)
     }
@@ -104,20 +104,20 @@ impl Strict {
         self.directories.add(path)
     }
 
-    /// Finds out from a document on the shelf which other members are documents.
-    pub(super) fn note(&mut self, path: &[u8], shelf: &mut Shelf) -> Result<(), Error> {
+    /// Finds out from a kept document which other members are documents.
+    pub(super) fn note(&mut self, path: &[u8], kept: &mut Kept) -> Result<(), Error> {
         let is_root = path == b"index.json";
         if !is_root && self.documents.get(path) != Some(&Kind::ManifestOrIndex) {
             return Ok(());
         }
-        let limit = if is_root { HEADS_LIMIT } else { DOCUMENT_LIMIT };
-        let Some(raw) = shelf.read(path, "index", limit)? else { return Ok(()) };
+        let limit = if is_root { PREAMBLE_LIMIT } else { DOCUMENT_LIMIT };
+        let Some(raw) = kept.read(path, "index", limit)? else { return Ok(()) };
         let index = if is_root {
             Index::parse(raw)?
         } else {
             match Document::parse(raw)? {
                 Document::Index(index) => index,
-                Document::Manifest(manifest) if shelf.has(b"strata.json") => {
+                Document::Manifest(manifest) if kept.has(b"strata.json") => {
                     self.documents.insert(path_of(&manifest.config), Kind::Config);
                     return Ok(());
                 }
@@ -126,14 +126,14 @@ impl Strict {
         };
         for path in index.manifests.iter().map(path_of) {
             if let Entry::Vacant(place) = self.documents.entry(path) {
-                shelf.remember(place.key())?;
+                kept.remember(place.key())?;
                 place.insert(Kind::ManifestOrIndex);
             }
         }
         Ok(())
     }
 
-    /// Makes the heads again from the contents of the stream, and compares them.
+    /// Makes the preamble again from the contents of the stream, and compares them.
     pub(super) fn check_heads(
         &self,
         head: &dyn Fn(&'static str) -> Result<Option<Vec<u8>>, Error>,
@@ -162,7 +162,7 @@ impl Strict {
         }
         self.directories.check_none_pending()?;
         let is_sound = head("oci-layout")?.as_deref() == Some(OCI_LAYOUT)
-            && Heads::of(&names, &images)? == (Heads { index, manifest })
+            && Preamble::of(&names, &images)? == (Preamble { index, manifest })
             && self.has_configs(&images)
             && self.is_as_thin_as_it_says(&images, head("strata.json")?, lookup)?;
         if is_sound { Ok(()) } else { Err(malformed()) }
@@ -219,11 +219,11 @@ impl Directories {
     }
 }
 
-/// Makes the heads again from the members on the shelf, and compares them.
-pub(super) fn check_shelf(strict: &Strict, shelf: &Shelf) -> Result<(), Error> {
-    let head = |name: &'static str| shelf.read(name.as_bytes(), name, HEADS_LIMIT);
+/// Makes the preamble again from the kept members, and compares them.
+pub(super) fn check_preamble(strict: &Strict, kept: &Kept) -> Result<(), Error> {
+    let head = |name: &'static str| kept.read(name.as_bytes(), name, PREAMBLE_LIMIT);
     strict.check_heads(&head, &mut |descriptor| {
-        let Some(section) = shelf.open(&path_of(descriptor))? else { return Ok(None) };
+        let Some(section) = kept.open(&path_of(descriptor))? else { return Ok(None) };
         let content = Verified::new(section, "document", descriptor.digest, Some(descriptor.size));
         layer_format::read_document(content, "document", DOCUMENT_LIMIT).map(Some)
     })

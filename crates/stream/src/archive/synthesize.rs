@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::contents::{Blobs, Contents};
 use super::docker::{Listed, check_name};
+use super::kept;
 use super::read_all::ReadBlob;
-use super::shelf;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,7 +29,7 @@ struct Made<'a> {
 pub(super) struct Docker<'a> {
     pub(super) listed: &'a [Listed],
     /// The members that were read, by their paths.
-    pub(super) came: &'a HashMap<Vec<u8>, ReadBlob>,
+    pub(super) received: &'a HashMap<Vec<u8>, ReadBlob>,
     /// The path at which the links from a path end.
     pub(super) follow: &'a dyn Fn(&[u8]) -> Vec<u8>,
 }
@@ -52,12 +52,12 @@ impl Docker<'_> {
     /// The member at a path of the list.
     pub(super) fn member(&self, path: &str) -> Result<Option<ReadBlob>, Error> {
         let path = EntryPath::parse(path.as_bytes())?;
-        Ok(self.came.get(&(self.follow)(path.as_bytes())).copied())
+        Ok(self.received.get(&(self.follow)(path.as_bytes())).copied())
     }
 
     fn name_of_missing(&self, path: &str) -> String {
         match EntryPath::parse(path.as_bytes()) {
-            Ok(path) => shelf::name_of_missing(path.as_bytes(), &(self.follow)(path.as_bytes())),
+            Ok(path) => kept::name_of_missing(path.as_bytes(), &(self.follow)(path.as_bytes())),
             Err(_) => escape_short(path.as_bytes()),
         }
     }
@@ -100,9 +100,9 @@ impl Docker<'_> {
         diff_id: &DiffId,
         blobs: &mut dyn Blobs,
     ) -> Result<Option<Descriptor>, Error> {
-        let came = if path.is_empty() { None } else { self.member(path)? };
-        if let Some(came) = came {
-            return Ok(Some(layer(came)));
+        let blob = if path.is_empty() { None } else { self.member(path)? };
+        if let Some(blob) = blob {
+            return Ok(Some(layer(blob)));
         }
         let is_link = (self.follow)(path.as_bytes()) != path.as_bytes();
         match blobs.by_content(diff_id).filter(|_| is_link) {
@@ -112,8 +112,8 @@ impl Docker<'_> {
     }
 }
 
-fn layer(came: ReadBlob) -> Descriptor {
-    Descriptor::new(came.codec.layer_type(), came.digest, came.size)
+fn layer(blob: ReadBlob) -> Descriptor {
+    Descriptor::new(blob.codec.layer_type(), blob.digest, blob.size)
 }
 
 fn make(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Error> {

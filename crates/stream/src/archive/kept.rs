@@ -1,4 +1,4 @@
-//! The shelf: members that came before they were wanted. Those of a file stay in the file. Those of a stream are kept
+//! Members that came before they were wanted, kept. Those of a file stay in the file. Those of a stream are kept
 //! in memory if they are small, and in a spool otherwise.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use layer_format::layer::{EntryPath, Reader};
 use layer_format::{DOCUMENT_LIMIT, Decoder, DiffId, Error};
 
 use super::input::Input;
-use super::{HEADS_LIMIT, Spool, read_plain};
+use super::{PREAMBLE_LIMIT, Spool, read_plain};
 use crate::inspect::inspect;
 use crate::section::Section;
 
@@ -23,7 +23,7 @@ const MEMBER_COST: u64 = 256;
 /// The most bytes of a stream's small members in memory: manifests and configs of hundreds of images.
 const MEMORY_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
 
-pub(super) struct Shelf {
+pub(super) struct Kept {
     places: HashMap<Vec<u8>, Place>,
     file: Option<Arc<File>>,
     /// The spool; `None` if the archive is a file, whose content stays in its place.
@@ -40,13 +40,13 @@ enum Place {
     Link(Vec<u8>),
 }
 
-/// The content of a member on the shelf.
+/// The content of a kept member.
 pub(super) enum Member {
     Memory(Cursor<Arc<[u8]>>),
     File(Section<Arc<File>>),
 }
 
-impl Shelf {
+impl Kept {
     pub(super) fn spooled(spool: Spool) -> Self {
         Self::new(None, Some(spool))
     }
@@ -67,7 +67,7 @@ impl Shelf {
         self.places.contains_key(path)
     }
 
-    /// The size of a member on the shelf, in bytes.
+    /// The size of a kept member, in bytes.
     pub(super) fn size_of(&self, path: &[u8]) -> Option<u64> {
         match self.places.get(self.follow(path))? {
             Place::Memory(content) => Some(content.len() as u64),
@@ -134,9 +134,9 @@ impl Shelf {
         members: &mut Reader<Input>,
     ) -> Result<(), Error> {
         let what = || layer_format::layer::escape_short(path);
-        let earlier = self.read(path, &what(), HEADS_LIMIT)?;
+        let earlier = self.read(path, &what(), PREAMBLE_LIMIT)?;
         self.keep(path, size, members)?;
-        if earlier.is_some() && earlier != self.read(path, &what(), HEADS_LIMIT)? {
+        if earlier.is_some() && earlier != self.read(path, &what(), PREAMBLE_LIMIT)? {
             return Err(differs(path));
         }
         Ok(())
@@ -182,7 +182,7 @@ impl Shelf {
         name_of_missing(path, self.follow(path))
     }
 
-    /// The content of a member on the shelf, under its own name or under a link to it.
+    /// The content of a kept member, under its own name or under a link to it.
     pub(super) fn open(&self, path: &[u8]) -> Result<Option<Member>, Error> {
         let mut path = path;
         for _ in 0..LINK_LIMIT {
@@ -203,7 +203,7 @@ impl Shelf {
         Err(Error::Malformed { what, reason: "links lead in a circle" })
     }
 
-    /// The content of a document on the shelf.
+    /// The content of a kept document.
     pub(super) fn read(
         &self,
         path: &[u8],
@@ -254,9 +254,9 @@ impl Read for Member {
     }
 }
 
-impl std::fmt::Debug for Shelf {
+impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shelf")
+        f.debug_struct("Kept")
             .field("n_places", &self.places.len())
             .field("spooled", &self.spooled)
             .finish_non_exhaustive()
@@ -268,7 +268,7 @@ pub(super) fn is_head(path: &[u8]) -> bool {
     matches!(path, b"oci-layout" | b"index.json" | b"manifest.json" | b"strata.json")
 }
 
-/// The error for two different heads with one name.
+/// The error for two different documents of the preamble with one name.
 pub(super) fn differs(head: &[u8]) -> Error {
     let reason = "is there twice, with different content";
     Error::Contradiction { what: layer_format::layer::escape(head), reason }
@@ -313,18 +313,18 @@ mod tests {
 
     #[test]
     fn names_are_remembered_up_to_their_limit_with_what_is_known_of_each() {
-        let shelf = || Shelf::spooled(Box::new(|| Err(io::ErrorKind::Unsupported.into())));
+        let kept = || Kept::spooled(Box::new(|| Err(io::ErrorKind::Unsupported.into())));
         // So many of these fill it to the byte.
         let name = [b'x'; 256];
         let n_names = NAMES_LIMIT / (256 + MEMBER_COST);
-        let mut full = shelf();
+        let mut full = kept();
         (0..n_names).for_each(|_| full.remember(&name).unwrap());
         assert!(matches!(full.remember(b""), Err(Error::TooLarge { .. })));
-        let mut under = shelf();
+        let mut under = kept();
         (1..n_names).for_each(|_| under.remember(&name).unwrap());
         under.remember(&name[1..]).unwrap();
         assert!(matches!(under.remember(b""), Err(Error::TooLarge { .. })));
-        let mut over = shelf();
+        let mut over = kept();
         (1..n_names).for_each(|_| over.remember(&name).unwrap());
         assert!(matches!(over.remember(&[b'x'; 257]), Err(Error::TooLarge { .. })));
     }
@@ -344,12 +344,12 @@ mod tests {
     // containerd#12890
     #[test]
     fn what_holds_a_layer_is_told_by_what_it_decompresses_to() {
-        let mut shelf = Shelf::spooled(Box::new(|| Err(io::ErrorKind::Unsupported.into())));
+        let mut kept = Kept::spooled(Box::new(|| Err(io::ErrorKind::Unsupported.into())));
         for (path, content) in [("a", &b"one"[..]), ("b", b"two"), ("c", b"three")] {
-            shelf.place(path.into(), Place::Memory(content.into())).unwrap();
+            kept.place(path.into(), Place::Memory(content.into())).unwrap();
         }
         let holding = |content: &[u8]| {
-            let mut member = shelf.holding(&DiffId(Digest::of(content))).unwrap()?;
+            let mut member = kept.holding(&DiffId(Digest::of(content))).unwrap()?;
             let mut found = Vec::new();
             member.read_to_end(&mut found).unwrap();
             Some(found)

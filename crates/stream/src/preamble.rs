@@ -1,4 +1,4 @@
-//! The heads of a stream, `index.json` and `manifest.json`. They are derived from the images alone.
+//! The preamble of a stream, `index.json` and `manifest.json`. They are derived from the images alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -27,7 +27,7 @@ pub struct Graph {
 
 /// The documents at the beginning of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heads {
+pub struct Preamble {
     /// The content of `index.json`.
     pub index: Vec<u8>,
     /// The content of `manifest.json`.
@@ -50,7 +50,7 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
-impl Heads {
+impl Preamble {
     /// Derives both documents. The same names and images give the same bytes.
     ///
     /// # Errors
@@ -203,14 +203,14 @@ mod tests {
         let target = image.manifests[0].descriptor();
         let name =
             |text: &str| Name { reference: Some(text.parse().unwrap()), target: target.clone() };
-        let heads = Heads::of(&[name("b"), name("a:1")], &[image.clone(), image]).unwrap();
+        let preamble = Preamble::of(&[name("b"), name("a:1")], &[image.clone(), image]).unwrap();
         let expected = format!(
             r#"[{{"Config":"{}","RepoTags":["docker.io/library/b:latest","docker.io/library/a:1"],"Layers":["{}"]}}]"#,
             Digest::of(b"{}").blob_path(),
             Digest::of(b"a").blob_path()
         );
-        assert_eq!(String::from_utf8(heads.manifest).unwrap(), expected);
-        let index: Index = Index::parse(heads.index).unwrap();
+        assert_eq!(String::from_utf8(preamble.manifest).unwrap(), expected);
+        let index: Index = Index::parse(preamble.index).unwrap();
         assert_eq!(index.manifests[1].annotation(annotation::REF_NAME), Some("1"));
         assert_eq!(
             index.manifests[0].annotation(annotation::IMAGE_NAME),
@@ -223,7 +223,7 @@ mod tests {
         let image = image(&[]);
         let target = image.manifests[0].descriptor();
         let reference = format!("a@{}", target.digest).parse().ok();
-        let heads = Heads::of(&[Name { reference, target }], &[image]).unwrap();
-        assert!(String::from_utf8(heads.manifest).unwrap().contains(r#""RepoTags":[]"#));
+        let preamble = Preamble::of(&[Name { reference, target }], &[image]).unwrap();
+        assert!(String::from_utf8(preamble.manifest).unwrap().contains(r#""RepoTags":[]"#));
     }
 }
