@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use layer_format::{
     Algorithm, COSIGN_KINDS, Descriptor, Digest, Document, Error, Index, Reference, media_type,
 };
-use registry::{Referrers, Repository};
+use registry::{Referrers, ReferrersTag, Repository};
 use store::Store;
 use stream::Graph;
 
@@ -117,15 +117,13 @@ impl Search<'_> {
                 }
             }
         }
-        match self.tagged(tag)? {
-            // GitLab takes such a tag for the digest that it is made of (oras-go#1396).
-            Some(document) if document.descriptor().digest == *subject => Ok(vec![]),
-            None => Ok(vec![]),
-            Some(Document::Index(index)) => {
+        match self.repository.referrers_by_tag(subject)? {
+            ReferrersTag::Absent => Ok(vec![]),
+            ReferrersTag::Listed(entries) => {
                 self.has_list = true;
-                Ok(index.manifests)
+                Ok(entries)
             }
-            Some(Document::Manifest(_)) => {
+            ReferrersTag::NoList => {
                 let name = self.reference.tagged(tag)?;
                 self.oddities.push(format!("{name}: this is no list of referrers"));
                 Ok(vec![])

@@ -9,11 +9,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use layer_format::Descriptor;
+use network::threads::for_each;
 
 use crate::blob_pusher::{BlobPusher, PendingBlob};
 use crate::spool::Spool;
 use crate::target::Target;
-use crate::threads::for_each;
 
 /// Blobs smaller than this, in bytes, don't wait: to cancel an upload and ask for a mount costs as much as to send them.
 const MIN_SIZE: u64 = 64 << 10;

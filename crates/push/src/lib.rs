@@ -15,7 +15,6 @@ mod stored;
 mod streamed;
 mod summary;
 mod target;
-mod threads;
 mod workers;
 
 use std::io::Write as _;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io, Meter, Progress, Task};
 use image::Location;
 use layer_format::{Descriptor, Digest, Platform, Reference};
+use network::threads::for_each;
 use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
 use stream::{Graph, Section};
@@ -19,7 +20,6 @@ use crate::blob_pusher::{BlobPusher, Mode, Seen};
 use crate::publish::{self, Settled};
 use crate::summary::Summary;
 use crate::target::{self, Target};
-use crate::threads::for_each;
 
 /// Pushes the image that was asked for; returns each name and the digest that it has now.
 pub(crate) fn push(

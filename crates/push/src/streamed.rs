@@ -18,6 +18,7 @@ use image::Input;
 use layer_format::{
     Codec, DOCUMENT_LIMIT, Descriptor, Digest, Error, MAGIC_SIZE, Reference, Verified,
 };
+use network::threads::{Stop, for_each};
 use registry::{Client, Content, Window};
 use store::Store;
 use stream::archive::{All, Archive, Blobs, Contents, Incoming, LoadedImage};
@@ -30,7 +31,6 @@ use crate::spool::Spool;
 use crate::stored::Stored;
 use crate::summary::Summary;
 use crate::target;
-use crate::threads::{Stop, for_each};
 use crate::workers::{Small, Workers};
 use crate::{attach, publish};
 

@@ -5,13 +5,13 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use layer_format::Descriptor;
+use network::threads::{Stop, beside};
 use registry::{Content, Window};
 
 use crate::blob_pusher::BlobPusher;
 use crate::later::Later;
 use crate::spool::Spool;
 use crate::target::Target;
-use crate::threads::{Stop, beside};
 
 /// A blob that is held in memory.
 #[derive(Debug)]

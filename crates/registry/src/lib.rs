@@ -44,7 +44,9 @@ mod http;
 mod session;
 
 pub use self::http::{Proxies, Traffic};
-pub use api::{Blob, Client, Current, LoginCheck, Referrers, Registry, Repository, Upload};
+pub use api::{
+    Blob, Client, Current, LoginCheck, Referrers, ReferrersTag, Registry, Repository, Upload,
+};
 pub use base::{Cause, Content, Denial, Error, Secret, Window};
 pub use config::{
     Credentials, Login, LoginFiles, LoginHelper, LoginKey, Mirrors, with_login, without_login,

@@ -7,7 +7,6 @@ mod document;
 mod login;
 mod names;
 mod page;
-mod parallel;
 mod referrers;
 mod repositories;
 mod resolve;

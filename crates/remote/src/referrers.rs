@@ -2,8 +2,8 @@
 //! the tags that cosign makes.
 
 use cli::Io;
-use layer_format::{Algorithm, COSIGN_KINDS, Descriptor, Digest, Document};
-use registry::{Client, Referrers, Repository};
+use layer_format::{Algorithm, COSIGN_KINDS, Descriptor, Digest};
+use registry::{Client, Referrers, ReferrersTag, Repository};
 use serde_json::json;
 
 use crate::page::{self, Line};
@@ -44,13 +44,9 @@ fn listed(repository: &Repository, subject: &Digest) -> anyhow::Result<Found> {
         Referrers::Unsupported => None,
         Referrers::Refused(error) => Some(error),
     };
-    match repository.manifest(&subject.referrers_tag()) {
-        Ok((Document::Index(index), digest)) if digest != *subject => {
-            Ok(Found { entries: index.manifests, refusal: None })
-        }
-        // GitLab takes such a tag for the digest that it is made of (oras-go#1396).
-        Ok(_) | Err(registry::Error::NotFound { .. }) => Ok(Found { entries: vec![], refusal }),
-        Err(error) => Err(error.into()),
+    match repository.referrers_by_tag(subject)? {
+        ReferrersTag::Listed(entries) => Ok(Found { entries, refusal: None }),
+        ReferrersTag::Absent | ReferrersTag::NoList => Ok(Found { entries: vec![], refusal }),
     }
 }
 

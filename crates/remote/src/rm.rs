@@ -7,10 +7,11 @@ use std::io::Write as _;
 
 use cli::{Code, Failure, Io};
 use layer_format::{Digest, Document, Reference};
+use network::threads::map;
 use registry::{Client, Error, Repository};
 
 use crate::names::without_tag;
-use crate::{parallel, tags};
+use crate::tags;
 
 /// Docker's own registry.
 const HUB: &str = "docker.io";
@@ -202,7 +203,7 @@ impl Found<'_> {
     fn ties(&self, named: &[&str]) -> anyhow::Result<Vec<(String, Tie)>> {
         let mut others = tags::all(&self.repository)?;
         others.retain(|other| !named.contains(&&other[..]));
-        let ties = parallel::map(&others, |other| self.tie(other))?;
+        let ties = map(tags::JOBS, &others, |other| self.tie(other))?;
         Ok(others.into_iter().zip(ties).filter_map(|(tag, tie)| Some((tag, tie?))).collect())
     }
 

@@ -2,12 +2,15 @@
 
 use cli::Io;
 use layer_format::Digest;
+use network::threads::map;
 use registry::{Client, Error, Repository};
 use serde_json::json;
 
 use crate::names::RepositoryName;
 use crate::page::{self, Line};
-use crate::parallel;
+
+/// How many questions to a registry are under way at once.
+pub(crate) const JOBS: usize = 8;
 
 /// What is listed, and how.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +31,7 @@ pub(crate) fn list(
     task.state("Listing tags");
     let tags = all(&repository)?;
     let lines = if listing.has_digests {
-        let digests = parallel::map(&tags, |tag| digest(&repository, tag))?;
+        let digests = map(JOBS, &tags, |tag| digest(&repository, tag))?;
         tags.iter().zip(digests).map(|(tag, digest)| line_with_digest(tag, digest)).collect()
     } else {
         tags.iter().map(|tag| line(tag)).collect::<Vec<_>>()

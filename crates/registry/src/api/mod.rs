@@ -23,7 +23,7 @@ mod upload;
 pub use blob::Blob;
 pub use client::Client;
 pub use push::Current;
-pub use referrers::Referrers;
+pub use referrers::{Referrers, ReferrersTag};
 pub use registry::{LoginCheck, Registry};
 pub use repository::Repository;
 pub use upload::Upload;

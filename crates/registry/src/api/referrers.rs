@@ -1,7 +1,7 @@
 //! The referrers of a manifest: the referrers API of the distribution-spec.
 
 use http::StatusCode;
-use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Index};
+use layer_format::{DOCUMENT_LIMIT, Descriptor, Digest, Document, Index};
 
 use super::pages::{PagedList, Presence};
 use super::repository::Repository;
@@ -17,13 +17,40 @@ const PAGES_LIMIT: usize = 64;
 pub enum Referrers {
     /// All referrers.
     Listed(Vec<Descriptor>),
-    /// The registry lacks the API. The tag `sha256-…` may list them.
+    /// The registry lacks the API. [`Repository::referrers_by_tag`] may list them.
     Unsupported,
     /// The same, said in another way than by a 404: by another status, or by a web page.
     Refused(Box<Error>),
 }
 
+/// What the tag has that stands for the API at a registry without it (distribution-spec, "referrers tag schema").
+#[derive(Debug)]
+pub enum ReferrersTag {
+    /// All referrers.
+    Listed(Vec<Descriptor>),
+    /// There is no such tag.
+    Absent,
+    /// The tag has something else than a list.
+    NoList,
+}
+
 impl Repository {
+    /// The referrers of this manifest or index by the tag `sha256-…`, for a registry without the API.
+    ///
+    /// # Errors
+    ///
+    /// If the registry can't be reached, or gives something that is no document.
+    pub fn referrers_by_tag(&self, subject: &Digest) -> Result<ReferrersTag, Error> {
+        match self.manifest(&subject.referrers_tag()) {
+            // GitLab takes such a tag for the digest that it is made of (oras-go#1396).
+            Ok((_, digest)) if digest == *subject => Ok(ReferrersTag::Absent),
+            Ok((Document::Index(index), _)) => Ok(ReferrersTag::Listed(index.manifests)),
+            Ok((Document::Manifest(_), _)) => Ok(ReferrersTag::NoList),
+            Err(Error::NotFound { .. }) => Ok(ReferrersTag::Absent),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The referrers of this manifest or index.
     ///
     /// # Errors
