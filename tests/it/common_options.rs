@@ -11,6 +11,7 @@ const LINES: &[&str] = &[
     "unpack OPTIONS --from IMAGE new",
     "snapshot OPTIONS --base IMAGE root > /dev/null",
     "commit OPTIONS -t new --base app:1 layer.tar",
+    "rebase OPTIONS app:1 --from app:1 --onto app:1 -t new",
     "save OPTIONS app:1 > /dev/null",
     "load OPTIONS < app.tar",
     "push OPTIONS app:1 NAME:2",

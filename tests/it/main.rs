@@ -41,6 +41,7 @@ mod pipes;
 mod proxies;
 mod push;
 mod race;
+mod rebase;
 mod referrers;
 mod registries;
 mod registry;

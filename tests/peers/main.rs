@@ -28,6 +28,7 @@ mod power_cut;
 mod private;
 mod published;
 mod push;
+mod rebase;
 mod reference;
 mod remote;
 mod same;

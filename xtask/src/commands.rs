@@ -11,6 +11,7 @@ pub(crate) const COMMANDS: &[Entry] = &[
     ("unpack", unpack::Args::command),
     ("snapshot", snapshot::Args::command),
     ("commit", commit::Args::command),
+    ("rebase", rebase::Args::command),
     ("save", save::Args::command),
     ("load", load::Args::command),
     ("push", push::Args::command),

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! lib ──► side, layer_file   each of the two: an image, a directory or a layer
-//!     ──► config             what the configs of two images have differently
 //!     ──► record             what each of the two holds, without contents
 //!     ──► compare            the records side by side (pairs), with their hard links (links)
 //!     ──► contents           contents, only for --checksum and only where all else is the same
@@ -24,7 +23,6 @@
 //! ```
 
 mod compare;
-mod config;
 mod contents;
 mod layer_file;
 mod links;
@@ -35,13 +33,13 @@ mod side;
 mod stat;
 
 use cli::{Code, Explain as _, Form, Io};
+use image::edit::Setting;
 use image::{Choice, Location};
 use layer_format::Platform;
 use report::{Look, look};
 use rootfs::{Attribute, Attributes};
 
 use crate::compare::Comparison;
-use crate::config::Setting;
 use crate::output::Report;
 use crate::side::{Side, Sides};
 use crate::stat::Stat;
@@ -164,7 +162,7 @@ fn files(
 fn settings(sides: &Sides) -> anyhow::Result<Vec<Setting>> {
     match (&sides.before, &sides.after) {
         (Side::Image(before), Side::Image(after)) => {
-            config::compare(&before.image().config, &after.image().config)
+            Ok(image::edit::compare(&before.image().config, &after.image().config)?)
         }
         _ => Ok(vec![]),
     }

@@ -3,11 +3,11 @@
 use std::io::Write as _;
 
 use cli::{Array, Form, Output, Table, put_bytes};
+use image::edit::Setting;
 use layer_format::layer::EntryPath;
 use serde_json::{Map, Value, json};
 
 use crate::compare::Difference;
-use crate::config::Setting;
 use crate::stat::Line;
 
 /// A report under way.
@@ -29,15 +29,13 @@ impl<'a> Report<'a> {
     /// Writes a difference of configs.
     pub(crate) fn setting(&mut self, setting: &Setting) -> anyhow::Result<()> {
         let Setting { name, before, after } = setting;
-        let letter = letter(before.is_some(), after.is_some());
         if self.form == Form::Json {
+            let letter = setting.letter();
             return self.element(
                 &json!({ "change": letter, "config": name, "before": before, "after": after }),
             );
         }
-        let values: Vec<String> = before.iter().chain(after).map(Value::to_string).collect();
-        let line = format!("config {letter} {name}  {}", values.join(" -> "));
-        self.line(cli::text::clean(&line).as_bytes())
+        self.line(cli::text::clean(&setting.to_string()).as_bytes())
     }
 
     /// Writes a difference at a path.

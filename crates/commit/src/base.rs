@@ -1,12 +1,10 @@
 //! What the new layer goes on top of: nothing, or an image.
 
-use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure};
-use image::Location;
-use layer_format::{Config, Digest, Manifest, Platform};
-use store::{FoundBy, Lease};
-
-use crate::format::Format;
+use image::edit::Format;
+use image::{Location, StoredImage};
+use layer_format::{Digest, Platform};
+use store::Lease;
 
 /// The value of `--base` for an image without a base.
 pub(crate) const SCRATCH: &str = "scratch";
@@ -17,16 +15,7 @@ pub(crate) enum Base {
     /// Nothing.
     Scratch,
     /// An image.
-    Image(Box<BaseImage>),
-}
-
-/// An image below a new layer.
-#[derive(Debug)]
-pub(crate) struct BaseImage {
-    pub(crate) manifest: Manifest,
-    pub(crate) config: Config,
-    /// The name that it has in the store or the archive.
-    pub(crate) name: Option<String>,
+    Image(Box<StoredImage>),
 }
 
 impl Base {
@@ -47,19 +36,9 @@ impl Base {
                 .hint("load it first, or add --no-store --stream")
                 .into());
         }
-        let store = lease.store();
-        let found = store.find(text).hinted(store::Error::hint_in_store)?;
-        lease.protect(&[found.descriptor.digest])?;
-        let name = found.image.name().filter(|_| found.by == FoundBy::Name || is_whole(&found));
-        let image = image::read_image(store, &found.descriptor, vec![], platform);
-        let image = image.with_context(|| text.to_owned())?;
-        let missing = store::Error::MissingBlob { digest: found.descriptor.digest };
-        let manifest = image.manifest.ok_or(missing)?;
-        Ok(Self::Image(Box::new(BaseImage {
-            manifest,
-            config: image.config,
-            name: name.map(str::to_owned),
-        })))
+        let image = StoredImage::find(text, platform, lease.store(), Some(lease))
+            .hinted(store::Error::hint_in_store)?;
+        Ok(Self::Image(Box::new(image)))
     }
 
     /// The base, from what `--base` names and the manifest that the layer says it was taken against.
@@ -85,8 +64,16 @@ impl Base {
     /// The format that the image has unless another one is asked for: the base's.
     pub(crate) fn format(&self) -> Format {
         match self {
-            Self::Image(image) if image.manifest.is_docker() => Format::Docker,
-            _ => Format::Oci,
+            Self::Image(image) => Format::of(&image.manifest),
+            Self::Scratch => Format::Oci,
+        }
+    }
+
+    /// The number of its layers.
+    pub(crate) fn n_layers(&self) -> usize {
+        match self {
+            Self::Scratch => 0,
+            Self::Image(image) => image.diff_ids().len(),
         }
     }
 
@@ -96,11 +83,6 @@ impl Base {
             Self::Image(image) => Some(image.manifest.descriptor().digest),
         }
     }
-}
-
-/// Whether the entry of the store points at the image itself, not at an index that lists it.
-fn is_whole(found: &store::Found) -> bool {
-    found.descriptor.digest == *found.image.digest()
 }
 
 fn mismatch(base: &Base, of_layer: &Digest) -> Failure {

@@ -5,13 +5,13 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
-use image::{Choice, Input, Location, Opened};
+use image::{Choice, Input, Location, Opened, StoredImage};
 use layer_format::listing::Tree;
 use layer_format::{Algorithm, Descriptor, Hashing, Manifest, Reference};
 use store::{IndexEntry, Lease, Pair, Store};
 
 use crate::Args;
-use crate::base::{self, Base, BaseImage};
+use crate::base::{self, Base};
 use crate::layer::{InStore, Kept, Taken};
 use crate::plan::Documents;
 use crate::stream::Outgoing;
@@ -182,7 +182,7 @@ impl Destination for ToStream<'_> {
         })?;
         let name = image.names.first().and_then(|name| name.parse().ok());
         let name = name.map(|name: Reference| name.full());
-        let base = BaseImage { manifest, config: image.config.clone(), name };
+        let base = StoredImage { manifest, config: image.config.clone(), name };
         self.below = Some(opened);
         Ok(Base::Image(Box::new(base)))
     }

@@ -1,20 +1,16 @@
 //! The new image's config and manifest: the base's, with what the commit changes and no more.
 
 use anyhow::Context as _;
-use layer_format::{DOCUMENT_LIMIT, Descriptor, DiffId, Error, Platform};
-use serde_json::value::RawValue;
+use image::edit::{
+    BASE_DIGEST, BASE_NAME, CREATED, Format, History, RawObject, to_oci, within_limit,
+};
+use layer_format::{Descriptor, DiffId, Error, Platform};
 use serde_json::{Map, Value, json};
 
 use crate::base::Base;
-use crate::format::Format;
 use crate::instruction::Instruction;
-use crate::raw_object::RawObject;
 use crate::settings::{Refusal, Settings};
 use crate::unset::Unset;
-
-const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
-const BASE_NAME: &str = "org.opencontainers.image.base.name";
-const CREATED: &str = "org.opencontainers.image.created";
 
 /// What an image's history says about a commit.
 #[derive(Clone, Debug)]
@@ -105,17 +101,19 @@ impl Document<'_> {
         }
         config.set("config", &settings.into_section())?;
         let mut entry = self.statement.history();
-        let n_below = if let Some(layer) = self.layer {
-            add_layer(&mut config, layer.diff_id)?
+        let mut history = History::of(&config)?;
+        history.fit(self.base.n_layers())?;
+        if let Some(layer) = self.layer {
+            add_layer(&mut config, layer.diff_id)?;
         } else {
             entry["empty_layer"] = true.into();
             if !config.has("rootfs") {
                 config.set("rootfs", &json!({"type": "layers", "diff_ids": []}))?;
             }
-            0
-        };
-        add_history(&mut config, n_below, &entry)?;
-        within_limit("config", config.to_vec()?)
+        }
+        history.push(&entry)?;
+        history.write(&mut config)?;
+        within_limit("config", config.to_vec()?).context("the new image")
     }
 
     /// Makes the manifest.
@@ -148,7 +146,7 @@ impl Document<'_> {
         }
         manifest.set("layers", &layers)?;
         self.annotate(&mut manifest, format, changes)?;
-        within_limit("manifest", manifest.to_vec()?)
+        within_limit("manifest", manifest.to_vec()?).context("the new image")
     }
 
     /// Sets the annotations about the base, removes what the base says about its own creation, and does what the user wants.
@@ -211,72 +209,22 @@ fn of_platform(platform: &Platform) -> Result<RawObject, Error> {
     Ok(config)
 }
 
-/// Adds the diff id of the new layer, and returns how many there were before.
-fn add_layer(config: &mut RawObject, diff_id: DiffId) -> Result<usize, Error> {
+/// Adds the diff id of the new layer.
+fn add_layer(config: &mut RawObject, diff_id: DiffId) -> Result<(), Error> {
     let mut root: RawObject = config.read("rootfs")?;
     let mut diff_ids: Vec<DiffId> = root.read("diff_ids")?;
-    let n_below = diff_ids.len();
     diff_ids.push(diff_id);
     root.set("type", &"layers")?;
     root.set("diff_ids", &diff_ids)?;
-    config.set("rootfs", &root)?;
-    Ok(n_below)
-}
-
-/// Adds the entry of the commit. If the base's history has entries for fewer layers than the base has, empty entries are added
-/// for the others: readers pair entries with layers from the bottom.
-fn add_history(config: &mut RawObject, n_below: usize, entry: &Value) -> Result<(), Error> {
-    let mut history: Vec<Box<RawValue>> = config.read("history")?;
-    let mut n_told = 0;
-    for entry in &history {
-        let entry: RawObject = serde_json::from_str(entry.get()).map_err(|source| {
-            Error::MalformedJson { what: "history of the base image".to_owned(), source }
-        })?;
-        n_told += usize::from(!entry.read::<bool>("empty_layer")?);
-    }
-    let serialised = |source| Error::MalformedJson { what: "history".to_owned(), source };
-    let mut push = |entry: &Value| {
-        history.push(serde_json::value::to_raw_value(entry).map_err(serialised)?);
-        Ok(())
-    };
-    (n_told..n_below).try_for_each(|_| push(&json!({})))?;
-    push(entry)?;
-    config.set("history", &history)
-}
-
-/// Changes the media type of a layer from Docker's to the OCI's for the same bytes.
-fn to_oci(layer: &mut RawObject) -> Result<(), Error> {
-    const DOCKER: &str = "application/vnd.docker.image.rootfs.";
-    let media_type: String = layer.read("mediaType")?;
-    let Some(rest) = media_type.strip_prefix(DOCKER) else { return Ok(()) };
-    let (foreign, codec) = match rest.strip_prefix("foreign.") {
-        Some(codec) => ("nondistributable.", codec),
-        None => ("", rest),
-    };
-    let codec = match codec {
-        "diff.tar" => "",
-        "diff.tar.gzip" => "+gzip",
-        "diff.tar.zstd" => "+zstd",
-        _ => return Ok(()),
-    };
-    layer.set("mediaType", &format!("application/vnd.oci.image.layer.{foreign}v1.tar{codec}"))
-}
-
-/// Refuses a document that is larger than readers accept.
-fn within_limit(what: &str, document: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-    if document.len() as u64 > DOCUMENT_LIMIT {
-        let error = Error::TooLarge { what: what.to_owned(), limit: DOCUMENT_LIMIT };
-        return Err(error).context("the new image");
-    }
-    Ok(document)
+    config.set("rootfs", &root)
 }
 
 #[cfg(test)]
 mod tests {
+    use image::StoredImage;
     use layer_format::{Codec, Config, Digest, Manifest, media_type};
 
     use super::*;
-    use crate::base::BaseImage;
 
     fn statement() -> Statement {
         Statement {
@@ -292,7 +240,7 @@ mod tests {
         let blob = Descriptor::of("c", config.raw());
         let manifest = manifest.replace("CONFIG", &serde_json::to_string(&blob).unwrap());
         let manifest = Manifest::parse(manifest.into_bytes()).unwrap();
-        Base::Image(Box::new(BaseImage { manifest, config, name: Some("a/b:c".to_owned()) }))
+        Base::Image(Box::new(StoredImage { manifest, config, name: Some("a/b:c".to_owned()) }))
     }
 
     fn made_config(config_of_base: &str) -> String {

@@ -3,13 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::Io;
+use image::edit::Format;
 use layer_format::layer::Timestamp;
 use layer_format::{Compression, Platform};
 
 use crate::Args;
 use crate::base::Base;
 use crate::document::{Changes, Document, NewLayer, Statement};
-use crate::format::Format;
 use crate::instruction;
 
 /// The times, in seconds since 1970, that RFC 3339 can express: the years 0000 to 9999.

@@ -1,12 +1,12 @@
 //! The `config` section of a config, changed by instructions.
 
+use image::edit::RawObject;
 use layer_format::Error;
 use serde_json::json;
 
 use crate::command::Command;
 use crate::instruction::Instruction;
 use crate::port::{is_signal, ports};
-use crate::raw_object::RawObject;
 use crate::shell_word::{Reason, ShellWord};
 
 /// The `config` section of an image's config: how the image runs.

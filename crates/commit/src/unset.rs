@@ -1,8 +1,7 @@
 //! What a commit takes out of the base's config, in the words in which `changes` tells settings: `Env.PATH`, `Labels.a.b`, `User`.
 
+use image::edit::RawObject;
 use layer_format::Error;
-
-use crate::raw_object::RawObject;
 
 /// The settings that can be taken out as a whole.
 const FIELDS: [&str; 12] = [

@@ -10,6 +10,8 @@
 //! layers can be read twice, whatever the source is. [`layer`] decompresses stored bytes; only there is it decided whether a diff
 //! id has to be computed or is known from an earlier run.
 //!
+//! [`edit`] makes the documents of a new image of those of others, found by [`StoredImage`].
+//!
 //! This crate knows no terminal and no network. A program that shows progress passes a [`Watch`](report::watch::Watch).
 //!
 //! ```no_run
@@ -24,12 +26,15 @@
 //! # Ok::<(), store::Error>(())
 //! ```
 
+pub mod edit;
 mod input;
 pub mod layer;
+
 mod location;
 mod opened;
 mod source;
 mod stored;
+mod stored_image;
 mod user;
 
 pub use stream::archive::{Choice, Image, Layer};
@@ -39,6 +44,7 @@ pub use crate::location::Location;
 pub use crate::opened::{Opened, Sizes};
 pub use crate::source::{Source, no_spool, our_store, spool};
 pub use crate::stored::{documents, manifest_for, read_image, stored_layer};
+pub use crate::stored_image::StoredImage;
 pub use crate::user::User;
 
 /// The result of this crate's functions. All errors are a store's.

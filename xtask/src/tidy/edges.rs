@@ -54,7 +54,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("rustix", &["rootfs", "store", "image", "images", "cli", "union", "unpack", "tests"]),
     ("rustls", &["registry"]),
     ("rustls-native-certs", &["registry"]),
-    ("serde", &["layer-format", "stream", "store", "registry", COMMANDS]),
+    ("serde", &["layer-format", "stream", "store", "image", "registry", COMMANDS]),
     (
         "serde_json",
         &[

@@ -1,9 +1,9 @@
 //! What two images' configs say differently about how the images run. How they were made is no difference.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use anyhow::Context as _;
-use layer_format::Config;
+use layer_format::{Config, Error};
 use serde_json::Value;
 
 /// The fields beside `config` that are compared.
@@ -11,15 +11,40 @@ const OUTSIDE: [&str; 5] = ["architecture", "os", "os.version", "variant", "auth
 
 /// A setting that the configs have differently. The value of a config that doesn't have it is `None`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Setting {
+pub struct Setting {
     /// For example `Cmd`, `Env.PATH` or `Labels.maintainer`.
-    pub(crate) name: String,
-    pub(crate) before: Option<Value>,
-    pub(crate) after: Option<Value>,
+    pub name: String,
+    /// The value in the first config.
+    pub before: Option<Value>,
+    /// The value in the second one.
+    pub after: Option<Value>,
+}
+
+impl Setting {
+    /// The letter that stands for the difference: added, changed or deleted.
+    pub fn letter(&self) -> &'static str {
+        match (&self.before, &self.after) {
+            (None, _) => "A",
+            (Some(_), Some(_)) => "C",
+            (Some(_), None) => "D",
+        }
+    }
+}
+
+/// The difference as `changes` prints it, with whatever characters the values have.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<String> =
+            self.before.iter().chain(&self.after).map(Value::to_string).collect();
+        write!(f, "config {} {}  {}", self.letter(), self.name, values.join(" -> "))
+    }
 }
 
 /// Compares two configs. The result is in the order of names.
-pub(crate) fn compare(before: &Config, after: &Config) -> anyhow::Result<Vec<Setting>> {
+///
+/// # Errors
+/// [`Error::MalformedJson`], if a config is malformed.
+pub fn compare(before: &Config, after: &Config) -> Result<Vec<Setting>, Error> {
     let mut before = settings(before)?;
     let mut after = settings(after)?;
     let names: BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
@@ -32,8 +57,9 @@ pub(crate) fn compare(before: &Config, after: &Config) -> anyhow::Result<Vec<Set
 }
 
 /// All settings of a config by name. A setting that is null or empty is the same as none.
-fn settings(config: &Config) -> anyhow::Result<BTreeMap<String, Value>> {
-    let mut fields: Value = serde_json::from_slice(config.raw()).context("reading the config")?;
+fn settings(config: &Config) -> Result<BTreeMap<String, Value>, Error> {
+    let mut fields: Value = serde_json::from_slice(config.raw())
+        .map_err(|source| Error::MalformedJson { what: "config".to_owned(), source })?;
     let mut settings = BTreeMap::new();
     for name in OUTSIDE {
         settings.insert(name.to_owned(), fields[name].take());
@@ -65,7 +91,8 @@ fn put(settings: &mut BTreeMap<String, Value>, name: String, value: Value) {
     }
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Whether a value says no more than that there is none.
+pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),

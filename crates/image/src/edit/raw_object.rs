@@ -9,15 +9,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// The name of the document in errors.
-const WHAT: &str = "document of the base image";
+const WHAT: &str = "document of an image";
 
 /// A JSON object whose values are parsed only when they are asked for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RawObject(Vec<(String, Box<RawValue>)>);
+pub struct RawObject(Vec<(String, Box<RawValue>)>);
 
 impl RawObject {
     /// Reads an object.
-    pub(crate) fn parse(raw: &[u8]) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], if it is none.
+    pub fn parse(raw: &[u8]) -> Result<Self, Error> {
         serde_json::from_slice(raw).map_err(malformed)
     }
 
@@ -25,26 +28,38 @@ impl RawObject {
     ///
     /// # Errors
     /// [`Error::MalformedJson`], if it is of another type.
-    pub(crate) fn read<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, Error> {
-        let Some((_, value)) = self.0.iter().rev().find(|(name, _)| name == key) else {
-            return Ok(T::default());
-        };
+    pub fn read<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, Error> {
+        let Some(value) = self.raw(key) else { return Ok(T::default()) };
         let value: Option<T> = serde_json::from_str(value.get()).map_err(malformed)?;
         Ok(value.unwrap_or_default())
     }
 
     /// Whether there are no fields.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether there is such a field.
-    pub(crate) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(name, _)| name == key)
     }
 
+    /// The value of a field as it was read; `None` if there is no such field.
+    pub fn raw(&self, key: &str) -> Option<&RawValue> {
+        let (_, value) = self.0.iter().rev().find(|(name, _)| name == key)?;
+        Some(value)
+    }
+
+    /// The names of the fields, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Sets a field, in its place if it is there, else at the end.
-    pub(crate) fn set(&mut self, key: &str, value: &impl Serialize) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], if the value can't be written.
+    pub fn set(&mut self, key: &str, value: &impl Serialize) -> Result<(), Error> {
         let value = to_raw_value(value).map_err(malformed)?;
         let at = self.0.iter().position(|(name, _)| name == key);
         self.remove(key);
@@ -54,12 +69,15 @@ impl RawObject {
     }
 
     /// Removes a field.
-    pub(crate) fn remove(&mut self, key: &str) {
+    pub fn remove(&mut self, key: &str) {
         self.0.retain(|(name, _)| name != key);
     }
 
     /// The bytes of the object.
-    pub(crate) fn to_vec(&self) -> Result<Vec<u8>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], if a value can't be written.
+    pub fn to_vec(&self) -> Result<Vec<u8>, Error> {
         serde_json::to_vec(self).map_err(malformed)
     }
 }
