@@ -61,7 +61,7 @@ fn app_on(base: Image) -> Image {
 fn sandbox(images: &[(&str, Image)]) -> Sandbox {
     let sandbox = Sandbox::new();
     let named: Vec<_> =
-        images.iter().map(|(name, image)| Named::new(*name, image.clone())).collect();
+        images.iter().map(|(name, image)| Named::new(name, image.clone())).collect();
     sandbox.load(&named);
     sandbox.write("layer.tar", Layer::new().file("app", "1\n").whiteout("gone").tar());
     sandbox
@@ -101,7 +101,8 @@ fn a_rebased_image_is_the_one_that_the_same_commit_makes_on_the_new_base() {
     let sandbox = sandbox(&[(OLD, old()), (NEW, new())]);
     for _ in 0..12 {
         let chosen = INSTRUCTIONS.iter().filter(|_| random.below(3) == 0);
-        let mut changes: String = chosen.map(|it| format!(" -c '{it}'")).collect();
+        let chosen: Vec<_> = chosen.map(|it| format!("-c '{it}'")).collect();
+        let mut changes = chosen.join(" ");
         if random.below(2) == 0 {
             changes += " --unset Env.JAVA_HOME --unset Labels.version --annotation own=1 -a me";
         }

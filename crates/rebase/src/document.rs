@@ -104,11 +104,7 @@ fn say_base_in_labels(bases: &Bases, config: &mut RawObject) -> Result<(), Error
 fn say_base(bases: &Bases, annotations: &mut RawObject) -> Result<(), Error> {
     let new = &bases.new.image;
     annotations.set(BASE_DIGEST, &new.manifest.descriptor().digest)?;
-    match &new.name {
-        Some(name) => annotations.set(BASE_NAME, name)?,
-        None => annotations.remove(BASE_NAME),
-    }
-    Ok(())
+    annotations.set_or_remove(BASE_NAME, new.name.as_ref())
 }
 
 /// Docker's format if nothing of the two images is of the OCI's.
@@ -184,10 +180,7 @@ fn follow(
             continue;
         }
         n_followed += 1;
-        match new.raw(key) {
-            Some(value) => object.set(key, &value)?,
-            None => object.remove(key),
-        }
+        object.set_or_remove(key, new.raw(key).as_ref())?;
     }
     Ok(n_followed)
 }

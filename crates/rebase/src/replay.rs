@@ -124,13 +124,8 @@ impl Replay {
         if now != old && now != image {
             self.contested.push(format!("{prefix}{key}"));
         }
-        match three.image.raw(key).filter(|_| image.is_some()) {
-            Some(raw) => new.set(key, &raw),
-            None => {
-                new.remove(key);
-                Ok(())
-            }
-        }
+        let value = three.image.raw(key).filter(|_| image.is_some());
+        new.set_or_remove(key, value.as_ref())
     }
 
     /// Changes the variables.
@@ -259,10 +254,11 @@ mod tests {
         )
     }
 
+    /// Checks what comes of the section of the old base, of the image and of the new base.
     #[track_caller]
-    fn check(old: Value, image: Value, new: Value, expected: Value) -> Replay {
-        let (made, replay) = replayed(&old, &image, &new);
-        assert_eq!(made, expected, "{old} {image} {new}");
+    fn check([old, image, new]: [&Value; 3], expected: &Value) -> Replay {
+        let (made, replay) = replayed(old, image, new);
+        assert_eq!(made, *expected, "{old} {image} {new}");
         replay
     }
 
@@ -270,7 +266,7 @@ mod tests {
     #[track_caller]
     fn check_env(old: &[&str], image: &[&str], new: &[&str], expected: &[&str]) -> Replay {
         let env = |variables: &[&str]| json!({ "Env": variables });
-        check(env(old), env(image), env(new), env(expected))
+        check([&env(old), &env(image), &env(new)], &env(expected))
     }
 
     // ggcr#730: JAVA_HOME was that of the old base, although only the new base's is there.
@@ -314,43 +310,27 @@ mod tests {
             "Healthcheck": {"Test": ["CMD", "a"], "Retries": 1}, "X": 2, "WorkingDir": "/new" });
         let expected = json!({ "Labels": {"version": "2", "l": "2", "n": "", "own": ""}, "ExposedPorts": {"81/tcp": {}},
             "Healthcheck": {"Test": ["CMD", "b"]}, "X": 2, "Y": [2], "WorkingDir": "/new", "Volumes": {"/v": {}} });
-        let replay = check(old, image, new, expected);
+        let replay = check([&old, &image, &new], &expected);
         assert_eq!(replay.contested, ["User"]);
     }
 
     // docker/docs#6142: a build that sets an entry point has no command but its own.
     #[test]
     fn who_sets_an_entry_point_has_no_command_of_the_new_base() {
-        let app = json!({ "Entrypoint": ["app"], "Cmd": null });
+        let none = json!({});
+        let [sh, x, y] =
+            [json!({ "Cmd": ["sh"] }), json!({ "Cmd": ["x"] }), json!({ "Cmd": ["y"] })];
+        let app = json!({ "Entrypoint": ["app"] });
         check(
-            json!({}),
-            app.clone(),
-            json!({ "Cmd": ["sh"] }),
-            json!({ "Entrypoint": ["app"], "Cmd": null }),
+            [&none, &json!({ "Entrypoint": ["app"], "Cmd": null }), &sh],
+            &json!({ "Entrypoint": ["app"], "Cmd": null }),
         );
-        let old = json!({ "Cmd": ["sh"] });
-        check(
-            old,
-            json!({ "Entrypoint": ["app"] }),
-            json!({ "Cmd": ["sh"] }),
-            json!({ "Entrypoint": ["app"] }),
-        );
-        let (old, image) =
-            (json!({ "Cmd": ["x"] }), json!({ "Entrypoint": ["app"], "Cmd": ["x"] }));
-        check(
-            old,
-            image.clone(),
-            json!({ "Cmd": ["y"] }),
-            json!({ "Cmd": ["x"], "Entrypoint": ["app"] }),
-        );
+        check([&sh, &app, &sh], &app);
+        let both = json!({ "Entrypoint": ["app"], "Cmd": ["x"] });
+        check([&x, &both, &y], &both);
         // An entry point of the base is not the image's.
-        let old = json!({ "Entrypoint": ["app"] });
-        check(
-            old,
-            image,
-            json!({ "Entrypoint": ["new"], "Cmd": ["y"] }),
-            json!({ "Entrypoint": ["new"], "Cmd": ["x"] }),
-        );
+        let new = json!({ "Entrypoint": ["new"], "Cmd": ["y"] });
+        check([&app, &both, &new], &json!({ "Entrypoint": ["new"], "Cmd": ["x"] }));
     }
 
     #[test]
@@ -373,7 +353,7 @@ mod tests {
     fn nothing_is_changed_where_the_image_has_changed_nothing() {
         let section = json!({ "Env": ["A=1", "A=1"], "Labels": null, "Cmd": ["x"] });
         let new = json!({ "Env": ["B=1", "B=1"], "Labels": {}, "Volumes": null });
-        check(section.clone(), section, new.clone(), new);
+        check([&section, &section, &new], &new);
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl History {
 
     /// The steps that made the upper `n_own` layers of an image. `below` is the history of the image that it was made of, which
     /// has `n_below` layers. If this history doesn't begin with that one, steps are counted.
+    #[must_use]
     pub fn above(self, below: &Self, n_below: usize, n_own: usize) -> Self {
         let mut steps = self.0;
         let is_beginning = steps.len() >= below.0.len()

@@ -68,6 +68,22 @@ impl RawObject {
         Ok(())
     }
 
+    /// Sets a field, or removes it if there is no value.
+    ///
+    /// # Errors
+    /// [`Error::MalformedJson`], if the value can't be written.
+    pub fn set_or_remove(
+        &mut self,
+        key: &str,
+        value: Option<&impl Serialize>,
+    ) -> Result<(), Error> {
+        if let Some(value) = value {
+            return self.set(key, value);
+        }
+        self.remove(key);
+        Ok(())
+    }
+
     /// Removes a field.
     pub fn remove(&mut self, key: &str) {
         self.0.retain(|(name, _)| name != key);
