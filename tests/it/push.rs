@@ -362,6 +362,14 @@ fn images_of_a_stream_arrive_where_nothing_is_mounted() {
         has_all(&registry, "a:1", &related()[0]);
         has_all(&registry, "b:1", &related()[0]);
         assert_eq!(registry.n_uploads(), 0, "{}", registry.log());
+        // What a registry has refused once isn't asked for again.
+        let asked = |it: &Request| it.method == "POST" && it.path.contains("mount=");
+        let requests = registry.requests();
+        let mut paths: Vec<_> = requests.iter().filter(|it| asked(it)).map(|it| &it.path).collect();
+        let n_asked = paths.len();
+        paths.sort();
+        paths.dedup();
+        assert_eq!(n_asked, paths.len(), "{}", registry.log());
     }
     goes_in_one_stream(&Registry::with_profile(&Profile {
         mounts: Mounts::Never,

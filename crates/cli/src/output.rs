@@ -219,16 +219,23 @@ impl fmt::Debug for Output {
     }
 }
 
-fn write_file(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+fn write_file(file: &File, bytes: &[u8]) -> io::Result<()> {
+    write_pieces(file, bytes, || interrupt::switch().wait_writable(file.as_fd()))
+}
+
+/// Writes all of `bytes`, however many `writer` takes at once. `wait` returns when a writer that would block can be written.
+fn write_pieces(
+    mut writer: impl Write,
+    mut bytes: &[u8],
+    wait: impl Fn() -> io::Result<()>,
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        match file.write(bytes) {
+        match writer.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => bytes = &bytes[n..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Another program that shares the description may have made it non-blocking, as ssh does.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                interrupt::switch().wait_writable(file.as_fd())?;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait()?,
             Err(error) => return Err(error),
         }
     }
@@ -242,6 +249,47 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    /// A writer that takes what it is told to take, call by call.
+    struct Moody {
+        moods: Vec<io::Result<usize>>,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Moody {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = self.moods.pop().unwrap_or(Ok(bytes.len()))?;
+            self.taken.extend(&bytes[..n]);
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn short_writes_signals_and_full_pipes_lose_nothing() {
+        let mut writer = Moody {
+            moods: vec![
+                Ok(1),
+                Err(io::ErrorKind::WouldBlock.into()),
+                Ok(2),
+                Err(io::ErrorKind::Interrupted.into()),
+            ],
+            taken: vec![],
+        };
+        let n_waits = std::cell::Cell::new(0);
+        let wait = || {
+            n_waits.set(n_waits.get() + 1);
+            Ok(())
+        };
+        write_pieces(&mut writer, b"abcdef", wait).unwrap();
+        assert_eq!((&writer.taken[..], n_waits.get()), (&b"abcdef"[..], 1));
+        let mut full = Moody { moods: vec![Ok(0)], taken: vec![] };
+        let error = write_pieces(&mut full, b"a", wait).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
 
     fn device(path: &str) -> Output {
         Output::from_file(OpenOptions::new().write(true).open(path).unwrap())

@@ -8,7 +8,7 @@ use layer_format::{Config, Descriptor, DiffId, Digest, Document, Manifest, media
 use store::Store;
 
 /// The parts of one image.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Graph {
     /// Every blob that the image needs, with the sizes in bytes that its documents tell.
     pub(crate) blobs: BTreeMap<Digest, BTreeSet<u64>>,
@@ -20,11 +20,25 @@ pub(crate) struct Graph {
     pub(crate) created: Option<String>,
     /// The documents that are damaged or missing, and what is wrong with each.
     pub(crate) problems: Vec<(Digest, String)>,
+    /// Why the first document of those that can't be read can't be. That says nothing about its content.
+    pub(crate) unread: Option<store::Error>,
 }
 
 impl Graph {
     /// Reads all documents that `root` leads to.
+    ///
+    /// # Errors
+    /// One of them can't be read. What is wrong with them is no error.
     pub(crate) fn read(store: &Store, root: &Descriptor) -> store::Result<Self> {
+        let graph = Self::read_readable(store, root);
+        match graph.unread {
+            Some(error) => Err(error),
+            None => Ok(graph),
+        }
+    }
+
+    /// Reads the documents that `root` leads to, as far as they can be read.
+    pub(crate) fn read_readable(store: &Store, root: &Descriptor) -> Self {
         let mut graph = Self::default();
         let mut seen = HashSet::new();
         let mut queue = vec![(root.clone(), 0)];
@@ -33,10 +47,10 @@ impl Graph {
             if !seen.insert(descriptor.digest) {
                 continue;
             }
-            match graph.document(store, &descriptor.digest, Document::parse)? {
+            match graph.document(store, &descriptor.digest, Document::parse) {
                 Some(Document::Manifest(manifest)) => {
                     let is_image = !descriptor.is_attestation();
-                    graph.manifest(store, &manifest, is_image)?;
+                    graph.manifest(store, &manifest, is_image);
                 }
                 Some(Document::Index(_)) if depth == INDEX_DEPTH => {
                     let problem = "index: nested too deep".to_owned();
@@ -44,7 +58,9 @@ impl Graph {
                 }
                 // The store may have an index for some of its platforms only.
                 Some(Document::Index(index)) => {
-                    let away = store.lacks(&index.manifests)?;
+                    let Some(away) = graph.readable(store.lacks(&index.manifests)) else {
+                        continue;
+                    };
                     let is_here = |child: &&Descriptor| !away.contains(child);
                     let here = index.manifests.iter().filter(is_here).cloned();
                     queue.extend(here.map(|child| (child, depth + 1)));
@@ -54,7 +70,7 @@ impl Graph {
         }
         graph.platforms.sort();
         graph.platforms.dedup();
-        Ok(graph)
+        graph
     }
 
     /// The digest and the size in bytes of each blob.
@@ -63,12 +79,7 @@ impl Graph {
         self.blobs.iter().map(move |(digest, sizes)| (*digest, size(sizes)))
     }
 
-    fn manifest(
-        &mut self,
-        store: &Store,
-        manifest: &Manifest,
-        is_image: bool,
-    ) -> store::Result<()> {
+    fn manifest(&mut self, store: &Store, manifest: &Manifest, is_image: bool) {
         for part in manifest.layers.iter().chain([&manifest.config]) {
             self.blobs.entry(part.digest).or_default().insert(part.size);
         }
@@ -76,10 +87,10 @@ impl Graph {
         let is_config = ["", media_type::OCI_CONFIG, media_type::DOCKER_CONFIG]
             .contains(&manifest.config.media_type.as_str());
         if !is_image || !is_config {
-            return Ok(());
+            return;
         }
         let digest = &manifest.config.digest;
-        let Some(config) = self.document(store, digest, Config::parse)? else { return Ok(()) };
+        let Some(config) = self.document(store, digest, Config::parse) else { return };
         // An artifact may have an image's config without a root file system.
         let has_files =
             config.has_root_file_system() && manifest.layers.iter().any(Descriptor::is_tar);
@@ -89,7 +100,7 @@ impl Graph {
             Ok(diff_ids) => diff_ids,
             Err(error) => {
                 self.problems.push((*digest, chain(&error)));
-                return Ok(());
+                return;
             }
         };
         for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
@@ -97,24 +108,28 @@ impl Graph {
         }
         self.platforms.push(config.platform.to_string());
         self.created = self.created.take().max(config.created);
-        Ok(())
     }
 
-    /// Reads a document; `None` if something is wrong with it, which is noted.
+    /// Reads a document; `None` if something is wrong with it or it can't be read, which is noted.
     fn document<T>(
         &mut self,
         store: &Store,
         digest: &Digest,
         parse: fn(Vec<u8>) -> Result<T, layer_format::Error>,
-    ) -> store::Result<Option<T>> {
+    ) -> Option<T> {
         let problem = match store.document(digest).map(parse) {
-            Ok(Ok(document)) => return Ok(Some(document)),
+            Ok(Ok(document)) => return Some(document),
             Ok(Err(error)) | Err(store::Error::Layer(error)) => chain(&error),
             Err(store::Error::MissingBlob { .. }) => MISSING.to_owned(),
-            Err(error) => return Err(error),
+            Err(error) => return self.readable(Err(error)),
         };
         self.problems.push((*digest, problem));
-        Ok(None)
+        None
+    }
+
+    /// The result of a reading; the first error is noted.
+    fn readable<T>(&mut self, read: store::Result<T>) -> Option<T> {
+        read.map_err(|error| self.unread.get_or_insert(error)).ok()
     }
 }
 

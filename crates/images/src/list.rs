@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 use cli::{Form, Table};
 use layer_format::Digest;
@@ -16,7 +17,7 @@ use crate::pattern::Pattern;
 /// One line of the list: an image with its name.
 struct Row {
     image: IndexEntry,
-    graph: Graph,
+    graph: Rc<Graph>,
     /// The size of its blobs, in bytes.
     size: u64,
     /// The size of those that other images have too.
@@ -108,7 +109,7 @@ fn digest_line(image: &IndexEntry) -> Line {
 
 /// The lines for the chosen ones of all images.
 fn rows(store: &Store, all: &[IndexEntry], chosen: Vec<IndexEntry>) -> anyhow::Result<Vec<Row>> {
-    let mut graphs: HashMap<Digest, Graph> = HashMap::new();
+    let mut graphs: HashMap<Digest, Rc<Graph>> = HashMap::new();
     let mut users: HashMap<Digest, u64> = HashMap::new();
     for image in all {
         if graphs.contains_key(image.digest()) {
@@ -116,10 +117,10 @@ fn rows(store: &Store, all: &[IndexEntry], chosen: Vec<IndexEntry>) -> anyhow::R
         }
         let graph = Graph::read(store, &image.descriptor)?;
         graph.blobs.keys().for_each(|blob| *users.entry(*blob).or_default() += 1);
-        graphs.insert(*image.digest(), graph);
+        graphs.insert(*image.digest(), Rc::new(graph));
     }
     let row = |image: IndexEntry| {
-        let graph = graphs[image.digest()].clone();
+        let graph = Rc::clone(&graphs[image.digest()]);
         let size = graph.sizes().map(|(_, size)| size).sum();
         let is_shared = |(digest, _): &(Digest, u64)| users[digest] > 1;
         let shared = graph.sizes().filter(is_shared).map(|(_, size)| size).sum();

@@ -42,12 +42,14 @@ struct Verdict<'a> {
     jobs: BTreeMap<Digest, Job>,
     problems: Problems,
     orphans: Vec<(Digest, u64)>,
+    /// Why the first document of those that can't be read can't be.
+    unread: Option<store::Error>,
 }
 
 /// Checks these images, or all images and all other blobs if there are no names.
 ///
 /// # Errors
-/// [`Code::Untrusted`] if there are problems, or a blob can't be read.
+/// [`Code::Untrusted`] if there are problems; else, if a blob can't be read, the reason.
 pub(crate) fn verify(
     store: &Store,
     names: &[String],
@@ -63,7 +65,7 @@ pub(crate) fn verify(
     let images: Vec<_> = images.into_iter().filter(|image| there.contains(image)).collect();
     let mut verdict = plan(store, &images)?;
     if names.is_empty() {
-        verdict.add_orphans(store)?;
+        verdict.add_orphans(store);
     }
     let findings = check_all(store, &verdict.jobs, &io.progress);
     cli::interrupt::check()?;
@@ -72,7 +74,7 @@ pub(crate) fn verify(
         verdict.problems.insert(digest, found);
     }
     drop(hold);
-    match findings.unread {
+    match verdict.unread.take().map(anyhow::Error::from).or(findings.unread) {
         // There are no problems, but not everything was checked.
         Some(error) if verdict.n_problems() == 0 => return Err(error),
         Some(error) => io.warn(&chain(error.as_ref())),
@@ -94,7 +96,7 @@ pub(crate) fn verify(
 pub(crate) fn nothing(page: &mut Page<'_>) -> anyhow::Result<()> {
     let jobs = BTreeMap::new();
     let problems = Problems::new();
-    Verdict { images: &[], jobs, problems, orphans: vec![] }.report(page)
+    Verdict { images: &[], jobs, problems, orphans: vec![], unread: None }.report(page)
 }
 
 fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<IndexEntry>> {
@@ -115,8 +117,10 @@ fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<IndexEntry>> {
 fn plan<'a>(store: &Store, images: &'a [IndexEntry]) -> anyhow::Result<Verdict<'a>> {
     let mut jobs: BTreeMap<Digest, Job> = BTreeMap::new();
     let mut problems = Problems::new();
+    let mut unread = None;
     for image in images {
-        let graph = Graph::read(store, &image.descriptor)?;
+        let graph = Graph::read_readable(store, &image.descriptor);
+        unread = unread.or(graph.unread);
         let name = shown(image);
         for (digest, sizes) in graph.blobs {
             let job = jobs.entry(digest).or_default();
@@ -136,26 +140,29 @@ fn plan<'a>(store: &Store, images: &'a [IndexEntry]) -> anyhow::Result<Verdict<'
             jobs.entry(index).or_default().users.insert(name);
         }
     }
-    Ok(Verdict { images, jobs, problems, orphans: vec![] })
+    Ok(Verdict { images, jobs, problems, orphans: vec![], unread })
 }
 
 impl Verdict<'_> {
-    /// Adds the blobs that no image needs, which are no problem. An `index.json` that can't be understood is one.
-    fn add_orphans(&mut self, store: &Store) -> anyhow::Result<()> {
+    /// Adds the blobs that no image needs, which are no problem. An `index.json` that can't be understood is one. Where a
+    /// document can't be read, nobody knows what no image needs.
+    fn add_orphans(&mut self, store: &Store) {
         self.orphans = match store.orphans() {
             Ok(orphans) => orphans,
             Err(error @ store::Error::Malformed { .. }) => {
                 self.problems.entry("index.json".to_owned()).or_default().insert(chain(&error));
                 vec![]
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                self.unread.get_or_insert(error);
+                vec![]
+            }
         };
         self.orphans.retain(|(digest, _)| !self.jobs.contains_key(digest));
         for (digest, size) in &self.orphans {
             self.jobs.entry(*digest).or_default().sizes.insert(*size);
         }
         self.orphans.sort();
-        Ok(())
     }
 
     /// The names of the images that need a blob; an orphan has none.

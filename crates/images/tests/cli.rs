@@ -312,3 +312,23 @@ fn a_blob_that_cannot_be_read_now_is_no_problem_of_the_image() {
     assert!(n_failed > 0, "the limit is no limit");
     verify(64).success();
 }
+
+#[test]
+fn what_cannot_be_read_is_neither_right_nor_does_it_hide_what_is_wrong() {
+    // No program has anything at its first address, so reading it is EIO.
+    const UNREADABLE: &str = "/proc/self/mem";
+    let image = app();
+    let layers = image.layer_blobs();
+    for unreadable in [&layers[1].digest, &image.config_blob().digest] {
+        let sandbox = store();
+        let path = blob(&sandbox, unreadable);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(UNREADABLE, &path).unwrap();
+        let output = images(&sandbox, "verify");
+        assert!(output.fails_with(1).stderr.contains("nput/output error"), "{}", output.text());
+        std::fs::write(blob(&sandbox, &layers[0].digest), "wrong").unwrap();
+        let output = images(&sandbox, "verify");
+        assert!(output.fails_with(4).stderr.contains("nput/output error"), "{}", output.text());
+        assert!(output.out().contains("digest mismatch"), "{}", output.text());
+    }
+}

@@ -59,6 +59,12 @@ impl<'a> MountTable<'a> {
         Self { root, listed: OnceLock::new(), passed: Mutex::default() }
     }
 
+    /// One whose list can't be read.
+    #[cfg(test)]
+    pub(super) fn unreadable(root: BorrowedFd<'a>) -> Self {
+        Self { listed: OnceLock::from(None), ..Self::new(root) }
+    }
+
     /// Whether something is mounted on `path` beneath the root. `None` if the list can't be read.
     pub(super) fn has(&self, path: &[u8]) -> Option<bool> {
         self.listed().map(|listed| listed.has(path))

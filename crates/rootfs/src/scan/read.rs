@@ -350,3 +350,56 @@ impl<'a> ReachedDirectory<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::CWD;
+
+    use super::*;
+
+    /// Whether a file or directory on the device with this minor number is passed, where neither the kernel nor the list
+    /// of mounts tells what is mounted.
+    fn is_passed_untold(mounts: Mounts, mode: u32, device: u32) -> Result<bool, Errno> {
+        let root = rustix::fs::openat(CWD, c"/", OFlags::DIRECTORY, rustix::fs::Mode::empty());
+        let root = root.unwrap();
+        let options = ScanOptions { leave_out: None, mounts, known: None, stop: &|| false };
+        let devices = Devices::new((0, 1));
+        let look = Look {
+            inode: 1,
+            size: 0,
+            seconds: 0,
+            nanos: 0,
+            uid: 0,
+            gid: 0,
+            mode,
+            is_linked: false,
+            device: (0, device),
+            number: (0, 0),
+            is_mount: None,
+        };
+        let node = Node::of(&look, devices.number(look.device));
+        let context = ScanContext {
+            options: &options,
+            devices: &devices,
+            mounts: &MountTable::unreadable(root.as_fd()),
+            earlier: None,
+            owner: (0, 0),
+        };
+        let path = || b"a".to_vec();
+        let passed = context.is_passed(root.as_fd(), b"no such name", &path, &look, &node);
+        passed.map_err(|error| error.errno())
+    }
+
+    #[test]
+    fn where_nothing_tells_what_is_mounted_no_mount_is_taken_for_a_part_of_the_tree() {
+        const FILE: u32 = 0o100_644;
+        const DIRECTORY: u32 = 0o040_755;
+        // It could be a mount of the same file system.
+        assert_eq!(is_passed_untold(Mounts::Pass, FILE, 1), Err(Errno::NOSYS));
+        assert_eq!(is_passed_untold(Mounts::Pass, DIRECTORY, 1), Err(Errno::NOSYS));
+        assert_eq!(is_passed_untold(Mounts::Pass, DIRECTORY, 2), Ok(true));
+        // Those that are entered are a part of the tree anyway.
+        assert_eq!(is_passed_untold(Mounts::Enter, FILE, 1), Ok(false));
+        assert_eq!(is_passed_untold(Mounts::Enter, DIRECTORY, 2), Ok(false));
+    }
+}
