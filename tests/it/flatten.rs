@@ -353,6 +353,166 @@ fn a_flat_image_keeps_the_config() {
     output.success();
 }
 
+/// The lines of what a script writes as a tar, in the order of paths.
+fn sorted(sandbox: &Sandbox, script: &str) -> Vec<String> {
+    let output = pipeline::sh(sandbox, script);
+    let shown = tree::show_tar(&output.success().stdout, Show::ALL);
+    let mut lines: Vec<_> = shown.lines().map(str::to_owned).collect();
+    lines.sort_by_key(|line| line.split(' ').nth(2).map(str::to_owned));
+    lines
+}
+
+// docker-squash#154 and the like: what upper layers take away must be gone on the base, too.
+#[test]
+fn what_is_squashed_onto_a_base_is_the_same_tree() {
+    let mut n_good = 0;
+    for seed in 0..24 {
+        let mut random = Random::new(1000 + seed);
+        let mut layers: Vec<_> =
+            (0..2 + random.below(3)).map(|_| random_layer(&mut random)).collect();
+        if seed % 3 == 0 {
+            layers = random_layers(seed);
+        }
+        let n_base = 1 + small_number(&mut random, layers.len() - 1);
+        let image = |layers: &[Layer]| layers.iter().cloned().fold(Image::new(), Image::layer);
+        let sandbox = Sandbox::new();
+        sandbox.write("image", stream_of(&image(&layers)));
+        if pipeline::sh(&sandbox, "flatten ./image").code() != 0 {
+            continue;
+        }
+        n_good += 1;
+        sandbox.load(&[Named::new("docker.io/library/base:1", image(&layers[..n_base]))]);
+        let script = "flatten ./image --onto base:1 --as-image out:1 | tee stream | load -q \
+            && unpack -q --from out:1 out && unpack -q --from ./image root";
+        pipeline::sh(&sandbox, script).success();
+        let (found, expected) =
+            (sorted(&sandbox, "flatten out:1"), sorted(&sandbox, "flatten ./image"));
+        assert_eq!(found, expected, "seed {seed}: {n_base} of {} layers", layers.len());
+        assert_same_trees(&sandbox);
+        let report = check::canonical(&sandbox.read("stream")).unwrap();
+        let base = image(&layers[..n_base]);
+        assert_eq!(report.diff_ids[..n_base], base.diff_ids());
+        assert_eq!(report.diff_ids.len(), n_base + 1);
+    }
+    assert!(n_good > 8, "{n_good}");
+}
+
+/// Larger layers than [`random_layer`] makes, of which most are good.
+fn random_layers(seed: u64) -> Vec<Layer> {
+    let mut random = Random::new(seed);
+    let mut files: Vec<String> = vec![];
+    (0..4_u64)
+        .map(|n| {
+            let mut layer = Layer::new().dir("./", 0o711).dir(format!("d{n}"), 0o750);
+            for i in 0..30 {
+                let path = format!("d{}/f{n}.{i}", random.below(n + 1));
+                let choice = if files.is_empty() { 3 } else { random.below(8) };
+                let old = small_number(&mut random, files.len().max(1));
+                layer = match choice {
+                    0 => {
+                        layer = layer.whiteout(files.swap_remove(old));
+                        continue;
+                    }
+                    1 => layer.hardlink(&path, &files[old]),
+                    2 => layer.file(&files[old], "changed"),
+                    _ => layer.file(&path, format!("{n} {i}")),
+                };
+                if choice != 2 {
+                    files.push(path);
+                }
+            }
+            layer
+        })
+        .collect()
+}
+
+#[test]
+fn an_image_squashed_onto_its_base_keeps_config_annotations_and_the_base_s_layers() {
+    let base = Image::new()
+        .codec(Codec::ZSTD)
+        .layer(Layer::new().dir("./", 0o755).file("a", "1").file("gone", "x"))
+        .annotation("of", "base");
+    let image = base
+        .clone()
+        .layer(Layer::new().file("b", "2").whiteout("gone"))
+        .layer(Layer::new().file("b", "3").file("dev", "4"))
+        .annotation("of", "image")
+        .env(&["A=b"])
+        .set_config("/unknown", "kept")
+        .set_config(
+            "/history",
+            serde_json::json!([{"created_by": "base"}, {"created_by": "ENV", "empty_layer": true}, {"created_by": "1"}, {"created_by": "2"}]),
+        );
+    let sandbox = Sandbox::new();
+    let named = [("base:1", &base), ("image:1", &image)];
+    let named =
+        named.map(|(name, image)| Named::new(&format!("docker.io/library/{name}"), image.clone()));
+    sandbox.load(&named);
+    let script =
+        "flatten image:1 --onto base:1 --exclude dev --as-image out:1 --compress none | load -q";
+    pipeline::sh(&sandbox, script).success();
+    let json = |args: &str| -> serde_json::Value {
+        let output = pipeline::sh(&sandbox, &format!("inspect {args} out:1"));
+        serde_json::from_slice(&output.success().stdout).unwrap()
+    };
+    let (config, manifest) = (json("--config"), json("--raw"));
+    assert_eq!(manifest["layers"][0], base.layer_blobs()[0].descriptor());
+    assert_eq!(manifest["layers"][1]["mediaType"], "application/vnd.oci.image.layer.v1.tar");
+    let annotations = serde_json::json!({"of": "image", "org.opencontainers.image.base.digest": base.digest(),
+        "org.opencontainers.image.base.name": "docker.io/library/base:1"});
+    assert_eq!(manifest["annotations"], annotations);
+    assert_eq!((&config["unknown"], &config["config"]["Env"][0]), (&"kept".into(), &"A=b".into()));
+    let steps: Vec<_> = config["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| (step["created_by"].as_str().unwrap(), step["empty_layer"] == true))
+        .collect();
+    let expected = [
+        ("kit: layer 1", false),
+        ("ENV", true),
+        ("1", true),
+        ("2", true),
+        ("flatten --onto", false),
+    ];
+    assert_eq!(steps, expected);
+    pipeline::sh(&sandbox, "unpack -q --from out:1 root && images verify -q").success();
+    assert_eq!(names(sandbox.path("root")), ["a", "b"]);
+    // It can be put on another base, and squashed again.
+    pipeline::sh(&sandbox, "rebase -q out:1 --onto base:1 -t again").success();
+    let check = |args: &str, text: &str| {
+        let output = pipeline::sh(&sandbox, &format!("flatten {args} --as-image x > stream"));
+        assert_eq!(
+            output.fails_with(if text.contains("not in the store") { 3 } else { 2 }).stderr,
+            format!("flatten: {text}\n"),
+            "{args}"
+        );
+        assert_eq!(sandbox.read("stream"), b"");
+    };
+    let hint = "\nhint: inspect --layers shows the diff ids of both";
+    check(
+        "base:1 --onto image:1",
+        &format!("the image has 1 layer, and image:1 has 3: there is nothing above it{hint}"),
+    );
+    check(
+        "image:1 --onto image:1",
+        &format!("the image has 3 layers, and image:1 has 3: there is nothing above it{hint}"),
+    );
+    check(
+        "out:1 --onto image:1",
+        &format!(
+            "the image is not on image:1: layer 2 is {}, and not {}{hint}",
+            config["rootfs"]["diff_ids"][1].as_str().unwrap(),
+            image.diff_ids()[1]
+        ),
+    );
+    check("image:1 --onto none", "none: not in the store\nhint: pull none");
+    check(
+        "image:1 --onto ./x",
+        "./x: the base is an image of the store\nhint: load brings an archive or a layout into the store",
+    );
+}
+
 #[test]
 fn one_image_of_several_and_platforms_are_chosen() {
     let sandbox = Sandbox::new();

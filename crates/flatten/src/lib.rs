@@ -5,6 +5,7 @@
 //! has been read to its end and its digests have been verified.
 
 mod as_image;
+mod onto;
 mod plan;
 mod tar;
 
@@ -16,6 +17,8 @@ use layer_format::{Compression, Platform, Reference};
 use report::{Look, look};
 use store::Store;
 
+use crate::as_image::Target;
+use crate::onto::Onto;
 use crate::plan::Plan;
 
 /// Write the files of an image as one plain tar
@@ -29,6 +32,7 @@ use crate::plan::Plan;
     ("flatten nginx | tar2sqfs nginx.squashfs", "A root disk, without root"),
     ("pull alpine | flatten - | docker import - alpine:flat", "One layer, without the image's config"),
     ("flatten nginx --as-image nginx:flat | load", "One layer, with the image's config"),
+    ("flatten app --onto debian --as-image app:1 | load", "One layer on top of the base's, which stay"),
 ]))]
 pub struct Args {
     /// The image: - is standard input, a path an archive or an OCI layout, anything else a name in the store
@@ -37,6 +41,12 @@ pub struct Args {
     /// Write an image stream instead: the image by this name, with its config and one layer
     #[arg(long, value_name = "NAME")]
     as_image: Option<Reference>,
+    /// Squash only the layers above this one, an image of the store: its own stay as they are
+    ///
+    /// The new layer takes away what the upper layers have taken away. What --exclude and --no-devices leave out of it is as
+    /// the base has it.
+    #[arg(long, value_name = "BASE", requires = "as_image", conflicts_with = "no_store")]
+    onto: Option<String>,
     /// How the layer of --as-image is stored
     #[arg(long, value_name = "CODEC", requires = "as_image",
         default_value = "gzip", value_parser = ["gzip", "zstd", "none"])]
@@ -80,16 +90,30 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let globs = Globs::parse(&args.exclude)?;
     let mut opened = open(args, io)?;
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
-    let plan =
-        Plan::of(opened.tree(&io.progress)?, &|path, place| is_out(args, &globs, path, place));
+    let leave_out = |path: &EntryPath, place: &Place<'_>| is_out(args, &globs, path, place);
+    let onto = onto(args, &opened, io)?;
+    let plan = Plan::of(opened.tree(&io.progress)?, &leave_out);
+    let plan = match &onto {
+        Some(onto) => plan.onto(&onto.tree, &leave_out),
+        None => plan,
+    };
     // The root isn't counted: it exists anyway, and unpack doesn't count it either.
     args.limits.check(plan.n_entries().saturating_sub(1), plan.size())?;
     if let Some(name) = &args.as_image {
-        return as_image::write(opened, &plan, name, compression, io);
+        let target = Target { name, compression, onto: onto.as_ref() };
+        return as_image::write(opened, &plan, target, io);
     }
-    let size = tar::write(opened, &plan, &mut io.output, &io.progress)?.size;
+    let size = tar::write(opened, &plan, 0, &mut io.output, &io.progress)?.size;
     io.say(&format!("flattened {} entries, {}", plan.n_entries(), cli::human_size(size)));
     Ok(())
+}
+
+/// The base that the upper layers are squashed onto, if one is named.
+fn onto(args: &Args, opened: &Opened, io: &Io<'_>) -> anyhow::Result<Option<Onto>> {
+    let Some(text) = &args.onto else { return Ok(None) };
+    let named = Store::open_named(args.common.store.as_deref());
+    let store = named.hinted(store::Error::hint_in_store)?;
+    Onto::find(text, opened.image(), store.as_ref(), io).map(Some)
 }
 
 /// Whether a path is left out, with everything below it.

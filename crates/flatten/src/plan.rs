@@ -5,7 +5,13 @@
 //! Directories come before what is in them, so they are written when one of the two is first due, with the attributes
 //! that they have in the end, from whatever layer those are.
 //!
+//! Of an image that is squashed onto a base, the tar holds what is different from the base's tree: whiteouts first, then what is new or
+//! other than there. A file that gets a new name is written under all of its names, also if the base has it, because not every
+//! reader of a layer can link to a file of another one.
+//!
 //! Beside the tree, only the number of each name is kept.
+
+use std::collections::{BTreeSet, HashSet};
 
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::{NameId, Origin, Place, Tree};
@@ -18,6 +24,10 @@ pub(crate) struct Plan {
     steps: Vec<NameId>,
     /// The directories that no layer describes, in the order of paths.
     implied: Vec<NameId>,
+    /// What the base has and the image doesn't, in the order of paths.
+    whiteouts: Vec<EntryPath>,
+    /// Whether the tar goes onto a base.
+    is_squashed: bool,
     n_entries: u64,
     size: u64,
 }
@@ -44,12 +54,86 @@ impl Plan {
             let list = if item.place.origin().is_some() { &mut steps } else { &mut implied };
             list.push(item.place.name_id());
         }
-        let n_entries = (steps.len() + implied.len()) as u64;
         // The sort is stable, so the names of one change stay in order.
         steps.sort_by_key(|&name| tree.place(name).origin());
-        let mut plan = Self { tree, steps, implied, n_entries, size: 0 };
-        plan.size = plan.measure();
-        plan
+        Self { tree, steps, implied, whiteouts: vec![], is_squashed: false, n_entries: 0, size: 0 }
+            .measured()
+    }
+
+    /// The same plan without what `base` has already, and with whiteouts of what only `base` has. The layers of that tree must be
+    /// the lowest of this one's.
+    pub(crate) fn onto(self, base: &Tree, leave_out: LeaveOut<'_>) -> Self {
+        let is_there = |name: NameId| {
+            let place = self.tree.place(name);
+            let below = at(base, &place.path());
+            below.is_some_and(|it| {
+                it.origin() == place.origin() && it.is_directory() == place.is_directory()
+            })
+        };
+        let new: HashSet<usize> =
+            self.steps.iter().filter(|&&name| !is_there(name)).map(|name| name.number()).collect();
+        // The changes that get names which the base doesn't have.
+        let changes: BTreeSet<Option<Origin>> = self
+            .steps
+            .iter()
+            .filter(|name| new.contains(&name.number()))
+            .map(|&name| self.origin(name))
+            .collect();
+        let is_due = |&name: &NameId| {
+            let place = self.tree.place(name);
+            new.contains(&name.number()) || place.is_linked() && changes.contains(&place.origin())
+        };
+        let steps = self.steps.iter().copied().filter(is_due).collect();
+        let implied = self.implied.iter().copied().filter(|&name| !is_there(name)).collect();
+        let whiteouts = self.missing_of(base, leave_out);
+        Self { steps, implied, whiteouts, is_squashed: true, ..self }.measured()
+    }
+
+    /// The topmost paths that `base` has and the tree doesn't.
+    fn missing_of(&self, base: &Tree, leave_out: LeaveOut<'_>) -> Vec<EntryPath> {
+        let mut missing = vec![];
+        // What is below this path goes with it, or has gone already.
+        let mut done: Option<EntryPath> = None;
+        for item in base.items() {
+            if done.as_ref().is_some_and(|done| item.path.is_below(done)) {
+                continue;
+            }
+            done = None;
+            if !item.path.is_root() && leave_out(&item.path, &item.place) {
+                done = Some(item.path);
+                continue;
+            }
+            match at(&self.tree, &item.path) {
+                None => {
+                    missing.push(item.path.clone());
+                    done = Some(item.path);
+                }
+                Some(place) if !place.is_directory() => done = Some(item.path),
+                Some(_) => {}
+            }
+        }
+        missing
+    }
+
+    fn measured(mut self) -> Self {
+        self.n_entries = (self.steps.len() + self.implied.len() + self.whiteouts.len()) as u64;
+        self.size = self.measure();
+        self
+    }
+
+    /// What the base has and the image doesn't.
+    pub(crate) fn whiteouts(&self) -> &[EntryPath] {
+        &self.whiteouts
+    }
+
+    /// Whether nothing need be said about a directory: there is one in the base anyway, of which no layer says more.
+    pub(crate) fn is_bare_root(&self, place: &Place<'_>) -> bool {
+        self.is_squashed && *place == self.tree.root() && place.origin().is_none()
+    }
+
+    /// The directory that a whiteout is in.
+    pub(crate) fn parent_of(&self, whiteout: &EntryPath) -> Option<Place<'_>> {
+        at(&self.tree, &whiteout.parent()?)
     }
 
     /// How many entries the tar will have.
@@ -105,6 +189,11 @@ impl Plan {
     fn origin(&self, name: NameId) -> Option<Origin> {
         self.place(name).origin()
     }
+}
+
+/// What is at a path of a tree; no link is followed.
+fn at<'a>(tree: &'a Tree, path: &EntryPath) -> Option<Place<'a>> {
+    path.components().try_fold(tree.root(), |place, name| place.child(name))
 }
 
 #[cfg(test)]
@@ -176,6 +265,59 @@ mod tests {
         let implied = plan.implied().iter().map(|&name| plan.place(name).path().to_string());
         assert_eq!(implied.collect::<Vec<_>>(), [".", "a", "a/b/c"]);
         assert_eq!(shown(&plan, &layers), ["a/b/c/d", "e", "a/b"]);
+    }
+
+    /// The plan of what the upper of these layers have other than the lowest `n_base`.
+    fn squashed(layers: &[&[Change]], n_base: usize) -> Plan {
+        let mut base = Tree::new();
+        for layer in &layers[..n_base] {
+            base.begin_layer();
+            layer.iter().for_each(|change| base.apply(change).unwrap());
+            base.end_layer();
+        }
+        plan(layers).onto(&base, &|path, _| path.as_bytes() == b"out")
+    }
+
+    #[test]
+    fn onto_a_base_goes_what_it_does_not_have() {
+        let directory = |text: &str| add(text, EntryKind::Directory);
+        let layers: [&[Change]; 3] = [
+            &[
+                directory("d"),
+                file("d/gone"),
+                file("d/kept"),
+                directory("e"),
+                file("e/x/y"),
+                file("f"),
+                file("out"),
+            ],
+            &[file("d/new"), file("temporary"), Change::Remove(path("d/gone"))],
+            &[
+                Change::Remove(path("temporary")),
+                Change::Remove(path("e")),
+                file("e"),
+                file("f"),
+                Change::Remove(path("out")),
+            ],
+        ];
+        let plan = squashed(&layers, 1);
+        let none = [""; 7].map(str::to_owned);
+        let expected =
+            [&none[..], &["d/new", "", "", "", "", "e", "f", ""].map(str::to_owned)].concat();
+        assert_eq!(shown(&plan, &layers), expected);
+        let whiteouts: Vec<_> = plan.whiteouts().iter().map(ToString::to_string).collect();
+        assert_eq!((whiteouts, plan.n_entries()), (vec!["d/gone".to_owned()], 4));
+    }
+
+    #[test]
+    fn a_file_that_gets_a_name_is_written_under_all_of_them() {
+        let layers: [&[Change]; 2] = [
+            &[file("a"), link("b", "a"), file("c"), link("d", "c")],
+            &[link("z", "b"), Change::Remove(path("d"))],
+        ];
+        let plan = squashed(&layers, 1);
+        assert_eq!(shown(&plan, &layers), ["a b z", "", "", "", "", ""]);
+        assert_eq!(plan.whiteouts(), [path("d")]);
     }
 
     #[test]

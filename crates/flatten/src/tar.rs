@@ -17,20 +17,29 @@ pub(crate) struct Written<W> {
     pub(crate) size: u64,
 }
 
-/// Writes the tar. Its end is written only when everything has been verified.
+/// Writes the tar. Its end is written only when everything has been verified. The lowest `n_base` layers are not read unless
+/// something of them is due.
 ///
 /// # Errors
 /// Those of reading the image and of the output.
 pub(crate) fn write<W: Write>(
-    opened: Opened,
+    mut opened: Opened,
     plan: &Plan,
+    n_base: usize,
     output: W,
     watch: &dyn Watch,
 ) -> anyhow::Result<Written<W>> {
     let counting = Counting { inner: output, size: 0 };
     let written = vec![false; plan.most_names()];
     let mut tar = Tar { plan, at: 0, written, writer: Writer::new(counting) };
-    opened.read_layers(watch, |position, layer| tar.layer(position, layer))?;
+    tar.whiteouts()?;
+    for position in 0..opened.image().layers.len() {
+        if position < n_base && plan.is_through(tar.at, position) {
+            continue;
+        }
+        opened.read_layer(position, watch, |layer| tar.layer(position, layer))?;
+    }
+    opened.finish()?;
     tar.remaining_directories()?;
     let Counting { inner, size } = tar.writer.finish()?;
     Ok(Written { output: inner, size })
@@ -63,6 +72,18 @@ impl<W: Write> Tar<'_, W> {
             }
         }
         if self.plan.is_through(self.at, position) { Ok(()) } else { Err(otherwise()) }
+    }
+
+    /// Writes what takes away what the base has.
+    fn whiteouts(&mut self) -> Result<(), Error> {
+        let plan = self.plan;
+        for path in plan.whiteouts() {
+            if let Some(parent) = plan.parent_of(path) {
+                self.directory(parent)?;
+            }
+            self.writer.write_change(&Change::Remove(path.clone()))?;
+        }
+        Ok(())
     }
 
     /// Writes an entry under all of its names.
@@ -102,6 +123,7 @@ impl<W: Write> Tar<'_, W> {
             chain.push(here);
             here = here.parent();
         }
+        chain.retain(|place| !self.plan.is_bare_root(place));
         for place in chain.into_iter().rev() {
             let inode = place.inode();
             let entry = Entry {

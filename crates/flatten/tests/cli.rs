@@ -14,6 +14,8 @@ fn the_help_ends_with_examples() {
           One layer, without the image's config
       flatten nginx --as-image nginx:flat | load
           One layer, with the image's config
+      flatten app --onto debian --as-image app:1 | load
+          One layer on top of the base's, which stay
     ");
 }
 
@@ -32,6 +34,8 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["--as-image", "A B", "a"],
             &["--platform", "x", "a"],
             &["--compress", "zstd", "a"],
+            &["--onto", "b", "a"],
+            &["--onto", "b", "--as-image", "c", "--no-store", "a"],
             &["--exclude", "/", "a"],
             &["--max-size", "x", "a"],
             &["--max-entries", "-1", "a"],
