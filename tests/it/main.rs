@@ -49,6 +49,8 @@ mod remote;
 mod remote_login;
 mod resume;
 mod round_trip;
+mod screen;
+mod screen_faults;
 mod sharing;
 mod signals;
 mod snapshot;

@@ -17,6 +17,7 @@
 //! | one of our programs | [`Sandbox`] |
 //! | what it makes of a command line | [`usage`] |
 //! | several of them, piped | [`pipeline::sh`] |
+//! | what a terminal shows of them | [`terminal`] |
 //! | other people's tools | [`peers`] |
 //!
 //! ```no_run
@@ -50,6 +51,7 @@ pub use archive::{Named, Producer, Shape};
 pub use command::Sandbox;
 pub use command::output::Output;
 pub use command::program::{Program, Running};
+pub use command::terminal;
 pub use command::usage;
 pub use image::codec::{Codec, Gzip, Zstd};
 pub use image::index::Index;

@@ -4,12 +4,22 @@ use crate::command::Sandbox;
 use crate::command::output::Output;
 use crate::command::plain_user::NOBODY;
 use crate::command::program::{Program, Running};
+use crate::command::terminal::{OnTerminal, Size};
+
+const FLAGS: [&str; 5] = ["--noprofile", "--norc", "-o", "pipefail", "-c"];
 
 /// Runs a script with `bash -o pipefail`, in the sandbox and its environment.
 ///
 /// `output.code()` is the script's status, `output.pipe` that of each member of its last pipeline.
 pub fn sh(sandbox: &Sandbox, script: &str) -> Output {
     Script::new(sandbox, script).run()
+}
+
+/// Starts a script as [`sh`] does, on a terminal of its own.
+pub fn on_terminal(sandbox: &Sandbox, size: Size, script: &str) -> OnTerminal {
+    let bash = sandbox.program("/bin/bash").args(FLAGS).arg(script);
+    // Programs ask the terminal itself.
+    bash.env_remove("COLUMNS").start_on(size)
 }
 
 /// A script about to start.
@@ -30,8 +40,7 @@ impl Script {
             statuses.display()
         );
         let program = sandbox.program("/bin/bash");
-        let flags = ["--noprofile", "--norc", "-o", "pipefail", "-c"];
-        Self { program: program.args(flags).arg(whole), statuses }
+        Self { program: program.args(FLAGS).arg(whole), statuses }
     }
 
     /// Changes the program that runs it: its input, user, variables, patience.

@@ -64,7 +64,7 @@
 //! progress/  send
 //! interrupt/  limits  glob                signals; values of options
 //! error/  list                            how an error becomes a line and a status; lists
-//! stderr
+//! stderr  json
 //! text  size  order  options  captured  descriptors
 //! ```
 
@@ -75,6 +75,7 @@ mod glob;
 mod input;
 pub mod interrupt;
 mod io;
+mod json;
 mod limits;
 mod list;
 mod options;
@@ -99,7 +100,7 @@ pub use crate::limits::{Limits, check_size};
 pub use crate::list::{Array, Columns, Form, Table, put_bytes};
 pub use crate::options::{Common, When, examples, parse_annotation};
 pub use crate::output::Output;
-pub use crate::progress::{Counted, Meter, Progress, Task};
+pub use crate::progress::{Counted, ImageEvent, Meter, Progress, Task};
 pub use crate::run::{Command, main};
 pub use crate::secret::{Echo, ask};
 pub use crate::size::{human_size, parse_size};

@@ -1,7 +1,7 @@
 //! The frame of every program: arguments in, `run` called, an exit status out.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -9,12 +9,12 @@ use clap::Parser;
 use report::Look;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use crate::error::{self, Code};
+use crate::error::{self, Code, Report};
 use crate::interrupt;
 use crate::io::Io;
-use crate::options::Common;
+use crate::options::{Common, When};
 use crate::output::Output;
-use crate::stderr::Stderr;
+use crate::stderr::note_json;
 
 /// The arguments of a command, and what the command knows about its errors.
 pub trait Command: Parser {
@@ -45,8 +45,12 @@ pub fn main<A: Command>(run: fn(&A, &mut Io<'_>) -> anyhow::Result<()>) -> ExitC
     }
     let args = match parse::<A>() {
         Ok(args) => args,
-        Err(error) => return ExitCode::from(answer::<A>(&name, &error)),
+        Err(error) => {
+            note_json(asks_for_json(env::args_os()));
+            return ExitCode::from(answer::<A>(&name, &error));
+        }
     };
+    note_json(args.common().progress == When::Json);
     let mut io = Io::standard(&name, args.common());
     let result = interrupt::install().and_then(|()| run(&args, &mut io));
     ExitCode::from(conclude::<A>(&mut io, result))
@@ -61,6 +65,13 @@ fn parse<A: Command>() -> Result<A, clap::Error> {
     A::from_arg_matches(&matches?).map_err(|error| error.format(&mut command))
 }
 
+/// Whether arguments that make no sense ask for progress as JSON all the same.
+fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
+    let args: Vec<_> = args.collect();
+    args.iter().any(|arg| arg == "--progress=json")
+        || args.windows(2).any(|pair| pair == ["--progress", "json"])
+}
+
 /// Whether an environment variable is there, and empty.
 fn is_empty(name: &OsStr) -> bool {
     env::var_os(name).is_some_and(|value| value.is_empty())
@@ -69,8 +80,9 @@ fn is_empty(name: &OsStr) -> bool {
 /// Answers what clap took over: help and version on standard output, wrong usage on standard error.
 fn answer<A: Command>(name: &str, error: &clap::Error) -> u8 {
     if error.use_stderr() {
-        Stderr::Process.write(&error::wrong_usage(name, error));
-        return A::status(Code::Usage);
+        let status = A::status(Code::Usage);
+        error::write(name, &error::wrong_usage(name, error), Some(status));
+        return status;
     }
     let mut output = Output::standard();
     let colours = output.is_terminal() && env::var_os("NO_COLOR").is_none();
@@ -106,8 +118,9 @@ fn fail<A: Command>(name: &str, error: &anyhow::Error) -> u8 {
     match error::code(error, A::ERRORS) {
         Code::ClosedPipe => Code::ClosedPipe.status(),
         code => {
-            Stderr::Process.write(&error::line_with(name, error, A::ERRORS));
-            A::status(code)
+            let status = A::status(code);
+            error::write(name, &Report::of(error, name, A::ERRORS), Some(status));
+            status
         }
     }
 }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use cli::{Explain as _, Io};
+use cli::{Explain as _, ImageEvent, Io};
 use image::{Choice, Input, Location, Opened, StoredImage};
 use layer_format::listing::Tree;
-use layer_format::{Algorithm, Descriptor, Hashing, Manifest, Reference};
+use layer_format::{Algorithm, Descriptor, Digest, Hashing, Manifest, Reference};
 use store::{IndexEntry, Lease, Pair, Store};
 
 use crate::Args;
@@ -91,10 +91,11 @@ impl<'a> ToStore<'a> {
         self.lease.name(&names.iter().map(entry).collect::<Vec<_>>())?;
         if self.args.stream {
             Outgoing { names, manifest }.out_of_store(self.lease.store(), io)?;
-            io.say(&target.digest.to_string());
+            tell(names, &target.digest, true, io);
         } else {
             writeln!(io.output, "{}", target.digest)?;
             io.output.flush()?;
+            tell(names, &target.digest, false, io);
         }
         Ok(())
     }
@@ -213,7 +214,24 @@ impl Destination for ToStream<'_> {
         let outgoing = Outgoing { names: &self.args.tag, manifest };
         let layer = taken.kept.into_inner();
         outgoing.without_store(&documents.config, self.below, layer, io)?;
-        io.say(&digest.to_string());
+        tell(&self.args.tag, &digest, true, io);
         Ok(())
+    }
+}
+
+/// Tells programs of a new image, under each of its names, and people of its digest if standard output had no place for it.
+fn tell(names: &[Reference], digest: &Digest, is_said: bool, io: &Io<'_>) {
+    let event = |name| ImageEvent {
+        name,
+        digest: digest.to_string(),
+        status: "Committed",
+        is_important: true,
+    };
+    let line = digest.to_string();
+    let lines = if is_said { vec![line.as_str()] } else { vec![] };
+    let (first, others) = names.split_first().unzip();
+    io.progress.image(event(first.map(Reference::full)), &lines);
+    for name in others.unwrap_or_default() {
+        io.progress.image(event(Some(name.full())), &[]);
     }
 }

@@ -8,7 +8,7 @@ pub mod threads;
 
 use cli::{Explain as _, Failure, Io};
 use layer_format::Reference;
-use registry::{Client, Credentials, Mirrors, Options};
+use registry::{Client, Credentials, Mirrors, Options, Traffic};
 
 pub use crate::documents::RemoteDocuments;
 pub use crate::flags::Flags;
@@ -48,7 +48,8 @@ impl Flags {
 /// with `--quiet` too, because one may be the reason.
 pub fn tell(client: &Client, has_failed: bool, io: &Io<'_>) {
     io.warn_of(&client.warnings(), has_failed);
-    client.traffic().iter().for_each(|traffic| io.progress.object(&traffic.to_json()));
+    let tell = |traffic: &Traffic| io.progress.object("registry", &traffic.to_json());
+    client.traffic().iter().for_each(tell);
 }
 
 /// Adds a hint to an error that was caused by a registry, if there is one.

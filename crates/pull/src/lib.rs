@@ -13,7 +13,7 @@ mod slot;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
 
-use cli::{Explain as _, Io, Progress};
+use cli::{Explain as _, ImageEvent, Io, Progress};
 use layer_format::{Descriptor, DiffId, Digest, Platform, Reference};
 use registry::Client;
 use report::{Look, look};
@@ -332,12 +332,20 @@ fn print_digests(outcomes: &[Outcome], io: &mut Io<'_>) -> anyhow::Result<()> {
 /// The last lines, in Docker's words.
 fn report(outcomes: &[Outcome], args: &Args, progress: &Progress) {
     for Outcome { reference, digest, is_up_to_date, .. } in outcomes {
-        progress.line(format!("Digest: {digest}"));
-        if args.no_layers {
-            continue;
-        }
-        let status =
-            if *is_up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
-        progress.line(format!("Status: {status} {reference}"));
+        let status = match (args.no_layers, is_up_to_date) {
+            (true, _) => "Downloaded without layers",
+            (false, true) => "Image is up to date",
+            (false, false) => "Downloaded newer image",
+        };
+        let event = ImageEvent {
+            name: Some(reference.full()),
+            digest: digest.to_string(),
+            status,
+            is_important: false,
+        };
+        let lines = [format!("Digest: {digest}"), format!("Status: {status} for {reference}")];
+        let n_lines = if args.no_layers { 1 } else { lines.len() };
+        let lines: Vec<_> = lines.iter().take(n_lines).map(String::as_str).collect();
+        progress.image(event, &lines);
     }
 }

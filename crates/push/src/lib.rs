@@ -19,7 +19,7 @@ mod workers;
 
 use std::io::Write as _;
 
-use cli::Io;
+use cli::{ImageEvent, Io};
 use layer_format::{Platform, Reference};
 use registry::Client;
 use report::{Look, look};
@@ -89,6 +89,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     network::tell(&client, pushed.is_err(), io);
     let pushed = pushed.map_err(network::explain)?;
     for (name, digest) in pushed {
+        let event = ImageEvent {
+            name: Some(name.full()),
+            digest: digest.to_string(),
+            status: "Pushed",
+            is_important: false,
+        };
+        io.progress.image(event, &[]);
         writeln!(io.output, "{}", name.at(digest))?;
     }
     Ok(io.output.flush()?)

@@ -14,7 +14,7 @@ mod writeback;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use cli::{Explain as _, Io};
+use cli::{Explain as _, ImageEvent, Io};
 use image::{Choice, Image, Location, Source};
 use layer_format::{Platform, Reference};
 use report::{Look, look};
@@ -156,7 +156,19 @@ fn say(report: &Report, image: &Image, io: &Io<'_>) {
     let layers = cli::counted(image.layers.len() as u64, "layer", "layers");
     let entries = cli::counted(report.n_entries, "entry", "entries");
     let size = cli::human_size(report.bytes);
-    io.say(&format!("unpacked {}{layers}, {entries}, {size}", title(image)));
+    let line = format!("unpacked {}{layers}, {entries}, {size}", title(image));
+    match &image.manifest {
+        Some(manifest) => {
+            let event = ImageEvent {
+                name: image.names.first().cloned(),
+                digest: manifest.descriptor().digest.to_string(),
+                status: "Unpacked",
+                is_important: true,
+            };
+            io.progress.image(event, &[&line]);
+        }
+        None => io.say(&line),
+    }
     for reason in report.skipped.reasons() {
         warn(&reason, io);
     }

@@ -6,6 +6,7 @@
 pub mod output;
 pub mod plain_user;
 pub mod program;
+pub mod terminal;
 pub mod usage;
 
 use std::ffi::{OsStr, OsString};

@@ -24,7 +24,7 @@ pub struct Output {
 impl Output {
     /// The exit status as a shell gives it: 128 and the signal's number after a signal.
     pub fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or_default())
+        shell_status(self.status)
     }
 
     /// Itself, when the program succeeded; otherwise the test fails and shows all of it.
@@ -69,6 +69,11 @@ impl Output {
         let text = text.replace(&*self.root.to_string_lossy(), "[SANDBOX]");
         words.iter().fold(text, |text, (from, to)| text.replace(from, to))
     }
+}
+
+/// An exit status as a shell gives it: 128 and the signal's number after a signal.
+pub(super) fn shell_status(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
 fn section(title: &str, content: &str) -> String {

@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Program {
-    path: OsString,
-    args: Vec<OsString>,
-    env: BTreeMap<OsString, OsString>,
-    dir: PathBuf,
+    pub(super) path: OsString,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: BTreeMap<OsString, OsString>,
+    pub(super) dir: PathBuf,
     root: PathBuf,
     input: Vec<u8>,
     uid: Option<u32>,
-    patience: Duration,
+    pub(super) patience: Duration,
 }
 
 impl Program {

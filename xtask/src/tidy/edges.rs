@@ -41,7 +41,6 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("http-body", &["registry"]),
     // No dependencies, kept by hyper's authors; 30 lines of our own were compared.
     ("httpdate", &["registry"]),
-    ("indicatif", &["cli"]),
     ("insta", TESTS_ONLY),
     // syn's places in a file are bytes only with proc-macro2's feature span-locations.
     ("proc-macro2", &["xtask"]),
@@ -79,13 +78,16 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("thiserror", &["layer-format", "store", "registry", "rootfs"]),
     // cargo-mutants was compared: it builds the workspace once for each mutant, 600 of them would take a working day.
     ("syn", &["xtask"]),
-    // How many cells of a terminal a text takes; no dependencies, kept by the unicode-rs group, under indicatif anyway.
-    // console, under indicatif too, was compared: it measures, but brings its own terminal.
+    // How many cells of a terminal a text takes; no dependencies, kept by the unicode-rs group.
+    // console was compared: it measures, but brings its own terminal.
     ("unicode-width", &["cli"]),
     // What reqwest runs on; its blocking client was compared (docs/decisions/0010-transport.md).
     ("tokio", &["registry"]),
     // Addresses without the HTTP client; in the tree anyway, under reqwest.
     ("url", &["registry"]),
+    // Shows what a terminal shows, for tests of two programs on one; alacritty_terminal was compared: it brings a terminal's
+    // windows and threads, and 30 packages.
+    ("vt100", &["tests"]),
     ("zstd", &["layer-format", "tests"]),
 ];
 

@@ -5,7 +5,7 @@
 //!   a library's error      HasKind      ErrorKind -> Code, advice(); Command::ERRORS lists the libraries' types
 //!   Failure                             a command's own: message, hints, Code
 //! its status               code()       the first link that knows one; else Failed. Code has the numbers
-//! its line                 line()       program: message: cause, then hint: … for each hint of the chain
+//! what is told of it       Report       program: message: cause, then hint: … for each hint of the chain; or an object
 //! ```
 //!
 //! Three errors are not reported like that. [`silent`] ends a program with a status alone, a broken pipe of our own
@@ -22,7 +22,8 @@ use std::path::Path;
 use report::reason;
 use report::{ErrorKind, HasKind, Look};
 
-use crate::stderr::Stderr;
+use crate::json;
+use crate::stderr::{Stderr, is_json};
 use crate::text::{clean, clean_path};
 
 /// One link of an error's chain.
@@ -290,30 +291,64 @@ pub(crate) fn silent_status(error: &anyhow::Error) -> Option<u8> {
     links(error.as_ref()).find_map(|link| Some(link.downcast_ref::<Silent>()?.0))
 }
 
-/// An error as it is reported: `program: context: cause`, then a line for each hint.
-pub fn line(program: &str, error: &anyhow::Error) -> String {
-    line_with(program, error, &[])
+/// What is told of an error.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// What went wrong, with its causes; clean.
+    message: String,
+    /// What can be done about it.
+    hints: Vec<String>,
+    /// The help, which stands for both where there were no arguments at all.
+    help: Option<String>,
 }
 
-/// Like [`line`], with the hints that the libraries' errors know for the program of this name.
-pub(crate) fn line_with(program: &str, error: &anyhow::Error, libraries: &[Look]) -> String {
-    let mut texts: Vec<String> = vec![clean(program).into_owned()];
-    let mut hints: Vec<String> = Vec::new();
-    for link in links(error.as_ref()) {
-        let failure = link.downcast_ref::<Failure>();
-        let own = failure.map(|failure| failure.hints.as_slice()).unwrap_or_default();
-        let advice = of_library(libraries, link).and_then(|known| known.advice(program));
-        for hint in own.iter().cloned().chain(advice) {
-            if !hints.contains(&hint) {
-                hints.push(hint);
+impl Report {
+    /// An error and its causes, with the hints that the libraries' errors know for the program of this name.
+    pub(crate) fn of(error: &anyhow::Error, program: &str, libraries: &[Look]) -> Self {
+        let mut texts: Vec<String> = vec![];
+        let mut hints: Vec<String> = vec![];
+        for link in links(error.as_ref()) {
+            let failure = link.downcast_ref::<Failure>();
+            let own = failure.map(|failure| failure.hints.as_slice()).unwrap_or_default();
+            let advice = of_library(libraries, link).and_then(|known| known.advice(program));
+            for hint in own.iter().cloned().chain(advice) {
+                if !hints.contains(&hint) {
+                    hints.push(hint);
+                }
+            }
+            // A failure without a message only stands for its cause.
+            if failure.is_none_or(|failure| failure.message.is_some()) {
+                push_cause(&mut texts, shorten(&clean(&describe(link))));
             }
         }
-        // A failure without a message only stands for its cause.
-        if failure.is_none_or(|failure| failure.message.is_some()) {
-            push_cause(&mut texts, shorten(&clean(&describe(link))));
-        }
+        Self { message: texts.join(": "), hints, help: None }
     }
-    with_hints(&texts.join(": "), &hints)
+
+    /// For people: `program: context: cause`, then a line for each hint.
+    pub(crate) fn lines(&self, program: &str) -> String {
+        if let Some(help) = &self.help {
+            return help.clone();
+        }
+        let mut lines = format!("{}: {}\n", clean(program), self.message);
+        for hint in &self.hints {
+            writeln!(lines, "hint: {}", clean(hint)).expect("a string takes everything");
+        }
+        lines
+    }
+
+    /// For programs: an object on a line.
+    pub(crate) fn object(&self, program: &str, status: Option<u8>) -> String {
+        let message = if self.help.is_some() { "arguments are missing" } else { &self.message };
+        let hints: Vec<_> = self.hints.iter().map(|hint| clean(hint)).collect();
+        let fields = [("message", message.into()), ("hints", hints.into())];
+        let exit = status.map(|status| ("exit", status.into()));
+        json::line(program, "error", fields.into_iter().chain(exit))
+    }
+}
+
+/// An error as it is reported: `program: context: cause`, then a line for each hint.
+pub fn line(program: &str, error: &anyhow::Error) -> String {
+    Report::of(error, program, &[]).lines(program)
 }
 
 /// An error and its causes, for a part of a line: of a warning, or of a list.
@@ -325,20 +360,29 @@ pub fn chain(error: &Link) -> String {
 
 /// Writes an error to standard error where `main` doesn't: before a run, or when its exit status is another program's.
 pub fn report(program: &str, error: &anyhow::Error) {
-    Stderr::Process.write(&line(program, error));
+    write(program, &Report::of(error, program, &[]), None);
 }
 
-/// Wrong usage as clap sees it, in the form of all other errors.
-pub(crate) fn wrong_usage(program: &str, error: &clap::Error) -> String {
+/// Writes an error to standard error: in lines, or as a JSON object with the status that the program exits with.
+pub(crate) fn write(program: &str, report: &Report, status: Option<u8>) {
+    let text = if is_json() { report.object(program, status) } else { report.lines(program) };
+    Stderr::Process.write(&text);
+}
+
+/// Wrong usage as clap sees it.
+pub(crate) fn wrong_usage(program: &str, error: &clap::Error) -> Report {
     let text = error.render().to_string();
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return text;
+        return Report { help: Some(text), ..Report::default() };
     }
     let mut message = Vec::new();
     let mut hints = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(tip) = line.strip_prefix("tip: ") {
-            hints.push(tip.to_owned());
+            // That `-- -a` is a name is nothing for who mistook an option.
+            if !tip.starts_with("to pass '") {
+                hints.push(tip.to_owned());
+            }
         } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
             break;
         } else if !line.is_empty() && hints.is_empty() {
@@ -346,7 +390,7 @@ pub(crate) fn wrong_usage(program: &str, error: &clap::Error) -> String {
         }
     }
     hints.push(format!("{program} --help"));
-    with_hints(&format!("{program}: {}", clean(&message.join(" "))), &hints)
+    Report { message: clean(&message.join(" ")).into_owned(), hints, help: None }
 }
 
 /// Makes a panic, which is always a mistake of ours, look like any other error.
@@ -355,18 +399,10 @@ pub(crate) fn hook_panics(program: &str) {
     panic::set_hook(Box::new(move |info| {
         let what = info.payload_as_str().unwrap_or("no message");
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let text = format!("{program}: internal error: {}", clean(&format!("{what} ({place})")));
-        let hint = "this is a mistake in the program, please report it".to_owned();
-        Stderr::Process.write(&with_hints(&text, &[hint]));
+        let message = format!("internal error: {}", clean(&format!("{what} ({place})")));
+        let hints = vec!["this is a mistake in the program, please report it".to_owned()];
+        write(&program, &Report { message, hints, help: None }, None);
     }));
-}
-
-fn with_hints(first: &str, hints: &[String]) -> String {
-    let mut lines = format!("{first}\n");
-    for hint in hints {
-        writeln!(lines, "hint: {}", clean(hint)).expect("a string takes everything");
-    }
-    lines
 }
 
 /// The message of a link. The system's own messages are made to look like ours.

@@ -147,7 +147,7 @@ fn the_codes_are_those_of_the_manual() {
 fn what_a_library_advises_is_a_hint() {
     let failure = anyhow::Error::new(io::Error::other(Denied)).context("pulling");
     assert_eq!(
-        line_with("pull", &failure, LIBRARIES),
+        Report::of(&failure, "pull", LIBRARIES).lines("pull"),
         "pull: pulling: denied\nhint: pull --login\n"
     );
 }
@@ -218,20 +218,42 @@ fn wrong_usage_is_one_line_too() {
         || clap::Command::new("pull").arg(clap::arg!(<NAME>)).arg(clap::arg!(--platform <P>));
     let failure = command().try_get_matches_from(["pull"]).unwrap_err();
     assert_eq!(
-        wrong_usage("pull", &failure),
+        wrong_usage("pull", &failure).lines("pull"),
         "pull: the following required arguments were not provided: <NAME>\nhint: pull --help\n"
     );
     let failure = command().try_get_matches_from(["pull", "--platfrom", "x"]).unwrap_err();
     assert_eq!(
-        wrong_usage("pull", &failure),
+        wrong_usage("pull", &failure).lines("pull"),
         "pull: unexpected argument '--platfrom' found\n\
          hint: a similar argument exists: '--platform'\nhint: pull --help\n"
     );
+    // An unknown option is a mistake, and no name that begins with a dash.
+    let failure = command().try_get_matches_from(["pull", "-a", "x"]).unwrap_err();
+    let expected = "pull: unexpected argument '-a' found\nhint: pull --help\n";
+    assert_eq!(wrong_usage("pull", &failure).lines("pull"), expected);
     let jobs = clap::arg!(--jobs <N>).value_parser(clap::value_parser!(u8));
     let failure = command().arg(jobs).try_get_matches_from(["pull", "--jobs", "x"]);
     assert_eq!(
-        wrong_usage("pull", &failure.unwrap_err()),
+        wrong_usage("pull", &failure.unwrap_err()).lines("pull"),
         "pull: invalid value 'x' for '--jobs <N>': invalid digit found in string\n\
          hint: pull --help\n"
+    );
+}
+
+#[test]
+fn an_error_is_an_object_for_programs() {
+    let error = anyhow::Error::new(Failure::new(Code::NotFound, "no\x1b").hint("pull a").hint("b"));
+    let report = Report::of(&error, "unpack", &[]);
+    assert_eq!(
+        report.object("unpack", Some(3)),
+        r#"{"program":"unpack","type":"error","message":"no\\x1b","hints":["pull a","b"],"exit":3}"#
+            .to_owned() + "\n"
+    );
+    let help = Report { help: Some("Usage".to_owned()), ..Report::default() };
+    assert_eq!(
+        help.object("pull", None),
+        r#"{"program":"pull","type":"error","message":"arguments are missing","hints":[]}"#
+            .to_owned()
+            + "\n"
     );
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::counter::Counter;
 use super::frame::{Frame, screen};
 use super::rate::Rate;
 use super::style::Style;
 use super::view::{self, View};
+use crate::json;
 use crate::stderr::Stderr;
 use crate::text::clean;
 
@@ -19,6 +22,13 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 /// The name of a row as long as the board exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowId(u64);
+
+/// What a program that reads JSON is told.
+#[derive(Debug)]
+pub(super) struct Fields {
+    pub(super) kind: &'static str,
+    pub(super) values: Vec<(&'static str, Value)>,
+}
 
 /// The kinds of lasting lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +45,9 @@ pub(super) enum Message {
 /// The rows of all tasks, and what is on standard error of them.
 #[derive(Debug)]
 pub(super) struct Board {
-    pub(super) style: Style,
+    /// The program's name, which warnings begin with.
+    program: String,
+    style: Style,
     stderr: Stderr,
     rows: Vec<Row>,
     next: u64,
@@ -62,8 +74,9 @@ struct Row {
 }
 
 impl Board {
-    pub(super) fn new(style: Style, stderr: Stderr) -> Self {
+    pub(super) fn new(program: &str, style: Style, stderr: Stderr) -> Self {
         Self {
+            program: program.to_owned(),
             style,
             stderr,
             rows: Vec::new(),
@@ -105,10 +118,10 @@ impl Board {
         let text = match self.style {
             _ if is_quick => return,
             Style::Plain => view::last(&row.view()),
-            Style::Json => view::json(&row.view()),
-            Style::Bars | Style::Silent | Style::None | Style::Quiet => return,
+            Style::Json => json::line(&self.program, "task", view::fields(&row.view())),
+            _ => return,
         };
-        self.write(&text);
+        self.stderr.write(&text);
     }
 
     /// Ends a task with its last state.
@@ -127,10 +140,10 @@ impl Board {
         self.rows.retain(|row| row.id != id || row.is_done);
     }
 
-    /// Shows a lasting line, if the style has a place for its kind.
-    pub(super) fn show(&mut self, message: Message, text: &str) {
+    /// Shows lasting lines, if the style has a place for their kind: `lines` for people, `fields` for programs.
+    pub(super) fn show(&mut self, message: Message, lines: &[&str], fields: Fields) {
         let is_hidden = match self.style {
-            Style::Quiet => message != Message::Alarm,
+            Style::Quiet | Style::QuietJson => message != Message::Alarm,
             Style::None => message == Message::Line,
             Style::Silent => matches!(message, Message::Line | Message::Say),
             Style::Bars | Style::Plain | Style::Json => false,
@@ -138,31 +151,52 @@ impl Board {
         if is_hidden {
             return;
         }
-        let text = clean(text);
-        if self.style == Style::Json {
-            let is_warning = matches!(message, Message::Warn | Message::Alarm);
-            let key = if is_warning { "warning" } else { "status" };
-            self.write(&view::json_message(key, &text));
-        } else if self.style == Style::Silent && !self.is_over {
+        if self.style.is_json() {
+            return self.stderr.write(&json::line(&self.program, fields.kind, fields.values));
+        }
+        let is_warning = matches!(message, Message::Warn | Message::Alarm);
+        let before =
+            if is_warning { format!("{}: warning: ", self.program) } else { String::new() };
+        let line = |line: &&str| format!("{}\n", clean(&format!("{before}{line}")));
+        let text: String = lines.iter().map(line).collect();
+        if self.style == Style::Silent && !self.is_over {
             self.held.push_str(&text);
-            self.held.push('\n');
         } else {
-            self.suspend(|stderr| stderr.write(&format!("{text}\n")));
+            self.write_lasting(&text);
         }
     }
 
-    /// Writes something that lasts, to the terminal or to standard error, while the frame is away. Once nothing runs, what
-    /// was done becomes ordinary lines above it.
-    pub(super) fn suspend<T>(&mut self, write: impl FnOnce(&Stderr) -> T) -> T {
+    /// Writes an object that is only for programs, if they read it.
+    pub(super) fn object<'k>(
+        &self,
+        kind: &str,
+        fields: impl IntoIterator<Item = (&'k str, Value)>,
+    ) {
+        if self.style == Style::Json {
+            self.stderr.write(&json::line(&self.program, kind, fields));
+        }
+    }
+
+    /// Writes lines that stay above the frame. Once nothing runs, what was done becomes such lines, too.
+    fn write_lasting(&mut self, text: &str) {
         if self.rows.iter().all(|row| row.is_done) {
-            self.print_done();
+            self.print_done(text);
+        } else {
+            let lines = self.stderr.ended(text);
+            let all = format!("{}{lines}{}", self.frame.erasure(), self.frame.drawing());
+            self.stderr.write_raw(&all);
         }
-        self.frame.suspend(|| write(&self.stderr))
     }
 
-    /// Writes to standard error while the frame is away.
-    pub(super) fn write(&self, text: &str) {
-        self.frame.suspend(|| self.stderr.write(text));
+    /// Does something that writes to the terminal while the frame is away.
+    pub(super) fn suspend<T>(&mut self, write: impl FnOnce() -> T) -> T {
+        if self.rows.iter().all(|row| row.is_done) {
+            self.print_done("");
+        }
+        self.stderr.write_raw(self.frame.erasure());
+        let result = write();
+        self.stderr.write_raw(self.frame.drawing());
+        result
     }
 
     /// Shows how far the tasks are.
@@ -178,40 +212,45 @@ impl Board {
             Style::Bars if self.is_younger_than(delay, now) => {}
             Style::Bars => {
                 let views: Vec<View<'_>> = self.rows.iter().map(Row::view).collect();
-                self.frame.draw(view::frame(&views, screen()));
+                self.stderr.write_raw(self.frame.draw(&view::frame(&views, screen())));
             }
             Style::Plain => self.write_moving(view::plain),
-            Style::Json => self.write_moving(view::json),
-            Style::Silent | Style::None | Style::Quiet => {}
+            Style::Json => self.write_moving(|view| self.task_object(view)),
+            Style::Silent | Style::None | Style::Quiet | Style::QuietJson => {}
         }
     }
 
-    fn write_moving(&self, show: fn(&View<'_>) -> String) {
+    fn task_object(&self, view: &View<'_>) -> String {
+        json::line(&self.program, "task", view::fields(view))
+    }
+
+    fn write_moving(&self, show: impl Fn(&View<'_>) -> String) {
         let moving = self.rows.iter().filter(|row| row.is_moving);
-        self.write(&moving.map(|row| show(&row.view())).collect::<String>());
+        self.stderr.write(&moving.map(|row| show(&row.view())).collect::<String>());
     }
 
     /// Takes the frame away and leaves the last lines.
     pub(super) fn finish(&mut self) {
-        self.print_done();
-        self.stderr.write(&std::mem::take(&mut self.held));
+        let held = std::mem::take(&mut self.held);
+        self.print_done(&held);
         self.is_over = true;
     }
 
     /// Leaves everything as it is.
     pub(super) fn abandon(&mut self) {
-        self.frame.abandon();
         self.is_over = true;
     }
 
-    fn print_done(&mut self) {
-        self.frame.clear();
+    /// Takes the frame away, and writes the last line of each task that is done and, below them, other lines.
+    fn print_done(&mut self, below: &str) {
         let done: String = self
             .rows
             .extract_if(.., |row| row.is_done)
             .map(|row| view::last(&row.view()))
             .collect();
-        self.stderr.write(&done);
+        let lines = format!("{done}{below}");
+        self.stderr.write_raw(&format!("{}{}", self.frame.erasure(), self.stderr.ended(&lines)));
+        self.frame.forget();
     }
 
     fn is_quick_look_up(&self) -> bool {
@@ -245,7 +284,7 @@ mod tests {
     /// The plain lines of a task that began this long ago and is done now.
     fn talk_of(is_look_up: bool, age: Duration) -> String {
         let captured = Captured::default();
-        let mut board = Board::new(Style::Plain, Stderr::Captured(captured.clone()));
+        let mut board = Board::new("pull", Style::Plain, Stderr::Captured(captured.clone()));
         board.is_look_up = is_look_up;
         let id = board.add("layer", Arc::new(Counter::new(None)));
         board.begun = Instant::now().checked_sub(age);

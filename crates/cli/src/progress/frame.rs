@@ -1,62 +1,59 @@
-//! The lines on the terminal that are redrawn; the only place that knows indicatif.
+//! The lines on the terminal that are redrawn.
 //!
-//! All tasks are one "bar" of several lines, which indicatif draws, clears, and takes away while something else is written.
-//! So a frame is drawn whole or not at all, and there may be more tasks than the terminal has lines.
+//! Between two drawings the cursor stands at the left of an empty row, the frame's home, and the lines are below it. So
+//! whatever else is written to the terminal meanwhile (another program's error, what somebody types) gets rows of its own and
+//! pushes the home down; and a terminal that breaks or cuts lines because it was made narrower does that below the cursor,
+//! where the next drawing clears all. A frame is written in one piece.
 //!
-//! A bar for each task in a `MultiProgress` was compared: it takes twice as much code here (77 lines for 42) and 20 lines less
-//! in `view.rs`, which must choose the tasks that a small terminal has room for and align their states all the same; and it
-//! draws at each setting of each bar. Escape sequences of our own are 30 lines, without what indicatif knows of lines that
-//! a narrowed terminal breaks.
+//! indicatif was compared, which leaves the cursor at the end of the last line and counts rows upwards from there: after each
+//! of these events a dead bar stays (console-rs/indicatif#182, #520).
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Write as _;
 
 use super::view::Screen;
 use crate::stderr::note_frame;
 
-/// The most often a frame is drawn in a second.
-const FRAMES: u8 = 30;
-
 /// The frame on the terminal, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Frame {
-    bar: Option<ProgressBar>,
+    /// What shows the lines, from home and back there; empty if there are none.
+    drawing: String,
 }
 
 impl Frame {
-    /// Draws these lines in the place of those before.
-    pub(super) fn draw(&mut self, lines: String) {
-        self.bar.get_or_insert_with(new_bar).set_message(lines);
-        note_frame(true);
-    }
-
-    /// Takes the frame away.
-    pub(super) fn clear(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-            note_frame(false);
+    /// Takes these lines instead of those before. Returns what shows them.
+    pub(super) fn draw(&mut self, lines: &[String]) -> &str {
+        self.drawing.clear();
+        if lines.is_empty() {
+            return &self.drawing;
         }
-    }
-
-    /// Leaves the frame as it stands.
-    pub(super) fn abandon(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.abandon();
+        // Somebody who wrote a line end has moved home to where a line was.
+        self.drawing.push_str("\r\x1b[K");
+        for line in lines {
+            // To the next row, and what was right of the line goes.
+            write!(self.drawing, "\r\n{line}\x1b[K").expect("a string takes everything");
         }
+        // What was below the last line goes, and the cursor goes home.
+        write!(self.drawing, "\x1b[J\x1b[{}A\r", lines.len()).expect("a string takes everything");
+        note_frame(lines.len());
+        &self.drawing
     }
 
-    /// Does something that writes to the terminal while the frame is away.
-    pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+    /// What takes the lines from the terminal; empty if there are none.
+    pub(super) fn erasure(&self) -> &'static str {
+        if self.drawing.is_empty() { "" } else { "\r\x1b[J" }
     }
-}
 
-fn new_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(FRAMES));
-    bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is well-formed"));
-    bar
+    /// What shows the lines again after they were erased; empty if there are none.
+    pub(super) fn drawing(&self) -> &str {
+        &self.drawing
+    }
+
+    /// Forgets the lines, which are erased.
+    pub(super) fn forget(&mut self) {
+        self.drawing.clear();
+        note_frame(0);
+    }
 }
 
 /// The size of the terminal on standard error.
@@ -65,4 +62,23 @@ pub(super) fn screen() -> Screen {
     let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
     let lines = size.map(|size| usize::from(size.ws_row)).filter(|&lines| lines > 0);
     Screen { columns: columns.unwrap_or(80), lines: lines.unwrap_or(24) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_is_home_again_after_each_drawing() {
+        let mut frame = Frame::default();
+        assert_eq!(frame.draw(&[]), "");
+        assert_eq!(frame.erasure(), "");
+        let lines = ["a: Waiting".to_owned(), "b".to_owned()];
+        let drawing = "\r\x1b[K\r\na: Waiting\x1b[K\r\nb\x1b[K\x1b[J\x1b[2A\r";
+        assert_eq!(frame.draw(&lines), drawing);
+        assert_eq!(frame.drawing(), drawing);
+        assert_eq!(frame.erasure(), "\r\x1b[J");
+        frame.forget();
+        assert_eq!((frame.drawing(), frame.erasure()), ("", ""));
+    }
 }

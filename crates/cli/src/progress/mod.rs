@@ -6,8 +6,8 @@
 //! ```text
 //! style.rs            who draws, and how
 //! counter.rs rate.rs  counting, which is an atomic addition; everything else is rare and takes the lock
-//! view.rs             a task as a line, as a bar, as JSON
-//! frame.rs            the lines that are redrawn, by indicatif
+//! view.rs             a task as a line, as a bar, as fields of an object
+//! frame.rs            the lines that are redrawn
 //! board.rs            all tasks, and what each change of theirs writes in each style
 //! ```
 
@@ -26,8 +26,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use report::watch::{Watch, Watcher};
+use serde_json::{Map, Value};
 
-use board::{Board, Message, RowId};
+use board::{Board, Fields, Message, RowId};
 use counter::Counter;
 
 use crate::interrupt;
@@ -55,7 +56,7 @@ impl Progress {
     pub(crate) fn new(program: &str, style: Style, stderr: Stderr) -> Self {
         let shared = Shared {
             program: program.to_owned(),
-            board: Mutex::new(Board::new(style, stderr)),
+            board: Mutex::new(Board::new(program, style, stderr)),
             ticker: Mutex::default(),
             interval: style.interval(),
         };
@@ -72,37 +73,49 @@ impl Progress {
 
     /// Shows a lasting line, such as `Digest: …`; not with `--progress none`.
     pub fn line(&self, text: impl AsRef<str>) {
-        self.board().show(Message::Line, text.as_ref());
+        self.show("message", Message::Line, text.as_ref());
     }
 
     /// Shows a lasting line whatever the form of progress; not with `--quiet`.
     pub fn say(&self, text: impl AsRef<str>) {
-        self.board().show(Message::Say, text.as_ref());
+        self.show("message", Message::Say, text.as_ref());
     }
 
     /// Warns, as `program: warning: text`; not with `--quiet`.
     pub fn warn(&self, text: impl AsRef<str>) {
-        let text = format!("{}: warning: {}", self.shared.program, text.as_ref());
-        self.board().show(Message::Warn, &text);
+        self.show("warning", Message::Warn, text.as_ref());
     }
 
     /// Warns as [`warn`](Self::warn) does, with `--quiet` too.
     pub fn alarm(&self, text: impl AsRef<str>) {
-        let text = format!("{}: warning: {}", self.shared.program, text.as_ref());
-        self.board().show(Message::Alarm, &text);
+        self.show("warning", Message::Alarm, text.as_ref());
     }
 
-    /// Writes a JSON object on a line with `--progress json`, and nothing otherwise.
-    pub fn object(&self, object: &str) {
-        let board = self.board();
-        if board.style == Style::Json {
-            board.write(&format!("{object}\n"));
-        }
+    /// Tells what became of an image: in `lines` to people, as [`line`](Self::line) or, if they are `important`, as
+    /// [`say`](Self::say) does; as an object to programs.
+    pub fn image(&self, event: ImageEvent, lines: &[&str]) {
+        let ImageEvent { name, digest, status, is_important } = event;
+        let name = name.map(|name| ("name", name.into()));
+        let others = [("digest", digest.into()), ("status", status.into())];
+        let values = name.into_iter().chain(others).collect();
+        let message = if is_important { Message::Say } else { Message::Line };
+        self.board().show(message, lines, Fields { kind: "image", values });
+    }
+
+    /// Tells an object of a type, with these fields, with `--progress json`, and nothing otherwise.
+    pub fn object(&self, kind: &str, fields: &Map<String, Value>) {
+        let fields = fields.iter().map(|(key, value)| (key.as_str(), value.clone()));
+        self.board().object(kind, fields);
+    }
+
+    fn show(&self, kind: &'static str, message: Message, text: &str) {
+        let values = vec![("message", text.into())];
+        self.board().show(message, &[text], Fields { kind, values });
     }
 
     /// Does something that writes to the terminal while no bars are there.
     pub(crate) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
-        self.board().suspend(|_| write())
+        self.board().suspend(write)
     }
 
     /// Says that the command looks something up: nothing is shown of tasks that are done within a second.
@@ -184,6 +197,19 @@ fn tick(shared: &Weak<Shared>, end: &Receiver<()>, interval: Duration) {
         let Some(shared) = shared.upgrade() else { return };
         shared.board.lock().unwrap_or_else(PoisonError::into_inner).tick(Instant::now());
     }
+}
+
+/// What became of an image, for programs that read it.
+#[derive(Clone, Debug)]
+pub struct ImageEvent {
+    /// Its full name, if it has one.
+    pub name: Option<String>,
+    /// The digest that leads to it.
+    pub digest: String,
+    /// What was done with it, in words that don't change: `Unpacked`.
+    pub status: &'static str,
+    /// Whether people are told with `--progress none` too.
+    pub is_important: bool,
 }
 
 /// One thing that takes time, such as a download. Dropped before it is [done](Self::done), it

@@ -1,9 +1,9 @@
 //! Who draws, and how.
 
-use std::env;
 use std::time::Duration;
 
 use crate::options::{Common, When};
+use crate::stderr::is_screen;
 
 /// The form progress takes in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) enum Style {
     None,
     /// Not a word.
     Quiet,
+    /// Not a word, and if there is one it is a JSON object.
+    QuietJson,
 }
 
 /// The properties of the standard streams that the style depends on.
@@ -32,10 +34,12 @@ struct Streams {
 impl Style {
     /// The style for the flags that were given and the streams there are.
     pub(crate) fn choose(common: &Common, stdout_is_pipe: bool) -> Self {
-        let is_terminal = rustix::termios::isatty(rustix::stdio::stderr());
-        let can_draw = env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let streams = Streams { stderr_is_terminal: is_terminal && can_draw, stdout_is_pipe };
-        if common.quiet { Self::Quiet } else { Self::decide(common.progress, streams) }
+        let streams = Streams { stderr_is_terminal: is_screen(), stdout_is_pipe };
+        match (common.quiet, common.progress) {
+            (true, When::Json) => Self::QuietJson,
+            (true, _) => Self::Quiet,
+            (false, progress) => Self::decide(progress, streams),
+        }
     }
 
     fn decide(when: When, streams: Streams) -> Self {
@@ -55,8 +59,13 @@ impl Style {
             Self::Bars => Some(Duration::from_millis(80)),
             Self::Json => Some(Duration::from_millis(500)),
             Self::Plain => Some(Duration::from_secs(10)),
-            Self::Silent | Self::None | Self::Quiet => None,
+            Self::Silent | Self::None | Self::Quiet | Self::QuietJson => None,
         }
+    }
+
+    /// Whether each line is a JSON object.
+    pub(crate) const fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::QuietJson)
     }
 }
 
@@ -88,7 +97,9 @@ mod tests {
 
     #[test]
     fn quiet_wins() {
-        let common = Common { quiet: true, progress: When::Json, ..Common::default() };
-        assert_eq!(Style::choose(&common, false), Style::Quiet);
+        let choose =
+            |progress| Style::choose(&Common { quiet: true, progress, ..Common::default() }, false);
+        assert_eq!(choose(When::Plain), Style::Quiet);
+        assert_eq!(choose(When::Json), Style::QuietJson);
     }
 }

@@ -22,7 +22,13 @@ fn play(progress: &Progress) {
     progress.warn("slow mirror");
     first.done("Pull complete");
     drop(second);
-    progress.line("Digest: sha256:0");
+    let event = ImageEvent {
+        name: Some("docker.io/library/app:1".to_owned()),
+        digest: "sha256:0".to_owned(),
+        status: "Downloaded newer image",
+        is_important: false,
+    };
+    progress.image(event, &["Digest: sha256:0", "Status: new"]);
     progress.say("pulled");
     progress.finish();
 }
@@ -45,6 +51,7 @@ fn plain_lines_tell_each_change_once() {
          pull: warning: slow mirror\n\
          5f70bf18a086: Pull complete\n\
          Digest: sha256:0\n\
+         Status: new\n\
          pulled\n",
     );
 }
@@ -53,14 +60,14 @@ fn plain_lines_tell_each_change_once() {
 fn json_is_an_object_a_line() {
     check(
         Style::Json,
-        r#"{"id":"5f70bf18a086","status":"Waiting","current":0,"total":45000000}
-{"id":"5f70bf18a086","status":"Downloading","current":0,"total":45000000}
-{"id":"5f70bf18a086","status":"Downloading","current":1000,"total":45000000}
-{"id":"evil\\n","status":"Waiting"}
-{"warning":"pull: warning: slow mirror"}
-{"id":"5f70bf18a086","status":"Pull complete","current":1000,"total":45000000}
-{"status":"Digest: sha256:0"}
-{"status":"pulled"}
+        r#"{"program":"pull","type":"task","id":"5f70bf18a086","status":"Waiting","current":0,"total":45000000}
+{"program":"pull","type":"task","id":"5f70bf18a086","status":"Downloading","current":0,"total":45000000}
+{"program":"pull","type":"task","id":"5f70bf18a086","status":"Downloading","current":1000,"total":45000000}
+{"program":"pull","type":"task","id":"evil\\n","status":"Waiting"}
+{"program":"pull","type":"warning","message":"slow mirror"}
+{"program":"pull","type":"task","id":"5f70bf18a086","status":"Pull complete","current":1000,"total":45000000}
+{"program":"pull","type":"image","name":"docker.io/library/app:1","digest":"sha256:0","status":"Downloaded newer image"}
+{"program":"pull","type":"message","message":"pulled"}
 "#,
     );
 }
@@ -83,6 +90,13 @@ fn before_a_pipe_nothing_is_said_but_warnings_at_the_end() {
 fn no_progress_leaves_other_talk() {
     check(Style::None, "pull: warning: slow mirror\npulled\n");
     check(Style::Quiet, "");
+    check(Style::QuietJson, "");
+    let (progress, captured) = progress(Style::QuietJson);
+    progress.alarm("lost");
+    assert_eq!(
+        captured.text(),
+        "{\"program\":\"pull\",\"type\":\"warning\",\"message\":\"lost\"}\n"
+    );
 }
 
 #[test]

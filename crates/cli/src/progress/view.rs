@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::size::human_size;
-use crate::text::{clean_json, cut, padded, width};
+use crate::text::{cut, padded, width};
 
 /// The widest a bar gets; Docker's is as wide.
 const WIDEST: usize = 50;
@@ -41,32 +41,18 @@ pub(super) fn plain(view: &View<'_>) -> String {
     format!("{}: {} {}\n", view.label, view.state, numbers(view).replace("  ", " "))
 }
 
-/// A JSON object for a task, on a line.
-pub(super) fn json(view: &View<'_>) -> String {
-    let id = json_string(view.label);
-    let status = json_string(view.state);
-    let is_counted = view.position > 0 || view.total.is_some();
-    let current = is_counted.then(|| format!(",\"current\":{}", view.position));
-    let total = view.total.map(|total| format!(",\"total\":{total}"));
-    format!(
-        "{{\"id\":{id},\"status\":{status}{}{}}}\n",
-        current.unwrap_or_default(),
-        total.unwrap_or_default()
-    )
+/// The fields of a task as a JSON object.
+pub(super) fn fields(view: &View<'_>) -> Vec<(&'static str, Value)> {
+    let mut fields = vec![("id", view.label.into()), ("status", view.state.into())];
+    if view.position > 0 || view.total.is_some() {
+        fields.push(("current", view.position.into()));
+    }
+    fields.extend(view.total.map(|total| ("total", total.into())));
+    fields
 }
 
-/// A JSON object for a lasting line, on a line.
-pub(super) fn json_message(key: &str, text: &str) -> String {
-    format!("{{{}:{}}}\n", json_string(key), json_string(text))
-}
-
-/// A text as a JSON string, with nothing in it that a terminal would obey.
-fn json_string(text: &str) -> String {
-    clean_json(&Value::from(text).to_string())
-}
-
-/// All tasks as they stand on the terminal, cut to its size.
-pub(super) fn frame(views: &[View<'_>], screen: Screen) -> String {
+/// All tasks as they stand on the terminal, cut to its size. The row above them stays free.
+pub(super) fn frame(views: &[View<'_>], screen: Screen) -> Vec<String> {
     let room = screen.lines.saturating_sub(1).max(1);
     let counting = views.iter().filter(|view| is_counting(view));
     let widest = counting.map(|view| width(view.state)).max().unwrap_or(0);
@@ -76,9 +62,10 @@ pub(super) fn frame(views: &[View<'_>], screen: Screen) -> String {
         lines.push(cut(&line, screen.columns.saturating_sub(1)).to_owned());
     }
     if lines.len() < views.len() {
-        lines.push(format!("({} more)", views.len() - lines.len()));
+        let more = format!("({} more)", views.len() - lines.len());
+        lines.push(cut(&more, screen.columns.saturating_sub(1)).to_owned());
     }
-    lines.join("\n")
+    lines
 }
 
 /// The tasks there is room for: those that count first, those that are done last, in their order.
@@ -100,7 +87,9 @@ fn select<'v, 'a>(views: &'v [View<'a>], room: usize) -> Vec<&'v View<'a>> {
 /// A line of a frame; the states of tasks that count are `widest` cells wide.
 fn row(view: &View<'_>, widest: usize, columns: usize) -> String {
     if !is_counting(view) {
-        return format!("{}: {}", view.label, view.state);
+        // Nothing was said of it yet: it waits for its turn.
+        let state = if view.state.is_empty() { "Waiting" } else { view.state };
+        return format!("{}: {state}", view.label);
     }
     let head = format!("{}: {} ", view.label, padded(view.state, widest));
     let room = columns.saturating_sub(width(&head) + NUMBERS + "[]".len() + 1).min(WIDEST);
@@ -138,6 +127,10 @@ mod tests {
         View { label, state, is_done: false, position, total: Some(45_000_000), rate: None }
     }
 
+    fn shown(views: &[View<'_>], columns: usize, lines: usize) -> String {
+        frame(views, Screen { columns, lines }).join("\n")
+    }
+
     #[test]
     fn a_frame_shows_tasks_as_docker_does() {
         let views = [
@@ -145,13 +138,15 @@ mod tests {
             View { rate: Some(20_000_000), ..view("a2abf6c4d29d", "Downloading", 12_345_678) },
             View { total: None, ..view("c7a4e4382001", "Saving", 1000) },
             view("4f4fb700ef54", "Waiting", 0),
+            view("bbd5642d7aac", "", 0),
         ];
         assert_eq!(
-            frame(&views, Screen { columns: 72, lines: 24 }),
+            shown(&views, 72, 24),
             "5f70bf18a086: Already exists\n\
              a2abf6c4d29d: Downloading [=====>             ] 12.3MB/45MB  20MB/s\n\
              c7a4e4382001: Saving      1kB\n\
-             4f4fb700ef54: Waiting"
+             4f4fb700ef54: Waiting\n\
+             bbd5642d7aac: Waiting"
         );
     }
 
@@ -163,15 +158,9 @@ mod tests {
             view("c", "Downloading", 1),
             view("d", "Waiting", 0),
         ];
-        assert_eq!(
-            frame(&views, Screen { columns: 30, lines: 4 }),
-            "b: Waiting\nc: Downloading 1B/45MB\n(2 more)"
-        );
-        assert_eq!(
-            frame(&views[..3], Screen { columns: 8, lines: 4 }),
-            "a: Pull\nb: Wait\nc: Down"
-        );
-        assert_eq!(frame(&views, Screen { columns: 0, lines: 0 }), "(4 more)");
+        assert_eq!(shown(&views, 30, 4), "b: Waiting\nc: Downloading 1B/45MB\n(2 more)");
+        assert_eq!(shown(&views[..3], 8, 4), "a: Pull\nb: Wait\nc: Down");
+        assert_eq!(shown(&views, 9, 0), "(4 more)");
     }
 
     #[test]
@@ -181,11 +170,11 @@ mod tests {
             View { total: Some(2000), ..view("e\u{301}", "Reading", 1000) },
         ];
         assert_eq!(
-            frame(&views, Screen { columns: 54, lines: 24 }),
+            shown(&views, 54, 24),
             "大きな層: 読む    [====>    ] 1kB/2kB\n\
              e\u{301}: Reading [========>       ] 1kB/2kB"
         );
-        assert_eq!(frame(&views, Screen { columns: 8, lines: 24 }), "大きな\ne\u{301}: Read");
+        assert_eq!(shown(&views, 8, 24), "大きな\ne\u{301}: Read");
     }
 
     #[test]
@@ -198,14 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn json_is_escaped() {
-        assert_eq!(
-            json(&View { total: None, ..view("a\"b\\", "x\u{1}\u{85}é", 0) }),
-            "{\"id\":\"a\\\"b\\\\\",\"status\":\"x\\u0001\\u0085é\"}\n"
-        );
-        assert_eq!(
-            json(&view("a", "Downloading", 5)),
-            "{\"id\":\"a\",\"status\":\"Downloading\",\"current\":5,\"total\":45000000}\n"
-        );
+    fn the_fields_are_those_that_are_known() {
+        let keys = |view| fields(&view).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(keys(View { total: None, ..view("a", "x", 0) }), ["id", "status"]);
+        assert_eq!(keys(View { total: None, ..view("a", "x", 1) }), ["id", "status", "current"]);
+        assert_eq!(keys(view("a", "x", 0)), ["id", "status", "current", "total"]);
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Map, Value};
+
 use crate::base::{lock, one_line};
 
 /// The requests and bytes that passed between us and one host.
@@ -24,18 +26,18 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// A JSON object, on one line.
-    pub fn to_json(&self) -> String {
+    /// The fields of a JSON object.
+    pub fn to_json(&self) -> Map<String, Value> {
         let Self { host, requests, received, sent, retries, fallbacks } = self;
-        serde_json::json!({
-            "host": one_line(host),
-            "requests": requests,
-            "received": received,
-            "sent": sent,
-            "retries": retries,
-            "fallbacks": fallbacks,
-        })
-        .to_string()
+        let fields = [
+            ("host", one_line(host).into()),
+            ("requests", (*requests).into()),
+            ("received", (*received).into()),
+            ("sent", (*sent).into()),
+            ("retries", (*retries).into()),
+            ("fallbacks", (*fallbacks).into()),
+        ];
+        fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 

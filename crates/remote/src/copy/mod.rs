@@ -17,7 +17,7 @@ mod request;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use cli::{Failure, Io, Progress};
+use cli::{Failure, ImageEvent, Io, Progress};
 use layer_format::resolve::INDEX_DEPTH;
 use layer_format::{Digest, Document, Error};
 use network::RemoteDocuments;
@@ -59,6 +59,13 @@ pub(crate) fn copy(
         copying.root(&digest, &place).map_err(|error| resolve::named(error, image))?;
         progress.say(copying.blobs.summary());
     }
+    let event = ImageEvent {
+        name: Some(name.full()),
+        digest: digest.to_string(),
+        status: "Copied",
+        is_important: false,
+    };
+    progress.image(event, &[]);
     writeln!(io.output, "{}", name.at(digest))?;
     Ok(io.output.flush()?)
 }
@@ -139,7 +146,10 @@ impl Copying<'_> {
         cli::interrupt::check()?;
         let media_type = document.descriptor().media_type;
         self.target.put_manifest(place, &media_type, document.raw())?;
-        self.progress.line(format!("Copied: {}", document.descriptor().digest));
+        let digest = document.descriptor().digest.to_string();
+        let line = format!("Copied: {digest}");
+        let event = ImageEvent { name: None, digest, status: "Copied", is_important: false };
+        self.progress.image(event, &[&line]);
         Ok(())
     }
 }
