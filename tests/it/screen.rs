@@ -3,7 +3,6 @@
 //! Each pipe runs at two widths, with images of 1, 4 and 30 layers, each cold (slow enough that bars are drawn meanwhile) and
 //! warm. `STRATA_LONG=1` does all of it 20 times, which takes minutes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use kit::image::random::Random;
@@ -32,6 +31,12 @@ fn short(digest: &str) -> String {
     digest["sha256:".len()..][..12].to_owned()
 }
 
+/// A line for each blob.
+fn lines(blobs: &[String], state: &str) -> String {
+    let lines: Vec<_> = blobs.iter().map(|id| format!("{id}: {state}\n")).collect();
+    lines.concat()
+}
+
 impl Scene {
     /// An image of so many layers in a registry that takes about half a second for all of them.
     fn new(n_layers: usize) -> Self {
@@ -40,7 +45,7 @@ impl Scene {
         let mut layers = vec![];
         for at in 0..n_layers {
             let noise = Random::new(at as u64).bytes(FILE_SIZE);
-            let tar: Vec<u8> = Layer::new().file(&format!("file-{at}"), noise).into();
+            let tar: Vec<u8> = Layer::new().file(format!("file-{at}"), noise).into();
             assert_eq!(tar.len(), LAYER_SIZE);
             layers.push(short(&digest(&tar)));
             image = image.layer(tar);
@@ -63,10 +68,6 @@ impl Scene {
         }
     }
 
-    fn lines(&self, blobs: &[String], state: &str) -> String {
-        blobs.iter().map(|id| format!("{id}: {state}\n")).collect()
-    }
-
     fn unpacked(&self) -> String {
         let Self { name, n_layers: n, .. } = self;
         let s = if *n == 1 { ("layer", "entry") } else { ("layers", "entries") };
@@ -77,13 +78,13 @@ impl Scene {
         };
         let manifest = short(&self.manifest);
         let last = format!("unpacked {name} ({manifest}): {n} {}, {n} {}, {size}", s.0, s.1);
-        self.lines(&self.layers, "Unpacked") + &last
+        lines(&self.layers, "Unpacked") + &last
     }
 
     fn loaded(&self) -> String {
         let first = [short(&self.manifest), self.config.clone()];
         let all = [&first, &self.layers[..]].concat();
-        self.lines(&all, "Loaded") + "Loaded image: " + &self.name
+        lines(&all, "Loaded") + "Loaded image: " + &self.name
     }
 
     fn inspected(&self) -> String {
@@ -91,11 +92,12 @@ impl Scene {
         let row = |(at, id): (usize, &String)| {
             format!("\n{:<8}{id}   {id}   51.7kB   51.7kB         -", at + 1)
         };
-        title.to_owned() + &self.layers.iter().enumerate().map(row).collect::<String>()
+        let rows: Vec<_> = self.layers.iter().enumerate().map(row).collect();
+        title.to_owned() + &rows.concat()
     }
 
     fn pushed(&self, target: &str, store: Store) -> String {
-        let all = [&self.layers[..], &[self.config.clone()]].concat();
+        let all = [&self.layers[..], std::slice::from_ref(&self.config)].concat();
         let size = cli::human_size((self.n_layers * LAYER_SIZE + self.n_config_bytes) as u64);
         let n = all.len();
         let (state, sum) = match store {
@@ -107,7 +109,7 @@ impl Scene {
                 format!("sent: 0 (0B), mounted: 0 (0B), there already: {n} ({size})"),
             ),
         };
-        self.lines(&all, state) + &format!("blobs {sum}\n{target}@{}", self.manifest)
+        lines(&all, state) + &format!("blobs {sum}\n{target}@{}", self.manifest)
     }
 }
 
@@ -133,25 +135,26 @@ enum Store {
 fn check(pipe: impl Fn(&Scene, &Run) -> (String, String) + Sync) {
     let n_times = if std::env::var_os("STRATA_LONG").is_some() { 20 } else { 1 };
     let scenes = [1, 4, 30].map(Scene::new);
-    let n_runs = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for scene in &scenes {
-            for columns in [80, 140] {
-                let (pipe, n_runs) = (&pipe, &n_runs);
-                scope.spawn(move || {
-                    for nth in 0..n_times {
-                        let sandbox = Sandbox::new();
-                        for store in [Store::Cold, Store::Warm] {
-                            let run = Run { columns, nth, store };
-                            check_run(&sandbox, &run, pipe(scene, &run));
-                            n_runs.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                });
-            }
+        for (scene, columns) in scenes.iter().flat_map(|scene| [(scene, 80), (scene, 140)]) {
+            let pipe = &pipe;
+            scope.spawn(move || (0..n_times).for_each(|nth| check_both(scene, columns, nth, pipe)));
         }
     });
-    assert_eq!(n_runs.into_inner(), n_times * 12);
+}
+
+/// Runs a pipe cold and warm.
+fn check_both(
+    scene: &Scene,
+    columns: u16,
+    nth: usize,
+    pipe: impl Fn(&Scene, &Run) -> (String, String),
+) {
+    let sandbox = Sandbox::new();
+    for store in [Store::Cold, Store::Warm] {
+        let run = Run { columns, nth, store };
+        check_run(&sandbox, &run, pipe(scene, &run));
+    }
 }
 
 /// One run of a pipe.
@@ -229,8 +232,7 @@ fn pull_and_inspect_on_one_terminal_show_what_was_asked_for() {
     check(|scene, _| {
         // A look-up shows its progress after a second only; here it is asked for.
         let inspect = "inspect --progress bars --layers -";
-        let done = |id: &String| format!("{id}: Read\n");
-        let tasks: String = scene.layers.iter().map(done).collect();
+        let tasks = lines(&scene.layers, "Read");
         (format!("pull {} | {inspect}", scene.name), tasks + &scene.inspected())
     });
 }
