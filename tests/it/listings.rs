@@ -43,7 +43,7 @@ fn every_program_that_reads_layers_whole_leaves_the_same_listings() {
     for (name, layer) in [("one", one), ("two", two), ("three", three)] {
         sandbox.write(name, layer.tar());
     }
-    let expected = left(&sandbox, "load < stream.tar");
+    let expected = left(&sandbox, "load --verify < stream.tar");
     let files: Vec<_> = expected.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(files, files_of(demo().diff_ids()));
     // In a store that has the image already, and nothing else of it.
@@ -53,8 +53,8 @@ fn every_program_that_reads_layers_whole_leaves_the_same_listings() {
         }
     };
     for script in [
-        "load < stream.tar",
-        "load stream.tar",
+        "load --verify < stream.tar",
+        "load --verify stream.tar",
         "cat stream.tar | unpack from-pipe",
         "unpack --from ./stream.tar from-file",
         "unpack --from base:1 from-store",
@@ -68,7 +68,7 @@ fn every_program_that_reads_layers_whole_leaves_the_same_listings() {
         assert!(left(&sandbox, script) == expected, "{script}");
     }
     let sandbox = Sandbox::new();
-    let script = format!("pull --no-stream {}/base:1", registry.host());
+    let script = format!("pull --no-stream --verify {}/base:1", registry.host());
     assert!(left(&sandbox, &script) == expected);
 }
 
@@ -79,13 +79,13 @@ fn load_lists_the_layers_of_any_archive() {
         for image in &images {
             let sandbox = Sandbox::new();
             sandbox.write("image.tar", producer.write(&[Named::new(NAME, image.clone())]));
-            left(&sandbox, "cat image.tar | load");
+            left(&sandbox, "cat image.tar | load --verify");
             assert_eq!(listed(&sandbox), files_of(image.diff_ids()), "{producer:?}");
         }
     }
     let sandbox = Sandbox::new();
     archive::layout(sandbox.path("layout"), &[Named::new(NAME, demo())]);
-    left(&sandbox, "load ./layout");
+    left(&sandbox, "load --verify ./layout");
     assert_eq!(listed(&sandbox), files_of(demo().diff_ids()));
 }
 
@@ -96,8 +96,11 @@ fn what_a_program_need_not_read_it_does_not_list() {
     let sandbox = Sandbox::new();
     let script = format!("pull {}/base:1 > stream.tar", registry.host());
     assert_eq!(left(&sandbox, &script), []);
-    // A compressed layer whose diff id is known is only hashed, as it is stored.
-    sh(&sandbox, "load < stream.tar").success();
+    // A compressed layer that a digest names is only hashed, as it is stored; and so is one whose diff id is known.
+    assert_eq!(left(&sandbox, "load < stream.tar").len(), 1);
+    sh(&sandbox, "load --verify < stream.tar").success();
+    fs::remove_dir_all(sandbox.store().join("strata/listing")).unwrap();
+    assert_eq!(left(&sandbox, "load --verify < stream.tar").len(), 1);
     fs::remove_dir_all(sandbox.store().join("strata/listing")).unwrap();
     assert_eq!(left(&sandbox, "load < stream.tar").len(), 1);
 }

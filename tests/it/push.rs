@@ -1,5 +1,6 @@
 //! `push`: what a registry has afterwards is what the store or the stream had, byte for byte, and nothing was sent twice.
 
+use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
@@ -362,14 +363,13 @@ fn images_of_a_stream_arrive_where_nothing_is_mounted() {
         has_all(&registry, "a:1", &related()[0]);
         has_all(&registry, "b:1", &related()[0]);
         assert_eq!(registry.n_uploads(), 0, "{}", registry.log());
-        // What a registry has refused once isn't asked for again.
+        // A mount is asked for when the source has the blob, and once more when a manifest there names it.
         let asked = |it: &Request| it.method == "POST" && it.path.contains("mount=");
-        let requests = registry.requests();
-        let mut paths: Vec<_> = requests.iter().filter(|it| asked(it)).map(|it| &it.path).collect();
-        let n_asked = paths.len();
-        paths.sort();
-        paths.dedup();
-        assert_eq!(n_asked, paths.len(), "{}", registry.log());
+        let mut n_asked: HashMap<String, usize> = HashMap::new();
+        for request in registry.requests().into_iter().filter(asked) {
+            *n_asked.entry(request.path).or_default() += 1;
+        }
+        assert!(n_asked.values().all(|n| *n <= 2), "{}", registry.log());
     }
     goes_in_one_stream(&Registry::with_profile(&Profile {
         mounts: Mounts::Never,

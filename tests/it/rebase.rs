@@ -537,6 +537,7 @@ fn a_link_to_a_file_that_the_new_base_lacks_is_refused_if_the_store_knows_the_la
     let app = old().layer(Layer::new().hardlink("link", "gone"));
     let lacking = Image::new().layer(Layer::new().dir("./", 0o755));
     let sandbox = sandbox(&[(OLD, old()), (NEW, lacking), ("docker.io/library/app:1", app)]);
+    sh(&sandbox, "images verify").success();
     let rebase = "rebase -q app:1 --from base:1 --onto base:2 -t made";
     let output = sh(&sandbox, rebase);
     let text = "rebase: layer 3 of app:1 can't be on base:2: entry link: a hard link to what isn't there\n";

@@ -361,7 +361,7 @@ fn a_manifest_without_end_is_refused() {
 }
 
 #[test]
-fn what_a_layer_decompresses_to_is_checked_where_nobody_reads_the_stream() {
+fn what_a_layer_decompresses_to_is_checked_at_once_with_verify_and_else_by_its_first_reader() {
     let tar = Layer::new().file("noise", Random::new(1).bytes(NOISE)).tar();
     let wrong = Image::new().layer_blob(&kit::digest(b"another"), Codec::GZIP.encode(&tar));
     let both = Index::new().image(&Image::new().layer(tar.clone())).image(&wrong);
@@ -373,7 +373,7 @@ fn what_a_layer_decompresses_to_is_checked_where_nobody_reads_the_stream() {
     let sandbox = Sandbox::new();
     // Anew, with the blob here already, and by its index.
     for pull in [wrong.clone(), wrong.clone(), format!("--all-platforms {both}")] {
-        let output = pipeline::sh(&sandbox, &format!("pull --no-stream {pull}"));
+        let output = pipeline::sh(&sandbox, &format!("pull --no-stream --verify {pull}"));
         assert_one_line(output.fails_with(4), "pull");
         assert!(
             output.stderr.contains(": uncompressed layer: digest mismatch: "),
@@ -389,8 +389,22 @@ fn what_a_layer_decompresses_to_is_checked_where_nobody_reads_the_stream() {
     for name in [&wrong, &right] {
         let sandbox = Sandbox::new();
         let code = if *name == wrong { 4 } else { 0 };
-        assert_eq!(pipeline::sh(&sandbox, &format!("pull --no-stream {name}")).code(), code);
+        assert_eq!(
+            pipeline::sh(&sandbox, &format!("pull --no-stream --verify {name}")).code(),
+            code
+        );
     }
+    // With a stream the program beside it reads the layer; the whole pipe fails, and the store has no image.
+    let sandbox = Sandbox::new();
+    let output = pipeline::sh(&sandbox, &format!("pull --verify {wrong} > image.tar"));
+    assert_one_line(output.fails_with(4), "pull");
+    assert!(check::layout(sandbox.store()).unwrap().names.is_empty());
+    // The digest is right, so it is stored, and refused by who reads it.
+    pipeline::sh(&sandbox, &format!("pull --no-stream {wrong}")).success();
+    let output = pipeline::sh(&sandbox, &format!("unpack --from {wrong} root"));
+    assert_one_line(output.fails_with(4), "unpack");
+    assert!(!sandbox.path("root").exists());
+    pipeline::sh(&sandbox, "images verify").fails_with(4);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_signal_ends_what_writes_gigabytes_of_zeros() {
         "unpack -q out/root < image.tar",
         "unpack -q out/root --from ./image.tar",
         "commit -q --base scratch -t new:1 layer.tar.gz",
-        "load -q < image.tar",
+        "load -q --verify < image.tar",
         "flatten -q ./image.tar > /dev/null",
         "flatten -q ./image.tar --as-image x:1 > /dev/null",
         "inspect -q --cat zeros ./image.tar",

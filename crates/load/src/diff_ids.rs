@@ -31,6 +31,11 @@ impl DiffIds {
         }
     }
 
+    /// Whether the diff id of a blob is known, or being computed.
+    pub(crate) fn has(&self, blob: &Digest) -> bool {
+        self.known.contains_key(blob) || self.running.iter().any(|(running, _)| running == blob)
+    }
+
     /// Takes out the diff id of a blob, and waits for it if need be; `None` if it wasn't computed.
     pub(crate) fn take(&mut self, blob: &Digest) -> Option<Outcome> {
         while self.running.iter().any(|(running, _)| running == blob) {

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use layer_format::{
     Algorithm, Codec, Config, DOCUMENT_LIMIT, Descriptor, DiffId, Digest, Error, ForeignCodec,
-    Hasher,
+    Hasher, Manifest,
 };
 use store::{Lease, ListingDraft, Pair, Partial, Store};
 use stream::Graph;
@@ -26,6 +26,7 @@ const DOCUMENTS_LIMIT: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Intake<'a> {
     lease: &'a Lease,
+    check: Check,
     pool: Pool,
     /// All blobs that came.
     received: HashMap<Digest, Received>,
@@ -35,6 +36,8 @@ pub(crate) struct Intake<'a> {
     diff_ids: DiffIds,
     /// The blobs that are compressed in a way that isn't allowed for layers.
     foreign: HashMap<Digest, ForeignCodec>,
+    /// The layers that manifests of the archive, or of the store, name by digest.
+    vouched: HashSet<Digest>,
     /// The layers of the store's images by diff id; `None` until they are needed.
     stored: Option<HashMap<DiffId, Descriptor>>,
 }
@@ -45,6 +48,15 @@ struct Received {
     size: u64,
     codec: Codec,
     is_new: bool,
+}
+
+/// What is checked about a compressed layer that a manifest names by digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// The digest. The first program that decompresses the layer checks the rest.
+    Digest,
+    /// The digest and the diff id.
+    DiffId,
 }
 
 /// The description of a blob that is about to come.
@@ -64,9 +76,10 @@ struct Sinks {
 }
 
 impl<'a> Intake<'a> {
-    pub(crate) fn new(lease: &'a Lease) -> Self {
+    pub(crate) fn new(lease: &'a Lease, check: Check) -> Self {
         Self {
             lease,
+            check,
             pool: Pool::default(),
             received: HashMap::new(),
             pending: HashMap::new(),
@@ -74,6 +87,7 @@ impl<'a> Intake<'a> {
             n_document_bytes: 0,
             diff_ids: DiffIds::default(),
             foreign: HashMap::new(),
+            vouched: HashSet::new(),
             stored: None,
         }
     }
@@ -151,7 +165,7 @@ impl<'a> Intake<'a> {
             let expected = claimed.map(|digest| Descriptor::new("", digest, size));
             Some(self.lease.incoming(expected.as_ref())?)
         };
-        let inspection = inspection(claimed, codec, self.lease.store());
+        let inspection = self.inspection(claimed, codec);
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
         Ok(Sinks { partial, inspection, hasher: Hasher::new(algorithm) })
     }
@@ -181,6 +195,39 @@ impl<'a> Intake<'a> {
         Ok(digest)
     }
 
+    /// Begins to find out what isn't known about a blob: its listing, and its diff id if it is compressed and nothing but that
+    /// says what it is.
+    fn inspection(&self, claimed: Option<Digest>, codec: Codec) -> Option<Inspection> {
+        let store = self.lease.store();
+        if codec == Codec::None {
+            let draft = match claimed {
+                Some(digest) => ListingDraft::if_missing(store, &DiffId(digest)),
+                None => Some(ListingDraft::new(store)),
+            };
+            return draft.map(|draft| Inspection::of_plain(draft.watcher()));
+        }
+        let is_known =
+            |digest: Digest| self.check == Check::Digest || store.diff_id_of(&digest).is_some();
+        if claimed.is_some_and(is_known) {
+            return None;
+        }
+        let watcher = ListingDraft::new(store).watcher();
+        let stop = cli::interrupt::requested;
+        Some(Inspection::of_compressed(Algorithm::Sha256, stop, Some(watcher)))
+    }
+
+    /// Computes the diff ids of all compressed blobs that weren't inspected.
+    fn inspect_rest(&mut self) {
+        let is_unknown = |blob: &&Digest| !self.diff_ids.has(blob);
+        let rest: Vec<Digest> = self.received.keys().filter(is_unknown).copied().collect();
+        for blob in rest {
+            // What can't be decompressed is no layer.
+            if let Ok(found) = self.find_diff_id(&blob, Algorithm::Sha256) {
+                self.diff_ids.note(blob, found);
+            }
+        }
+    }
+
     /// Whether a blob has come, or is in the store.
     pub(crate) fn is_there(&self, digest: &Digest, size: u64) -> store::Result<bool> {
         if self.pending.contains_key(digest) || self.documents.contains_key(digest) {
@@ -189,30 +236,40 @@ impl<'a> Intake<'a> {
         self.lease.has(digest, size)
     }
 
-    /// Checks that a layer decompresses to bytes with the diff id in its config.
+    /// Notes the layers that a manifest names by digest, unless this program has made it.
+    pub(crate) fn vouch(&mut self, manifest: &Manifest) -> store::Result<()> {
+        let Descriptor { digest, size, .. } = manifest.descriptor();
+        if self.is_there(&digest, size)? {
+            self.vouched.extend(manifest.layers.iter().map(|layer| layer.digest));
+        }
+        Ok(())
+    }
+
+    /// Checks that a layer decompresses to bytes with the diff id in its config; `false` if that is left to the first program
+    /// that decompresses it.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`] if not; or the layer can't be decompressed or read.
-    pub(crate) fn check(&mut self, layer: &Descriptor, expected: DiffId) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self, layer: &Descriptor, expected: DiffId) -> anyhow::Result<bool> {
         let blob = &layer.digest;
-        let found = match self.diff_ids.take(blob) {
-            Some(found) => found?,
-            None => match self.lease.store().diff_id_of(blob) {
-                Some(DiffId(found)) => found,
-                None => self.find_diff_id(blob, expected.0.algorithm())?,
-            },
+        let algorithm = expected.0.algorithm();
+        let known = match self.diff_ids.take(blob) {
+            Some(found) => Some(found?),
+            None => self.lease.store().diff_id_of(blob).map(|DiffId(found)| found),
         };
-        let found = if found.algorithm() == expected.0.algorithm() {
-            found
-        } else {
-            self.find_diff_id(blob, expected.0.algorithm())?
+        let found = match known.filter(|found| found.algorithm() == algorithm) {
+            Some(found) => found,
+            None if self.check == Check::Digest && self.vouched.contains(blob) => {
+                return Ok(false);
+            }
+            None => self.find_diff_id(blob, algorithm)?,
         };
         if let Some(foreign) = self.foreign.get(blob).filter(|_| found != expected.0) {
             return Err(foreign.refuse("the layer").into());
         }
         Pair::new(*blob, expected).check(found)?;
         self.diff_ids.note(*blob, found);
-        Ok(())
+        Ok(true)
     }
 
     /// Computes the diff id of a blob whose content wasn't inspected, for example one that a thin stream left out.
@@ -263,23 +320,6 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// Begins to find out what isn't known about a blob: its listing, and its diff id if it is compressed.
-fn inspection(claimed: Option<Digest>, codec: Codec, store: &Store) -> Option<Inspection> {
-    if codec == Codec::None {
-        let draft = match claimed {
-            Some(digest) => ListingDraft::if_missing(store, &DiffId(digest)),
-            None => Some(ListingDraft::new(store)),
-        };
-        return draft.map(|draft| Inspection::of_plain(draft.watcher()));
-    }
-    if claimed.is_some_and(|digest| store.diff_id_of(&digest).is_some()) {
-        return None;
-    }
-    let watcher = ListingDraft::new(store).watcher();
-    let stop = cli::interrupt::requested;
-    Some(Inspection::of_compressed(Algorithm::Sha256, stop, Some(watcher)))
-}
-
 impl Sinks {
     fn write(&mut self, chunk: std::sync::Arc<Chunk>) -> anyhow::Result<()> {
         match &mut self.partial {
@@ -313,7 +353,13 @@ impl Blobs for Intake<'_> {
     }
 
     fn by_content(&mut self, diff_id: &DiffId) -> Option<Descriptor> {
-        let blob = self.diff_ids.blob_of(&diff_id.0)?;
+        let blob = match self.diff_ids.blob_of(&diff_id.0) {
+            Some(blob) => blob,
+            None => {
+                self.inspect_rest();
+                self.diff_ids.blob_of(&diff_id.0)?
+            }
+        };
         let received = self.received.get(&blob)?;
         Some(Descriptor::new(received.codec.layer_type(), blob, received.size))
     }

@@ -23,13 +23,14 @@ use store::{IndexEntry, Store};
 use stream::Thin;
 use stream::archive::{Archive, Contents, LeftOut, LoadedImage};
 
-use crate::intake::{Intake, Offer};
+use crate::intake::{Check, Intake, Offer};
 
 /// Load images into the store
 ///
 /// Reads an image stream, an archive that any other tool saved, or an OCI layout directory, and takes all of its images into
-/// the store. Every digest is verified, the layers' diff ids included, before any image gets its name: one wrong byte, and
-/// none does. Of several images, those that lack something are left out and told, with exit status 4. A thin stream loads
+/// the store. Every digest is verified before any image gets its name: one wrong byte, and none does. What a compressed layer
+/// decompresses to is verified at once where no digest names it, or with --verify, and otherwise by the first program that
+/// reads the layer. Of several images, those that lack something are left out and told, with exit status 4. A thin stream loads
 /// if the store has what it leaves out; otherwise load says what to fetch first.
 #[derive(clap::Parser, Debug)]
 #[command(name = "load", version, after_help = cli::examples(&[
@@ -44,6 +45,9 @@ pub struct Args {
     /// Only the images for this platform, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// Also check at once what each layer decompresses to
+    #[arg(long)]
+    verify: bool,
     /// Print a JSON object for each image, a line each: name, digest, platforms, newBytes, reusedBytes
     #[arg(long)]
     json: bool,
@@ -76,7 +80,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let opened = Store::open(path).and_then(|store| store.lease());
     let lease = opened.hinted(store::Error::hint)?;
-    let mut intake = Intake::new(&lease);
+    let check = if args.verify { Check::DiffId } else { Check::Digest };
+    let mut intake = Intake::new(&lease, check);
     let contents = source.take_in(args.platform.as_ref(), &mut intake, io)?;
     contents.doubts.iter().for_each(|doubt| io.warn(doubt));
     check_whole(&contents)?;
@@ -187,12 +192,16 @@ fn missing_base(thin: &Thin, missing: &[Descriptor]) -> Failure {
 fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<Bytes>> {
     let mut pairs = Vec::new();
     let mut checked = std::collections::HashSet::new();
+    for manifest in images.iter().flat_map(|found| &found.image.manifests) {
+        intake.vouch(manifest)?;
+    }
     for part in images.iter().flat_map(|found| &found.parts) {
         let Some(diff_id) = part.diff_id else { continue };
         if checked.insert((part.blob.digest, diff_id)) {
             let name = || format!("layer {}", part.blob.digest);
-            intake.check(&part.blob, diff_id).with_context(name)?;
-            pairs.push((part.blob.digest, diff_id));
+            if intake.check(&part.blob, diff_id).with_context(name)? {
+                pairs.push((part.blob.digest, diff_id));
+            }
         }
     }
     let mut counts = Vec::new();

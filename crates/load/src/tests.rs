@@ -17,7 +17,12 @@ fn image() -> Image {
 }
 
 fn load(store: &Path, input: impl Into<Vec<u8>>) -> anyhow::Result<String> {
-    let args = Args::parse_from(["load", "--store", store.to_str().unwrap()]);
+    load_with(&[], store, input)
+}
+
+fn load_with(flags: &[&str], store: &Path, input: impl Into<Vec<u8>>) -> anyhow::Result<String> {
+    let line = ["load", "--store", store.to_str().unwrap()];
+    let args = Args::parse_from(line.iter().chain(flags));
     let mut io = Io::memory(input);
     run(&args, &mut io)?;
     Ok(String::from_utf8(io.written()).unwrap())
@@ -67,10 +72,16 @@ fn stream_of(image: &Image, base: Option<&Image>) -> Vec<u8> {
 /// Refuses `input` as not to be trusted, and leaves a store with another image as it was.
 #[track_caller]
 fn refuses(what: &str, input: Vec<u8>) {
+    refuses_with(&[], what, input);
+}
+
+/// Refuses `input` with these flags.
+#[track_caller]
+fn refuses_with(flags: &[&str], what: &str, input: Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     load(dir.path(), Producer::Strata.write(&[Named::new(NAME, other())])).unwrap();
     let before = state(dir.path());
-    let error = load(dir.path(), input).expect_err(what);
+    let error = load_with(flags, dir.path(), input).expect_err(what);
     assert_eq!(code(&error), Code::Untrusted, "{what}: {error:#}");
     let text = cli::error::line("load", &error);
     assert!(text.lines().count() == 1 && !text.contains('\x1b'), "{what}: {text}");
@@ -146,9 +157,15 @@ fn blobs_that_are_not_what_they_are_called_are_refused() {
     let swapped = image().set_manifest("/layers/0", blobs[1].descriptor());
     let swapped = swapped.set_manifest("/layers/1", blobs[0].descriptor());
     let too_few = image().set_config("/rootfs/diff_ids", serde_json::json!([kit::digest(b"")]));
+    // Those are right by their digests, and refused by the first program that decompresses them.
+    for (what, image) in [("wrong diff id", wrong_diff_id), ("swapped layers", swapped)] {
+        for producer in [Producer::Strata, Producer::DockerContainerd] {
+            refuses_with(&["--verify"], what, producer.write(&[Named::new(NAME, &image)]));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        load(dir.path(), Producer::Strata.write(&[Named::new(NAME, &image)])).unwrap();
+    }
     let cases = [
-        ("wrong diff id", wrong_diff_id),
-        ("swapped layers", swapped),
         ("larger", image().set_manifest("/layers/0/size", 1_u64 << 40)),
         ("smaller", image().set_manifest("/layers/0/size", 7)),
         ("config's size", image().set_manifest("/config/size", 7)),
@@ -184,7 +201,7 @@ fn oci_archive_of(root: &serde_json::Value, blobs: &[kit::Blob]) -> Vec<u8> {
 #[test]
 fn odd_layers_and_digests_are_refused() {
     let damaged = Image::new().layer_blob(&kit::digest(b""), b"\x1f\x8bnonsense".to_vec());
-    refuses("damaged", oci_archive(&damaged));
+    refuses_with(&["--verify"], "damaged", oci_archive(&damaged));
     let right = image().layer_blobs()[0].digest.clone();
     for digest in [
         "SHA256:ABC".to_owned(),
@@ -207,7 +224,7 @@ fn odd_layers_and_digests_are_refused() {
         root["digest"] = digest.as_str().into();
         refuses(&digest, oci_archive_of(&root, &image().blobs()));
         let image = image().set_config("/rootfs/diff_ids/0", digest.as_str());
-        refuses(&digest, oci_archive(&image));
+        refuses_with(&["--verify"], &digest, oci_archive(&image));
     }
 }
 

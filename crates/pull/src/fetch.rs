@@ -10,7 +10,7 @@
 //! while it is still growing, then the next, at the pace of the program that reads the stream; downloads run ahead of it.
 //! When anything fails, everything stops, and what the store has of a blob stays for the next run.
 //!
-//! Without a stream, the diff id of each blob is checked while it downloads.
+//! With `--verify`, the diff id of each blob is checked while it downloads.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -55,6 +55,7 @@ pub(crate) struct Fetching<'a> {
     pub(crate) blobs: Vec<Blob>,
     /// The whole stream: documents, and a step for each blob.
     pub(crate) order: Vec<Step<'a>>,
+    pub(crate) check: Check,
     /// How many blobs to download at once.
     pub(crate) jobs: usize,
     /// Sink for progress.
@@ -63,8 +64,8 @@ pub(crate) struct Fetching<'a> {
 
 /// What is checked about a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
-    /// Its digest; the program that reads the stream checks the rest.
+pub(crate) enum Check {
+    /// Its digest. The first program that decompresses the layer checks the rest.
     Digest,
     /// Its digest and its diff id.
     DiffId,
@@ -74,7 +75,6 @@ enum Check {
 struct Work<'a> {
     fetching: &'a Fetching<'a>,
     lease: &'a Lease,
-    check: Check,
     /// One for each blob.
     slots: Vec<Slot>,
     /// The position of the next blob that no worker has taken.
@@ -87,12 +87,12 @@ struct Work<'a> {
 impl Fetching<'_> {
     /// Downloads all blobs into the store.
     pub(crate) fn store(&self, lease: &Lease) -> anyhow::Result<()> {
-        self.work(lease, Check::DiffId, |_| Ok(()))
+        self.work(lease, |_| Ok(()))
     }
 
     /// Downloads all blobs into the store, and sends them down the stream.
     pub(crate) fn stream(&self, lease: &Lease, writer: &mut Stream<'_>) -> anyhow::Result<()> {
-        self.work(lease, Check::Digest, |work| self.follow(work, writer))
+        self.work(lease, |work| self.follow(work, writer))
     }
 
     /// Writes the stream, reading each blob while its worker downloads it.
@@ -118,7 +118,6 @@ impl Fetching<'_> {
     fn work(
         &self,
         lease: &Lease,
-        check: Check,
         follow: impl FnOnce(&Work<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let digests: Vec<_> = self.blobs.iter().map(|blob| blob.descriptor.digest).collect();
@@ -126,7 +125,6 @@ impl Fetching<'_> {
         let work = Work {
             fetching: self,
             lease,
-            check,
             slots: self.blobs.iter().map(|_| Slot::default()).collect(),
             next: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
@@ -237,7 +235,7 @@ impl Work<'_> {
     /// Downloads a blob once, and checks meanwhile those of its diff ids that were never verified, if that is asked for.
     fn bring_checked(&self, slot: &Slot, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
         let store = self.lease.store();
-        let claims = match self.check {
+        let claims = match self.fetching.check {
             Check::Digest => vec![],
             Check::DiffId => diff_ids::unverified(blob, store),
         };

@@ -21,7 +21,7 @@ use store::{IndexEntry, Lease, Store};
 use stream::{Graph, Name, Preamble, Thin, Writer};
 
 use crate::blob::Blob;
-use crate::fetch::{Fetching, Step};
+use crate::fetch::{Check, Fetching, Step};
 use crate::select::{Choice, ResolvedImage};
 
 /// Pull images from a registry
@@ -60,6 +60,9 @@ pub struct Args {
     /// Only stream manifests and configs, for inspect - or for push - to where the layers are
     #[arg(long, conflicts_with_all = ["no_stream", "no_store"])]
     no_layers: bool,
+    /// Also check at once what each layer decompresses to; without it the first program that reads the layer does that
+    #[arg(long, conflicts_with_all = ["no_store", "no_layers"])]
+    verify: bool,
     /// How many layers to download at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -260,7 +263,8 @@ fn plan<'a>(images: &'a [ResolvedImage], args: &Args, progress: &'a Progress) ->
             }
         }
     }
-    Fetching { blobs, order, jobs: args.jobs.into(), progress }
+    let check = if args.verify { Check::DiffId } else { Check::Digest };
+    Fetching { blobs, order, check, jobs: args.jobs.into(), progress }
 }
 
 /// Writes the stream without its end, which is written once the store has the image too.

@@ -31,7 +31,8 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
     let pull_unpack = ours("pull -q --no-store $R | unpack -q d", ALL);
     let store_unpack = ours("pull -q $R | unpack -q d", ALL);
     let unpack = ours("cat $A | unpack -q d", ALL);
-    let pull = ours("pull -q --no-stream $R >/dev/null", MANIFEST);
+    let pull = ours("pull -q --no-stream $R >/dev/null", "manifest, config, blobs");
+    let verified = ours("pull -q --no-stream --verify $R >/dev/null", MANIFEST);
     let load = "docker load -q -i $A".to_owned();
     let contest =
         |(name, job, runners)| Contest { name, job, disk: Disk::Ignored, setup: vec![], runners };
@@ -44,7 +45,7 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
         ("store-unpack", Job::PullUnpack, vec![store_unpack, two]),
         ("unpack", Job::Unpack, vec![unpack, layout, tar.clone(), piped.clone()]),
         ("known", Job::UnpackKnown, vec![known, tar, piped]),
-        ("pull", Job::Pull, vec![pull, skopeo, docker]),
+        ("pull", Job::Pull, vec![pull, skopeo, verified, docker]),
     ]
     .map(contest)
     .into();

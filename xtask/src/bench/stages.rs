@@ -40,12 +40,12 @@ pub(super) enum Job {
     Unpack,
     /// The blobs' digests verified, from which the rest follows.
     UnpackKnown,
-    /// Blobs from the registry, everything verified.
+    /// Blobs from the registry, their digests verified.
     Pull,
-    /// Blobs from the store or an archive, everything verified.
+    /// Blobs from an archive, their digests verified.
     Load,
-    /// The same, where what they decompress to is known.
-    LoadKnown,
+    /// Blobs from the store, everything verified.
+    Verify,
     /// Something that is made of other stages.
     Other,
 }
@@ -65,11 +65,9 @@ impl Stages {
         let unpack = [self.hash_blobs, self.decompress, self.create];
         let stages = match job {
             Job::Other => return None,
-            Job::Pull => {
-                vec![self.arrive, self.hash_blobs, self.decompress, self.hash_plain]
-            }
-            Job::Load => vec![self.hash_blobs, self.decompress, self.hash_plain],
-            Job::LoadKnown => vec![self.hash_blobs],
+            Job::Pull => vec![self.arrive, self.hash_blobs],
+            Job::Load => vec![self.hash_blobs],
+            Job::Verify => vec![self.hash_blobs, self.decompress, self.hash_plain],
             Job::UnpackKnown => unpack.to_vec(),
             Job::Unpack => [&unpack[..], &[self.hash_plain]].concat(),
             Job::PullUnpack => {
@@ -158,9 +156,9 @@ mod tests {
         check(Job::Unpack, 1.5, 2.8);
         check(Job::PullUnpack, 1.55, 3.1);
         check(Job::UnpackKnown, 1.5, 2.2);
-        check(Job::Pull, 1.5, 2.4);
-        check(Job::Load, 1.5, 2.3);
-        check(Job::LoadKnown, 0.2, 0.2);
+        check(Job::Pull, 0.2, 0.3);
+        check(Job::Load, 0.2, 0.2);
+        check(Job::Verify, 1.5, 2.3);
         assert!(stages.floor(Job::Other).is_none());
     }
 }
