@@ -50,7 +50,7 @@ fn each_line_for_those_who_come_from_elsewhere_does_what_it_says() {
     let names = sh(&sandbox, "images -0 'app*'").success().out().replace('\0', " ");
     assert_eq!(
         names,
-        "app:1 app:2 app:3 app:4 app:5 app:6 app:7 app:9 app:10 app:11 app:amd64 app:arm64 "
+        "app:1 app:2 app:3 app:4 app:5 app:6 app:7 app:9 app:10 app:11 app:12 app:amd64 app:arm64 "
     );
     let there = sh(&sandbox, "images --store there -0").success().out().replace('\0', " ");
     assert_eq!(there, "app:3 app:4 ");

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kit::image::random::Random;
 use kit::pipeline::{Script, sh};
 use kit::{
-    Codec, EPOCH, Image, Index, Layer, Named, Output, Producer, Sandbox, check, digest, tree,
+    Codec, EPOCH, Gzip, Image, Index, Layer, Named, Output, Producer, Sandbox, Zstd, check, digest,
+    tree,
 };
 use serde_json::{Value, json};
 
@@ -354,12 +356,99 @@ fn what_is_no_layer_changes_nothing() {
         ("a bad check sum", top().bad_checksum().tar(), 4),
         ("an image stream", stream, 2),
     ];
-    for (what, layer, code) in layers {
-        let output = commit(&sandbox, &["--base", "base:1"], layer);
-        assert!(output.code() == code, "{what}: {}", output.text());
+    let check = |what: &str, how: &str, layer: &[u8], code: i32| {
+        let output = commit(&sandbox, &["--base", "base:1", "--compress", how], layer);
+        assert!(output.code() == code, "{what} {how}: {}", output.text());
         assert!(output.stdout.is_empty() && output.stderr.starts_with("commit: standard input: "));
         assert!(contents(&sandbox.store()) == before, "{what}");
+    };
+    for (what, layer, code) in layers {
+        check(what, "gzip", &layer, code);
+        check(what, "keep", &layer, code);
     }
+    // What would be kept must be what every reader takes.
+    check("zeros after gzip", "keep", &[&gzip[..], &[0; 512]].concat(), 4);
+    commit(&sandbox, &["--base", "base:1"], [&gzip[..], &[0; 512]].concat()).success();
+}
+
+#[test]
+fn a_layer_is_kept_as_it_comes() {
+    let members = Gzip { members: 3, name: Some(b"layer.tar"), header_crc: true, ..Gzip::PLAIN };
+    let frames = Zstd { frames: 2, skippable: true, ..Zstd::PLAIN };
+    let sandbox = sandbox(&base());
+    // A link to a file of the base makes the layer be read again.
+    let tar =
+        Layer::new().file("app", Random::new(1).bytes(400_000)).hardlink("motd", "etc/motd").tar();
+    for (codec, kind) in
+        [(Codec::None, ""), (Codec::Gzip(members), "+gzip"), (Codec::Zstd(frames), "+zstd")]
+    {
+        let blob = codec.encode(&tar);
+        sandbox.write("blob", &blob);
+        let script = "commit -q --base base:1 --compress keep -t new < blob && images verify -q new && unpack -q --from new root \
+            && cmp root/motd root/etc/motd && rm -r root && commit -q --base base:1 --compress keep -t new blob \
+            && save base:1 > base.tar && commit -q --base ./base.tar --compress keep -t new --no-store --stream blob | load -q --store there";
+        let output = sh(&sandbox, script).success().out();
+        let digests: Vec<&str> =
+            output.lines().filter(|line| line.starts_with("sha256:")).collect();
+        assert_eq!(digests[0], digests[1]);
+        let manifest = json_of(&sandbox, "--raw", "new");
+        let expected = json!({"mediaType": format!("application/vnd.oci.image.layer.v1.tar{kind}"), "digest": digest(&blob), "size": blob.len()});
+        assert_eq!(manifest["layers"][2], expected);
+        assert_eq!(json_of(&sandbox, "--config", "new")["rootfs"]["diff_ids"][2], digest(&tar));
+        assert_eq!(
+            sh(&sandbox, "inspect --raw --store there new").success().out(),
+            sh(&sandbox, "inspect --raw new").out()
+        );
+    }
+    // What a layer says about its base counts, and stays.
+    let script = "unpack -q --from base:1 root && echo x > root/x && snapshot -q root | gzip -n > layer.gz \
+        && commit -q --compress keep -t new layer.gz && images verify -q new && unpack -q --from new again && [ -e again/x ]";
+    sh(&sandbox, script).success();
+    let kept = json_of(&sandbox, "--raw", "new")["layers"][2]["digest"].clone();
+    assert_eq!(kept, digest(&sandbox.read("layer.gz")));
+    let output = sh(&sandbox, "commit -q --compress keep -t new --base scratch layer.gz");
+    assert!(
+        output.fails_with(2).stderr.contains("the layer was taken against"),
+        "{}",
+        output.stderr
+    );
+    sh(&sandbox, "commit -q --compress keep --level 1 --base base:1 -t new layer.gz").fails_with(2);
+}
+
+#[test]
+fn what_comes_compressed_decides_the_type_of_a_docker_image_s_layer() {
+    let sandbox = sandbox(&base_of(Image::new().docker()));
+    sandbox.write("zst", Codec::ZSTD.encode(&top().tar()));
+    sandbox.write("gz", Codec::GZIP.encode(&top().tar()));
+    let output = sh(&sandbox, "commit -q --base base:1 --compress keep -t new zst");
+    assert!(output.fails_with(2).stderr.contains("hint: add --oci"), "{}", output.stderr);
+    for (words, expected) in [
+        ("gz", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+        ("layer.tar", "application/vnd.docker.image.rootfs.diff.tar"),
+        ("--oci zst", "application/vnd.oci.image.layer.v1.tar+zstd"),
+    ] {
+        sh(&sandbox, &format!("commit -q --base base:1 --compress keep -t new {words}")).success();
+        assert_eq!(json_of(&sandbox, "--raw", "new")["layers"][2]["mediaType"], expected);
+    }
+}
+
+#[test]
+fn what_is_taken_out_stands_in_the_history() {
+    let sandbox = sandbox(&base());
+    let script = "commit -q --no-layer --base base:1 -t new -c 'USER a' --unset Env.A --unset \"Labels.it's\"";
+    sh(&sandbox, script).success();
+    let config = json_of(&sandbox, "--config", "new");
+    let said = config["history"].as_array().unwrap().last().unwrap()["created_by"].clone();
+    assert_eq!(said, r"commit --unset 'Env.A' --unset 'Labels.it'\''s' -c 'USER a'");
+    // What only a commit with a layer can do isn't hinted at.
+    let hint = |words: &str| {
+        let output = sh(&sandbox, &format!("commit -q --base ./x.tar -t new {words}"));
+        output.fails_with(2).stderr.lines().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(hint("--no-layer"), "hint: load it first");
+    assert_eq!(hint("layer.tar"), "hint: load it first, or add --no-store --stream");
+    let output = sh(&sandbox, "commit -q --no-layer --base base:1 -t new --unset author");
+    assert!(output.fails_with(2).stderr.contains("--author names another"), "{}", output.stderr);
 }
 
 #[test]

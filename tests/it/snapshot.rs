@@ -10,6 +10,8 @@ use kit::pipeline::{Script, sh};
 use kit::tree::{self, Mtime, Show};
 use kit::{Image, Layer, Named, Producer, Sandbox};
 
+use serde_json::json;
+
 use crate::fixtures::{assert_one_line, demo, lacks_root, names, shown};
 
 const NAME: &str = "docker.io/library/base:1";
@@ -51,7 +53,9 @@ fn a_changed_directory_becomes_an_image_that_unpacks_to_the_same() {
     change(&root);
     assert_eq!(list(&sandbox, &[]), CHANGES);
     for codec in ["gzip", "zstd", "none"] {
-        let script = format!("snapshot root | commit -q -t new:{codec} --compress {codec}");
+        let script = format!(
+            "unset SOURCE_DATE_EPOCH; snapshot root | commit -q -t new:{codec} --compress {codec}"
+        );
         assert_eq!(sh(&sandbox, &script).success().pipe, [0, 0]);
         let unpack = format!("save new:{codec} | unpack {codec}");
         sh(&sandbox, &unpack).success();
@@ -84,7 +88,7 @@ fn a_sparse_file_of_more_than_4_gib_is_the_same_again() {
     file.write_all_at(b"middle", 3 << 30).unwrap();
     file.write_all_at(b"end", (4 << 30) + 3).unwrap();
     // It is never written out: what the image holds is compared as it comes.
-    let script = "snapshot -q root --base scratch | commit -q -t large --base scratch --compress zstd --level 1 && \
+    let script = "unset SOURCE_DATE_EPOCH; snapshot -q root --base scratch | commit -q -t large --base scratch --compress zstd --level 1 && \
                   snapshot -q --list root --base large && flatten -q large | tar -xO large | cmp - root/large";
     let script = Script::new(&sandbox, script);
     let output = script.with(|program| program.patience(Duration::from_mins(5))).run();
@@ -144,6 +148,20 @@ fn listings_are_kept_and_made_again_when_they_are_gone_or_damaged() {
 fn without_a_base_it_says_what_to_do() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("root")).unwrap();
+    // A store that was named must be there where something is to be found in it.
+    for (words, code) in
+        [("root", 3), ("root --base x", 3), ("root --base scratch", 0), ("root --base ./root", 0)]
+    {
+        let output = sh(&sandbox, &format!("snapshot --list --store typo {words}"));
+        assert_eq!(output.code(), code, "{words}: {}", output.text());
+        assert_eq!(
+            output.stderr.contains("typo: no store is here"),
+            code != 0,
+            "{}",
+            output.stderr
+        );
+    }
+    sandbox.load(&[Named::new("docker.io/library/base:1", demo())]);
     let output = sandbox.command("snapshot").arg("root").run();
     assert_one_line(output.fails_with(2), "snapshot");
     assert!(output.stderr.contains("hint: say so with --base"), "{}", output.stderr);
@@ -160,7 +178,7 @@ fn without_a_base_it_says_what_to_do() {
         assert_one_line(output.fails_with(code), "snapshot");
         assert_eq!(output.stdout, b"", "{words:?}");
     }
-    assert!(!sandbox.store().exists());
+    assert!(!sandbox.path("typo").exists());
 }
 
 #[test]
@@ -207,7 +225,8 @@ fn a_file_that_changes_while_it_is_read_is_named_and_the_layer_has_no_end() {
 fn disturbed(sandbox: &Sandbox, words: &str, script: &str) -> (Vec<u8>, kit::Output) {
     let fifo = sandbox.path("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
-    let snapshot = format!("exec snapshot root {words} > '{}'", fifo.display());
+    let snapshot =
+        format!("unset SOURCE_DATE_EPOCH; exec snapshot root {words} > '{}'", fifo.display());
     let running = Script::new(sandbox, &snapshot).start();
     let mut pipe = fs::File::open(&fifo).unwrap();
     let mut layer = vec![0; 4096];
@@ -376,7 +395,7 @@ fn as_root_of_an_overlay_only_the_upper_directory_is_read() {
         return;
     }
     let sandbox = unpacked();
-    let script = "rm mnt/etc/passwd; echo new > mnt/etc/shadow; chmod 700 mnt/usr; \
+    let script = "unset SOURCE_DATE_EPOCH; rm mnt/etc/passwd; echo new > mnt/etc/shadow; chmod 700 mnt/usr; \
                   rm -r mnt/var/cache; mkdir mnt/var/cache; echo in > mnt/var/cache/in; \
                   snapshot mnt > mounted.tar && snapshot --upper work/upper --base base:1 > upper.tar && \
                   snapshot --list mnt && snapshot mnt --base dir:root > whole.tar && cp -a mnt copy";
@@ -436,6 +455,76 @@ fn as_root_another_file_system_in_the_tree_can_be_passed_over() {
         return kit::peers::skip("a mount", "it can't be made");
     }
     assert_eq!(output.success().out(), ".\nC etc\nD etc/passwd\nA etc/x\n");
+}
+
+// umoci#127: what was in a volume was published with the image.
+#[test]
+fn volumes_of_the_image_are_left_out() {
+    let volumes = json!({"/data": {}, "var//lib/x/": {}, "/": {}, "/link/v": {}, "/none": {}});
+    let layer = Layer::text(
+        "drwxr-xr-x 0:0 ./\n-rw-r--r-- 0:0 data/seed \"s\"\ndrwxr-xr-x 0:0 var/lib/x/\n-rw-r--r-- 0:0 real/v/seed \"s\"\n\
+         -rw-r--r-- 0:0 database \"d\"\nlrwxrwxrwx 0:0 link -> real",
+    );
+    let image = Image::new().layer(layer).set_config("/config/Volumes", volumes);
+    let sandbox = loaded(&image);
+    let script = "unpack -q --from base:1 root && cd root && echo secret > data/seed && echo secret > data/new && chmod 700 data \
+        && rmdir var/lib/x && echo secret > real/v/new && mkdir none && echo secret > none/new && echo x > new && rm database";
+    sh(&sandbox, script).success();
+    let output = sh(&sandbox, "snapshot --list root --ignore mtime");
+    assert_eq!(output.success().out(), "D database\nA new\n");
+    let text = "left out, for they are volumes of the image: data, none, real/v\n";
+    assert_eq!(output.stderr, text);
+    let kept = "D database\nC data\nA data/new\nC data/seed\nA new\nA none\nA none/new\nA real/v/new\nD var/lib/x\n";
+    assert_eq!(
+        sh(&sandbox, "snapshot --list root --ignore mtime --keep-volumes").success().out(),
+        kept
+    );
+    sh(&sandbox, "snapshot root | commit -q -t new && unpack -q --from new again").success();
+    assert_eq!(names(sandbox.path("again")), ["data", "link", "new", "real", "var"]);
+    assert_eq!(sandbox.read("again/data/seed"), b"s");
+    sh(&sandbox, "! grep -r secret again && [ -d again/var/lib/x ]").success();
+    // The same of what lies on an image, and of a base that is named.
+    tree::build(sandbox.path("upper"), "-rw-r--r-- 0:0 data/x \"x\"\n-rw-r--r-- 0:0 b \"b\"");
+    let lists = "snapshot -q --upper upper --base base:1 --list; save base:1 > base.tar; snapshot -q --list root --ignore mtime --base ./base.tar";
+    assert_eq!(sh(&sandbox, lists).success().out(), "A b\nD database\nA new\n");
+    // Of a directory nothing is known.
+    let output = sh(&sandbox, "mkdir old && snapshot -q --list upper --base ./old | grep data/x");
+    output.success();
+}
+
+#[test]
+fn new_times_are_at_most_the_one_that_is_asked_for() {
+    let layer = Layer::text(
+        "drwxr-xr-x 0:0 ./ @9\n-rw-r--r-- 0:0 kept/mode \"m\" @1700000000\n-rw-r--r-- 0:0 kept/old \"o\" @7\n\
+         drwxr-xr-x 0:0 kept/ @1800000000",
+    );
+    let sandbox = loaded(&Image::new().layer(layer));
+    let changed = |dir: &str, time: u64| {
+        format!(
+            "unpack -q --from base:1 {dir} && chmod 600 {dir}/kept/mode && echo new > {dir}/new && echo older > {dir}/kept/old \
+             && touch -d @{time}.5 {dir}/new && touch -d @5.5 {dir}/kept/old && touch -d @1800000000 {dir}/kept && touch -d @9 {dir}"
+        )
+    };
+    sh(&sandbox, &changed("one", 1_900_000_000)).success();
+    sh(&sandbox, &changed("two", 1_910_000_000)).success();
+    let expected = "drwxr-xr-x ./ @9.000000000\ndrwxr-xr-x kept/ @1800000000.000000000\n\
+        -rw------- kept/mode 1 \"m\" @1700000000.000000000\n-rw-r--r-- kept/old 6 \"older\\n\" @5.500000000\n\
+        -rw-r--r-- new 4 \"new\\n\" @1650000000.000000000\n";
+    for (how, retries) in
+        [("--clamp-mtime 1650000000", ""), ("--clamp-mtime 1650000000", "--retry-changed 2")]
+    {
+        let layers = ["one", "two"].map(|dir| {
+            let script = format!("unset SOURCE_DATE_EPOCH; snapshot -q {dir} {how} {retries}");
+            sh(&sandbox, &script).success().stdout.clone()
+        });
+        assert_eq!(tree::show_tar(&layers[0], Show { owner: false, ..Show::ALL }), expected);
+        assert!(layers[0] == layers[1]);
+        let epoch =
+            sh(&sandbox, &format!("SOURCE_DATE_EPOCH=1650000000 snapshot -q one {retries}"));
+        assert!(epoch.success().stdout == layers[0]);
+    }
+    let free = sh(&sandbox, "unset SOURCE_DATE_EPOCH; snapshot -q one").success().stdout.clone();
+    assert!(tree::show_tar(&free, Show::ALL).contains("@1900000000.500000000"));
 }
 
 #[test]

@@ -361,7 +361,7 @@ fn as_root_a_changed_union_is_committed_as_docker_commits_a_container() {
     let script = "
         union -q app:1 m --upper up
         echo new > m/etc/new && rm m/usr/bin/su && rm -r m/var/cache && mkdir m/var/cache
-        snapshot m | commit -t app:2
+        (unset SOURCE_DATE_EPOCH; snapshot m) | commit -t app:2
         unpack -q --from app:2 root
     ";
     pipeline::sh(&sandbox, script).success();

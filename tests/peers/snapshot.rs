@@ -66,7 +66,7 @@ fn committed() -> Sandbox {
     sandbox.load(&[Named::new("docker.io/library/base:1", image)]);
     pipeline::sh(&sandbox, "unpack --from base:1 root").success();
     change(&sandbox.path("root"));
-    let script = "snapshot root | commit -q -t new";
+    let script = "unset SOURCE_DATE_EPOCH; snapshot root | commit -q -t new";
     pipeline::sh(&sandbox, script).success();
     sandbox
 }

@@ -71,7 +71,9 @@ fn as_root_vim_is_added_to_debian() {
     let Some(image) = debian::minimal() else { return };
     let Some((sandbox, _registry, name)) = installed(&image) else { return };
     let (old, n_before) = (raw(&sandbox, &name), n_blobs(&sandbox));
-    let script = format!("snapshot c1 --base {name} | commit -t debian-vim -m 'add vim' -a me");
+    let script = format!(
+        "(unset SOURCE_DATE_EPOCH; snapshot c1 --base {name}) | commit -t debian-vim -m 'add vim' -a me"
+    );
     let digest = sh(&sandbox, &script).success().out();
 
     // One layer more, and of the others the very same blobs.
@@ -91,7 +93,8 @@ fn as_root_vim_is_added_to_debian() {
     assert_eq!(raw(&sandbox, &name), old);
 
     // Without --base it is taken against what the directory was unpacked from, which the layer says.
-    let again = sh(&sandbox, "snapshot c1 | commit -t again -m 'add vim' -a me");
+    let again =
+        sh(&sandbox, "(unset SOURCE_DATE_EPOCH; snapshot c1) | commit -t again -m 'add vim' -a me");
     assert_eq!(again.success().out(), digest);
 
     let Some(docker) = Docker::start() else { return };

@@ -19,7 +19,7 @@ pub(crate) enum Base {
 }
 
 impl Base {
-    /// Finds the image of the store that `text` names, and keeps it from gc.
+    /// Finds the image of the store that `text` names, and keeps it from gc. `hint` says what to do about one that is elsewhere.
     ///
     /// # Errors
     /// Wrong usage, if it isn't a name for the store; the store's.
@@ -27,13 +27,14 @@ impl Base {
         text: &str,
         platform: Option<&Platform>,
         lease: &Lease,
+        hint: &str,
     ) -> anyhow::Result<Self> {
         if text == SCRATCH {
             return Ok(Self::Scratch);
         }
         if !matches!(Location::from(text), Location::Stored(_)) {
             return Err(cli::usage(format!("{text}: the base is an image of the store"))
-                .hint("load it first, or add --no-store --stream")
+                .hint(hint)
                 .into());
         }
         let image = StoredImage::find(text, platform, lease.store(), Some(lease))

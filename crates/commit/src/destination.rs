@@ -105,7 +105,12 @@ impl Destination for ToStore<'_> {
     type Kept = InStore;
 
     fn find_base(&mut self, text: &str, _: &mut Io<'_>) -> anyhow::Result<Base> {
-        Base::find(text, self.args.platform.as_ref(), &self.lease)
+        let hint = if self.args.no_layer {
+            "load it first"
+        } else {
+            "load it first, or add --no-store --stream"
+        };
+        Base::find(text, self.args.platform.as_ref(), &self.lease, hint)
     }
 
     fn begin_layer(&self) -> anyhow::Result<InStore> {

@@ -5,11 +5,15 @@
 //! input ─────┼► layer reader: changes
 //! (plain)    └► encoder ──► kept: digest, size
 //! ```
+//!
+//! A layer that is kept as it is goes to `kept` before it is decompressed, and through no encoder.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, Builder};
 
@@ -19,11 +23,12 @@ use image::layer::BUFFER;
 use layer_format::layer::Reader;
 use layer_format::listing::Tree;
 use layer_format::{
-    Algorithm, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher, Hashing,
+    Algorithm, Codec, Compression, Decoder, Descriptor, DiffId, Digest, Encoder, Error, Hasher,
+    Hashing,
 };
 use store::Partial;
 use stream::relay::{Chunk, Chunks, Cursor, Pool, Receiver, Sender, relay};
-use stream::strip_base;
+use stream::{read_base, strip_base};
 
 use crate::check::{self, Changes};
 
@@ -34,9 +39,39 @@ const DEPTH: usize = 8;
 pub(crate) struct Incoming {
     /// The digest of the manifest of the image that the layer says it was taken against.
     pub(crate) base: Option<Digest>,
+    /// How it is compressed.
+    pub(crate) codec: Codec,
     content: Box<dyn Read>,
+    /// The stored bytes that were read, if they are kept as they are.
+    stored: Option<Copied>,
     name: String,
     task: Task,
+}
+
+/// How the layer is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Storage {
+    /// Compressed anew.
+    Compressed(Compression),
+    /// As it comes.
+    AsItIs,
+}
+
+/// The bytes that a [`Copying`] has read since they were last taken.
+type Copied = Rc<RefCell<Vec<u8>>>;
+
+/// The beginning of a layer.
+struct Begun {
+    base: Option<Digest>,
+    codec: Codec,
+    content: Box<dyn Read>,
+    stored: Option<Copied>,
+}
+
+/// A reader that keeps what it has read until it is taken.
+struct Copying<R> {
+    inner: R,
+    copied: Copied,
 }
 
 /// A layer that has been read to its end.
@@ -66,7 +101,7 @@ pub(crate) struct InStore(pub(crate) Partial);
 
 impl Incoming {
     /// Opens a file, or standard input for `-`, and reads its beginning.
-    pub(crate) fn open(path: &Path, io: &mut Io<'_>) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, storage: Storage, io: &mut Io<'_>) -> anyhow::Result<Self> {
         let (input, name): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
             (Box::new(io.input.take_binary()?), "standard input".to_owned())
         } else {
@@ -76,12 +111,30 @@ impl Incoming {
         let task = io.progress.task("layer", None);
         task.state("Committing");
         let counted = task.read(input);
-        let begin = || {
-            let decoder = Decoder::new(BufReader::with_capacity(BUFFER, counted));
-            strip_base(decoder.map_err(|source| Error::io("reading the layer", source))?)
+        let reading = |source| Error::io("reading the layer", source);
+        let begin = || match storage {
+            Storage::Compressed(_) => {
+                let decoder = Decoder::new(BufReader::with_capacity(BUFFER, counted));
+                let decoder = decoder.map_err(reading)?;
+                let codec = decoder.codec();
+                let (base, content) = strip_base(decoder)?;
+                let content: Box<dyn Read> = Box::new(content);
+                Ok(Begun { base, codec, content, stored: None })
+            }
+            Storage::AsItIs => {
+                let copied = Copied::default();
+                let copying = Copying { inner: counted, copied: Rc::clone(&copied) };
+                let decoder = Decoder::strict(BufReader::with_capacity(BUFFER, copying));
+                let decoder = decoder.map_err(reading)?;
+                let codec = decoder.codec();
+                let (base, content) = read_base(decoder)?;
+                let content: Box<dyn Read> = Box::new(content);
+                Ok(Begun { base, codec, content, stored: Some(copied) })
+            }
         };
-        let (base, content) = begin().with_context(|| name.clone())?;
-        Ok(Self { base, content: Box::new(content), name, task })
+        let begun: Result<Begun, Error> = begin();
+        let Begun { base, codec, content, stored } = begun.with_context(|| name.clone())?;
+        Ok(Self { base, codec, content, stored, name, task })
     }
 
     /// The error to report when the base can't be found: `error`, unless the layer is empty, because then the program that should
@@ -100,13 +153,12 @@ impl Incoming {
     pub(crate) fn take<K: Kept>(
         self,
         kept: K,
-        compression: Compression,
+        storage: Storage,
         mut changes: Changes,
     ) -> anyhow::Result<Taken<K>> {
-        let Self { content, name, task, .. } = self;
-        let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let encoder = Encoder::new(kept, compression, n_threads).context("compressing")?;
-        let passed = pass(content, encoder, &mut changes).with_context(|| name.clone())?;
+        let Self { content, stored, name, task, .. } = self;
+        let keeper = Keeper::new(kept, storage, stored).context("compressing")?;
+        let passed = pass(content, keeper, &mut changes).with_context(|| name.clone())?;
         let Passed { diff_id, kept, n_text_acls } = passed;
         Ok(Taken { diff_id, kept, changes, n_text_acls, task, name })
     }
@@ -144,7 +196,7 @@ struct Passed<K> {
 
 fn pass<K: Kept>(
     content: Box<dyn Read>,
-    encoder: Encoder<K>,
+    keeper: Keeper<K>,
     changes: &mut Changes,
 ) -> anyhow::Result<Passed<K>> {
     thread::scope(|scope| {
@@ -152,16 +204,16 @@ fn pass<K: Kept>(
         let hasher = Builder::new().spawn_scoped(scope, move || hash(plain));
         let hasher = hasher.context("starting a thread")?;
         let pool = Pool::default();
-        let passing = Passing { content, pool, feed, encoder, failure: None };
+        let passing = Passing { content, pool, feed, keeper, failure: None };
         let mut reader = Reader::new(Cursor::new(passing));
         let read = read_all(&mut reader, changes);
         let n_text_acls = reader.n_text_acls();
-        let Passing { feed, encoder, failure, .. } = reader.into_inner().into_inner();
+        let Passing { feed, keeper, failure, .. } = reader.into_inner().into_inner();
         let keeping = |source| Error::io("keeping the layer", source);
         failure.map(keeping).map_or(read, |failure| Err(failure.into()))?;
         // A hasher that is gone has panicked, and `join` passes that on.
         feed.end().ok();
-        let kept = encoder.finish().map_err(keeping)?;
+        let kept = keeper.finish().map_err(keeping)?;
         let hashed = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let digest = hashed.map_err(|source| Error::io("hashing the layer", source))?;
         Ok(Passed { diff_id: DiffId(digest), kept, n_text_acls })
@@ -192,13 +244,63 @@ fn no_end() -> Error {
     Error::Truncated { what: "the layer: it has no end".to_owned() }
 }
 
-/// The layer's bytes on their way to the layer reader; the hasher and the encoder get each chunk first.
+/// What stores the layer.
+enum Keeper<K: Write> {
+    /// Compresses the plain bytes.
+    Compressing(Encoder<K>),
+    /// Takes the stored bytes as they were read.
+    Copying { kept: K, stored: Copied },
+}
+
+impl<K: Write> Keeper<K> {
+    fn new(kept: K, storage: Storage, stored: Option<Copied>) -> io::Result<Self> {
+        Ok(match storage {
+            Storage::Compressed(compression) => {
+                let n_threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+                Self::Compressing(Encoder::new(kept, compression, n_threads)?)
+            }
+            Storage::AsItIs => Self::Copying { kept, stored: stored.unwrap_or_default() },
+        })
+    }
+
+    /// Takes the next plain bytes, and all stored ones that were read for them.
+    fn take(&mut self, plain: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Compressing(encoder) => encoder.write_all(plain),
+            Self::Copying { kept, stored } => {
+                let mut stored = stored.borrow_mut();
+                kept.write_all(&stored)?;
+                stored.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the layer, whose input was read to its end.
+    fn finish(mut self) -> io::Result<K> {
+        self.take(&[])?;
+        match self {
+            Self::Compressing(encoder) => encoder.finish(),
+            Self::Copying { kept, .. } => Ok(kept),
+        }
+    }
+}
+
+impl<R: Read> Read for Copying<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.copied.borrow_mut().extend_from_slice(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// The layer's bytes on their way to the layer reader; the hasher and the keeper get each chunk first.
 struct Passing<K: Write> {
     content: Box<dyn Read>,
     pool: Pool,
     feed: Sender,
-    encoder: Encoder<K>,
-    /// The encoder's error, which the layer reader would report as its own.
+    keeper: Keeper<K>,
+    /// The keeper's error, which the layer reader would report as its own.
     failure: Option<io::Error>,
 }
 
@@ -208,7 +310,7 @@ impl<K: Write> Chunks for Passing<K> {
         let Some(chunk) = Chunk::read_from(&self.pool, &mut self.content)? else { return Ok(None) };
         // A hasher that is gone has panicked, and `join` passes that on.
         self.feed.send(Arc::clone(&chunk)).ok();
-        if let Err(error) = self.encoder.write_all(&chunk) {
+        if let Err(error) = self.keeper.take(&chunk) {
             self.failure = Some(error);
             return Err(io::ErrorKind::WriteZero.into());
         }

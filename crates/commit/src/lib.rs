@@ -86,8 +86,11 @@ pub struct Args {
     /// Platform of the base, or of an image from scratch, as linux/arm64/v8; without it this machine's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
-    /// How the layer is stored
-    #[arg(long, value_name = "CODEC", default_value = "gzip", value_parser = ["gzip", "zstd", "none"])]
+    /// How the layer is stored: compressed, or byte for byte as it comes
+    ///
+    /// With keep, a layer that comes compressed stays so, and has the digest that it has. What it says about its base then stays in it,
+    /// which nobody minds who unpacks it.
+    #[arg(long, value_name = "CODEC", default_value = "gzip", value_parser = ["gzip", "zstd", "none", plan::KEEP])]
     compress: String,
     /// How hard to compress: 1 to 9 for gzip, 1 to 19 for zstd
     ///
@@ -143,15 +146,15 @@ fn commit(
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let named = args.base.as_deref().map(|text| destination.find_base(text, io)).transpose()?;
-    let incoming = Incoming::open(&args.file, io)?;
+    let incoming = Incoming::open(&args.file, plan.storage, io)?;
     let found = Base::settle(named, incoming.base, |text| destination.find_base(text, io));
     let base = match found {
         Err(error) => return Err(incoming.blame(error)),
         Ok(base) => base,
     };
-    let media_type = plan.layer_type(&base)?;
+    let media_type = plan.layer_type(&base, incoming.codec)?;
     let changes = Changes::new(destination.store());
-    let taken = incoming.take(destination.begin_layer()?, plan.compression, changes)?;
+    let taken = incoming.take(destination.begin_layer()?, plan.storage, changes)?;
     taken.warn(io);
     destination.check(&taken, &base, io)?;
     let layer = taken.kept.descriptor(media_type);

@@ -5,20 +5,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cli::Io;
 use image::edit::Format;
 use layer_format::layer::Timestamp;
-use layer_format::{Compression, Platform};
+use layer_format::{Codec, Compression, Platform};
 
 use crate::Args;
 use crate::base::Base;
 use crate::document::{Changes, Document, NewLayer, Statement};
 use crate::instruction;
+use crate::layer::Storage;
+use crate::unset::Unset;
 
 /// The times, in seconds since 1970, that RFC 3339 can express: the years 0000 to 9999.
 pub(crate) const TIMES: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
 
+/// The value of `--compress` for a layer that is stored as it comes.
+pub(crate) const KEEP: &str = "keep";
+
 /// Everything about the new image except its layers.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) compression: Compression,
+    pub(crate) storage: Storage,
     changes: Changes,
     statement: Statement,
     platform: Platform,
@@ -53,7 +58,8 @@ impl Plan {
         if let Some(name) = args.tag.iter().find(|name| name.digest().is_some()) {
             return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
         }
-        let created_by = args.created_by.clone().unwrap_or_else(|| created_by(&args.change));
+        let created_by =
+            args.created_by.clone().unwrap_or_else(|| created_by(&args.unset, &args.change));
         let statement = Statement {
             created: Timestamp { seconds: args.timestamp.unwrap_or_else(now), nanos: 0 }
                 .to_second(),
@@ -62,7 +68,7 @@ impl Plan {
             message: args.message.clone(),
         };
         Ok(Self {
-            compression: compression(args)?,
+            storage: storage(args)?,
             changes: Changes {
                 unset: args.unset.clone(),
                 instructions: instruction::parse(&args.change)?,
@@ -74,12 +80,16 @@ impl Plan {
         })
     }
 
-    /// The media type of the new layer on this base.
+    /// The media type of the new layer on this base; `incoming` is how it comes.
     ///
     /// # Errors
     /// Wrong usage, if the image's format has none for the compression.
-    pub(crate) fn layer_type(&self, base: &Base) -> anyhow::Result<&'static str> {
-        let media_type = self.format(base).layer(self.compression.codec());
+    pub(crate) fn layer_type(&self, base: &Base, incoming: Codec) -> anyhow::Result<&'static str> {
+        let codec = match self.storage {
+            Storage::Compressed(compression) => compression.codec(),
+            Storage::AsItIs => incoming,
+        };
+        let media_type = self.format(base).layer(codec);
         Ok(media_type.ok_or_else(|| {
             cli::usage("the base is a Docker schema 2 image, which has no zstd layers")
                 .hint("add --oci to make an OCI image of it")
@@ -107,11 +117,15 @@ impl Plan {
     }
 }
 
-fn compression(args: &Args) -> anyhow::Result<Compression> {
-    Ok(Compression::named(&args.compress, args.level).ok_or_else(|| {
+fn storage(args: &Args) -> anyhow::Result<Storage> {
+    if args.compress == KEEP && args.level.is_none() {
+        return Ok(Storage::AsItIs);
+    }
+    let compression = Compression::named(&args.compress, args.level).ok_or_else(|| {
         let level = args.level.unwrap_or_default();
         cli::usage(format!("--compress {} has no level {level}", args.compress))
-    })?)
+    });
+    Ok(Storage::Compressed(compression?))
 }
 
 fn now() -> i64 {
@@ -119,8 +133,11 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The command line that the history shows: `commit` with its `-c` options, quoted for a shell.
-fn created_by(changes: &[String]) -> String {
-    let quoted = |change: &String| format!(" -c '{}'", change.replace('\'', r"'\''"));
-    std::iter::once("commit".to_owned()).chain(changes.iter().map(quoted)).collect()
+/// The command line that the history shows: `commit` with what it changes in the config, quoted for a shell, in the order in which
+/// that is done.
+fn created_by(unset: &[Unset], changes: &[String]) -> String {
+    let quoted = |option: &str, text: &str| format!(" {option} '{}'", text.replace('\'', r"'\''"));
+    let unset = unset.iter().map(|setting| quoted("--unset", &setting.to_string()));
+    let changes = changes.iter().map(|change| quoted("-c", change));
+    std::iter::once("commit".to_owned()).chain(unset).chain(changes).collect()
 }

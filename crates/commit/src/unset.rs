@@ -20,6 +20,21 @@ const FIELDS: [&str; 12] = [
 ];
 /// Those that are objects, whose members can be taken out one by one.
 const OBJECTS: [&str; 3] = ["ExposedPorts", "Labels", "Volumes"];
+/// Fields of a config that are no settings, and what there is to do about them.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("author", "the author can't be taken out, but --author names another"),
+    ("created", "the time can't be taken out, but --timestamp sets another"),
+    ("architecture", PLATFORM),
+    ("os", PLATFORM),
+    ("os.version", PLATFORM),
+    ("variant", PLATFORM),
+    ("config", "all settings can't be taken out at once: name them one by one"),
+    ("history", "the history is what happened, and stays"),
+    ("rootfs", LAYERS),
+    ("layers", LAYERS),
+];
+const PLATFORM: &str = "the platform is the base's, and stays";
+const LAYERS: &str = "the layers are the base's, and stay: flatten makes one of them, rebase replaces those of a base";
 /// The manifest's annotations.
 pub(crate) const ANNOTATIONS: &str = "Annotations";
 
@@ -51,6 +66,9 @@ impl Unset {
         };
         if is_known {
             return Ok(Self { field: field.to_owned(), member });
+        }
+        if let Some((_, instead)) = ELSEWHERE.iter().find(|(name, _)| *name == field) {
+            return Err((*instead).to_owned());
         }
         Err(format!(
             "no setting to take out: Env.NAME, Labels.NAME, ExposedPorts.PORT, Volumes.PATH, Annotations.NAME, or one of {}",
@@ -146,8 +164,16 @@ mod tests {
 
     #[test]
     fn only_settings_are_taken_out() {
-        for text in ["", "X", "env.A", "Env.", "User.x", "Cmd.0", "config"] {
+        for text in ["", "X", "env.A", "Env.", "User.x", "Cmd.0"] {
             assert!(Unset::parse(text).unwrap_err().contains("Env.NAME"), "{text}");
+        }
+        for (text, instead) in [
+            ("author", "--author"),
+            ("created", "--timestamp"),
+            ("os", "stays"),
+            ("config", "one by one"),
+        ] {
+            assert!(Unset::parse(text).unwrap_err().contains(instead), "{text}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the directory was: an image's tree, another directory's, or nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -10,6 +11,8 @@ use layer_format::Digest;
 use layer_format::listing::Tree;
 use rootfs::{Attributes, Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
 use store::{DirectoryId, Origin, Store};
+
+use crate::volumes::Volumes;
 
 /// Which base is meant.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct Base {
     pub(crate) tree: Option<Tree>,
     /// The digest that the layer names its base by: that of the image's manifest, if it is an image that has one.
     pub(crate) manifest: Option<Digest>,
+    /// Its volumes, if it is an image.
+    pub(crate) volumes: Volumes,
     /// Where the contents of its files can be read.
     pub(crate) contents: Contents,
 }
@@ -55,6 +60,8 @@ pub(crate) struct BaseOptions<'a> {
     pub(crate) default_owner: Option<(u32, u32)>,
     /// Whether contents are compared, for which an image is read again.
     pub(crate) with_contents: bool,
+    /// Whether the volumes of an image are compared like anything else.
+    pub(crate) keeps_volumes: bool,
     /// What must be known of an image below an upper directory.
     pub(crate) wanted: Wanted,
 }
@@ -68,10 +75,15 @@ pub(crate) enum Wanted {
     Root,
 }
 
-/// Opens the store, if it exists: the one at `named`, or else the user's usual one. A base in another place doesn't need it.
-pub(crate) fn open_store(named: Option<&Path>) -> anyhow::Result<Option<Store>> {
-    let path = Store::path_or_usual(named);
-    Ok(path.and_then(Store::open_existing)?)
+/// Opens the store, if it exists: the one at `path`, or else the user's usual one.
+///
+/// # Errors
+/// Those of [`Store::open_named`], if the base is in the store or is looked up there; otherwise it can do without one.
+pub(crate) fn open_store(path: Option<&Path>, is_needed: bool) -> anyhow::Result<Option<Store>> {
+    match Store::open_named(path) {
+        Err(_) if !is_needed => Ok(None),
+        store => store.hinted(store::Error::hint),
+    }
 }
 
 /// The image that a directory was unpacked from, as the store remembers it.
@@ -96,7 +108,7 @@ impl BaseName {
 impl Base {
     /// Nothing.
     pub(crate) const SCRATCH: Self =
-        Self { tree: None, manifest: None, contents: Contents::Scratch };
+        Self { tree: None, manifest: None, volumes: Volumes::NONE, contents: Contents::Scratch };
 }
 
 impl BaseOptions<'_> {
@@ -139,6 +151,7 @@ impl BaseOptions<'_> {
         let image = opened.image();
         image.doubt.iter().for_each(|doubt| io.warn(doubt));
         let manifest = image.manifest.as_ref().map(|manifest| manifest.descriptor().digest);
+        let named = if self.keeps_volumes { BTreeSet::new() } else { image.config.run()?.volumes };
         let root = match self.store.filter(|_| wanted == Wanted::Root) {
             Some(store) => store.listed_root(image.layers.iter().map(|layer| &layer.diff_id))?,
             None => None,
@@ -153,7 +166,8 @@ impl BaseOptions<'_> {
             opened.finish()?;
             Contents::Unavailable
         };
-        Ok(Base { tree: Some(tree), manifest, contents })
+        let volumes = Volumes::of(&named, &tree);
+        Ok(Base { tree: Some(tree), manifest, volumes, contents })
     }
 
     /// Another directory, as the first layer of an image would hold it.
@@ -175,7 +189,8 @@ impl BaseOptions<'_> {
         for difference in diff.differences() {
             tree.apply(&difference.change)?;
         }
-        Ok(Base { tree: Some(tree), manifest: None, contents: Contents::Directory(root) })
+        let contents = Contents::Directory(root);
+        Ok(Base { tree: Some(tree), manifest: None, volumes: Volumes::NONE, contents })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use cli::{Io, human_size};
 use layer_format::Digest;
-use layer_format::layer::{Change, Entry, EntryKind, Writer};
-use rootfs::{ChangeKind, Content, Difference};
+use layer_format::layer::{Change, Entry, EntryKind, Timestamp, Writer};
+use rootfs::{Attribute, ChangeKind, Content, Difference};
 use stream::base_comment;
 
 use crate::held::Held;
@@ -18,13 +18,37 @@ struct Count {
     bytes: u64,
 }
 
-/// What to do if files change or vanish while they are read.
+/// How differences are written.
 #[derive(Clone, Copy)]
-pub(crate) struct Retries<'a> {
+pub(crate) struct How<'a> {
     /// How many more times a file is read if it changes meanwhile. If it is 0, a change is an error.
-    pub(crate) n: u32,
+    pub(crate) n_retries: u32,
     /// Whether the base may have something of a difference's name.
     pub(crate) may_hide: &'a dyn Fn(&Difference<'_>) -> bool,
+    /// The latest time that is written; later ones become this one, unless they are the base's.
+    pub(crate) latest: Option<Timestamp>,
+}
+
+impl How<'_> {
+    /// A time as it is written.
+    fn clamped(self, mtime: Timestamp) -> Timestamp {
+        let order = |it: &Timestamp| (it.seconds, it.nanos);
+        self.latest.filter(|latest| order(latest) < order(&mtime)).unwrap_or(mtime)
+    }
+
+    /// Changes the time of what is new.
+    fn clamp(self, difference: &mut Difference<'_>) {
+        let is_new = match difference.kind {
+            ChangeKind::Added => true,
+            ChangeKind::Changed(attributes) => attributes.has(Attribute::Mtime),
+            ChangeKind::Removed | ChangeKind::Above => false,
+        };
+        if let Change::Add(entry) = &mut difference.change
+            && is_new
+        {
+            entry.mtime = self.clamped(entry.mtime);
+        }
+    }
 }
 
 /// Writes the layer to standard output, and says how much is in it.
@@ -33,7 +57,7 @@ pub(crate) struct Retries<'a> {
 pub(crate) fn write<'a>(
     differences: impl Iterator<Item = Difference<'a>>,
     base: Option<Digest>,
-    retries: Retries<'_>,
+    how: How<'_>,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let mut writer = Writer::new(io.output.binary()?);
@@ -41,12 +65,13 @@ pub(crate) fn write<'a>(
         writer.write_comment(base_comment(&base).as_bytes())?;
     }
     let mut count = Count::default();
-    for difference in differences {
+    for mut difference in differences {
         cli::interrupt::check()?;
-        if retries.n == 0 {
+        how.clamp(&mut difference);
+        if how.n_retries == 0 {
             count.take(&difference);
             write_one(&mut writer, &difference)?;
-        } else if let Some(difference) = write_held(&mut writer, difference, retries)? {
+        } else if let Some(difference) = write_held(&mut writer, difference, how)? {
             count.take(&difference);
         }
     }
@@ -75,15 +100,15 @@ fn write_one(
 fn write_held<'a>(
     writer: &mut Writer<impl std::io::Write>,
     difference: Difference<'a>,
-    retries: Retries<'_>,
+    how: How<'_>,
 ) -> anyhow::Result<Option<Difference<'a>>> {
     let (Change::Add(entry), Some(found)) = (&difference.change, difference.content) else {
         write_one(writer, &difference)?;
         return Ok(Some(difference));
     };
-    let mut held = match Held::read(&entry.path, found, retries.n) {
+    let mut held = match Held::read(&entry.path, found, how.n_retries) {
         Err(error) if error.has_vanished() && found.linked_file().is_none() => {
-            if !(retries.may_hide)(&difference) {
+            if !(how.may_hide)(&difference) {
                 return Ok(None);
             }
             let change = Change::Remove(entry.path.clone());
@@ -93,7 +118,7 @@ fn write_held<'a>(
         held => held?,
     };
     let kind = EntryKind::File { size: held.size, data: None };
-    let mtime = if held.has_changed { held.mtime } else { entry.mtime };
+    let mtime = if held.has_changed { how.clamped(held.mtime) } else { entry.mtime };
     let change = Change::Add(Entry { kind, mtime, ..entry.clone() });
     writer.write_change(&change)?;
     held.write(writer)?;

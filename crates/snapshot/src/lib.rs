@@ -30,12 +30,14 @@ mod layer;
 mod list;
 mod overlay;
 mod scan;
+mod volumes;
 
 use std::path::PathBuf;
 
 use cli::{Failure, Form, Globs, Io, usage};
-use image::Choice;
+use image::{Choice, Location};
 use layer_format::Platform;
+use layer_format::layer::Timestamp;
 use report::{Look, look};
 use rootfs::{
     Attribute, Attributes, ChangeKind, Diff, DiffOptions, Difference, Identity, Known, LeaveOut,
@@ -44,9 +46,10 @@ use rootfs::{
 use store::{Origin, Store};
 
 use crate::base::{Base, BaseName, BaseOptions, Wanted};
-use crate::layer::Retries;
+use crate::layer::How;
 use crate::overlay::UpperDir;
 use crate::scan::Scanner;
+use crate::volumes::Volumes;
 
 /// Write what has changed in a directory as a layer
 ///
@@ -56,6 +59,9 @@ use crate::scan::Scanner;
 ///
 /// Of a mounted overlay, if no base is named, only the upper directory is looked at, which takes time for what has changed
 /// and not for the image. Without root, owners, devices and privileged attributes that unpack could not set are taken from the base.
+///
+/// Volumes of the image are for data that is no part of it: what has changed in them, and the directory of a volume itself, is left
+/// out of the layer, and stays as the base has it, even if it is nothing.
 #[derive(clap::Parser, Debug)]
 #[command(name = "snapshot", version, after_help = cli::examples(&[
     ("snapshot rootfs --base nginx | commit -t mine:1", "What has changed in a directory, as a new image"),
@@ -87,6 +93,14 @@ pub struct Args {
     /// Mounts of proc, sysfs and other file systems that keep no files are always left out.
     #[arg(short = 'x', long)]
     one_file_system: bool,
+    /// Take what has changed in volumes of the image as well
+    #[arg(long)]
+    keep_volumes: bool,
+    /// Latest time that a file of the layer has, in seconds since 1970
+    ///
+    /// A later one becomes this one, unless it is the base's: the same files made at another time are the same layer.
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", allow_negative_numbers = true)]
+    clamp_mtime: Option<i64>,
     /// Read up to N times more what changes meanwhile, and leave out what vanishes
     ///
     /// Without it, either ends the snapshot with an error. A file's bytes are always those of one moment: with it, a file of
@@ -136,12 +150,16 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let root = Root::open(&args.dir)?;
     let upper = find_upper(args, &root)?;
     let globs = Globs::parse(&args.exclude)?;
-    let is_out = |path: &[u8], is_directory| globs.match_path(path, is_directory);
-    let leave_out: Option<LeaveOut<'_>> = (!globs.is_empty()).then_some(&is_out);
-    let store = base::open_store(args.common.store.as_deref())?;
+    let named = args.base.as_deref().map(BaseName::from);
+    let is_store_needed = match &named {
+        Some(name) => matches!(name, BaseName::At(Location::Stored(_))),
+        // The changes of an overlay are found without knowing what is below.
+        None => upper.is_none(),
+    };
+    let store = base::open_store(args.common.store.as_deref(), is_store_needed)?;
     match upper {
-        Some(upper) => of_upper(args, &upper, store.as_ref(), leave_out, io),
-        None => of_directory(args, &root, store.as_ref(), leave_out, io),
+        Some(upper) => of_upper(args, &upper, store.as_ref(), &globs, io),
+        None => of_directory(args, &root, store.as_ref(), &globs, io),
     }
 }
 
@@ -162,19 +180,21 @@ fn of_directory(
     args: &Args,
     root: &Root,
     store: Option<&Store>,
-    leave_out: Option<LeaveOut<'_>>,
+    globs: &Globs,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let origin = store.and_then(|store| base::origin(root, store));
     let name = args.base.as_deref().map(BaseName::from);
     let name = name.or_else(|| origin.as_ref().map(BaseName::of_origin)).ok_or_else(unknown)?;
-    let Base { tree, manifest, contents } = base_options(args, store).find(name, io)?;
+    let Base { tree, manifest, volumes, contents } = base_options(args, store).find(name, io)?;
+    let is_out = is_out(globs, &volumes);
+    let leave_out = leave_out(globs, &volumes, &is_out);
     let scanner = scanner(args, root, leave_out);
     // Contents are compared by reading files as the scan found them, so that nothing may be left out of it.
     let known = tree.as_ref().filter(|_| !args.checksum);
     let known = known.map(|tree| Known::new(tree, root, ignored(&args.ignore)));
     let scan = scanner.scan(known.as_ref())?;
-    scan::say_left_out(&scan, io);
+    scan::say_left_out(&scan, &volumes, io);
     let identity = without_lacks(Identity::of_scan(&scan), origin.as_ref());
     let options = diff_options(args, identity, leave_out);
     let mut diff = Diff::new(tree.as_ref(), &scan, options)
@@ -188,9 +208,8 @@ fn of_directory(
         return list::write(diff.differences(), form, io);
     }
     let may_hide = |difference: &Difference<'_>| difference.kind != ChangeKind::Added;
-    let retries = Retries { n: args.retry_changed, may_hide: &may_hide };
-    layer::write(diff.differences(), manifest, retries, io)
-        .map_err(|error| scanner.hint_mount(error))
+    let how = How { n_retries: args.retry_changed, may_hide: &may_hide, latest: latest(args) };
+    layer::write(diff.differences(), manifest, how, io).map_err(|error| scanner.hint_mount(error))
 }
 
 /// Writes what an overlay's upper directory holds.
@@ -198,7 +217,7 @@ fn of_upper(
     args: &Args,
     upper: &UpperDir,
     store: Option<&Store>,
-    leave_out: Option<LeaveOut<'_>>,
+    globs: &Globs,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let name = args.base.as_deref().map(BaseName::from).or_else(|| upper.noted(store));
@@ -206,8 +225,10 @@ fn of_upper(
         Some(name) => base_options(args, store).find_below_upper(name, io)?,
         None => Base::SCRATCH,
     };
+    let is_out = is_out(globs, &base.volumes);
+    let leave_out = leave_out(globs, &base.volumes, &is_out);
     let scan = scanner(args, upper.root(), leave_out).scan(None)?;
-    scan::say_left_out(&scan, io);
+    scan::say_left_out(&scan, &base.volumes, io);
     let options = diff_options(args, Identity::of_process(upper.root()), leave_out);
     let form = upper.form();
     let changes = || UpperChanges::new(&scan, form, base.tree.as_ref(), options.clone());
@@ -216,8 +237,8 @@ fn of_upper(
     changes().try_for_each(|it| it.map(drop)).map_err(|error| explain(error, hint))?;
     let Some(list_form) = list_form(args) else {
         let may_hide = |difference: &Difference<'_>| upper.may_hide(difference);
-        let retries = Retries { n: args.retry_changed, may_hide: &may_hide };
-        return layer::write(changes().filter_map(Result::ok), base.manifest, retries, io);
+        let how = How { n_retries: args.retry_changed, may_hide: &may_hide, latest: latest(args) };
+        return layer::write(changes().filter_map(Result::ok), base.manifest, how, io);
     };
     if let Some(tree) = &base.tree {
         let diff = Diff::of_upper(tree, &scan, form, options).finish();
@@ -244,12 +265,28 @@ fn base_options<'a>(args: &Args, store: Option<&'a Store>) -> BaseOptions<'a> {
         mounts: mounts(args),
         default_owner: args.default_owner,
         with_contents: args.checksum,
+        keeps_volumes: args.keep_volumes,
         wanted: if args.list { Wanted::All } else { Wanted::Root },
     }
 }
 
 fn scanner<'a>(args: &'a Args, root: &'a Root, leave_out: Option<LeaveOut<'a>>) -> Scanner<'a> {
     Scanner { dir: &args.dir, root, leave_out, mounts: mounts(args), n_retries: args.retry_changed }
+}
+
+/// Tells which paths are left out, with all below them.
+fn is_out<'a>(globs: &'a Globs, volumes: &'a Volumes) -> impl Fn(&[u8], bool) -> bool + Sync + 'a {
+    |path, is_directory| volumes.match_path(path) || globs.match_path(path, is_directory)
+}
+
+/// The same, if any path can be left out.
+fn leave_out<'a>(globs: &Globs, volumes: &Volumes, is_out: LeaveOut<'a>) -> Option<LeaveOut<'a>> {
+    (!globs.is_empty() || !volumes.is_empty()).then_some(is_out)
+}
+
+/// The latest time that the layer may have where the base hasn't.
+fn latest(args: &Args) -> Option<Timestamp> {
+    args.clamp_mtime.map(|seconds| Timestamp { seconds, nanos: 0 })
 }
 
 fn mounts(args: &Args) -> Mounts {

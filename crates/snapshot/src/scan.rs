@@ -7,6 +7,8 @@ use cli::{Failure, Io};
 use layer_format::layer::EntryPath;
 use rootfs::{Error, Known, LeaveOut, Mounts, Root, Scan, ScanOptions};
 
+use crate::volumes::Volumes;
+
 /// How a directory is scanned.
 #[derive(Clone, Copy)]
 pub(crate) struct Scanner<'a> {
@@ -55,10 +57,11 @@ impl Scanner<'_> {
 }
 
 /// Says what was left out of a scan although no option named it.
-pub(crate) fn say_left_out(scan: &Scan, io: &Io<'_>) {
+pub(crate) fn say_left_out(scan: &Scan, volumes: &Volumes, io: &Io<'_>) {
     say_paths("left out, for no layer holds a socket", &scan.sockets(), io);
     let passed: Vec<_> = scan.passed().collect();
     say_paths("left out, for something is mounted there", &passed, io);
+    say_paths("left out, for they are volumes of the image", &volumes.met(), io);
 }
 
 fn say_paths(what: &str, paths: &[EntryPath], io: &Io<'_>) {

@@ -20,6 +20,16 @@ pub fn base_comment(manifest: &Digest) -> String {
     format!("{PREFIX}{manifest}")
 }
 
+/// Reads the base at the front of a layer's tar. Returns the digest of the base's manifest and the whole tar.
+///
+/// # Errors
+/// Those of [`strip_base`].
+pub fn read_base<R: Read>(mut layer: R) -> Result<(Option<Digest>, impl Read + use<R>), Error> {
+    let front = Front::read(&mut layer)?;
+    let base = front.comment.as_deref().map(base_of).transpose()?.flatten();
+    Ok((base, Cursor::new(front.bytes).chain(layer)))
+}
+
 /// Removes the base from the front of a layer's tar. Returns the digest of the base's manifest and the rest of the tar,
 /// which is the same whatever the base is. A global header that says anything else, too, stays in the tar.
 ///
@@ -70,6 +80,10 @@ mod tests {
         for layer in [&git[..], &END, &ours[..900], &ours[..300], b"", b"garbage"] {
             assert_eq!(strip(layer).unwrap(), (None, layer.to_vec()));
         }
+        let (base, mut rest) = read_base(&ours[..]).unwrap();
+        let mut bytes = vec![];
+        rest.read_to_end(&mut bytes).unwrap();
+        assert_eq!((base, &bytes), (Some(manifest), &ours));
     }
 
     #[test]

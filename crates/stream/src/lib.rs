@@ -40,7 +40,7 @@ mod section;
 mod thin;
 mod writer;
 
-pub use base::{base_comment, strip_base};
+pub use base::{base_comment, read_base, strip_base};
 pub use gather::Lookup;
 pub use preamble::{Entries, Graph, Name, Preamble};
 pub use section::Section;

@@ -106,7 +106,20 @@ impl<R: BufRead> Decoder<R> {
     ///
     /// # Errors
     /// `inner` can't be read. If the codec is foreign or isn't compiled in, the `io::Error` holds an [`Error`].
-    pub fn new(mut inner: R) -> io::Result<Self> {
+    pub fn new(inner: R) -> io::Result<Self> {
+        Self::with_padding(inner, Padding::Allowed)
+    }
+
+    /// The same for compressed data that is passed on as it is: zeros after the last member of a gzip file are refused, because
+    /// not every reader takes them.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn strict(inner: R) -> io::Result<Self> {
+        Self::with_padding(inner, Padding::Refused)
+    }
+
+    fn with_padding(mut inner: R, padding: Padding) -> io::Result<Self> {
         let mut start = Vec::with_capacity(MAGIC_SIZE);
         inner.by_ref().take(MAGIC_SIZE as u64).read_to_end(&mut start)?;
         let codec = Codec::sniff(&start);
@@ -116,7 +129,10 @@ impl<R: BufRead> Decoder<R> {
         let peeked = Cursor::new(start).chain(inner);
         Ok(Self(match codec {
             Codec::None => Inner::None(peeked),
-            Codec::Gzip => Inner::Gzip(Box::new(Members { current: Some(GzDecoder::new(peeked)) })),
+            Codec::Gzip => {
+                let current = Some(GzDecoder::new(peeked));
+                Inner::Gzip(Box::new(Members { current, padding }))
+            }
             Codec::Zstd => Inner::Zstd(Box::new(zstandard::decoder(peeked)?)),
         }))
     }
@@ -164,6 +180,14 @@ fn explain(codec: &'static str, source: io::Error) -> io::Error {
 struct Members<R: BufRead> {
     /// The member that is being read; `None` after the last one.
     current: Option<GzDecoder<R>>,
+    padding: Padding,
+}
+
+/// Whether zeros may follow the last member of a gzip file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Padding {
+    Allowed,
+    Refused,
 }
 
 impl<R: BufRead> Read for Members<R> {
@@ -174,7 +198,7 @@ impl<R: BufRead> Read for Members<R> {
                 return Ok(n);
             }
             self.current = match self.current.take() {
-                Some(member) => next_member(member.into_inner())?,
+                Some(member) => next_member(member.into_inner(), self.padding)?,
                 None => None,
             };
         }
@@ -183,7 +207,7 @@ impl<R: BufRead> Read for Members<R> {
 }
 
 /// The next member; `None` at the end of the input, before which there may be zeros.
-fn next_member<R: BufRead>(mut inner: R) -> io::Result<Option<GzDecoder<R>>> {
+fn next_member<R: BufRead>(mut inner: R, allowed: Padding) -> io::Result<Option<GzDecoder<R>>> {
     match inner.fill_buf()?.first() {
         None => return Ok(None),
         Some(0x1f) => return Ok(Some(GzDecoder::new(inner))),
@@ -195,7 +219,7 @@ fn next_member<R: BufRead>(mut inner: R) -> io::Result<Option<GzDecoder<R>>> {
         if n == 0 {
             return Ok(None);
         }
-        if padding.iter().any(|&byte| byte != 0) {
+        if allowed == Padding::Refused || padding.iter().any(|&byte| byte != 0) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "garbage after the last gzip member",
@@ -247,6 +271,12 @@ mod tests {
     fn several_members_are_one_content() {
         let members = [gzip(b"one "), gzip(b""), gzip(b"two"), vec![0; 1000]].concat();
         assert_eq!(decode(&members).unwrap(), b"one two");
+        let strict = |input: &[u8]| {
+            let mut output = Vec::new();
+            Decoder::strict(input)?.read_to_end(&mut output).map(|_| output)
+        };
+        assert_eq!(strict(&members[..members.len() - 1000]).unwrap(), b"one two");
+        strict(&members).unwrap_err();
     }
 
     #[cfg(feature = "zstd")]
