@@ -350,6 +350,7 @@ fn what_cannot_be_rebased_is_told_with_what_differs() {
         ("docker.io/library/stolen:1", stolen),
         ("docker.io/library/lost:1", lost),
         ("docker.io/library/odd:1", odd),
+        ("docker.io/library/malformed:1", app_on(old()).set_config("/config/Env", json!("A=1"))),
     ]);
     let [os, all] = [&old(), &squashed].map(|image| image.diff_ids()[0].clone());
     let zeros = "0".repeat(64);
@@ -422,6 +423,9 @@ fn what_cannot_be_rebased_is_told_with_what_differs() {
         "./x: only images of the store can be rebased\nhint: load brings an archive or a layout into the store",
     );
     sh(&sandbox, "rebase app:1 --from base:1 --onto base:2").fails_with(2);
+    let output = sh(&sandbox, "rebase malformed:1 --from base:1 --onto base:2 -t made");
+    let text = "rebase: malformed:1: malformed config sha256:";
+    assert!(output.fails_with(4).stderr.starts_with(text), "{}", output.stderr);
     sh(&sandbox, &format!("rebase app:1 --from base:1 --onto base:2 -t a@sha256:{zeros}"))
         .fails_with(2);
     let output = sh(&sandbox, "rebase --store nowhere app:1 --onto base:2 -t made");

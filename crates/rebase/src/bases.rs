@@ -170,8 +170,13 @@ impl Named {
                 .into());
         }
         let image = StoredImage::find(text, platform, store, lease);
-        let image = image.hinted(store::Error::hint_in_store)?;
-        Ok(Self { image, said: text.to_owned() })
+        Self::sound(image.hinted(store::Error::hint_in_store)?, text.to_owned())
+    }
+
+    /// An image whose config is what readers expect.
+    fn sound(image: StoredImage, said: String) -> anyhow::Result<Self> {
+        image.config.run().with_context(|| said.clone())?;
+        Ok(Self { image, said })
     }
 }
 
@@ -213,7 +218,7 @@ fn recorded(image: &Named, store: &Store, lease: Option<&Lease>) -> anyhow::Resu
         None => digest.to_string(),
     };
     match StoredImage::find(&digest.to_string(), platform, store, lease) {
-        Ok(found) => Ok(Named { image: found, said }),
+        Ok(found) => Named::sound(found, said),
         Err(store::Error::NotFound { .. }) => {
             let text =
                 format!("{}: the base that it is on is not in the store: {said}", image.said);
