@@ -58,7 +58,7 @@ fn the_layers_that_are_missing_are_named_where_they_are_needed() {
     assert!(!sandbox.path("root").exists());
     let output = sh(&sandbox, &format!("{pull} | load"));
     assert!(
-        output.fails_with(3).stderr.contains("thin stream, and the store lacks"),
+        output.fails_with(3).stderr.contains("documents only, and the store lacks"),
         "{}",
         output.text()
     );

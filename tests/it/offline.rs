@@ -148,7 +148,7 @@ fn who_reads_a_thin_stream_without_its_base_says_so() {
         let program = if line.contains("flatten") { "flatten" } else { "changes" };
         let expected = format!(
             "{program}: layer 1 of 2 (sha256:{}): blobs/sha256/{hash} (a thin stream leaves out what its base has): \
-             not in this archive\n",
+             not in this archive\nhint: load it into a store that has its base, and take it from there\n",
             &hash[..12]
         );
         assert_eq!((refused.code(), &refused.stderr), (3, &expected), "{line}");

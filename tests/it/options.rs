@@ -140,7 +140,6 @@ fn wrong_usage_is_status_two_and_touches_nothing() {
         &[][..],
         &["--no-such-flag", "root"],
         &["root", "another"],
-        &["--from", "dir:./x", "root"],
         &["--from", "layer:./x", "root"],
         &["--progress", "loud", "root"],
     ] {

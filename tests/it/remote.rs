@@ -151,8 +151,8 @@ fn what_is_no_repository_is_told() {
     let registry = with_tags(&["1"]);
     refused(&registry, "tags HOST/ns/none", 3, "not found", "");
     refused(&registry, "tags HOST/ns/app:1", 2, "a repository has no tag", "remote --help");
-    refused(&registry, "tags docker://HOST/ns/app", 2, "leave docker://", "remote --help");
-    refused(&registry, "digest docker://HOST/ns/app:1", 2, "leave docker://", "remote --help");
+    refused(&registry, "tags docker://HOST/ns/app", 2, "has no scheme", "without the scheme: ");
+    refused(&registry, "digest docker://HOST/ns/app:1", 2, "has no scheme", "without the scheme: ");
     assert_eq!(asked_text(&with_tags(&[]), "repositories HOST"), "");
     registry.fault(Fault::on("tags/list").html());
     refused(&registry, "tags HOST/ns/app", 4, "not a registry?", "");

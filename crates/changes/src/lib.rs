@@ -57,7 +57,8 @@ use crate::stat::Stat;
     ("changes --ignore mtime nginx ./rootfs", "What has happened to a directory since it was unpacked"),
 ]))]
 pub struct Args {
-    /// What was: an image, - for one on standard input, a directory, or layer:FILE
+    /// What was: an image of the store, - for one on standard input, a directory, the path of an archive or an OCI layout, or
+    /// layer:FILE. archive:, layout: (also for what skopeo wrote) or dir: (a root file system) before a path forces the kind
     #[arg(value_name = "A")]
     before: String,
     /// What is, said in the same way

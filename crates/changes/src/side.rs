@@ -1,6 +1,6 @@
 //! The two that are compared: each is an image, a directory or a layer.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::text::clean_path;
@@ -48,8 +48,13 @@ impl Side {
                 let layer = LayerFile::open(&path, store, io);
                 Ok(Self::Layer(layer.with_context(|| clean_path(&path))?))
             }
-            Location::Dir(path) => Ok(Self::Directory(Directory::open(path)?)),
-            Location::Path(path) if is_plain_directory(&path)? => {
+            Location::Dir(path) => {
+                if let Some(doubt) = image::doubt_of_root(&path) {
+                    io.warn(&doubt);
+                }
+                Ok(Self::Directory(Directory::open(path)?))
+            }
+            Location::Path(path) if image::is_root_file_system(&path)? => {
                 Ok(Self::Directory(Directory::open(path)?))
             }
             location => {
@@ -138,11 +143,6 @@ impl Directory {
         cli::interrupt::check()?;
         scan.with_context(|| clean_path(&self.path))
     }
-}
-
-/// Whether it is a root file system, and no OCI layout.
-fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
-    Ok(path.is_dir() && Store::open_existing(path)?.is_none())
 }
 
 /// What to do about an image that isn't there, is one of several, or is none.

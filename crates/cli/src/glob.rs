@@ -109,6 +109,21 @@ fn match_names(patterns: &[Vec<u8>], names: &[&[u8]]) -> bool {
     at_pattern == patterns.len()
 }
 
+/// Whether a class of characters in a pattern has no end. Then its bracket stands for itself, which hardly anybody means.
+pub fn has_open_class(pattern: &str) -> bool {
+    let mut rest = pattern.as_bytes();
+    loop {
+        rest = match *rest {
+            [] => return false,
+            [b'[', ref class @ ..] => match match_class(class, 0) {
+                Some((length, _)) => &class[length..],
+                None => return true,
+            },
+            [b'\\', _, ref rest @ ..] | [_, ref rest @ ..] => rest,
+        };
+    }
+}
+
 /// Whether a whole text matches a pattern, in which `*` stands for anything, a slash too.
 pub fn match_text(pattern: &str, text: &str) -> bool {
     match_name(pattern.as_bytes(), text.as_bytes())
@@ -176,6 +191,16 @@ fn match_class(class: &[u8], byte: u8) -> Option<(usize, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_without_an_end_is_noticed() {
+        for pattern in ["[", "a[b", "[!", "[]", "[a]b[c", "[\\]", "[a-"] {
+            assert!(has_open_class(pattern), "{pattern}");
+        }
+        for pattern in ["", "a*", "[a]", "[!a-z]x[b]", "\\[", "[]]", "a]", "[\\]]", "\\"] {
+            assert!(!has_open_class(pattern), "{pattern}");
+        }
+    }
 
     #[track_caller]
     fn check(patterns: &[&str], path: &str, expected: bool) {

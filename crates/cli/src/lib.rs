@@ -92,7 +92,7 @@ pub mod text;
 mod whole_file;
 
 pub use crate::error::{Code, Explain, Failure, Link, silent, usage};
-pub use crate::glob::{Globs, match_text};
+pub use crate::glob::{Globs, has_open_class, match_text};
 pub use crate::input::Input;
 pub use crate::interrupt::Interrupted;
 pub use crate::io::{Io, NamedOutput};

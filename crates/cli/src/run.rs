@@ -81,7 +81,7 @@ fn is_empty(name: &OsStr) -> bool {
 fn answer<A: Command>(name: &str, error: &clap::Error) -> u8 {
     if error.use_stderr() {
         let status = A::status(Code::Usage);
-        error::write(name, &error::wrong_usage(name, error), Some(status));
+        error::write(name, &error::wrong_usage(name, error, A::ERRORS), Some(status));
         return status;
     }
     let mut output = Output::standard();

@@ -163,7 +163,7 @@ impl<'a> ToStream<'a> {
                 let input = Input::new(reader, file);
                 Ok(Opened::open(&Location::Input, Some(input), choice, None)?)
             }
-            Location::Dir(_) | Location::Layer(_) | Location::Stored(_) => {
+            Location::Layer(_) | Location::Stored(_) => {
                 let text =
                     format!("{text}: without a store, the base is scratch, an archive or a layout");
                 Err(cli::usage(text).into())

@@ -107,7 +107,8 @@ pub struct Args {
     /// Write the whole image to standard output as well; its digest goes to standard error
     #[arg(long)]
     stream: bool,
-    /// Use no store: only stream the image. The base is scratch, an archive or an OCI layout
+    /// Use no store: only stream the image. The base is scratch, -, or the path of an archive, an OCI layout or a directory that
+    /// skopeo wrote; archive:, layout: or dir: before it forces the kind
     #[arg(long, requires = "stream")]
     no_store: bool,
     #[command(flatten)]

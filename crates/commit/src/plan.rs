@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cli::Io;
 use image::edit::Format;
 use layer_format::layer::Timestamp;
-use layer_format::{Codec, Compression, Platform};
+use layer_format::{Codec, Compression, Platform, Reference};
 
 use crate::Args;
 use crate::base::Base;
@@ -55,9 +55,7 @@ impl Plan {
     /// # Errors
     /// Wrong usage.
     pub(crate) fn of(args: &Args) -> anyhow::Result<Self> {
-        if let Some(name) = args.tag.iter().find(|name| name.digest().is_some()) {
-            return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
-        }
+        args.tag.iter().try_for_each(Reference::check_new)?;
         let created_by =
             args.created_by.clone().unwrap_or_else(|| created_by(&args.unset, &args.change));
         let statement = Statement {

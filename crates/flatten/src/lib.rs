@@ -35,7 +35,8 @@ use crate::plan::Plan;
     ("flatten app --onto debian --as-image app:1 | load", "One layer on top of the base's, which stay"),
 ]))]
 pub struct Args {
-    /// The image: - is standard input, a path an archive or an OCI layout, anything else a name in the store
+    /// The image: - is standard input, a path an archive, an OCI layout or a directory that skopeo wrote, anything else a name in the
+    /// store. archive:, layout: or dir: before a path forces the kind
     #[arg(value_name = "IMAGE")]
     from: String,
     /// Write an image stream instead: the image by this name, with its config and one layer

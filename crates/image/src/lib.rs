@@ -42,7 +42,9 @@ pub use stream::archive::{Choice, Image, Layer};
 pub use crate::input::Input;
 pub use crate::location::Location;
 pub use crate::opened::{Opened, Sizes};
-pub use crate::source::{Source, no_spool, our_store, spool};
+pub use crate::source::{
+    Source, doubt_of_root, is_root_file_system, no_spool, open_layout, our_store, spool,
+};
 pub use crate::stored::{documents, manifest_for, read_image, stored_layer};
 pub use crate::stored_image::StoredImage;
 pub use crate::user::User;

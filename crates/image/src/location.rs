@@ -11,13 +11,14 @@ use crate::input::Input;
 pub enum Location {
     /// `-`: an image stream on standard input.
     Input,
-    /// `/…`, `./…`, `../…`: an archive or an OCI layout, or a root file system where one is allowed. The file itself tells which.
+    /// `/…`, `./…`, `../…`: an archive, an OCI layout or a directory that skopeo wrote, or a root file system where one is
+    /// allowed. The file itself tells which.
     Path(PathBuf),
     /// `archive:PATH`: an archive file.
     Archive(PathBuf),
-    /// `layout:PATH`: an OCI layout.
+    /// `layout:PATH`: an OCI layout, or a directory that skopeo wrote.
     Layout(PathBuf),
-    /// `dir:PATH`: a root file system.
+    /// `dir:PATH`: a root file system. Where none is allowed, the same as `layout:`, for skopeo's directories are called so.
     Dir(PathBuf),
     /// `layer:PATH`: a layer's tar.
     Layer(PathBuf),

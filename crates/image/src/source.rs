@@ -42,12 +42,12 @@ impl Source {
             },
             Location::Path(path) => Self::at(path, store),
             Location::Archive(path) => Self::of_file(open(path)?, store),
-            Location::Layout(path) => Self::layout(path),
+            Location::Layout(path) | Location::Dir(path) => Self::layout(path),
             Location::Stored(name) => match store {
                 Some(store) => Ok(Self::stored(store.clone(), name.clone())),
                 None => Err(Error::NotFound { text: name.clone() }),
             },
-            Location::Dir(path) | Location::Layer(path) => {
+            Location::Layer(path) => {
                 Err(Error::NotAnImage { what: path.to_string_lossy().into_owned() })
             }
         }
@@ -58,19 +58,16 @@ impl Source {
         Ok(Self::Archive(Box::new(input.archive(spool(store))?)))
     }
 
-    /// Opens a path: a directory as an OCI layout, a file as an archive.
+    /// Opens a path: a directory as one of images, a file as an archive.
     fn at(path: &Path, store: Option<&Store>) -> Result<Self> {
         let file = open(path)?;
         let metadata = file.metadata().map_err(system("looking at", path))?;
         if metadata.is_dir() { Self::layout(path) } else { Self::of_file(file, store) }
     }
 
-    /// Opens an OCI layout.
+    /// Opens an OCI layout, or a directory that skopeo wrote.
     fn layout(path: &Path) -> Result<Self> {
-        open(path)?;
-        let layout = Store::open_existing(path)?;
-        let store = layout.ok_or_else(|| Error::NotALayout { path: path.to_owned() })?;
-        Ok(Self::Stored { store, name: None, hold: None })
+        Ok(Self::Stored { store: open_layout(path)?, name: None, hold: None })
     }
 
     /// The source of an image of the store, by a name, a digest or the first digits of one.
@@ -130,6 +127,33 @@ impl Source {
             Self::Stored { .. } => Ok(()),
         }
     }
+}
+
+/// Opens a directory that holds images, for reading: an OCI layout, or one that skopeo's `dir:` transport wrote.
+///
+/// # Errors
+/// [`Error::NoSuchFile`] if it isn't there, [`Error::NotALayout`] if it is neither, and those of its files.
+pub fn open_layout(path: &Path) -> Result<Store> {
+    open(path)?;
+    Store::open_directory(path)?.ok_or_else(|| Error::NotALayout { path: path.to_owned() })
+}
+
+/// Whether a path is a root file system: a directory that holds no images as [`open_layout`] takes them.
+///
+/// # Errors
+/// A file in it that says what it holds can't be read.
+pub fn is_root_file_system(path: &Path) -> Result<bool> {
+    Ok(path.is_dir() && Store::open_directory(path)?.is_none())
+}
+
+/// A warning about a directory that the user calls a root file system with `dir:`, if it holds an image: elsewhere that is what
+/// `dir:` means.
+pub fn doubt_of_root(path: &Path) -> Option<String> {
+    let holds_image = matches!(Store::open_directory(path), Ok(Some(_)));
+    let path = layer_format::layer::escape(path.as_os_str().as_encoded_bytes());
+    holds_image.then(|| {
+        format!("{path}: taken for a root file system; the image that it holds is layout:{path}")
+    })
 }
 
 pub(crate) fn open(path: &Path) -> Result<File> {

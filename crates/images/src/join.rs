@@ -9,7 +9,7 @@ use layer_format::{
 use serde_json::json;
 use store::{IndexEntry, Lease, Store};
 
-use crate::names::{check_new, find};
+use crate::names::find;
 use crate::page::Page;
 
 /// The index to make.
@@ -24,7 +24,7 @@ pub(crate) struct Join<'a> {
 impl Join<'_> {
     /// Makes the index, names it, and prints its digest.
     pub(crate) fn run(self, store: &Store, io: &mut Io<'_>, form: Form) -> anyhow::Result<()> {
-        check_new(self.name)?;
+        self.name.check_new()?;
         let lease = store.lease()?;
         let mut joined = Joined::default();
         for image in self.images {

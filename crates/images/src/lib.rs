@@ -147,7 +147,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     match &args.action {
         None => {
             let content = if args.common.quiet { Content::Digests } else { Content::Images };
-            list::list(&store, &args.patterns(), content, &mut page)
+            list::list(&store, &args.patterns()?, content, &mut page)
         }
         Some(Action::Tag { image, name }) => names::tag(&store, image, name, &mut page),
         Some(Action::Rm { names, force }) => {
@@ -174,8 +174,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 impl Args {
-    fn patterns(&self) -> Vec<Pattern> {
-        self.names.iter().map(|name| Pattern::new(name)).collect()
+    fn patterns(&self) -> Result<Vec<Pattern>, cli::Failure> {
+        self.names.iter().map(|name| Pattern::parse(name)).collect()
     }
 }
 
@@ -223,7 +223,7 @@ fn without_store(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let page = &mut Page { output: &mut io.output, form: Form::of(args.json, args.null) };
     let wanted = match &args.action {
         None => {
-            let missing = args.patterns().into_iter().find(|pattern| !pattern.is_glob);
+            let missing = args.patterns()?.into_iter().find(|pattern| !pattern.is_glob);
             missing.map(|pattern| pattern.to_string())
         }
         Some(Action::Digests) => None,

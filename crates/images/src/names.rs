@@ -15,7 +15,7 @@ pub(crate) fn tag(
     name: &Reference,
     page: &mut Page<'_>,
 ) -> anyhow::Result<()> {
-    check_new(name)?;
+    name.check_new()?;
     let lease = store.lease()?;
     let found = find(store, image)?;
     lease.protect(&[found.descriptor.digest])?;
@@ -28,14 +28,6 @@ pub(crate) fn tag(
     let digest = *named.digest();
     lease.name(&[named])?;
     page.object(&json!({"name": name.full(), "digest": digest}))
-}
-
-/// Refuses a name that pins an image: it can't be given to one.
-pub(crate) fn check_new(name: &Reference) -> anyhow::Result<()> {
-    if name.digest().is_some() {
-        return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
-    }
-    Ok(())
 }
 
 /// Whether a digest may stand for several names.
@@ -143,12 +135,13 @@ pub(crate) fn shown_short(image: &IndexEntry) -> String {
     }
 }
 
-/// Adds a hint to an error about an image that isn't there.
+/// Adds a hint to an error about an image that isn't there: the usual one where something can be done about the word itself.
 pub(crate) fn explain(error: store::Error) -> anyhow::Error {
-    match &error {
-        store::Error::NotFound { .. } => {
-            Failure::from_cause(error).hint("images lists what is there").into()
+    let hint = match &error {
+        store::Error::NotFound { .. } if !error.is_about_spelling() => {
+            Some("images lists what is there".to_owned())
         }
-        _ => error.into(),
-    }
+        _ => error.hint_in_store(),
+    };
+    hint.into_iter().fold(Failure::from_cause(error), Failure::hint).into()
 }

@@ -16,6 +16,18 @@ impl Pattern {
         Self { text: text.to_owned(), is_glob: text.contains(['*', '?', '[']) }
     }
 
+    /// Reads a word of the command line.
+    ///
+    /// # Errors
+    /// Wrong usage, if it is a pattern that ends in the middle.
+    pub(crate) fn parse(text: &str) -> Result<Self, cli::Failure> {
+        if cli::has_open_class(text) {
+            let text = cli::text::clean(text);
+            return Err(cli::usage(format!("{text}: a pattern's [ has no ]")));
+        }
+        Ok(Self::new(text))
+    }
+
     /// Whether an image is meant. Without a tag, each tag of the name is.
     pub(crate) fn matches(&self, image: &IndexEntry) -> bool {
         if self.is_glob {

@@ -34,8 +34,8 @@ fn sizes_of(opened: &mut Opened, position: usize, io: &Io<'_>) -> anyhow::Result
 
 /// Whether an error says that an archive lacks a layer.
 fn is_missing(error: &store::Error) -> bool {
-    use layer_format::Error::{MissingLayer, NotFound};
-    matches!(error.of_format(), Some(MissingLayer { .. } | NotFound { .. }))
+    use layer_format::Error::{LeftOut, MissingLayer, NotFound};
+    matches!(error.of_format(), Some(MissingLayer { .. } | LeftOut { .. } | NotFound { .. }))
 }
 
 /// Lists the layers, base first.

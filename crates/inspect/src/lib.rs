@@ -31,7 +31,8 @@ use store::Store;
     reason = "flags of the command line; clap has no other form for them"
 )]
 pub struct Args {
-    /// The image: - is standard input, a path an archive or an OCI layout, anything else a name in the store
+    /// The image: - is standard input, a path an archive, an OCI layout or a directory that skopeo wrote, anything else a name in the
+    /// store. archive:, layout: or dir: before a path forces the kind
     image: String,
     /// Print the manifest, byte for byte
     #[arg(long, group = "view")]

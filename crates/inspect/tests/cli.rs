@@ -158,7 +158,7 @@ fn what_is_not_there_or_no_file_is_said() {
     assert!(said("./two.tar", 2).contains("hint: choose one with --image NAME"));
     assert!(said("./app.tar --image b", 3).contains("b: not in this archive"));
     said("app:1 --platform linux/s390x", 3);
-    said("dir:layout", 2);
+    said("layer:layout", 2);
     assert!(inspect(&sandbox, "./two.tar --image other:2").success().out().contains("arm64"));
     let empty = Sandbox::new();
     assert!(

@@ -172,6 +172,14 @@ pub enum Error {
         /// The digest of the layer's uncompressed bytes.
         diff_id: Box<DiffId>,
     },
+    /// A layer that a thin stream leaves out.
+    #[error("{what} ({}): not in this archive", why_left_out(*documents_only))]
+    LeftOut {
+        /// The member of the stream that would hold the layer, escaped and cut to a readable length.
+        what: String,
+        /// Whether the stream has no layer of the image.
+        documents_only: bool,
+    },
     /// A thing that was asked for and isn't in the archive.
     #[error("{what}: not in this archive")]
     NotFound {
@@ -213,6 +221,14 @@ impl Error {
             Ok(inner) => inner,
             Err(source) => Self::Io { operation, source },
         }
+    }
+}
+
+fn why_left_out(documents_only: bool) -> &'static str {
+    if documents_only {
+        "the stream has documents only"
+    } else {
+        "a thin stream leaves out what its base has"
     }
 }
 

@@ -80,6 +80,18 @@ impl Reference {
         format!("{}:{tag}", self.name()).parse()
     }
 
+    /// Checks that the name can be given to an image.
+    ///
+    /// # Errors
+    /// [`Error::MalformedReference`] if it has a digest: that is the image's own, and not to be given.
+    pub fn check_new(&self) -> Result<(), Error> {
+        let reason = "a name with a digest can't be given";
+        match self.digest {
+            Some(_) => Err(Error::MalformedReference { text: self.to_string(), reason }),
+            None => Ok(()),
+        }
+    }
+
     /// The image that this name speaks about, if its tag is that of a referrer: the distribution-spec's `sha256-…`, or
     /// cosign's `sha256-….sig`, `.att` and `.sbom`. The result is the [referrers tag](Digest::referrers_tag) of the
     /// image's digest, because a tag for SHA-512 doesn't have the whole digest.
@@ -138,7 +150,7 @@ impl FromStr for Reference {
 
 fn parse(text: &str) -> Result<Reference, &'static str> {
     if text.contains("://") {
-        return Err("a name has no scheme: leave docker://, oci:// and the like out");
+        return Err("a name has no scheme");
     }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => {
@@ -267,7 +279,7 @@ mod tests {
     fn a_scheme_before_a_name_is_told() {
         for text in ["docker://x", "docker://docker.io/library/x:1", "oci://r.test/x"] {
             let error = text.parse::<Reference>().unwrap_err().to_string();
-            assert!(error.contains("a name has no scheme: leave docker://"), "{error}");
+            assert!(error.contains("a name has no scheme"), "{error}");
         }
     }
 
@@ -283,6 +295,15 @@ mod tests {
         check("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "127.0.0.1:5000/x:latest");
         check("[::1]:5000/x:y", "[::1]:5000/x:y", "[::1]:5000/x:y");
         check("Host/x", "Host/x:latest", "Host/x:latest");
+    }
+
+    #[test]
+    fn a_name_with_a_digest_is_not_to_be_given() {
+        let new = |text: &str| text.parse::<Reference>().unwrap().check_new();
+        new("nginx").unwrap();
+        new("r.test/a:1").unwrap();
+        let error = new(&format!("nginx:1@sha256:{HEX}")).unwrap_err().to_string();
+        assert!(error.contains("a name with a digest can't be given"), "{error}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::io::Write as _;
 use cli::{Explain as _, ImageEvent, Io, Progress};
 use layer_format::{Descriptor, DiffId, Digest, Platform, Reference};
 use registry::Client;
-use report::{Look, look};
+use report::{Foreign, Look, look};
 use store::{IndexEntry, Lease, Store};
 use stream::{Graph, Name, Preamble, Thin, Writer};
 
@@ -203,16 +203,18 @@ fn distinct(names: &[Reference]) -> impl Iterator<Item = &Reference> {
     names.iter().enumerate().filter(is_first).map(|(_, name)| name)
 }
 
-/// Adds the hint of a registry's error, if it has one, and the image's name to any other error.
+/// Adds the hint of a registry's error, if it has one, and the image's name to any other error; and what to do with a file that
+/// was taken for a name.
 fn explain(error: anyhow::Error, name: &Reference) -> anyhow::Error {
     let network = error.downcast_ref::<registry::Error>();
     let hint = network.and_then(registry::Error::hint);
     // The registry's errors name the image by themselves.
     let error = if network.is_some() { error } else { error.context(name.to_string()) };
-    match hint {
-        Some(hint) => cli::Failure::from_cause(error).hint(hint).into(),
-        None => error,
-    }
+    // To a registry it is a name like any other.
+    let spelling = name.to_string();
+    let meant = Foreign::parse(&spelling).map(|foreign| foreign.as_name());
+    let failure = cli::Failure::from_cause(error);
+    hint.into_iter().chain(meant).fold(failure, cli::Failure::hint).into()
 }
 
 fn open_store(args: &Args) -> anyhow::Result<Lease> {

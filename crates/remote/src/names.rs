@@ -1,5 +1,6 @@
 //! The words of the command line that are no image names: repositories and registries.
 
+use std::error::Error;
 use std::str::FromStr;
 
 use layer_format::Reference;
@@ -25,13 +26,14 @@ impl RepositoryName {
 }
 
 impl FromStr for RepositoryName {
-    type Err = anyhow::Error;
+    // Not anyhow's, in which the parser of arguments doesn't find the error of a name.
+    type Err = Box<dyn Error + Send + Sync>;
 
-    fn from_str(text: &str) -> anyhow::Result<Self> {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         let reference: Reference = text.parse()?;
         let last = text.rsplit('/').next().unwrap_or(text);
         if last.contains([':', '@']) {
-            anyhow::bail!("a repository has no tag: {}", without_tag(&reference));
+            return Err(format!("a repository has no tag: {}", without_tag(&reference)).into());
         }
         Ok(Self(reference))
     }

@@ -2,7 +2,12 @@
 
 use layer_format::Error;
 
+use crate::foreign::Foreign;
 use crate::kind::{ErrorKind, HasKind};
+
+/// What to do about a stream that leaves out layers which are needed.
+pub const STREAM_WHOLE: &str =
+    "stream the image whole: pull without --no-layers, save without --base and --have";
 
 impl HasKind for Error {
     fn kind(&self) -> ErrorKind {
@@ -10,9 +15,10 @@ impl HasKind for Error {
             Self::MalformedReference { .. }
             | Self::MalformedPlatform { .. }
             | Self::Ambiguous { .. } => ErrorKind::Usage,
-            Self::NotFound { .. } | Self::NoPlatform { .. } | Self::MissingLayer { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NotFound { .. }
+            | Self::NoPlatform { .. }
+            | Self::MissingLayer { .. }
+            | Self::LeftOut { .. } => ErrorKind::NotFound,
             Self::Io { .. } | Self::Unsupported { .. } => ErrorKind::Failed,
             _ => ErrorKind::Untrusted,
         }
@@ -23,6 +29,13 @@ impl HasKind for Error {
             Self::ForeignCodec { what, undo, .. } if *what == Self::ARCHIVE => {
                 let rest = if program == "load" { "" } else { " …" };
                 Some(format!("{undo} FILE | {program}{rest}"))
+            }
+            Self::MalformedReference { text, .. } => {
+                Foreign::parse(text).map(|foreign| foreign.as_name())
+            }
+            Self::LeftOut { documents_only: true, .. } => Some(STREAM_WHOLE.to_owned()),
+            Self::LeftOut { documents_only: false, .. } => {
+                Some("load it into a store that has its base, and take it from there".to_owned())
             }
             Self::RootFileSystem => {
                 Some("commit --base scratch -t NAME < FILE makes an image of it".to_owned())

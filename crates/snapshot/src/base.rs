@@ -119,8 +119,13 @@ impl BaseOptions<'_> {
             BaseName::At(Location::Layer(path)) => {
                 Err(usage(format!("{}: a layer is no base", clean_path(&path))).into())
             }
-            BaseName::At(Location::Dir(path)) => self.directory(&path),
-            BaseName::At(Location::Path(path)) if is_plain_directory(&path)? => {
+            BaseName::At(Location::Dir(path)) => {
+                if let Some(doubt) = image::doubt_of_root(&path) {
+                    io.warn(&doubt);
+                }
+                self.directory(&path)
+            }
+            BaseName::At(Location::Path(path)) if image::is_root_file_system(&path)? => {
                 self.directory(&path)
             }
             BaseName::At(location) => self.image(&location, Wanted::All, io),
@@ -192,11 +197,6 @@ impl BaseOptions<'_> {
         let contents = Contents::Directory(root);
         Ok(Base { tree: Some(tree), manifest: None, volumes: Volumes::NONE, contents })
     }
-}
-
-/// Whether it is a root file system, and no OCI layout.
-fn is_plain_directory(path: &Path) -> anyhow::Result<bool> {
-    Ok(path.is_dir() && Store::open_existing(path)?.is_none())
 }
 
 /// What to do about an image that isn't there, or is one of several.

@@ -72,7 +72,8 @@ use crate::volumes::Volumes;
 pub struct Args {
     /// The directory
     dir: PathBuf,
-    /// What it was: an image, an archive, a directory, or scratch for nothing
+    /// What it was: an image of the store, the path of an archive, an OCI layout or a directory, or scratch for nothing. archive:,
+    /// layout: (also for what skopeo wrote) or dir: (a root file system) before a path forces the kind
     #[arg(long, value_name = "BASE")]
     base: Option<String>,
     /// DIR is the upper directory of an overlay mount. Of one of union's, the base is known

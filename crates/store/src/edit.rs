@@ -12,7 +12,7 @@ use crate::Result;
 use crate::error::Error;
 use crate::index::{Entry, Index};
 use crate::index_entry::IndexEntry;
-use crate::store::Store;
+use crate::store::{Form, Store};
 
 /// An index that is being changed, with its entries by name and by digest.
 #[derive(Debug)]
@@ -164,7 +164,10 @@ impl Store {
     /// # Errors
     /// [`Error::Malformed`] or [`Error::MalformedJson`] if the file as a whole can't be understood.
     pub fn images(&self) -> Result<Vec<IndexEntry>> {
-        Ok(Index::read(self)?.into_images())
+        match self.form() {
+            Form::Layout => Ok(Index::read(self)?.into_images()),
+            Form::Flat(_) => Ok(vec![self.flat_image()?]),
+        }
     }
 
     /// Removes entries from `index.json`, and returns those that were still there. Their blobs stay until [`Store::gc`].

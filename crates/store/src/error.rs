@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use layer_format::Digest;
 use report::{ErrorKind, HasKind};
 
+use crate::word::Word;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -60,7 +62,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A directory that should be an OCI layout and isn't.
-    #[error("{}: not an OCI layout", shown(path))]
+    #[error("{}: no image: neither an OCI layout nor a directory that skopeo wrote", shown(path))]
     NotALayout {
         /// The directory.
         path: PathBuf,
@@ -147,7 +149,11 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::At { source, .. } => source.hint(),
-            Self::NotFound { text } if lies_here(text) => Some(format!("./{text}")),
+            Self::NotFound { text } => Some(match Word::of(text) {
+                Word::File => format!("./{text}"),
+                Word::Foreign(foreign) => foreign.as_image(),
+                word => word.as_stored(text),
+            }),
             _ => self.hint_in_store(),
         }
     }
@@ -156,10 +162,7 @@ impl Error {
     pub fn hint_in_store(&self) -> Option<String> {
         match self {
             Self::At { source, .. } => source.hint_in_store(),
-            Self::NotFound { text } if lies_here(text) => {
-                Some(format!("load ./{text} brings an archive or a layout into the store"))
-            }
-            Self::NotFound { text } => Some(format!("pull {text}")),
+            Self::NotFound { text } => Some(Word::of(text).as_stored(text)),
             Self::NoStore { .. } => Some(
                 "--store or STRATA_STORE says where the store is; pull, load and commit make one"
                     .to_owned(),
@@ -178,6 +181,15 @@ impl Error {
                 Some("a store takes a file system that can lock: --store DIR on a local disk".to_owned())
             }
             _ => None,
+        }
+    }
+
+    /// Whether it is about a word that names no image anywhere: a file's, one of another tool's, too few digits.
+    pub fn is_about_spelling(&self) -> bool {
+        match self {
+            Self::At { source, .. } => source.is_about_spelling(),
+            Self::NotFound { text } => !matches!(Word::of(text), Word::Name | Word::Other),
+            _ => false,
         }
     }
 
@@ -256,11 +268,6 @@ impl HasKind for Error {
             _ => None,
         }
     }
-}
-
-/// Whether a file or a directory of that name is in the working directory.
-fn lies_here(text: &str) -> bool {
-    !text.is_empty() && Path::new(text).exists()
 }
 
 /// A path for a message: as it is if it is plain, else quoted and escaped.

@@ -8,9 +8,7 @@ use crate::Result;
 use crate::error::Error;
 use crate::index_entry::{IndexEntry, entry_name};
 use crate::store::Store;
-
-/// The fewest hexadecimal digits that are taken for the beginning of a digest.
-pub const MIN_DIGITS: usize = 6;
+use crate::word::MIN_DIGITS;
 
 /// An image that was found in the store.
 #[derive(Clone, Debug)]

@@ -71,6 +71,7 @@ mod blobs;
 mod edit;
 mod error;
 mod find;
+mod flat;
 mod gc;
 mod index;
 mod index_entry;
@@ -87,9 +88,10 @@ mod reach;
 mod referrers;
 mod store;
 mod transfers;
+mod word;
 
 pub use error::{Error, Result};
-pub use find::{Found, FoundBy, MIN_DIGITS};
+pub use find::{Found, FoundBy};
 pub use gc::{Freed, Sweep};
 pub use index_entry::{IndexEntry, STRATA_INDEX};
 pub use layers::{
@@ -101,3 +103,4 @@ pub use notes::{DirectoryId, Origin};
 pub use pair::Pair;
 pub use partial::{Claim, Partial};
 pub use store::Store;
+pub use word::MIN_DIGITS;

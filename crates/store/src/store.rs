@@ -17,6 +17,19 @@ use crate::locked_file::{self, LockedFile};
 #[derive(Clone, Debug)]
 pub struct Store {
     root: Arc<Path>,
+    form: Form,
+}
+
+/// The name of the manifest or index in skopeo's directories, and the end of the names of manifests that an index lists.
+pub(crate) const MANIFEST: &str = "manifest.json";
+
+/// How the files of a store are named.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// As in an OCI layout.
+    Layout,
+    /// As skopeo's `dir:` transport names them. `manifest.json` has this digest.
+    Flat(Digest),
 }
 
 impl Store {
@@ -38,13 +51,28 @@ impl Store {
 
     /// The store at a path, whether it is there or not.
     pub(crate) fn at(path: &Path) -> Result<Self> {
+        Self::in_form(path, Form::Layout)
+    }
+
+    pub(crate) fn in_form(path: &Path, form: Form) -> Result<Self> {
         let root = std::path::absolute(path).map_err(Error::io("opening the store", path))?;
-        Ok(Self { root: root.into() })
+        Ok(Self { root: root.into(), form })
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     /// The path of a blob, whether it is there or not.
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join(digest.blob_path())
+        match &self.form {
+            Form::Layout => self.root.join(digest.blob_path()),
+            Form::Flat(manifest) if manifest == digest => self.root.join(MANIFEST),
+            Form::Flat(_) => {
+                let listed = self.root.join(format!("{}.{MANIFEST}", digest.hex()));
+                if listed.exists() { listed } else { self.root.join(digest.hex()) }
+            }
+        }
     }
 
     pub(crate) fn index_path(&self) -> PathBuf {

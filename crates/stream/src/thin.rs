@@ -99,6 +99,12 @@ impl Thin {
         Ok(thin)
     }
 
+    /// Whether the stream has none of these layers, and not because of a base: it was made to carry documents only.
+    pub fn is_documents_only(&self, layers: impl IntoIterator<Item = Digest>) -> bool {
+        let left_out: HashSet<_> = self.left_out.iter().map(|it| it.digest).collect();
+        self.base.is_empty() && layers.into_iter().all(|layer| left_out.contains(&layer))
+    }
+
     /// The bytes of `strata.json`. The same content gives the same bytes.
     ///
     /// # Errors

@@ -46,7 +46,8 @@ use crate::writeback::Writeback;
 pub struct Args {
     /// Directory to unpack into; made if missing, must be empty
     dir: PathBuf,
-    /// Image to unpack: - is standard input, a path an archive or an OCI layout, anything else a name in the store
+    /// Image to unpack: - is standard input, a path an archive, an OCI layout or a directory that skopeo wrote, anything else a name in the
+    /// store. archive:, layout: or dir: before a path forces the kind
     #[arg(long, value_name = "IMAGE", default_value = "-")]
     from: String,
     /// Which image of an archive that holds several: a name or a digest

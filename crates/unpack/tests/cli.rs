@@ -37,7 +37,7 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["one", "two"],
             &["--platform", "linux", "root"],
             &["--owner", "me", "root"],
-            &["--from", "dir:x", "root"],
+            &["--from", "layer:x", "root"],
         ],
     );
 }

@@ -239,6 +239,25 @@ pub fn layout(dir: impl AsRef<Path>, images: &[Named]) {
     }
 }
 
+/// A directory as skopeo's `dir:` transport writes it, which is made: `manifest.json`, manifests that it lists as
+/// `HEX.manifest.json`, and all other blobs by their digits.
+pub fn skopeo_directory(dir: impl AsRef<Path>, content: impl Into<Content>) {
+    let dir = dir.as_ref();
+    let content = content.into();
+    let doing = || format!("write a directory to {}", dir.display());
+    std::fs::create_dir_all(dir).or_panic(doing());
+    std::fs::write(dir.join("version"), "Directory Transport Version: 1.1\n").or_panic(doing());
+    for blob in &content.blobs {
+        let is_manifest = blob.media_type.contains("manifest") || blob.media_type.contains("index");
+        let name = match is_manifest {
+            true if blob.digest == content.digest() => "manifest.json".to_owned(),
+            true => format!("{}.manifest.json", blob.hex()),
+            false => blob.hex().to_owned(),
+        };
+        std::fs::write(dir.join(name), &blob.bytes).or_panic(doing());
+    }
+}
+
 /// Extracts an archive as some programs do, apptainer and syft among them: what has no parent yet is an error.
 ///
 /// # Errors

@@ -369,8 +369,8 @@ pub(crate) fn write(program: &str, report: &Report, status: Option<u8>) {
     Stderr::Process.write(&text);
 }
 
-/// Wrong usage as clap sees it.
-pub(crate) fn wrong_usage(program: &str, error: &clap::Error) -> Report {
+/// Wrong usage as clap sees it, with the hints that the libraries' errors know.
+pub(crate) fn wrong_usage(program: &str, error: &clap::Error, libraries: &[Look]) -> Report {
     let text = error.render().to_string();
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Report { help: Some(text), ..Report::default() };
@@ -389,6 +389,8 @@ pub(crate) fn wrong_usage(program: &str, error: &clap::Error) -> Report {
             message.push(line.strip_prefix("error: ").unwrap_or(line));
         }
     }
+    let known = links(error).filter_map(|link| of_library(libraries, link));
+    hints.extend(known.filter_map(|known| known.advice(program)));
     hints.push(format!("{program} --help"));
     Report { message: clean(&message.join(" ")).into_owned(), hints, help: None }
 }

@@ -218,23 +218,23 @@ fn wrong_usage_is_one_line_too() {
         || clap::Command::new("pull").arg(clap::arg!(<NAME>)).arg(clap::arg!(--platform <P>));
     let failure = command().try_get_matches_from(["pull"]).unwrap_err();
     assert_eq!(
-        wrong_usage("pull", &failure).lines("pull"),
+        wrong_usage("pull", &failure, &[]).lines("pull"),
         "pull: the following required arguments were not provided: <NAME>\nhint: pull --help\n"
     );
     let failure = command().try_get_matches_from(["pull", "--platfrom", "x"]).unwrap_err();
     assert_eq!(
-        wrong_usage("pull", &failure).lines("pull"),
+        wrong_usage("pull", &failure, &[]).lines("pull"),
         "pull: unexpected argument '--platfrom' found\n\
          hint: a similar argument exists: '--platform'\nhint: pull --help\n"
     );
     // An unknown option is a mistake, and no name that begins with a dash.
     let failure = command().try_get_matches_from(["pull", "-a", "x"]).unwrap_err();
     let expected = "pull: unexpected argument '-a' found\nhint: pull --help\n";
-    assert_eq!(wrong_usage("pull", &failure).lines("pull"), expected);
+    assert_eq!(wrong_usage("pull", &failure, &[]).lines("pull"), expected);
     let jobs = clap::arg!(--jobs <N>).value_parser(clap::value_parser!(u8));
     let failure = command().arg(jobs).try_get_matches_from(["pull", "--jobs", "x"]);
     assert_eq!(
-        wrong_usage("pull", &failure.unwrap_err()).lines("pull"),
+        wrong_usage("pull", &failure.unwrap_err(), &[]).lines("pull"),
         "pull: invalid value 'x' for '--jobs <N>': invalid digit found in string\n\
          hint: pull --help\n"
     );

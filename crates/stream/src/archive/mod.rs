@@ -41,6 +41,8 @@ use input::Input;
 use kept::Kept;
 use strict::Strict;
 
+use crate::Thin;
+
 /// The most bytes of `index.json` or `manifest.json`. They have a high limit, because an archive may hold hundreds of
 /// images.
 const PREAMBLE_LIMIT: u64 = 4 * DOCUMENT_LIMIT;
@@ -243,7 +245,7 @@ impl Archive {
     ///
     /// # Errors
     /// The archive can't be read, is malformed, or lacks the layer: [`Error::MissingMember`], [`Error::MissingLayer`]
-    /// in a thin docker-archive, or [`Error::NotFound`] in a thin stream.
+    /// in a thin docker-archive, or [`Error::LeftOut`] in a thin stream.
     ///
     /// # Panics
     /// If `image` has no layer at index `position`.
@@ -470,10 +472,14 @@ impl Archive {
             return Error::MissingLayer { position: position + 1, diff_id };
         }
         let what = self.kept.name_of_missing(&layer.path);
-        if self.kept.has(b"strata.json") {
-            return Error::NotFound {
-                what: format!("{what} (a thin stream leaves out what its base has)"),
-            };
+        match self.kept.read(b"strata.json", "strata.json", PREAMBLE_LIMIT) {
+            Ok(None) => {}
+            Ok(Some(raw)) => {
+                let layers = image.layers.iter().map(Layer::digest);
+                let documents_only = Thin::parse(&raw).is_ok_and(|it| it.is_documents_only(layers));
+                return Error::LeftOut { what, documents_only };
+            }
+            Err(error) => return error,
         }
         let name = image.names.first();
         let image = name.map(|name| layer_format::layer::escape_short(name.as_bytes()));
