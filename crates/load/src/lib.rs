@@ -1,28 +1,31 @@
-//! The `load` command: brings every image of a stream, an archive or a layout into the store.
+//! The `load` command: brings every image of streams, archives and layouts into the store.
 //!
 //! One pass, no spool: `intake` writes each blob once, straight into the store under a temporary name, and hashes it and what it
 //! decompresses to at the same time. When everything was read and found good, all images that are whole get their names.
 
+mod choice;
 mod diff_ids;
 mod intake;
 mod layout;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io};
-use image::Input;
-use layer_format::{Descriptor, Digest, Platform};
-use report::{Look, look};
+use image::{Input, Location};
+use layer_format::{Descriptor, Digest, Error, Platform, Reference};
+use report::{Foreign, Look, STREAM_WHOLE, look};
 use serde::Serialize;
 use store::{IndexEntry, Store};
 use stream::Thin;
 use stream::archive::{Archive, Contents, LeftOut, LoadedImage};
 
+<<<<<<< HEAD
 use crate::intake::{Check, Intake, Offer};
 
 /// Load images into the store
@@ -32,16 +35,37 @@ use crate::intake::{Check, Intake, Offer};
 /// decompresses to is verified at once where no digest names it, or with --verify, and otherwise by the first program that
 /// reads the layer. Of several images, those that lack something are left out and told, with exit status 4. A thin stream loads
 /// if the store has what it leaves out; otherwise load says what to fetch first.
+=======
+use crate::choice::Choice;
+use crate::intake::{Intake, Offer};
+
+/// Load images into the store
+///
+/// Reads an image stream, an archive that any other tool saved, an OCI layout directory or one that skopeo wrote (dir:), and
+/// takes all of its images into the store. Every digest is verified, the layers' diff ids included, before any image gets its
+/// name: one wrong byte, and none does, of no FILE. Of several images, those that lack something are left out and told, with
+/// exit status 4. A thin stream loads if the store, or another FILE, has what it leaves out; otherwise load says what to fetch
+/// first.
+>>>>>>> 498d327 (load: --tag names, --image chooses, several files are one load)
 #[derive(clap::Parser, Debug)]
 #[command(name = "load", version, after_help = cli::examples(&[
     ("save mine:1 | ssh host load", "From one store to another"),
     ("docker save nginx | load", "Every other tool's archive works too"),
+    ("load --tag app:1 ./app.tar", "An image without a name gets one"),
+    ("load *.tar", "Several archives, all or none of them"),
     ("load --platform linux/arm64 ./images.tar", "Of each image, the one for this platform"),
 ]))]
 pub struct Args {
-    /// Archive or OCI layout directory; - is standard input
+    /// Archives, OCI layouts, directories that skopeo wrote; - is standard input. archive:, layout: or dir: before a path forces
+    /// the kind
     #[arg(value_name = "FILE", default_value = "-")]
-    file: PathBuf,
+    files: Vec<PathBuf>,
+    /// Only this image of those that there are: a name or a digest
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// Give the image this name, in the place of those that it brings. There must be only one image, or --image says which
+    #[arg(short, long, value_name = "NAME")]
+    tag: Option<Reference>,
     /// Only the images for this platform, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
@@ -56,7 +80,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    const ERRORS: &'static [Look] = &[look::<layer_format::Error>, look::<store::Error>];
+    const ERRORS: &'static [Look] = &[look::<Error>, look::<store::Error>];
 
     fn common(&self) -> &cli::Common {
         &self.common
@@ -76,21 +100,146 @@ struct Loaded {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let source = Source::open(&args.file, io)?;
+    args.tag.iter().try_for_each(Reference::check_new)?;
+    let places = places(&args.files)?;
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let opened = Store::open(path).and_then(|store| store.lease());
     let lease = opened.hinted(store::Error::hint)?;
+<<<<<<< HEAD
     let check = if args.verify { Check::DiffId } else { Check::Digest };
     let mut intake = Intake::new(&lease, check);
     let contents = source.take_in(args.platform.as_ref(), &mut intake, io)?;
     contents.doubts.iter().for_each(|doubt| io.warn(doubt));
     check_whole(&contents)?;
     let loaded = keep(&contents.images, &mut intake)?;
+=======
+    let mut intake = Intake::new(&lease);
+    let mut taken = Taken::default();
+    for (place, file) in places.iter().zip(&args.files) {
+        let contents = Source::open(place, io)
+            .and_then(|source| source.take_in(args.platform.as_ref(), &mut intake, io));
+        taken.add(match places.len() {
+            1 => contents?,
+            _ => contents.with_context(|| cli::text::clean_path(file))?,
+        });
+    }
+    taken.doubts.iter().for_each(|doubt| io.warn(doubt));
+    taken.check_whole(&intake)?;
+    let choice = Choice { image: args.image.as_deref(), tag: args.tag.as_ref() };
+    choice.apply(&mut taken)?;
+    taken.leave_names_to_the_last(io);
+    let loaded = keep(&taken.images, &mut intake)?;
+>>>>>>> 498d327 (load: --tag names, --image chooses, several files are one load)
     cli::interrupt::check()?;
-    let entries: Vec<IndexEntry> = contents.images.iter().map(entry).collect();
+    let entries: Vec<IndexEntry> = taken.images.iter().map(entry).collect();
     lease.name(&entries)?;
-    print(&contents.images, loaded, args, io)?;
-    tell_left_out(contents.left_out, io)
+    print(&taken.images, loaded, args, io)?;
+    tell_left_out(taken.left_out, io)
+}
+
+/// What the words on the command line mean. All that are files exist.
+///
+/// # Errors
+/// A file isn't there, or standard input would be read twice.
+fn places(files: &[PathBuf]) -> anyhow::Result<Vec<Location>> {
+    let places: Vec<_> = files.iter().map(|file| place(file)).collect();
+    if places.iter().filter(|place| place.is_input()).count() > 1 {
+        return Err(cli::usage("standard input can be read only once").into());
+    }
+    for place in &places {
+        let (Location::Path(path)
+        | Location::Archive(path)
+        | Location::Layout(path)
+        | Location::Dir(path)) = place
+        else {
+            continue;
+        };
+        if let Err(error) = fs::metadata(path) {
+            let foreign = path.to_str().and_then(Foreign::parse);
+            let failure = Failure::opening(path, error);
+            return Err(foreign.iter().map(Foreign::as_image).fold(failure, Failure::hint).into());
+        }
+    }
+    Ok(places)
+}
+
+/// What a word on the command line means: whatever could be a name is a file here.
+fn place(file: &Path) -> Location {
+    match file.to_str().map(Location::from) {
+        Some(Location::Stored(_)) | None => Location::Path(file.to_owned()),
+        Some(place) => place,
+    }
+}
+
+/// What has come from all files.
+#[derive(Debug, Default)]
+struct Taken {
+    images: Vec<LoadedImage>,
+    /// The descriptions of thin streams, and what each leaves out that wasn't there when it was read.
+    thin: Vec<(Thin, Vec<Descriptor>)>,
+    left_out: Vec<LeftOut>,
+    doubts: Vec<&'static str>,
+}
+
+impl Taken {
+    /// Adds what a file held.
+    fn add(&mut self, contents: Contents) {
+        let Contents { images, missing, thin, left_out, doubts, .. } = contents;
+        self.images.extend(images);
+        self.thin.extend(thin.map(|thin| (thin, missing)));
+        self.left_out.extend(left_out);
+        self.doubts.extend(doubts);
+    }
+
+    /// Checks that the store, or another file, has everything that a thin stream leaves out.
+    fn check_whole(&self, intake: &Intake<'_>) -> anyhow::Result<()> {
+        for (thin, missing) in &self.thin {
+            let mut lacking = vec![];
+            for blob in missing {
+                if !intake.is_there(&blob.digest, blob.size)? {
+                    lacking.push(blob);
+                }
+            }
+            if !lacking.is_empty() {
+                return Err(self.lacks_base(thin, &lacking).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn lacks_base(&self, thin: &Thin, missing: &[&Descriptor]) -> Failure {
+        let digests: Vec<_> = missing.iter().map(|blob| blob.digest.to_string()).collect();
+        let digests = digests.join(", ");
+        let parts = self.images.iter().flat_map(|found| &found.parts);
+        let layers = parts.filter(|part| part.diff_id.is_some()).map(|part| part.blob.digest);
+        if thin.is_documents_only(layers) {
+            let text = format!("the stream has documents only, and the store lacks {digests}");
+            return Failure::new(Code::NotFound, text).hint(STREAM_WHOLE);
+        }
+        let text = format!("a thin stream, and the store lacks what it leaves out: {digests}");
+        let failure = Failure::new(Code::NotFound, text);
+        if thin.base.is_empty() {
+            return failure
+                .hint("save it again without --have, or with what `images digests` says here");
+        }
+        thin.base.iter().fold(failure, |failure, base| failure.hint(format!("pull {base}")))
+    }
+
+    /// Leaves each name to the last image that brings it, as if the files were loaded one after the other, and an image that
+    /// comes twice under one name once.
+    fn leave_names_to_the_last(&mut self, io: &Io<'_>) {
+        let mut last: HashMap<Reference, Digest> = HashMap::new();
+        let mut seen: HashSet<(Option<Reference>, Digest)> = HashSet::new();
+        for found in self.images.iter_mut().rev() {
+            let Some(name) = found.name.clone() else { continue };
+            let digest = *last.entry(name.clone()).or_insert(found.root.digest);
+            if digest != found.root.digest {
+                io.warn(&format!("{name}: two images have this name, and the last one keeps it"));
+                found.name = None;
+            }
+        }
+        self.images.retain(|found| seen.insert((found.name.clone(), found.root.digest)));
+    }
 }
 
 /// Reports the images that were left out because they lack something. The last one is the error.
@@ -111,22 +260,31 @@ enum Source {
 }
 
 impl Source {
-    fn open(path: &Path, io: &mut Io<'_>) -> anyhow::Result<Self> {
-        if path.as_os_str() == "-" {
-            let (reader, file) = io.input.take_image()?;
-            let input = Input::new(reader, file);
-            let archive = input.archive(image::no_spool()).context("standard input")?;
-            return Ok(Self::Archive(Box::new(archive)));
+    fn open(place: &Location, io: &mut Io<'_>) -> anyhow::Result<Self> {
+        match place {
+            Location::Input => {
+                let (reader, file) = io.input.take_image()?;
+                let input = Input::new(reader, file);
+                let archive = input.archive(image::no_spool()).context("standard input")?;
+                Ok(Self::Archive(Box::new(archive)))
+            }
+            Location::Path(path) if path.is_dir() => Ok(Self::Layout(image::open_layout(path)?)),
+            Location::Layout(path) | Location::Dir(path) => {
+                Ok(Self::Layout(image::open_layout(path)?))
+            }
+            Location::Path(path) | Location::Archive(path) => Self::file(path),
+            Location::Layer(path) => {
+                let text = format!("{}: a layer is no image", cli::text::clean_path(path));
+                Err(cli::usage(text).hint("commit makes an image of it").into())
+            }
+            Location::Stored(name) => Self::file(Path::new(name)),
         }
-        let shown = || cli::text::clean_path(path);
+    }
+
+    fn file(path: &Path) -> anyhow::Result<Self> {
         let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
-        if file.metadata().with_context(shown)?.is_dir() {
-            let layout = Store::open_existing(path)?
-                .ok_or_else(|| cli::usage(format!("{}: not an OCI layout", shown())))?;
-            return Ok(Self::Layout(layout));
-        }
-        let archive = Archive::from_file(file, image::no_spool()).with_context(shown)?;
-        Ok(Self::Archive(Box::new(archive)))
+        let archive = Archive::from_file(file, image::no_spool());
+        Ok(Self::Archive(Box::new(archive.with_context(|| cli::text::clean_path(path))?)))
     }
 
     /// Reads all blobs into the store, and finds the images that they make.
@@ -166,35 +324,17 @@ fn label(offer: &Offer) -> String {
     offer.claimed.map_or_else(|| "layer".to_owned(), |digest| digest.short())
 }
 
-/// Checks that the store has everything that a thin stream leaves out.
-fn check_whole(contents: &Contents) -> anyhow::Result<()> {
-    match &contents.thin {
-        Some(thin) if !contents.missing.is_empty() => {
-            Err(missing_base(thin, &contents.missing).into())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn missing_base(thin: &Thin, missing: &[Descriptor]) -> Failure {
-    let digests: Vec<_> = missing.iter().map(|blob| blob.digest.to_string()).collect();
-    let text =
-        format!("a thin stream, and the store lacks what it leaves out: {}", digests.join(", "));
-    let failure = Failure::new(Code::NotFound, text);
-    if thin.base.is_empty() {
-        return failure
-            .hint("save it again without --have, or with what `images digests` says here");
-    }
-    thin.base.iter().fold(failure, |failure, base| failure.hint(format!("pull {base}")))
-}
-
 /// Checks the layers and gives every blob that an image needs its name. Returns the bytes of each image.
 fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<Bytes>> {
     let mut pairs = Vec::new();
+<<<<<<< HEAD
     let mut checked = std::collections::HashSet::new();
     for manifest in images.iter().flat_map(|found| &found.image.manifests) {
         intake.vouch(manifest)?;
     }
+=======
+    let mut checked = HashSet::new();
+>>>>>>> 498d327 (load: --tag names, --image chooses, several files are one load)
     for part in images.iter().flat_map(|found| &found.parts) {
         let Some(diff_id) = part.diff_id else { continue };
         if checked.insert((part.blob.digest, diff_id)) {
@@ -263,7 +403,7 @@ fn print(
     for (found, bytes) in images.iter().zip(counts) {
         if args.json {
             let loaded = Loaded {
-                name: found.name.as_ref().map(layer_format::Reference::full),
+                name: found.name.as_ref().map(Reference::full),
                 digest: found.root.digest,
                 platforms: found.platforms.iter().map(Platform::to_string).collect(),
                 new_bytes: bytes.new,

@@ -1,7 +1,5 @@
 //! `run` in this process: what is damaged or hostile changes nothing.
 
-use std::fs;
-
 use clap::Parser as _;
 use cli::Command as _;
 use kit::{Image, Layer, Named, Producer, archive};
