@@ -353,12 +353,11 @@ impl Blobs for Intake<'_> {
     }
 
     fn by_content(&mut self, diff_id: &DiffId) -> Option<Descriptor> {
-        let blob = match self.diff_ids.blob_of(&diff_id.0) {
-            Some(blob) => blob,
-            None => {
-                self.inspect_rest();
-                self.diff_ids.blob_of(&diff_id.0)?
-            }
+        let blob = if let Some(blob) = self.diff_ids.blob_of(&diff_id.0) {
+            blob
+        } else {
+            self.inspect_rest();
+            self.diff_ids.blob_of(&diff_id.0)?
         };
         let received = self.received.get(&blob)?;
         Some(Descriptor::new(received.codec.layer_type(), blob, received.size))

@@ -25,28 +25,17 @@ use store::{IndexEntry, Store};
 use stream::Thin;
 use stream::archive::{Archive, Contents, LeftOut, LoadedImage};
 
-<<<<<<< HEAD
+use crate::choice::Choice;
 use crate::intake::{Check, Intake, Offer};
 
 /// Load images into the store
 ///
-/// Reads an image stream, an archive that any other tool saved, or an OCI layout directory, and takes all of its images into
-/// the store. Every digest is verified before any image gets its name: one wrong byte, and none does. What a compressed layer
-/// decompresses to is verified at once where no digest names it, or with --verify, and otherwise by the first program that
-/// reads the layer. Of several images, those that lack something are left out and told, with exit status 4. A thin stream loads
-/// if the store has what it leaves out; otherwise load says what to fetch first.
-=======
-use crate::choice::Choice;
-use crate::intake::{Intake, Offer};
-
-/// Load images into the store
-///
 /// Reads an image stream, an archive that any other tool saved, an OCI layout directory or one that skopeo wrote (dir:), and
-/// takes all of its images into the store. Every digest is verified, the layers' diff ids included, before any image gets its
-/// name: one wrong byte, and none does, of no FILE. Of several images, those that lack something are left out and told, with
-/// exit status 4. A thin stream loads if the store, or another FILE, has what it leaves out; otherwise load says what to fetch
-/// first.
->>>>>>> 498d327 (load: --tag names, --image chooses, several files are one load)
+/// takes all of its images into the store. Every digest is verified before any image gets its name: one wrong byte, and none
+/// does, of no FILE. What a compressed layer decompresses to is verified at once where no digest names it, or with --verify, and
+/// otherwise by the first program that reads the layer. Of several images, those that lack something are left out and told,
+/// with exit status 4. A thin stream loads if the store, or another FILE, has what it leaves out; otherwise load says what to
+/// fetch first.
 #[derive(clap::Parser, Debug)]
 #[command(name = "load", version, after_help = cli::examples(&[
     ("save mine:1 | ssh host load", "From one store to another"),
@@ -105,15 +94,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let path = Store::path_or_usual(args.common.store.as_deref())?;
     let opened = Store::open(path).and_then(|store| store.lease());
     let lease = opened.hinted(store::Error::hint)?;
-<<<<<<< HEAD
     let check = if args.verify { Check::DiffId } else { Check::Digest };
     let mut intake = Intake::new(&lease, check);
-    let contents = source.take_in(args.platform.as_ref(), &mut intake, io)?;
-    contents.doubts.iter().for_each(|doubt| io.warn(doubt));
-    check_whole(&contents)?;
-    let loaded = keep(&contents.images, &mut intake)?;
-=======
-    let mut intake = Intake::new(&lease);
     let mut taken = Taken::default();
     for (place, file) in places.iter().zip(&args.files) {
         let contents = Source::open(place, io)
@@ -129,7 +111,6 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     choice.apply(&mut taken)?;
     taken.leave_names_to_the_last(io);
     let loaded = keep(&taken.images, &mut intake)?;
->>>>>>> 498d327 (load: --tag names, --image chooses, several files are one load)
     cli::interrupt::check()?;
     let entries: Vec<IndexEntry> = taken.images.iter().map(entry).collect();
     lease.name(&entries)?;
@@ -327,14 +308,10 @@ fn label(offer: &Offer) -> String {
 /// Checks the layers and gives every blob that an image needs its name. Returns the bytes of each image.
 fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<Bytes>> {
     let mut pairs = Vec::new();
-<<<<<<< HEAD
-    let mut checked = std::collections::HashSet::new();
+    let mut checked = HashSet::new();
     for manifest in images.iter().flat_map(|found| &found.image.manifests) {
         intake.vouch(manifest)?;
     }
-=======
-    let mut checked = HashSet::new();
->>>>>>> 498d327 (load: --tag names, --image chooses, several files are one load)
     for part in images.iter().flat_map(|found| &found.parts) {
         let Some(diff_id) = part.diff_id else { continue };
         if checked.insert((part.blob.digest, diff_id)) {

@@ -23,7 +23,7 @@ pub(crate) fn attach(
 ) -> anyhow::Result<()> {
     let there = name_at(target, name)?;
     let Some(list) = image.indexes.first().filter(|_| is_list(name)) else {
-        return publish::publish(target, &[&there], image, root);
+        return publish::publish(target, &[there], image, root);
     };
     let mut unlisted = vec![];
     for document in

@@ -8,6 +8,7 @@
 mod attach;
 mod blob_pusher;
 mod later;
+mod prefix;
 mod publish;
 mod route;
 mod spool;
@@ -19,10 +20,12 @@ mod workers;
 
 use std::io::Write as _;
 
-use cli::{ImageEvent, Io};
-use layer_format::{Platform, Reference};
+use cli::{ImageEvent, Io, Progress};
+use layer_format::{Digest, Error, Platform, Reference};
 use registry::Client;
 use report::{Look, look};
+
+use crate::prefix::Prefix;
 
 /// Push images to registries
 ///
@@ -30,10 +33,16 @@ use report::{Look, look};
 /// to registries byte for byte: digests stay what they are. Layers that a registry has are not sent, those that it has in
 /// another repository are mounted from there, and an interrupted upload goes on where it was, also in a later run. Manifests
 /// come last. For each name the digest is printed as NAME@sha256:….
+///
+/// With --to REGISTRY/PREFIX, every IMAGE, or every image of the stream, goes there under its own path and tag: ghcr.io/a/b:2 to
+/// REGISTRY/PREFIX/a/b:2, and nginx:1.27, which is docker.io/library/nginx:1.27, to REGISTRY/PREFIX/library/nginx:1.27. If two
+/// different images would get one name, nothing is sent. If one of several can't be pushed, the others are, and the exit status
+/// is that of the last that could not.
 #[derive(clap::Parser, Debug)]
 #[command(name = "push", version, after_help = cli::examples(&[
     ("push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest", "An image of the store, under two names"),
     ("pull --all-platforms a.example/app | push - b.example/app", "From registry to registry, without a store between"),
+    ("save app:1 nginx:1.27 | ssh gate push - --to registry.internal/mirror", "Many images into another registry, each under its path"),
     ("push --dry-run mine:1 ghcr.io/me/mine:1", "What would be sent, mounted and skipped, in bytes"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -41,9 +50,12 @@ pub struct Args {
     /// An image of the store, or - for an image stream on standard input
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// Names to push it to; without any, the image's own
+    /// Names to push it to; without any, the image's own. With --to, more images of the store
     #[arg(value_name = "NAME")]
-    names: Vec<Reference>,
+    names: Vec<String>,
+    /// Push each image to this registry or below this path there, under its own path and tag
+    #[arg(long, value_name = "REGISTRY[/PREFIX]")]
+    to: Option<Prefix>,
     /// Of an image with several platforms, only the one for this, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
@@ -69,8 +81,7 @@ pub struct Args {
 }
 
 impl cli::Command for Args {
-    const ERRORS: &'static [Look] =
-        &[look::<layer_format::Error>, look::<registry::Error>, look::<store::Error>];
+    const ERRORS: &'static [Look] = &[look::<Error>, look::<registry::Error>, look::<store::Error>];
 
     const HOLDS_LOGINS: bool = true;
 
@@ -81,14 +92,15 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let client = client(args, io)?;
+    let goal = Goal::of(args)?;
+    let client = client(args, &goal, io)?;
     let pushed = match &args.image[..] {
-        "-" => streamed::push(args, &client, io),
-        _ => stored::push(args, &client, io),
+        "-" => streamed::push(args, &goal, &client, io),
+        _ => stored::push(args, &goal, &client, io),
     };
-    network::tell(&client, pushed.is_err(), io);
+    network::tell(&client, pushed.as_ref().map_or(true, |pushed| pushed.failed.is_some()), io);
     let pushed = pushed.map_err(network::explain)?;
-    for (name, digest) in pushed {
+    for (name, digest) in pushed.names {
         let event = ImageEvent {
             name: Some(name.full()),
             digest: digest.to_string(),
@@ -98,15 +110,107 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         io.progress.image(event, &[]);
         writeln!(io.output, "{}", name.at(digest))?;
     }
-    Ok(io.output.flush()?)
+    io.output.flush()?;
+    pushed.failed.map_or(Ok(()), |error| Err(network::explain(error)))
 }
 
-fn client(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Client> {
+/// Where the images go.
+#[derive(Clone, Debug)]
+pub(crate) enum Goal {
+    /// To their own names.
+    Own,
+    /// To these names, of which there is at least one.
+    Names(Vec<Reference>),
+    /// To names below a prefix.
+    Under(Prefix),
+}
+
+impl Goal {
+    /// # Errors
+    /// A name is malformed, or standard input is one of several images.
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        if let Some(prefix) = &args.to {
+            let is_input = |image: &String| image == "-";
+            if args.names.iter().any(is_input) || (is_input(&args.image) && !args.names.is_empty())
+            {
+                return Err(cli::usage("- is no one of several images: push - --to … alone").into());
+            }
+            return Ok(Self::Under(prefix.clone()));
+        }
+        let names: Result<Vec<Reference>, Error> = args.names.iter().map(|it| it.parse()).collect();
+        let names = names?;
+        Ok(if names.is_empty() { Self::Own } else { Self::Names(names) })
+    }
+
+    /// A name below the prefix in the place of one that is pinned to another digest: an image of an index has its own.
+    pub(crate) fn settle(&self, name: Reference, root: &Digest) -> Reference {
+        match self {
+            Self::Under(_) if name.digest().is_some() => name.at(*root),
+            _ => name,
+        }
+    }
+}
+
+/// What has been pushed.
+#[derive(Debug, Default)]
+pub(crate) struct Pushed {
+    /// Each name, and the digest that it has now.
+    pub(crate) names: Vec<(Reference, Digest)>,
+    /// The error of the last image that could not be pushed, though others were.
+    pub(crate) failed: Option<anyhow::Error>,
+}
+
+impl Pushed {
+    /// Adds how an image of several fared. Returns whether the next one is worth a try: not if the
+    /// registry can't be reached.
+    ///
+    /// # Errors
+    /// If the user interrupts.
+    pub(crate) fn add(
+        &mut self,
+        pushed: anyhow::Result<Vec<(Reference, Digest)>>,
+        progress: &Progress,
+    ) -> anyhow::Result<bool> {
+        let error = match pushed {
+            Ok(names) => {
+                self.names.extend(names);
+                return Ok(true);
+            }
+            Err(error) => error,
+        };
+        cli::interrupt::check()?;
+        let is_reached = !is_of_connection(&error);
+        if let Some(earlier) = self.failed.replace(error) {
+            progress.alarm(format!("not pushed: {}", cli::error::chain(earlier.as_ref())));
+        }
+        Ok(is_reached)
+    }
+}
+
+/// Whether a registry could not be spoken to at all.
+fn is_of_connection(error: &anyhow::Error) -> bool {
+    let of_registry = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
+    matches!(
+        of_registry,
+        Some(
+            registry::Error::Connection { .. }
+                | registry::Error::Certificate { .. }
+                | registry::Error::Handshake { .. }
+                | registry::Error::ClientCertificate { .. }
+                | registry::Error::Stalled { .. }
+        )
+    )
+}
+
+fn client(args: &Args, goal: &Goal, io: &mut Io<'_>) -> anyhow::Result<Client> {
     if args.network.creds_stdin && args.image == "-" {
         return Err(cli::usage("standard input can't be the image and hold a login").into());
     }
-    // Without names, the image's own name says which registry it goes to.
-    let own = args.image.parse().ok().filter(|_| args.names.is_empty());
-    let names: Vec<_> = args.names.iter().cloned().chain(own).collect();
+    let names = match goal {
+        // The image's own name says which registry it goes to.
+        Goal::Own => args.image.parse().ok().into_iter().collect(),
+        Goal::Names(names) => names.clone(),
+        Goal::Under(prefix) => prefix.any().into_iter().collect(),
+    };
     args.network.client(&names, io)
 }

@@ -18,7 +18,7 @@ pub(crate) struct Listed<'a> {
 /// Puts an image's manifests and indexes into a repository, and its root under each of `names`.
 pub(crate) fn publish(
     target: &Target,
-    names: &[&Reference],
+    names: &[Reference],
     image: &Graph,
     root: &Digest,
 ) -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ pub(crate) fn publish(
     for document in children_first(image, root) {
         let Descriptor { digest, media_type, .. } = &document.descriptor;
         let places: Vec<String> = if digest == root {
-            names.iter().map(|name| place(name)).collect()
+            names.iter().map(place).collect()
         } else {
             vec![digest.to_string()]
         };

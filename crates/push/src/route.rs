@@ -3,17 +3,21 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use cli::Failure;
 use layer_format::{
     Descriptor, Digest, Document, Error, Index, Platform, Reference, annotation, select,
 };
 use registry::Client;
 use stream::archive::{LoadedImage, Outline};
 
+use crate::Goal;
+use crate::prefix::{Renamed, check_collisions};
 use crate::target::Target;
 
 /// The targets, and which blobs and images of the stream go to which of them.
 #[derive(Debug)]
 pub(crate) struct Route {
+    goal: Goal,
     pub(crate) targets: Arc<[Target]>,
     /// The repositories (`host/path`) that the images come from, as far as the stream says.
     pub(crate) sources: Vec<String>,
@@ -33,52 +37,72 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Delivery<'a> {
     pub(crate) target: usize,
-    pub(crate) names: Vec<&'a Reference>,
+    pub(crate) names: Vec<Reference>,
     /// The name that it has in the stream, if it refers to another image: it gets no other name.
     pub(crate) about: Option<&'a Reference>,
     pub(crate) found: &'a LoadedImage,
 }
 
 impl Route {
-    /// Plans by the names that were given, else by those that the stream begins with.
+    /// Plans by the names that were given, else by those that the stream begins with, as they are or below a prefix.
     ///
     /// # Errors
-    /// Wrong usage, if there are neither; [`Error::Ambiguous`], if several images would get the given names.
+    /// Wrong usage, if there are neither, or two images would get one name below the prefix; [`Error::Ambiguous`], if several
+    /// images would get the given names.
     pub(crate) fn plan(
-        names: &[Reference],
+        goal: &Goal,
         index: Option<&Index>,
         client: &Client,
     ) -> anyhow::Result<Self> {
         let own = own_names(index)?;
         let sources = own.iter().map(|(name, _)| name.name()).collect();
-        if !names.is_empty() {
+        if let Goal::Names(names) = goal {
             refuse_several(
                 own.iter()
                     .filter(|(name, _)| name.subject().is_none())
                     .map(|(name, root)| (Some(name), root)),
             )?;
             let targets = Target::of(names, client)?.into();
-            return Ok(Self::new(targets, sources, None));
+            return Ok(Self::new(goal, targets, sources, None));
         }
         let n_images = index.map_or(0, |index| index.manifests.len());
         if own.is_empty() || own.len() < n_images {
-            return Err(cli::usage("the stream doesn't begin with names: to which NAME?").into());
+            return Err(nameless(goal).into());
         }
+        let own = match goal {
+            Goal::Under(prefix) => {
+                let renamed = own.into_iter().map(|(name, root)| Renamed::of(name, root, prefix));
+                let renamed: Vec<_> = renamed.collect::<Result<_, _>>()?;
+                check_collisions(&renamed)?;
+                renamed.into_iter().map(|Renamed { new, root, .. }| (new, root)).collect()
+            }
+            Goal::Own | Goal::Names(_) => own,
+        };
         let names: Vec<_> = own.iter().map(|(name, _)| name.clone()).collect();
         let targets = Target::of(&names, client)?;
         let mut owners: HashMap<_, BTreeSet<_>> = HashMap::new();
         for (name, root) in own {
             owners.entry(root).or_default().extend(position(&targets, &name));
         }
-        Ok(Self::new(targets.into(), sources, Some(owners)))
+        Ok(Self::new(goal, targets.into(), sources, Some(owners)))
+    }
+
+    /// The name that an image gets which has this one in the stream; `None` if no name can be made of it.
+    fn new_name(&self, own: &Reference) -> Option<Reference> {
+        match &self.goal {
+            Goal::Under(prefix) => prefix.name_of(own).ok(),
+            Goal::Own | Goal::Names(_) => Some(own.clone()),
+        }
     }
 
     fn new(
+        goal: &Goal,
         targets: Arc<[Target]>,
         sources: Vec<String>,
         owners: Option<HashMap<Digest, BTreeSet<usize>>>,
     ) -> Self {
         Self {
+            goal: goal.clone(),
             targets,
             sources,
             owners,
@@ -97,10 +121,10 @@ impl Route {
     /// Takes in the outlines of the images whose manifests come after layers that they share with others, so that those layers
     /// reach all of their targets.
     pub(crate) fn expect(&mut self, outlines: &[Outline]) {
-        let Some(owners) = &mut self.owners else { return };
         for Outline { names, layers } in outlines {
-            let own: Vec<_> =
-                names.iter().filter_map(|name| position(&self.targets, name)).collect();
+            let names = names.iter().filter_map(|name| self.new_name(name));
+            let own: Vec<_> = names.filter_map(|name| position(&self.targets, &name)).collect();
+            let Some(owners) = &mut self.owners else { return };
             for layer in layers {
                 owners.entry(*layer).or_default().extend(&own);
             }
@@ -173,10 +197,11 @@ impl Route {
         }
         let named = images.iter().filter_map(|found| Some((found, found.name.as_ref()?)));
         let deliveries = named.filter_map(|(found, name)| {
-            let target = position(&self.targets, name)?;
+            let new = self.new_name(name)?;
+            let target = position(&self.targets, &new)?;
             Some(match name.subject() {
                 Some(_) => Delivery { target, names: vec![], about: Some(name), found },
-                None => Delivery { target, names: vec![name], about: None, found },
+                None => Delivery { target, names: vec![new], about: None, found },
             })
         });
         Ok(deliveries.collect())
@@ -192,7 +217,7 @@ impl Route {
         refuse_several(own.iter().map(|found| (found.name.as_ref(), &found.root.digest)))?;
         let mut deliveries = vec![];
         for (target, it) in self.targets.iter().enumerate() {
-            let names = it.names.iter().collect();
+            let names = it.names.clone();
             let first = own.first().map(|found| Delivery { target, names, about: None, found });
             deliveries.extend(first);
             deliveries.extend(referrers.iter().map(|found| Delivery {
@@ -203,6 +228,17 @@ impl Route {
             }));
         }
         Ok(deliveries)
+    }
+}
+
+/// The error for a stream without names where names are needed.
+fn nameless(goal: &Goal) -> Failure {
+    match goal {
+        Goal::Under(_) => cli::usage("the stream doesn't begin with the names of all its images")
+            .hint("load it, then save IMAGE… | push - --to REGISTRY/PREFIX"),
+        Goal::Own | Goal::Names(_) => {
+            cli::usage("the stream doesn't begin with names: to which NAME?")
+        }
     }
 }
 

@@ -14,64 +14,142 @@ use registry::{Client, Content};
 use store::{Found, FoundBy, Store};
 use stream::{Graph, Section};
 
-use crate::Args;
 use crate::attach;
 use crate::blob_pusher::{BlobPusher, Mode, Seen};
+use crate::prefix::{Renamed, check_collisions};
 use crate::publish::{self, Settled};
 use crate::summary::Summary;
 use crate::target::{self, Target};
+use crate::{Args, Goal, Pushed};
 
-/// Pushes the image that was asked for; returns each name and the digest that it has now.
+/// Pushes the images that were asked for.
 pub(crate) fn push(
     args: &Args,
+    goal: &Goal,
     client: &Client,
     io: &mut Io<'_>,
-) -> anyhow::Result<Vec<(Reference, Digest)>> {
-    refuse_paths(&args.image)?;
+) -> anyhow::Result<Pushed> {
+    let texts: Vec<&String> = match goal {
+        Goal::Under(_) => std::iter::once(&args.image).chain(&args.names).collect(),
+        Goal::Own | Goal::Names(_) => vec![&args.image],
+    };
+    texts.iter().try_for_each(|text| refuse_paths(text))?;
     let store = open(args)?;
-    let found = store.find(&args.image).hinted(store::Error::hint_in_store)?;
-    let names = names(args, &found)?;
-    let referrers = if args.referrers { store.referrers(&found.image)? } else { vec![] };
-    let held = std::iter::once(found.descriptor.digest);
-    let held: Vec<_> = held.chain(referrers.iter().map(|it| *it.digest())).collect();
+    let mut jobs = vec![];
+    for text in texts {
+        jobs.push(Job::find(text, goal, args, &store)?);
+    }
+    check_names(&jobs)?;
+    let held: Vec<_> = jobs.iter().flat_map(Job::roots).collect();
     let hold = store.hold(&held)?;
     hold.warning().iter().for_each(|warning| io.warn(warning));
-    let image = Outgoing::gather(args, &found, &referrers, &store)?;
-    let blobs = image.blobs(args.non_distributable);
-    check_whole(&blobs, &store).with_context(|| args.image.clone())?;
-    let targets = Target::of(&names, client)?;
+    let mut outgoing = vec![];
+    for job in &jobs {
+        let image = Outgoing::gather(args, &job.found, &job.referrers, &store)?;
+        let blobs = image.blobs(args.non_distributable);
+        check_whole(&blobs, &store).with_context(|| job.text.to_owned())?;
+        outgoing.push(image);
+    }
     let progress = io.progress.clone();
+    let sources = jobs.iter().filter_map(|job| job.found.image.reference());
     let pusher = BlobPusher {
         store: Some(&store),
-        sources: found.image.reference().map(|name| name.name()).into_iter().collect(),
+        sources: sources.map(|name| name.name()).collect(),
         mode: if args.dry_run { Mode::DryRun } else { Mode::Send },
         progress: &progress,
         summary: Summary::default(),
         seen: Seen::default(),
     };
-    let mut pushed = vec![];
-    for target in &targets {
-        let settled = publish::settle(&image.graph, &image.root, target, args.all_platforms)?;
-        target::check_pins(&names, &settled.root)?;
-        for_each(args.jobs.into(), &blobs, |blob| {
-            pusher.push(target, blob, |task| Stored::open(&store, blob, task))
-        })?;
-        match pusher.mode {
-            Mode::Send => {
-                image.publish(&settled, target, &progress)?;
-                pushed.extend(target.names.iter().map(|name| (name.clone(), settled.root)));
+    let mut pushed = Pushed::default();
+    for (job, image) in jobs.iter().zip(&outgoing) {
+        match job.push(image, args, &pusher, client) {
+            Err(error) if jobs.len() == 1 => return Err(error),
+            of_one => {
+                if !pushed.add(of_one, &progress)? {
+                    break;
+                }
             }
-            Mode::DryRun => image.add_attached(target, &pusher.summary)?,
         }
     }
     if pusher.mode == Mode::DryRun {
         pusher.summary.write(&mut io.output)?;
-        return Ok(vec![]);
+        return Ok(Pushed { names: vec![], ..pushed });
     }
-    progress.say(pusher.summary.to_string());
-    // In the order in which they were asked for.
-    pushed.sort_by_key(|(name, _)| names.iter().position(|it| it == name));
+    if pushed.failed.is_none() {
+        progress.say(pusher.summary.to_string());
+    }
     Ok(pushed)
+}
+
+/// An image of the store, and the names that it gets.
+struct Job<'a> {
+    text: &'a str,
+    goal: &'a Goal,
+    found: Found,
+    names: Vec<Reference>,
+    referrers: Vec<store::IndexEntry>,
+}
+
+impl<'a> Job<'a> {
+    fn find(text: &'a str, goal: &'a Goal, args: &Args, store: &Store) -> anyhow::Result<Self> {
+        let found = store.find(text).hinted(store::Error::hint_in_store)?;
+        let names = names(text, goal, &found)?;
+        let referrers = if args.referrers { store.referrers(&found.image)? } else { vec![] };
+        Ok(Self { text, goal, found, names, referrers })
+    }
+
+    fn roots(&self) -> impl Iterator<Item = Digest> {
+        let referrers = self.referrers.iter().map(|it| *it.digest());
+        std::iter::once(self.found.descriptor.digest).chain(referrers)
+    }
+
+    /// Pushes the image to all of its names; returns each name and the digest that it has now.
+    fn push(
+        &self,
+        image: &Outgoing,
+        args: &Args,
+        pusher: &BlobPusher<'_>,
+        client: &Client,
+    ) -> anyhow::Result<Vec<(Reference, Digest)>> {
+        let store = pusher.store.context("no store")?;
+        let blobs = image.blobs(args.non_distributable);
+        let targets = Target::of(&self.names, client)?;
+        let mut pushed = vec![];
+        for target in &targets {
+            let settled = publish::settle(&image.graph, &image.root, target, args.all_platforms)?;
+            let settle = |name: &Reference| self.goal.settle(name.clone(), &settled.root);
+            let names: Vec<_> = target.names.iter().map(settle).collect();
+            let all: Vec<_> = self.names.iter().map(settle).collect();
+            target::check_pins(&all, &settled.root)?;
+            for_each(args.jobs.into(), &blobs, |blob| {
+                pusher.push(target, blob, |task| Stored::open(store, blob, task))
+            })?;
+            match pusher.mode {
+                Mode::Send => {
+                    image.publish(&settled, target, &names, pusher.progress)?;
+                    pushed.extend(names.into_iter().map(|name| (name, settled.root)));
+                }
+                Mode::DryRun => image.add_attached(target, &pusher.summary)?,
+            }
+        }
+        // In the order in which they were asked for.
+        pushed.sort_by_key(|(name, _)| self.names.iter().position(|it| it == name));
+        Ok(pushed)
+    }
+}
+
+/// Checks that no two images would get one name.
+fn check_names(jobs: &[Job<'_>]) -> Result<(), Failure> {
+    let mut images = vec![];
+    for job in jobs {
+        let own = job.found.image.reference();
+        let root = job.found.descriptor.digest;
+        let renamed = own.into_iter().flat_map(|own| {
+            job.names.iter().map(move |new| Renamed { own: own.clone(), new: new.clone(), root })
+        });
+        images.extend(renamed);
+    }
+    check_collisions(&images)
 }
 
 /// Opens the store, which must exist.
@@ -116,10 +194,10 @@ impl Outgoing {
         &self,
         settled: &Settled,
         target: &Target,
+        names: &[Reference],
         progress: &Progress,
     ) -> anyhow::Result<()> {
-        let names: Vec<_> = target.names.iter().collect();
-        publish::publish(target, &names, &settled.image, &settled.root)?;
+        publish::publish(target, names, &settled.image, &settled.root)?;
         publish::tell_only(settled, target, progress);
         for Attached { name, graph, root } in &self.attached {
             attach::attach(target, name, graph, &root.digest)?;
@@ -167,14 +245,18 @@ fn refuse_paths(text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The names to push to: those that were given, else the one that the image was asked for by.
-fn names(args: &Args, found: &Found) -> anyhow::Result<Vec<Reference>> {
-    if !args.names.is_empty() {
-        return Ok(args.names.clone());
+/// The names to push to: those that were given, else the one that the image was asked for by, as it is or below a prefix.
+fn names(text: &str, goal: &Goal, found: &Found) -> anyhow::Result<Vec<Reference>> {
+    if let Goal::Names(names) = goal {
+        return Ok(names.clone());
     }
     let own = found.image.reference().filter(|_| found.by == FoundBy::Name);
-    let nameless = || cli::usage(format!("{}: to which NAME?", args.image));
-    Ok(vec![own.ok_or_else(nameless)?])
+    let nameless = || cli::usage(format!("{text}: to which NAME?"));
+    let own = own.ok_or_else(nameless)?;
+    match goal {
+        Goal::Under(prefix) => Ok(vec![prefix.name_of(&own)?]),
+        Goal::Own | Goal::Names(_) => Ok(vec![own]),
+    }
 }
 
 /// The documents of an image, and the digest of its root: the index, or the manifest for the platform that is asked for.

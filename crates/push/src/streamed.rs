@@ -23,15 +23,15 @@ use registry::{Client, Content, Window};
 use store::Store;
 use stream::archive::{All, Archive, Blobs, Contents, Incoming, LoadedImage};
 
-use crate::Args;
 use crate::blob_pusher::{BlobPusher, Mode, PendingBlob, Seen, label};
 use crate::later::Later;
-use crate::route::Route;
+use crate::route::{Delivery, Route};
 use crate::spool::Spool;
 use crate::stored::Stored;
 use crate::summary::Summary;
 use crate::target;
 use crate::workers::{Small, Workers};
+use crate::{Args, Goal, Pushed};
 use crate::{attach, publish};
 
 /// Blobs up to this size, in bytes, are read whole and sent by a worker.
@@ -41,12 +41,13 @@ const MOST_WORKERS: usize = 4;
 /// How many bytes of documents may wait until the stream has ended.
 const DOCUMENTS_LIMIT: usize = 16 << 20;
 
-/// Pushes the images of a stream; returns each name and the digest that it has now.
+/// Pushes the images of a stream.
 pub(crate) fn push(
     args: &Args,
+    goal: &Goal,
     client: &Client,
     io: &mut Io<'_>,
-) -> anyhow::Result<Vec<(Reference, Digest)>> {
+) -> anyhow::Result<Pushed> {
     let mut all = open(io)?.all();
     let first = all.next_blob()?;
     let index = all.index()?;
@@ -55,8 +56,7 @@ pub(crate) fn push(
         let what = "the image archive".to_owned();
         return Err(Error::NoImage { what, reason: "holds nothing to push" }.into());
     }
-    let mut route =
-        Route::plan(&args.names, index.as_ref(), client)?.of_platform(args.platform.clone());
+    let mut route = Route::plan(goal, index.as_ref(), client)?.of_platform(args.platform.clone());
     route.expect(&all.outlines()?);
     let path = Store::path_or_usual(args.common.store.as_deref());
     let store = path.ok().and_then(|path| Store::open_existing(path).ok()).flatten();
@@ -73,6 +73,7 @@ pub(crate) fn push(
     let later = Later::new(&pusher, Arc::clone(&route.targets), args.jobs.into());
     let mut intake = Intake {
         args,
+        goal,
         route,
         pusher: &pusher,
         later: &later,
@@ -88,9 +89,11 @@ pub(crate) fn push(
     let pushed = intake.publish(&contents.images)?;
     if mode == Mode::DryRun {
         pusher.summary.write(&mut io.output)?;
-        return Ok(vec![]);
+        return Ok(Pushed { names: vec![], ..pushed });
     }
-    progress.say(pusher.summary.to_string());
+    if pushed.failed.is_none() {
+        progress.say(pusher.summary.to_string());
+    }
     Ok(pushed)
 }
 
@@ -103,6 +106,7 @@ fn open(io: &mut Io<'_>) -> anyhow::Result<Archive> {
 /// The state of a stream while it is pushed.
 struct Intake<'a> {
     args: &'a Args,
+    goal: &'a Goal,
     route: Route,
     pusher: &'a BlobPusher<'a>,
     later: &'a Later<'a>,
@@ -322,42 +326,57 @@ impl Intake<'_> {
         })
     }
 
-    /// Pushes the configs of each image, then its manifests.
-    fn publish(&self, images: &[LoadedImage]) -> anyhow::Result<Vec<(Reference, Digest)>> {
-        let mut pushed = Vec::new();
-        for delivery in self.route.deliveries(images)? {
-            let target = &self.route.targets[delivery.target];
-            let found = delivery.found;
-            let names: Vec<Reference> = delivery.names.iter().map(|&name| name.clone()).collect();
-            let all_platforms = self.args.all_platforms;
-            let settled = publish::settle(&found.image, &found.root.digest, target, all_platforms)?;
-            let image = &settled.image;
-            let root = &settled.root;
-            target::check_pins(&names, root)?;
-            self.later.settle(target)?;
-            self.make_up(delivery.target, image)?;
-            let kept: Vec<_> = image
-                .blobs()
-                .filter_map(|blob| Some((blob, self.documents.get(&blob.digest)?)))
-                .collect();
-            for_each(self.args.jobs.into(), &kept, |(blob, raw)| {
-                let content = Arc::new(Window::new(0, &raw[..]));
-                self.pusher.push(target, blob, |_| Ok(content as Arc<dyn Content>))
-            })?;
-            match delivery.about {
-                Some(name) if self.pusher.mode == Mode::DryRun => {
-                    self.pusher.summary.attach(&attach::name_at(target, name)?, &found.root);
-                }
-                _ if self.pusher.mode == Mode::DryRun => {}
-                Some(name) => attach::attach(target, name, image, root)?,
-                None => {
-                    publish::publish(target, &delivery.names, image, root)?;
-                    publish::tell_only(&settled, target, self.pusher.progress);
+    /// Pushes the documents of each image. Of several images one may fail, and the others are pushed all the same.
+    fn publish(&self, images: &[LoadedImage]) -> anyhow::Result<Pushed> {
+        let mut pushed = Pushed::default();
+        let deliveries = self.route.deliveries(images)?;
+        let is_single = deliveries.len() == 1;
+        for delivery in deliveries {
+            match self.deliver(&delivery) {
+                Err(error) if is_single => return Err(error),
+                delivered => {
+                    if !pushed.add(delivered, self.pusher.progress)? {
+                        break;
+                    }
                 }
             }
-            pushed.extend(names.into_iter().map(|name| (name, *root)));
         }
         Ok(pushed)
+    }
+
+    /// Pushes the configs of an image, then its manifests.
+    fn deliver(&self, delivery: &Delivery<'_>) -> anyhow::Result<Vec<(Reference, Digest)>> {
+        let target = &self.route.targets[delivery.target];
+        let found = delivery.found;
+        let all_platforms = self.args.all_platforms;
+        let settled = publish::settle(&found.image, &found.root.digest, target, all_platforms)?;
+        let image = &settled.image;
+        let root = &settled.root;
+        let names = delivery.names.iter().map(|name| self.goal.settle(name.clone(), root));
+        let names: Vec<Reference> = names.collect();
+        target::check_pins(&names, root)?;
+        self.later.settle(target)?;
+        self.make_up(delivery.target, image)?;
+        let kept: Vec<_> = image
+            .blobs()
+            .filter_map(|blob| Some((blob, self.documents.get(&blob.digest)?)))
+            .collect();
+        for_each(self.args.jobs.into(), &kept, |(blob, raw)| {
+            let content = Arc::new(Window::new(0, &raw[..]));
+            self.pusher.push(target, blob, |_| Ok(content as Arc<dyn Content>))
+        })?;
+        match delivery.about {
+            Some(name) if self.pusher.mode == Mode::DryRun => {
+                self.pusher.summary.attach(&attach::name_at(target, name)?, &found.root);
+            }
+            _ if self.pusher.mode == Mode::DryRun => {}
+            Some(name) => attach::attach(target, name, image, root)?,
+            None => {
+                publish::publish(target, &names, image, root)?;
+                publish::tell_only(&settled, target, self.pusher.progress);
+            }
+        }
+        Ok(names.into_iter().map(|name| (name, *root)).collect())
     }
 }
 
@@ -420,8 +439,7 @@ fn check_whole(contents: &mut Contents) -> anyhow::Result<()> {
     let Some(first) = contents.missing.first() else { return Ok(()) };
     let what = format!("blob {}", first.digest);
     let text = format!("a thin stream, and the registry lacks what it leaves out: {what}");
-    let hint = "stream the image whole: save without --base and --have, pull without --no-layers";
-    Err(Failure::new(Code::NotFound, text).hint(hint).into())
+    Err(Failure::new(Code::NotFound, text).hint(report::STREAM_WHOLE).into())
 }
 
 impl Blobs for Intake<'_> {

@@ -10,6 +10,8 @@ fn the_help_ends_with_examples() {
           An image of the store, under two names
       pull --all-platforms a.example/app | push - b.example/app
           From registry to registry, without a store between
+      save app:1 nginx:1.27 | ssh gate push - --to registry.internal/mirror
+          Many images into another registry, each under its path
       push --dry-run mine:1 ghcr.io/me/mine:1
           What would be sent, mounted and skipped, in bytes
     ");
