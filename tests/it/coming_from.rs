@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use kit::archive::skopeo_directory;
 use kit::pipeline::sh;
 use kit::{Image, Layer, Registry, Sandbox};
 
@@ -26,12 +27,13 @@ fn each_line_for_those_who_come_from_elsewhere_does_what_it_says() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/coming-from.md");
     let page = fs::read_to_string(page).unwrap();
     let rows = rows(&page);
-    assert!(rows.len() >= 60, "{} rows", rows.len());
+    assert!(rows.len() >= 70, "{} rows", rows.len());
     let registry = Registry::start();
     let layer = Layer::new().dir("etc", 0o755).file("etc/motd", "hello\n").file("etc/os", "x");
     let image = Image::new().layer(layer).layer(Layer::new().file("bin", "y")).env(&["PATH=/bin"]);
     let digest = registry.add("debian:12", image);
     let sandbox = Sandbox::new();
+    skopeo_directory(sandbox.path("app.dir"), Image::new().layer(Layer::new().file("x", "y")));
     let home = format!("export HOME={0} XDG_RUNTIME_DIR={0};", sandbox.root().display());
     for row in &rows {
         let script = format!("set -o pipefail; {home} {}", row.replace(HOST, &registry.host()));
@@ -50,7 +52,8 @@ fn each_line_for_those_who_come_from_elsewhere_does_what_it_says() {
     let names = sh(&sandbox, "images -0 'app*'").success().out().replace('\0', " ");
     assert_eq!(
         names,
-        "app:1 app:2 app:3 app:4 app:5 app:6 app:7 app:9 app:10 app:11 app:12 app:amd64 app:arm64 "
+        "app:1 app:2 app:3 app:4 app:5 app:6 app:7 app:9 app:10 app:11 app:12 app:amd64 app:arm64 \
+         app:dir app:renamed "
     );
     let there = sh(&sandbox, "images --store there -0").success().out().replace('\0', " ");
     assert_eq!(there, "app:3 app:4 ");

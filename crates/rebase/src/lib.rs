@@ -79,9 +79,7 @@ impl cli::Command for Args {
 /// # Errors
 /// An image isn't in the store, its base isn't known or isn't below it, the platforms differ, or the store can't be written.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    if let Some(name) = args.tag.iter().find(|name| name.digest().is_some()) {
-        return Err(cli::usage(format!("{name}: a name with a digest can't be given")).into());
-    }
+    args.tag.iter().try_for_each(Reference::check_new)?;
     let store =
         Store::open_named(args.common.store.as_deref()).hinted(store::Error::hint_in_store)?;
     let missing = || store::Error::NotFound { text: args.image.clone() };

@@ -1,0 +1,149 @@
+//! What people type who come from elsewhere, and what they are told to type: one table, all programs.
+
+use kit::pipeline::sh;
+use kit::{Image, Layer, Named, Producer, Sandbox};
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let image = Image::new().layer(Layer::new().file("x", "y"));
+    let named = [Named::new("docker.io/library/app:1", image)];
+    sandbox.load(&named);
+    sandbox.write("debian.tar", Producer::Strata.write(&named));
+    sandbox
+}
+
+#[track_caller]
+fn hinted(sandbox: &Sandbox, command: &str, code: i32, hint: &str) {
+    let output = sh(sandbox, command);
+    let lines: Vec<_> = output.fails_with(code).stderr.lines().collect();
+    assert!(lines.contains(&&*format!("hint: {hint}")), "{command}: {}", output.text());
+    assert!(output.out().is_empty(), "{command}");
+}
+
+/// Programs that take archives and layouts, and those that take only images of the store.
+const ANY: [&str; 4] =
+    ["inspect IMAGE", "unpack --from IMAGE r", "flatten IMAGE", "changes IMAGE app:1"];
+const STORED: [&str; 9] = [
+    "rebase IMAGE --onto app:1 -t x:1",
+    "save IMAGE",
+    "push IMAGE r.test/x",
+    "push --to r.test app:1 IMAGE",
+    "union IMAGE mnt",
+    "images IMAGE",
+    "images rm IMAGE",
+    "images tag IMAGE x:1",
+    "commit --no-layer -t x:1 --base IMAGE",
+];
+
+#[test]
+fn another_tools_word_for_an_image_is_told_in_ours() {
+    let sandbox = sandbox();
+    let elsewhere = [
+        ("docker://nginx:1", "pull nginx:1 brings it into the store, where it is nginx:1"),
+        ("https://r.test/a/b", "pull r.test/a/b brings it into the store, where it is r.test/a/b"),
+        ("docker-daemon:app:2", "docker save app:2 | load"),
+        ("containers-storage:app:2", "podman save app:2 | load"),
+    ];
+    for command in ANY.into_iter().chain(STORED) {
+        for (word, hint) in elsewhere {
+            hinted(&sandbox, &command.replace("IMAGE", word), 3, hint);
+        }
+    }
+    for command in ANY {
+        let of = |word: &str| command.replace("IMAGE", word);
+        hinted(&sandbox, &of("docker-archive:d/a.tar:x:1"), 3, "archive:d/a.tar");
+        hinted(&sandbox, &of("oci-archive:a.tar"), 3, "archive:a.tar");
+        hinted(&sandbox, &of("oci:dir:1"), 3, "layout:dir");
+    }
+    for command in STORED {
+        let of = |word: &str| command.replace("IMAGE", word);
+        hinted(&sandbox, &of("oci-archive:a.tar"), 3, "load a.tar brings it into the store");
+        hinted(&sandbox, &of("oci:dir:1"), 3, "load dir brings it into the store");
+    }
+}
+
+#[test]
+fn a_file_that_lies_in_sight_is_told_by_its_path() {
+    let sandbox = sandbox();
+    for command in ANY {
+        hinted(&sandbox, &command.replace("IMAGE", "debian.tar"), 3, "./debian.tar");
+    }
+    let hint = "load ./debian.tar brings an archive or a layout into the store";
+    for command in STORED {
+        hinted(&sandbox, &command.replace("IMAGE", "debian.tar"), 3, hint);
+    }
+}
+
+#[test]
+fn too_few_digits_are_told_and_a_word_that_is_no_name() {
+    let sandbox = sandbox();
+    let digits = "a digest takes 6 digits at least; for a name, pull 8327";
+    for command in ANY.into_iter().chain(STORED) {
+        hinted(&sandbox, &command.replace("IMAGE", "8327"), 3, digits);
+    }
+    hinted(&sandbox, "inspect NoName", 3, "images lists what is there");
+    hinted(&sandbox, "inspect beef", 3, "pull beef");
+}
+
+#[test]
+fn a_name_for_a_registry_is_told_without_its_scheme() {
+    let sandbox = sandbox();
+    for command in [
+        "pull NAME",
+        "remote manifest NAME",
+        "remote tags NAME",
+        "remote copy NAME r.test/x",
+        "push app:1 NAME",
+        "push --to NAME app:1",
+        "commit --no-layer --base app:1 -t NAME",
+        "images tag app:1 NAME",
+        "load -t NAME debian.tar",
+    ] {
+        let of = |word: &str| command.replace("NAME", word);
+        hinted(&sandbox, &of("docker://r.test/nginx"), 2, "without the scheme: r.test/nginx");
+        hinted(&sandbox, &of("https://r.test/nginx"), 2, "without the scheme: r.test/nginx");
+        let archive = "load /a.tar reads it, save IMAGE > /a.tar writes it";
+        hinted(&sandbox, &of("docker-archive:/a.tar"), 2, archive);
+        let layout = "load /d reads it, save IMAGE | load --store /d writes it";
+        hinted(&sandbox, &of("oci:/d:1"), 2, layout);
+    }
+    // Where the word is a name by chance, its owner is told once it was not found.
+    let output = sh(&sandbox, "pull docker-archive:a.tar");
+    assert!(output.stderr.contains("hint: load a.tar reads it"), "{}", output.text());
+    hinted(&sandbox, "load oci:d:1", 3, "layout:d");
+    hinted(&sandbox, "load layer:x", 2, "commit makes an image of it");
+}
+
+#[test]
+fn a_pattern_that_ends_in_the_middle_is_told() {
+    let sandbox = sandbox();
+    for pattern in ["[", "app[1", "app:[!"] {
+        let output = sh(&sandbox, &format!("images '{pattern}'"));
+        let said = output.fails_with(2).stderr.contains("a pattern's [ has no ]");
+        assert!(said, "{pattern}: {}", output.text());
+    }
+    for pattern in ["app:[12]", "app:[!2]", "[a-z]*", "[]a]pp*"] {
+        let output = sh(&sandbox, &format!("images -q '{pattern}'"));
+        assert_eq!(output.success().out().lines().count(), 1, "{pattern}");
+    }
+}
+
+/// `archive:`, `layout:`, `dir:` and `layer:` stand wherever an IMAGE, or what it is compared with, may be a file.
+#[test]
+fn help_names_the_prefixes_wherever_they_may_stand() {
+    let sandbox = Sandbox::new();
+    for (program, prefixes) in [
+        ("inspect", &["archive:", "layout:", "dir:"][..]),
+        ("flatten", &["archive:", "layout:", "dir:"]),
+        ("unpack", &["archive:", "layout:", "dir:"]),
+        ("load", &["archive:", "layout:", "dir:"]),
+        ("commit", &["archive:", "layout:"]),
+        ("snapshot", &["archive:", "layout:", "dir:"]),
+        ("changes", &["archive:", "layout:", "dir:", "layer:"]),
+    ] {
+        let help = sh(&sandbox, &format!("{program} --help")).success().out();
+        for prefix in prefixes {
+            assert!(help.contains(prefix), "{program}: {prefix}");
+        }
+    }
+}
