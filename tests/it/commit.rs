@@ -255,7 +255,7 @@ fn the_base_is_what_the_layer_says() {
     };
     check(&["--base", "base:1"], &comment(&other), 2, "hint: leave --base out");
     check(&["--base", "scratch"], &ours, 2, "not scratch");
-    check(&[], &comment(&other), 3, &format!("hint: pull {other}"));
+    check(&[], &comment(&other), 3, &format!("hint: pull NAME@{other}, with"));
     check(&[], &comment("sha256:0"), 4, "malformed digest");
     check(&[], &top().tar(), 2, "hint: name the image below it with --base IMAGE");
     check(&["--base", "nope"], &top().tar(), 3, "hint: pull nope");

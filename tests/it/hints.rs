@@ -81,6 +81,9 @@ fn too_few_digits_are_told_and_a_word_that_is_no_name() {
     for command in ANY.into_iter().chain(STORED) {
         hinted(&sandbox, &command.replace("IMAGE", "8327"), 3, digits);
     }
+    let digest = kit::digest(b"");
+    let hint = format!("pull NAME@{digest}, with the name of a repository that has it");
+    hinted(&sandbox, &format!("inspect {digest}"), 3, &hint);
     hinted(&sandbox, "inspect NoName", 3, "images lists what is there");
     hinted(&sandbox, "inspect beef", 3, "pull beef");
 }

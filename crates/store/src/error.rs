@@ -188,7 +188,9 @@ impl Error {
     pub fn is_about_spelling(&self) -> bool {
         match self {
             Self::At { source, .. } => source.is_about_spelling(),
-            Self::NotFound { text } => !matches!(Word::of(text), Word::Name | Word::Other),
+            Self::NotFound { text } => {
+                !matches!(Word::of(text), Word::Name | Word::Digest | Word::Other)
+            }
             _ => false,
         }
     }

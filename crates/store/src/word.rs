@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use layer_format::Reference;
+use layer_format::{Digest, Reference};
 use report::Foreign;
 
 /// The fewest hexadecimal digits that are taken for the beginning of a digest.
@@ -17,6 +17,8 @@ pub(crate) enum Word<'a> {
     Foreign(Foreign<'a>),
     /// Too few digits of a digest.
     Digits,
+    /// A whole digest.
+    Digest,
     /// A name.
     Name,
     /// Nothing that could be guessed.
@@ -31,6 +33,7 @@ impl<'a> Word<'a> {
             _ if lies_here(text) => Self::File,
             Some(foreign) => Self::Foreign(foreign),
             None if is_short && text.chars().all(is_hex) => Self::Digits,
+            None if text.parse::<Digest>().is_ok() => Self::Digest,
             None if text.parse::<Reference>().is_ok() => Self::Name,
             None => Self::Other,
         }
@@ -44,6 +47,7 @@ impl<'a> Word<'a> {
             Self::Digits => {
                 format!("a digest takes {MIN_DIGITS} digits at least; for a name, pull {text}")
             }
+            Self::Digest => format!("pull NAME@{text}, with the name of a repository that has it"),
             Self::Name => format!("pull {text}"),
             Self::Other => "images lists what is there".to_owned(),
         }
