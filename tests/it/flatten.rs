@@ -427,6 +427,24 @@ fn random_layers(seed: u64) -> Vec<Layer> {
 }
 
 #[test]
+fn a_squashed_layer_says_nothing_of_a_root_that_no_layer_describes() {
+    let base = Image::new().layer(Layer::new().file("a", "1").file("d/gone", "x"));
+    let image =
+        base.clone().layer(Layer::new().file("b", "2")).layer(Layer::new().whiteout("d/gone"));
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("docker.io/library/base:1", base)]);
+    sandbox.write("image", stream_of(&image));
+    let script = "flatten - --onto base:1 --as-image out:1 --compress none < image | load -q > loaded && inspect --raw out:1";
+    let output = pipeline::sh(&sandbox, script).success().out();
+    let manifest: serde_json::Value = serde_json::from_str(&output).unwrap();
+    let hex = manifest["layers"][1]["digest"].as_str().unwrap()[7..].to_owned();
+    let layer = std::fs::read(sandbox.store().join("blobs/sha256").join(hex)).unwrap();
+    let show = Show { mtime: Mtime::Hidden, ..Show::PLAIN };
+    let expected = "drwxr-xr-x 0:0 d/\n---------- 0:0 d/.wh.gone 0\n-rw-r--r-- 0:0 b 1 \"2\"\n";
+    assert_eq!(tree::show_tar(&layer, show), expected);
+}
+
+#[test]
 fn an_image_squashed_onto_its_base_keeps_config_annotations_and_the_base_s_layers() {
     let base = Image::new()
         .codec(Codec::ZSTD)
