@@ -8,10 +8,10 @@ use std::path::Path;
 use kit::archive::{self, skopeo_directory};
 use kit::image::random::random;
 use kit::pipeline::{Script, sh};
-use kit::{Image, Index, Layer, Named, Output, Producer, Sandbox, check, digest, tree};
+use kit::{Codec, Image, Index, Layer, Named, Output, Producer, Sandbox, check, digest, tree};
 use serde_json::Value;
 
-use crate::fixtures::assert_one_line;
+use crate::fixtures::{assert_one_line, lacks_root};
 
 fn image(text: &str) -> Image {
     Image::new().layer(Layer::new().file("base", "b")).layer(Layer::new().file("own", text))
@@ -341,4 +341,48 @@ fn a_stream_of_documents_only_is_told_as_that() {
             output.stderr
         );
     }
+}
+
+/// A store on a full disk, one that may only be read, and a program that is killed: several files leave all of them or none.
+#[test]
+fn as_root_several_files_on_a_full_or_read_only_disk_leave_no_name() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    for n in 1..=3_u8 {
+        let name = format!("docker.io/library/app:{n}");
+        let image =
+            Image::new().codec(Codec::None).layer(Layer::new().file("large", vec![n; 3 << 20]));
+        sandbox.write(&format!("{n}.tar"), Producer::Strata.write(&[Named::new(&name, image)]));
+    }
+    let mount = "mkdir disk && mount -t tmpfs -o size=7m tmpfs disk && trap 'umount -l disk' EXIT;";
+    let loads = "load -q --store disk/s 1.tar 2.tar 3.tar; echo $?; images --store disk/s -q";
+    let output = sh(&sandbox, &format!("{mount} {loads}"));
+    assert_eq!(output.success().out(), "1\n", "{}", output.text());
+    assert!(output.stderr.contains("no space left"), "{}", output.text());
+    let loads = "load -q --store disk/s 1.tar > /dev/null && mount -o remount,ro disk &&
+        ! load -q --store disk/s 2.tar 3.tar && images --store disk/s -0";
+    let output = sh(&sandbox, &format!("umount -l disk 2> /dev/null; rmdir disk; {mount} {loads}"));
+    assert_eq!(output.success().out(), "app:1\0", "{}", output.text());
+}
+
+#[test]
+fn a_load_of_several_files_that_is_killed_has_named_none() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "1.tar",
+        Producer::Strata.write(&[Named::new("docker.io/library/app:1", image("1"))]),
+    );
+    // The second one never ends: a fifo that nobody closes.
+    let made = std::process::Command::new("mkfifo").arg(sandbox.path("2.tar")).status();
+    assert!(made.unwrap().success());
+    let load = sandbox.command("load").args(["-q", "1.tar", "2.tar"]).start();
+    let fifo = fs::File::options().write(true).open(sandbox.path("2.tar")).unwrap();
+    load.kill();
+    drop(fifo);
+    assert_eq!(names(&sandbox), "");
+    sh(&sandbox, "images gc").success();
+    assert_eq!(check::layout(sandbox.store()).unwrap().orphans, Vec::<String>::new());
+    sh(&sandbox, "load -q 1.tar").success();
 }

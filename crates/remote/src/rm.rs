@@ -157,7 +157,7 @@ impl Found<'_> {
             let tags: Vec<_> =
                 ties.iter().filter(|(_, it)| *it == tie).map(|(tag, _)| &tag[..]).collect();
             if !tags.is_empty() {
-                reasons.push(format!("{words}: {}", tags.join(", ")));
+                reasons.push(format!("{words}: {}", first_of(&tags)));
             }
         }
         if reasons.is_empty() {
@@ -245,4 +245,28 @@ fn switched_off(registry: &str) -> String {
 fn tag_of(name: &Reference) -> String {
     let shown = name.to_string();
     shown.split('@').next().unwrap_or_default().to_owned()
+}
+
+/// Tags for a message: the first ten, and how many more there are.
+fn first_of(tags: &[&str]) -> String {
+    const SHOWN: usize = 10;
+    let shown = tags[..tags.len().min(SHOWN)].join(", ");
+    match tags.len().saturating_sub(SHOWN) {
+        0 => shown,
+        n => format!("{shown} and {n} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_tags_ten_are_shown() {
+        let tags: Vec<String> = (0..1200).map(|n| n.to_string()).collect();
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        assert_eq!(first_of(&tags[..2]), "0, 1");
+        assert!(first_of(&tags[..10]).ends_with("8, 9"));
+        assert_eq!(first_of(&tags), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 1190 more");
+    }
 }
