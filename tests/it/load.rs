@@ -386,3 +386,24 @@ fn a_load_of_several_files_that_is_killed_has_named_none() {
     assert_eq!(check::layout(sandbox.store()).unwrap().orphans, Vec::<String>::new());
     sh(&sandbox, "load -q 1.tar").success();
 }
+
+/// A signature goes where the image goes that it is about.
+#[test]
+fn what_refers_to_a_renamed_image_is_renamed_with_it() {
+    let (app, signature, other) = (image("app"), image("signature"), image("other"));
+    let sandbox = Sandbox::new();
+    let tag = format!("{}.sig", app.digest().replace(':', "-"));
+    let images = [
+        ("r.test/old:1".to_owned(), &app),
+        (format!("r.test/old:{tag}"), &signature),
+        ("r.test/other:1".to_owned(), &other),
+    ];
+    let named: Vec<_> = images.iter().map(|(name, image)| Named::new(name, *image)).collect();
+    sandbox.write("two.tar", Producer::Strata.write(&named[..2]));
+    sandbox.write("three.tar", Producer::Strata.write(&named));
+    for (store, words) in [("a", "two.tar"), ("b", "--image r.test/old:1 three.tar")] {
+        sh(&sandbox, &format!("load -q --store {store} -t new:1 {words}")).success();
+        let said = sh(&sandbox, &format!("images --store {store} -0")).success().out();
+        assert_eq!(said, format!("new:1\0new:{tag}\0"), "{words}");
+    }
+}
