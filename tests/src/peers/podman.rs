@@ -47,6 +47,23 @@ impl Podman {
             .env("HOME", dir.join("home"))
     }
 
+    /// What the image's own command prints in a container. Nothing, with a line that says why, where no container can be started at
+    /// all: that the command isn't there, or fails, is a panic.
+    #[expect(
+        clippy::print_stderr,
+        reason = "a test that has less to go by must not look like one that has all"
+    )]
+    pub fn run(&self, image: &str) -> Option<String> {
+        let args = ["run", "--rm", "--network=none", "--ulimit=host", image];
+        let output = self.command(&args).run();
+        let said = output.stderr.trim_end();
+        if said.contains("OCI permission denied") {
+            eprintln!("no podman run: containers can't be nested here: {said}");
+            return None;
+        }
+        Some(output.success().out())
+    }
+
     /// Loads an archive from a pipe; gives what podman says.
     pub fn load(&self, archive: Vec<u8>) -> String {
         self.command(&["load"]).input(archive).run().success().out()
