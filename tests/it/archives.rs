@@ -672,7 +672,7 @@ fn an_empty_input_is_told_in_one_sentence_by_every_program() {
             let output = sh(&sandbox, &input);
             assert_one_line(output.fails_with(4), command.split(' ').next().unwrap());
             let said = output.stderr.lines().next().unwrap().split_once(": ").unwrap().1;
-            assert_eq!(said, "the image archive: is empty", "{command}");
+            assert_eq!(said, "standard input: the image archive: is empty", "{command}");
         }
     }
 }

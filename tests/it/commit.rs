@@ -322,13 +322,32 @@ fn docker_s_stay_docker_s_unless_told_otherwise() {
 }
 
 #[test]
+fn what_is_no_layer_is_told_as_such() {
+    let sandbox = sandbox(&base());
+    sandbox.write("text", "What is a layer?\n".repeat(100));
+    fs::create_dir(sandbox.path("dir")).unwrap();
+    for args in ["", "--base base:1"] {
+        for text in ["cat text", "head -c 20 text", "gzip -c text"] {
+            let output = sh(&sandbox, &format!("{text} | commit -t nothing {args}"));
+            let text = &output.fails_with(4).stderr;
+            let expected = "commit: standard input: the layer: isn't a tar archive\nhint: ";
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+    let output = sh(&sandbox, "commit -t nothing ./dir");
+    let text = &output.fails_with(2).stderr;
+    assert!(text.contains("./dir: a directory, and no layer\nhint: snapshot ./dir | "), "{text}");
+}
+
+#[test]
 fn an_empty_layer_is_a_layer_and_no_layer_is_none() {
     let sandbox = sandbox(&base());
     commit(&sandbox, &["--base", "base:1"], vec![0; 1024]).success();
     assert_eq!(json_of(&sandbox, "--raw", "new")["layers"].as_array().unwrap().len(), 3);
     for args in ["", "--base base:1"] {
         let output = sh(&sandbox, &format!("false | commit -t nothing {args}"));
-        assert!(output.fails_with(4).stderr.contains("it has no end"), "{}", output.stderr);
+        let text = &output.fails_with(4).stderr;
+        assert!(text.contains("commit: standard input: the layer: is empty\nhint: "), "{text}");
         assert_eq!(output.pipe, [1, 4]);
     }
 }

@@ -3,7 +3,7 @@
 
 use kit::image::random::Random;
 use kit::terminal::{OnTerminal, Size};
-use kit::{Codec, Fault, Image, Layer, Registry, Sandbox, digest, pipeline};
+use kit::{Codec, Fault, Image, Layer, Named, Registry, Sandbox, digest, pipeline};
 
 /// A registry with an image of so many layers, of which the first stops in the middle until the registry is released.
 fn stalling(n_layers: u64) -> (Registry, Sandbox, String) {
@@ -152,5 +152,36 @@ fn no_color_is_obeyed() {
         let shown = pipeline::on_terminal(&sandbox, Size::USUAL, script).wait();
         assert!(shown.ended_with(0).contains("Usage: pull"), "{}", shown.screen);
         assert_eq!(shown.raw.contains(&0x1b), has_colour, "{script}");
+    }
+}
+
+// docker/cli#1502: a command of a history breaks the table, or is cut where another program reads it.
+#[test]
+fn a_table_is_as_wide_as_the_terminal_unless_it_is_asked_for_in_full() {
+    let sandbox = Sandbox::new();
+    let command = "RUN 大きな名前 ".repeat(20).trim_end().to_owned();
+    let history = serde_json::json!([{ "created_by": command }]);
+    let image = Image::new().codec(Codec::None).layer(Layer::new().file("a", "b"));
+    let image = image.set_config("/history", history);
+    let layer = digest(&Vec::from(Layer::new().file("a", "b")));
+    let manifest = image.digest();
+    sandbox.load(&[Named::new("app:1", image)]);
+    let on_terminal = |script: &str, columns| {
+        let running = pipeline::on_terminal(&sandbox, Size { columns, rows: 24 }, script);
+        running.wait().ended_with(0).to_owned()
+    };
+    let short = on_terminal("inspect --history app:1", 80);
+    assert_eq!(short.lines().count(), 2, "{short}");
+    assert!(short.ends_with('…') && short.contains("RUN 大きな名前 RUN"), "{short}");
+    // What another program reads is whole.
+    let whole = pipeline::sh(&sandbox, "inspect --history app:1").success().out();
+    assert!(whole.contains(&command) && !whole.contains(&layer), "{whole}");
+    let full = on_terminal("inspect --history --no-trunc app:1", 600);
+    assert!(full.contains(&command) && full.contains(&layer), "{full}");
+    let layers = pipeline::sh(&sandbox, "inspect --layers --no-trunc app:1").success().out();
+    assert_eq!(layers.matches(&layer).count(), 2, "{layers}");
+    for (line, is_full) in [("images", false), ("images --no-trunc", true)] {
+        let text = pipeline::sh(&sandbox, line).success().out();
+        assert_eq!(text.contains(&manifest), is_full, "{text}");
     }
 }

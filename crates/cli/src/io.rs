@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::captured::CapturedStreams;
+use crate::error::during;
 use crate::input::Input;
 use crate::options::Common;
 use crate::output::Output;
@@ -102,7 +103,9 @@ impl NamedOutput<'_> {
     pub fn send(&mut self, from: &File, size: u64, advance: &mut dyn FnMut(u64)) -> io::Result<()> {
         match self {
             Self::Standard(output) => output.send(from, 0..size, advance),
-            Self::File(file) => file.send(from, size, advance),
+            Self::File(file) => {
+                file.send(from, size, advance).map_err(|error| writing(file, error))
+            }
         }
     }
 
@@ -121,18 +124,23 @@ impl NamedOutput<'_> {
     }
 }
 
+/// The error of a file, with its name.
+fn writing(file: &WholeFile, error: io::Error) -> io::Error {
+    during(format!("writing {}", clean_path(file.path())), error)
+}
+
 impl Write for NamedOutput<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Standard(output) => output.write(bytes),
-            Self::File(file) => file.write(bytes),
+            Self::File(file) => file.write(bytes).map_err(|error| writing(file, error)),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Standard(output) => output.flush(),
-            Self::File(file) => file.flush(),
+            Self::File(file) => file.flush().map_err(|error| writing(file, error)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
-use crate::text::{clean, clean_json, padded, width};
+use crate::text::{clean, clean_json, cut, padded, width};
 
 /// The form in which a list is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,25 @@ impl Table {
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
         self.columns.write(output)
     }
+
+    /// Cuts the last column, so that rows are no wider than so many cells; a cut cell ends with `…`. It keeps at least
+    /// [`LEAST_CELLS`].
+    pub fn cut_last_column(&mut self, cells: usize) {
+        let widths = self.columns.widths();
+        let Some((_, others)) = widths.split_last() else { return };
+        let before: usize = others.iter().map(|width| width + SPACE.len()).sum();
+        let room = cells.saturating_sub(before).max(LEAST_CELLS);
+        let last = self.columns.rows.iter_mut().filter_map(|row| row.get_mut(others.len()));
+        for cell in last.filter(|cell| width(cell) > room) {
+            *cell = format!("{}…", cut(cell, room - 1));
+        }
+    }
 }
+
+/// What stands between two columns.
+const SPACE: &str = "   ";
+/// The cells that the last column keeps on a narrow terminal.
+const LEAST_CELLS: usize = 20;
 
 /// Rows of cells without titles, for lines that other programs read too.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +125,16 @@ impl Columns {
     /// # Errors
     /// Those of the output.
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        let widths = self.widths();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).map(|(cell, &widest)| padded(cell, widest));
+            writeln!(output, "{}", cells.collect::<Vec<_>>().join(SPACE).trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// The cells of each column: those of its widest cell.
+    fn widths(&self) -> Vec<usize> {
         let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let mut widths = vec![0; n_columns];
         for row in &self.rows {
@@ -114,11 +142,7 @@ impl Columns {
                 *widest = width(cell).max(*widest);
             }
         }
-        for row in &self.rows {
-            let cells = row.iter().zip(&widths).map(|(cell, &widest)| padded(cell, widest));
-            writeln!(output, "{}", cells.collect::<Vec<_>>().join("   ").trim_end())?;
-        }
-        Ok(())
+        widths
     }
 }
 
@@ -158,6 +182,29 @@ mod tests {
         check_array(&[], "[]\n");
         check_array(&["1"], "[\n1\n]\n");
         check_array(&["1", "\"\u{202e}\""], "[\n1,\n\"\\u202e\"\n]\n");
+    }
+
+    // docker/cli#1502, podman#5021: a table that is wider than the terminal can't be read.
+    #[test]
+    fn the_last_column_is_cut_in_cells_to_what_there_is_room_for() {
+        let mut table = Table::new(&["LAYER", "CREATED BY"]);
+        table.row(["1", "RUN apt-get update && apt-get install"]);
+        table.row(["2", "RUN 大きな名前のファイルを作る"]);
+        table.row(["3", "short"]);
+        let text = |cells| {
+            let mut table = table.clone();
+            table.cut_last_column(cells);
+            let mut text = vec![];
+            table.write(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(
+            text(30),
+            "LAYER   CREATED BY\n1       RUN apt-get update &&…\n2       RUN 大きな名前のファ…\n\
+             3       short\n"
+        );
+        assert_eq!(text(10), text(28), "twenty cells stay");
+        assert!(!text(100).contains('…'));
     }
 
     #[test]

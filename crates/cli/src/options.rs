@@ -48,7 +48,7 @@ pub enum When {
     Bars,
     /// A line for each change, and now and then for what runs
     Plain,
-    /// A JSON object a line
+    /// A JSON object a line; docs/json.md says which
     Json,
     /// Nothing
     None,

@@ -87,6 +87,12 @@ impl Output {
         self.as_file().is_some_and(File::is_terminal)
     }
 
+    /// How many cells wide the terminal is, if the output is one.
+    pub fn columns(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(self.as_file()?).ok()?;
+        Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+    }
+
     /// Whether it is a character device: a terminal, `/dev/null` or the like.
     pub const fn is_char_device(&self) -> bool {
         matches!(self.sink, Sink::File { kind: FileType::CharacterDevice, .. })

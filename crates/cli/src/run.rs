@@ -61,6 +61,10 @@ fn parse<A: Command>() -> Result<A, clap::Error> {
     let mut command = A::command().mut_args(|arg| {
         if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg }
     });
+    if command.get_version().is_some() {
+        // The programs are one package: their versions are one.
+        command = command.version(concat!("(strata) ", env!("CARGO_PKG_VERSION")));
+    }
     let matches = command.clone().try_get_matches();
     A::from_arg_matches(&matches?).map_err(|error| error.format(&mut command))
 }

@@ -9,6 +9,7 @@
 //! A layer that is kept as it is goes to `kept` before it is decompressed, and through no encoder.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, Write};
 use std::num::NonZeroUsize;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::thread::{self, Builder};
 
 use anyhow::Context as _;
-use cli::{Failure, Io, Task};
+use cli::{Code, Failure, Io, Task};
 use image::layer::BUFFER;
 use layer_format::layer::Reader;
 use layer_format::listing::Tree;
@@ -102,6 +103,13 @@ pub(crate) struct InStore(pub(crate) Partial);
 impl Incoming {
     /// Opens a file, or standard input for `-`, and reads its beginning.
     pub(crate) fn open(path: &Path, storage: Storage, io: &mut Io<'_>) -> anyhow::Result<Self> {
+        if path.as_os_str() != "-" && path.is_dir() {
+            let shown = cli::text::clean_path(path);
+            let hint = format!("snapshot {shown} | commit … makes an image of what changed in it");
+            return Err(cli::usage(format!("{shown}: a directory, and no layer"))
+                .hint(hint)
+                .into());
+        }
         let (input, name): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
             (Box::new(io.input.take_binary()?), "standard input".to_owned())
         } else {
@@ -137,13 +145,15 @@ impl Incoming {
         Ok(Self { base, codec, content, stored, name, task })
     }
 
-    /// The error to report when the base can't be found: `error`, unless the layer is empty, because then the program that should
-    /// have written it has failed.
-    pub(crate) fn blame(mut self, error: anyhow::Error) -> anyhow::Error {
-        if matches!(self.content.read(&mut [0]), Ok(0)) {
-            return anyhow::Error::from(no_end()).context(self.name);
+    /// The error to report when the base can't be found: `error`, unless there is no layer, for example because the program that
+    /// should have written it has failed.
+    pub(crate) fn blame(self, error: anyhow::Error) -> anyhow::Error {
+        let mut first = vec![];
+        match self.content.take(BLOCK).read_to_end(&mut first) {
+            Ok(0) => no_layer(EMPTY, self.name),
+            Ok(_) if is_no_header(&first) => no_layer(NO_TAR, self.name),
+            _ => error,
         }
-        error
     }
 
     /// Reads the layer to its end, and keeps it.
@@ -158,7 +168,11 @@ impl Incoming {
     ) -> anyhow::Result<Taken<K>> {
         let Self { content, stored, name, task, .. } = self;
         let keeper = Keeper::new(kept, storage, stored).context("compressing")?;
-        let passed = pass(content, keeper, &mut changes).with_context(|| name.clone())?;
+        let passed =
+            pass(content, keeper, &mut changes).map_err(|error| match error.downcast() {
+                Ok(NoLayer { reason }) => no_layer(reason, name.clone()),
+                Err(error) => error.context(name.clone()),
+            })?;
         let Passed { diff_id, kept, n_text_acls } = passed;
         Ok(Taken { diff_id, kept, changes, n_text_acls, task, name })
     }
@@ -230,14 +244,64 @@ fn hash(mut plain: Receiver) -> io::Result<Digest> {
 
 /// Reads every change, so that nothing is stored that couldn't be unpacked.
 fn read_all(reader: &mut Reader<impl BufRead>, changes: &mut Changes) -> anyhow::Result<()> {
-    while let Some(change) = reader.read_change()? {
+    let mut n_changes = 0_u64;
+    loop {
+        let change = match reader.read_change() {
+            Err(error) if n_changes == 0 && is_of_header(&error) => {
+                return Err(NoLayer { reason: NO_TAR }.into());
+            }
+            change => change?,
+        };
+        let Some(change) = change else { break };
+        n_changes += 1;
         changes.take(&change)?;
+    }
+    if n_changes == 0 && !reader.is_whole() {
+        return Err(NoLayer { reason: EMPTY }.into());
     }
     // The layer has no digest yet that would show that its end is missing.
     if !reader.is_whole() {
         return Err(no_end().into());
     }
     Ok(())
+}
+
+/// The bytes of a header.
+const BLOCK: u64 = 512;
+const EMPTY: &str = "is empty";
+const NO_TAR: &str = "isn't a tar archive";
+
+/// That the input is no layer at all.
+#[derive(Debug)]
+struct NoLayer {
+    reason: &'static str,
+}
+
+impl fmt::Display for NoLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the layer: {}", self.reason)
+    }
+}
+
+impl std::error::Error for NoLayer {}
+
+/// The error for an input that is no layer.
+fn no_layer(reason: &'static str, name: String) -> anyhow::Error {
+    Failure::new(Code::Untrusted, name)
+        .because(NoLayer { reason })
+        .hint("a layer comes from snapshot, or is a tar of files: snapshot DIR | commit -t NAME")
+        .into()
+}
+
+/// Whether an error is that of a header that is none.
+fn is_of_header(error: &Error) -> bool {
+    matches!(error, Error::MalformedHeader { .. })
+        || matches!(error, Error::Truncated { what } if what == "a tar header")
+}
+
+/// Whether what a layer begins with is no header of a tar.
+fn is_no_header(first: &[u8]) -> bool {
+    Reader::new(first).read_change().is_err_and(|error| is_of_header(&error))
 }
 
 fn no_end() -> Error {

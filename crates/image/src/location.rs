@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
+use store::Error;
+
 use crate::input::Input;
 
 /// The meaning of a word for an image, a directory or a layer on a command line. Its beginning decides.
@@ -27,6 +29,21 @@ pub enum Location {
 }
 
 impl Location {
+    /// Adds to the error of an archive that is none which one it was.
+    pub fn name(&self, error: Error) -> Error {
+        let what = match self {
+            Self::Input => "standard input".to_owned(),
+            Self::Path(path) | Self::Archive(path) => path.to_string_lossy().into_owned(),
+            Self::Layout(_) | Self::Dir(_) | Self::Layer(_) | Self::Stored(_) => return error,
+        };
+        match error.of_format() {
+            Some(layer_format::Error::NoImage { .. }) => {
+                Error::At { what, source: Box::new(error) }
+            }
+            _ => error,
+        }
+    }
+
     /// Whether it is standard input.
     pub fn is_input(&self) -> bool {
         *self == Self::Input

@@ -96,7 +96,7 @@ impl Opened {
             }
             (Source::Archive(_), _) => of_input,
         };
-        let image = source.image(&choice)?;
+        let image = source.image(&choice).map_err(|error| location.name(error))?;
         let store = store.cloned();
         Ok(Self {
             source: Some(source),

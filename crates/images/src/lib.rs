@@ -43,6 +43,9 @@ pub struct Args {
     names: Vec<String>,
     #[command(subcommand)]
     action: Option<Action>,
+    /// Print digests in full
+    #[arg(long, conflicts_with_all = ["json", "null"])]
+    no_trunc: bool,
     /// Print JSON
     #[arg(long, global = true, conflicts_with = "null")]
     json: bool,
@@ -146,7 +149,11 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let mut page = Page { output: &mut io.output, form };
     match &args.action {
         None => {
-            let content = if args.common.quiet { Content::Digests } else { Content::Images };
+            let content = match (args.common.quiet, args.no_trunc) {
+                (true, _) => Content::Digests,
+                (false, true) => Content::ImagesInFull,
+                (false, false) => Content::Images,
+            };
             list::list(&store, &args.patterns()?, content, &mut page)
         }
         Some(Action::Tag { image, name }) => names::tag(&store, image, name, &mut page),

@@ -29,6 +29,8 @@ struct Row {
 pub(crate) enum Content {
     /// Everything.
     Images,
+    /// Everything, with digests in full.
+    ImagesInFull,
     /// The digest of each, once.
     Digests,
 }
@@ -63,7 +65,7 @@ pub(crate) fn list(
     }
     let mut table = Table::new(&["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE", "SHARED"]);
     for row in &rows {
-        table.row(row.cells());
+        table.row(row.cells(content));
     }
     Ok(table.write(page.output)?)
 }
@@ -130,7 +132,8 @@ fn rows(store: &Store, all: &[IndexEntry], chosen: Vec<IndexEntry>) -> anyhow::R
 }
 
 impl Row {
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self, content: Content) -> [String; 6] {
+        let digest = self.image.digest();
         let name =
             if self.image.name().is_some() { shown_short(&self.image) } else { "-".to_owned() };
         let platforms = match &self.graph.platforms[..] {
@@ -140,7 +143,7 @@ impl Row {
         let created = self.graph.created.as_deref().and_then(date).unwrap_or("-");
         [
             name,
-            self.image.digest().short(),
+            if content == Content::ImagesInFull { digest.to_string() } else { digest.short() },
             platforms,
             created.to_owned(),
             cli::human_size(self.size),

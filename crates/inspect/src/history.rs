@@ -5,7 +5,7 @@ use image::Opened;
 use layer_format::History;
 use serde_json::json;
 
-use crate::write_array;
+use crate::{Length, write_array};
 
 /// A step of the history, and the layer that it made.
 struct Step {
@@ -14,12 +14,17 @@ struct Step {
 }
 
 /// Lists the steps.
-pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
+pub(crate) fn list(
+    mut opened: Opened,
+    (form, length): (Form, Length),
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
     let mut sizes = vec![];
     for position in 0..opened.image().layers.len() {
         sizes.push(opened.stored_size(position, &io.progress)?);
     }
-    let ids: Vec<_> = opened.image().layers.iter().map(|layer| layer.digest().short()).collect();
+    let ids: Vec<_> =
+        opened.image().layers.iter().map(|layer| length.of(&layer.digest())).collect();
     let steps = steps(&opened.image().config.history, sizes.len());
     opened.finish()?;
     if form == Form::Json {
@@ -47,6 +52,9 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
             history.comment.clone().filter(|it| !it.is_empty()).unwrap_or_else(|| "-".to_owned()),
             history.created_by.clone().unwrap_or_default(),
         ]);
+    }
+    if let Some(columns) = io.output.columns().filter(|_| length == Length::Short) {
+        table.cut_last_column(columns);
     }
     Ok(table.write(&mut io.output)?)
 }

@@ -8,7 +8,7 @@ use layer_format::{Config, DiffId};
 use serde_json::json;
 use store::Store;
 
-use crate::write_array;
+use crate::{Length, write_array};
 
 /// The names of the images that have a layer.
 type Users = BTreeMap<DiffId, BTreeSet<String>>;
@@ -39,7 +39,11 @@ fn is_missing(error: &store::Error) -> bool {
 }
 
 /// Lists the layers, base first.
-pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::Result<()> {
+pub(crate) fn list(
+    mut opened: Opened,
+    (form, length): (Form, Length),
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
     let mut sizes = vec![];
     for position in 0..opened.image().layers.len() {
         sizes.push(sizes_of(&mut opened, position, io)?);
@@ -75,8 +79,8 @@ pub(crate) fn list(mut opened: Opened, form: Form, io: &mut Io<'_>) -> anyhow::R
         let users: Vec<_> = users.iter().map(String::as_str).collect();
         table.row([
             number.to_string(),
-            layer.blob.as_ref().map_or_else(|| "-".to_owned(), |blob| blob.digest.short()),
-            layer.diff_id.0.short(),
+            layer.blob.as_ref().map_or_else(|| "-".to_owned(), |blob| length.of(&blob.digest)),
+            length.of(&layer.diff_id.0),
             cli::human_size(sizes.stored),
             sizes.uncompressed.map_or_else(|| "-".to_owned(), cli::human_size),
             if users.is_empty() { "-".to_owned() } else { users.join(", ") },

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use cli::{Code, Explain as _, Failure, Form, Io, When};
 use image::{Choice, Location, Opened};
-use layer_format::{Document, Error, Platform};
+use layer_format::{Digest, Document, Error, Platform};
 use report::{Look, look};
 use store::Store;
 
@@ -55,6 +55,9 @@ pub struct Args {
     /// How large the file of --cat may be, holes included: 500M, 20G; 16T without this
     #[arg(long, requires = "cat", value_name = "SIZE", value_parser = cli::parse_size)]
     max_size: Option<u64>,
+    /// With --history or --layers, print digests in full, and commands longer than the terminal is wide
+    #[arg(long, requires = "view", conflicts_with_all = ["raw", "config", "files", "cat", "json"])]
+    no_trunc: bool,
     /// Print lists as JSON
     #[arg(long)]
     json: bool,
@@ -69,6 +72,24 @@ pub struct Args {
     platform: Option<Platform>,
     #[command(flatten)]
     common: cli::Common,
+}
+
+/// How long texts are in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    /// The first digits of digests; commands as long as the terminal has room.
+    Short,
+    /// All of it.
+    Full,
+}
+
+impl Length {
+    fn of(self, digest: &Digest) -> String {
+        match self {
+            Self::Short => digest.short(),
+            Self::Full => digest.to_string(),
+        }
+    }
 }
 
 impl cli::Command for Args {
@@ -105,14 +126,15 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         opened.read_once();
     }
     let form = Form::of(args.json, args.null);
+    let length = if args.no_trunc { Length::Full } else { Length::Short };
     if args.files {
         files::list(opened, form, io)
     } else if let Some(path) = &args.cat {
         file::cat(opened, (path, args.max_size), io)
     } else if args.layers {
-        layers::list(opened, form, io)
+        layers::list(opened, (form, length), io)
     } else if args.history {
-        history::list(opened, form, io)
+        history::list(opened, (form, length), io)
     } else if args.raw || args.config {
         let document =
             if args.raw { manifest(&opened)? } else { opened.image().config.raw().to_vec() };

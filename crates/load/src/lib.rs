@@ -236,7 +236,8 @@ fn tell_left_out(mut left_out: Vec<LeftOut>, io: &Io<'_>) -> anyhow::Result<()> 
 
 /// The source of the images.
 enum Source {
-    Archive(Box<Archive>),
+    /// An archive, and its name for messages.
+    Archive(Box<Archive>, String),
     Layout(Store),
 }
 
@@ -247,7 +248,7 @@ impl Source {
                 let (reader, file) = io.input.take_image()?;
                 let input = Input::new(reader, file);
                 let archive = input.archive(image::no_spool()).context("standard input")?;
-                Ok(Self::Archive(Box::new(archive)))
+                Ok(Self::Archive(Box::new(archive), "standard input".to_owned()))
             }
             Location::Path(path) if path.is_dir() => Ok(Self::Layout(image::open_layout(path)?)),
             Location::Layout(path) | Location::Dir(path) => {
@@ -264,8 +265,9 @@ impl Source {
 
     fn file(path: &Path) -> anyhow::Result<Self> {
         let file = File::open(path).map_err(|error| Failure::opening(path, error))?;
-        let archive = Archive::from_file(file, image::no_spool());
-        Ok(Self::Archive(Box::new(archive.with_context(|| cli::text::clean_path(path))?)))
+        let shown = || cli::text::clean_path(path);
+        let archive = Archive::from_file(file, image::no_spool()).with_context(shown)?;
+        Ok(Self::Archive(Box::new(archive), shown()))
     }
 
     /// Reads all blobs into the store, and finds the images that they make.
@@ -276,7 +278,7 @@ impl Source {
         io: &Io<'_>,
     ) -> anyhow::Result<Contents> {
         match self {
-            Self::Archive(archive) => take_archive(*archive, platform, intake, io),
+            Self::Archive(archive, name) => take_archive(*archive, &name, platform, intake, io),
             Self::Layout(layout) => layout::take(&layout, platform, intake, io),
         }
     }
@@ -284,12 +286,13 @@ impl Source {
 
 fn take_archive(
     archive: Archive,
+    name: &str,
     platform: Option<&Platform>,
     intake: &mut Intake<'_>,
     io: &Io<'_>,
 ) -> anyhow::Result<Contents> {
     let mut all = archive.all();
-    while let Some(blob) = all.next_blob()? {
+    while let Some(blob) = all.next_blob().map_err(|error| named(error, name))? {
         let offer = Offer { claimed: blob.claimed, size: blob.size };
         let task = io.progress.task(label(&offer), Some(offer.size));
         task.state("Loading");
@@ -298,7 +301,19 @@ fn take_archive(
         task.done("Loaded");
         all.received(blob, digest, codec)?;
     }
-    Ok(all.finish(platform, intake)?)
+    all.finish(platform, intake).map_err(|error| named(error, name))
+}
+
+/// Adds to the error of an archive that is none which one it was, and what else it may be.
+fn named(error: Error, name: &str) -> anyhow::Error {
+    let Error::NoImage { reason, .. } = &error else { return error.into() };
+    let is_tar = *reason == stream::archive::NO_HEADS;
+    let error = anyhow::Error::from(error).context(name.to_owned());
+    if is_tar {
+        let hint = "a layer alone becomes an image with commit --base scratch";
+        return Failure::from_cause(error).hint(hint).into();
+    }
+    error
 }
 
 fn label(offer: &Offer) -> String {

@@ -95,7 +95,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let goal = Goal::of(args)?;
     let client = client(args, &goal, io)?;
     let pushed = match &args.image[..] {
-        "-" => streamed::push(args, &goal, &client, io),
+        "-" => streamed::push(args, &goal, &client, io).map_err(named),
         _ => stored::push(args, &goal, &client, io),
     };
     network::tell(&client, pushed.as_ref().map_or(true, |pushed| pushed.failed.is_some()), io);
@@ -112,6 +112,14 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     io.output.flush()?;
     pushed.failed.map_or(Ok(()), |error| Err(network::explain(error)))
+}
+
+/// Adds to the error of a stream that is no archive where it came from.
+fn named(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
+        Some(Error::NoImage { .. }) => error.context("standard input"),
+        _ => error,
+    }
 }
 
 /// Where the images go.

@@ -30,6 +30,10 @@ impl FromStr for RepositoryName {
     type Err = Box<dyn Error + Send + Sync>;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if is_registry(text) {
+            let is_one = "a registry, and no repository of it";
+            return Err(format!("{is_one}: remote repositories {text} lists those it has").into());
+        }
         let reference: Reference = text.parse()?;
         let last = text.rsplit('/').next().unwrap_or(text);
         if last.contains([':', '@']) {
@@ -37,6 +41,13 @@ impl FromStr for RepositoryName {
         }
         Ok(Self(reference))
     }
+}
+
+/// Whether a text names a registry alone: a host with a port, or one that has a dot.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    !text.contains('/') && is_port && (host.contains('.') || host == "localhost" && port.is_some())
 }
 
 /// The name of an image's repository as people write it.
@@ -160,6 +171,13 @@ mod tests {
         check("r.test:5000/a/b", Ok("r.test:5000/a/b"));
         check("r.test:5000/a:1", Err("a repository has no tag: r.test:5000/a"));
         check("nginx:latest", Err("a repository has no tag: nginx"));
+        // Docker's rule: what has neither dot nor port is a repository of the hub.
+        for host in ["localhost:5000", "r.test", "r.test:5000"] {
+            let text = format!(
+                "a registry, and no repository of it: remote repositories {host} lists those it has"
+            );
+            check(host, Err(&text));
+        }
         let pinned = format!("r.test/a@sha256:{:064}", 0);
         check(&pinned, Err("a repository has no tag: r.test/a"));
         assert!("docker://nginx".parse::<RepositoryName>().is_err());

@@ -32,7 +32,7 @@ mod overlay;
 mod scan;
 mod volumes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cli::{Failure, Form, Globs, Io, usage};
 use image::{Choice, Location};
@@ -186,7 +186,9 @@ fn of_directory(
 ) -> anyhow::Result<()> {
     let origin = store.and_then(|store| base::origin(root, store));
     let name = args.base.as_deref().map(BaseName::from);
-    let name = name.or_else(|| origin.as_ref().map(BaseName::of_origin)).ok_or_else(unknown)?;
+    let name = name
+        .or_else(|| origin.as_ref().map(BaseName::of_origin))
+        .ok_or_else(|| unknown(&args.dir))?;
     let Base { tree, manifest, volumes, contents } = base_options(args, store).find(name, io)?;
     let is_out = is_out(globs, &volumes);
     let leave_out = leave_out(globs, &volumes, &is_out);
@@ -254,8 +256,9 @@ fn of_upper(
 }
 
 /// The error for a directory of which the store remembers nothing.
-fn unknown() -> Failure {
-    usage("nothing is noted of what this directory was")
+fn unknown(dir: &Path) -> Failure {
+    let dir = cli::text::clean_path(dir);
+    usage(format!("{dir}: the store has no note of what this directory was"))
         .hint("say so with --base IMAGE, --base DIR or --base scratch")
 }
 

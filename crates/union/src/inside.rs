@@ -61,7 +61,14 @@ pub(crate) struct Settings {
     #[arg(short, long, value_name = "USER", requires = "command", conflicts_with = "dir")]
     user: Option<String>,
     /// Variable for the command; without a value, the one that is set here
-    #[arg(short, long, value_name = "NAME[=VALUE]", requires = "command", conflicts_with = "dir")]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME[=VALUE]",
+        value_parser = parse_variable,
+        requires = "command",
+        conflicts_with = "dir"
+    )]
     env: Vec<String>,
     /// Keep the variables that are set here; the image's come first
     #[arg(long, requires = "command", conflicts_with = "dir")]
@@ -153,6 +160,14 @@ fn is_mapped(id: u32, map: &str) -> bool {
         let (Some(Ok(first)), Some(Ok(n))) = (numbers.next(), numbers.nth(1)) else { return false };
         (first..first + n).contains(&u64::from(id))
     })
+}
+
+/// Parses the value of `--env`.
+fn parse_variable(text: &str) -> Result<String, String> {
+    match text.split('=').next() {
+        None | Some("") => Err("a variable has a name".to_owned()),
+        Some(_) => Ok(text.to_owned()),
+    }
 }
 
 /// The command's variables: the image's, a few that every program expects, and what the user adds.

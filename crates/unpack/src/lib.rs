@@ -101,7 +101,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let input = location.input(|| io.input.take_image())?;
     let mut source = Source::open(&location, input, store.as_ref())?;
-    let image = source.image(&choice).hinted(store::Error::hint)?;
+    let image = source.image(&choice).map_err(|error| location.name(error));
+    let image = image.hinted(store::Error::hint)?;
     image.doubt.iter().for_each(|doubt| io.warn(doubt));
     let target = Target::prepare(&args.dir, io)?;
     if args.bundle {

@@ -101,10 +101,14 @@ impl Repository {
             let json: Value = serde_json::from_slice(bytes).ok()?;
             let artifact_type = json.get("artifactType").unwrap_or(&json["config"]["mediaType"]);
             (json["subject"]["digest"] == subject).then(|| {
-                json!({
+                let mut descriptor = json!({
                     "mediaType": media_type, "digest": digest, "size": bytes.len(),
                     "artifactType": artifact_type,
-                })
+                });
+                if let Some(annotations) = json.get("annotations") {
+                    descriptor["annotations"] = annotations.clone();
+                }
+                descriptor
             })
         });
         referring.collect()

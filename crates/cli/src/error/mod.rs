@@ -223,19 +223,19 @@ impl fmt::Display for ClosedPipe {
 impl Error for ClosedPipe {}
 
 /// An error of a stream, of the same kind, below the words for what was being done: "reading standard input".
-pub(crate) fn during(what: &'static str, cause: io::Error) -> io::Error {
-    io::Error::new(cause.kind(), During { what, cause })
+pub(crate) fn during(what: impl Into<Cow<'static, str>>, cause: io::Error) -> io::Error {
+    io::Error::new(cause.kind(), During { what: what.into(), cause })
 }
 
 #[derive(Debug)]
 struct During {
-    what: &'static str,
+    what: Cow<'static, str>,
     cause: io::Error,
 }
 
 impl fmt::Display for During {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what)
+        f.write_str(&self.what)
     }
 }
 
@@ -377,13 +377,20 @@ pub(crate) fn wrong_usage(program: &str, error: &clap::Error, libraries: &[Look]
     }
     let mut message = Vec::new();
     let mut hints = Vec::new();
+    // A verb has its own help, and clap tells which one was meant.
+    let mut command = program.to_owned();
     for line in text.lines().map(str::trim) {
         if let Some(tip) = line.strip_prefix("tip: ") {
             // That `-- -a` is a name is nothing for who mistook an option.
             if !tip.starts_with("to pass '") {
                 hints.push(tip.to_owned());
             }
-        } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
+        } else if let Some(usage) = line.strip_prefix("Usage: ") {
+            let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+            let words: Vec<_> = usage.split(' ').take_while(is_name).collect();
+            command = words.join(" ");
+            break;
+        } else if line.starts_with("For more information") {
             break;
         } else if !line.is_empty() && hints.is_empty() {
             message.push(line.strip_prefix("error: ").unwrap_or(line));
@@ -391,7 +398,7 @@ pub(crate) fn wrong_usage(program: &str, error: &clap::Error, libraries: &[Look]
     }
     let known = links(error).filter_map(|link| of_library(libraries, link));
     hints.extend(known.filter_map(|known| known.advice(program)));
-    hints.push(format!("{program} --help"));
+    hints.push(format!("{command} --help"));
     Report { message: clean(&message.join(" ")).into_owned(), hints, help: None }
 }
 

@@ -227,6 +227,13 @@ fn wrong_usage_is_one_line_too() {
         "pull: unexpected argument '--platfrom' found\n\
          hint: a similar argument exists: '--platform'\nhint: pull --help\n"
     );
+    let verb = clap::Command::new("tags").arg(clap::arg!(<REPO>));
+    let failure =
+        clap::Command::new("remote").subcommand(verb).try_get_matches_from(["remote", "tags"]);
+    assert_eq!(
+        wrong_usage("remote", &failure.unwrap_err(), LIBRARIES).lines("remote"),
+        "remote: the following required arguments were not provided: <REPO>\nhint: remote tags --help\n"
+    );
     // An unknown option is a mistake, and no name that begins with a dash.
     let failure = command().try_get_matches_from(["pull", "-a", "x"]).unwrap_err();
     let expected = "pull: unexpected argument '-a' found\nhint: pull --help\n";

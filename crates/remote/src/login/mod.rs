@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use cli::text::clean_path;
-use cli::{Code, Failure, Io};
+use cli::{Code, Explain as _, Failure, Io};
 use registry::{Credentials, Error, Login, LoginCheck, LoginFiles, LoginHelper, LoginKey, Secret};
 
 use crate::names::LoginName;
@@ -99,8 +99,8 @@ fn keep(
             return in_file(path, edit);
         }
     }
-    file::make_directory(last).with_context(|| clean_path(last))?;
-    in_file(last, edit)
+    let kept = file::make_directory(last).with_context(|| clean_path(last));
+    kept.and_then(|()| in_file(last, edit)).hint("--authfile FILE keeps the login in another file")
 }
 
 fn by_helper(helper: &LoginHelper, user: &str, password: &Secret) -> anyhow::Result<String> {

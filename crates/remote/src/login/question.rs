@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use anyhow::Context as _;
-use cli::{Echo, Io, usage};
+use cli::{Echo, Explain as _, Io, usage};
 
 /// The most bytes that a password may have.
 const LIMIT: u64 = 32 << 10;
@@ -17,6 +17,9 @@ pub(crate) struct Question<'a> {
     /// Whether standard input has both, as `USER:PASSWORD`.
     pub(crate) has_both_on_stdin: bool,
 }
+
+/// How to log in where nobody can be asked.
+const WITHOUT_TERMINAL: &str = "-u NAME --password-stdin reads the password from standard input";
 
 /// A user and a password.
 pub(super) struct Answer {
@@ -39,12 +42,12 @@ impl Question<'_> {
         }
         let user = match self.user {
             Some(user) => user.to_owned(),
-            None => cli::ask("Username", Echo::On)?.trim().to_owned(),
+            None => cli::ask("Username", Echo::On).hint(WITHOUT_TERMINAL)?.trim().to_owned(),
         };
         let password = if self.is_on_stdin {
             from_stdin(io, "--password-stdin")?
         } else {
-            cli::ask("Password", Echo::Off)?
+            cli::ask("Password", Echo::Off).hint(WITHOUT_TERMINAL)?
         };
         checked(user, password)
     }

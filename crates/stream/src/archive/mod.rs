@@ -170,6 +170,14 @@ struct Member {
     size: u64,
 }
 
+/// The reason of [`Error::NoImage`] for a tar of something else.
+pub const NO_HEADS: &str = "has neither index.json nor manifest.json";
+
+/// The error for what is no tar, such as a page of text.
+fn no_tar() -> Error {
+    Error::NoImage { what: "the image archive".to_owned(), reason: "isn't a tar archive" }
+}
+
 impl Archive {
     /// Opens a stream, for example a pipe. It may be compressed.
     ///
@@ -338,12 +346,22 @@ impl Archive {
         if self.is_at_end { Err(self.no_heads()) } else { Ok(Step::Need(Vec::new())) }
     }
 
+    /// An error of the members, unless the first one's header is wrong: then this was never a tar.
+    fn blame(&self, error: Error) -> Error {
+        let is_first = self.n_members == 0;
+        match &error {
+            Error::Truncated { what } if is_first && what == "a tar header" => no_tar(),
+            Error::MalformedHeader { .. } if is_first => no_tar(),
+            _ => error,
+        }
+    }
+
     /// The error for an archive without a preamble.
     fn no_heads(&self) -> Error {
         let reason = match self.n_members {
             0 => "is empty",
             _ if self.is_root_file_system => return Error::RootFileSystem,
-            _ => "has neither index.json nor manifest.json",
+            _ => NO_HEADS,
         };
         Error::NoImage { what: "the image archive".to_owned(), reason }
     }
@@ -412,7 +430,8 @@ impl Archive {
             return Ok(Some(member));
         }
         while !self.is_at_end {
-            let Some(change) = self.members.read_change()? else {
+            let change = self.members.read_change();
+            let Some(change) = change.map_err(|error| self.blame(error))? else {
                 self.is_at_end = true;
                 break;
             };
