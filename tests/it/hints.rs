@@ -3,6 +3,8 @@
 use kit::pipeline::sh;
 use kit::{Image, Layer, Named, Producer, Sandbox};
 
+use crate::fixtures::lacks_root;
+
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     let image = Image::new().layer(Layer::new().file("x", "y"));
@@ -23,12 +25,11 @@ fn hinted(sandbox: &Sandbox, command: &str, code: i32, hint: &str) {
 /// Programs that take archives and layouts, and those that take only images of the store.
 const ANY: [&str; 4] =
     ["inspect IMAGE", "unpack --from IMAGE r", "flatten IMAGE", "changes IMAGE app:1"];
-const STORED: [&str; 9] = [
+const STORED: [&str; 8] = [
     "rebase IMAGE --onto app:1 -t x:1",
     "save IMAGE",
     "push IMAGE r.test/x",
     "push --to r.test app:1 IMAGE",
-    "union IMAGE mnt",
     "images IMAGE",
     "images rm IMAGE",
     "images tag IMAGE x:1",
@@ -72,6 +73,19 @@ fn a_file_that_lies_in_sight_is_told_by_its_path() {
     for command in STORED {
         hinted(&sandbox, &command.replace("IMAGE", "debian.tar"), 3, hint);
     }
+}
+
+/// Without a command only root can mount, and that is said first.
+#[test]
+fn as_root_union_tells_what_the_others_tell() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = sandbox();
+    let hint = "load ./debian.tar brings an archive or a layout into the store";
+    hinted(&sandbox, "union debian.tar mnt", 3, hint);
+    hinted(&sandbox, "union oci:dir:1 mnt", 3, "load dir brings it into the store");
+    hinted(&sandbox, "union docker-daemon:app:2 mnt", 3, "docker save app:2 | load");
 }
 
 #[test]
