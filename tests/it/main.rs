@@ -41,6 +41,7 @@ mod no_layers;
 mod offline;
 mod options;
 mod outputs;
+mod parts;
 mod pipes;
 mod proxies;
 mod push;

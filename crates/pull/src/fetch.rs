@@ -12,7 +12,7 @@
 //!
 //! With `--verify`, the diff id of each blob is checked while it downloads.
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, Scope, ScopedJoinHandle};
@@ -26,11 +26,12 @@ use stream::Writer;
 
 use crate::blob::Blob;
 use crate::diff_ids;
+use crate::parts::{Content, EndsWork, Parts};
 use crate::select::RawDocument;
 use crate::slot::{Follower, Slot, lock};
 
-/// How many bytes of a blob are read from the registry at a time.
-const BUFFER_SIZE: usize = 256 << 10;
+/// How many bytes of a blob are written at a time.
+const PIECE: usize = 256 << 10;
 /// How often to look at a download that another program is busy with.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long another program's download may stand still before this one downloads the blob as well.
@@ -58,6 +59,8 @@ pub(crate) struct Fetching<'a> {
     pub(crate) check: Check,
     /// How many blobs to download at once.
     pub(crate) jobs: usize,
+    /// How many connections the parts of large blobs come by at once.
+    pub(crate) connections: u8,
     /// Sink for progress.
     pub(crate) progress: &'a Progress,
 }
@@ -75,6 +78,7 @@ pub(crate) enum Check {
 struct Work<'a> {
     fetching: &'a Fetching<'a>,
     lease: &'a Lease,
+    parts: Parts,
     /// One for each blob.
     slots: Vec<Slot>,
     /// The position of the next blob that no worker has taken.
@@ -125,12 +129,15 @@ impl Fetching<'_> {
         let work = Work {
             fetching: self,
             lease,
+            parts: Parts::new(self.connections, &self.blobs),
             slots: self.blobs.iter().map(|_| Slot::default()).collect(),
             next: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
             tasks: self.blobs.iter().map(|blob| Mutex::new(Some(self.waiting(blob)))).collect(),
         };
         thread::scope(|scope| {
+            let _end = EndsWork(&work.parts);
+            start(scope, work.parts.n_threads(), || work.parts.work())?;
             let workers = start(scope, self.jobs.min(self.blobs.len()), || work.run())?;
             let followed = follow(&work);
             if followed.is_err() {
@@ -220,7 +227,7 @@ impl Work<'_> {
         let slot = &self.slots[position];
         let Some(task) = lock(&self.tasks[position]).take() else { return Ok(()) };
         let brought = loop {
-            match self.bring_checked(slot, blob, &task) {
+            match self.bring_checked(position, blob, &task) {
                 // What an earlier program had left or a mirror sent was wrong, and is gone now.
                 Err(error) if is_mismatch(&error) && slot.take_back() => {}
                 brought => break brought?,
@@ -233,20 +240,21 @@ impl Work<'_> {
     }
 
     /// Downloads a blob once, and checks meanwhile those of its diff ids that were never verified, if that is asked for.
-    fn bring_checked(&self, slot: &Slot, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
+    fn bring_checked(&self, position: usize, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
+        let slot = &self.slots[position];
         let store = self.lease.store();
         let claims = match self.fetching.check {
             Check::Digest => vec![],
             Check::DiffId => diff_ids::unverified(blob, store),
         };
         if claims.is_empty() {
-            return self.bring_once(slot, blob, task);
+            return self.bring_once(position, blob, task);
         }
         let follower = Follower::checking(slot);
         let (brought, checked) = thread::scope(|scope| {
             let check = || diff_ids::check(blob, &claims, store, || follower.clone());
             let checking = Builder::new().spawn_scoped(scope, check).context(STARTING)?;
-            let brought = self.bring_once(slot, blob, task);
+            let brought = self.bring_once(position, blob, task);
             if !matches!(brought, Ok(Some(_))) {
                 slot.fail();
             }
@@ -264,7 +272,8 @@ impl Work<'_> {
     }
 
     /// Downloads a blob once, unless the store has it.
-    fn bring_once(&self, slot: &Slot, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
+    fn bring_once(&self, position: usize, blob: &Blob, task: &Task) -> anyhow::Result<Ended> {
+        let slot = &self.slots[position];
         let claimed = self.claim(&blob.descriptor, task)?;
         if self.is_stopped() {
             return Ok(None);
@@ -282,7 +291,7 @@ impl Work<'_> {
             });
             return Ok(Some("Already exists"));
         };
-        let is_complete = self.download(partial, blob, slot, task)?;
+        let is_complete = self.download(partial, position, blob, task)?;
         Ok(is_complete.then_some("Pull complete"))
     }
 
@@ -317,10 +326,11 @@ impl Work<'_> {
     fn download(
         &self,
         mut partial: Partial,
+        position: usize,
         blob: &Blob,
-        slot: &Slot,
         task: &Task,
     ) -> anyhow::Result<bool> {
+        let slot = &self.slots[position];
         let file = partial.reader()?;
         let start = partial.offset();
         task.position(start);
@@ -330,7 +340,7 @@ impl Work<'_> {
             state.n_doubtful = start;
             state.available = start;
         });
-        let mut content = blob.repository.blob(&blob.descriptor, start)?;
+        let mut content = self.parts.open(position, blob, start)?;
         if !self.copy(&mut content, &mut partial, slot, task)? {
             return Ok(false);
         }
@@ -348,18 +358,22 @@ impl Work<'_> {
     /// Copies the rest of a blob from the registry into the store; `false` if the work was stopped.
     fn copy(
         &self,
-        content: &mut registry::Blob,
+        content: &mut Content<'_>,
         partial: &mut Partial,
         slot: &Slot,
         task: &Task,
     ) -> anyhow::Result<bool> {
-        let mut buffer = vec![0; BUFFER_SIZE];
         loop {
-            let n = content.read(&mut buffer)?;
+            let chunk = match content.fill_buf() {
+                Err(_) if self.is_stopped() => return Ok(false),
+                chunk => chunk?,
+            };
+            let n = chunk.len().min(PIECE);
             if n == 0 {
                 return Ok(true);
             }
-            partial.write_all(&buffer[..n])?;
+            partial.write_all(&chunk[..n])?;
+            content.consume(n);
             task.advance(n as u64);
             slot.update(|state| state.available += n as u64);
             if self.is_stopped() {
@@ -376,6 +390,7 @@ impl Work<'_> {
     /// Ends all workers and the follower.
     fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
+        self.parts.end();
         for slot in &self.slots {
             slot.update(|state| state.is_stopped = true);
         }

@@ -5,6 +5,7 @@
 mod blob;
 mod diff_ids;
 mod fetch;
+mod parts;
 mod prefetch;
 mod referrers;
 mod select;
@@ -66,6 +67,9 @@ pub struct Args {
     /// How many layers to download at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
+    /// How many connections large layers come by at once, each in parts; 1 for one connection a layer
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    connections: u8,
     #[command(flatten)]
     common: cli::Common,
     #[command(flatten)]
@@ -266,7 +270,8 @@ fn plan<'a>(images: &'a [ResolvedImage], args: &Args, progress: &'a Progress) ->
         }
     }
     let check = if args.verify { Check::DiffId } else { Check::Digest };
-    Fetching { blobs, order, check, jobs: args.jobs.into(), progress }
+    let (jobs, connections) = (args.jobs.into(), args.connections);
+    Fetching { blobs, order, check, jobs, connections, progress }
 }
 
 /// Writes the stream without its end, which is written once the store has the image too.

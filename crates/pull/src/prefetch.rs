@@ -20,6 +20,7 @@ use stream::Writer;
 
 use crate::blob::Blob;
 use crate::fetch::{Fetching, next, start};
+use crate::parts::{Content, EndsWork, Parts};
 use crate::slot::lock;
 
 /// Blobs up to this size, in bytes, are downloaded whole.
@@ -32,12 +33,13 @@ const MEMORY: u64 = 8 << 20;
 struct Prefetch<'a> {
     blobs: &'a [Blob],
     progress: &'a Progress,
-    state: Mutex<State>,
+    parts: &'a Parts,
+    state: Mutex<State<'a>>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct State<'p> {
     /// The position of the first blob that no worker has requested.
     next: usize,
     /// How many bytes the small blobs in memory take.
@@ -45,30 +47,34 @@ struct State {
     /// Whether a large blob has been opened and not yet been taken.
     has_large: bool,
     /// What has been requested and not yet been taken, by position.
-    ready: BTreeMap<usize, anyhow::Result<Ready>>,
+    ready: BTreeMap<usize, anyhow::Result<Ready<'p>>>,
     /// Whether no more blobs are wanted.
     is_over: bool,
 }
 
 /// A blob that can be sent.
 #[derive(Debug)]
-enum Ready {
+enum Ready<'p> {
     /// A small one, verified.
     Whole(Vec<u8>, Task),
     /// A large one, whose answer has begun.
-    Open(Box<registry::Blob>, Task),
+    Open(Content<'p>, Task),
 }
 
 impl Fetching<'_> {
     /// Sends all blobs down the stream without a store.
     pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
+        let parts = Parts::new(self.connections, &self.blobs);
         let prefetch = Prefetch {
+            parts: &parts,
             blobs: &self.blobs,
             progress: self.progress,
             state: Mutex::default(),
             changed: Condvar::new(),
         };
         thread::scope(|scope| {
+            let _end = EndsWork(&parts);
+            start(scope, parts.n_threads(), || parts.work())?;
             let started = start(scope, self.jobs.min(self.blobs.len()), || prefetch.work());
             let passed = started.and_then(|_| self.pass_each(&prefetch, writer));
             prefetch.update(|state| state.is_over = true);
@@ -92,11 +98,11 @@ impl Fetching<'_> {
     }
 }
 
-impl Prefetch<'_> {
+impl<'a> Prefetch<'a> {
     /// Requests one blob after the other, as far ahead as there is room.
     fn work(&self) {
         while let Some(position) = self.claim() {
-            let ready = self.bring(&self.blobs[position]);
+            let ready = self.bring(position, &self.blobs[position]);
             self.update(|state| drop(state.ready.insert(position, ready)));
         }
     }
@@ -113,12 +119,12 @@ impl Prefetch<'_> {
         None
     }
 
-    fn bring(&self, blob: &Blob) -> anyhow::Result<Ready> {
+    fn bring(&self, position: usize, blob: &Blob) -> anyhow::Result<Ready<'a>> {
         let Blob { descriptor, repository, .. } = blob;
         let task = self.progress.task(descriptor.digest.short(), Some(descriptor.size));
         task.state("Downloading");
         if is_large(descriptor) {
-            return Ok(Ready::Open(Box::new(repository.blob(descriptor, 0)?), task));
+            return Ok(Ready::Open(self.parts.open(position, blob, 0)?, task));
         }
         let content = repository.whole_blob(descriptor)?;
         task.advance(descriptor.size);
@@ -126,7 +132,7 @@ impl Prefetch<'_> {
     }
 
     /// Waits for a blob, and frees its room for others.
-    fn take(&self, position: usize) -> anyhow::Result<Ready> {
+    fn take(&self, position: usize) -> anyhow::Result<Ready<'a>> {
         let mut state = lock(&self.state);
         let ready = loop {
             match state.ready.remove(&position) {
@@ -139,13 +145,13 @@ impl Prefetch<'_> {
         ready
     }
 
-    fn update(&self, change: impl FnOnce(&mut State)) {
+    fn update(&self, change: impl FnOnce(&mut State<'a>)) {
         change(&mut lock(&self.state));
         self.changed.notify_all();
     }
 }
 
-impl State {
+impl State<'_> {
     /// Takes room for the next blob; `false` if there is none.
     fn claim(&mut self, blob: &Descriptor) -> bool {
         let fits = if is_large(blob) {
@@ -168,7 +174,7 @@ impl State {
     }
 }
 
-impl Ready {
+impl Ready<'_> {
     fn send<W: Write>(self, blob: &Descriptor, writer: &mut Writer<W>) -> anyhow::Result<()> {
         let (sent, task) = match self {
             Self::Whole(content, task) => (writer.blob(blob, &content[..]), task),

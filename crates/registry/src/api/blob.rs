@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, RANGE};
@@ -29,6 +30,27 @@ impl Repository {
     /// others are those of a connection, and [`Error::SizeMismatch`].
     pub fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Blob, Error> {
         Blob::open(self.clone(), descriptor, offset)
+    }
+
+    /// A part of a blob's bytes. They are not hashed here. If the server gives no parts, this is the blob from the part's
+    /// beginning to its end: [`Blob::is_part`] tells.
+    ///
+    /// `lane` names the connections that are used: over HTTP/2, requests in different lanes don't share one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`blob`](Self::blob).
+    pub fn blob_part(
+        &self,
+        descriptor: &Descriptor,
+        part: Range<u64>,
+        lane: u8,
+    ) -> Result<Blob, Error> {
+        let mut blob = Blob::new(self.clone(), descriptor, part.start)?;
+        blob.end = part.end.min(descriptor.size);
+        blob.lane = lane;
+        blob.fill()?;
+        Ok(blob)
     }
 
     /// All bytes of a blob that memory has room for, checked against size and digest. Wrong ones of a mirror are asked
@@ -68,6 +90,10 @@ pub struct Blob {
     what: String,
     /// The next byte to be given out.
     offset: u64,
+    /// The byte after the last to be given out.
+    end: u64,
+    /// The connections that are used.
+    lane: u8,
     attempts: Attempts,
     ranges: RangeSupport,
     /// The source that is asked now.
@@ -135,6 +161,8 @@ impl Blob {
             descriptor: descriptor.clone(),
             what,
             offset,
+            end: descriptor.size,
+            lane: 0,
             ranges: RangeSupport::Usable,
             body: None,
             mirrors_read: BTreeSet::new(),
@@ -145,6 +173,11 @@ impl Blob {
     /// The offset of the next byte.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Gives up the answer that is under way. A later read asks anew.
+    pub fn hang_up(&mut self) {
+        self.body = None;
     }
 
     /// Notes that the bytes that were read have another digest.
@@ -192,15 +225,23 @@ impl Blob {
         }
     }
 
+    /// Whether the bytes end before the blob does.
+    pub fn is_part(&self) -> bool {
+        self.end < self.descriptor.size
+    }
+
     fn left(&self) -> u64 {
-        self.descriptor.size - self.offset
+        self.end - self.offset
     }
 
     fn at_hand(&self) -> &[u8] {
-        match &self.held {
-            Some(content) => usize::try_from(self.offset).map_or(&[], |offset| &content[offset..]),
-            None => self.body.as_ref().map_or(&[], |open| open.body.at_hand()),
+        if let Some(content) = &self.held {
+            return usize::try_from(self.offset).map_or(&[], |offset| &content[offset..]);
         }
+        let chunk = self.body.as_ref().map_or(&[][..], |open| open.body.at_hand());
+        // A server may give more than the part.
+        let left = usize::try_from(self.left()).unwrap_or(usize::MAX);
+        &chunk[..chunk.len().min(left)]
     }
 
     /// Waits until bytes are at hand, or there are no more.
@@ -271,7 +312,7 @@ impl Blob {
         open.skip -= skipped;
         open.body.consume(usize::try_from(skipped).unwrap_or(n));
         let n_new = n as u64 - skipped;
-        if n_new > left {
+        if n_new > left && !self.is_part() {
             return Err(self.too_long().into());
         }
         if n_new > 0 {
@@ -285,7 +326,9 @@ impl Blob {
     fn check_end(&mut self) -> Result<(), Error> {
         let Some(mut open) = self.body.take() else { return Ok(()) };
         match open.body.fill() {
-            Ok(chunk) if !chunk.is_empty() && !open.has_length => Err(self.too_long()),
+            Ok(chunk) if !chunk.is_empty() && !open.has_length && !self.is_part() => {
+                Err(self.too_long())
+            }
             _ => Ok(()),
         }
     }
@@ -315,16 +358,22 @@ impl Blob {
             BlobSource::Mirror(_) | BlobSource::Registry => Target::Repository("blobs", &digest),
             BlobSource::Address(n) => Target::Elsewhere(&self.descriptor.urls[n]),
         };
-        let is_part = self.offset > 0 && self.ranges == RangeSupport::Usable;
+        let is_whole = self.offset == 0 && !self.is_part();
         let mut call = Call::get(&self.what, target);
-        if is_part {
-            call.headers.push((RANGE, format!("bytes={}-", self.offset)));
+        call.lane = self.lane;
+        if !is_whole && self.ranges == RangeSupport::Usable {
+            let last = if self.is_part() { (self.end - 1).to_string() } else { String::new() };
+            call.headers.push((RANGE, format!("bytes={}-{last}", self.offset)));
             call.accepted = &[StatusCode::RANGE_NOT_SATISFIABLE];
         }
         let Answer { exchange, host, .. } =
             self.mirror().unwrap_or(&self.repository).remote.attempt(Scope::Pull, &call)?;
         let start = self.start_of(&exchange)?;
-        let promised = self.descriptor.size - start;
+        let is_whole = exchange.status == StatusCode::OK;
+        if is_whole && self.is_part() {
+            self.end = self.descriptor.size;
+        }
+        let promised = if is_whole { self.descriptor.size } else { self.end - start };
         let length = headers::content_length(&exchange.headers);
         if headers::is_html(&exchange.headers) && length != Some(promised) {
             let media_type = headers::media_type(&exchange.headers);
@@ -333,7 +382,7 @@ impl Blob {
         if is_encoded(&exchange) && is_json(&self.descriptor) && length != Some(promised) {
             return Err(self.protocol(ENCODED).into());
         }
-        if let Some(length) = length.filter(|&length| length > promised) {
+        if let Some(length) = length.filter(|&length| length > promised && !self.is_part()) {
             return Err(self.size_mismatch(start.saturating_add(length)).into());
         }
         Ok(Open {

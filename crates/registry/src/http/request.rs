@@ -25,6 +25,8 @@ pub(crate) struct Request {
     pub(crate) payload: Option<Payload>,
     /// When the answer may be expected.
     pub(crate) answer: AnswerTime,
+    /// The pool of connections that is used. Over HTTP/2 the requests of one lane share a connection.
+    pub(crate) lane: u8,
     /// Whether a stranger gave the address: a name there must not mean this machine or its link.
     pub(crate) is_guarded: bool,
 }
@@ -92,6 +94,7 @@ impl Request {
             form: None,
             payload: None,
             answer: AnswerTime::Soon,
+            lane: 0,
             is_guarded: false,
         }
     }

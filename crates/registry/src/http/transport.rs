@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
 use reqwest::{Body, Client, Proxy};
+use rustls::ClientConfig;
 use url::Url;
 
 use super::certificates::HostCertificates;
@@ -50,6 +51,9 @@ pub(crate) struct Transport {
     /// The certificates of hosts that have some of their own, by authority.
     certificates: Mutex<HashMap<String, Arc<HostCertificates>>>,
     clients: Mutex<HashMap<Route, Client>>,
+    /// The settings of TLS, by route in lane 0. Those of one are shared, and with them the roots that were read and the sessions
+    /// that can be resumed.
+    tls: Mutex<HashMap<Route, ClientConfig>>,
     /// By authority, the hosts that a first request was sent to, and their complaint about our certificate.
     first_requests: Mutex<HashMap<String, Arc<OnceLock<Option<TransportError>>>>>,
     meters: Meters,
@@ -87,6 +91,7 @@ struct Route {
     /// The authority of the host, if it has certificates of its own.
     own_certificates: Option<String>,
     is_guarded: bool,
+    lane: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +115,7 @@ impl Transport {
             settings,
             certificates: Mutex::default(),
             clients: Mutex::default(),
+            tls: Mutex::default(),
             first_requests: Mutex::default(),
             meters: Meters::default(),
             throttles,
@@ -287,6 +293,7 @@ impl Transport {
             // A proxy looks names up by itself; its own may be of this machine.
             is_guarded: request.is_guarded && proxy.is_none(),
             proxy,
+            lane: request.lane,
         })
     }
 
@@ -301,12 +308,23 @@ impl Transport {
         Ok(client)
     }
 
-    /// A client with a pool of connections of one kind.
-    fn connect(&self, route: &Route, own: Option<&HostCertificates>) -> Result<Client, Cause> {
+    fn tls(&self, route: &Route, own: Option<&HostCertificates>) -> Result<ClientConfig, Cause> {
+        let mut known = lock(&self.tls);
+        let key = Route { lane: 0, ..route.clone() };
+        if let Some(config) = known.get(&key) {
+            return Ok(config.clone());
+        }
         let mut config = tls::config(route.trust, own).map_err(|error| Cause::of(&error))?;
         if route.protocols == Protocols::Http1 {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
         }
+        known.insert(key, config.clone());
+        Ok(config)
+    }
+
+    /// A client with a pool of connections of one kind.
+    fn connect(&self, route: &Route, own: Option<&HostCertificates>) -> Result<Client, Cause> {
+        let config = self.tls(route, own)?;
         let ping = (self.settings.timeouts.stall / 3).clamp(SHORTEST_PING, KEEPALIVE);
         let mut builder = Client::builder()
             .tls_backend_preconfigured(config)

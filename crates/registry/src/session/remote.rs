@@ -26,6 +26,8 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) payload: Option<Payload>,
     pub(crate) answer: AnswerTime,
+    /// The pool of connections that is used.
+    pub(crate) lane: u8,
     /// Statuses that are an answer to the caller, besides those of success.
     pub(crate) accepted: &'a [StatusCode],
 }
@@ -60,6 +62,7 @@ impl<'a> Call<'a> {
             headers: vec![],
             payload: None,
             answer: AnswerTime::Soon,
+            lane: 0,
             accepted: &[],
         }
     }
@@ -74,6 +77,7 @@ impl<'a> Call<'a> {
             headers: self.headers.clone(),
             payload: self.payload.clone(),
             answer: self.answer,
+            lane: self.lane,
             ..Request::get(url)
         }
     }

@@ -1,0 +1,207 @@
+//! Large layers come in parts by several connections, and are what they would be by one.
+
+use std::fs;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use kit::image::random::Random;
+use kit::registry::log::Request;
+use kit::{Codec, Fault, Image, Layer, Registry, Sandbox, pipeline};
+
+use crate::fixtures::assert_one_line;
+use crate::gc::wait_for;
+
+/// The size of a part with eight connections, in bytes.
+const PART: usize = 3 << 20;
+/// The size of the large file, in bytes.
+const SIZE: usize = 5 * PART + (2 << 20);
+
+/// An image with a layer of five parts and a half, and one that is small.
+struct Fixture {
+    image: Image,
+    /// The content of the large file.
+    large: Vec<u8>,
+    /// The path of the large layer.
+    layer: String,
+    /// The size of the large layer, in bytes.
+    size: u64,
+}
+
+fn fixture() -> &'static Fixture {
+    static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
+        let large = Random::new(1).bytes(SIZE);
+        let layer = Layer::new().file("large", large.clone());
+        let image = Image::new().codec(Codec::None).layer(layer);
+        let image = image.layer(Layer::new().file("small", "x"));
+        let blob = &image.layer_blobs()[0];
+        let (layer, size) = (format!("/blobs/{}", blob.digest), blob.bytes.len() as u64);
+        Fixture { image, large, layer, size }
+    });
+    &FIXTURE
+}
+
+/// The path of the large layer.
+fn layer() -> &'static str {
+    &fixture().layer
+}
+
+/// The requests for the large layer.
+fn asked(registry: &Registry) -> Vec<Request> {
+    registry.requests().into_iter().filter(|it| it.path.contains(layer())).collect()
+}
+
+fn with_image() -> Registry {
+    let registry = Registry::start();
+    registry.add("app:1", &fixture().image);
+    registry
+}
+
+/// Pulls by each way, and compares what comes with what there is. `check` looks at the registry.
+#[track_caller]
+fn arrives(faults: &[Fault], check: impl Fn(&Registry)) {
+    for way in ["pull --no-store", "pull", "pull --no-stream"] {
+        let (registry, sandbox) = (with_image(), Sandbox::new());
+        for fault in faults {
+            registry.fault(fault.clone());
+        }
+        let name = registry.name("app:1");
+        let line = match way {
+            "pull --no-stream" => format!("{way} {name} && unpack --from {name} root"),
+            _ => format!("{way} {name} | unpack root"),
+        };
+        pipeline::sh(&sandbox, &line).success();
+        let found = fs::read(sandbox.path("root/large")).unwrap();
+        assert!(found == fixture().large, "{way}");
+        check(&registry);
+    }
+}
+
+#[test]
+fn each_part_is_asked_for_once() {
+    arrives(&[], |registry| {
+        assert_eq!(registry.sent_twice(layer()), [], "{}", registry.log());
+        let mut ranges: Vec<_> = asked(registry).into_iter().filter_map(|it| it.range).collect();
+        ranges.sort_by_key(String::len);
+        assert_eq!(ranges.len(), 6, "{}", registry.log());
+        assert_eq!(ranges[0], format!("bytes=0-{}", PART - 1));
+    });
+}
+
+#[test]
+fn several_parts_are_under_way_at_once_and_no_more_than_connections() {
+    for n in [2, 4] {
+        let (registry, sandbox) = (with_image(), Sandbox::new());
+        // The first shows that the registry gives parts.
+        registry.fault(Fault::on(layer()).after(1).stall_after(0, None));
+        let name = registry.name("app:1");
+        let pull = format!("pull --connections {n} --no-stream {name}");
+        let pull = pipeline::Script::new(&sandbox, &pull).start();
+        wait_for(|| asked(&registry).len() == n + 1);
+        registry.heal();
+        registry.release();
+        pull.wait().success();
+    }
+}
+
+#[test]
+fn one_connection_is_enough_if_the_user_says_so() {
+    let (registry, sandbox) = (with_image(), Sandbox::new());
+    let name = registry.name("app:1");
+    pipeline::sh(&sandbox, &format!("pull --connections 1 --no-stream {name}")).success();
+    let requests = asked(&registry);
+    assert_eq!(requests.len(), 1, "{}", registry.log());
+    assert_eq!(requests[0].range, None);
+}
+
+#[test]
+fn a_registry_that_gives_no_parts_is_asked_by_one_connection() {
+    arrives(&[Fault::on(layer()).ignore_range()], |registry| {
+        assert_eq!(asked(registry).len(), 1, "{}", registry.log());
+    });
+}
+
+#[test]
+fn a_registry_that_refuses_to_give_parts_gives_the_whole() {
+    // 501 is an answer that passes, and is tried again.
+    for status in [400, 405, 416] {
+        let refused = Fault::on(layer()).with_header("Range").status(status);
+        arrives(&[refused], |registry| {
+            let whole = asked(registry).into_iter().filter(|it| it.range.is_none());
+            assert_eq!(whole.count(), 1, "{status}: {}", registry.log());
+        });
+    }
+}
+
+#[test]
+fn a_registry_that_stops_giving_parts_in_the_middle_is_understood() {
+    arrives(&[Fault::on(layer()).after(2).times(2).ignore_range()], |_| ());
+}
+
+#[test]
+fn what_breaks_costs_its_part_alone() {
+    let breaks = Fault::on(layer()).after(1).times(3).close_after(1 << 20);
+    arrives(&[breaks], |registry| {
+        // Of each part that broke, the rest.
+        assert_eq!(asked(registry).len(), 6 + 3, "{}", registry.log());
+        let n_bytes = registry.bytes_sent(layer());
+        // What is under way when a connection breaks is lost.
+        assert!(n_bytes < fixture().size + (3 << 20), "{n_bytes}");
+    });
+}
+
+#[test]
+fn a_wrong_byte_in_a_part_is_an_error_and_nothing_is_stored() {
+    for way in ["--no-store", "", "--no-stream"] {
+        let (registry, sandbox) = (with_image(), Sandbox::new());
+        registry.fault(Fault::on(layer()).flip(3 * PART as u64 + 3));
+        let output =
+            pipeline::sh(&sandbox, &format!("pull {way} {} | cat > out", registry.name("app:1")));
+        assert_eq!(output.code(), 4, "{}", output.text());
+        assert_one_line(&output, "pull");
+        assert_eq!(sandbox.command("images").arg("-q").run().out(), "");
+    }
+}
+
+#[test]
+fn a_part_that_is_not_to_be_had_is_an_error_that_names_the_layer() {
+    let (registry, sandbox) = (with_image(), Sandbox::new());
+    registry.fault(Fault::on(layer()).after(2).status(404));
+    let output = pipeline::sh(&sandbox, &format!("pull --no-stream {}", registry.name("app:1")));
+    assert_one_line(output.fails_with(3), "pull");
+    assert!(output.stderr.contains("layer sha256:"), "{}", output.text());
+}
+
+#[test]
+fn a_pull_that_was_ended_goes_on_where_all_before_has_come() {
+    let (registry, sandbox) = (with_image(), Sandbox::new());
+    let name = registry.name("app:1");
+    // The second part never comes, so what follows it can't be kept.
+    let second = Fault::on(layer()).after(1).times(1).stall_after(1000, None);
+    registry.fault(second);
+    let pull = pipeline::Script::new(&sandbox, &format!("exec pull --no-stream {name}")).start();
+    let partial = || {
+        let folder = sandbox.store().join("strata/partial");
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files.map(|it| it.metadata().map_or(0, |it| it.len())).max().unwrap_or_default()
+    };
+    wait_for(|| partial() >= PART as u64);
+    pull.signal(rustix::process::Signal::TERM);
+    assert_eq!(pull.wait().code(), 143);
+    registry.heal();
+    registry.release();
+    registry.forget();
+    pipeline::sh(&sandbox, &format!("pull --no-stream {name} && images verify")).success();
+    let first = format!("bytes={PART}-");
+    let ranges: Vec<_> = asked(&registry).into_iter().filter_map(|it| it.range).collect();
+    assert!(ranges.iter().any(|range| range.starts_with(&first)), "{}", registry.log());
+    assert!(ranges.iter().all(|range| !range.starts_with("bytes=0-")), "{}", registry.log());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_all_connections() {
+    let (registry, sandbox) = (with_image(), Sandbox::new());
+    registry.fault(Fault::on(layer()).after(1).delay(Duration::from_millis(50)));
+    let line = format!("pull --no-store {} | head -c 100000 > /dev/null", registry.name("app:1"));
+    let output = pipeline::sh(&sandbox, &line);
+    assert_eq!(output.pipe[0], 141, "{}", output.text());
+}
