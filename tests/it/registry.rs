@@ -173,16 +173,21 @@ fn a_stalled_connection_is_given_up_and_goes_on_where_it_was_but_a_slow_reader_i
         script.with(|program| program.patience(patience)).start()
     };
     // The image must not fit into the pipes between a registry and a reader that sleeps.
-    let slow = Registry::start();
+    let (slow, divided) = (Registry::start(), Registry::start());
     let noise = Random::new(9).bytes(12 << 20);
-    slow.add("app:1", Image::new().codec(Codec::None).layer(Layer::new().file("noise", noise)));
+    let image = Image::new().codec(Codec::None).layer(Layer::new().file("noise", noise));
+    slow.add("app:1", &image);
+    divided.add("app:1", &image);
     let stored = start("pull --stall-timeout 3 NAME | unpack a");
     let direct = start("pull --stall-timeout 3 --no-store NAME | unpack b");
-    let reader = start(&format!(
-        "pull -q --stall-timeout 3 --no-store {} | (head -c 4096; sleep 8; cat) | unpack c",
-        slow.name("app:1")
-    ));
-    for running in [stored, direct, reader] {
+    let reader = |flags: &str, root: &str| {
+        start(&format!(
+            "pull -q --stall-timeout 3 --no-store {flags} | (head -c 4096; sleep 8; cat) | unpack {root}"
+        ))
+    };
+    let one = reader(&format!("--connections 1 {}", slow.name("app:1")), "c");
+    let many = reader(&divided.name("app:1"), "d");
+    for running in [stored, direct, one, many] {
         running.wait().success();
     }
     for root in ["a", "b"] {
@@ -191,6 +196,8 @@ fn a_stalled_connection_is_given_up_and_goes_on_where_it_was_but_a_slow_reader_i
     let log = place.registry.log();
     assert_eq!(log.matches("[bytes=50000-] 206").count(), 2, "{log}");
     assert_eq!(slow.requests().iter().filter(|it| it.path.contains("/blobs/")).count(), 2);
+    // The config, and the layer in parts of 3 MiB, each once.
+    assert_eq!(divided.requests().iter().filter(|it| it.path.contains("/blobs/")).count(), 6);
 }
 
 #[test]
