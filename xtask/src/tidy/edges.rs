@@ -41,6 +41,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("http-body", &["registry"]),
     // No dependencies, kept by hyper's authors; 30 lines of our own were compared.
     ("httpdate", &["registry"]),
+    ("indicatif", &["cli"]),
     ("insta", TESTS_ONLY),
     // syn's places in a file are bytes only with proc-macro2's feature span-locations.
     ("proc-macro2", &["xtask"]),

@@ -101,7 +101,7 @@ impl Board {
             state: String::new(),
             is_done: false,
             counter,
-            rate: Rate::new(now),
+            rate: Rate::new(),
             is_moving: false,
         });
         id
@@ -205,7 +205,7 @@ impl Board {
             return;
         }
         for row in &mut self.rows {
-            row.is_moving = row.rate.update(now, row.counter.moved());
+            row.is_moving = row.rate.update(row.counter.moved());
         }
         let delay = if self.is_look_up { LOOK_UP } else { DELAY };
         match self.style {

@@ -5,7 +5,7 @@
 //! pushes the home down; and a terminal that breaks or cuts lines because it was made narrower does that below the cursor,
 //! where the next drawing clears all. A frame is written in one piece.
 //!
-//! indicatif was compared, which leaves the cursor at the end of the last line and counts rows upwards from there: after each
+//! indicatif, which estimates the rates, could draw too; but it leaves the cursor at the end of the last line and counts rows upwards from there: after each
 //! of these events a dead bar stays (console-rs/indicatif#182, #520).
 
 use std::fmt::Write as _;

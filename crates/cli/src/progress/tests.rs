@@ -33,11 +33,19 @@ fn play(progress: &Progress) {
     progress.finish();
 }
 
+/// A line with `…` for the rate at its end, which depends on the machine.
+fn without_rate(line: &str) -> String {
+    match line.rsplit_once(' ') {
+        Some((before, rate)) if rate.ends_with("B/s") => format!("{before} …\n"),
+        _ => format!("{line}\n"),
+    }
+}
+
 #[track_caller]
 fn check(style: Style, expected: &str) {
     let (progress, captured) = progress(style);
     play(&progress);
-    assert_eq!(captured.text().replace(" 1kB/s", " …").replace(" 999B/s", " …"), expected);
+    assert_eq!(captured.text().lines().map(without_rate).collect::<String>(), expected);
 }
 
 #[test]
