@@ -245,8 +245,9 @@ fn a_stream_is_not_for_a_terminal() {
     let sandbox = sandbox(&[Named::new(NAME, app())]);
     let output = sh(&sandbox, "script -qec 'save app:1' /dev/null");
     assert_eq!(output.code(), 2, "{}", output.text());
-    let expected = "save: standard output is a terminal, not for a binary stream\r\nhint: ";
-    assert!(output.out().starts_with(expected), "{}", output.out());
+    // Each line clears the rest of its row.
+    let expected = "save: standard output is a terminal, not for a binary stream\x1b[K\r\nhint: ";
+    assert!(output.out().starts_with(expected), "{:?}", output.out());
     // A file is none, wherever the talk goes.
     sh(&sandbox, "script -qec 'save app:1 -o a.tar' /dev/null; save app:1 | cmp - a.tar").success();
 }
