@@ -153,10 +153,13 @@ fn huge(n_layers: u32) -> Image {
 
 #[test]
 fn what_a_mirror_makes_up_comes_from_the_next() {
-    for image in [small("a"), huge(1)] {
+    // The last one comes in parts.
+    let noise = Layer::new().file("noise", Random::new(3).bytes(12 << 20));
+    let divided = Image::new().codec(Codec::None).layer(noise);
+    for (image, wrong) in [(small("a"), 20), (huge(1), 20), (divided, 10 << 20)] {
         let pair = Pair::new(image);
         let layer = pair.image.layer_blobs()[0].digest.clone();
-        pair.mirror.fault(Fault::on(&layer).flip(20));
+        pair.mirror.fault(Fault::on(&layer).flip(wrong));
         let name = pair.origin.name("app:1");
         pair.pulls_with_warning(&name, "wrong bytes; it is not asked any more");
         assert!(pair.origin.bytes_sent(&layer) > 0, "{}", pair.origin.log());

@@ -21,4 +21,5 @@ pub(crate) const COMMANDS: &[Entry] = &[
     ("flatten", flatten::Args::command),
     ("changes", changes::Args::command),
     ("union", union::Args::command),
+    ("strata", strata::Args::command),
 ];

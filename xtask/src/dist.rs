@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! strata-VERSION-linux-ARCH/
-//!   bin/  share/man/man1/  share/completions/  LICENSE-*  README.md  CHANGELOG.md  SHA256SUMS
+//!   bin/  share/man/man1/ share/man/man7/  share/completions/  LICENSE-*  README.md  CHANGELOG.md  SHA256SUMS
 //! ```
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
@@ -46,16 +47,21 @@ fn fill(dir: &Path, target: &Path) -> anyhow::Result<()> {
         copy(&target.join("release").join(name), &dir.join("bin"))?;
     }
     let docs = docs::generate(COMMANDS)?;
-    copy_all(&docs.join("man"), &dir.join("share/man/man1"))?;
+    for page in files(&docs.join("man"))? {
+        let section = page.extension().and_then(OsStr::to_str).context("a page's section")?;
+        copy(&page, &dir.join("share/man").join(format!("man{section}")))?;
+    }
     copy_all(&docs.join("completions"), &dir.join("share/completions"))?;
     TEXTS.iter().try_for_each(|text| copy(&root().join(text), dir))
 }
 
 fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
-    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
-        copy(&entry?.path(), to)?;
-    }
-    Ok(())
+    files(from)?.iter().try_for_each(|file| copy(file, to))
+}
+
+fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
 }
 
 fn copy(file: &Path, to: &Path) -> anyhow::Result<()> {

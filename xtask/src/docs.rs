@@ -3,19 +3,20 @@
 //! ```text
 //! docs/cli.md                      tracked; `--check` compares it
 //! docs/architecture.md             the table of who uses whom, as cargo knows it; tracked and compared too
-//! target/docs/man/pull.1           one page a command, one more for each subcommand
+//! target/docs/man/pull.1           one page a command, one more for each subcommand, and strata(7)
 //! target/docs/completions/…        bash, zsh, fish
 //! ```
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap_complete::Shell;
 
 use crate::commands::{COMMANDS, Entry};
-use crate::run::{root, say};
+use crate::man;
+use crate::run::{self, root, say};
 use crate::workspace::{Member, Origin, Purpose, Workspace};
 
 /// What `docs` takes.
@@ -27,6 +28,9 @@ pub(crate) struct Args {
 }
 
 const REFERENCE: &str = "docs/cli.md";
+/// Set where a tool that is missing is a failure.
+const REQUIRED: &str = "STRATA_REQUIRE_PEERS";
+const OVERVIEW: &str = "docs/man/strata.7";
 const DRAWING: &str = "docs/architecture.md";
 /// What stands before and after the table of who uses whom.
 const ARROWS: (&str, &str) =
@@ -52,7 +56,22 @@ pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(found == reference(COMMANDS), "{REFERENCE} is stale: run `cargo xtask docs`");
     let found = fs::read_to_string(root().join(DRAWING)).context(DRAWING)?;
     ensure!(found == drawing()?, "{DRAWING} is stale: run `cargo xtask docs`");
-    Ok(())
+    lint(&generate(COMMANDS)?.join("man"))
+}
+
+/// Has mandoc look for faults in the man pages. Where it isn't installed, that is no fault unless all peers are required.
+fn lint(pages: &Path) -> anyhow::Result<()> {
+    if !run::works(&["sh", "-c", "command -v mandoc"]) {
+        ensure!(std::env::var_os(REQUIRED).is_none(), "mandoc isn't installed");
+        say("mandoc isn't installed: the man pages weren't checked");
+        return Ok(());
+    }
+    let mut line = vec!["mandoc".to_owned(), "-T".to_owned(), "lint".to_owned()];
+    line.extend(["-W".to_owned(), "warning".to_owned()]);
+    for page in fs::read_dir(pages).with_context(|| pages.display().to_string())? {
+        line.push(page?.path().display().to_string());
+    }
+    run::run(&line.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// The page on the architecture, with the table of who uses whom as it is now.
@@ -91,11 +110,11 @@ fn arrows(members: &[Member]) -> String {
 /// Writes man pages and completions below the target directory and says where.
 pub(crate) fn generate(commands: &[Entry]) -> anyhow::Result<PathBuf> {
     let docs = Workspace::read()?.target.join("docs");
-    let man = emptied(docs.join("man"))?;
+    let pages = emptied(docs.join("man"))?;
+    fs::copy(root().join(OVERVIEW), pages.join("strata.7")).context(OVERVIEW)?;
     let completions = emptied(docs.join("completions"))?;
     for (name, command) in commands {
-        clap_mangen::generate_to(plain(command()).name(name), &man)
-            .with_context(|| format!("the man page of {name}"))?;
+        man::write(plain(command()).name(name), &pages)?;
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             clap_complete::generate_to(shell, &mut command(), *name, &completions)
                 .with_context(|| format!("completions of {name} for {shell}"))?;

@@ -7,6 +7,7 @@ mod demo;
 mod dist;
 mod docs;
 mod fuzz;
+mod man;
 mod mutants;
 mod plain_user;
 mod run;

@@ -63,7 +63,7 @@ pub(crate) enum Origin {
 /// What the packages' names begin with whose own word is anybody's.
 const PREFIX: &str = "strata-";
 /// The packages whose names are their own.
-const PLAIN: &[&str] = &["layer-format", "tests", "xtask"];
+const PLAIN: &[&str] = &["layer-format", "strata", "tests", "xtask"];
 
 /// The name of a package of ours, as cargo wants it, by that of its directory.
 pub(crate) fn package(name: &str) -> String {

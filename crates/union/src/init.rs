@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -54,7 +54,7 @@ impl Task<'_> {
     pub(crate) fn run(&self) -> anyhow::Result<u8> {
         let groups: Vec<_> = self.user.groups.iter().map(u32::to_string).collect();
         let mut init = Command::new("/proc/self/exe");
-        init.env_clear().envs(
+        init.arg0("union").env_clear().envs(
             self.variables.iter().map(|(name, value)| {
                 (OsString::from_vec([PREFIX, name.as_bytes()].concat()), value)
             }),

@@ -23,6 +23,7 @@ mod upper;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use cli::text::clean_path;
 use cli::{Explain as _, Io};
@@ -31,8 +32,6 @@ use layer_format::{Platform, Reference};
 use report::{Look, look};
 use rootfs::Skipped;
 use store::{Reach, Store};
-
-pub use namespace::enter;
 
 use crate::cache::Stack;
 use crate::directory::MadeDir;
@@ -98,6 +97,11 @@ impl cli::Command for Args {
     fn status(code: cli::Code) -> u8 {
         if namespace::is_for_a_command() { status::OURS } else { code.status() }
     }
+}
+
+/// The whole program. A user namespace can be entered by a process with one thread only, so that comes before all else.
+pub fn main() -> ExitCode {
+    namespace::enter().map_or_else(|| cli::main(run), ExitCode::from)
 }
 
 /// Runs the command.

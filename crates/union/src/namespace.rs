@@ -20,7 +20,7 @@ use crate::status::OURS;
 /// Executes the program again in a user namespace, if it needs one; then it doesn't return. Returns `None` if it needs none,
 /// and after a failure, which it reports, the exit status. Where the program is the first process of a namespace, it does that
 /// one's work and returns its exit status.
-pub fn enter() -> Option<u8> {
+pub(crate) fn enter() -> Option<u8> {
     if let Some(status) = init::begin() {
         return Some(status);
     }

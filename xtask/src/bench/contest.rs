@@ -1,6 +1,8 @@
 //! Who runs against whom. In every round each one runs once, ours first, and is compared with ours of that round;
 //! those who take long run in fewer rounds.
 
+use std::path::Path;
+
 use anyhow::ensure;
 use kit::peers::docker::Docker;
 
@@ -89,6 +91,16 @@ impl Runner {
             .any(|tool| self.title.starts_with(&format!("`{tool} ")) && line.contains(tool))
     }
 
+    /// The same by the programs in a directory.
+    fn of_build(&self, dir: &Path) -> Self {
+        let dir = dir.display();
+        Self {
+            title: format!("`{}` of {dir}", self.title.replace('|', "\\|")),
+            line: format!("PATH={dir}:$PATH; {}", self.line),
+            ..self.clone()
+        }
+    }
+
     /// What makes ready for each run.
     pub(super) fn before(self, line: impl Into<String>) -> Self {
         Self { before: line.into(), ..self }
@@ -112,6 +124,15 @@ impl Contest {
         (name, setup, runners): (&'static str, Vec<String>, Vec<Runner>),
     ) -> Self {
         Self { name, job: Job::Other, disk: Disk::Ignored, setup, runners }
+    }
+
+    /// The same with the programs of another build, beside each way that is ours.
+    pub(super) fn beside(self, dir: &Path) -> Self {
+        let add = |runner: Runner| {
+            let other = (!runner.title.starts_with('`')).then(|| runner.of_build(dir));
+            std::iter::once(runner).chain(other).collect::<Vec<_>>()
+        };
+        Self { runners: self.runners.into_iter().flat_map(add).collect(), ..self }
     }
 
     /// Their names, as on the command line.

@@ -22,13 +22,19 @@ pub(super) struct Ground {
     registry: DockerRegistry,
     sandbox: Sandbox,
     programs: PathBuf,
+    /// Other tools that come before those of the machine.
+    peers: Option<PathBuf>,
     layout: PathBuf,
     layers: String,
 }
 
 impl Ground {
     /// Starts the registry and brings the image there, into an archive, and into a store that knows it.
-    pub(super) fn open(target: &Path, prepared: &Prepared) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        target: &Path,
+        prepared: &Prepared,
+        peers: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         if Path::new(TMPFS).is_dir() {
             // Refused only if something has asked for a temporary file already.
             tempfile::env::override_temp_dir(Path::new(TMPFS)).ok();
@@ -42,6 +48,7 @@ impl Ground {
             layers: layers.join(" "),
             layout: prepared.layout.clone(),
             programs: target.join("release"),
+            peers,
             registry,
             sandbox,
         };
@@ -110,6 +117,10 @@ impl Ground {
 
     fn shell(&self, dir: &Path) -> Command {
         let mut path = OsString::from(&self.programs);
+        if let Some(peers) = &self.peers {
+            path.push(":");
+            path.push(peers);
+        }
         path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         let mut command = Command::new("bash");
         command.env_clear().current_dir(dir);

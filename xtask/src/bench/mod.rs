@@ -43,6 +43,8 @@ mod stages;
 mod sync;
 mod union;
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, ensure};
 
 use crate::run::{run, say};
@@ -69,6 +71,12 @@ pub(crate) struct Args {
     /// Which image
     #[arg(long, value_enum, default_value = "debian")]
     image: Kind,
+    /// Other tools are taken from DIR before those of the machine
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
+    /// Programs of another build, which do the same jobs beside ours: what has a change brought?
+    #[arg(long, value_name = "DIR", conflicts_with = "write")]
+    beside: Option<PathBuf>,
     /// Put the table into docs/performance.md as well; not with single contests of an image
     #[arg(long)]
     write: bool,
@@ -96,7 +104,8 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
     let target = Workspace::read()?.target;
     let kind = if is_latency { Kind::Forty } else { args.image };
     let prepared = image::prepare(kind, &target.join("bench")).context("making the image")?;
-    let ground = Ground::open(&target, &prepared)?;
+    let peers = args.peers.as_deref().map(std::path::absolute).transpose()?;
+    let ground = Ground::open(&target, &prepared, peers)?;
     let (name, report) = if is_latency {
         (LATENCY, latency::run(&ground, &prepared, args.pairs)?)
     } else {
@@ -110,7 +119,12 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
 fn contests(args: &Args, prepared: &Prepared, ground: &Ground) -> anyhow::Result<String> {
     let stages = stages::measure(&stages::build()?, ground, prepared, args.pairs)?;
     let mut results = Vec::new();
+    let beside = args.beside.as_deref().map(std::path::absolute).transpose()?;
     for contest in Contest::all(prepared.codec) {
+        let contest = match &beside {
+            Some(dir) => contest.beside(dir),
+            None => contest,
+        };
         if args.name.is_empty() || args.name.iter().any(|name| name == contest.name) {
             results.push(contest.run(ground, args.pairs)?);
         }

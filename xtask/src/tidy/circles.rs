@@ -12,8 +12,8 @@ use super::tree::Tree;
 /// The crates that are checked, each in `crates/NAME/src`.
 const CRATES: &[&str] = &[
     "changes", "cli", "commit", "flatten", "image", "images", "inspect", "load", "network", "pull",
-    "push", "rebase", "registry", "remote", "rootfs", "save", "snapshot", "store", "union",
-    "unpack",
+    "push", "rebase", "registry", "remote", "report", "rootfs", "save", "snapshot", "store",
+    "strata", "union", "unpack",
 ];
 
 /// A module's path from the crate's root, which is empty.

@@ -139,7 +139,8 @@ fn our_edge(member: &Member, dependency: &Dependency) -> Option<String> {
         (_, "tests") => Some("is the kit: only tests use it".to_owned()),
         ("tests", _) if for_tests => None,
         ("tests", _) => Some("is ours: the kit's library uses none of our crates".to_owned()),
-        ("xtask", _) if shared(name).is_none() => None,
+        // The one that is all of them.
+        ("xtask" | "strata", _) if shared(name).is_none() => None,
         _ => match shared(name) {
             Some(users) if allowed(member, users) => None,
             Some(users) => Some(format!("is only for {}", users.join(", "))),
