@@ -44,7 +44,7 @@ fn links_are_made_once_and_nothing_is_replaced() {
     for _ in 0..2 {
         let made = install();
         assert!(made.status.success(), "{made:?}");
-        assert_eq!(made.stdout.iter().filter(|byte| **byte == b'\n').count(), 14);
+        assert_eq!(String::from_utf8(made.stdout).unwrap().lines().count(), 14);
     }
     let version = Command::new(dir.join("union")).arg("--version").output().unwrap();
     assert!(version.stdout.starts_with(b"union (strata) "));
