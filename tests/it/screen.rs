@@ -202,7 +202,9 @@ fn between(store: Store) -> &'static str {
 
 #[test]
 fn pull_and_unpack_on_one_terminal_show_what_was_unpacked() {
-    check(|scene, _| (format!("rm -rf root; pull {} | unpack root", scene.name), scene.unpacked()));
+    check(|scene, _| {
+        (format!("rm -rf root; pull {} | unpack --owner ignore root", scene.name), scene.unpacked())
+    });
 }
 
 #[test]
@@ -221,8 +223,9 @@ fn save_and_load_on_one_terminal_show_what_was_loaded() {
 fn save_and_unpack_on_one_terminal_show_what_was_unpacked() {
     check(|scene, run| {
         let (name, between) = (&scene.name, between(run.store));
-        let script =
-            format!("pull -q {name} > /dev/null; rm -rf root; save {name} {between} unpack root");
+        let script = format!(
+            "pull -q {name} > /dev/null; rm -rf root; save {name} {between} unpack --owner ignore root"
+        );
         (script, scene.unpacked())
     });
 }

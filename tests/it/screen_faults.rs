@@ -22,7 +22,8 @@ fn stalling(n_layers: u64) -> (Registry, Sandbox, String) {
 
 /// Starts `pull | unpack` and waits until a bar is seen.
 fn unpacking(sandbox: &Sandbox, size: Size, name: &str) -> OnTerminal {
-    let running = pipeline::on_terminal(sandbox, size, &format!("pull {name} | unpack root"));
+    let running =
+        pipeline::on_terminal(sandbox, size, &format!("pull {name} | unpack --owner ignore root"));
     running.wait_for(|screen| screen.contains("Extracting ["));
     running
 }
@@ -62,7 +63,7 @@ fn what_another_program_writes_meanwhile_gets_lines_of_its_own() {
     let (registry, sandbox, name) = stalling(3);
     let script = format!(
         "mkfifo go; {{ read -r _ < go; echo 'other: one line' >&2; unpack --from missing:1 x; \
-         echo done > said; }} & pull {name} | unpack root; wait"
+         echo done > said; }} & pull {name} | unpack --owner ignore root; wait"
     );
     let running = pipeline::on_terminal(&sandbox, Size::USUAL, &script);
     running.wait_for(|screen| screen.contains("Extracting ["));
@@ -102,7 +103,7 @@ fn more_layers_than_rows_are_counted_and_shown_once_at_the_end() {
 #[test]
 fn twenty_columns_are_enough() {
     let (registry, sandbox, name) = stalling(3);
-    let script = format!("pull {name} | unpack root");
+    let script = format!("pull {name} | unpack --owner ignore root");
     let size = Size { columns: 20, rows: 10 };
     let running = pipeline::on_terminal(&sandbox, size, &script);
     let screen = running.wait_for(|screen| screen.lines().count() == 4);
@@ -118,7 +119,7 @@ fn twenty_columns_are_enough() {
 #[test]
 fn an_interrupted_program_leaves_its_last_lines_above_the_prompt() {
     let (_registry, sandbox, name) = stalling(2);
-    let script = format!("trap 'echo prompt' INT; pull {name} | unpack root; true");
+    let script = format!("trap 'echo prompt' INT; pull {name} | unpack --owner ignore root; true");
     let running = pipeline::on_terminal(&sandbox, Size::USUAL, &script);
     running.wait_for(|screen| screen.contains("Extracting ["));
     running.keys("\x03");
