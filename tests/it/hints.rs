@@ -164,3 +164,20 @@ fn help_names_the_prefixes_wherever_they_may_stand() {
         }
     }
 }
+
+#[test]
+fn a_place_of_another_tool_is_no_name_to_be_given_or_pushed() {
+    let sandbox = sandbox();
+    let at = "load x.tar reads it, save IMAGE > x.tar writes it";
+    for command in [
+        "push app:1 docker-archive:x.tar",
+        "images tag app:1 docker-archive:x.tar",
+        "commit --no-layer --base app:1 -t docker-archive:x.tar",
+        "rebase app:1 --from app:1 --onto app:1 -t oci-archive:x.tar",
+        "load --tag docker-archive:x.tar ./debian.tar",
+    ] {
+        hinted(&sandbox, command, 2, at);
+    }
+    // A registry of that name is one.
+    sh(&sandbox, "images tag app:1 dir:5000/app:1").success();
+}

@@ -196,8 +196,9 @@ fn a_stalled_connection_is_given_up_and_goes_on_where_it_was_but_a_slow_reader_i
     let log = place.registry.log();
     assert_eq!(log.matches("[bytes=50000-] 206").count(), 2, "{log}");
     assert_eq!(slow.requests().iter().filter(|it| it.path.contains("/blobs/")).count(), 2);
-    // The config, and the layer in parts of 3 MiB, each once.
-    assert_eq!(divided.requests().iter().filter(|it| it.path.contains("/blobs/")).count(), 6);
+    // No part is asked for twice.
+    assert_eq!(divided.sent_twice("/blobs/"), [], "{}", divided.log());
+    assert!(divided.requests().iter().filter(|it| it.path.contains("/blobs/")).count() > 3);
 }
 
 #[test]
@@ -412,6 +413,25 @@ fn what_a_layer_decompresses_to_is_checked_at_once_with_verify_and_else_by_its_f
     assert_one_line(output.fails_with(4), "unpack");
     assert!(!sandbox.path("root").exists());
     pipeline::sh(&sandbox, "images verify").fails_with(4);
+}
+
+/// An address that the registry signs is good for some minutes; then the storage refuses it, and the registry gives another.
+#[test]
+fn an_address_that_has_expired_is_asked_for_again_and_its_host_is_named() {
+    let place = Place::new();
+    let storage = Registry::start();
+    let digest = place.image.layer_blobs()[0].digest.clone();
+    storage.add_blob("kept", place.image.layer_blobs()[0].bytes.clone());
+    let address = format!("http://{}/v2/kept/blobs/{digest}", storage.host());
+    place.registry.fault(Fault::on(&place.layer(0)).redirect(&address));
+    storage.fault(Fault::on("/v2/kept/").times(2).status(403));
+    place.sh("pull --no-stream NAME").success();
+    assert_eq!(storage.n_requests("GET", "/v2/kept/"), 3, "{}", storage.log());
+    storage.fault(Fault::on("/v2/kept/").status(403));
+    let output = place.sh("pull --no-stream --store other NAME");
+    assert_one_line(output.fails_with(5), "pull");
+    let refused = format!("{} answered 403", storage.host());
+    assert!(output.stderr.contains(&refused), "{}", output.text());
 }
 
 #[test]

@@ -85,10 +85,29 @@ impl Reference {
     /// # Errors
     /// [`Error::MalformedReference`] if it has a digest: that is the image's own, and not to be given.
     pub fn check_new(&self) -> Result<(), Error> {
-        let reason = "a name with a digest can't be given";
-        match self.digest {
-            Some(_) => Err(Error::MalformedReference { text: self.to_string(), reason }),
-            None => Ok(()),
+        let refuse = |reason| Err(Error::MalformedReference { text: self.to_string(), reason });
+        if self.digest.is_some() {
+            return refuse("a name with a digest can't be given");
+        }
+        self.check_transport()
+    }
+
+    /// Checks that the name isn't the path of a file that another tool would write, as in `docker-archive:a.tar`: whoever means
+    /// that would be surprised to find the image at Docker Hub.
+    ///
+    /// # Errors
+    /// [`Error::MalformedReference`].
+    pub fn check_transport(&self) -> Result<(), Error> {
+        const TRANSPORTS: [&str; 6] =
+            ["containers-storage", "dir", "docker-archive", "docker-daemon", "oci", "oci-archive"];
+        let text = self.to_string();
+        match text.split_once(':') {
+            // With a slash, what stands before the colon is a host.
+            Some((transport, rest)) if TRANSPORTS.contains(&transport) && !rest.contains('/') => {
+                let reason = "this names no image, but a place where other tools keep one";
+                Err(Error::MalformedReference { text, reason })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -7,15 +7,16 @@
 //! ```
 //!
 //! Registries and their storage limit what one connection brings, and on a long line so does the round trip. A fixed number of
-//! parts is in memory, most of them of the first blob that is read. A part that breaks or stalls is asked for again by itself.
-//! A server that gives no parts gives the whole blob, by one connection.
+//! parts is in memory, most of them of the first blob that is read, and a reader gets each piece of the part that it is at when
+//! it comes. A part is as large as what a connection brings in a second: on a slow line, what an interruption loses is little. A
+//! part that breaks or stalls is asked for again by itself. A server that gives no parts gives the whole blob, by one connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use report::{ErrorKind, HasKind as _};
 
@@ -26,7 +27,9 @@ use crate::slot::lock;
 const WINDOW: u64 = 24 << 20;
 /// The largest part and the smallest one, in bytes. A part costs a round trip or, where storage is elsewhere, two.
 const LARGEST: u64 = 4 << 20;
-const SMALLEST: u64 = 1 << 20;
+const SMALLEST: u64 = 256 << 10;
+/// The size of a piece of a part, in bytes.
+const PIECE: usize = 128 << 10;
 /// Smaller blobs, in bytes, come by one connection.
 const LARGE: u64 = 8 << 20;
 /// How many parts there may be in memory beside those under way.
@@ -39,8 +42,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Parts {
     /// How many connections there are; 0 if all blobs come whole.
     connections: u8,
-    /// The size of a part, in bytes.
-    part: u64,
+    /// The size of the largest part, in bytes.
+    largest: u64,
     /// How many connections have begun their work.
     n_started: AtomicU8,
     state: Mutex<State>,
@@ -53,7 +56,9 @@ struct State {
     blobs: BTreeMap<usize, Divided>,
     /// How many parts are in memory or under way.
     n_parts: usize,
-    /// Buffers to be used again.
+    /// The size of the next part, in bytes: what a connection has brought in a second.
+    part: u64,
+    /// Buffers of pieces, to be used again.
     buffers: Vec<Vec<u8>>,
     /// Whether nothing more is wanted.
     is_over: bool,
@@ -66,8 +71,17 @@ struct Divided {
     /// The beginning of the next part that nobody has asked for.
     next: u64,
     server: Server,
-    /// The parts that have come, by their beginnings.
-    ready: BTreeMap<u64, anyhow::Result<Part>>,
+    /// The parts that were asked for and not yet read, by their beginnings.
+    parts: BTreeMap<u64, Arrival>,
+}
+
+/// A part that comes, or has come.
+#[derive(Debug, Default)]
+struct Arrival {
+    /// The bytes that weren't read yet.
+    pieces: VecDeque<Vec<u8>>,
+    /// How it ended, once it has.
+    end: Option<anyhow::Result<End>>,
 }
 
 /// What is known of the server that has a blob.
@@ -81,12 +95,12 @@ enum Server {
     GivesParts,
 }
 
-/// What a connection has brought.
+/// The end of a part.
 #[derive(Debug)]
-enum Part {
-    /// The bytes of one part, and the request by which they came.
-    Bytes(Vec<u8>, Box<registry::Blob>),
-    /// All from its beginning to the end of the blob, which is only opened.
+enum End {
+    /// All its bytes have come, by this request.
+    Whole(Box<registry::Blob>),
+    /// No byte has come: the server gives all from its beginning to the end of the blob, which is only opened.
     Rest(Box<registry::Blob>),
 }
 
@@ -97,7 +111,6 @@ struct Claim {
     blob: Blob,
     range: Range<u64>,
     is_first: bool,
-    buffer: Vec<u8>,
 }
 
 /// Whether a blob, or the rest of one, is worth several connections.
@@ -111,9 +124,9 @@ impl Parts {
         let is_needed = connections > 1 && blobs.iter().any(|it| is_large(it.descriptor.size));
         Self {
             connections: if is_needed { connections } else { 0 },
-            part: (WINDOW / u64::from(connections.max(1))).clamp(SMALLEST, LARGEST),
+            largest: (WINDOW / u64::from(connections.max(1))).clamp(SMALLEST, LARGEST),
             n_started: AtomicU8::new(0),
-            state: Mutex::default(),
+            state: Mutex::new(State { part: SMALLEST, ..State::default() }),
             changed: Condvar::new(),
         }
     }
@@ -138,7 +151,7 @@ impl Parts {
             blob: blob.clone(),
             next: start,
             server: Server::Unasked,
-            ready: BTreeMap::new(),
+            parts: BTreeMap::new(),
         };
         self.update(|state| drop(state.blobs.insert(position, divided)));
         Ok(Content::Parts(Reader {
@@ -146,8 +159,10 @@ impl Parts {
             position,
             offset: start,
             end: blob.descriptor.size,
-            part: None,
+            start,
+            piece: Vec::new(),
             taken: 0,
+            rest: None,
             requests: vec![],
         }))
     }
@@ -156,13 +171,19 @@ impl Parts {
     pub(crate) fn work(&self) {
         let lane = self.n_started.fetch_add(1, Ordering::Relaxed) + 1;
         while let Some(claim) = self.claim() {
-            let Claim { position, blob, range, is_first, buffer } = claim;
-            let start = range.start;
-            let brought = self.bring(position, &blob, range, is_first, lane, buffer);
-            self.update(|state| match state.blobs.get_mut(&position) {
-                Some(divided) => drop(divided.ready.insert(start, brought)),
-                // Its reader has gone.
-                None => state.free(brought),
+            let begun = Instant::now();
+            let end = self.bring(&claim, lane);
+            let is_whole = matches!(end, Ok(End::Whole(_)));
+            self.update(|state| {
+                if is_whole {
+                    let size = claim.range.end - claim.range.start;
+                    state.part = next_size(size, begun.elapsed()).clamp(SMALLEST, self.largest);
+                }
+                match state.arrival(claim.position, claim.range.start) {
+                    Some(arrival) => arrival.end = Some(end),
+                    // Its reader has gone.
+                    None => state.n_parts -= 1,
+                }
             });
         }
     }
@@ -171,7 +192,7 @@ impl Parts {
     fn claim(&self) -> Option<Claim> {
         let mut state = lock(&self.state);
         while !state.is_over {
-            if let Some(claim) = state.claim(self.connections.into(), self.part) {
+            if let Some(claim) = state.claim(self.connections.into()) {
                 return Some(claim);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -179,41 +200,38 @@ impl Parts {
         None
     }
 
-    fn bring(
-        &self,
-        position: usize,
-        blob: &Blob,
-        range: Range<u64>,
-        is_first: bool,
-        lane: u8,
-        mut buffer: Vec<u8>,
-    ) -> anyhow::Result<Part> {
-        let Blob { descriptor, repository, .. } = blob;
+    /// Brings a part, piece by piece.
+    fn bring(&self, claim: &Claim, lane: u8) -> anyhow::Result<End> {
+        let Claim { position, range, is_first, .. } = claim;
+        let Blob { descriptor, repository, .. } = &claim.blob;
         let mut request = match repository.blob_part(descriptor, range.clone(), lane) {
             // A server that knows no parts may say so in many ways.
-            Err(error) if is_first && may_be_about_parts(&error) => {
-                return Ok(Part::Rest(Box::new(repository.blob(descriptor, range.start)?)));
+            Err(error) if *is_first && may_be_about_parts(&error) => {
+                return Ok(End::Rest(Box::new(repository.blob(descriptor, range.start)?)));
             }
             request => request?,
         };
-        if is_first {
+        if *is_first {
             if !request.is_part() {
-                return Ok(Part::Rest(Box::new(request)));
+                return Ok(End::Rest(Box::new(request)));
             }
             self.update(|state| {
-                state.blobs.entry(position).and_modify(|it| it.server = Server::GivesParts);
+                state.blobs.entry(*position).and_modify(|it| it.server = Server::GivesParts);
             });
         }
-        let size = usize::try_from(range.end - range.start)?;
-        buffer.clear();
-        while buffer.len() < size {
-            if lock(&self.state).is_over {
+        while request.offset() < range.end {
+            let mut piece = lock(&self.state).buffers.pop().unwrap_or_default();
+            piece.clear();
+            while piece.len() < PIECE && request.offset() < range.end {
+                let left = usize::try_from(range.end - request.offset())?;
+                let chunk = request.fill_buf()?;
+                let n = chunk.len().min(left).min(PIECE - piece.len());
+                piece.extend_from_slice(&chunk[..n]);
+                request.consume(n);
+            }
+            if !self.push(*position, range.start, piece) {
                 return Err(stopped().into());
             }
-            let chunk = request.fill_buf()?;
-            let n = chunk.len().min(size - buffer.len());
-            buffer.extend_from_slice(&chunk[..n]);
-            request.consume(n);
         }
         if request.is_part() || range.end == descriptor.size {
             // At the end of its answer a connection can be used again.
@@ -222,17 +240,35 @@ impl Parts {
             // It gave the whole this time.
             request.hang_up();
         }
-        Ok(Part::Bytes(buffer, Box::new(request)))
+        Ok(End::Whole(Box::new(request)))
     }
 
-    /// Waits for the part of a blob that begins at `start`.
-    fn take(&self, position: usize, start: u64) -> anyhow::Result<Part> {
+    /// Hands a piece to the reader; `false` if nobody wants it any more.
+    fn push(&self, position: usize, start: u64, piece: Vec<u8>) -> bool {
+        let mut is_wanted = false;
+        self.update(|state| {
+            let is_over = state.is_over;
+            if let Some(arrival) = state.arrival(position, start).filter(|_| !is_over) {
+                arrival.pieces.push_back(piece);
+                is_wanted = true;
+            }
+        });
+        is_wanted
+    }
+
+    /// Waits for what comes next of the part of a blob that begins at `start`.
+    fn take(&self, position: usize, start: u64) -> anyhow::Result<Taken> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(ready) =
-                state.blobs.get_mut(&position).and_then(|divided| divided.ready.remove(&start))
-            {
-                return ready;
+            if let Some(arrival) = state.arrival(position, start) {
+                if let Some(piece) = arrival.pieces.pop_front() {
+                    return Ok(Taken::Piece(piece));
+                }
+                if let Some(end) = arrival.end.take() {
+                    state.remove(position, start);
+                    self.changed.notify_all();
+                    return end.map(Taken::End);
+                }
             }
             if state.is_over {
                 return Err(stopped().into());
@@ -257,7 +293,7 @@ impl Parts {
 impl State {
     /// The next part to be asked for: of the first blob as many as there is room for, of the others not so many that the first
     /// would have to wait for them.
-    fn claim(&mut self, connections: usize, part: u64) -> Option<Claim> {
+    fn claim(&mut self, connections: usize) -> Option<Claim> {
         let room = connections + SPARE;
         for (n_before, (&position, divided)) in self.blobs.iter_mut().enumerate() {
             let room = if n_before == 0 { room } else { room - connections.div_ceil(2) };
@@ -272,22 +308,40 @@ impl State {
             if is_first {
                 divided.server = Server::Asked;
             }
-            let range = divided.next..size.min(divided.next + part);
+            let range = divided.next..size.min(divided.next + self.part);
             divided.next = range.end;
+            divided.parts.insert(range.start, Arrival::default());
             self.n_parts += 1;
-            let buffer = self.buffers.pop().unwrap_or_default();
-            return Some(Claim { position, blob: divided.blob.clone(), range, is_first, buffer });
+            return Some(Claim { position, blob: divided.blob.clone(), range, is_first });
         }
         None
     }
 
-    /// Makes room for another part.
-    fn free(&mut self, part: anyhow::Result<Part>) {
-        self.n_parts -= 1;
-        if let Ok(Part::Bytes(buffer, _)) = part {
-            self.buffers.push(buffer);
-        }
+    /// A part that was asked for and not yet read.
+    fn arrival(&mut self, position: usize, start: u64) -> Option<&mut Arrival> {
+        self.blobs.get_mut(&position)?.parts.get_mut(&start)
     }
+
+    /// Makes room for another part, in the place of one that was read.
+    fn remove(&mut self, position: usize, start: u64) {
+        if let Some(divided) = self.blobs.get_mut(&position) {
+            divided.parts.remove(&start);
+        }
+        self.n_parts -= 1;
+    }
+}
+
+/// What a reader gets next.
+#[derive(Debug)]
+enum Taken {
+    Piece(Vec<u8>),
+    End(End),
+}
+
+/// What a connection brings in a second that has brought so many bytes in this time.
+fn next_size(n_bytes: u64, time: Duration) -> u64 {
+    let per_second = u128::from(n_bytes) * 1000 / time.as_millis().max(1);
+    u64::try_from(per_second).unwrap_or(u64::MAX)
 }
 
 /// Whether a server may have refused a part because it gives none.
@@ -328,8 +382,8 @@ impl Content<'_> {
             Self::Whole(blob) => blob.distrust(),
             Self::Parts(reader) => {
                 // Each is asked, because each may have had another mirror.
-                let distrusted = reader.requests.iter().filter(|request| request.distrust());
-                distrusted.count() > 0
+                let requests = reader.requests.iter().chain(reader.rest.as_deref());
+                requests.filter(|request| request.distrust()).count() > 0
             }
         }
     }
@@ -342,48 +396,35 @@ pub(crate) struct Reader<'p> {
     position: usize,
     offset: u64,
     end: u64,
-    part: Option<Part>,
-    /// How many bytes of the part were read.
+    /// The beginning of the part that is read.
+    start: u64,
+    piece: Vec<u8>,
+    /// How many bytes of the piece were read.
     taken: usize,
+    /// The rest of the blob, where it comes whole.
+    rest: Option<Box<registry::Blob>>,
     /// The requests by which the bytes came.
     requests: Vec<registry::Blob>,
 }
 
 impl Reader<'_> {
-    /// Frees what was read, and waits for what comes next.
+    /// Waits until bytes are at hand, or there are no more.
     fn next(&mut self) -> io::Result<()> {
-        let is_read = match &self.part {
-            Some(Part::Bytes(bytes, _)) => self.taken == bytes.len(),
-            Some(Part::Rest(_)) => false,
-            None => true,
-        };
-        if !is_read || self.offset == self.end {
-            return Ok(());
+        while self.rest.is_none() && self.taken == self.piece.len() && self.offset < self.end {
+            match self.parts.take(self.position, self.start).map_err(io_error)? {
+                Taken::Piece(piece) => {
+                    let read = std::mem::replace(&mut self.piece, piece);
+                    lock(&self.parts.state).buffers.push(read);
+                    self.taken = 0;
+                }
+                Taken::End(End::Whole(request)) => {
+                    self.requests.push(*request);
+                    self.start = self.offset;
+                }
+                Taken::End(End::Rest(request)) => self.rest = Some(request),
+            }
         }
-        self.leave();
-        let part = self.parts.take(self.position, self.offset);
-        self.part = Some(part.map_err(io_error)?);
-        self.taken = 0;
         Ok(())
-    }
-
-    /// Gives the buffer of the part back.
-    fn leave(&mut self) {
-        let Some(part) = self.part.take() else { return };
-        let freed = match part {
-            Part::Bytes(bytes, request) => {
-                self.requests.push(*request);
-                Some(bytes)
-            }
-            Part::Rest(request) => {
-                self.requests.push(*request);
-                None
-            }
-        };
-        self.parts.update(|state| {
-            state.n_parts -= 1;
-            state.buffers.extend(freed);
-        });
     }
 }
 
@@ -396,12 +437,10 @@ fn io_error(error: anyhow::Error) -> io::Error {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        self.leave();
         self.parts.update(|state| {
-            let left = state.blobs.remove(&self.position).map(|it| it.ready).unwrap_or_default();
-            for part in left.into_values() {
-                state.free(part);
-            }
+            let left = state.blobs.remove(&self.position).map(|it| it.parts).unwrap_or_default();
+            // Those under way are counted by who brings them.
+            state.n_parts -= left.values().filter(|arrival| arrival.end.is_some()).count();
         });
     }
 }
@@ -409,18 +448,17 @@ impl Drop for Reader<'_> {
 impl BufRead for Reader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.next()?;
-        match &mut self.part {
-            Some(Part::Bytes(bytes, _)) => Ok(&bytes[self.taken..]),
-            Some(Part::Rest(request)) => request.fill_buf(),
-            None => Ok(&[]),
+        match &mut self.rest {
+            Some(request) => request.fill_buf(),
+            None => Ok(&self.piece[self.taken..]),
         }
     }
 
     fn consume(&mut self, n: usize) {
         self.offset += n as u64;
-        match &mut self.part {
-            Some(Part::Rest(request)) => request.consume(n),
-            _ => self.taken += n,
+        match &mut self.rest {
+            Some(request) => request.consume(n),
+            None => self.taken += n,
         }
     }
 }
@@ -463,7 +501,14 @@ mod tests {
 
     #[test]
     fn parts_under_way_take_about_as_much_memory_whatever_their_number() {
-        let part = |connections| Parts::new(connections, &[]).part;
-        assert_eq!([1, 2, 8, 12, 64].map(part), [4 << 20, 4 << 20, 3 << 20, 2 << 20, 1 << 20]);
+        let largest = |connections| Parts::new(connections, &[]).largest;
+        assert_eq!([1, 2, 8, 12, 64].map(largest), [4 << 20, 4 << 20, 3 << 20, 2 << 20, 384 << 10]);
+    }
+
+    #[test]
+    fn a_part_is_what_comes_in_a_second() {
+        assert_eq!(next_size(1 << 20, Duration::from_millis(500)), 2 << 20);
+        assert_eq!(next_size(1 << 20, Duration::from_secs(8)), 128 << 10);
+        assert_eq!(next_size(1 << 20, Duration::ZERO), 1000 << 20);
     }
 }

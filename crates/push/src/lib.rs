@@ -36,8 +36,8 @@ use crate::prefix::Prefix;
 ///
 /// With --to REGISTRY/PREFIX, every IMAGE, or every image of the stream, goes there under its own path and tag: ghcr.io/a/b:2 to
 /// REGISTRY/PREFIX/a/b:2, and nginx:1.27, which is docker.io/library/nginx:1.27, to REGISTRY/PREFIX/library/nginx:1.27. If two
-/// different images would get one name, nothing is sent. If one of several can't be pushed, the others are, and the exit status
-/// is that of the last that could not.
+/// different images would get one name, or an IMAGE isn't in the store, nothing is sent. If the registry refuses one of several, the
+/// others are pushed, and the exit status is that of the last that it refused.
 #[derive(clap::Parser, Debug)]
 #[command(name = "push", version, after_help = cli::examples(&[
     ("push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest", "An image of the store, under two names"),
@@ -147,6 +147,7 @@ impl Goal {
         }
         let names: Result<Vec<Reference>, Error> = args.names.iter().map(|it| it.parse()).collect();
         let names = names?;
+        names.iter().try_for_each(Reference::check_transport)?;
         Ok(if names.is_empty() { Self::Own } else { Self::Names(names) })
     }
 

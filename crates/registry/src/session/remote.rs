@@ -223,7 +223,9 @@ impl Remote {
         };
         let (url, exchange) = session.follow(call.what, &request, exchange)?;
         let registry = self.registry();
-        let context = RequestContext { what: call.what, registry, host: &authority(&url), login };
+        let host = &authority(&url);
+        let is_elsewhere = host != self.endpoint.host();
+        let context = RequestContext { what: call.what, registry, host, is_elsewhere, login };
         judge(call, context, &url, exchange)
     }
 
@@ -321,6 +323,7 @@ impl Remote {
             what: call.what,
             registry: host,
             host: &authority(&url),
+            is_elsewhere: false,
             login: LoginStatus::Unknown,
         };
         judge(call, context, &url, exchange)

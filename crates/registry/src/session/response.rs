@@ -34,6 +34,8 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) what: &'a str,
     pub(crate) registry: &'a str,
     pub(crate) host: &'a str,
+    /// Whether the registry has sent us to another host, which knows no logins.
+    pub(crate) is_elsewhere: bool,
     pub(crate) login: LoginStatus<'a>,
 }
 
@@ -65,8 +67,13 @@ impl ErrorResponse {
 
     /// The failure that it is.
     pub(crate) fn failure(self, context: RequestContext<'_>) -> Failure {
-        let retry = self.retry_policy();
+        let mut retry = self.retry_policy();
         let status = self.status.as_u16();
+        let is_refused_elsewhere = context.is_elsewhere && matches!(status, 401 | 403);
+        if is_refused_elsewhere && retry == RetryPolicy::Never {
+            // The address that the registry gave may have expired; it gives another one.
+            retry = RetryPolicy::Later;
+        }
         let what = context.what.to_owned();
         let host = context.host.to_owned();
         let error = match (status, self.code.as_str()) {
@@ -76,6 +83,7 @@ impl ErrorResponse {
             (429, _) | (_, "TOOMANYREQUESTS") => {
                 Error::Refused { what, host, status, said: self.said }
             }
+            _ if is_refused_elsewhere => Error::Refused { what, host, status, said: self.said },
             (401 | 403, _) | (_, "UNAUTHORIZED" | "DENIED") => Error::Unauthorised {
                 what,
                 registry: context.registry.to_owned(),
@@ -220,6 +228,7 @@ mod tests {
         let about_certificate = NO_CERTIFICATE.into_iter().find(|text| body.contains(text));
         let response = ErrorResponse { status, code, said, about_certificate, retry_after: None };
         let context = RequestContext {
+            is_elsewhere: false,
             what: "app:1",
             registry: "r.test",
             host: "h.test",

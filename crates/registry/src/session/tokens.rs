@@ -39,7 +39,8 @@ impl Backend for Session {
         let (url, mut exchange) = self.follow(what, &request, exchange)?;
         let host = authority(&url);
         if !exchange.status.is_success() {
-            let context = RequestContext { what, registry, host: &host, login };
+            let is_elsewhere = false;
+            let context = RequestContext { what, registry, host: &host, is_elsewhere, login };
             return Err(ErrorResponse::read(exchange).of_token_server(context));
         }
         let is_html = headers::is_html(&exchange.headers);

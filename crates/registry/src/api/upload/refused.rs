@@ -209,6 +209,7 @@ impl Upload {
 
     fn context<'a>(&'a self, host: &'a str) -> RequestContext<'a> {
         RequestContext {
+            is_elsewhere: false,
             what: &self.what,
             registry: self.repository.remote.registry(),
             host,
