@@ -17,14 +17,14 @@ const STEPS: &[Step] = &[
     ("clippy", || {
         run(&["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     }),
-    ("features", each_feature),
-    ("package", || run(&["cargo", "package", "--package", LIBRARY, "--offline", "--allow-dirty"])),
-    ("test", test::all),
-    ("test --plain-user", plain_user::tests),
     ("doc", || {
         run(&["env", "RUSTDOCFLAGS=-D warnings", "cargo", "doc", "--workspace", "--no-deps"])
     }),
     ("docs --check", docs::check),
+    ("features", each_feature),
+    ("package", || run(&["cargo", "package", "--package", LIBRARY, "--offline", "--allow-dirty"])),
+    ("test", test::all),
+    ("test --plain-user", plain_user::tests),
 ];
 
 /// The one crate that could be published by itself.

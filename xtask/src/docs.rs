@@ -12,10 +12,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use clap_complete::Shell;
 
 use crate::commands::{COMMANDS, Entry};
+use crate::completions;
 use crate::man;
+use crate::payload::PROGRAM;
 use crate::run::{self, root, say};
 use crate::workspace::{Member, Origin, Purpose, Workspace};
 
@@ -45,7 +46,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     fs::create_dir_all(root().join("docs")).context("making docs")?;
     fs::write(root().join(REFERENCE), reference(COMMANDS)).context(REFERENCE)?;
     fs::write(root().join(DRAWING), drawing()?).context(DRAWING)?;
-    let generated = generate(COMMANDS)?;
+    let generated = dir()?;
+    generate(COMMANDS, &generated)?;
     say(&format!("wrote {REFERENCE} and {}", generated.display()));
     Ok(())
 }
@@ -56,7 +58,9 @@ pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(found == reference(COMMANDS), "{REFERENCE} is stale: run `cargo xtask docs`");
     let found = fs::read_to_string(root().join(DRAWING)).context(DRAWING)?;
     ensure!(found == drawing()?, "{DRAWING} is stale: run `cargo xtask docs`");
-    lint(&generate(COMMANDS)?.join("man"))
+    let generated = dir()?;
+    generate(COMMANDS, &generated)?;
+    lint(&generated.join("man"))
 }
 
 /// Has mandoc look for faults in the man pages. Where it isn't installed, that is no fault unless all peers are required.
@@ -107,20 +111,30 @@ fn arrows(members: &[Member]) -> String {
     text + "```\n\n"
 }
 
-/// Writes man pages and completions below the target directory and says where.
-pub(crate) fn generate(commands: &[Entry]) -> anyhow::Result<PathBuf> {
-    let docs = Workspace::read()?.target.join("docs");
+/// Where the texts stand that aren't tracked.
+pub(crate) fn dir() -> anyhow::Result<PathBuf> {
+    Ok(Workspace::read()?.target.join("docs"))
+}
+
+/// Writes man pages and completions into `man` and `completions` of a directory.
+pub(crate) fn generate(commands: &[Entry], docs: &Path) -> anyhow::Result<()> {
     let pages = emptied(docs.join("man"))?;
     fs::copy(root().join(OVERVIEW), pages.join("strata.7")).context(OVERVIEW)?;
-    let completions = emptied(docs.join("completions"))?;
+    let dir = emptied(docs.join("completions"))?;
     for (name, command) in commands {
         man::write(plain(command()).name(name), &pages)?;
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            clap_complete::generate_to(shell, &mut command(), *name, &completions)
-                .with_context(|| format!("completions of {name} for {shell}"))?;
-        }
+        completions::write(name, &completed(name, command()), &dir)?;
     }
-    Ok(docs)
+    Ok(())
+}
+
+/// A command as it is completed: `strata` has the others for subcommands.
+fn completed(name: &str, command: clap::Command) -> clap::Command {
+    if name != PROGRAM {
+        return command;
+    }
+    let others = COMMANDS.iter().filter(|(name, _)| *name != PROGRAM);
+    command.subcommands(others.map(|(name, command)| command().name(*name)))
 }
 
 fn emptied(dir: PathBuf) -> anyhow::Result<PathBuf> {

@@ -3,12 +3,15 @@
 mod bench;
 mod ci;
 mod commands;
+mod completions;
 mod demo;
 mod dist;
 mod docs;
 mod fuzz;
+mod install;
 mod man;
 mod mutants;
+mod payload;
 mod plain_user;
 mod run;
 mod suite;
@@ -40,7 +43,9 @@ enum Chore {
     Fuzz(fuzz::Args),
     /// Put small faults into the code and tell which of them no test sees
     Mutants(mutants::Args),
-    /// Pack the release binaries, man pages, completions and checksums into one tar
+    /// Build for release and install: the programs, their man pages and completions
+    Install(install::Args),
+    /// Pack what is installed, with checksums, into one tar, and where dpkg-deb is there into a Debian package
     Dist,
 }
 
@@ -64,6 +69,7 @@ fn carry_out(chore: Chore) -> anyhow::Result<()> {
         Chore::Bench(args) => bench::bench(&args),
         Chore::Fuzz(args) => fuzz::fuzz(&args),
         Chore::Mutants(args) => mutants::mutants(&args),
+        Chore::Install(args) => install::install(&args),
         Chore::Dist => dist::dist(),
     }
 }

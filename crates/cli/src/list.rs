@@ -90,7 +90,7 @@ impl Table {
     }
 
     /// Cuts the last column, so that rows are no wider than so many cells; a cut cell ends with `…`. It keeps at least
-    /// [`LEAST_CELLS`].
+    /// twenty cells.
     pub fn cut_last_column(&mut self, cells: usize) {
         let widths = self.columns.widths();
         let Some((_, others)) = widths.split_last() else { return };
