@@ -114,7 +114,7 @@ fn a_registry_that_is_not_there_is_trouble_that_may_pass() {
     assert_snapshot!(output.text_without(&[(&host, "[REGISTRY]")]), @"
     status: 5
     --- stderr
-    pull: [REGISTRY]/app:1: connecting to [REGISTRY]: Connection refused (os error 111)
+    pull: [REGISTRY]/app:1: connecting to [REGISTRY]: connection refused
     ");
 }
 

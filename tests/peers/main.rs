@@ -42,6 +42,7 @@ mod store;
 mod store_faults;
 mod sync_order;
 mod tokens;
+mod transcripts;
 mod trees;
 mod union;
 mod vim;

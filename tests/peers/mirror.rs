@@ -59,3 +59,37 @@ fn many_images_reach_a_registry_under_the_paths_that_its_clients_ask_for() {
         skopeo.program(&sandbox).args(["inspect", "--raw", &creds, "docker://nginx:1.27"]).run();
     assert_eq!(kit::digest(&raw.success().stdout), index.digest());
 }
+
+/// The clients of the test below.
+const N_CLIENTS: usize = 20;
+
+#[test]
+fn twenty_machines_behind_a_chain_of_two_mirrors_cost_the_registry_one_pull() {
+    let behind = |url: String| DockerRegistry::start(&Setup { proxy: Some(url), ..Setup::PLAIN });
+    let Some(registry) = DockerRegistry::start(&Setup::PLAIN) else { return };
+    let Some(far) = behind(registry.url()) else { return };
+    let Some(near) = behind(far.url()) else { return };
+    let image = small(Image::new());
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new("app:1", &image)]);
+    let name = format!("{}/app:1", registry.host());
+    pipeline::sh(&sandbox, &format!("push -q app:1 {name}")).success();
+    let hosts = format!("../home/.config/containerd/certs.d/{}/hosts.toml", registry.host());
+    sandbox.write(&hosts, format!("server = \"{}\"\n[host.\"{}\"]\n", registry.url(), near.url()));
+    let of_blobs = |registry: &DockerRegistry| {
+        let requests = registry.requests();
+        requests.iter().filter(|line| line.contains("GET") && line.contains("/blobs/")).count()
+    };
+    // One machine warms the chain: distribution fetches anew for each client that comes before the first is served.
+    let script = format!("pull -q --store first --no-stream {name}");
+    pipeline::sh(&sandbox, &script).success();
+    let asked = (of_blobs(&registry), of_blobs(&far));
+    assert!(asked.0 > 0 && asked.1 > 0, "{asked:?}: nothing came through the chain");
+    let script = format!(
+        "for i in $(seq {N_CLIENTS}); do pull -q --store s$i --no-stream {name} & done; \
+         for job in $(jobs -p); do wait $job || exit 1; done"
+    );
+    let said = pipeline::sh(&sandbox, &script).success().out();
+    assert_eq!(said, format!("{}\n", image.digest()).repeat(N_CLIENTS));
+    assert_eq!((of_blobs(&registry), of_blobs(&far)), asked, "{:?}", registry.requests());
+}

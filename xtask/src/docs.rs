@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! docs/cli.md                      tracked; `--check` compares it
+//! docs/performance.svg             a chart of the table of docs/performance.md; tracked and compared too
 //! docs/architecture.md             the table of who uses whom, as cargo knows it; tracked and compared too
 //! target/docs/man/pull.1           one page a command, one more for each subcommand, and strata(7)
 //! target/docs/completions/…        bash, zsh, fish
+//! target/docs/messages.txt         everything that a program can say, to be read whole
 //! ```
 
 use std::fmt::Write as _;
@@ -13,9 +15,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
+use crate::chart;
 use crate::commands::{COMMANDS, Entry};
 use crate::completions;
 use crate::man;
+use crate::messages;
 use crate::payload::PROGRAM;
 use crate::run::{self, root, say};
 use crate::workspace::{Member, Origin, Purpose, Workspace};
@@ -32,6 +36,8 @@ const REFERENCE: &str = "docs/cli.md";
 /// Set where a tool that is missing is a failure.
 const REQUIRED: &str = "STRATA_REQUIRE_PEERS";
 const OVERVIEW: &str = "docs/man/strata.7";
+const FIGURES: &str = "docs/performance.md";
+const CHART: &str = "docs/performance.svg";
 const DRAWING: &str = "docs/architecture.md";
 /// What stands before and after the table of who uses whom.
 const ARROWS: (&str, &str) =
@@ -46,8 +52,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     fs::create_dir_all(root().join("docs")).context("making docs")?;
     fs::write(root().join(REFERENCE), reference(COMMANDS)).context(REFERENCE)?;
     fs::write(root().join(DRAWING), drawing()?).context(DRAWING)?;
+    fs::write(root().join(CHART), chart()?).context(CHART)?;
     let generated = dir()?;
     generate(COMMANDS, &generated)?;
+    fs::write(generated.join("messages.txt"), messages::list()?).context("messages.txt")?;
     say(&format!("wrote {REFERENCE} and {}", generated.display()));
     Ok(())
 }
@@ -58,6 +66,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(found == reference(COMMANDS), "{REFERENCE} is stale: run `cargo xtask docs`");
     let found = fs::read_to_string(root().join(DRAWING)).context(DRAWING)?;
     ensure!(found == drawing()?, "{DRAWING} is stale: run `cargo xtask docs`");
+    let found = fs::read_to_string(root().join(CHART)).context(CHART)?;
+    ensure!(found == chart()?, "{CHART} is stale: run `cargo xtask docs`");
     let generated = dir()?;
     generate(COMMANDS, &generated)?;
     lint(&generated.join("man"))
@@ -76,6 +86,11 @@ fn lint(pages: &Path) -> anyhow::Result<()> {
         line.push(page?.path().display().to_string());
     }
     run::run(&line.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The chart of the figures.
+fn chart() -> anyhow::Result<String> {
+    chart::draw(&fs::read_to_string(root().join(FIGURES)).context(FIGURES)?)
 }
 
 /// The page on the architecture, with the table of who uses whom as it is now.

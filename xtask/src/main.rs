@@ -1,6 +1,7 @@
 //! Chores: `cargo xtask CMD`. One file each; this one only tells them apart.
 
 mod bench;
+mod chart;
 mod ci;
 mod commands;
 mod completions;
@@ -10,6 +11,7 @@ mod docs;
 mod fuzz;
 mod install;
 mod man;
+mod messages;
 mod mutants;
 mod payload;
 mod plain_user;

@@ -3,6 +3,7 @@
 //! A [`Sandbox`] is a temporary directory with a home, a `tmp` and a store; programs that start
 //! in it see no other environment. Everything a program says comes back as one [`Output`](output::Output).
 
+mod fresh;
 pub mod output;
 pub mod plain_user;
 pub mod program;
@@ -36,7 +37,11 @@ impl Default for Sandbox {
 
 impl Sandbox {
     /// A directory with `home`, `tmp` and `work` in it, open to all users.
+    ///
+    /// # Panics
+    /// A source is younger than one of our programs that was built of it.
     pub fn new() -> Self {
+        fresh::assert_once();
         let dir = tempfile::Builder::new().prefix("strata-").tempdir().or_panic("make a sandbox");
         let sandbox = Self { dir };
         for name in ["", "home", "tmp", "work"] {

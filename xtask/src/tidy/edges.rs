@@ -43,6 +43,9 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("httpdate", &["registry"]),
     ("indicatif", &["cli"]),
     ("insta", TESTS_ONLY),
+    // Draws the chart of docs/performance.md, with its SVG half alone: three packages. charming was compared: it brings a
+    // JavaScript engine.
+    ("plotters", &["xtask"]),
     // syn's places in a file are bytes only with proc-macro2's feature span-locations.
     ("proc-macro2", &["xtask"]),
     ("proptest", TESTS_ONLY),

@@ -432,7 +432,8 @@ impl Cause {
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        Self(one_line(&innermost.to_string()))
+        let io = innermost.downcast_ref::<io::Error>();
+        Self(one_line(&io.map_or_else(|| innermost.to_string(), report::reason)))
     }
 
     /// A cause in the other end's own words.
