@@ -63,9 +63,7 @@ fn artifacts() -> Vec<(&'static str, Content, String)> {
         (
             "encrypted",
             as_image(encrypted),
-            format!(
-                "a layer of type \"{encrypted}\": it is encrypted, and nobody here has the key"
-            ),
+            format!("a layer of type \"{encrypted}\": it is encrypted, and there is no key for it"),
         ),
         ("erofs", as_image(erofs), no_tar(erofs)),
     ]

@@ -313,6 +313,6 @@ fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
     // Nothing at all, as Ctrl-D gives it.
     let user = User::new();
     let shown = on_terminal(&user, "remote login HOST -u me; echo status $?; stty -a", "\\004");
-    assert!(shown.contains("nothing was answered") && shown.contains("status 2"), "{shown}");
+    assert!(shown.contains("the answer was empty") && shown.contains("status 2"), "{shown}");
     assert!(shown.contains(" echo "), "{shown}");
 }

@@ -27,7 +27,7 @@ pub enum Echo {
 /// Asks for a line on the terminal that the program runs on. Returns it without its end.
 ///
 /// # Errors
-/// Wrong usage if there is no terminal; [`Interrupted`](crate::Interrupted) after a signal; that nothing was answered.
+/// Wrong usage if there is no terminal; [`Interrupted`](crate::Interrupted) after a signal; that the answer was empty.
 pub fn ask(question: &str, echo: Echo) -> anyhow::Result<String> {
     let mut terminal = open().map_err(|_| no_terminal(question))?;
     let silence = match echo {
@@ -67,7 +67,7 @@ fn read_line(mut input: Input) -> anyhow::Result<String> {
         }
         line.push(byte[0]);
     }
-    Err(usage("nothing was answered").into())
+    Err(usage("the answer was empty").into())
 }
 
 /// A terminal without echo; dropped, it has its modes again.

@@ -56,7 +56,7 @@ impl Base {
             (Some(base), Some(digest)) if base.digest() == Some(digest) => Ok(base),
             (Some(base), Some(digest)) => Err(mismatch(&base, &digest).into()),
             (None, Some(digest)) => find(&digest.to_string()),
-            (None, None) => Err(cli::usage("the layer doesn't say what it was taken against")
+            (None, None) => Err(cli::usage("the layer doesn't say which image it belongs on")
                 .hint("name the image below it with --base IMAGE, or --base scratch")
                 .into()),
         }

@@ -40,9 +40,9 @@ impl Health {
             let (option, after) = option.split_once(char::is_whitespace).unwrap_or((option, ""));
             rest = after.trim_start();
             let (name, value) =
-                option.split_once('=').ok_or_else(|| format!("--{option} wants a value"))?;
+                option.split_once('=').ok_or_else(|| format!("--{option} needs a value"))?;
             if seen.contains(&name) {
-                return Err(format!("--{name} stands twice"));
+                return Err(format!("--{name} is given twice"));
             }
             seen.push(name);
             health.set(name, value)?;
@@ -51,12 +51,12 @@ impl Health {
         match (kind.to_ascii_uppercase().as_str(), command.trim()) {
             ("NONE", "") => Ok(Self { test: vec!["NONE".to_owned()], ..Self::default() }),
             ("NONE", _) => Err("NONE takes no arguments".to_owned()),
-            ("CMD", "") => Err("CMD without a command".to_owned()),
+            ("CMD", "") => Err("CMD needs a command".to_owned()),
             ("CMD", command) => {
                 health.test = test(Command::parse(command)?)?;
                 Ok(health)
             }
-            _ => Err("wants CMD and a command, or NONE".to_owned()),
+            _ => Err("needs CMD and a command, or NONE".to_owned()),
         }
     }
 
@@ -89,7 +89,7 @@ impl Health {
 fn test(command: Command) -> Result<Vec<String>, Reason> {
     match command {
         Command::Shell(line) => Ok(vec!["CMD-SHELL".to_owned(), line]),
-        Command::Exec(words) if words.is_empty() => Err("CMD without a command".to_owned()),
+        Command::Exec(words) if words.is_empty() => Err("CMD needs a command".to_owned()),
         Command::Exec(words) => Ok(std::iter::once("CMD".to_owned()).chain(words).collect()),
     }
 }
@@ -170,11 +170,11 @@ mod tests {
                 r#"{"Test":["CMD","a","b"],"Interval":90000000000,"Timeout":1500000000,"StartInterval":2000000000,"Retries":3}"#,
             ),
         );
-        check("", Err("wants CMD and a command, or NONE"));
-        check("foo", Err("wants CMD and a command, or NONE"));
+        check("", Err("needs CMD and a command, or NONE"));
+        check("foo", Err("needs CMD and a command, or NONE"));
         check("NONE x", Err("NONE takes no arguments"));
-        check("CMD", Err("CMD without a command"));
-        check("CMD []", Err("CMD without a command"));
+        check("CMD", Err("CMD needs a command"));
+        check("CMD []", Err("CMD needs a command"));
         check("--interval CMD x", Err("--interval wants a value"));
         check("--interval=1us CMD x", Err("--interval=1us: less than 1ms"));
         check("--interval=5 CMD x", Err("--interval=5: no duration, as 30s or 1m30s"));

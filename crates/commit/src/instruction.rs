@@ -86,7 +86,7 @@ impl Instruction {
             return Err(format!("{keyword} doesn't change a config"));
         }
         if rest.is_empty() {
-            return Err(format!("{keyword} wants an argument"));
+            return Err(format!("{keyword} needs an argument"));
         }
         Ok(match keyword.as_str() {
             "CMD" => Self::Cmd(Command::parse(rest)?),
@@ -113,12 +113,12 @@ fn pairs(text: &str) -> Result<Vec<(ShellWord, ShellWord)>, Reason> {
     let texts = split(text);
     if texts.first().is_some_and(|first| !first.contains('=')) {
         let (name, value) =
-            text.split_once(char::is_whitespace).ok_or("wants a name and a value")?;
+            text.split_once(char::is_whitespace).ok_or("needs a name and a value")?;
         return Ok(vec![(ShellWord::plain(name), ShellWord::parse(value.trim_start())?)]);
     }
     let pair = |text: &String| {
         let (name, value) =
-            text.split_once('=').ok_or_else(|| format!("{text} is no NAME=VALUE"))?;
+            text.split_once('=').ok_or_else(|| format!("{text}: not NAME=VALUE"))?;
         if name.is_empty() {
             return Err("a name can't be empty".to_owned());
         }
@@ -132,7 +132,7 @@ fn volumes(text: &str) -> Result<Vec<ShellWord>, Reason> {
         Some(paths) => words(paths.iter().map(String::as_str))?,
         None => words(text.split_whitespace())?,
     };
-    if paths.is_empty() { Err("VOLUME wants an argument".to_owned()) } else { Ok(paths) }
+    if paths.is_empty() { Err("VOLUME needs an argument".to_owned()) } else { Ok(paths) }
 }
 
 fn trigger(text: &str) -> Result<String, Reason> {
@@ -184,7 +184,7 @@ mod tests {
         check("ENV A", "error: wants a name and a value");
         check("ENV A=1 B", "error: B is no NAME=VALUE");
         check("LABEL =1", "error: a name can't be empty");
-        check(r#"ENV A=""#, "error: a double quote without its other half");
+        check(r#"ENV A=""#, "error: a double quote is not closed");
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         check("USER a b", r#"User(ShellWord([Text("a b")]))"#);
         check("VOLUME /a  /b", r#"Volume([ShellWord([Text("/a")]), ShellWord([Text("/b")])])"#);
         check(r#"VOLUME ["/a b"]"#, r#"Volume([ShellWord([Text("/a b")])])"#);
-        check("VOLUME []", "error: VOLUME wants an argument");
+        check("VOLUME []", "error: VOLUME needs an argument");
         check("onbuild   copy . /x", r#"Onbuild("copy . /x")"#);
         check("ONBUILD onbuild RUN x", "error: ONBUILD can't stand after ONBUILD");
         check("ONBUILD FROM x", "error: FROM can't stand after ONBUILD");

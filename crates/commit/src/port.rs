@@ -10,7 +10,7 @@ pub(crate) fn ports(text: &str) -> Result<Vec<String>, Reason> {
         "" | "tcp" => "tcp",
         "udp" => "udp",
         "sctp" => "sctp",
-        _ => return Err(format!("{text}: the protocol is none of tcp, udp and sctp")),
+        _ => return Err(format!("{text}: the protocol must be tcp, udp or sctp")),
     };
     // Docker accepts, and ignores, the port of the host in front.
     let range = range.rsplit_once(':').map_or(range, |(_, container)| container);
@@ -20,7 +20,7 @@ pub(crate) fn ports(text: &str) -> Result<Vec<String>, Reason> {
         (Some(first), Some(last)) if first <= last => {
             Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
         }
-        _ => Err(format!("{text}: no port, nor a range of ports")),
+        _ => Err(format!("{text}: neither a port nor a range of ports")),
     }
 }
 

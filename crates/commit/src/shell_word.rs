@@ -108,7 +108,7 @@ impl Parser<'_> {
     fn single_quoted(&mut self) -> Result<String, Reason> {
         let mut text = String::new();
         loop {
-            match self.rest.next().ok_or("a single quote without its other half")? {
+            match self.rest.next().ok_or("a single quote is not closed")? {
                 '\'' => return Ok(text),
                 other => text.push(other),
             }
@@ -117,7 +117,7 @@ impl Parser<'_> {
 
     fn double_quoted(&mut self, text: &mut String, pieces: &mut Vec<Piece>) -> Result<(), Reason> {
         loop {
-            match self.rest.next().ok_or("a double quote without its other half")? {
+            match self.rest.next().ok_or("a double quote is not closed")? {
                 '"' => return Ok(()),
                 '$' => self.variable(text, pieces)?,
                 '\\' => match self.rest.next_if(|next| matches!(next, '"' | '$' | '\\')) {
@@ -232,8 +232,8 @@ mod tests {
         check(r#"a\ b\\c\"d\"#, Ok(r#"a b\c"d"#));
         check(r#""\a\"\\\$A""#, Ok(r#"\a"\$A"#));
         check(r"'\a$A'", Ok(r"\a$A"));
-        check(r#""a"#, Err("a double quote without its other half"));
-        check("'a", Err("a single quote without its other half"));
+        check(r#""a"#, Err("a double quote is not closed"));
+        check("'a", Err("a single quote is not closed"));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if let (Some(_), [name, ..]) = (&args.action, &args.names[..]) {
-        let message = format!("{name}: what a subcommand is about comes after it");
+        let message = format!("{name}: names come after the subcommand");
         return Err(cli::usage(message).into());
     }
     let form = Form::of(args.json, args.null);

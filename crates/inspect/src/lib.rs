@@ -174,7 +174,7 @@ fn manifest(opened: &Opened) -> anyhow::Result<Vec<u8>> {
     manifest.ok_or_else(|| {
         Failure::new(
             Code::NotFound,
-            "the archive has no manifest, as Docker's older ones have none",
+            "the archive has no manifest; Docker's older archives have none",
         )
         .hint("--config prints what there is")
         .into()

@@ -140,7 +140,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Data in a codec that the image-spec doesn't have.
-    #[error("{what} is compressed with {codec}, which the image-spec doesn't have")]
+    #[error("{what} is compressed with {codec}, which layers can't be")]
     ForeignCodec {
         /// The compressed thing: [`ARCHIVE`](Self::ARCHIVE), `the layer`…
         what: &'static str,

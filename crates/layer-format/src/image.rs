@@ -197,7 +197,7 @@ impl Manifest {
             Some(layer) if is_image => Err(Error::Unsupported {
                 what: format!("a layer of type {:?}", layer.media_type),
                 reason: if layer.is_encrypted() {
-                    "it is encrypted, and nobody here has the key"
+                    "it is encrypted, and there is no key for it"
                 } else {
                     "it is no tar of files; its index may list another image"
                 },
@@ -381,7 +381,7 @@ impl Config {
         let fields: ConfigFields = blob_from_json("config", &raw)?;
         let ConfigFields { platform, created, rootfs, history } = fields;
         if !matches!(rootfs.kind.as_str(), "" | "layers") {
-            let reason = "its root file system is of a type that nobody knows";
+            let reason = "its root file system is of an unknown type";
             return Err(Error::Malformed { what: blob_name("config", &raw), reason });
         }
         Ok(Self { raw, platform, created, rootfs, history })
@@ -443,7 +443,7 @@ fn blob_name(kind: &str, raw: &[u8]) -> String {
 pub fn from_json<'a, T: Deserialize<'a>>(what: &str, raw: &'a [u8]) -> Result<T, Error> {
     let (n_values, depth) = measure(raw);
     let reason = match () {
-        () if n_values > VALUES_LIMIT => Some("holds more values than anyone needs"),
+        () if n_values > VALUES_LIMIT => Some("holds more values than an image needs"),
         () if depth > DEPTH_LIMIT => Some("is nested too deep"),
         () => None,
     };

@@ -344,11 +344,11 @@ fn odd_headers_are_refused() {
     refused(edited(124, &[0xff; 12]), "entry a: the size is negative");
     refused(
         edited(124, b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"),
-        "entry a: the size is no number",
+        "entry a: the size is not a number",
     );
     refused(edited(108, b"\x80\0\0\x01\0\0\0\0"), "entry a: a uid beyond 32 bits");
     refused(edited(116, &[0xff; 8]), "entry a: a gid beyond 32 bits");
-    refused(edited(100, b"rwxrwxrwx"), "entry a: the mode is no number");
+    refused(edited(100, b"rwxrwxrwx"), "entry a: the mode is not a number");
     refused(Tar::default().bytes(&[1; 512]), "malformed tar header: no checksum");
     refused(
         Tar::default().bytes(&[0; 512]).file("a", ""),
@@ -601,7 +601,7 @@ fn maps_that_lie_are_refused() {
     refused(pax(&versioned, &[b'1'; 512]), "entry a: a malformed sparse map");
     refused(
         pax(&versioned, &[b"9999999\n".as_slice(), &[0; 504]].concat()),
-        "entry a: more pieces of a sparse file than anyone needs",
+        "entry a: more pieces of a sparse file than a file needs",
     );
     let directory = Tar::default()
         .pax(&[("GNU.sparse.map", b"0,0"), ("GNU.sparse.size", b"9")])

@@ -80,7 +80,7 @@ impl Flags {
             return Ok(None);
         }
         if input.is_terminal() {
-            let text = "--creds-stdin reads from a pipe or a file, where nobody looks on";
+            let text = "--creds-stdin reads from a pipe or a file: on a terminal the password would be seen";
             return Err(usage(text).into());
         }
         let mut line = String::new();

@@ -32,6 +32,14 @@ const SMALLEST: u64 = 256 << 10;
 const PIECE: usize = 128 << 10;
 /// Smaller blobs, in bytes, come by one connection.
 const LARGE: u64 = 8 << 20;
+/// What all connections together shall bring in a second, in bytes, if they can: more than anybody unpacks in that time. Of
+/// connections that are quick, fewer are used. If one is enough, its reader reads it without parts in between, for a part costs
+/// a request (10 ms at distribution's registry) and a copy.
+const ENOUGH: u64 = 300 << 20;
+/// One connection that brings less in a second, in bytes, is not enough any more.
+const TOO_LITTLE: u64 = ENOUGH / 4;
+/// How many bytes tell how quick one connection is.
+const TRIAL: u64 = 4 << 20;
 /// How many parts there may be in memory beside those under way.
 const SPARE: usize = 2;
 /// How often a reader that waits looks for a signal.
@@ -47,7 +55,10 @@ pub(crate) struct Parts {
     /// How many connections have begun their work.
     n_started: AtomicU8,
     state: Mutex<State>,
-    changed: Condvar,
+    /// There is something for a reader. Pieces come by the thousand, so they must not wake connections.
+    arrived: Condvar,
+    /// There may be something for a connection.
+    wanted: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +67,12 @@ struct State {
     blobs: BTreeMap<usize, Divided>,
     /// How many parts are in memory or under way.
     n_parts: usize,
-    /// The size of the next part, in bytes: what a connection has brought in a second.
-    part: u64,
+    /// How many of them are under way.
+    n_active: usize,
+    /// What a connection brings in a second, in bytes; 0 if nothing has come yet.
+    rate: u64,
+    /// Whether one connection was quick at first and then wasn't: some servers let only the beginning of an answer be quick.
+    has_slowed_down: bool,
     /// Buffers of pieces, to be used again.
     buffers: Vec<Vec<u8>>,
     /// Whether nothing more is wanted.
@@ -100,7 +115,8 @@ enum Server {
 enum End {
     /// All its bytes have come, by this request.
     Whole(Box<registry::Blob>),
-    /// No byte has come: the server gives all from its beginning to the end of the blob, which is only opened.
+    /// No byte has come: the request is for all from its beginning to the end of the blob. The server gives no parts, or one
+    /// connection is enough.
     Rest(Box<registry::Blob>),
 }
 
@@ -111,6 +127,8 @@ struct Claim {
     blob: Blob,
     range: Range<u64>,
     is_first: bool,
+    /// Whether the reader is to read it from the connection.
+    is_rest: bool,
 }
 
 /// Whether a blob, or the rest of one, is worth several connections.
@@ -126,8 +144,9 @@ impl Parts {
             connections: if is_needed { connections } else { 0 },
             largest: (WINDOW / u64::from(connections.max(1))).clamp(SMALLEST, LARGEST),
             n_started: AtomicU8::new(0),
-            state: Mutex::new(State { part: SMALLEST, ..State::default() }),
-            changed: Condvar::new(),
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            wanted: Condvar::new(),
         }
     }
 
@@ -154,6 +173,7 @@ impl Parts {
             parts: BTreeMap::new(),
         };
         self.update(|state| drop(state.blobs.insert(position, divided)));
+        self.wanted.notify_all();
         Ok(Content::Parts(Reader {
             parts: self,
             position,
@@ -171,20 +191,17 @@ impl Parts {
     pub(crate) fn work(&self) {
         let lane = self.n_started.fetch_add(1, Ordering::Relaxed) + 1;
         while let Some(claim) = self.claim() {
-            let begun = Instant::now();
             let end = self.bring(&claim, lane);
-            let is_whole = matches!(end, Ok(End::Whole(_)));
             self.update(|state| {
-                if is_whole {
-                    let size = claim.range.end - claim.range.start;
-                    state.part = next_size(size, begun.elapsed()).clamp(SMALLEST, self.largest);
-                }
+                state.n_active -= 1;
                 match state.arrival(claim.position, claim.range.start) {
                     Some(arrival) => arrival.end = Some(end),
                     // Its reader has gone.
                     None => state.n_parts -= 1,
                 }
             });
+            self.arrived.notify_all();
+            self.wanted.notify_all();
         }
     }
 
@@ -192,10 +209,10 @@ impl Parts {
     fn claim(&self) -> Option<Claim> {
         let mut state = lock(&self.state);
         while !state.is_over {
-            if let Some(claim) = state.claim(self.connections.into()) {
+            if let Some(claim) = state.claim(self.connections.into(), self.largest) {
                 return Some(claim);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         None
     }
@@ -204,6 +221,9 @@ impl Parts {
     fn bring(&self, claim: &Claim, lane: u8) -> anyhow::Result<End> {
         let Claim { position, range, is_first, .. } = claim;
         let Blob { descriptor, repository, .. } = &claim.blob;
+        if claim.is_rest {
+            return Ok(End::Rest(Box::new(repository.blob(descriptor, range.start)?)));
+        }
         let mut request = match repository.blob_part(descriptor, range.clone(), lane) {
             // A server that knows no parts may say so in many ways.
             Err(error) if *is_first && may_be_about_parts(&error) => {
@@ -218,7 +238,9 @@ impl Parts {
             self.update(|state| {
                 state.blobs.entry(*position).and_modify(|it| it.server = Server::GivesParts);
             });
+            self.wanted.notify_all();
         }
+        let begun = Instant::now();
         while request.offset() < range.end {
             let mut piece = lock(&self.state).buffers.pop().unwrap_or_default();
             piece.clear();
@@ -233,6 +255,7 @@ impl Parts {
                 return Err(stopped().into());
             }
         }
+        self.update(|state| state.note(range.end - range.start, begun.elapsed()));
         if request.is_part() || range.end == descriptor.size {
             // At the end of its answer a connection can be used again.
             request.fill_buf()?;
@@ -241,6 +264,21 @@ impl Parts {
             request.hang_up();
         }
         Ok(End::Whole(Box::new(request)))
+    }
+
+    /// Reads the rest of a blob in parts again, if its server gives any, since one connection is not enough any more.
+    fn resume(&self, position: usize, offset: u64) -> bool {
+        let mut is_resumed = false;
+        self.update(|state| {
+            let divided = state.blobs.get_mut(&position);
+            if let Some(it) = divided.filter(|it| it.server == Server::GivesParts) {
+                it.next = offset;
+                state.has_slowed_down = true;
+                is_resumed = true;
+            }
+        });
+        self.wanted.notify_all();
+        is_resumed
     }
 
     /// Hands a piece to the reader; `false` if nobody wants it any more.
@@ -253,6 +291,7 @@ impl Parts {
                 is_wanted = true;
             }
         });
+        self.arrived.notify_all();
         is_wanted
     }
 
@@ -266,7 +305,7 @@ impl Parts {
                 }
                 if let Some(end) = arrival.end.take() {
                     state.remove(position, start);
-                    self.changed.notify_all();
+                    self.wanted.notify_one();
                     return end.map(Taken::End);
                 }
             }
@@ -274,7 +313,7 @@ impl Parts {
                 return Err(stopped().into());
             }
             cli::interrupt::check()?;
-            let waited = self.changed.wait_timeout(state, POLL_INTERVAL);
+            let waited = self.arrived.wait_timeout(state, POLL_INTERVAL);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -282,18 +321,31 @@ impl Parts {
     /// Ends all connections and readers.
     pub(crate) fn end(&self) {
         self.update(|state| state.is_over = true);
+        self.arrived.notify_all();
+        self.wanted.notify_all();
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
         change(&mut lock(&self.state));
-        self.changed.notify_all();
     }
 }
 
 impl State {
+    /// Takes into account that a connection has brought so many bytes in this time.
+    fn note(&mut self, n_bytes: u64, time: Duration) {
+        let rate = per_second(n_bytes, time);
+        // A part may be slow by chance.
+        self.rate = if self.rate == 0 { rate } else { self.rate / 4 * 3 + rate / 4 };
+    }
+
     /// The next part to be asked for: of the first blob as many as there is room for, of the others not so many that the first
     /// would have to wait for them.
-    fn claim(&mut self, connections: usize) -> Option<Claim> {
+    fn claim(&mut self, connections: usize, largest: u64) -> Option<Claim> {
+        let connections =
+            if self.has_slowed_down { connections } else { needed(self.rate, connections) };
+        if self.n_active >= connections {
+            return None;
+        }
         let room = connections + SPARE;
         for (n_before, (&position, divided)) in self.blobs.iter_mut().enumerate() {
             let room = if n_before == 0 { room } else { room - connections.div_ceil(2) };
@@ -308,11 +360,14 @@ impl State {
             if is_first {
                 divided.server = Server::Asked;
             }
-            let range = divided.next..size.min(divided.next + self.part);
+            let is_rest = connections == 1 && !is_first;
+            let part = if is_rest { size } else { self.rate.clamp(SMALLEST, largest) };
+            let range = divided.next..size.min(divided.next + part);
             divided.next = range.end;
             divided.parts.insert(range.start, Arrival::default());
             self.n_parts += 1;
-            return Some(Claim { position, blob: divided.blob.clone(), range, is_first });
+            self.n_active += 1;
+            return Some(Claim { position, blob: divided.blob.clone(), range, is_first, is_rest });
         }
         None
     }
@@ -338,9 +393,15 @@ enum Taken {
     End(End),
 }
 
+/// How many connections of this rate bring enough, of those that there are.
+fn needed(rate: u64, connections: usize) -> usize {
+    let needed = ENOUGH.checked_div(rate).map_or(connections, |n| n as usize + 1);
+    needed.min(connections)
+}
+
 /// What a connection brings in a second that has brought so many bytes in this time.
-fn next_size(n_bytes: u64, time: Duration) -> u64 {
-    let per_second = u128::from(n_bytes) * 1000 / time.as_millis().max(1);
+fn per_second(n_bytes: u64, time: Duration) -> u64 {
+    let per_second = u128::from(n_bytes) * 1_000_000 / time.as_micros().max(1);
     u64::try_from(per_second).unwrap_or(u64::MAX)
 }
 
@@ -382,7 +443,8 @@ impl Content<'_> {
             Self::Whole(blob) => blob.distrust(),
             Self::Parts(reader) => {
                 // Each is asked, because each may have had another mirror.
-                let requests = reader.requests.iter().chain(reader.rest.as_deref());
+                let rest = reader.rest.iter().map(|rest| &*rest.request);
+                let requests = reader.requests.iter().chain(rest);
                 requests.filter(|request| request.distrust()).count() > 0
             }
         }
@@ -402,14 +464,52 @@ pub(crate) struct Reader<'p> {
     /// How many bytes of the piece were read.
     taken: usize,
     /// The rest of the blob, where it comes whole.
-    rest: Option<Box<registry::Blob>>,
+    rest: Option<Rest>,
     /// The requests by which the bytes came.
     requests: Vec<registry::Blob>,
+}
+
+/// The rest of a blob, by one connection.
+#[derive(Debug)]
+struct Rest {
+    request: Box<registry::Blob>,
+    /// How many bytes were read since the connection was judged.
+    n_bytes: u64,
+    /// How long they were waited for. What the reader does meanwhile doesn't count.
+    waited: Duration,
+}
+
+impl Rest {
+    /// What the connection brings in a second, in bytes, once that can be told; then it is judged anew.
+    fn rate(&mut self) -> Option<u64> {
+        if self.n_bytes < TRIAL {
+            return None;
+        }
+        let rate = per_second(self.n_bytes, self.waited);
+        (self.n_bytes, self.waited) = (0, Duration::ZERO);
+        Some(rate)
+    }
 }
 
 impl Reader<'_> {
     /// Waits until bytes are at hand, or there are no more.
     fn next(&mut self) -> io::Result<()> {
+        if let Some(mut rest) = self.rest.take() {
+            let is_too_slow = rest.rate().is_some_and(|rate| {
+                rate < TOO_LITTLE && self.parts.resume(self.position, self.offset)
+            });
+            if is_too_slow {
+                rest.request.hang_up();
+                self.requests.push(*rest.request);
+                self.start = self.offset;
+            } else {
+                let begun = Instant::now();
+                let filled = rest.request.fill_buf().map(drop);
+                rest.waited += begun.elapsed();
+                self.rest = Some(rest);
+                filled?;
+            }
+        }
         while self.rest.is_none() && self.taken == self.piece.len() && self.offset < self.end {
             match self.parts.take(self.position, self.start).map_err(io_error)? {
                 Taken::Piece(piece) => {
@@ -421,7 +521,9 @@ impl Reader<'_> {
                     self.requests.push(*request);
                     self.start = self.offset;
                 }
-                Taken::End(End::Rest(request)) => self.rest = Some(request),
+                Taken::End(End::Rest(request)) => {
+                    self.rest = Some(Rest { request, n_bytes: 0, waited: Duration::ZERO });
+                }
             }
         }
         Ok(())
@@ -442,6 +544,7 @@ impl Drop for Reader<'_> {
             // Those under way are counted by who brings them.
             state.n_parts -= left.values().filter(|arrival| arrival.end.is_some()).count();
         });
+        self.parts.wanted.notify_all();
     }
 }
 
@@ -449,7 +552,7 @@ impl BufRead for Reader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.next()?;
         match &mut self.rest {
-            Some(request) => request.fill_buf(),
+            Some(rest) => rest.request.fill_buf(),
             None => Ok(&self.piece[self.taken..]),
         }
     }
@@ -457,7 +560,10 @@ impl BufRead for Reader<'_> {
     fn consume(&mut self, n: usize) {
         self.offset += n as u64;
         match &mut self.rest {
-            Some(request) => request.consume(n),
+            Some(rest) => {
+                rest.n_bytes += n as u64;
+                rest.request.consume(n);
+            }
             None => self.taken += n,
         }
     }
@@ -506,9 +612,19 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_what_comes_in_a_second() {
-        assert_eq!(next_size(1 << 20, Duration::from_millis(500)), 2 << 20);
-        assert_eq!(next_size(1 << 20, Duration::from_secs(8)), 128 << 10);
-        assert_eq!(next_size(1 << 20, Duration::ZERO), 1000 << 20);
+    fn the_rate_is_what_comes_in_a_second() {
+        assert_eq!(per_second(1 << 20, Duration::from_millis(500)), 2 << 20);
+        assert_eq!(per_second(1 << 20, Duration::from_secs(8)), 128 << 10);
+        assert_eq!(per_second(1 << 20, Duration::ZERO), 1_000_000 << 20);
+        let mut state = State::default();
+        state.note(4 << 20, Duration::from_secs(1));
+        state.note(8 << 20, Duration::from_secs(1));
+        assert_eq!(state.rate, 5 << 20);
+    }
+
+    #[test]
+    fn quick_connections_are_few() {
+        let of = |rate: u64| needed(rate << 20, 8);
+        assert_eq!([0, 1, 30, 37, 38, 100, 200, 400].map(of), [8, 8, 8, 8, 8, 4, 2, 1]);
     }
 }

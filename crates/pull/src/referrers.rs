@@ -46,7 +46,7 @@ pub(crate) fn of(
                 continue;
             }
             if seen.len() > SUBJECTS_LIMIT {
-                let reason = "more things refer to each other than anyone needs";
+                let reason = "more things refer to each other than an image needs";
                 let what = image.reference.to_string();
                 return Err(Error::BeyondLimit { what, reason }.into());
             }

@@ -107,7 +107,7 @@ fn listed(target: &Target, name: &Reference) -> anyhow::Result<Listed> {
             Ok(Listed { entries: index.manifests, version: current.version, is_subject: false })
         }
         Document::Manifest(_) => {
-            anyhow::bail!("{name}: there is something else than a list of referrers")
+            anyhow::bail!("{name}: the tag is not a list of referrers")
         }
     }
 }

@@ -141,7 +141,10 @@ impl Goal {
             let is_input = |image: &String| image == "-";
             if args.names.iter().any(is_input) || (is_input(&args.image) && !args.names.is_empty())
             {
-                return Err(cli::usage("- is no one of several images: push - --to … alone").into());
+                return Err(cli::usage(
+                    "- is a whole stream and can't be one of several images: push - --to …",
+                )
+                .into());
             }
             return Ok(Self::Under(prefix.clone()));
         }

@@ -235,7 +235,7 @@ fn switched_off(registry: &str) -> String {
         HUB => "Docker Hub removes images at hub.docker.com alone".to_owned(),
         // mkuchin/docker-registry-web#35
         _ => format!(
-            "{registry} has removal switched off, or doesn't know it; distribution's registry is told to by \
+            "{registry} doesn't allow removal; distribution's registry does with \
              REGISTRY_STORAGE_DELETE_ENABLED=true"
         ),
     }

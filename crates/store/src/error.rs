@@ -77,7 +77,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A directory or a layer where an image is needed.
-    #[error("{}: only an image will do here", what.escape_debug())]
+    #[error("{}: only an image can be used here", what.escape_debug())]
     NotAnImage {
         /// What was named.
         what: String,
@@ -129,7 +129,7 @@ pub enum Error {
         kind: &'static str,
     },
     /// The store is on a file system that grants the same lock twice.
-    #[error("{}: its file system's locks keep nobody out", shown(path))]
+    #[error("{}: locks don't work on this file system", shown(path))]
     LocksNothing {
         /// The store.
         path: PathBuf,

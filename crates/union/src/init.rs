@@ -111,11 +111,11 @@ impl Init {
     fn parse(mut words: impl Iterator<Item = OsString>) -> anyhow::Result<Self> {
         let mut next = || words.next().context("a word is missing");
         let id = |word: OsString| word.to_str().and_then(|word| word.parse::<u32>().ok());
-        let uid = id(next()?).context("the user is no number")?;
-        let gid = id(next()?).context("the group is no number")?;
+        let uid = id(next()?).context("the user is not a number")?;
+        let gid = id(next()?).context("the group is not a number")?;
         let groups = next()?.into_string().ok().context("the groups are no text")?;
         let groups = groups.split(',').filter(|group| !group.is_empty()).map(str::parse::<u32>);
-        let groups: Vec<_> = groups.collect::<Result<_, _>>().context("a group is no number")?;
+        let groups: Vec<_> = groups.collect::<Result<_, _>>().context("a group is not a number")?;
         Ok(Self {
             uid: Uid::from_raw(uid),
             gid: Gid::from_raw(gid),

@@ -32,6 +32,7 @@ enum Effect {
     ClaimStart(u64),
     Delay(Duration),
     Rate(u64),
+    Burst(u64),
     Chunked,
     UntilClose,
     HangUp,
@@ -174,6 +175,11 @@ impl Fault {
         self.effect(Effect::Rate(rate))
     }
 
+    /// So many bytes of each answer come at once, before [`Fault::bytes_per_second`] counts.
+    pub fn after_burst(self, n_bytes: u64) -> Self {
+        self.effect(Effect::Burst(n_bytes))
+    }
+
     /// Sends the body in chunks, without a length.
     pub fn chunked(self) -> Self {
         self.effect(Effect::Chunked)
@@ -302,6 +308,7 @@ fn change(reply: &mut Reply, effect: &Effect) {
         Effect::ClaimStart(offset) => reply.claimed_start = Some(*offset),
         Effect::Delay(time) => reply.delay = *time,
         Effect::Rate(rate) => reply.rate = Some(*rate),
+        Effect::Burst(burst) => reply.burst = *burst,
         Effect::Chunked => reply.length = Length::Chunked,
         Effect::UntilClose => reply.length = Length::UntilClose,
         Effect::HangUp => reply.hang_up = true,

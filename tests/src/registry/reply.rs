@@ -44,6 +44,8 @@ pub(crate) struct Reply {
     pub(crate) delay: Duration,
     /// Bytes a second.
     pub(crate) rate: Option<u64>,
+    /// How many bytes come before the rate counts.
+    pub(crate) burst: u64,
     /// The start that `Content-Range` claims, whatever was sent.
     pub(crate) claimed_start: Option<u64>,
     /// No answer at all: the connection is closed.
@@ -63,6 +65,7 @@ impl Reply {
             stop: Stop::Never,
             delay: Duration::ZERO,
             rate: None,
+            burst: 0,
             claimed_start: None,
             hang_up: false,
         };

@@ -166,7 +166,8 @@ impl Body<'_> {
             let sent = self.sent;
             self.shared.log.note(self.entry, |request| request.sent = sent);
             if let Some(rate) = self.reply.rate {
-                let due = Duration::from_micros(self.sent * 1_000_000 / rate.max(1));
+                let slow = self.sent.saturating_sub(self.reply.burst);
+                let due = Duration::from_micros(slow * 1_000_000 / rate.max(1));
                 let left = due.saturating_sub(self.began.elapsed());
                 wait(self.shared, Some(left), Until::Stopping);
             }

@@ -28,14 +28,14 @@ impl Field {
     }
 }
 
-pub(super) const MODE: Field = Field::new(100, 108, "the mode is no number");
-pub(super) const UID: Field = Field::new(108, 116, "the uid is no number");
-pub(super) const GID: Field = Field::new(116, 124, "the gid is no number");
-pub(super) const MTIME: Field = Field::new(136, 148, "the mtime is no number");
-pub(super) const MAJOR: Field = Field::new(329, 337, "the device number is no number");
-pub(super) const MINOR: Field = Field::new(337, 345, "the device number is no number");
-pub(super) const REAL_SIZE: Field = Field::new(483, 495, "the real size is no number");
-const SIZE: Field = Field::new(124, 136, "the size is no number");
+pub(super) const MODE: Field = Field::new(100, 108, "the mode is not a number");
+pub(super) const UID: Field = Field::new(108, 116, "the uid is not a number");
+pub(super) const GID: Field = Field::new(116, 124, "the gid is not a number");
+pub(super) const MTIME: Field = Field::new(136, 148, "the mtime is not a number");
+pub(super) const MAJOR: Field = Field::new(329, 337, "the device number is not a number");
+pub(super) const MINOR: Field = Field::new(337, 345, "the device number is not a number");
+pub(super) const REAL_SIZE: Field = Field::new(483, 495, "the real size is not a number");
+const SIZE: Field = Field::new(124, 136, "the size is not a number");
 const CHECKSUM: Field = Field::new(148, 156, "");
 const ACCESS_TIME: Field = Field::new(345, 357, "");
 const CHANGE_TIME: Field = Field::new(357, 369, "");

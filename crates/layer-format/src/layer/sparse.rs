@@ -20,7 +20,7 @@ use crate::error::Error;
 /// The most pieces of a file. Each takes 16 bytes in memory, and at least 24 in an archive.
 const MAX_PIECES: usize = 1 << 20;
 
-const TOO_MANY: &str = "more pieces of a sparse file than anyone needs";
+const TOO_MANY: &str = "more pieces of a sparse file than a file needs";
 
 /// A piece of a sparse file: its offset and its length in bytes.
 pub(super) type Piece = (u64, u64);

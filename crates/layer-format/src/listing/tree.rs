@@ -204,7 +204,7 @@ impl Tree {
             return Err(refuse(path, "a hard link to a directory"));
         }
         if self.nodes.child(here, name).is_some_and(|child| self.is_at_or_below(there, child)) {
-            return Err(refuse(path, "a hard link to what makes way for it"));
+            return Err(refuse(path, "a hard link that replaces the file that it links to"));
         }
         if !self.is_written(held) {
             self.marks.take(self.path_of(held));

@@ -170,7 +170,7 @@ fn decoded(what: &str, headers: &HeaderMap, raw: Vec<u8>) -> Result<Vec<u8>, Err
     let mut plain = vec![];
     let decoder = Decoder::new(&raw[..])
         .and_then(|decoder| decoder.take(DOCUMENT_LIMIT + 1).read_to_end(&mut plain));
-    let reason = "what came as gzip is none";
+    let reason = "the answer says that it is gzip, and is not";
     decoder.map_err(|_| Error::Protocol { what: what.to_owned(), reason })?;
     Ok(plain)
 }

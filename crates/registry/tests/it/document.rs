@@ -334,7 +334,10 @@ fn a_manifest_that_comes_compressed_all_the_same_is_read() {
     let bomb = kit::Codec::GZIP.encode(&vec![b' '; 64 << 20]);
     for (body, reason) in [
         (bomb, "is larger than 4194304 bytes"),
-        (compressed[..compressed.len() / 2].to_vec(), "what came as gzip is none"),
+        (
+            compressed[..compressed.len() / 2].to_vec(),
+            "the answer says that it is gzip, and is not",
+        ),
     ] {
         let script = Script::plain(vec![answer(200, "Content-Encoding: gzip\r\n", &body)]);
         let repository = open_with(options(), &format!("{}/app", script.host));

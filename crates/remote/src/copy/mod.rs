@@ -158,7 +158,8 @@ impl Copying<'_> {
 fn not_whole(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<registry::Error>() {
         Some(registry::Error::NotFound { .. }) => {
-            let hint = "the index is not whole there; --platform OS/ARCH copies one of its images";
+            let hint =
+                "an image of the index is missing there; --platform OS/ARCH copies one that is not";
             Failure::from_cause(error).hint(hint).into()
         }
         _ => error,

@@ -55,7 +55,7 @@ impl Question<'_> {
 
 fn checked(user: String, password: String) -> anyhow::Result<Answer> {
     if user.is_empty() || password.is_empty() {
-        return Err(usage("a login is a user and a password, and neither is empty").into());
+        return Err(usage("a login needs a user and a password").into());
     }
     // Basic's syntax has no way to write it.
     if user.contains(':') {
@@ -67,7 +67,9 @@ fn checked(user: String, password: String) -> anyhow::Result<Answer> {
 /// All of standard input without the end of its line.
 fn from_stdin(io: &mut Io<'_>, option: &str) -> anyhow::Result<String> {
     if io.input.is_terminal() {
-        let text = format!("{option} reads from a pipe or a file, where nobody looks on");
+        let text = format!(
+            "{option} reads from a pipe or a file: on a terminal the password would be seen"
+        );
         return Err(usage(text).hint("without it the password is asked for, and not shown").into());
     }
     let mut text = String::new();

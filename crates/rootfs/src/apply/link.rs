@@ -40,7 +40,7 @@ impl Applier {
             return Err(refuse("it isn't there"));
         }
         if makes_way {
-            return Err(refuse("it makes way for the link"));
+            return Err(refuse("the link replaces it"));
         }
         self.walk.go_back(&here)?;
         self.mark(name);

@@ -87,13 +87,13 @@ fn hard_links_to_nothing_are_refused() {
     refused(&["b => d/a"], "entry b: hard link to d/a: it isn't there");
     refused(&["d/\nb => d"], "entry b: hard link to d: it is a directory");
     refused(&["b => /"], "entry b: hard link to .: it is the root");
-    let makes_way = "entry d: hard link to d/f: it makes way for the link";
+    let makes_way = "entry d: hard link to d/f: the link replaces it";
     refused(&["d/f = x\nd => d/f"], makes_way);
     refused(&["d/f = x\ng => d/f\nd => d/f"], makes_way);
     refused(&["d/f = x\ng => d/f", "d => d/f"], makes_way);
     refused(
         &["d/e/f = x\ng => d/e/f", "l -> .\nl/d => l/d/e/f"],
-        "entry l/d: hard link to l/d/e/f: it makes way for the link",
+        "entry l/d: hard link to l/d/e/f: the link replaces it",
     );
     check(&["d/f = x\ng => d/f", "d => g"], "d = x\ng => d");
     check(&["df/f = x", "d => df/f"], "d = x\n[@0] df/\ndf/f => d");

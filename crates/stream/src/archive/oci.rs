@@ -237,7 +237,7 @@ impl Search<'_> {
                 None => entries.push(entry),
             }
             if entries.len() > MAX_ENTRIES {
-                let reason = "lists more images than anyone needs";
+                let reason = "lists more images than an archive needs";
                 return Err(Error::BeyondLimit { what: "index".to_owned(), reason });
             }
         }

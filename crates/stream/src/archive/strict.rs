@@ -237,6 +237,6 @@ fn path_of(descriptor: &Descriptor) -> Vec<u8> {
 pub(super) fn malformed() -> Error {
     Error::Malformed {
         what: "the image stream".to_owned(),
-        reason: "is damaged: it isn't what its images make",
+        reason: "is damaged: its parts don't fit the images that it names",
     }
 }
