@@ -1,77 +1,34 @@
-//! Chores: `cargo xtask CMD`. One file each; this one only tells them apart.
+//! `cargo xtask CMD`: what everybody runs is here, and soon built; the chores of developers are another package.
 
-mod bench;
-mod chart;
-mod ci;
-mod commands;
-mod completions;
-mod demo;
-mod dist;
-mod docs;
-mod fuzz;
-mod install;
-mod man;
-mod messages;
-mod mutants;
-mod payload;
-mod plain_user;
-mod run;
-mod suite;
-mod test;
-mod tidy;
-mod workspace;
-
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use xtask::{demo, run, test};
 
 /// Chores of the Strata workspace
 #[derive(Parser, Debug)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = MORE)]
 enum Chore {
     /// Show the main job, on a registry of its own with an image of this machine's files
     Demo,
-    /// Run every check that must pass before a change goes in, the cheap ones first
-    Ci,
     /// Run all tests and doctests
     Test(test::Args),
-    /// Check what no lint can say about the tree
-    Tidy,
-    /// Generate man pages, completions and docs/cli.md
-    Docs(docs::Args),
-    /// Measure beside other tools doing the same, in one run
-    Bench(bench::Args),
-    /// Feed a reader of untrusted bytes with noise
-    Fuzz(fuzz::Args),
-    /// Put small faults into the code and tell which of them no test sees
-    Mutants(mutants::Args),
-    /// Build for release and install: the programs, their man pages and completions
-    Install(install::Args),
-    /// Pack what is installed, with checksums, into one tar, and where dpkg-deb is there into a Debian package
-    Dist,
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
 }
+
+/// The other package's chores.
+const MORE: &str = "Chores of developers, built when one is first called; each has its own --help:
+  install  Build for release and install, or take it away again
+  dist     Pack for other machines
+  ci, tidy, docs, bench, fuzz, mutants
+           CONTRIBUTING.md says what they do";
 
 fn main() -> ExitCode {
-    match carry_out(Chore::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            run::complain(&error);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn carry_out(chore: Chore) -> anyhow::Result<()> {
-    match chore {
-        Chore::Demo => demo::demo(),
-        Chore::Ci => ci::run_steps(),
-        Chore::Test(args) => test::run(&args),
-        Chore::Tidy => tidy::run(),
-        Chore::Docs(args) => docs::run(&args),
-        Chore::Bench(args) => bench::bench(&args),
-        Chore::Fuzz(args) => fuzz::fuzz(&args),
-        Chore::Mutants(args) => mutants::mutants(&args),
-        Chore::Install(args) => install::install(&args),
-        Chore::Dist => dist::dist(),
+    match Chore::parse() {
+        Chore::Demo => run::exit(demo::demo()),
+        Chore::Test(args) => run::exit(test::run(&args)),
+        Chore::Other(words) => run::chore(&words),
     }
 }

@@ -22,7 +22,13 @@ const NOBODY: u32 = 65534;
 const LIMIT: Duration = Duration::from_mins(3);
 
 /// Runs the tests as a plain user. Whoever isn't root is one already: `cargo xtask test` did it.
-pub(crate) fn tests() -> anyhow::Result<()> {
+///
+/// # Errors
+/// A test fails.
+///
+/// # Panics
+/// Never: no worker does.
+pub fn tests() -> anyhow::Result<()> {
     if !is_root()? {
         say("this is a plain user already");
         return Ok(());

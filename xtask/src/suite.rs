@@ -11,15 +11,15 @@ use serde_json::Value;
 
 /// One test.
 #[derive(Clone, Debug)]
-pub(crate) struct Test {
+pub struct Test {
     /// The package whose test it is.
-    pub(crate) package: String,
+    pub package: String,
     /// The executable that holds it.
-    pub(crate) executable: PathBuf,
+    pub executable: PathBuf,
     /// The package's directory, where it runs.
-    pub(crate) directory: PathBuf,
+    pub directory: PathBuf,
     /// Its name within the executable.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl std::fmt::Display for Test {
@@ -30,7 +30,7 @@ impl std::fmt::Display for Test {
 
 /// How a test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// It passed.
     Passed,
     /// It failed, or could not be started.
@@ -45,7 +45,7 @@ pub(crate) enum End {
 /// # Errors
 ///
 /// If they don't build.
-pub(crate) fn list(mut cargo: Command, targets: &[&str]) -> anyhow::Result<Vec<Test>> {
+pub fn list(mut cargo: Command, targets: &[&str]) -> anyhow::Result<Vec<Test>> {
     // With fewer packages than `cargo build --workspace` has, dependencies are built anew with fewer features.
     cargo.args(["test", "--workspace", "--no-run"]);
     cargo.args(targets).arg("--message-format=json").stderr(Stdio::inherit());
@@ -57,7 +57,7 @@ pub(crate) fn list(mut cargo: Command, targets: &[&str]) -> anyhow::Result<Vec<T
         let found = (message["executable"].as_str(), message["manifest_path"].as_str());
         let (Some(executable), Some(manifest)) = found else { continue };
         let directory = Path::new(manifest).parent().context("a manifest without a directory")?;
-        if directory.ends_with("xtask") {
+        if directory.ends_with("xtask") || directory.ends_with("chores") {
             continue;
         }
         tests.extend(list_one(Path::new(executable), directory)?);
@@ -81,14 +81,14 @@ fn list_one(executable: &Path, directory: &Path) -> anyhow::Result<Vec<Test>> {
 
 impl Test {
     /// Whether it is one of `tests/peers`, which other people's tools take part in.
-    pub(crate) fn is_of_peers(&self) -> bool {
+    pub fn is_of_peers(&self) -> bool {
         let name = self.executable.file_name().unwrap_or_default();
         name.to_string_lossy().starts_with("peers-")
     }
 
     /// The command that runs it, with no input; it leads a process group. Signals do what they do by themselves, whatever the
     /// chore was told to ignore (nohup, a shell's `&`).
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new("env");
         command.arg("--default-signal=HUP,INT,QUIT,TERM,PIPE").arg(&self.executable);
         command.args(["--exact", &self.name]).current_dir(&self.directory);
@@ -99,7 +99,7 @@ impl Test {
 }
 
 /// Runs a test's command; after the time it is killed, with everything that it started in its group.
-pub(crate) fn run(mut command: Command, limit: Duration) -> End {
+pub fn run(mut command: Command, limit: Duration) -> End {
     let Ok(mut child) = command.spawn() else { return End::Failed };
     let begin = Instant::now();
     while begin.elapsed() < limit {
@@ -116,7 +116,7 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> End {
 }
 
 /// Does `n` jobs, as many at once as there are cores.
-pub(crate) fn at_once(n: usize, job: impl Fn(usize) + Sync) {
+pub fn at_once(n: usize, job: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {

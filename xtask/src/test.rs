@@ -4,7 +4,7 @@ use crate::{plain_user, run};
 
 /// What `test` takes.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
+pub struct Args {
     /// Run the suite as nobody, from root: without tests for root and without other tools
     #[arg(long)]
     plain_user: bool,
@@ -14,7 +14,7 @@ pub(crate) struct Args {
 }
 
 /// Runs all tests and doctests, or the tests that the arguments choose.
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     match args {
         Args { plain_user: true, .. } => plain_user::tests(),
         Args { args, .. } if args.is_empty() => all(),
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Runs all tests, then the doctests.
-pub(crate) fn all() -> anyhow::Result<()> {
+pub fn all() -> anyhow::Result<()> {
     chosen(&[])?;
     run::run(&["cargo", "test", "--workspace", "--exclude", "tests", "--doc"])
 }

@@ -9,42 +9,42 @@ use crate::run::{output, root};
 
 /// The workspace as `cargo metadata` tells it, for this machine's platform.
 #[derive(Debug, Default)]
-pub(crate) struct Workspace {
+pub struct Workspace {
     /// Where cargo builds.
-    pub(crate) target: PathBuf,
+    pub target: PathBuf,
     /// Our own packages.
-    pub(crate) members: Vec<Member>,
+    pub members: Vec<Member>,
     /// `name version` and licence expression of every package that is compiled, ours too.
-    pub(crate) licences: Vec<(String, String)>,
+    pub licences: Vec<(String, String)>,
     /// Features that reqwest is compiled with, whichever crate asks for them.
-    pub(crate) reqwest_features: Vec<String>,
+    pub reqwest_features: Vec<String>,
 }
 
 /// One of our packages.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub struct Member {
     /// Its name, without what ours begin with.
-    pub(crate) name: String,
+    pub name: String,
     /// Its directory, from the root: `crates/pull`.
-    pub(crate) dir: String,
+    pub dir: String,
     /// What it depends on, directly.
-    pub(crate) dependencies: Vec<Dependency>,
+    pub dependencies: Vec<Dependency>,
 }
 
 /// One direct dependency.
 #[derive(Debug)]
-pub(crate) struct Dependency {
+pub struct Dependency {
     /// The package's own name; of ours, without what they begin with.
-    pub(crate) name: String,
+    pub name: String,
     /// What it is needed for.
-    pub(crate) purpose: Purpose,
+    pub purpose: Purpose,
     /// Who wrote it.
-    pub(crate) origin: Origin,
+    pub origin: Origin,
 }
 
 /// What a dependency is needed for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// The code itself, or its build script.
     Code,
     /// Its tests.
@@ -53,7 +53,7 @@ pub(crate) enum Purpose {
 
 /// Who wrote a dependency.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// A member of this workspace.
     Ours,
     /// Anyone else.
@@ -63,15 +63,15 @@ pub(crate) enum Origin {
 /// What the packages' names begin with whose own word is anybody's.
 const PREFIX: &str = "strata-";
 /// The packages whose names are their own.
-const PLAIN: &[&str] = &["layer-format", "strata", "tests", "xtask"];
+const PLAIN: &[&str] = &["layer-format", "strata", "tests", "xtask", "chores"];
 
 /// The name of a package of ours, as cargo wants it, by that of its directory.
-pub(crate) fn package(name: &str) -> String {
+pub fn package(name: &str) -> String {
     if PLAIN.contains(&name) { name.to_owned() } else { format!("{PREFIX}{name}") }
 }
 
 /// `--package` for each.
-pub(crate) fn packages<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub fn packages<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     names.into_iter().flat_map(|name| ["--package".to_owned(), package(name)]).collect()
 }
 
@@ -83,7 +83,7 @@ fn own_name(value: &Value) -> String {
 
 impl Workspace {
     /// Asks cargo.
-    pub(crate) fn read() -> anyhow::Result<Self> {
+    pub fn read() -> anyhow::Result<Self> {
         let version = output(&["rustc", "-vV"])?;
         let host = version.lines().find_map(|line| line.strip_prefix("host: "));
         let host = host.context("the host's name in `rustc -vV`")?;

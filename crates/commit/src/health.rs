@@ -175,11 +175,11 @@ mod tests {
         check("NONE x", Err("NONE takes no arguments"));
         check("CMD", Err("CMD needs a command"));
         check("CMD []", Err("CMD needs a command"));
-        check("--interval CMD x", Err("--interval wants a value"));
+        check("--interval CMD x", Err("--interval needs a value"));
         check("--interval=1us CMD x", Err("--interval=1us: less than 1ms"));
         check("--interval=5 CMD x", Err("--interval=5: no duration, as 30s or 1m30s"));
         check("--retries=0 CMD x", Err("--retries=0: not one or more"));
         check("--bad=1 CMD x", Err("no option --bad"));
-        check("--timeout=1s --timeout=2s CMD x", Err("--timeout stands twice"));
+        check("--timeout=1s --timeout=2s CMD x", Err("--timeout is given twice"));
     }
 }

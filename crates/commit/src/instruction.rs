@@ -181,8 +181,8 @@ mod tests {
         assert_eq!(shown(r#"ENV A=1 B="x  y" C=a\ b D="#), ["A|1", "B|x  y", "C|a b", "D|"]);
         assert_eq!(shown(r#"ENV A  "x  y" z=1"#), ["A|x  y z=1"]);
         assert_eq!(shown(r#"LABEL "a b"=c=d"#), ["a b|c=d"]);
-        check("ENV A", "error: wants a name and a value");
-        check("ENV A=1 B", "error: B is no NAME=VALUE");
+        check("ENV A", "error: needs a name and a value");
+        check("ENV A=1 B", "error: B: not NAME=VALUE");
         check("LABEL =1", "error: a name can't be empty");
         check(r#"ENV A=""#, "error: a double quote is not closed");
     }
@@ -196,7 +196,7 @@ mod tests {
         check("onbuild   copy . /x", r#"Onbuild("copy . /x")"#);
         check("ONBUILD onbuild RUN x", "error: ONBUILD can't stand after ONBUILD");
         check("ONBUILD FROM x", "error: FROM can't stand after ONBUILD");
-        check("WORKDIR", "error: WORKDIR wants an argument");
+        check("WORKDIR", "error: WORKDIR needs an argument");
         check("RUN x", "error: RUN doesn't change a config");
         check("nope", "error: NOPE doesn't change a config");
     }

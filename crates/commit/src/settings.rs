@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn what_an_engine_would_refuse_is_refused() {
-        check(&["EXPOSE x"], "x: no port, nor a range of ports");
+        check(&["EXPOSE x"], "x: neither a port nor a range of ports");
         check(&["STOPSIGNAL NOPE"], "NOPE: no such signal");
         check(&["VOLUME \"\""], "a volume without a path");
         check(&["WORKDIR $X"], "a directory without a path");

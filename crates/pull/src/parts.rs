@@ -395,8 +395,8 @@ enum Taken {
 
 /// How many connections of this rate bring enough, of those that there are.
 fn needed(rate: u64, connections: usize) -> usize {
-    let needed = ENOUGH.checked_div(rate).map_or(connections, |n| n as usize + 1);
-    needed.min(connections)
+    let needed = ENOUGH.checked_div(rate).and_then(|n| usize::try_from(n + 1).ok());
+    needed.map_or(connections, |needed| needed.min(connections))
 }
 
 /// What a connection brings in a second that has brought so many bytes in this time.

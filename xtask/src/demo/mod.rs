@@ -21,7 +21,7 @@ const VISIT: &str =
 const WAYS_IN: &[&str] = &["chroot", "unshare -r chroot"];
 
 /// Builds the programs and shows them.
-pub(crate) fn demo() -> anyhow::Result<()> {
+pub fn demo() -> anyhow::Result<()> {
     run(&["cargo", "build", "--bin", "pull", "--bin", "unpack"])?;
     let terminal = Terminal::open(&Workspace::read()?.target.join("debug"))?;
     let registry = kit::Registry::start();

@@ -73,9 +73,7 @@ impl Extended {
             b"size" => self.size = size(value)?,
             b"uid" => self.uid = optional(value, "a uid beyond 32 bits, or none", decimal)?,
             b"gid" => self.gid = optional(value, "a gid beyond 32 bits, or none", decimal)?,
-            b"mtime" => {
-                self.mtime = optional(value, "an mtime that is not a number of seconds", timestamp)?
-            }
+            b"mtime" => self.mtime = optional(value, "an mtime that is not a number", timestamp)?,
             _ => self.take_special(key, value)?,
         }
         Ok(())

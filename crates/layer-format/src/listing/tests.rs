@@ -96,10 +96,10 @@ fn hard_links_are_names_of_one_thing() {
     check(&[&["f a", "b = a", "b = a", "a = a"]], "a0 b0");
     refuse(&[&["b = a"]], "isn't there");
     refuse(&[&["d a", "b = a"]], "to a directory");
-    refuse(&[&["f a/b", "a = a/b"]], "makes way");
-    refuse(&[&["f a/b", "c = a/b", "a = a/b"]], "makes way");
-    refuse(&[&["f a/b", "c = a/b"], &["l > .", "l/a = l/a/b"]], "makes way");
-    refuse(&[&["f d/a/b/c"], &["d/a = d/a/b/c"]], "makes way");
+    refuse(&[&["f a/b", "a = a/b"]], "replaces the file");
+    refuse(&[&["f a/b", "c = a/b", "a = a/b"]], "replaces the file");
+    refuse(&[&["f a/b", "c = a/b"], &["l > .", "l/a = l/a/b"]], "replaces the file");
+    refuse(&[&["f d/a/b/c"], &["d/a = d/a/b/c"]], "replaces the file");
     check(&[&["f a/b", "c = a/b", "a = c"]], "a0 c0");
     check(&[&["f ab/c", "d a"], &["a = ab/c"]], "a1 ab/*0 ab/c0");
     refuse(&[&["f a"], &["b = a", "- a"]], "a whiteout of what a hard link");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Findings;
 use super::edges::is_command;
 use super::tree::{Tree, extension};
-use crate::workspace::Workspace;
+use xtask::workspace::Workspace;
 
 /// The package `tests` has these integration binaries and no other.
 const BINARIES: &[&str] = &["tests/it/", "tests/peers/"];
@@ -97,7 +97,7 @@ fn strays(tree: &Tree) -> Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::Member;
+    use xtask::workspace::Member;
 
     #[track_caller]
     fn check_tree(files: &[(&str, &str)], expected: &[&str]) {

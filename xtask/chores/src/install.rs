@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::payload::{self, Content, Item, PROGRAM};
-use crate::run::say;
+use xtask::run::say;
 
 /// What `install` takes.
 #[derive(clap::Args, Debug)]
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn uninstalling_leaves_nothing_but_directories() {
         let dir = tempfile::tempdir().unwrap();
-        let file = crate::run::root().join("Cargo.toml");
+        let file = xtask::run::root().join("Cargo.toml");
         for item in payload::places().unwrap() {
             let content = if item.starts_with("bin") && !item.ends_with(PROGRAM) {
                 Content::Link(PROGRAM)

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use crate::payload::{self, Content, Item, PROGRAM};
-use crate::run::{output, root, run, say, works};
-use crate::workspace::Workspace;
+use xtask::run::{output, root, run, say, works};
+use xtask::workspace::Workspace;
 
 const TEXTS: &[&str] = &["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md"];
 const ZSH: &str = "placing zsh's completions";

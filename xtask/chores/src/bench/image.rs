@@ -9,7 +9,7 @@ use kit::image::random::{Random, random};
 use kit::{Codec, Image, Layer, Named};
 use serde_json::Value;
 
-use crate::run::{run, say};
+use xtask::run::{run, say};
 
 /// The name under which an image is in its layout and in the registry.
 pub(super) const NAME: &str = "bench/image:1";

@@ -21,8 +21,8 @@ use crate::completions;
 use crate::man;
 use crate::messages;
 use crate::payload::PROGRAM;
-use crate::run::{self, root, say};
-use crate::workspace::{Member, Origin, Purpose, Workspace};
+use xtask::run::{self, root, say};
+use xtask::workspace::{Member, Origin, Purpose, Workspace};
 
 /// What `docs` takes.
 #[derive(clap::Args, Debug)]
@@ -195,7 +195,7 @@ fn section(text: &mut String, level: usize, command: &mut clap::Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::Dependency;
+    use xtask::workspace::Dependency;
 
     fn example() -> clap::Command {
         clap::Command::new("ls")

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::ground::Ground;
 use super::image::{NAME, Prepared};
 use super::measure::median;
-use crate::run::output;
+use xtask::run::output;
 
 /// Seconds of CPU for each stage, medians.
 #[derive(Clone, Debug)]

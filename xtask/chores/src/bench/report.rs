@@ -9,7 +9,7 @@ use super::contest::{Entry, Outcome};
 use super::image::{Kind, Prepared};
 use super::measure::{Cost, median};
 use super::stages::Stages;
-use crate::run::{output, root, say};
+use xtask::run::{output, root, say};
 
 const PAGE: &str = "docs/performance.md";
 

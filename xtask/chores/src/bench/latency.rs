@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use kit::peers::docker_registry::{Setup, Transport};
 
-use crate::run::say;
+use xtask::run::say;
 
 use super::contest::PATIENCE;
 use super::ground::Ground;

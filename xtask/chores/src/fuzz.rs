@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: cargo-fuzz on a reader of untrusted bytes, with the nightly compiler it needs.
 
-use crate::run::run;
+use xtask::run::run;
 
 /// What `fuzz` takes.
 #[derive(clap::Args, Debug)]

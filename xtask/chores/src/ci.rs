@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::run::{run, say};
-use crate::{docs, plain_user, test, tidy};
+use xtask::run::{run, say};
+use xtask::{plain_user, test};
+
+use crate::{docs, tidy};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use super::copy::{ACTIVE, Copy, RECORD};
-use crate::run;
-use crate::suite::{self, End, Test};
+use xtask::run;
+use xtask::suite::{self, End, Test};
 
 /// A test, with what the recording run has found.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use super::tree::Tree;
-use crate::workspace::Workspace;
+use xtask::workspace::Workspace;
 
 /// Packages that no line names: they are there for a feature that another package needs.
 const FOR_A_FEATURE: &[&str] = &["proc-macro2"];

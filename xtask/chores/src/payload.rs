@@ -16,8 +16,8 @@ use anyhow::Context as _;
 
 use crate::commands::COMMANDS;
 use crate::docs;
-use crate::run::run;
-use crate::workspace::Workspace;
+use xtask::run::run;
+use xtask::workspace::Workspace;
 
 /// The file that has all programs.
 pub(crate) const PROGRAM: &str = "strata";

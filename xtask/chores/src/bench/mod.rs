@@ -47,8 +47,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 
-use crate::run::{run, say};
-use crate::workspace::{Workspace, packages};
+use xtask::run::{run, say};
+use xtask::workspace::{Workspace, packages};
 
 use contest::Contest;
 use ground::Ground;

@@ -11,7 +11,7 @@ use super::image::NAME;
 use super::measure::{Cost, Disk, median};
 use super::stages::Job;
 use super::{compress, container, offline, registry, snapshot, sync, union};
-use crate::run::say;
+use xtask::run::say;
 
 /// Another one that has taken so many seconds sits out the rounds that are left, once it has a figure.
 pub(super) const PATIENCE: f64 = 20.0;

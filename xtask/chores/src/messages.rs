@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-use crate::run::{output, root};
+use xtask::run::{output, root};
 
 /// The list, file by file.
 pub(crate) fn list() -> anyhow::Result<String> {

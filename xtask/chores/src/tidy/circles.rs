@@ -248,7 +248,7 @@ mod tests {
         check_files(
             &[
                 ("lib.rs", "mod error;\nmod run;\npub use crate::error::Error;\n"),
-                ("error.rs", "use std::io;\n\n#[cfg(test)]\nmod tests {\n    use crate::run;\n}\n"),
+                ("error.rs", "use std::io;\n\n#[cfg(test)]\nmod tests {\n    use xtask::run;\n}\n"),
                 ("run.rs", "use crate::Error;\n"),
                 ("tests.rs", "use super::error;\n"),
             ],

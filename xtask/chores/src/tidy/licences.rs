@@ -3,7 +3,7 @@
 //! Whole expressions, compared as text: a new one is read by a person, who then adds a line.
 
 use super::Findings;
-use crate::workspace::Workspace;
+use xtask::workspace::Workspace;
 
 const AGREED: &[&str] = &[
     "(MIT OR Apache-2.0) AND Unicode-3.0",

@@ -1,7 +1,7 @@
 //! Who may use whom: HOUSE's drawing and its table of packages, as they are checked.
 
 use super::Findings;
-use crate::workspace::{Dependency, Member, Origin, Purpose, Workspace};
+use xtask::workspace::{Dependency, Member, Origin, Purpose, Workspace};
 
 /// A shared crate and who may use it. `COMMANDS` stands for every command.
 const SHARED: &[(&str, &[&str])] = &[
@@ -26,12 +26,12 @@ const SHARED: &[(&str, &[&str])] = &[
 /// An external package and who may use it, in the code or in its tests. The kit in `tests` has its own tar and
 /// hashing on purpose: a mistake in our writer cannot hide in our reader's test.
 const EXTERNAL: &[(&str, &[&str])] = &[
-    ("anyhow", &["cli", "network", COMMANDS, "xtask", "tests"]),
+    ("anyhow", &["cli", "network", COMMANDS, "xtask", "chores", "tests"]),
     // In the tree anyway, under reqwest; two decoders of our own were compared.
     ("base64", &["layer-format", "registry"]),
-    ("clap", &["cli", "network", COMMANDS, "xtask"]),
-    ("clap_complete", &["xtask"]),
-    ("clap_mangen", &["xtask"]),
+    ("clap", &["cli", "network", COMMANDS, "xtask", "chores"]),
+    ("clap_complete", &["chores"]),
+    ("clap_mangen", &["chores"]),
     ("flate2", &["layer-format", "stream", "tests"]),
     // In the tree anyway, under reqwest's url.
     ("form_urlencoded", &["registry"]),
@@ -45,9 +45,9 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("insta", TESTS_ONLY),
     // Draws the chart of docs/performance.md, with its SVG half alone: three packages. charming was compared: it brings a
     // JavaScript engine.
-    ("plotters", &["xtask"]),
+    ("plotters", &["chores"]),
     // syn's places in a file are bytes only with proc-macro2's feature span-locations.
-    ("proc-macro2", &["xtask"]),
+    ("proc-macro2", &["chores"]),
     ("proptest", TESTS_ONLY),
     // For `ustat` alone, which rustix hasn't; it is compiled anyway, under signal-hook and tempfile.
     ("libc", &["store"]),
@@ -69,19 +69,20 @@ const EXTERNAL: &[(&str, &[&str])] = &[
             "cli",
             COMMANDS,
             "xtask",
+            "chores",
             "tests",
         ],
     ),
     ("sha2", &["layer-format", "tests"]),
     ("signal-hook", &["cli"]),
     ("tar", &["layer-format", "stream", "tests"]),
-    ("tempfile", &["store", "image", "commit", "snapshot", "unpack", "xtask", "tests"]),
+    ("tempfile", &["store", "image", "commit", "snapshot", "unpack", "xtask", "chores", "tests"]),
     // For podman's registries.conf; toml_edit and basic-toml were compared: the one keeps layouts that nobody here writes,
     // the other knows TOML 0.5 only.
     ("toml", &["registry"]),
     ("thiserror", &["layer-format", "store", "registry", "rootfs"]),
     // cargo-mutants was compared: it builds the workspace once for each mutant, 600 of them would take a working day.
-    ("syn", &["xtask"]),
+    ("syn", &["chores"]),
     // How many cells of a terminal a text takes; no dependencies, kept by the unicode-rs group.
     // console was compared: it measures, but brings its own terminal.
     ("unicode-width", &["cli"]),
@@ -136,18 +137,18 @@ fn our_edge(member: &Member, dependency: &Dependency) -> Option<String> {
     let name = dependency.name.as_str();
     let for_tests = dependency.purpose == Purpose::Tests;
     match (member.name.as_str(), name) {
-        (_, "xtask") => Some("is for chores: nothing uses it".to_owned()),
-        ("xtask", "tests") => None,
+        ("chores", "xtask") | ("chores" | "xtask", "tests") => None,
+        (_, "xtask" | "chores") => Some("is for chores: nothing uses it".to_owned()),
         (_, "tests") if for_tests => None,
         (_, "tests") => Some("is the kit: only tests use it".to_owned()),
         ("tests", _) if for_tests => None,
         ("tests", _) => Some("is ours: the kit's library uses none of our crates".to_owned()),
         // The one that is all of them.
-        ("xtask" | "strata", _) if shared(name).is_none() => None,
+        ("chores" | "strata", _) if shared(name).is_none() => None,
         _ => match shared(name) {
             Some(users) if allowed(member, users) => None,
             Some(users) => Some(format!("is only for {}", users.join(", "))),
-            None => Some("is a command: only xtask uses one, for its Args".to_owned()),
+            None => Some("is a command: only chores use one, for its Args".to_owned()),
         },
     }
 }
@@ -159,7 +160,8 @@ fn external_edge(member: &Member, dependency: &Dependency) -> Option<String> {
     }
     match EXTERNAL.iter().find(|(package, _)| *package == name) {
         None => Some(
-            "is not agreed: a line in xtask/src/tidy/edges.rs says where it belongs".to_owned(),
+            "is not agreed: a line in xtask/chores/src/tidy/edges.rs says where it belongs"
+                .to_owned(),
         ),
         Some((_, users)) if allowed(member, users) => None,
         Some((_, [])) => Some("is for tests only".to_owned()),
@@ -190,7 +192,7 @@ mod tests {
 
     #[track_caller]
     fn check_edge(from: &str, dependency: (&str, Purpose, Origin), expected: &[&str]) {
-        let dir = if from == "tests" || from == "xtask" {
+        let dir = if ["tests", "xtask", "chores"].contains(&from) {
             from.to_owned()
         } else {
             format!("crates/{from}")
@@ -213,7 +215,7 @@ mod tests {
         check_edge(
             "save",
             ("pull", Code, Ours),
-            &["crates/save/Cargo.toml: pull is a command: only xtask uses one, for its Args"],
+            &["crates/save/Cargo.toml: pull is a command: only chores use one, for its Args"],
         );
     }
 
@@ -248,11 +250,12 @@ mod tests {
             &["crates/pull/Cargo.toml: tests is the kit: only tests use it"],
         );
         check_edge("xtask", ("tests", Code, Ours), &[]);
-        check_edge("xtask", ("pull", Code, Ours), &[]);
+        check_edge("chores", ("xtask", Code, Ours), &[]);
+        check_edge("chores", ("pull", Code, Ours), &[]);
         check_edge(
-            "xtask",
+            "chores",
             ("store", Code, Ours),
-            &["xtask/Cargo.toml: store is only for the commands, image"],
+            &["chores/Cargo.toml: store is only for the commands, image"],
         );
     }
 
@@ -275,7 +278,7 @@ mod tests {
             "pull",
             ("regex", Code, External),
             &[
-                "crates/pull/Cargo.toml: regex is not agreed: a line in xtask/src/tidy/edges.rs says where it belongs",
+                "crates/pull/Cargo.toml: regex is not agreed: a line in xtask/chores/src/tidy/edges.rs says where it belongs",
             ],
         );
     }

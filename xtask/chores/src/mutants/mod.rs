@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use self::copy::Copy;
 use self::suite::Fate;
-use crate::run;
+use xtask::run;
 
 /// Mutants that no test can catch, each with its reason: `file: function: change: reason`, a line each.
 const EQUIVALENT: &str = "xtask/equivalent-mutants.txt";

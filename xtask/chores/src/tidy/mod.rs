@@ -29,8 +29,8 @@ mod tree;
 
 use anyhow::ensure;
 
-use crate::run::{root, say};
-use crate::workspace::Workspace;
+use xtask::run::{root, say};
+use xtask::workspace::Workspace;
 
 use tree::Tree;
 

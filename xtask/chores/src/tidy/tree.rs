@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::run::output;
+use xtask::run::output;
 
 /// Paths from the root, in byte order, and what the files hold.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::sites::{self, Site};
-use crate::run;
+use xtask::run;
 
 /// The variable that names the active mutant.
 pub(super) const ACTIVE: &str = "STRATA_MUTANT";

@@ -17,8 +17,8 @@ use anyhow::{Context as _, ensure};
 use super::copy::{self, SWITCH, write_if_new};
 use super::suite::{self, Fate, Recorded};
 use crate::commands::{COMMANDS, Entry};
-use crate::run::{root, say};
-use crate::suite::Test;
+use xtask::run::{root, say};
+use xtask::suite::Test;
 
 /// The table: `program --option: package module::test`, a line each.
 pub(crate) const TABLE: &str = "tests/options.txt";
@@ -144,7 +144,7 @@ pub(super) fn options(only: Option<&str>) -> anyhow::Result<()> {
 fn judge(tests: &[Recorded], chosen: &[usize]) -> BTreeMap<usize, Fate> {
     let fates = Mutex::new(BTreeMap::new());
     let catches = suite::Catches::default();
-    crate::suite::at_once(chosen.len(), |at| {
+    xtask::suite::at_once(chosen.len(), |at| {
         let nowhere = suite::Place { file: "", package: "" };
         let fate = suite::fate(tests, chosen[at], nowhere, &catches);
         fates.lock().expect("no worker panics").insert(chosen[at], fate);
@@ -187,7 +187,7 @@ fn make(options: &[Opt]) -> anyhow::Result<Vec<Test>> {
     let programs = COMMANDS.iter().flat_map(|(name, _)| ["--bin", name]);
     let built = cargo().args(["build", "--workspace"]).args(programs).status();
     ensure!(built.context("starting cargo")?.success(), "the copy doesn't build");
-    crate::suite::list(cargo(), TARGETS)
+    xtask::suite::list(cargo(), TARGETS)
 }
 
 /// The options as a constant of the copy.

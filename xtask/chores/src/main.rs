@@ -1,0 +1,60 @@
+//! Chores of developers: `cargo xtask CMD`. One file each; this one only tells them apart.
+
+mod bench;
+mod chart;
+mod ci;
+mod commands;
+mod completions;
+mod dist;
+mod docs;
+mod fuzz;
+mod install;
+mod man;
+mod messages;
+mod mutants;
+mod payload;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use xtask::run;
+
+/// Chores of those who develop, install or pack Strata; `cargo xtask demo` and `cargo xtask test` are there too
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+enum Chore {
+    /// Run every check that must pass before a change goes in, the cheap ones first
+    Ci,
+    /// Check what no lint can say about the tree
+    Tidy,
+    /// Generate man pages, completions and docs/cli.md
+    Docs(docs::Args),
+    /// Measure beside other tools doing the same, in one run
+    Bench(bench::Args),
+    /// Feed a reader of untrusted bytes with noise
+    Fuzz(fuzz::Args),
+    /// Put small faults into the code and tell which of them no test sees
+    Mutants(mutants::Args),
+    /// Build for release and install: the programs, their man pages and completions
+    Install(install::Args),
+    /// Pack what is installed, with checksums, into one tar, and where dpkg-deb is there into a Debian package
+    Dist,
+}
+
+fn main() -> ExitCode {
+    run::exit(carry_out(Chore::parse()))
+}
+
+fn carry_out(chore: Chore) -> anyhow::Result<()> {
+    match chore {
+        Chore::Ci => ci::run_steps(),
+        Chore::Tidy => tidy::run(),
+        Chore::Docs(args) => docs::run(&args),
+        Chore::Bench(args) => bench::bench(&args),
+        Chore::Fuzz(args) => fuzz::fuzz(&args),
+        Chore::Mutants(args) => mutants::mutants(&args),
+        Chore::Install(args) => install::install(&args),
+        Chore::Dist => dist::dist(),
+    }
+}
