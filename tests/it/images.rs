@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use kit::pipeline::sh;
+use kit::pipeline::{on_terminal, sh};
+use kit::terminal::Size;
 use kit::{Image, Index, Layer, Named, Registry, Sandbox};
 
 fn image(content: &str) -> Image {
@@ -238,4 +239,27 @@ fn what_an_index_lists_and_the_store_lacks_is_left_out_with_a_word() {
     let text = "--- stderr\nimages: warning: h.example/a:1: linux/arm64 is not in the store, and is left out\n";
     assert!(output.success().text().ends_with(text), "{}", output.text());
     sh(&sandbox, "images verify x && save x | load --store there").success();
+}
+
+// docker/cli#1502, podman#5021: a table whose rows are broken can't be read.
+#[test]
+fn a_narrow_terminal_shows_the_columns_that_it_has_room_for() {
+    let sandbox = Sandbox::new();
+    let name = "registry.example.com/team/an-application:2026.11.29";
+    let image = Image::new().layer(Layer::new().file("a", "b"));
+    sandbox.load(&[Named::new(name, &image)]);
+    let shown = |columns, command: &str| {
+        let size = Size { columns, ..Size::USUAL };
+        on_terminal(&sandbox, size, command).wait().screen
+    };
+    let titles = |columns| {
+        let screen = shown(columns, "images");
+        let titles = screen.lines().next().unwrap_or_default().split_whitespace();
+        titles.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(titles(80), "NAME DIGEST SIZE");
+    assert_eq!(titles(140), "NAME DIGEST PLATFORM CREATED SIZE SHARED");
+    assert!(shown(80, "images").contains(name));
+    assert!(shown(80, "images --no-trunc").contains("PLATFORM"));
+    assert!(shown(80, "images | cat").contains("PLATFORM"), "a pipe has no width");
 }

@@ -129,7 +129,11 @@ fn what_has_no_name_and_what_is_no_registry_is_refused() {
     let digest = place.nginx.digest();
     place.refused(&format!("push --to HOST {digest}"), 2, "to which NAME?");
     place.refused(&format!("save {digest} | push - --to HOST"), 2, "doesn't begin with the names");
-    place.refused("push --to HOST nginx:1.27 -", 2, "- is no one of several images");
+    place.refused(
+        "push --to HOST nginx:1.27 -",
+        2,
+        "- is a whole stream and can't be one of several images",
+    );
     place.refused("push --to HOST nginx:1.27 none:1", 3, "none:1: not in the store");
     place.refused("push --to HOST ./x.tar", 2, "only images of the store");
     place.refused("push --to mirror/x nginx:1.27", 2, "a registry comes first");

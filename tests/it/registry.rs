@@ -178,6 +178,8 @@ fn a_stalled_connection_is_given_up_and_goes_on_where_it_was_but_a_slow_reader_i
     let image = Image::new().codec(Codec::None).layer(Layer::new().file("noise", noise));
     slow.add("app:1", &image);
     divided.add("app:1", &image);
+    // Of a quick connection one is enough.
+    divided.fault(Fault::on("/blobs/").bytes_per_second(4 << 20));
     let stored = start("pull --stall-timeout 3 NAME | unpack a");
     let direct = start("pull --stall-timeout 3 --no-store NAME | unpack b");
     let reader = |flags: &str, root: &str| {

@@ -89,23 +89,46 @@ impl Table {
         self.columns.write(output)
     }
 
-    /// Cuts the last column, so that rows are no wider than so many cells; a cut cell ends with `…`. It keeps at least
-    /// twenty cells.
-    pub fn cut_last_column(&mut self, cells: usize) {
-        let widths = self.columns.widths();
-        let Some((_, others)) = widths.split_last() else { return };
-        let before: usize = others.iter().map(|width| width + SPACE.len()).sum();
-        let room = cells.saturating_sub(before).max(LEAST_CELLS);
-        let last = self.columns.rows.iter_mut().filter_map(|row| row.get_mut(others.len()));
-        for cell in last.filter(|cell| width(cell) > room) {
-            *cell = format!("{}…", cut(cell, room - 1));
+    /// Cuts these columns, the first of them first, so that rows are no wider than so many cells; a cut cell ends with `…`.
+    /// Each keeps at least twenty cells.
+    pub fn cut_columns(&mut self, columns: &[usize], cells: usize) {
+        for &column in columns {
+            let widths = self.columns.widths();
+            let too_many = total(&widths).saturating_sub(cells);
+            let Some(&widest) = widths.get(column).filter(|_| too_many > 0) else { continue };
+            let room = widest.saturating_sub(too_many).max(LEAST_CELLS);
+            let these = self.columns.rows.iter_mut().filter_map(|row| row.get_mut(column));
+            for cell in these.filter(|cell| width(cell) > room) {
+                *cell = format!("{}…", cut(cell, room - 1));
+            }
+        }
+    }
+
+    /// Leaves these columns out, one after the other, until rows are no wider than so many cells.
+    pub fn leave_out(&mut self, columns: &[usize], cells: usize) {
+        let mut left_out = vec![];
+        for &column in columns {
+            if total(&self.columns.widths()) <= cells {
+                return;
+            }
+            let n_before = left_out.iter().filter(|&&before| before < column).count();
+            for row in self.columns.rows.iter_mut().filter(|row| row.len() > column - n_before) {
+                row.remove(column - n_before);
+            }
+            left_out.push(column);
         }
     }
 }
 
+/// The cells of a row of columns.
+fn total(widths: &[usize]) -> usize {
+    let spaces = SPACE.len() * widths.len().saturating_sub(1);
+    widths.iter().sum::<usize>() + spaces
+}
+
 /// What stands between two columns.
 const SPACE: &str = "   ";
-/// The cells that the last column keeps on a narrow terminal.
+/// The cells that a column keeps on a narrow terminal.
 const LEAST_CELLS: usize = 20;
 
 /// Rows of cells without titles, for lines that other programs read too.
@@ -184,27 +207,60 @@ mod tests {
         check_array(&["1", "\"\u{202e}\""], "[\n1,\n\"\\u202e\"\n]\n");
     }
 
+    fn text(table: &Table) -> String {
+        let mut text = vec![];
+        table.write(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     // docker/cli#1502, podman#5021: a table that is wider than the terminal can't be read.
     #[test]
-    fn the_last_column_is_cut_in_cells_to_what_there_is_room_for() {
+    fn columns_are_cut_in_cells_to_what_there_is_room_for() {
         let mut table = Table::new(&["LAYER", "CREATED BY"]);
         table.row(["1", "RUN apt-get update && apt-get install"]);
         table.row(["2", "RUN 大きな名前のファイルを作る"]);
         table.row(["3", "short"]);
-        let text = |cells| {
+        let cut = |cells| {
             let mut table = table.clone();
-            table.cut_last_column(cells);
-            let mut text = vec![];
-            table.write(&mut text).unwrap();
-            String::from_utf8(text).unwrap()
+            table.cut_columns(&[1, 0], cells);
+            text(&table)
         };
         assert_eq!(
-            text(30),
+            cut(30),
             "LAYER   CREATED BY\n1       RUN apt-get update &&…\n2       RUN 大きな名前のファ…\n\
              3       short\n"
         );
-        assert_eq!(text(10), text(28), "twenty cells stay");
-        assert!(!text(100).contains('…'));
+        assert_eq!(cut(10), cut(28), "twenty cells stay");
+        assert!(!cut(100).contains('…'));
+    }
+
+    #[test]
+    fn a_column_is_cut_only_if_that_of_the_ones_before_was_not_enough() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(["a".repeat(30), "b".repeat(30)]);
+        let cut = |cells| {
+            let mut table = table.clone();
+            table.cut_columns(&[1, 0], cells);
+            let text = text(&table);
+            let row = text.lines().nth(1).unwrap().to_owned();
+            (row.matches('a').count(), row.matches('b').count())
+        };
+        assert_eq!(
+            [63, 62, 53, 52, 40].map(cut),
+            [(30, 30), (30, 28), (30, 19), (28, 19), (19, 19)]
+        );
+    }
+
+    #[test]
+    fn columns_are_left_out_until_the_others_have_room() {
+        let mut table = Table::new(&["A", "B", "C", "D"]);
+        table.row(["1", "2", "3", "4"]);
+        let titles = |cells| {
+            let mut table = table.clone();
+            table.leave_out(&[3, 1], cells);
+            text(&table).lines().next().unwrap().replace(' ', "")
+        };
+        assert_eq!([13, 12, 9, 8, 1].map(titles), ["ABCD", "ABC", "ABC", "AC", "AC"]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct Args {
     names: Vec<String>,
     #[command(subcommand)]
     action: Option<Action>,
-    /// Print digests in full
+    /// Print digests in full, and all columns, however narrow the terminal is
     #[arg(long, conflicts_with_all = ["json", "null"])]
     no_trunc: bool,
     /// Print JSON

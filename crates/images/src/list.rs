@@ -35,6 +35,9 @@ pub(crate) enum Content {
     Digests,
 }
 
+/// Columns that a narrow terminal shows only if there is room: SHARED, PLATFORM, CREATED. Names and digests are typed again.
+const LESS_WANTED: [usize; 3] = [5, 2, 3];
+
 /// Lists every name that one of the patterns matches; without a pattern, every name.
 ///
 /// # Errors
@@ -66,6 +69,9 @@ pub(crate) fn list(
     let mut table = Table::new(&["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE", "SHARED"]);
     for row in &rows {
         table.row(row.cells(content));
+    }
+    if let Some(columns) = page.output.columns().filter(|_| content == Content::Images) {
+        table.leave_out(&LESS_WANTED, columns);
     }
     Ok(table.write(page.output)?)
 }

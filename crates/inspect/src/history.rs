@@ -7,6 +7,10 @@ use serde_json::json;
 
 use crate::{Length, write_array};
 
+/// Columns of the table that may be long.
+const COMMENT: usize = 4;
+const CREATED_BY: usize = 5;
+
 /// A step of the history, and the layer that it made.
 struct Step {
     history: History,
@@ -54,7 +58,7 @@ pub(crate) fn list(
         ]);
     }
     if let Some(columns) = io.output.columns().filter(|_| length == Length::Short) {
-        table.cut_last_column(columns);
+        table.cut_columns(&[CREATED_BY, COMMENT], columns);
     }
     Ok(table.write(&mut io.output)?)
 }

@@ -86,8 +86,14 @@ pub(crate) fn list(
             if users.is_empty() { "-".to_owned() } else { users.join(", ") },
         ]);
     }
+    if let Some(columns) = io.output.columns().filter(|_| length == Length::Short) {
+        table.cut_columns(&[SHARED_WITH], columns);
+    }
     Ok(table.write(&mut io.output)?)
 }
+
+/// The column that may be long.
+const SHARED_WITH: usize = 5;
 
 /// Adds the other images of the store to the users of their layers.
 fn add_users(users: &mut Users, store: &Store, opened: &Opened) -> anyhow::Result<()> {

@@ -55,7 +55,7 @@ pub struct Args {
     /// How large the file of --cat may be, holes included: 500M, 20G; 16T without this
     #[arg(long, requires = "cat", value_name = "SIZE", value_parser = cli::parse_size)]
     max_size: Option<u64>,
-    /// With --history or --layers, print digests in full, and commands longer than the terminal is wide
+    /// With --history or --layers, print digests in full, and cells that the terminal has no room for
     #[arg(long, requires = "view", conflicts_with_all = ["raw", "config", "files", "cat", "json"])]
     no_trunc: bool,
     /// Print lists as JSON

@@ -125,6 +125,6 @@ mod tests {
 
     #[test]
     fn a_page_without_figures_is_an_error() {
-        assert!(draw(PAGE).unwrap_err().to_string().contains("no figures of pull --no-stream"));
+        assert!(draw(PAGE).unwrap_err().to_string().contains("no figures of pull"));
     }
 }
