@@ -38,6 +38,17 @@ const INPUTS: &[Row] = &[
     ("commit -t a < text", 4, "commit: standard input: the layer: isn't a tar archive\n"),
     ("commit -t a dir", 2, "commit: dir: a directory, and no layer\nhint: snapshot dir | commit "),
     ("snapshot dir", 2, "snapshot: dir: the store has no note of what this directory was\nhint: "),
+    // On a read-only root: which directory is meant?
+    (
+        "TMPDIR=/none commit --no-store --base scratch -t a < layer | cat",
+        1,
+        "no such file or directory in /none; TMPDIR names another directory\n",
+    ),
+    (
+        "TMPDIR=/none flatten --no-store --as-image ./image | cat",
+        1,
+        "no such file or directory in /none; TMPDIR names another directory\n",
+    ),
 ];
 
 /// Names and options.

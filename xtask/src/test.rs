@@ -35,7 +35,7 @@ fn chosen(args: &[String]) -> anyhow::Result<()> {
         vec!["cargo", "nextest", "run", "--workspace"]
     } else {
         // `--tests` is every target that has tests, and leaves the doctests to their own step.
-        vec!["cargo", "test", "--workspace", "--tests"]
+        vec!["cargo", "test", "--workspace", "--tests", "--no-fail-fast"]
     };
     line.extend(args.iter().map(String::as_str));
     run::run(&line)

@@ -194,7 +194,7 @@ impl Destination for ToStream<'_> {
     }
 
     fn begin_layer(&self) -> anyhow::Result<Hashing<File>> {
-        let file = tempfile::tempfile().context("making a temporary file")?;
+        let file = image::spool(None)().context("making a temporary file")?;
         Ok(Hashing::new(file, Algorithm::Sha256))
     }
 

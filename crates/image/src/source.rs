@@ -167,11 +167,18 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 /// system's directory for temporary files.
 pub fn spool(store: Option<&Store>) -> Spool {
     match store.map(|store| store.path().to_owned()) {
-        Some(path) => {
-            Box::new(move || tempfile::tempfile_in(&path).or_else(|_| tempfile::tempfile()))
-        }
-        None => Box::new(tempfile::tempfile),
+        Some(path) => Box::new(move || tempfile::tempfile_in(&path).or_else(|_| temporary())),
+        None => Box::new(temporary),
     }
+}
+
+/// An unlinked file in the system's directory for temporary files; an error names the directory, and how another is chosen.
+fn temporary() -> io::Result<File> {
+    tempfile::tempfile().map_err(|error| {
+        let (reason, dir) = (report::reason(&error), std::env::temp_dir());
+        let text = format!("{reason} in {}; TMPDIR names another directory", dir.display());
+        io::Error::new(error.kind(), text)
+    })
 }
 
 /// A function that makes no temporary file but fails, for a program that takes each part of an archive as it comes.

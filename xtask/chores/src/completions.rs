@@ -70,7 +70,23 @@ fn zsh(generated: &str) -> String {
 "
     );
     let (first, rest) = generated.split_once('\n').unwrap_or((generated, ""));
-    format!("{first}\n\n{function}{}", rest.replace(":_default'", ":_strata_images'"))
+    let rest: Vec<_> = rest
+        .lines()
+        .map(|line| {
+            if takes_image(line) {
+                line.replace(":_default'", ":_strata_images'")
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect();
+    format!("{first}\n\n{function}{}\n", rest.join("\n"))
+}
+
+/// Whether a line of zsh's arguments is of one that stands alone, or of an option with an image.
+fn takes_image(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("':") || line.starts_with("'*:") || line.contains(":IMAGE:")
 }
 
 #[cfg(test)]
@@ -116,10 +132,13 @@ mod tests {
 
     #[test]
     fn zsh_and_fish_ask_for_the_images() {
-        let generated = "#compdef save\n'*:image:_default' \\\n";
+        let generated = "#compdef save\n'--base=[A]:IMAGE:_default' \\\n'-o+[B]:FILE:_default' \\\n\
+                         '*::image:_default' \\\n";
         let text = with_names(Shell::Zsh, "save", generated);
         assert!(text.starts_with("#compdef save\n"), "{text}");
-        assert!(text.ends_with("'*:image:_strata_images' \\\n"), "{text}");
+        let expected = "'--base=[A]:IMAGE:_strata_images' \\\n'-o+[B]:FILE:_default' \\\n\
+                        '*::image:_strata_images' \\\n";
+        assert!(text.ends_with(expected), "{text}");
         let text = with_names(Shell::Fish, "save", "");
         assert_eq!(text, "complete -c save -a '(images --null 2>/dev/null | string split0)'\n");
     }

@@ -76,7 +76,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("sha2", &["layer-format", "tests"]),
     ("signal-hook", &["cli"]),
     ("tar", &["layer-format", "stream", "tests"]),
-    ("tempfile", &["store", "image", "commit", "snapshot", "unpack", "xtask", "chores", "tests"]),
+    ("tempfile", &["store", "image", "snapshot", "unpack", "xtask", "chores", "tests"]),
     // For podman's registries.conf; toml_edit and basic-toml were compared: the one keeps layouts that nobody here writes,
     // the other knows TOML 0.5 only.
     ("toml", &["registry"]),
