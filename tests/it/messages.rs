@@ -40,12 +40,12 @@ const INPUTS: &[Row] = &[
     ("snapshot dir", 2, "snapshot: dir: the store has no note of what this directory was\nhint: "),
     // On a read-only root: which directory is meant?
     (
-        "TMPDIR=/none commit --no-store --base scratch -t a < layer | cat",
+        "TMPDIR=/none commit --no-store --stream --base scratch -t a < layer > out",
         1,
         "no such file or directory in /none; TMPDIR names another directory\n",
     ),
     (
-        "TMPDIR=/none flatten --no-store --as-image ./image | cat",
+        "TMPDIR=/none flatten --no-store --as-image a:1 ./image > out",
         1,
         "no such file or directory in /none; TMPDIR names another directory\n",
     ),

@@ -90,7 +90,7 @@ impl Table {
     }
 
     /// Cuts these columns, the first of them first, so that rows are no wider than so many cells; a cut cell ends with `…`.
-    /// Each keeps at least twenty cells.
+    /// Each keeps at least fifteen cells.
     pub fn cut_columns(&mut self, columns: &[usize], cells: usize) {
         for &column in columns {
             let widths = self.columns.widths();
@@ -104,12 +104,12 @@ impl Table {
         }
     }
 
-    /// Leaves these columns out, one after the other, until rows are no wider than so many cells.
-    pub fn leave_out(&mut self, columns: &[usize], cells: usize) {
+    /// Leaves these columns out, one after the other, until rows are no wider than so many cells. Tells how many.
+    pub fn leave_out(&mut self, columns: &[usize], cells: usize) -> usize {
         let mut left_out = vec![];
         for &column in columns {
             if total(&self.columns.widths()) <= cells {
-                return;
+                break;
             }
             let n_before = left_out.iter().filter(|&&before| before < column).count();
             for row in self.columns.rows.iter_mut().filter(|row| row.len() > column - n_before) {
@@ -117,6 +117,7 @@ impl Table {
             }
             left_out.push(column);
         }
+        left_out.len()
     }
 }
 
@@ -129,7 +130,7 @@ fn total(widths: &[usize]) -> usize {
 /// What stands between two columns.
 const SPACE: &str = "   ";
 /// The cells that a column keeps on a narrow terminal.
-const LEAST_CELLS: usize = 20;
+const LEAST_CELLS: usize = 15;
 
 /// Rows of cells without titles, for lines that other programs read too.
 #[derive(Clone, Debug, Default)]
@@ -230,7 +231,7 @@ mod tests {
             "LAYER   CREATED BY\n1       RUN apt-get update &&…\n2       RUN 大きな名前のファ…\n\
              3       short\n"
         );
-        assert_eq!(cut(10), cut(28), "twenty cells stay");
+        assert_eq!(cut(10), cut(23), "fifteen cells stay");
         assert!(!cut(100).contains('…'));
     }
 
@@ -247,7 +248,7 @@ mod tests {
         };
         assert_eq!(
             [63, 62, 53, 52, 40].map(cut),
-            [(30, 30), (30, 28), (30, 19), (28, 19), (19, 19)]
+            [(30, 30), (30, 28), (30, 19), (30, 18), (21, 14)]
         );
     }
 

@@ -72,6 +72,7 @@ pub(crate) fn list(
     }
     if let Some(columns) = page.output.columns().filter(|_| content == Content::Images) {
         table.leave_out(&LESS_WANTED, columns);
+        table.cut_columns(&[0], columns);
     }
     Ok(table.write(page.output)?)
 }

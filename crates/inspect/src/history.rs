@@ -7,6 +7,9 @@ use serde_json::json;
 
 use crate::{Length, write_array};
 
+/// Where there is less room, in cells, the layers' digests are left out; --layers shows them.
+const NARROW: usize = 90;
+const ID: usize = 1;
 /// Columns of the table that may be long.
 const COMMENT: usize = 4;
 const CREATED_BY: usize = 5;
@@ -58,7 +61,10 @@ pub(crate) fn list(
         ]);
     }
     if let Some(columns) = io.output.columns().filter(|_| length == Length::Short) {
-        table.cut_columns(&[CREATED_BY, COMMENT], columns);
+        // What was done tells more than what somebody has said about it.
+        table.cut_columns(&[COMMENT], columns);
+        let n_left_out = if columns < NARROW { table.leave_out(&[ID], columns) } else { 0 };
+        table.cut_columns(&[CREATED_BY - n_left_out], columns);
     }
     Ok(table.write(&mut io.output)?)
 }

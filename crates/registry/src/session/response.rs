@@ -55,6 +55,8 @@ impl ErrorResponse {
         if said.is_empty()
             && headers::is_html(&exchange.headers)
             && exchange.status.is_client_error()
+            // What stands before a registry refuses in its own words, and the status says enough.
+            && !matches!(exchange.status.as_u16(), 401 | 403 | 429)
         {
             let media_type = headers::media_type(&exchange.headers);
             said = format!("not a registry? got {media_type}");
