@@ -544,3 +544,21 @@ fn a_store_that_may_not_be_written_is_enough() {
     lock(0o755);
     assert_eq!(listed, CHANGES);
 }
+
+#[test]
+fn as_root_the_summary_of_a_mounted_union_counts_as_its_list_does() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let layer = Layer::new().dir("etc", 0o755).file("etc/motd", "old").file("etc/issue", "x");
+    sandbox.load(&[Named::new("app:1", Image::new().layer(layer))]);
+    let change = "echo newer > m/etc/motd; echo 1 > m/etc/version; rm m/etc/issue";
+    let script = format!(
+        "union -q app:1 m --upper up; {change}; snapshot --list m; snapshot m > layer; union --umount m"
+    );
+    let output = sh(&sandbox, &script);
+    let list = output.success().out();
+    assert_eq!(list, "C etc\nD etc/issue\nC etc/motd\nA etc/version\n");
+    assert!(output.stderr.contains("1 added, 2 changed, 1 removed, 8B"), "{}", output.stderr);
+}

@@ -16,7 +16,7 @@ pub fn root() -> PathBuf {
 
 /// Runs a chore of the other package, and ends as it does: it has said why.
 pub fn chore(words: &[OsString]) -> ExitCode {
-    let line = ["cargo", "run", "--quiet", "--package", "chores", "--"];
+    let line = ["cargo", "run", "--package", "chores", "--"];
     let mut command = command(&line);
     match command.args(words).status().context("starting cargo") {
         Ok(status) if status.success() => ExitCode::SUCCESS,

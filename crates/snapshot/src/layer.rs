@@ -2,7 +2,7 @@
 
 use cli::{Io, human_size};
 use layer_format::Digest;
-use layer_format::layer::{Change, Entry, EntryKind, Timestamp, Writer};
+use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp, Writer};
 use rootfs::{Attribute, ChangeKind, Content, Difference};
 use stream::base_comment;
 
@@ -25,6 +25,8 @@ pub(crate) struct How<'a> {
     pub(crate) n_retries: u32,
     /// Whether the base may have something of a difference's name.
     pub(crate) may_hide: &'a dyn Fn(&Difference<'_>) -> bool,
+    /// Whether what counts as added was there before, so that it is counted as changed.
+    pub(crate) was_there: &'a dyn Fn(&EntryPath) -> bool,
     /// The latest time that is written; later ones become this one, unless they are the base's.
     pub(crate) latest: Option<Timestamp>,
 }
@@ -69,10 +71,10 @@ pub(crate) fn write<'a>(
         cli::interrupt::check()?;
         how.clamp(&mut difference);
         if how.n_retries == 0 {
-            count.take(&difference);
+            count.take(&difference, how);
             write_one(&mut writer, &difference)?;
         } else if let Some(difference) = write_held(&mut writer, difference, how)? {
-            count.take(&difference);
+            count.take(&difference, how);
         }
     }
     writer.finish()?;
@@ -126,8 +128,11 @@ fn write_held<'a>(
 }
 
 impl Count {
-    fn take(&mut self, difference: &Difference<'_>) {
+    fn take(&mut self, difference: &Difference<'_>, how: How<'_>) {
+        let is_there =
+            |change: &Change| matches!(change, Change::Add(it) if (how.was_there)(&it.path));
         match difference.kind {
+            ChangeKind::Added if is_there(&difference.change) => self.changed += 1,
             ChangeKind::Added => self.added += 1,
             ChangeKind::Changed(_) => self.changed += 1,
             ChangeKind::Removed => self.removed += 1,

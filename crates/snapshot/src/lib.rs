@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use cli::{Failure, Form, Globs, Io, usage};
 use image::{Choice, Location};
 use layer_format::Platform;
-use layer_format::layer::Timestamp;
+use layer_format::layer::{EntryPath, Timestamp};
 use report::{Look, look};
 use rootfs::{
     Attribute, Attributes, ChangeKind, Diff, DiffOptions, Difference, Identity, Known, LeaveOut,
@@ -211,7 +211,8 @@ fn of_directory(
         return list::write(diff.differences(), form, io);
     }
     let may_hide = |difference: &Difference<'_>| difference.kind != ChangeKind::Added;
-    let how = How { n_retries: args.retry_changed, may_hide: &may_hide, latest: latest(args) };
+    let (n_retries, latest) = (args.retry_changed, latest(args));
+    let how = How { n_retries, may_hide: &may_hide, was_there: &|_| false, latest };
     layer::write(diff.differences(), manifest, how, io).map_err(|error| scanner.hint_mount(error))
 }
 
@@ -240,7 +241,10 @@ fn of_upper(
     changes().try_for_each(|it| it.map(drop)).map_err(|error| explain(error, hint))?;
     let Some(list_form) = list_form(args) else {
         let may_hide = |difference: &Difference<'_>| upper.may_hide(difference);
-        let how = How { n_retries: args.retry_changed, may_hide: &may_hide, latest: latest(args) };
+        // Of an upper directory that isn't mounted nobody knows: all counts as new.
+        let was_there = |path: &EntryPath| upper.was_there(path);
+        let (n_retries, latest) = (args.retry_changed, latest(args));
+        let how = How { n_retries, may_hide: &may_hide, was_there: &was_there, latest };
         return layer::write(changes().filter_map(Result::ok), base.manifest, how, io);
     };
     if let Some(tree) = &base.tree {

@@ -93,7 +93,8 @@ impl UpperDir {
             || matches!(&difference.change, Change::Add(entry) if self.was_there(&entry.path))
     }
 
-    fn was_there(&self, path: &EntryPath) -> bool {
+    /// Whether a lower directory has something of that name.
+    pub(crate) fn was_there(&self, path: &EntryPath) -> bool {
         let seen = self.lower.iter().find_map(|lower| lower.has_beneath(path));
         seen.unwrap_or(false)
     }
