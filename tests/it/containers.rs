@@ -4,7 +4,7 @@
 use kit::pipeline::{Script, sh};
 use kit::{Image, Layer, Named, Sandbox};
 
-use crate::fixtures::{lacks_root, stream_of};
+use crate::fixtures::{lacks, lacks_root, stream_of};
 
 /// Owners, special bits, a device, a capability, an attribute.
 fn privileged() -> Image {
@@ -114,8 +114,7 @@ fn as_root_owners_that_are_ignored_make_no_program_root_s() {
 /// Runs a script with `m` mounted by bindfs with these options.
 fn in_bindfs(options: &str, script: &str) -> Option<String> {
     let sandbox = sandbox();
-    if sandbox.program("/usr/bin/bindfs").arg("--version").run().code() != 0 {
-        kit::peers::skip("a file system with owners of its own", "no bindfs");
+    if lacks(&["bindfs"]) {
         return None;
     }
     let script = format!(
@@ -150,19 +149,15 @@ fn as_root_what_a_file_system_does_with_owners_is_no_change() {
 }
 
 /// Says so where there is nothing to refuse system calls with.
-fn lacks_strace(sandbox: &Sandbox) -> bool {
-    let is_missing = sandbox.program("/usr/bin/strace").arg("-V").run().code() != 0;
-    if is_missing {
-        kit::peers::skip("a refused system call", "no strace");
-    }
-    is_missing
+fn lacks_strace() -> bool {
+    lacks(&["strace"])
 }
 
 /// What a system call of root's unpack is refused with, and what is said of it.
 #[track_caller]
 fn check_refused(call: &str, errno: &str, flags: &str, status: i32, expected: &str) {
     let sandbox = sandbox();
-    if lacks_strace(&sandbox) {
+    if lacks_strace() {
         return;
     }
     let script = format!(
@@ -222,7 +217,7 @@ fn attributed() -> Sandbox {
 // buildah#2127, containers/storage#657: a file's signature was left behind, and a snapshot didn't see it at all.
 #[test]
 fn as_root_a_signature_of_a_file_is_as_much_an_attribute_as_any() {
-    if lacks_root() {
+    if lacks_root() || lacks(&["setfattr"]) {
         return;
     }
     let script = r"unpack -q root < image && snapshot --base ./image --list root && changes ./image ./root && echo same
@@ -255,8 +250,8 @@ fn as_root_lists_are_no_change_on_a_fuse_file_system_without_attributes() {
         return;
     }
     let sandbox = attributed();
-    if sandbox.program("/usr/bin/bindfs").arg("--version").run().code() != 0 {
-        return kit::peers::skip("a file system without attributes", "no bindfs");
+    if lacks(&["bindfs"]) {
+        return;
     }
     let script = r"mkdir d m && unshare --mount sh -c '
         bindfs --xattr-none d m && unpack -q m/root < image 2> /dev/null; snapshot --base ./image --list m/root
@@ -324,7 +319,7 @@ fn as_root_what_is_refused_or_ignored_against_all_capabilities_is_no_change() {
         return;
     }
     let sandbox = sandbox();
-    if lacks_strace(&sandbox) {
+    if lacks_strace() {
         return;
     }
     for (calls, how) in [
@@ -367,7 +362,7 @@ fn traced() -> Option<Sandbox> {
     }
     let sandbox = Sandbox::new();
     sandbox.load(&[Named::new("docker.io/library/app:1", privileged())]);
-    (!lacks_strace(&sandbox)).then_some(sandbox)
+    (!lacks_strace()).then_some(sandbox)
 }
 
 // A device cgroup (LXC, systemd-nspawn) takes what the capability promises, device by device: what unpack could not make was

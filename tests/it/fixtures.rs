@@ -123,6 +123,11 @@ pub(crate) fn lacks_root() -> bool {
     !is_root()
 }
 
+/// Whether a tool is missing that most machines have; says so.
+pub(crate) fn lacks(tools: &[&str]) -> bool {
+    tools.iter().any(|tool| kit::peers::peer(tool).is_none())
+}
+
 /// All of a tree that this user can set.
 pub(crate) fn shown(dir: impl AsRef<Path>) -> String {
     let shown = tree::show_with(dir, Show { owner: is_root(), ..Show::ALL });

@@ -9,7 +9,7 @@ use kit::image::random::Random;
 use kit::pipeline::{Script, sh};
 use kit::{Codec, Image, Layer, Named, Producer, Sandbox};
 
-use crate::fixtures::{assert_one_line, lacks_root, stream_of};
+use crate::fixtures::{assert_one_line, lacks, lacks_root, stream_of};
 
 /// What an entry may take, in bytes.
 const BYTES_AN_ENTRY: u64 = 128;
@@ -94,7 +94,7 @@ fn peaks(layer: &Layer, link: &str) -> Vec<u64> {
 
 #[test]
 fn as_root_an_entry_of_an_image_takes_little_memory_in_any_program() {
-    if lacks_root() {
+    if lacks_root() || lacks(&["time"]) {
         return;
     }
     let n_entries = if env::var_os("STRATA_LONG").is_some() { 1_000_000 } else { 12_000 };
@@ -112,7 +112,7 @@ fn as_root_an_entry_of_an_image_takes_little_memory_in_any_program() {
 
 #[test]
 fn as_root_a_deep_path_takes_little_memory_in_any_program() {
-    if lacks_root() {
+    if lacks_root() || lacks(&["time"]) {
         return;
     }
     // A deep tree takes time with the square of its depth.

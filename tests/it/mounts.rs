@@ -4,7 +4,7 @@ use kit::pipeline::sh;
 use kit::tree::{self, Mtime, Show};
 use kit::{Named, Output, Sandbox};
 
-use crate::fixtures::{demo, lacks_root};
+use crate::fixtures::{demo, lacks, lacks_root};
 
 fn unpacked() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -118,7 +118,7 @@ const MUTATIONS: &[&str] = &[
 
 #[test]
 fn as_root_the_list_of_an_upper_directory_is_that_of_what_is_mounted() {
-    if lacks_root() {
+    if lacks_root() || lacks(&["setfattr"]) {
         return;
     }
     let sandbox = unpacked();
@@ -150,7 +150,7 @@ fn as_root_the_list_of_an_upper_directory_is_that_of_what_is_mounted() {
 
 #[test]
 fn as_root_what_becomes_of_the_root_of_a_union_is_in_its_snapshots() {
-    if lacks_root() {
+    if lacks_root() || lacks(&["setfattr"]) {
         return;
     }
     let sandbox = unpacked();
