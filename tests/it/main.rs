@@ -57,6 +57,7 @@ mod resume;
 mod round_trip;
 mod screen;
 mod screen_faults;
+mod selection;
 mod sharing;
 mod signals;
 mod snapshot;

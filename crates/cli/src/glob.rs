@@ -22,15 +22,15 @@ struct Glob {
 }
 
 impl Globs {
-    /// Parses the values of `--exclude`.
+    /// Parses the values of an option.
     ///
     /// # Errors
     /// Wrong usage, if a pattern could match nothing.
-    pub fn parse(patterns: &[String]) -> anyhow::Result<Self> {
+    pub fn parse(option: &str, patterns: &[String]) -> anyhow::Result<Self> {
         let mut globs = Vec::with_capacity(patterns.len());
         for text in patterns {
             let Some(glob) = Glob::parse(text.as_bytes()) else {
-                let message = format!("--exclude {}: a pattern of nothing", clean(text));
+                let message = format!("{option} {}: a pattern of nothing", clean(text));
                 return Err(usage(message).into());
             };
             globs.push(glob);
@@ -47,6 +47,13 @@ impl Globs {
     pub fn match_path(&self, path: &[u8], is_directory: bool) -> bool {
         let last = self.0.iter().rfind(|glob| glob.matches(path, is_directory));
         last.is_some_and(|glob| !glob.takes_back)
+    }
+
+    /// The numbers of the patterns that the path itself matches, and of each whether it takes back.
+    pub fn matching(&self, path: &[u8], is_directory: bool) -> impl Iterator<Item = (usize, bool)> {
+        let all = self.0.iter().enumerate();
+        let matching = all.filter(move |(_, glob)| glob.matches(path, is_directory));
+        matching.map(|(position, glob)| (position, glob.takes_back))
     }
 }
 
@@ -206,7 +213,7 @@ mod tests {
     fn check(patterns: &[&str], path: &str, expected: bool) {
         let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
         let path = path.strip_suffix('/').map_or((path, false), |path| (path, true));
-        let globs = Globs::parse(&patterns).unwrap();
+        let globs = Globs::parse("--exclude", &patterns).unwrap();
         assert_eq!(globs.match_path(path.0.as_bytes(), path.1), expected, "{patterns:?} {path:?}");
     }
 
@@ -260,7 +267,7 @@ mod tests {
     #[test]
     fn a_pattern_of_nothing_is_refused() {
         for pattern in ["", "/", "!", "//", "./"] {
-            assert!(Globs::parse(&[pattern.to_owned()]).is_err(), "{pattern}");
+            assert!(Globs::parse("--exclude", &[pattern.to_owned()]).is_err(), "{pattern}");
         }
     }
 

@@ -58,6 +58,7 @@
 //! ```text
 //! run                                     the frame: main()
 //! testing  network
+//! paths                                   which paths of an image are wanted
 //! io                                      the streams of a run, together
 //! secret                                  questions on the terminal
 //! output  whole_file  input               streams
@@ -81,6 +82,7 @@ mod list;
 mod options;
 pub mod order;
 mod output;
+mod paths;
 mod progress;
 mod run;
 mod secret;
@@ -100,6 +102,7 @@ pub use crate::limits::{Limits, check_size};
 pub use crate::list::{Array, Columns, Form, Table, put_bytes};
 pub use crate::options::{Common, When, examples, parse_annotation};
 pub use crate::output::Output;
+pub use crate::paths::{Paths, Selection};
 pub use crate::progress::{Counted, ImageEvent, Meter, Progress, Task};
 pub use crate::run::{Command, main};
 pub use crate::secret::{Echo, ask};

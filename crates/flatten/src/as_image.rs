@@ -11,6 +11,7 @@ use cli::Io;
 use cli::interrupt::Interruptible;
 use image::Opened;
 use image::edit::{History, RawObject, within_limit};
+use image::flat::Plan;
 use layer_format::{
     Algorithm, Compression, Config, Descriptor, DiffId, Digest, Encoder, Hashing, Manifest,
     Reference, media_type,
@@ -19,7 +20,6 @@ use serde_json::json;
 use stream::{Name, Preamble, Writer};
 
 use crate::onto::Onto;
-use crate::plan::Plan;
 use crate::tar;
 
 /// How many bytes are gathered before they are compressed and written to the file.
@@ -57,11 +57,7 @@ pub(crate) fn write(
         Interruptible(Hashing::new(encoder, Algorithm::Sha256)),
     );
     // The tar is finished, so nothing is left in the buffer.
-    let plain = tar::write(opened, plan, onto.map_or(0, Onto::n_layers), plain, &io.progress)?
-        .output
-        .into_parts()
-        .0
-        .0;
+    let plain = tar::write(opened, plan, plain, &io.progress)?.output.into_parts().0.0;
     let diff_id = DiffId(plain.digest());
     let stored = plain.into_inner().finish().context("keeping the layer")?;
     let layer =

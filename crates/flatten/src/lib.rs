@@ -1,15 +1,15 @@
 //! The `flatten` command: an image in, its files out, as one plain tar.
 //!
-//! Which entries of the layers remain in the end is known before the first byte is written (`plan`). Then each layer is read
-//! once, base first, and its remaining entries are written as they come (`tar`). The tar gets its end only when every layer
-//! has been read to its end and its digests have been verified.
+//! Which entries of the layers remain in the end is known before the first byte is written ([`image::flat`]). Then each layer that
+//! has the content of one is read, base first, and its remaining entries are written as they come (`tar`). The tar gets its end
+//! only when every one of them has been read to its end and its digests have been verified.
 
 mod as_image;
 mod onto;
-mod plan;
 mod tar;
 
-use cli::{Explain as _, Globs, Io};
+use cli::{Explain as _, Io};
+use image::flat::{Plan, Verdict};
 use image::{Choice, Location, Opened};
 use layer_format::layer::{EntryKind, EntryPath};
 use layer_format::listing::Place;
@@ -19,18 +19,18 @@ use store::Store;
 
 use crate::as_image::Target;
 use crate::onto::Onto;
-use crate::plan::Plan;
 
 /// Write the files of an image as one plain tar
 ///
 /// The layers are merged: no whiteouts, hard links across layers, every directory before what is in it. The tar is the
 /// same for the same image, wherever it is and however its layers are compressed. It comes in the order of the layers,
-/// so GNU tar needs --delay-directory-restore to give directories their times. Everything is verified before the tar's
-/// end is written. What comes down a pipe waits in an unlinked file, unless the store knows what the layers hold.
+/// so GNU tar needs --delay-directory-restore to give directories their times. Everything that is read is verified before the
+/// tar's end is written; where the store knows what the layers hold, those of which no file is left are not read. What comes down a pipe waits in an unlinked file, unless the store knows what the layers hold.
 #[derive(clap::Parser, Debug)]
 #[command(name = "flatten", version, after_help = cli::examples(&[
     ("flatten nginx | tar2sqfs nginx.squashfs", "A root disk, without root"),
     ("pull alpine | flatten - | docker import - alpine:flat", "One layer, without the image's config"),
+    ("flatten nginx --only /etc/nginx --only /usr/share/nginx | tar x", "Some of it"),
     ("flatten nginx --as-image nginx:flat | load", "One layer, with the image's config"),
     ("flatten app --onto debian --as-image app:1 | load", "One layer on top of the base's, which stay"),
 ]))]
@@ -46,7 +46,8 @@ pub struct Args {
     ///
     /// The new layer takes away what the upper layers have taken away. What --exclude and --no-devices leave out of it is as
     /// the base has it.
-    #[arg(long, value_name = "BASE", requires = "as_image", conflicts_with = "no_store")]
+    #[arg(long, value_name = "BASE", requires = "as_image",
+        conflicts_with_all = ["no_store", "only"])]
     onto: Option<String>,
     /// How the layer of --as-image is stored
     #[arg(long, value_name = "CODEC", requires = "as_image",
@@ -55,9 +56,8 @@ pub struct Args {
     /// How hard to compress: 1 to 9 for gzip, 1 to 19 for zstd
     #[arg(long, value_name = "N", requires = "as_image")]
     level: Option<u8>,
-    /// Leave out paths that match a pattern, as .gitignore writes them; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
+    #[command(flatten)]
+    paths: cli::Paths,
     /// Leave out device nodes, for readers that can't make them
     #[arg(long)]
     no_devices: bool,
@@ -88,23 +88,32 @@ impl cli::Command for Args {
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     io.output.binary()?;
     let compression = compression(args)?;
-    let globs = Globs::parse(&args.exclude)?;
+    let selection = args.paths.selection()?;
     let mut opened = open(args, io)?;
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
-    let leave_out = |path: &EntryPath, place: &Place<'_>| is_out(args, &globs, path, place);
+    let select = |path: &EntryPath, place: &Place<'_>| match selection
+        .verdict(path.as_bytes(), place.is_directory())
+    {
+        _ if args.no_devices && is_device(place) => Verdict::LeaveOut,
+        verdict => Verdict::of(verdict),
+    };
     let onto = onto(args, &opened, io)?;
-    let plan = Plan::of(opened.tree(&io.progress)?, &leave_out);
+    let plan = Plan::of(opened.tree(&io.progress)?, &select);
     let plan = match &onto {
-        Some(onto) => plan.onto(&onto.tree, &leave_out),
+        Some(onto) => plan.onto(&onto.tree, &select),
         None => plan,
     };
+    selection.check(io)?;
+    if let Some(copies) = plan.copies().text() {
+        io.warn(&copies);
+    }
     // The root isn't counted: it exists anyway, and unpack doesn't count it either.
     args.limits.check(plan.n_entries().saturating_sub(1), plan.size())?;
     if let Some(name) = &args.as_image {
         let target = Target { name, compression, onto: onto.as_ref() };
         return as_image::write(opened, &plan, target, io);
     }
-    let size = tar::write(opened, &plan, 0, &mut io.output, &io.progress)?.size;
+    let size = tar::write(opened, &plan, &mut io.output, &io.progress)?.size;
     io.say(&format!("flattened {} entries, {}", plan.n_entries(), cli::human_size(size)));
     Ok(())
 }
@@ -117,13 +126,8 @@ fn onto(args: &Args, opened: &Opened, io: &Io<'_>) -> anyhow::Result<Option<Onto
     Onto::find(text, opened.image(), store.as_ref(), io).map(Some)
 }
 
-/// Whether a path is left out, with everything below it.
-fn is_out(args: &Args, globs: &Globs, path: &EntryPath, place: &Place<'_>) -> bool {
-    let is_device = |kind: EntryKind| {
-        matches!(kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. })
-    };
-    globs.match_path(path.as_bytes(), place.is_directory())
-        || (args.no_devices && is_device(place.inode().kind))
+fn is_device(place: &Place<'_>) -> bool {
+    matches!(place.inode().kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. })
 }
 
 fn compression(args: &Args) -> anyhow::Result<Compression> {

@@ -12,6 +12,8 @@ fn the_help_ends_with_examples() {
           A root disk, without root
       pull alpine | flatten - | docker import - alpine:flat
           One layer, without the image's config
+      flatten nginx --only /etc/nginx --only /usr/share/nginx | tar x
+          Some of it
       flatten nginx --as-image nginx:flat | load
           One layer, with the image's config
       flatten app --onto debian --as-image app:1 | load
@@ -37,6 +39,8 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["--onto", "b", "a"],
             &["--onto", "b", "--as-image", "c", "--no-store", "a"],
             &["--exclude", "/", "a"],
+            &["--only", "/", "a"],
+            &["--only", "x", "--onto", "b", "--as-image", "c", "a"],
             &["--max-size", "x", "a"],
             &["--max-entries", "-1", "a"],
         ],

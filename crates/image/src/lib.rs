@@ -10,6 +10,8 @@
 //! layers can be read twice, whatever the source is. [`layer`] decompresses stored bytes; only there is it decided whether a diff
 //! id has to be computed or is known from an earlier run.
 //!
+//! [`flat`] passes on what is left of an image's entries in the end, or what is wanted of them, for a tar or a directory.
+//!
 //! [`edit`] makes the documents of a new image of those of others, found by [`StoredImage`].
 //!
 //! This crate knows no terminal and no network. A program that shows progress passes a [`Watch`](report::watch::Watch).
@@ -27,6 +29,7 @@
 //! ```
 
 pub mod edit;
+pub mod flat;
 mod input;
 pub mod layer;
 

@@ -158,7 +158,7 @@ impl Opened {
             }
         }
         let mut draft = self.noting().as_ref().map(ListingDraft::new);
-        self.content(position, watch, |content| {
+        self.content(position, watch, |content| -> Result<()> {
             let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
             tree.begin_layer();
             while let Some(change) = reader.read_change()? {
@@ -192,10 +192,23 @@ impl Opened {
         read: impl FnOnce(&mut Reader<BufReader<&mut dyn Read>>) -> Result<T, layer_format::Error>,
     ) -> Result<T> {
         let named = self.named(position);
+        self.read_changes(position, watch, |layer| Ok(read(layer)?)).map_err(named)
+    }
+
+    /// The same with errors of the caller's own. They don't name the layer.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree), and those of `read`.
+    pub fn read_changes<T, E: From<Error>>(
+        &mut self,
+        position: usize,
+        watch: &dyn Watch,
+        read: impl FnOnce(&mut Reader<BufReader<&mut dyn Read>>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let read = self.content(position, watch, |content| {
             read(&mut Reader::new(BufReader::with_capacity(BUFFER, content)))
         });
-        Ok(read.map_err(named)?.0)
+        Ok(read?.0)
     }
 
     /// Reads all layers as changes, base first, and the archive to its end.
@@ -233,26 +246,26 @@ impl Opened {
     /// As [`tree`](Self::tree).
     pub fn measure(&mut self, position: usize, watch: &dyn Watch) -> Result<Sizes> {
         let named = self.named(position);
-        let measured = self.content(position, watch, |content| {
+        let measured = self.content(position, watch, |content| -> Result<u64> {
             let copied = io::copy(content, &mut io::sink());
-            copied.map_err(|source| layer_format::Error::io("reading a layer", source))
+            Ok(copied.map_err(|source| layer_format::Error::io("reading a layer", source))?)
         });
         let (uncompressed, stored) = measured.map_err(named)?;
         Ok(Sizes { stored, uncompressed })
     }
 
-    fn content<T>(
+    fn content<T, E: From<Error>>(
         &mut self,
         position: usize,
         watch: &dyn Watch,
-        read: impl FnOnce(&mut dyn Read) -> Result<T, layer_format::Error>,
-    ) -> Result<(T, u64)> {
+        read: impl FnOnce(&mut dyn Read) -> Result<T, E>,
+    ) -> Result<(T, u64), E> {
         let layer = self.image.layers[position].clone();
         let store = self.store.clone();
         let noting = self.noting();
         let watcher = watch.begin(layer.digest().short(), layer.size());
         let mut stored = Watched::new(self.stored(position)?, watcher);
-        let mut content = Content::of(&layer, &mut stored, store.as_ref())?;
+        let mut content = Content::of(&layer, &mut stored, store.as_ref()).map_err(Error::from)?;
         let result = read(&mut Checked::new(&mut content, watch))?;
         content.note(noting.as_ref());
         Ok((result, stored.n_bytes()))

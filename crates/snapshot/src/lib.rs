@@ -150,7 +150,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let root = Root::open(&args.dir)?;
     let upper = find_upper(args, &root)?;
-    let globs = Globs::parse(&args.exclude)?;
+    let globs = Globs::parse("--exclude", &args.exclude)?;
     let named = args.base.as_deref().map(BaseName::from);
     let is_store_needed = match &named {
         Some(name) => matches!(name, BaseName::At(Location::Stored(_))),

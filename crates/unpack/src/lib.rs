@@ -8,6 +8,7 @@ mod draft;
 mod limits;
 mod pipeline;
 mod place;
+mod selected;
 mod target;
 mod writeback;
 
@@ -15,7 +16,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, ImageEvent, Io};
-use image::{Choice, Image, Location, Source};
+use image::flat::Plan;
+use image::{Choice, Image, Location, Opened, Source};
 use layer_format::{Platform, Reference};
 use report::{Look, look};
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
@@ -34,12 +36,17 @@ use crate::writeback::Writeback;
 /// Manifest, config, layers and diff ids are all verified before success. DIR may be a symbolic link to an empty directory
 /// if root or you made the link.
 ///
+/// With --only or --exclude the whole image is looked at before the first file is written; where the store knows what its layers
+/// hold, those that have none of these files are not read. What else comes down a pipe waits in an unlinked file. Such a
+/// directory has no base by itself: snapshot would take what was left out for removed.
+///
 /// In a user namespace with one id, root of the image is you outside, and so is a setuid-root file: others can run it as you
 /// unless a directory above keeps them out.
 #[derive(clap::Parser, Debug)]
 #[command(name = "unpack", version, after_help = cli::examples(&[
     ("pull alpine | unpack rootfs", "From a registry to a root file system"),
     ("docker save nginx | unpack rootfs", "Every other tool's archive works too"),
+    ("unpack --from nginx --only /etc/nginx --only '*.conf' some", "Some of an image's files"),
     ("unpack --from ./images.tar --image nginx:1.27 rootfs", "One image of several in a file"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "flags are what a command line has")]
@@ -64,7 +71,7 @@ pub struct Args {
     #[arg(long)]
     keep_setuid: bool,
     /// Follow a lower layer's symbolic link to a directory, inside the root, where an upper layer writes through it
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["only", "exclude"])]
     keep_symlinked_dirs: bool,
     /// Make an OCI runtime bundle: the files in DIR/rootfs, and DIR/config.json, by which runc, crun and systemd-nspawn run
     /// them. DIR lets nobody else in (0700). A volume holds what the image has there; only one of which the image has nothing
@@ -74,6 +81,8 @@ pub struct Args {
     /// Don't bring the files to the disk before the directory appears: a power cut may leave them empty
     #[arg(long)]
     no_sync: bool,
+    #[command(flatten)]
+    paths: cli::Paths,
     #[command(flatten)]
     limits: cli::Limits,
     #[command(flatten)]
@@ -100,10 +109,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     };
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let input = location.input(|| io.input.take_image())?;
-    let mut source = Source::open(&location, input, store.as_ref())?;
-    let image = source.image(&choice).map_err(|error| location.name(error));
-    let image = image.hinted(store::Error::hint)?;
-    image.doubt.iter().for_each(|doubt| io.warn(doubt));
+    let (contents, image) = contents(args, &location, input, choice, store.as_ref(), io)?;
     let target = Target::prepare(&args.dir, io)?;
     if args.bundle {
         target.make_private()?;
@@ -111,25 +117,63 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let root = if args.bundle { bundle::rootfs(&target.root()?)? } else { target.root()? };
     let applier =
         Applier::new(root.try_clone()?, options(args)).context("opening the directory")?;
-    let budget = Budget::new(args.limits);
     let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
     let writeback = match durability {
         Durability::Synced => Some(Writeback::start(&root).context("starting a thread")?),
         Durability::Cached => None,
     };
-    let filling = Filling { applier, budget, writeback };
-    let report = pipeline::unpack(source, &image, filling, store.as_ref(), &io.progress)?;
+    let report = match contents {
+        Contents::All(source) => {
+            let filling = Filling { applier, budget: Budget::new(args.limits), writeback };
+            pipeline::unpack(source, &image, filling, store.as_ref(), &io.progress)?
+        }
+        Contents::Selected(opened, plan) => {
+            selected::unpack(*opened, &plan, applier, writeback, io)?
+        }
+    };
     cli::interrupt::check()?;
     if args.bundle {
         bundle::write(&target.root()?, &root, &image, io)?;
     }
-    if let Some(store) = &store {
+    // Beside the whole image, what was left out would be taken for removed.
+    if let Some(store) = store.as_ref().filter(|_| args.paths.is_all()) {
         let within = args.bundle.then_some(bundle::ROOTFS);
         target.note(&root, &Made { image: &image, within, skipped: report.skipped }, store);
     }
     target.finish(durability, io)?;
     say(&report, &image, io);
     Ok(())
+}
+
+/// What is unpacked.
+enum Contents {
+    All(Source),
+    Selected(Box<Opened>, Plan),
+}
+
+/// Opens the image; of a selection it finds out what it holds.
+fn contents(
+    args: &Args,
+    location: &Location,
+    input: Option<image::Input>,
+    choice: Choice,
+    store: Option<&Store>,
+    io: &Io<'_>,
+) -> anyhow::Result<(Contents, Image)> {
+    let doubt = |image: &Image| image.doubt.iter().for_each(|doubt| io.warn(doubt));
+    if args.paths.is_all() {
+        let mut source = Source::open(location, input, store)?;
+        let image = source.image(&choice).map_err(|error| location.name(error));
+        let image = image.hinted(store::Error::hint)?;
+        doubt(&image);
+        return Ok((Contents::All(source), image));
+    }
+    let selection = args.paths.selection()?;
+    let mut opened = Opened::open(location, input, choice, store).hinted(store::Error::hint)?;
+    let image = opened.image().clone();
+    doubt(&image);
+    let plan = selected::plan(&mut opened, &selection, args.limits, io)?;
+    Ok((Contents::Selected(Box::new(opened), plan), image))
 }
 
 /// The name of the image and the first digits of its digest, as far as it has them.

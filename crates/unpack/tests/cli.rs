@@ -17,6 +17,8 @@ fn the_help_ends_with_examples() {
           From a registry to a root file system
       docker save nginx | unpack rootfs
           Every other tool's archive works too
+      unpack --from nginx --only /etc/nginx --only '*.conf' some
+          Some of an image's files
       unpack --from ./images.tar --image nginx:1.27 rootfs
           One image of several in a file
     ");
@@ -37,6 +39,8 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["one", "two"],
             &["--platform", "linux", "root"],
             &["--owner", "me", "root"],
+            &["--only", "/", "root"],
+            &["--only", "x", "--keep-symlinked-dirs", "root"],
             &["--from", "layer:x", "root"],
         ],
     );
