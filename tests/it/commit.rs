@@ -587,7 +587,10 @@ fn memory_is_bounded() {
         // Less than the content, and enough for the stacks of the threads that many cores have.
         let script = format!("export MALLOC_ARENA_MAX=1; ulimit -v 800000; {content} | {commit}");
         let script = Script::new(&sandbox, &script);
-        script.with(|program| program.patience(std::time::Duration::from_mins(5))).run().success();
+        script
+            .with(|program| program.patience(std::time::Duration::from_secs(300)))
+            .run()
+            .success();
     }
 }
 

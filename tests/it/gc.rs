@@ -313,7 +313,7 @@ fn as_root_a_union_of_an_earlier_boot_is_over_and_one_of_another_machine_is_not(
     fs::write(&path, "").unwrap();
     assert_one_line(sandbox.command("images").arg("gc").run().fails_with(4), "images");
     let file = fs::File::options().write(true).open(&path).unwrap();
-    file.set_modified(std::time::UNIX_EPOCH + Duration::from_hours(24)).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(24 * 3600)).unwrap();
     sandbox.command("images").arg("gc").run().success();
     assert!(layers(&sandbox).is_empty() && names(&notes).is_empty());
 }

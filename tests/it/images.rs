@@ -132,7 +132,7 @@ fn only_what_came_long_ago_is_pruned_if_an_age_is_given() {
         .load(&[Named::new("h.example/a:1", image("x")), Named::new("h.example/b:1", image("y"))]);
     let blob =
         fs::File::options().write(true).open(sandbox.store().join("blobs/sha256").join(&old[7..]));
-    let day = Duration::from_hours(24);
+    let day = Duration::from_secs(24 * 3600);
     blob.unwrap().set_modified(SystemTime::now() - day * 8).unwrap();
     assert_eq!(out(&sandbox, "images prune --older-than 9d -0"), "");
     assert_eq!(out(&sandbox, "images prune --older-than 1w -0"), format!("{old}\0"));

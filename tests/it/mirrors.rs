@@ -258,7 +258,7 @@ fn wrong_bytes_that_wait_in_the_store_never_go_down_the_pipe() {
     pair.mirror.fault(Fault::on(&second).flip(20));
     let output = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let end = Instant::now() + Duration::from_mins(1);
+            let end = Instant::now() + Duration::from_secs(60);
             while pair.origin.bytes_sent(&second) == 0 && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(1));
             }

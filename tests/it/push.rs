@@ -548,7 +548,7 @@ fn a_killed_push_goes_on_where_it_was() {
     let (_source, sandbox, name) = stored(&image);
     let registry = Registry::start();
     // The upload stands when the first part is there, and the next one never ends.
-    registry.fault(Fault::on("uploads").method("PATCH").after(1).delay(Duration::from_mins(5)));
+    registry.fault(Fault::on("uploads").method("PATCH").after(1).delay(Duration::from_secs(300)));
     let there = registry.name("x:1");
     let running = sandbox.command("push").args([&name, &there]).start();
     let uploads = sandbox.store().join("strata/uploads");
@@ -566,7 +566,7 @@ fn a_signal_ends_a_push_in_the_middle() {
     let (_source, sandbox, name) = stored(large(5, 1 << 20));
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let registry = Registry::start();
-        registry.fault(Fault::on("uploads").method("PUT").delay(Duration::from_mins(5)));
+        registry.fault(Fault::on("uploads").method("PUT").delay(Duration::from_secs(300)));
         let there = registry.name("x:1");
         let running = sandbox.command("push").args([&name, &there]).start();
         while !registry.requests().iter().any(|it| it.method == "PUT") {
@@ -590,7 +590,7 @@ fn a_signal_cancels_uploads_that_stall() {
         for signal in [Signal::INT, Signal::TERM] {
             let registry = Registry::start();
             let stalled = Fault::on("uploads").method("PUT").status(503);
-            registry.fault(stalled.delay(Duration::from_mins(5)));
+            registry.fault(stalled.delay(Duration::from_secs(300)));
             let push = sandbox.command("push").args([image, &registry.name("x:1")]);
             let running = if image == "-" { push.input(whole.clone()) } else { push }.start();
             while registry.n_requests("PUT", "uploads") < n_uploads {

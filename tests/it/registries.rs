@@ -197,7 +197,7 @@ impl Place {
     /// first is there by then.
     fn goes_on_with_a_push(&self, repository: &str) {
         let (_, size) = self.largest();
-        let held = Fault::on("uploads").with_header("Content-Type").delay(Duration::from_mins(5));
+        let held = Fault::on("uploads").with_header("Content-Type").delay(Duration::from_secs(300));
         let has_chunks = size > 64 * MIB as u64
             && self.profile.uploads.largest.is_none()
             && matches!(self.profile.uploads.chunks, Chunks::Taken(..));

@@ -108,7 +108,7 @@ fn without_a_store_the_next_layers_are_on_their_way_too() {
     registry.fault(Fault::on(&first).stall_after(100, None));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let end = Instant::now() + Duration::from_mins(1);
+            let end = Instant::now() + Duration::from_secs(60);
             let is_asked_for = || [&large, &last].iter().all(|it| registry.bytes_sent(it) > 0);
             while !is_asked_for() && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(1));
@@ -167,7 +167,7 @@ fn a_connection_that_is_always_cut_is_given_up() {
 fn a_stalled_connection_is_given_up_and_goes_on_where_it_was_but_a_slow_reader_is_no_stall() {
     let place = Place::new();
     place.registry.fault(Fault::on(&place.layer(0)).times(2).stall_after(50_000, None));
-    let patience = Duration::from_mins(3);
+    let patience = Duration::from_secs(180);
     let start = |script: &str| {
         let script = pipeline::Script::new(&place.sandbox, &script.replace("NAME", &place.name));
         script.with(|program| program.patience(patience)).start()
@@ -479,7 +479,7 @@ fn an_index_that_lists_another_many_times_is_asked_for_once() {
 // later, where it is, and leave its lease behind.
 #[test]
 fn a_signal_ends_a_pull_that_waits_for_the_network() {
-    let never = Duration::from_mins(5);
+    let never = Duration::from_secs(300);
     let faults = [
         ("manifests/", Fault::on("manifests/").delay(never)),
         ("blobs/", Fault::on("blobs/").delay(never)),

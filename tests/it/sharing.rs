@@ -6,6 +6,7 @@ use std::path::Path;
 
 use kit::pipeline::sh;
 use kit::{Image, Layer, Named, Output, Producer, Sandbox};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::fixtures::{assert_one_line, lacks_root};
 
@@ -147,7 +148,7 @@ fn as_root_a_lease_of_one_user_keeps_its_blobs_from_the_others_gc() {
     let script = "grep -o \"sha256:[0-9a-f]*\" $STRATA_STORE/index.json | head -n 1 > $STRATA_STORE/strata/leases/1-a";
     as_user(&sandbox, 0, script).success();
     let held = fs::File::open(sandbox.store().join("strata/leases/1-a")).unwrap();
-    held.lock().unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
     let gc = as_user(&sandbox, 1, "images rm one:1 >&2 && images gc");
     assert!(gc.success().out().contains(": 0 blobs"), "{}", gc.text());
     drop(held);

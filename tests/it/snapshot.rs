@@ -91,7 +91,7 @@ fn a_sparse_file_of_more_than_4_gib_is_the_same_again() {
     let script = "unset SOURCE_DATE_EPOCH; snapshot -q root --base scratch | commit -q -t large --base scratch --compress zstd --level 1 && \
                   snapshot -q --list root --base large && flatten -q large | tar -xO large | cmp - root/large";
     let script = Script::new(&sandbox, script);
-    let output = script.with(|program| program.patience(Duration::from_mins(5))).run();
+    let output = script.with(|program| program.patience(Duration::from_secs(300))).run();
     assert!(output.success().out().starts_with("sha256:"), "{}", output.text());
     assert_eq!(output.out().lines().count(), 1, "{}", output.text());
 }

@@ -120,7 +120,7 @@ fn mmdebstrap(sandbox: &Sandbox, args: &[&str], target: &Path) -> Option<()> {
     let program = root_peer("mmdebstrap")?.program(sandbox);
     // The files keep their times.
     let program = program.env_remove("SOURCE_DATE_EPOCH").args(args).arg(target);
-    let output = program.patience(Duration::from_mins(5)).run();
+    let output = program.patience(Duration::from_secs(300)).run();
     if output.code() != 0 {
         skip("mmdebstrap makes no Debian", output.stderr.trim_end());
         return None;

@@ -54,7 +54,7 @@ fn as_root_a_full_registry_is_one_line_and_room_is_all_that_the_next_push_needs(
         let Some(place) = Place::with(&setup, &image) else { return };
         let script = format!("{push} {}", place.name("app:1"));
         let output = pipeline::Script::new(&place.sandbox, &script)
-            .with(|program| program.patience(Duration::from_mins(1)))
+            .with(|program| program.patience(Duration::from_secs(60)))
             .run();
         assert_eq!(output.code(), 5, "{}", output.text());
         assert!(output.stdout.is_empty(), "{}", output.text());

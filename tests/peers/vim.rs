@@ -40,7 +40,7 @@ fn installed(image: &Image) -> Option<(Sandbox, Registry, String)> {
     sh(&sandbox, &format!("pull {name} | unpack c1")).success();
     let install = Script::new(&sandbox, INSTALL).with(|program| {
         let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", kit::command::binaries().display());
-        program.env("PATH", path).patience(std::time::Duration::from_mins(5))
+        program.env("PATH", path).patience(std::time::Duration::from_secs(300))
     });
     let output = install.run();
     if output.code() != 0 {
@@ -124,7 +124,7 @@ fn check_inside(uid: u32) {
     sandbox.load(&[debian::named(&image)]);
     let sh = |script: &str| {
         let script = Script::new(&sandbox, script).user(uid);
-        script.with(|program| program.patience(std::time::Duration::from_mins(5))).run()
+        script.with(|program| program.patience(std::time::Duration::from_secs(300))).run()
     };
     let output = sh(INSIDE);
     if output.code() != 0 {

@@ -109,8 +109,10 @@ fn conclude<A: Command>(io: &mut Io<'_>, result: anyhow::Result<()>) -> u8 {
     match result.and(flushed.map_err(Into::into)) {
         Ok(()) => Code::Done.status(),
         // The flush may be what the signal cut short.
-        Err(_) if let Some(signal) = interrupt::received() => interrupt::die(signal),
-        Err(error) => fail::<A>(io.name(), &error),
+        Err(error) => match interrupt::received() {
+            Some(signal) => interrupt::die(signal),
+            None => fail::<A>(io.name(), &error),
+        },
     }
 }
 

@@ -8,6 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process;
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::descriptors::file_type;
 use crate::interrupt;
 use crate::send::send;
@@ -161,7 +163,7 @@ fn create_locked(target: &Path, name: &OsStr, access: Access) -> io::Result<(Fil
             result => result?,
         };
         // Where locks don't exist, leftovers are never removed either.
-        drop(file.try_lock());
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok();
         // Another writer may have removed it between the two calls.
         let here = fs::symlink_metadata(&temporary).map(|found| found.ino());
         if here.is_ok_and(|inode| file.metadata().is_ok_and(|own| own.ino() == inode)) {
@@ -185,7 +187,7 @@ fn remove_leftovers(directory: &Path, name: &OsStr) {
 
 fn remove_if_abandoned(path: &Path) {
     let Ok(file) = OpenOptions::new().write(true).open(path) else { return };
-    if file.try_lock().is_ok() {
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
         drop(fs::remove_file(path));
     }
 }

@@ -54,7 +54,7 @@ fn rate(text: &str) -> Result<NonZeroU64, &'static str> {
 /// Parses a time in seconds, perhaps with a fraction: more than 0, at most a day.
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
+    time.filter(|time| !time.is_zero() && *time <= Duration::from_secs(24 * 3600))
         .ok_or("not a number of seconds between 0 and 86400")
 }
 

@@ -14,7 +14,7 @@ use crate::store::{Folder, Store};
 use crate::{Result, notes, reach};
 
 /// How long an interrupted download is kept, so that a program can resume it.
-const PARTIAL_AGE: Duration = Duration::from_hours(7 * 24);
+const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Whether gc removes what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

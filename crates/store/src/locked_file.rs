@@ -3,12 +3,15 @@
 //! Only the program that holds the lock of the file that a path leads to renames or removes it. So a lock counts only if the
 //! path still leads to the locked file once the lock is held; [`LockedFile::take`] checks that, and starts again if not.
 
-use std::fs::{self, File, FileType, TryLockError};
+use std::fs::{self, File, FileType};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::Result;
 use crate::error::Error;
@@ -75,13 +78,13 @@ impl LockedFile {
                 }
                 opened => opened.map_err(Error::io("opening", &path))?,
             };
-            match file.try_lock() {
-                Ok(()) if leads_to(&path, &file)? => {
+            match try_lock(&file) {
+                Ok(true) if leads_to(&path, &file)? => {
                     return Ok(Taken::Mine(Self { file, path, at_drop: AtDrop::Keep }));
                 }
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(Taken::Busy(file)),
-                Err(TryLockError::Error(error)) => return Err(Error::io("locking", &path)(error)),
+                Ok(true) => {}
+                Ok(false) => return Ok(Taken::Busy(file)),
+                Err(error) => return Err(Error::io("locking", &path)(error)),
             }
         }
     }
@@ -144,10 +147,19 @@ impl Drop for LockedFile {
 /// Waits for the lock of a file.
 pub(crate) fn lock(file: &File) -> io::Result<()> {
     loop {
-        match file.lock() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            locked => return locked,
+        match flock(file, FlockOperation::LockExclusive) {
+            Err(Errno::INTR) => {}
+            locked => return locked.map_err(io::Error::from),
         }
+    }
+}
+
+/// Locks a file, unless it is locked through another open file. Gives back whether it did.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -5,12 +5,13 @@
 //! two caches and two sets of locks. Programs can read and write there as long as none removes anything. So gc, which removes,
 //! checks the file system first.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 
 use rustix::fs::statfs;
 
 use crate::Result;
 use crate::error::Error;
+use crate::locked_file::try_lock;
 use crate::store::Store;
 
 /// File systems that others may see too, by the type that `statfs` gives (linux/magic.h and their own sources).
@@ -61,11 +62,10 @@ impl Store {
         let _guard = self.lock()?;
         let path = self.lock_path();
         let other = File::open(&path).map_err(Error::io("opening", &path))?;
-        match other.try_lock() {
-            Err(TryLockError::WouldBlock) => Ok(()),
-            Ok(()) => Err(Error::LocksNothing { path: self.path().to_owned() }),
-            Err(TryLockError::Error(error)) => Err(Error::io("locking", &path)(error)),
+        if try_lock(&other).map_err(Error::io("locking", &path))? {
+            return Err(Error::LocksNothing { path: self.path().to_owned() });
         }
+        Ok(())
     }
 }
 

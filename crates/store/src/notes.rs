@@ -23,7 +23,7 @@ use crate::store::{Durability, Folder, Store};
 /// The most bytes that a note may have.
 const LIMIT: u64 = 16 << 10;
 /// How long a note is kept whose subject can't be found.
-const AGE: Duration = Duration::from_hours(30 * 24);
+const AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The identity of a directory, which stays when the directory is moved. A later directory may get the same inode number, but
 /// not the same time of birth.

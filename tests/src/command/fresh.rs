@@ -65,7 +65,7 @@ mod tests {
         list("pull", "a.rs");
         list("save", "b.rs");
         fs::write(path("gone.d"), "gone: a.rs").unwrap();
-        let later = SystemTime::now() + Duration::from_mins(1);
+        let later = SystemTime::now() + Duration::from_secs(60);
         File::open(path("pull")).unwrap().set_modified(later).unwrap();
         File::open(path("save")).unwrap().set_modified(later).unwrap();
         assert_eq!(stale(dir.path()), None);

@@ -17,7 +17,7 @@ use super::output::Output;
 use crate::or_panic::OrPanic as _;
 
 /// How long a program may take before it is killed.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A program about to start.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use crate::or_panic::OrPanic as _;
 
 /// How long a daemon may take until it answers.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running daemon.
 #[derive(Debug)]

@@ -248,12 +248,13 @@ fn blob(call: &Call<'_>, digest: &str) -> Reply {
         return Reply::empty(status);
     }
     let is_sent_on = !is_head || call.shared.profile.head == HeadOf::Redirected;
-    match repositories.get(call.repository).and_then(|it| it.blob(digest)) {
-        Some(_) if let (Some(storage), true) = (call.shared.storage, is_sent_on) => {
+    let storage = call.shared.storage.filter(|_| is_sent_on);
+    match (repositories.get(call.repository).and_then(|it| it.blob(digest)), storage) {
+        (Some(_), Some(storage)) => {
             Reply::empty(307).header("Location", &format!("http://{storage}/storage/{digest}"))
         }
-        Some(bytes) => blob_reply(&bytes, digest),
-        None => Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+        (Some(bytes), None) => blob_reply(&bytes, digest),
+        (None, _) => Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
     }
 }
 

@@ -406,7 +406,10 @@ pub(crate) fn wrong_usage(program: &str, error: &clap::Error, libraries: &[Look]
 pub(crate) fn hook_panics(program: &str) {
     let program = program.to_owned();
     panic::set_hook(Box::new(move |info| {
-        let what = info.payload_as_str().unwrap_or("no message");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let what = text.unwrap_or("no message");
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let message = format!("internal error: {}", clean(&format!("{what} ({place})")));
         let hints = vec!["this is a mistake in the program, please report it".to_owned()];
@@ -441,9 +444,10 @@ fn without_middle(text: &str, most: usize, end: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return Cow::Borrowed(text);
     }
-    let head = &text[..text.floor_char_boundary(most / 2)];
-    let tail = &text[text.ceil_char_boundary(text.len() - end)..];
-    Cow::Owned(format!("{head}…{tail}"))
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    let head = (0..=most / 2).rev().find(is_boundary).unwrap_or(0);
+    let tail = (text.len() - end..text.len()).find(is_boundary).unwrap_or(text.len());
+    Cow::Owned(format!("{}…{}", &text[..head], &text[tail..]))
 }
 
 #[cfg(test)]

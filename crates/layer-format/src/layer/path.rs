@@ -170,8 +170,9 @@ fn shorten(text: String) -> String {
     if text.len() <= MOST {
         return text;
     }
-    let end = text.floor_char_boundary(MOST / 2);
-    let start = text.ceil_char_boundary(text.len() - MOST / 2);
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    let end = (0..=MOST / 2).rev().find(is_boundary).unwrap_or(0);
+    let start = (text.len() - MOST / 2..text.len()).find(is_boundary).unwrap_or(text.len());
     format!("{}…{}", &text[..end], &text[start..])
 }
 

@@ -13,9 +13,9 @@ use crate::config::Login;
 use crate::http::{Authorization, Request};
 
 /// The lifetime of a token that names none.
-const LIFETIME: Duration = Duration::from_mins(1);
+const LIFETIME: Duration = Duration::from_secs(60);
 /// How long a token is kept at most, whatever lifetime it names.
-const LONGEST: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// How long before its end a token is renewed; a fifth of its lifetime where that is shorter.
 const MARGIN: Duration = Duration::from_secs(10);
 const CLIENT_ID: &str = "strata";

@@ -49,11 +49,13 @@ impl TransportError {
         if let Some(cause) = inside(error).and_then(nothing_in_common) {
             return Self::Handshake(cause);
         }
+        if let Some(complaint) = inside(error).and_then(Self::of_alert) {
+            return complaint;
+        }
         match inside(error) {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
                 Self::Certificate(cause)
             }
-            Some(error) if let Some(complaint) = Self::of_alert(error) => complaint,
             _ if error.is_connect() => Self::Connect(cause),
             _ => Self::Broken(cause),
         }

@@ -217,7 +217,7 @@ mod tests {
         let roots = Roots::of(vec![certificate.clone()], &provider).unwrap();
         let roots = OnceLock::from(roots.ok_or_else(String::new));
         let verifier = Verifier { trust: Trust::Verify, provider, more: vec![], roots };
-        let now = UnixTime::since_unix_epoch(Duration::from_hours(24 * days_since_1970));
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(days_since_1970 * 24 * 3600));
         verifier.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now)
     }
 

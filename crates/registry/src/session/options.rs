@@ -83,7 +83,7 @@ impl Default for Retries {
             total: 1000,
             first: Duration::from_millis(200),
             longest: Duration::from_secs(20),
-            longest_asked: Duration::from_mins(2),
+            longest_asked: Duration::from_secs(120),
         }
     }
 }

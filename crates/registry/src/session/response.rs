@@ -68,7 +68,7 @@ impl ErrorResponse {
     }
 
     /// The failure that it is.
-    pub(crate) fn failure(self, context: RequestContext<'_>) -> Failure {
+    pub(crate) fn failure(mut self, context: RequestContext<'_>) -> Failure {
         let mut retry = self.retry_policy();
         let status = self.status.as_u16();
         let is_refused_elsewhere = context.is_elsewhere && matches!(status, 401 | 403);
@@ -78,10 +78,13 @@ impl ErrorResponse {
         }
         let what = context.what.to_owned();
         let host = context.host.to_owned();
+        let about_certificate =
+            self.about_certificate.take().filter(|_| status == 400 && self.code.is_empty());
+        if let Some(text) = about_certificate {
+            let error = Error::ClientCertificate { what, host, source: Cause::said(text) };
+            return Failure { error: Box::new(error), retry };
+        }
         let error = match (status, self.code.as_str()) {
-            (400, "") if let Some(text) = self.about_certificate => {
-                Error::ClientCertificate { what, host, source: Cause::said(text) }
-            }
             (429, _) | (_, "TOOMANYREQUESTS") => {
                 Error::Refused { what, host, status, said: self.said }
             }

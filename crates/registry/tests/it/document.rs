@@ -220,7 +220,7 @@ fn a_manifest_that_breaks_off_is_read_again() {
 fn a_registry_that_says_nothing_is_given_up() {
     let registry = Registry::start();
     registry.add("app:1", image());
-    registry.fault(Fault::on("manifests/").delay(Duration::from_mins(1)));
+    registry.fault(Fault::on("manifests/").delay(Duration::from_secs(60)));
     let mut options = Options { connect: Duration::from_millis(200), ..impatient() };
     options.retries.consecutive = 2;
     let repository = open_with(options, &registry.name("app"));

@@ -135,7 +135,7 @@ fn a_mirror_that_is_silent_is_left_when_its_file_says() {
         script.host
     );
     let certs = Certs::new(ORIGIN, &text);
-    let (connect, stall) = (Duration::from_hours(1), Duration::from_hours(1));
+    let (connect, stall) = (Duration::from_secs(3600), Duration::from_secs(3600));
     let client = Client::new(Options { connect, stall, ..certs.options() }).unwrap();
     let repository = client.repository(&format!("{ORIGIN}/app").parse().unwrap()).unwrap();
     assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
@@ -156,7 +156,7 @@ fn a_malformed_file_matters_to_its_registry_alone() {
 #[test]
 fn a_mirror_that_failed_is_asked_again_for_later_blobs() {
     // One that is down is not waited for again and again; one that is back is of use again.
-    for (mirror_pause, n_asked) in [(Duration::ZERO, 2), (Duration::from_hours(1), 1)] {
+    for (mirror_pause, n_asked) in [(Duration::ZERO, 2), (Duration::from_secs(3600), 1)] {
         let (mirror, origin) = (Registry::start(), Registry::start());
         for registry in [&mirror, &origin] {
             registry.add_blob("app", "hi");

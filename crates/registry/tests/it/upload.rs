@@ -338,7 +338,7 @@ fn an_upload_that_is_given_up_is_cancelled_even_when_we_are_told_to_stop() {
     upload.send(&whole(content())).unwrap();
     // Without it the answer could be faster than the look whether to stop.
     let stalled = Fault::on("uploads").method("PATCH").status(503);
-    registry.fault(stalled.delay(Duration::from_mins(1)));
+    registry.fault(stalled.delay(Duration::from_secs(60)));
     STOPPED.store(true, Ordering::SeqCst);
     assert!(upload.send(&whole(content())).is_err());
     assert_eq!(registry.n_uploads(), 1);
@@ -665,7 +665,7 @@ fn who_may_not_write_is_told() {
 #[test]
 fn a_registry_that_takes_nothing_is_not_waited_for() {
     let registry = Registry::start();
-    registry.fault(Fault::on("uploads").method("PATCH").delay(Duration::from_mins(1)));
+    registry.fault(Fault::on("uploads").method("PATCH").delay(Duration::from_secs(60)));
     let retries = Retries { consecutive: 1, ..options().retries };
     let connect = Duration::from_millis(100);
     let options = Options { chunk: CHUNK, retries, connect, ..impatient() };

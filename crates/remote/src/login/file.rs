@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::WholeFile;
 use registry::Error;
+use rustix::fs::{FlockOperation, flock};
 
 /// Makes the directory of a file, for its owner alone, if it isn't there.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
@@ -26,7 +27,7 @@ pub(super) fn rewrite(
     let place = path.display().to_string();
     // Another run of ours that is doing the same is waited for. Where locks don't exist, the last one wins.
     let directory = File::open(parent(path)).context("opening its directory")?;
-    directory.lock().ok();
+    flock(&directory, FlockOperation::LockExclusive).ok();
     let json = match fs::read(path) {
         Ok(json) => json,
         Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],

@@ -47,8 +47,9 @@ impl Overlay<'_> {
     }
 
     fn configure(&self, context: BorrowedFd<'_>) -> Result<(), Refused> {
-        let source = &self.source[..self.source.floor_char_boundary(MAX_STRING)];
-        fsconfig_set_string(context, "source", source)?;
+        let is_boundary = |at: &usize| self.source.is_char_boundary(*at);
+        let end = (0..=MAX_STRING.min(self.source.len())).rev().find(is_boundary).unwrap_or(0);
+        fsconfig_set_string(context, "source", &self.source[..end])?;
         if self.control == Control::User {
             fsconfig_set_flag(context, "userxattr")?;
         }

@@ -221,9 +221,6 @@ pub(super) fn lock_directory(path: &Path) -> Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(Error::io("opening", path))?,
     };
-    match directory.try_lock() {
-        Ok(()) => Ok(locked_file::leads_to(path, &directory)?.then_some(directory)),
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(error)) => Err(Error::io("locking", path)(error)),
-    }
+    let is_locked = locked_file::try_lock(&directory).map_err(Error::io("locking", path))?;
+    Ok((is_locked && locked_file::leads_to(path, &directory)?).then_some(directory))
 }

@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_boot_is_over_only_if_it_was_before_this_one() {
         let now = SystemTime::now();
-        let hour = Duration::from_hours(1);
+        let hour = Duration::from_secs(3600);
         let here = |boot: Option<&str>| Here {
             boot: boot.map(str::to_owned),
             since: now,
@@ -260,7 +260,7 @@ mod tests {
         fs::write(&path, "").unwrap();
         assert!(matches!(Note::read(&path, &here), Err(Error::MalformedJson { .. })));
         let file = fs::File::options().write(true).open(&path).unwrap();
-        file.set_modified(here.since - Duration::from_hours(1)).unwrap();
+        file.set_modified(here.since - Duration::from_secs(3600)).unwrap();
         assert_eq!(Note::read(&path, &here).unwrap(), None);
     }
 }

@@ -175,8 +175,10 @@ impl Contents {
         self.missing.retain(|blob| seen.insert(blob.digest));
         let is_nothing = self.images.is_empty() && self.missing.is_empty();
         let first = if is_nothing { self.left_out.drain(..).next() } else { None };
+        if let Some(left_out) = first {
+            return Err(left_out.error);
+        }
         match other_platforms {
-            _ if let Some(left_out) = first => Err(left_out.error),
             _ if !is_nothing => Ok(self),
             Some(error) => Err(error),
             None => Err(Error::NoImage {

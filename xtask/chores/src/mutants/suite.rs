@@ -88,7 +88,7 @@ fn record_one(test: &Test, at: usize, size: usize) -> std::io::Result<Option<Rec
     let mut command = test.command();
     command.env(RECORD, &file);
     let begin = Instant::now();
-    let end = suite::run(command, Duration::from_mins(5));
+    let end = suite::run(command, Duration::from_secs(300));
     let usual = begin.elapsed();
     let reached = fs::read(&file)?;
     fs::remove_file(&file)?;

@@ -54,7 +54,10 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("rcgen", TESTS_ONLY),
     ("reqwest", &["registry"]),
     ("ring", &["layer-format"]),
-    ("rustix", &["rootfs", "store", "image", "images", "cli", "union", "unpack", "tests"]),
+    (
+        "rustix",
+        &["rootfs", "store", "image", "images", "cli", "remote", "union", "unpack", "tests"],
+    ),
     ("rustls", &["registry"]),
     ("rustls-native-certs", &["registry"]),
     ("serde", &["layer-format", "stream", "store", "image", "registry", COMMANDS]),

@@ -10,10 +10,11 @@
 //! rust.rs       one Rust file: front page, sizes, forbidden words
 //! layout.rs     several files together: forgotten modules, missing tests
 //! options.rs    every option of every program has a test that sees it ignored
+//! syntax.rs     nothing that the oldest compiler can't parse
 //! text.rs       any file: size, binary, trailing blanks, long scripts
 //! ```
 //!
-//! Rust is read line by line, never parsed: the tree is rustfmt's, so columns mean something. Each check is a
+//! Rust is read line by line, and parsed by `syntax.rs` alone: the tree is rustfmt's, so columns mean something. Each check is a
 //! function from the tree, or from what cargo says, to findings; all of them are reported, not the first.
 
 mod circles;
@@ -24,6 +25,7 @@ mod licences;
 mod manifests;
 mod options;
 mod rust;
+mod syntax;
 mod text;
 mod tree;
 
@@ -57,6 +59,7 @@ fn findings(tree: &Tree, workspace: &Workspace) -> Findings {
         manifests::check(tree, workspace),
         licences::check(workspace),
         rust::check(tree),
+        syntax::check(tree),
         layout::check(tree, workspace),
         options::check(tree),
         text::check(tree),

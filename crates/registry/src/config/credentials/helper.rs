@@ -22,7 +22,7 @@ use crate::base::{Error, HUB, POLL_INTERVAL, Secret};
 /// The key under which helpers keep the login for Docker's own registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// How long a helper is waited for. It may ask its user for a password.
-const TIMEOUT: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// How many bytes of an answer are read at most.
 const LIMIT: u64 = 64 << 10;
 
@@ -287,7 +287,7 @@ mod tests {
         answer
     }
 
-    const LONG: Duration = Duration::from_mins(1);
+    const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(300);
 
     #[test]
