@@ -18,6 +18,7 @@ mod common_options;
 mod containers;
 mod damage;
 mod disks;
+mod env_file;
 mod fixtures;
 mod flatten;
 mod forms;

@@ -229,6 +229,19 @@ impl Opened {
         self.finish()
     }
 
+    /// Reads a layer's uncompressed bytes, to their end, where all have been checked. Errors don't name the layer.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree), and those of `read`.
+    pub fn read_uncompressed<T, E: From<Error>>(
+        &mut self,
+        position: usize,
+        watch: &dyn Watch,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, E>,
+    ) -> Result<T, E> {
+        Ok(self.content(position, watch, read)?.0)
+    }
+
     /// The size of a stored layer in bytes. The layer is read if no manifest tells its size.
     ///
     /// # Errors

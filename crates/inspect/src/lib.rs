@@ -4,6 +4,7 @@ mod about;
 mod file;
 mod files;
 mod history;
+mod layer;
 mod layers;
 
 use std::io::Write as _;
@@ -23,6 +24,7 @@ use store::Store;
 #[command(name = "inspect", version, after_help = cli::examples(&[
     ("inspect nginx", "An image of the store"),
     ("pull alpine | inspect --files -", "Every file of an image that is nowhere yet"),
+    ("inspect --layer 2 nginx | tar t", "What one layer holds, whiteouts too"),
     ("inspect --cat /etc/os-release ./images.tar --image nginx:1.27", "One file out of an image"),
 ]))]
 #[command(group = clap::ArgGroup::new("view").multiple(false))]
@@ -46,6 +48,9 @@ pub struct Args {
     /// List the layers, base first: size stored and uncompressed, and which images of the store have them too
     #[arg(long, group = "view")]
     layers: bool,
+    /// Write one layer as a plain tar: its number as --layers counts, or the first digits of its digest or diff id
+    #[arg(long, group = "view", value_name = "N", conflicts_with = "json")]
+    layer: Option<String>,
     /// List every file: mode, owner, size, time, the layer it comes from, path
     #[arg(long, group = "view")]
     files: bool,
@@ -56,7 +61,7 @@ pub struct Args {
     #[arg(long, requires = "cat", value_name = "SIZE", value_parser = cli::parse_size)]
     max_size: Option<u64>,
     /// With --history or --layers, print digests in full, and cells that the terminal has no room for
-    #[arg(long, requires = "view", conflicts_with_all = ["raw", "config", "files", "cat", "json"])]
+    #[arg(long, requires = "view", conflicts_with_all = ["raw", "config", "files", "cat", "layer", "json"])]
     no_trunc: bool,
     /// Print lists as JSON
     #[arg(long)]
@@ -131,6 +136,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         files::list(opened, form, io)
     } else if let Some(path) = &args.cat {
         file::cat(opened, (path, args.max_size), io)
+    } else if let Some(which) = &args.layer {
+        layer::write(opened, which, io)
     } else if args.layers {
         layers::list(opened, (form, length), io)
     } else if args.history {

@@ -96,6 +96,52 @@ fn documents_are_given_byte_for_byte() {
 }
 
 #[test]
+fn one_layer_is_the_tar_that_was_made() {
+    // moby#11107 and others ask how one layer is had; here it has whiteouts, as it was made.
+    let sandbox = sandbox();
+    let image = app();
+    let manifest: Value = serde_json::from_slice(&image.manifest_blob().bytes).unwrap();
+    let blob = manifest["layers"][1]["digest"].as_str().unwrap();
+    let [first, second] = &image.diff_ids()[..] else { panic!("two layers") };
+    for which in ["2", second, &second[7..19], blob, &blob["sha256:".len()..][..6]] {
+        for from in ["app:1", "./app.tar", "./layout"] {
+            let output = inspect(&sandbox, &format!("--layer {which} {from}"));
+            assert_eq!(kit::digest(&output.success().stdout), *second, "{which} {from}");
+        }
+    }
+    let piped = sandbox.command("inspect").args(["--layer", "1", "-"]);
+    let output = piped.input(sandbox.read("app.tar")).run();
+    assert_eq!((kit::digest(&output.success().stdout), output.stdout), (first.clone(), base()));
+    for (line, code) in [
+        ("--layer 3 app:1", 3),
+        ("--layer 0 app:1", 3),
+        ("--layer abcde app:1", 3),
+        ("--layer 1 --json app:1", 2),
+        ("--layer 1 --raw app:1", 2),
+    ] {
+        let output = inspect(&sandbox, line);
+        assert!(output.fails_with(code).stdout.is_empty(), "{line}");
+    }
+    assert!(inspect(&sandbox, "--layer 3 app:1").stderr.contains("the image has 2 layers"));
+}
+
+#[test]
+fn a_damaged_layer_has_no_end() {
+    let sandbox = Sandbox::new();
+    let image = Image::new().codec(Codec::None).layer(base());
+    let mut archive = Producer::Strata.write(&[Named::new(APP, image)]);
+    let at = archive.windows(5).position(|it| it == b"base\n").unwrap();
+    archive[at] = b'X';
+    let output = sandbox.command("inspect").args(["--layer", "1", "-"]).input(archive).run();
+    output.fails_with(4);
+    assert!(
+        !output.stdout.is_empty() && output.stdout.last() != Some(&0),
+        "{}",
+        output.stdout.len()
+    );
+}
+
+#[test]
 fn files_are_those_of_the_merged_layers() {
     let sandbox = sandbox();
     let text = inspect(&sandbox, "--files app:1").success().out();

@@ -5,6 +5,7 @@
 
 mod bundle;
 mod draft;
+mod env_file;
 mod limits;
 mod pipeline;
 mod place;
@@ -23,6 +24,7 @@ use report::{Look, look};
 use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
 use store::Store;
 
+use crate::env_file::EnvFile;
 use crate::limits::Budget;
 use crate::pipeline::Filling;
 use crate::target::{Durability, Made, Target};
@@ -47,6 +49,7 @@ use crate::writeback::Writeback;
     ("pull alpine | unpack rootfs", "From a registry to a root file system"),
     ("docker save nginx | unpack rootfs", "Every other tool's archive works too"),
     ("unpack --from nginx --only /etc/nginx --only '*.conf' some", "Some of an image's files"),
+    ("unpack --from nginx --env-file nginx.env rootfs && . ./nginx.env", "And how it is run, for a shell"),
     ("unpack --from ./images.tar --image nginx:1.27 rootfs", "One image of several in a file"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "flags are what a command line has")]
@@ -78,6 +81,12 @@ pub struct Args {
     /// is an empty tmpfs
     #[arg(long)]
     bundle: bool,
+    /// Write the image's settings for a shell to read, quoted so that nothing in them runs; - is standard output
+    ///
+    /// These are its variables, and its user, directory, entrypoint and command as `IMAGE_USER`, `IMAGE_WORKDIR`,
+    /// `IMAGE_ENTRYPOINT` and `IMAGE_CMD`: `eval "set -- $IMAGE_ENTRYPOINT $IMAGE_CMD"`.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     /// Don't bring the files to the disk before the directory appears: a power cut may leave them empty
     #[arg(long)]
     no_sync: bool,
@@ -110,6 +119,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let choice = Choice { name: args.image.clone(), platform: args.platform.clone() };
     let input = location.input(|| io.input.take_image())?;
     let (contents, image) = contents(args, &location, input, choice, store.as_ref(), io)?;
+    let begin = |path: &PathBuf| EnvFile::begin(path, &image, &title(&image));
+    let env_file = args.env_file.as_ref().map(begin).transpose()?;
     let target = Target::prepare(&args.dir, io)?;
     if args.bundle {
         target.make_private()?;
@@ -141,6 +152,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         target.note(&root, &Made { image: &image, within, skipped: report.skipped }, store);
     }
     target.finish(durability, io)?;
+    if let Some(file) = env_file {
+        file.finish(io)?;
+    }
     say(&report, &image, io);
     Ok(())
 }

@@ -19,6 +19,8 @@ fn the_help_ends_with_examples() {
           Every other tool's archive works too
       unpack --from nginx --only /etc/nginx --only '*.conf' some
           Some of an image's files
+      unpack --from nginx --env-file nginx.env rootfs && . ./nginx.env
+          And how it is run, for a shell
       unpack --from ./images.tar --image nginx:1.27 rootfs
           One image of several in a file
     ");
