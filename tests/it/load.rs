@@ -407,3 +407,36 @@ fn what_refers_to_a_renamed_image_is_renamed_with_it() {
         assert_eq!(said, format!("new:1\0new:{tag}\0"), "{words}");
     }
 }
+
+// What a broken ssh has brought whole need not come again.
+#[test]
+fn a_cut_stream_leaves_its_whole_layers_and_no_image() {
+    let image = random(3, 3, 4);
+    let stream = Producer::Strata.write(&[Named::new("app:1", &image)]);
+    let sandbox = Sandbox::new();
+    sandbox.write("whole.tar", &stream);
+    let last = image.layer_blobs()[2].clone();
+    let cut = stream.windows(last.bytes.len()).position(|it| it == last.bytes).unwrap() + 10;
+    sandbox.write("cut.tar", &stream[..cut]);
+    sh(&sandbox, "load < cut.tar").fails_with(4);
+    assert_eq!(sh(&sandbox, "images -q; images digests").out(), "");
+    let kept = sh(&sandbox, "images digests --all").success().out();
+    let mut expected: Vec<_> =
+        image.layer_blobs()[..2].iter().map(|it| it.digest.clone()).collect();
+    expected.sort();
+    assert_eq!(kept.lines().collect::<Vec<_>>(), expected);
+    // A sender that is told of them leaves them out.
+    let script = "load -q --store from whole.tar; images digests --all > have; \
+        save app:1 --store from --have have | load --json";
+    let loaded: Value =
+        serde_json::from_str(sh(&sandbox, script).success().out().lines().last().unwrap()).unwrap();
+    let n_kept: usize = image.layer_blobs()[..2].iter().map(|it| it.bytes.len()).sum();
+    assert_eq!(loaded["reusedBytes"], n_kept);
+    sh(&sandbox, "images verify").success();
+    // A wrong byte is another matter than a missing one: nothing stays.
+    let mut wrong = stream;
+    wrong[cut] ^= 1;
+    sandbox.write("wrong.tar", wrong);
+    sh(&sandbox, "load --store other < wrong.tar").fails_with(4);
+    assert_eq!(sh(&sandbox, "images digests --all --store other").out(), "");
+}

@@ -38,6 +38,7 @@ mod same;
 mod settings;
 mod skopeo_dir;
 mod snapshot;
+mod ssh;
 mod store;
 mod store_faults;
 mod sync_order;

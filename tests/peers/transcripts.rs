@@ -30,12 +30,14 @@ const GIVEN: &str = r#"
     pack | commit -q --base scratch -t base2 -m minbase -c 'CMD ["/bin/bash"]' -c 'ENV PATH=/bin'
     push -q base2 HOST/debian:12.1
     images rm base base2; images gc; rm -r base
+    mkdir -p tmp/bin
+    printf '#!/bin/sh\nhost=$1; shift; STRATA_STORE=%s/tmp/store-of-$host exec sh -c "$*"\n' "$PWD" > tmp/bin/ssh
+    chmod 755 tmp/bin/ssh
 "#;
 
 /// What a user has: root's PATH, the time of day, and other machines, each with a store of its own.
-const USUAL: &str = r#"PATH=$PATH:/usr/sbin:/sbin; unset SOURCE_DATE_EPOCH
-    ssh() { local host=$1; shift; STRATA_STORE=$PWD/tmp/store-of-$host "$@"; }
-    "#;
+const USUAL: &str = "PATH=$PWD/tmp/bin:$PATH:/usr/sbin:/sbin; unset SOURCE_DATE_EPOCH
+    ";
 
 /// A command, and what is to be seen then.
 #[derive(Debug)]

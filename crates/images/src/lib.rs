@@ -121,7 +121,11 @@ enum Action {
         names: Vec<String>,
     },
     /// List the digest of every blob that the images have, for `save --have`
-    Digests,
+    Digests {
+        /// Also those of blobs that no image has, for example of a load that broke off. gc removes them at any time
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 impl cli::Command for Args {
@@ -142,7 +146,11 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     // Listing images makes no store.
     let store = match Store::open_named(args.common.store.as_deref()) {
         // Where no store is, a sender may send everything.
-        Err(store::Error::NoStore { .. }) if matches!(args.action, Some(Action::Digests)) => None,
+        Err(store::Error::NoStore { .. })
+            if matches!(args.action, Some(Action::Digests { .. })) =>
+        {
+            None
+        }
         store => store.hinted(store::Error::hint_in_store)?,
     };
     let Some(store) = store else { return without_store(args, io) };
@@ -176,7 +184,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
             Ok(())
         }
         Some(Action::Verify { names }) => verify::verify(&store, names, io, form),
-        Some(Action::Digests) => list::digests(&store, &mut page),
+        Some(Action::Digests { all }) => list::digests(&store, *all, &mut page),
     }
 }
 
@@ -233,7 +241,7 @@ fn without_store(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
             let missing = args.patterns()?.into_iter().find(|pattern| !pattern.is_glob);
             missing.map(|pattern| pattern.to_string())
         }
-        Some(Action::Digests) => None,
+        Some(Action::Digests { .. }) => None,
         Some(Action::Gc { dry_run, .. }) => {
             return page.freed(&Freed::default(), &Kept::default(), sweep(*dry_run));
         }

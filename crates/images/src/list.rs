@@ -77,9 +77,10 @@ pub(crate) fn list(
     Ok(table.write(page.output)?)
 }
 
-/// Lists the digest of every blob that belongs to an image and is there.
-pub(crate) fn digests(store: &Store, page: &mut Page<'_>) -> anyhow::Result<()> {
-    let mut digests = BTreeMap::new();
+/// Lists the digest of every blob that belongs to an image and is there; or of all blobs.
+pub(crate) fn digests(store: &Store, is_all: bool, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let orphans = if is_all { store.orphans()? } else { vec![] };
+    let mut digests: BTreeMap<_, _> = orphans.into_iter().collect();
     for image in store.images()? {
         let graph = Graph::read(store, &image.descriptor)?;
         for (digest, size) in graph.sizes() {

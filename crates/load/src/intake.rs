@@ -31,6 +31,8 @@ pub(crate) struct Intake<'a> {
     /// All blobs that came.
     received: HashMap<Digest, Received>,
     pending: HashMap<Digest, Partial>,
+    /// The digests that the archive said of blobs before they came.
+    claimed: HashSet<Digest>,
     documents: HashMap<Digest, Vec<u8>>,
     n_document_bytes: usize,
     diff_ids: DiffIds,
@@ -83,6 +85,7 @@ impl<'a> Intake<'a> {
             pool: Pool::default(),
             received: HashMap::new(),
             pending: HashMap::new(),
+            claimed: HashSet::new(),
             documents: HashMap::new(),
             n_document_bytes: 0,
             diff_ids: DiffIds::default(),
@@ -174,6 +177,7 @@ impl<'a> Intake<'a> {
         let Sinks { partial, inspection, hasher } = sinks;
         let digest = partial.as_ref().map_or_else(|| hasher.finish(), Partial::digest);
         check_claim(offer.claimed, digest)?;
+        self.claimed.extend(offer.claimed);
         if let Some(pending) = inspection.and_then(|inspection| inspection.end(&digest)) {
             self.diff_ids.add(digest, pending);
         }
@@ -306,6 +310,14 @@ impl<'a> Intake<'a> {
         if !pair.is_known(store) {
             pair.remember(store);
         }
+    }
+
+    /// Gives all blobs their names that came whole under a digest, so that a later run need not be sent them again: the archive
+    /// was cut. No image leads to them, and gc removes them.
+    pub(crate) fn keep_whole(&mut self) -> anyhow::Result<()> {
+        let whole: Vec<_> =
+            self.pending.keys().filter(|it| self.claimed.contains(it)).copied().collect();
+        whole.iter().try_for_each(|blob| self.commit(blob))
     }
 
     /// The size of a blob in bytes if it is new to the store, else 0. A blob counts as new the first time only.

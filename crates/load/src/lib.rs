@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -100,6 +100,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     for (place, file) in places.iter().zip(&args.files) {
         let contents = Source::open(place, io)
             .and_then(|source| source.take_in(args.platform.as_ref(), &mut intake, io));
+        if contents.as_ref().is_err_and(is_cut) {
+            // The failure is told in any case.
+            intake.keep_whole().ok();
+        }
         taken.add(match places.len() {
             1 => contents?,
             _ => contents.with_context(|| cli::text::clean_path(file))?,
@@ -116,6 +120,21 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     lease.name(&entries)?;
     print(&taken.images, loaded, args, io)?;
     tell_left_out(taken.left_out, io)
+}
+
+/// Whether an archive has ended before its end: its writer, or the line between, has failed.
+fn is_cut(error: &anyhow::Error) -> bool {
+    let is_end = |error: &Error| match error {
+        Error::Truncated { .. } => true,
+        Error::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+        _ => false,
+    };
+    error.chain().any(|link| match link.downcast_ref::<Error>() {
+        Some(error) => is_end(error),
+        None => link
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof),
+    })
 }
 
 /// What the words on the command line mean. All that are files exist.

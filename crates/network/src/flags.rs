@@ -59,6 +59,19 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 }
 
 impl Flags {
+    /// The name of a flag that was given, if there is one: for a command that uses no registry this time.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--authfile", self.authfile.is_some()),
+            ("--creds-stdin", self.creds_stdin),
+            ("--insecure", !self.insecure.is_empty()),
+            ("--connect-timeout", self.connect_timeout.is_some()),
+            ("--stall-timeout", self.stall_timeout.is_some()),
+            ("--limit-rate", self.limit_rate.is_some()),
+        ];
+        flags.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+    }
+
     /// The file with logins, if the user named one.
     ///
     /// # Errors

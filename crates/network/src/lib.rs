@@ -4,6 +4,7 @@
 
 mod documents;
 mod flags;
+pub mod ssh;
 pub mod threads;
 
 use cli::{Explain as _, Failure, Io};

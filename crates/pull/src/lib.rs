@@ -10,6 +10,8 @@ mod prefetch;
 mod referrers;
 mod select;
 mod slot;
+mod source;
+mod ssh;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
@@ -24,6 +26,7 @@ use stream::{Graph, Name, Preamble, Thin, Writer};
 use crate::blob::Blob;
 use crate::fetch::{Check, Fetching, Step};
 use crate::select::{Choice, ResolvedImage};
+use crate::source::{Source, Sources};
 
 /// Pull images from a registry
 ///
@@ -31,18 +34,24 @@ use crate::select::{Choice, ResolvedImage};
 /// program is at work while later layers download. Layers that the store has are not fetched again, and an interrupted
 /// download goes on where it was. With a terminal or /dev/null as standard output, and with --no-stream, the image is only
 /// stored and its digest is printed: use --no-stream in cron, CI and $(…).
+///
+/// ssh://[USER@]HOST[:PORT]/IMAGE is an image of another machine's store, which comes by the system's ssh and the programs that
+/// are installed there, without the layers that are here already, and with all platforms that are there. --verbose shows the pipe
+/// that is run.
 #[derive(clap::Parser, Debug)]
 #[command(name = "pull", version, after_help = cli::examples(&[
     ("pull alpine | unpack rootfs", "From a registry to a root file system, in one pass"),
     ("pull --no-stream nginx:1.27 ghcr.io/a/b", "Into the store"),
     ("pull --no-layers nginx | inspect -", "What an image is, without downloading it"),
+    ("pull ssh://me@host/mine:1", "From the store of another machine; only what is lacking comes"),
     ("pull --no-store nginx > nginx.tar", "To an archive that docker, podman and ctr load; nothing else is written"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
-    /// Image names, as nginx, ghcr.io/a/b:c or name@sha256:…
+    /// Image names, as nginx, ghcr.io/a/b:c or name@sha256:…; or images of another machine's store, as
+    /// ssh://[USER@]HOST[:PORT]/IMAGE[?store=DIR]
     #[arg(required = true, value_name = "NAME")]
-    names: Vec<Reference>,
+    names: Vec<Source>,
     /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with = "all_platforms")]
     platform: Option<Platform>,
@@ -77,6 +86,9 @@ pub struct Args {
     /// Only say where a login would come from and how the registry would be reached; secrets are not shown
     #[arg(long)]
     explain_auth: bool,
+    /// Show the commands that are run for ssh://, as they can be typed
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 impl cli::Command for Args {
@@ -92,18 +104,22 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let client = args.network.client(&args.names, io)?;
+    let names = match Source::all(&args.names)? {
+        Sources::Registry(names) => names,
+        Sources::Machine(addresses) => return ssh::pull(args, &addresses, io),
+    };
+    let client = args.network.client(&names, io)?;
     if args.explain_auth {
-        return explain_auth(args, &client, io);
+        return explain_auth(&names, &client, io);
     }
-    let outcomes = pull(args, &client, io);
+    let outcomes = pull(args, &names, &client, io);
     network::tell(&client, outcomes.is_err(), io);
     report(&outcomes?, args, &io.progress);
     Ok(())
 }
 
-fn explain_auth(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {
-    for name in &args.names {
+fn explain_auth(names: &[Reference], client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {
+    for name in names {
         writeln!(io.output, "{}", name.full())?;
         for line in client.explain(name)? {
             writeln!(io.output, "  {}", cli::text::clean(&line))?;
@@ -123,17 +139,22 @@ struct Outcome {
     is_up_to_date: bool,
 }
 
-fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Outcome>> {
+fn pull(
+    args: &Args,
+    names: &[Reference],
+    client: &Client,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Vec<Outcome>> {
     if args.no_layers {
-        return stream_documents(args, client, io);
+        return stream_documents(args, names, client, io);
     }
     let is_streamed = !args.no_stream && (args.no_store || !io.output.is_char_device());
     if is_streamed {
         io.output.binary()?;
     }
     let lease = if args.no_store { None } else { Some(open_store(args)?) };
-    let images = resolve_all(args, client, lease.as_ref().map(Lease::store), io)?;
-    let outcomes = outcomes(args, &images, lease.as_ref())?;
+    let images = resolve_all(args, names, client, lease.as_ref().map(Lease::store), io)?;
+    let outcomes = outcomes(names, &images, lease.as_ref())?;
     let fetching = plan(&images, args, &io.progress);
     match (&lease, is_streamed) {
         (Some(lease), false) => fetching.store(lease)?,
@@ -151,9 +172,14 @@ fn pull(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Out
 }
 
 /// Streams what the registries have apart from layers: a thin stream, which says what it leaves out. No store is touched.
-fn stream_documents(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Result<Vec<Outcome>> {
+fn stream_documents(
+    args: &Args,
+    asked: &[Reference],
+    client: &Client,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Vec<Outcome>> {
     io.output.binary()?;
-    let images = resolve_all(args, client, None, io)?;
+    let images = resolve_all(args, asked, client, None, io)?;
     let (names, graphs) = preamble(&images);
     let configs = images.iter().flat_map(ResolvedImage::parts).map(|parts| parts.config);
     let configs: HashMap<_, _> = configs.map(|config| (config.digest, config.raw)).collect();
@@ -168,19 +194,20 @@ fn stream_documents(args: &Args, client: &Client, io: &mut Io<'_>) -> anyhow::Re
         }
     }
     writer.finish()?;
-    outcomes(args, &images, None)
+    outcomes(asked, &images, None)
 }
 
 /// Asks the registries what the names mean and, with `--referrers`, what refers to the images.
 fn resolve_all(
     args: &Args,
+    names: &[Reference],
     client: &Client,
     store: Option<&Store>,
     io: &Io<'_>,
 ) -> anyhow::Result<Vec<ResolvedImage>> {
     let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
     let mut images: Vec<ResolvedImage> = Vec::new();
-    for name in distinct(&args.names) {
+    for name in distinct(names) {
         let repository = client.repository(name)?;
         let image = select::resolve(name, &repository, &choice, store)
             .map_err(|error| explain(error, name))?;
@@ -230,12 +257,12 @@ fn open_store(args: &Args) -> anyhow::Result<Lease> {
 
 /// The images that were asked for by name; called before anything is stored, so that it sees what the store had.
 fn outcomes(
-    args: &Args,
+    names: &[Reference],
     images: &[ResolvedImage],
     lease: Option<&Lease>,
 ) -> anyhow::Result<Vec<Outcome>> {
     let entries = lease.map(|lease| lease.store().images()).transpose()?.unwrap_or_default();
-    let asked = images.iter().filter(|image| args.names.contains(&image.reference));
+    let asked = images.iter().filter(|image| names.contains(&image.reference));
     let outcomes = asked.map(|image| {
         let root = image.root().digest;
         let is_up_to_date = entries.iter().any(|entry| {

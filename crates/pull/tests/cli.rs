@@ -12,6 +12,8 @@ fn the_help_ends_with_examples() {
           Into the store
       pull --no-layers nginx | inspect -
           What an image is, without downloading it
+      pull ssh://me@host/mine:1
+          From the store of another machine; only what is lacking comes
       pull --no-store nginx > nginx.tar
           To an archive that docker, podman and ctr load; nothing else is written
     ");

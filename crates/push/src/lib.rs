@@ -12,6 +12,7 @@ mod prefix;
 mod publish;
 mod route;
 mod spool;
+mod ssh;
 mod stored;
 mod streamed;
 mod summary;
@@ -19,9 +20,11 @@ mod target;
 mod workers;
 
 use std::io::Write as _;
+use std::str::FromStr;
 
 use cli::{ImageEvent, Io, Progress};
 use layer_format::{Digest, Error, Platform, Reference};
+use network::ssh::{Address, Malformed, SCHEME};
 use registry::Client;
 use report::{Look, look};
 
@@ -38,24 +41,28 @@ use crate::prefix::Prefix;
 /// REGISTRY/PREFIX/a/b:2, and nginx:1.27, which is docker.io/library/nginx:1.27, to REGISTRY/PREFIX/library/nginx:1.27. If two
 /// different images would get one name, or an IMAGE isn't in the store, nothing is sent. If the registry refuses one of several, the
 /// others are pushed, and the exit status is that of the last that it refused.
+///
+/// With ssh://[USER@]HOST[:PORT][/STORE] the image goes into the store of another machine, by the system's ssh and the programs
+/// that are installed there; no layer that the machine has is sent. --verbose shows the pipe that is run.
 #[derive(clap::Parser, Debug)]
 #[command(name = "push", version, after_help = cli::examples(&[
     ("push mine:1 ghcr.io/me/mine:1 ghcr.io/me/mine:latest", "An image of the store, under two names"),
     ("pull --all-platforms a.example/app | push - b.example/app", "From registry to registry, without a store between"),
     ("save app:1 nginx:1.27 | ssh gate push - --to registry.internal/mirror", "Many images into another registry, each under its path"),
     ("push --dry-run mine:1 ghcr.io/me/mine:1", "What would be sent, mounted and skipped, in bytes"),
+    ("push mine:1 ssh://me@host", "Into the store of another machine; only what it lacks is sent"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// An image of the store, or - for an image stream on standard input
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// Names to push it to; without any, the image's own. With --to, more images of the store
+    /// Names to push it to, or ssh://[USER@]HOST[:PORT][/STORE]; without any, the image's own. With --to, more images of the store
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Push each image to this registry or below this path there, under its own path and tag
+    /// Push each image to this registry or below this path there, under its own path and tag; or into a store by ssh://…
     #[arg(long, value_name = "REGISTRY[/PREFIX]")]
-    to: Option<Prefix>,
+    to: Option<To>,
     /// Of an image with several platforms, only the one for this, as linux/arm64/v8
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
@@ -74,6 +81,9 @@ pub struct Args {
     /// How many layers to upload at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
+    /// Show the commands that are run for ssh://, as they can be typed
+    #[arg(short, long)]
+    verbose: bool,
     #[command(flatten)]
     common: cli::Common,
     #[command(flatten)]
@@ -92,6 +102,9 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    if let Some((address, images)) = machine(args)? {
+        return ssh::push(args, &address, &images, io);
+    }
     let goal = Goal::of(args)?;
     let client = client(args, &goal, io)?;
     let pushed = match &args.image[..] {
@@ -114,6 +127,41 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     pushed.failed.map_or(Ok(()), |error| Err(network::explain(error)))
 }
 
+/// The machine whose store the images go into, and the images; `None` if they go to a registry.
+///
+/// # Errors
+/// Wrong usage, if an address of ssh is no safe one, or one of several names.
+fn machine(args: &Args) -> Result<Option<(Address, Vec<String>)>, cli::Failure> {
+    if let Some(To::Machine(address)) = &args.to {
+        check_stream_alone(args)?;
+        let images = [&args.image].into_iter().chain(&args.names).cloned().collect();
+        return Ok(Some((address.clone(), images)));
+    }
+    if !args.names.iter().any(|name| name.starts_with(SCHEME)) {
+        return Ok(None);
+    }
+    match &args.names[..] {
+        [name] if args.to.is_none() => {
+            let address = name.parse().map_err(|error: Malformed| cli::usage(error.to_string()))?;
+            Ok(Some((address, vec![args.image.clone()])))
+        }
+        _ => Err(cli::usage("an address of ssh is the only place that an image goes to")
+            .hint("push IMAGE IMAGE… --to ssh://…")),
+    }
+}
+
+/// # Errors
+/// Wrong usage, if standard input is one of several images.
+fn check_stream_alone(args: &Args) -> Result<(), cli::Failure> {
+    let is_input = |image: &String| image == "-";
+    if args.names.iter().any(is_input) || (is_input(&args.image) && !args.names.is_empty()) {
+        return Err(cli::usage(
+            "- is a whole stream and can't be one of several images: push - --to …",
+        ));
+    }
+    Ok(())
+}
+
 /// Adds to the error of a stream that is no archive where it came from.
 fn named(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Error>() {
@@ -133,19 +181,30 @@ pub(crate) enum Goal {
     Under(Prefix),
 }
 
+/// The meaning of `--to`.
+#[derive(Clone, Debug)]
+enum To {
+    Under(Prefix),
+    Machine(Address),
+}
+
+impl FromStr for To {
+    type Err = Box<dyn std::error::Error + Send + Sync>;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with(SCHEME) {
+            return Ok(Self::Machine(text.parse()?));
+        }
+        Ok(Self::Under(text.parse()?))
+    }
+}
+
 impl Goal {
     /// # Errors
     /// A name is malformed, or standard input is one of several images.
     fn of(args: &Args) -> anyhow::Result<Self> {
-        if let Some(prefix) = &args.to {
-            let is_input = |image: &String| image == "-";
-            if args.names.iter().any(is_input) || (is_input(&args.image) && !args.names.is_empty())
-            {
-                return Err(cli::usage(
-                    "- is a whole stream and can't be one of several images: push - --to …",
-                )
-                .into());
-            }
+        if let Some(To::Under(prefix)) = &args.to {
+            check_stream_alone(args)?;
             return Ok(Self::Under(prefix.clone()));
         }
         let names: Result<Vec<Reference>, Error> = args.names.iter().map(|it| it.parse()).collect();

@@ -14,6 +14,8 @@ fn the_help_ends_with_examples() {
           Many images into another registry, each under its path
       push --dry-run mine:1 ghcr.io/me/mine:1
           What would be sent, mounted and skipped, in bytes
+      push mine:1 ssh://me@host
+          Into the store of another machine; only what it lacks is sent
     ");
 }
 

@@ -47,6 +47,11 @@ impl Daemon {
         Start::Up(daemon)
     }
 
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has said.
     pub(super) fn log(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();

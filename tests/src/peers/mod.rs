@@ -12,6 +12,7 @@ pub mod docker;
 pub mod docker_registry;
 pub mod nginx;
 pub mod podman;
+pub mod sshd;
 pub mod tokens;
 
 mod certificates;

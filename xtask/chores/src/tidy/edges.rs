@@ -68,6 +68,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
             "stream",
             "store",
             "image",
+            "network",
             "registry",
             "cli",
             COMMANDS,
