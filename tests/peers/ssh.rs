@@ -84,7 +84,7 @@ fn without_ssh(stderr: &str) -> Vec<&str> {
 }
 
 fn wait_for(what: &str, is_it: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
+    let end = Instant::now() + Duration::from_secs(60);
     while !is_it() {
         assert!(Instant::now() < end, "{what}");
         std::thread::sleep(Duration::from_millis(5));
