@@ -137,6 +137,36 @@ fn as_root_a_directory_that_was_prepared_for_a_group_is_shared_by_it() {
     assert_eq!(fs::read_dir(store.join("blobs/sha256")).unwrap().count(), 0);
 }
 
+// A stranger's image with a setuid shell of root, unpacked by one user of a login node, made every other user of it that one:
+// hpc/charliecloud#155, #955. A bundle of root's, whose setuid programs are root's own, is closed to others: umoci#181.
+#[test]
+fn as_root_no_user_of_a_login_node_becomes_another_by_a_setuid_program() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = group();
+    let program = fs::read("/usr/bin/id").unwrap();
+    let layer = Layer::new().dir("./", 0o755).file("id", program).mode(0o6755).owner(0, 0);
+    let image = Image::new().layer(layer.tar());
+    let archive = Producer::Strata.write(&[Named::new("docker.io/library/id:1", image)]);
+    sandbox.write("id.tar", archive);
+    let here = sandbox.path("").display().to_string();
+    let first = format!("{}:{}", USERS[0], USERS[1]);
+    let becomes = |user: usize, program: &str| {
+        let output = as_user(&sandbox, user, &format!("{here}{program} -u"));
+        output.out().trim().to_owned()
+    };
+    as_user(&sandbox, 0, "unpack -q root < id.tar; unpack -q --keep-setuid kept < id.tar")
+        .success();
+    assert_eq!(format!("{}:{}", becomes(0, "root/id"), becomes(1, "root/id")), first);
+    // Asked for, it does: so the line above would have seen it.
+    assert_eq!(becomes(1, "kept/id"), USERS[0].to_string());
+    // Root gives the program to root, as the image says; another owner's bits are gone with --owner ignore (containers.rs).
+    sh(&sandbox, "unpack -q --from ./id.tar --bundle b && unpack -q --from ./id.tar open").success();
+    assert_eq!(becomes(1, "open/id"), "0");
+    assert_eq!(becomes(1, "b/rootfs/id"), "");
+}
+
 #[test]
 fn as_root_a_lease_of_one_user_keeps_its_blobs_from_the_others_gc() {
     if lacks_root() {

@@ -35,6 +35,7 @@ use stream::archive::Image;
 use crate::cache::Stack;
 use crate::floor::RESOLV_CONF;
 use crate::init::Task;
+use crate::mount_error::of_call;
 use crate::status::report;
 use crate::{devices, mounting};
 
@@ -204,13 +205,13 @@ fn furnish(path: &Path) -> anyhow::Result<Vec<String>> {
     let mut missing = vec![];
     match place_beneath(&root, "dev").filter(is_directory) {
         Some(dev) => {
-            devices::mount(&dev, &root).map_err(io::Error::from).context("mounting /dev")?;
+            devices::mount(&dev, &root).map_err(of_call).context("mounting /dev")?;
         }
         None => missing.push("/dev".to_owned()),
     }
     for (name, tree) in &system_trees().context("looking at the system's own mounts")? {
         let is_mounted = mount_beneath(&root, name, tree)
-            .map_err(io::Error::from)
+            .map_err(of_call)
             .with_context(|| format!("mounting /{name}"))?;
         if !is_mounted {
             missing.push(format!("/{name}"));
