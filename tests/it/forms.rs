@@ -89,6 +89,8 @@ fn push_prints_names_with_digests_and_a_dry_run_what_would_be_sent() {
     send     408     sha256:49fc333952a13f9b8385478d223bd14bd04e9eef7885bb4ed5847c9e922240c8   HOST/app
     send     2560    sha256:55c848927bf76f1c51fb7e9dc57f2a70a93ef317b891713ecf17d035750e25d5   HOST/app
     send     2048    sha256:c7a1e3f2aed884b4048255985e6de96fc8db7f064fdbab58fa145dd1d3cf541f   HOST/app
+    --- stderr
+    blobs to send: 3 (5.02kB), to mount: 0 (0B), there already: 0 (0B)
     ");
     assert_snapshot!(said("push --progress none app:1 NAME:1 NAME:2"), @"
     status: 0
@@ -178,6 +180,10 @@ fn images_lists_in_lines_nulls_and_json() {
     assert_snapshot!(said(&sandbox, "images gc --dry-run"), @"
     status: 0
     --- stdout
+    remove   408    sha256:49fc333952a13f9b8385478d223bd14bd04e9eef7885bb4ed5847c9e922240c8
+    remove   2560   sha256:55c848927bf76f1c51fb7e9dc57f2a70a93ef317b891713ecf17d035750e25d5
+    remove   2048   sha256:c7a1e3f2aed884b4048255985e6de96fc8db7f064fdbab58fa145dd1d3cf541f
+    remove   547    DIGEST
     would free 5563 bytes (5.56kB): 4 blobs
     ");
     assert_snapshot!(said(&sandbox, "images gc --json"), @r#"

@@ -164,7 +164,10 @@ fn scene() -> (Registry, Sandbox) {
     registry.add("app:sbom", &sbom);
     let sandbox = Sandbox::new();
     let other = image.clone().env(&["A=1"]).set_config("/os.version", "10.0");
-    sandbox.load(&[Named::new("one:1", image), Named::new("two:2", other)]);
+    let wasteful = other.clone().layer(Layer::new().file(b"bytes-\xff", "1"));
+    let wasteful = wasteful.layer(Layer::new().file(b"bytes-\xff", "2"));
+    let images = [("one:1", image), ("two:2", other), ("wasteful:1", wasteful)];
+    sandbox.load(&images.map(|(name, image)| Named::new(name, image)));
     let small =
         Image::new().layer(Layer::new().dir("./", 0o755).file("kept", "1").file("gone", ""));
     sandbox.write("small.tar", stream_of(&small));
@@ -177,6 +180,16 @@ fn scene() -> (Registry, Sandbox) {
 
 /// Command lines whose standard output has the objects of a table; `HOST` is the registry.
 const OUTPUT: &[(&str, &[&str])] = &[
+    (
+        "--dry-run --json",
+        &[
+            "pull --dry-run --json HOST/app:1",
+            "push --dry-run --json one:1 HOST/new:1",
+            "save --dry-run --json one:1",
+            "save one:1 | load --dry-run --json",
+            "remote copy --dry-run --json HOST/app:1 HOST/other:1",
+        ],
+    ),
     ("load --json", &["save two:2 | load --json", "load --json ./small.tar"]),
     ("images --json", &["images --json"]),
     ("images tag --json", &["images tag --json two:2 three:3"]),
@@ -185,9 +198,13 @@ const OUTPUT: &[(&str, &[&str])] = &[
     (
         "images prune --json",
         &["save one:1 two:2 | STRATA_STORE=$PWD/p load -q > rest; export STRATA_STORE=$PWD/p; \
-             images tag -q two:2 one:1 > rest; images prune --json"],
+             images tag -q two:2 one:1 > rest; images prune --json --dry-run; images prune --json"],
     ),
-    ("images gc --json", &["images gc --json", "images gc --dry-run --json"]),
+    (
+        "images gc --json",
+        &["save two:2 | STRATA_STORE=$PWD/g load -q > rest; export STRATA_STORE=$PWD/g; \
+             images rm -q two:2 > rest; images gc --dry-run --json; images gc --json"],
+    ),
     (
         "images verify --json",
         &["save two:2 | STRATA_STORE=$PWD/v load -q > rest; \
@@ -201,6 +218,8 @@ const OUTPUT: &[(&str, &[&str])] = &[
     ("inspect --history --json", &["inspect --history --json one:1"]),
     ("inspect --layers --json", &["inspect --layers --json one:1"]),
     ("inspect --files --json", &["inspect --files --json one:1"]),
+    ("inspect --waste --json", &["inspect --waste --json wasteful:1"]),
+    ("inspect --tree --json", &["inspect --tree --json wasteful:1"]),
     ("changes --json", &["changes --json ./small.tar ./root", "changes --json one:1 two:2"]),
     ("changes --stat --json", &["changes --stat --json ./small.tar ./root"]),
     ("snapshot --list --json", &["snapshot --list --json --base ./small.tar root"]),

@@ -15,6 +15,7 @@ mod coming_from;
 mod commit;
 mod debian;
 mod deletions;
+mod dive;
 mod faults;
 mod flatten;
 mod full;

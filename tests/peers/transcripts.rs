@@ -89,7 +89,10 @@ fn in_order(line: &str, shown: &str) -> Vec<String> {
 fn essence(row: &str) -> String {
     let words: Vec<_> = row.split_whitespace().collect();
     let is_count = |at: usize| {
-        words.get(at + 1).is_some_and(|next| next.starts_with("entr") || next.starts_with("file"))
+        let is_bytes = |next: &str| next.starts_with("sha256:") && words[at].parse::<u64>().is_ok();
+        words.get(at + 1).is_some_and(|next| {
+            next.starts_with("entr") || next.starts_with("file") || is_bytes(next)
+        })
     };
     let words = words.iter().enumerate();
     let words =
@@ -193,4 +196,6 @@ fn what_depends_on_the_image_and_the_day_is_left_out_and_nothing_else() {
     assert_eq!(essence(row), "unpacked localhost:5000/debian:12 (ID): 1 layer, N entries, SIZE");
     assert_eq!(essence("a   2026-11-21T08:40:38Z  310B"), "a DATE SIZE");
     assert_eq!(essence("mine:1  2"), "mine:1 2");
+    assert_eq!(essence("fetch   310   sha256:28a6bec12e47"), "fetch N sha256:ID");
+    assert_eq!(essence("layer   2   sha   3"), "layer 2 sha 3");
 }

@@ -11,6 +11,7 @@ use crate::error::during;
 use crate::input::Input;
 use crate::options::Common;
 use crate::output::Output;
+use crate::plan::Plan;
 use crate::progress::{Progress, Style};
 use crate::stderr::Stderr;
 use crate::text::clean_path;
@@ -69,6 +70,17 @@ impl Io<'_> {
         for text in texts {
             if has_failed { self.alarm(text) } else { self.warn(text) }
         }
+    }
+
+    /// Prints what a run would do, and below it, on standard error, the sums.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn tell_plan(&mut self, plan: &Plan, is_json: bool) -> io::Result<()> {
+        plan.write(is_json, &mut self.output)?;
+        self.output.flush()?;
+        self.progress.say(plan.summary());
+        Ok(())
     }
 
     /// The file that was named on the command line for output, where `-` is standard output.

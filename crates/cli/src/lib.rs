@@ -61,7 +61,7 @@
 //! paths                                   which paths of an image are wanted
 //! io                                      the streams of a run, together
 //! secret                                  questions on the terminal
-//! output  whole_file  input               streams
+//! output  whole_file  input  plan         streams; what a run would do
 //! progress/  send
 //! interrupt/  limits  glob                signals; values of options
 //! error/  list                            how an error becomes a line and a status; lists
@@ -83,6 +83,7 @@ mod options;
 pub mod order;
 mod output;
 mod paths;
+mod plan;
 mod progress;
 mod run;
 mod secret;
@@ -103,6 +104,7 @@ pub use crate::list::{Array, Columns, Form, Table, put_bytes};
 pub use crate::options::{Common, When, examples, parse_annotation};
 pub use crate::output::Output;
 pub use crate::paths::{Paths, Selection};
+pub use crate::plan::{Action, Plan, Step};
 pub use crate::progress::{Counted, ImageEvent, Meter, Progress, Task};
 pub use crate::run::{Command, main};
 pub use crate::secret::{Echo, ask};

@@ -44,7 +44,7 @@ pub use stream::archive::{Choice, Image, Layer};
 
 pub use crate::input::Input;
 pub use crate::location::Location;
-pub use crate::opened::{Opened, Sizes};
+pub use crate::opened::{Follower, Opened, Sizes};
 pub use crate::source::{
     Source, doubt_of_root, is_root_file_system, no_spool, open_layout, our_store, spool,
 };

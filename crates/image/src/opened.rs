@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use layer_format::layer::Reader;
+use layer_format::layer::{Change, Reader};
 use layer_format::listing::Tree;
 use report::watch::{Checked, Watch, Watched};
 use store::{Error, ListingDraft, Store};
@@ -37,6 +37,29 @@ pub struct Opened {
     /// Whether listings and proved diff ids are noted in the store.
     leaves_notes: bool,
 }
+
+/// Someone who sees how a tree is made of layers.
+pub trait Follower {
+    /// The tree, before the first layer.
+    fn begin(&mut self, tree: &mut Tree) {
+        let _ = tree;
+    }
+
+    /// A change of a layer, before it is applied.
+    fn change(&mut self, change: &Change) {
+        let _ = change;
+    }
+
+    /// The tree with one more layer.
+    fn layer(&mut self, tree: &mut Tree) {
+        let _ = tree;
+    }
+}
+
+/// A follower that wants to know nothing.
+struct Unseen;
+
+impl Follower for Unseen {}
 
 /// The sizes of a layer, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,20 +163,36 @@ impl Opened {
     /// # Errors
     /// A layer doesn't match its digests, is malformed, or can't be read. The error names the layer as [`Image::layer_name`] does.
     pub fn tree(&mut self, watch: &dyn Watch) -> Result<Tree> {
+        self.tree_shown(watch, &mut Unseen)
+    }
+
+    /// The same; a follower sees each layer as it becomes part of the tree.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree).
+    pub fn tree_shown(&mut self, watch: &dyn Watch, follower: &mut dyn Follower) -> Result<Tree> {
         let mut tree = Tree::new();
+        follower.begin(&mut tree);
         for position in 0..self.image.layers.len() {
-            self.add_layer(&mut tree, position, watch).map_err(self.named(position))?;
+            self.add_layer(&mut tree, position, watch, follower).map_err(self.named(position))?;
+            follower.layer(&mut tree);
         }
         self.rewind()?;
         Ok(tree)
     }
 
-    fn add_layer(&mut self, tree: &mut Tree, position: usize, watch: &dyn Watch) -> Result<()> {
+    fn add_layer(
+        &mut self,
+        tree: &mut Tree,
+        position: usize,
+        watch: &dyn Watch,
+        follower: &mut dyn Follower,
+    ) -> Result<()> {
         let diff_id = self.image.layers[position].diff_id;
         let other =
             self.layout().filter(|layout| Some(layout.path()) != self.store().map(Store::path));
         for store in self.store().into_iter().chain(other) {
-            if store.add_listed(tree, &diff_id)? {
+            if store.add_listed_shown(tree, &diff_id, &mut |change| follower.change(change))? {
                 return Ok(());
             }
         }
@@ -162,6 +201,7 @@ impl Opened {
             let mut reader = Reader::new(BufReader::with_capacity(BUFFER, content));
             tree.begin_layer();
             while let Some(change) = reader.read_change()? {
+                follower.change(&change);
                 tree.apply(&change)?;
                 if let Some(draft) = &mut draft {
                     draft.add(&change);

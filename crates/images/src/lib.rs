@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Form, Io};
-use layer_format::Reference;
+use layer_format::{Digest, Reference};
 use report::{Look, look};
 use store::{Freed, IndexEntry, Kept, Proof, Store, Sweep};
 
@@ -86,7 +86,7 @@ enum Action {
         /// Only images that came into the store longer ago: 90m, 12h, 7d, 4w
         #[arg(long, value_name = "AGE", value_parser = prune::parse_age)]
         older_than: Option<Duration>,
-        /// Only say what would be removed
+        /// Only say what would be removed: each image and each blob, and the sums
         #[arg(long)]
         dry_run: bool,
     },
@@ -106,7 +106,7 @@ enum Action {
     },
     /// Remove the blobs that no image needs and the extracted layers that nobody has mounted; safe beside running programs
     Gc {
-        /// Only say what would be freed
+        /// Only say what would be freed: each blob, and the sums
         #[arg(long)]
         dry_run: bool,
         /// Also remove extracted layers that a union out of sight may have mounted; and run on network drives and FUSE file
@@ -178,9 +178,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         Some(Action::Gc { dry_run, force }) => {
             let sweep = sweep(*dry_run);
             let proof = if *force { Proof::Waived } else { Proof::Needed };
-            let (freed, kept) = gc(&store, &[], sweep, proof)?;
-            page.freed(&freed, &kept, sweep)?;
-            say_kept(&kept, io);
+            let found = gc(&store, &[], sweep, proof)?;
+            page.freed(&found, sweep)?;
+            say_kept(&found.kept, io);
             Ok(())
         }
         Some(Action::Verify { names }) => verify::verify(&store, names, io, form),
@@ -194,21 +194,27 @@ impl Args {
     }
 }
 
+/// What gc has removed, or would remove.
+#[derive(Debug, Default)]
+struct Swept {
+    freed: Freed,
+    kept: Kept,
+    /// In a dry run, each blob that would be removed, with its size in bytes.
+    blobs: Vec<(Digest, u64)>,
+}
+
 /// Removes blobs that no image needs, and extracted layers that no union has mounted. `going` are images that a dry run takes for
 /// removed.
-fn gc(
-    store: &Store,
-    going: &[IndexEntry],
-    sweep: Sweep,
-    proof: Proof,
-) -> anyhow::Result<(Freed, Kept)> {
+fn gc(store: &Store, going: &[IndexEntry], sweep: Sweep, proof: Proof) -> anyhow::Result<Swept> {
     if sweep == Sweep::Remove && proof == Proof::Needed {
         store.check_medium().hinted(store::Error::hint)?;
     }
+    let mut blobs = vec![];
     let mut freed = match sweep {
         Sweep::Remove => store.gc(sweep)?,
-        Sweep::DryRun => store.gc_without(going)?,
+        Sweep::DryRun => store.gc_without(going, &mut |digest, size| blobs.push((digest, size)))?,
     };
+    blobs.sort_unstable();
     let collected = store.collect_layers(sweep, proof)?;
     freed.n_layers += collected.n_layers;
     freed.bytes += collected.bytes;
@@ -218,7 +224,7 @@ fn gc(
         let parent = File::open(parent).context("opening the layer cache")?;
         rootfs::remove_tree(&parent, name.as_bytes()).context("removing an extracted layer")?;
     }
-    Ok((freed, collected.kept))
+    Ok(Swept { freed, kept: collected.kept, blobs })
 }
 
 /// Warns of extracted layers that stay because they may be in use.
@@ -243,10 +249,10 @@ fn without_store(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         }
         Some(Action::Digests { .. }) => None,
         Some(Action::Gc { dry_run, .. }) => {
-            return page.freed(&Freed::default(), &Kept::default(), sweep(*dry_run));
+            return page.freed(&Swept::default(), sweep(*dry_run));
         }
         Some(Action::Prune { dry_run, .. }) => {
-            return page.pruned(&[], &Freed::default(), &Kept::default(), sweep(*dry_run));
+            return page.pruned(&[], &Swept::default(), sweep(*dry_run));
         }
         Some(Action::Tag { image, .. }) => Some(image.clone()),
         Some(Action::Index { images: names, .. } | Action::Rm { names, .. }) => {

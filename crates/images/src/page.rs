@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 
-use cli::{Form, Output};
+use cli::{Columns, Form, Output};
 use layer_format::{Digest, Reference};
 use serde_json::{Value, json};
-use store::{Freed, Kept, Sweep};
+use store::{Freed, Sweep};
+
+use crate::Swept;
 
 /// Standard output, in one of the forms.
 #[derive(Debug)]
@@ -68,30 +70,36 @@ impl Page<'_> {
     pub(crate) fn pruned(
         &mut self,
         images: &[Line],
-        freed: &Freed,
-        kept: &Kept,
+        swept: &Swept,
         sweep: Sweep,
     ) -> anyhow::Result<()> {
         match self.form {
             Form::Json => {
-                let mut object = freed_object(freed, kept, sweep);
+                let mut object = freed_object(swept, sweep);
                 object["images"] = images.iter().map(|image| image.json.clone()).collect();
                 self.object(&object)
             }
             Form::Null => self.list(images),
             Form::Text => {
                 self.list(images)?;
-                self.freed(freed, kept, sweep)
+                self.freed(swept, sweep)
             }
         }
     }
 
-    /// Writes what gc has freed or would free, and what it kept.
-    pub(crate) fn freed(&mut self, freed: &Freed, kept: &Kept, sweep: Sweep) -> anyhow::Result<()> {
+    /// Writes what gc has freed, and what it kept; in a dry run each blob that it would remove, and what that would free.
+    pub(crate) fn freed(&mut self, swept: &Swept, sweep: Sweep) -> anyhow::Result<()> {
         if self.form == Form::Json {
-            return self.object(&freed_object(freed, kept, sweep));
+            return self.object(&freed_object(swept, sweep));
         }
-        let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
+        if self.form == Form::Text {
+            let mut rows = Columns::default();
+            for (digest, size) in &swept.blobs {
+                rows.row(["remove".to_owned(), size.to_string(), digest.to_string()]);
+            }
+            rows.write(self.output)?;
+        }
+        let Freed { n_blobs, n_partials, n_layers, bytes } = &swept.freed;
         let would = if sweep == Sweep::DryRun { "would free" } else { "freed" };
         let blobs = cli::counted(*n_blobs, "blob", "blobs");
         let also = |n: u64, what: &str| match n {
@@ -107,11 +115,16 @@ impl Page<'_> {
     }
 }
 
-fn freed_object(freed: &Freed, kept: &Kept, sweep: Sweep) -> Value {
+fn freed_object(Swept { freed, kept, blobs }: &Swept, sweep: Sweep) -> Value {
     let Freed { n_blobs, n_partials, n_layers, bytes } = freed;
     let is_dry = sweep == Sweep::DryRun;
-    json!({
+    let mut object = json!({
         "bytes": bytes, "blobs": n_blobs, "partials": n_partials, "layers": n_layers,
         "keptBytes": kept.bytes, "keptLayers": kept.n_layers, "dryRun": is_dry
-    })
+    });
+    if is_dry {
+        let blob = |(digest, bytes): &(Digest, u64)| json!({"digest": digest, "bytes": bytes});
+        object["garbage"] = blobs.iter().map(blob).collect();
+    }
+    object
 }

@@ -21,10 +21,10 @@ pub(crate) fn prune(
     if sweep == Sweep::Remove {
         images = store.remove(&images)?;
     }
-    let (freed, kept) = gc(store, &images, sweep, Proof::Needed)?;
+    let found = gc(store, &images, sweep, Proof::Needed)?;
     let lines: Vec<_> = images.iter().map(line).collect();
-    Page { output: &mut io.output, form }.pruned(&lines, &freed, &kept, sweep)?;
-    say_kept(&kept, io);
+    Page { output: &mut io.output, form }.pruned(&lines, &found, sweep)?;
+    say_kept(&found.kept, io);
     Ok(())
 }
 

@@ -112,7 +112,9 @@ fn names_come_and_go_and_gc_frees_what_is_left() {
         .map(|blob| blob.bytes.len())
         .sum();
     let dry = images(&sandbox, "gc --dry-run").success().out();
-    assert!(dry.starts_with(&format!("would free {bytes} bytes")), "{dry}");
+    let last = dry.lines().last().unwrap_or_default();
+    assert!(last.starts_with(&format!("would free {bytes} bytes")), "{dry}");
+    assert_eq!(dry.lines().count(), 4, "{dry}");
     assert!(images(&sandbox, "verify").success().stderr.contains("no image needs 3 of the blobs"));
     let freed = images(&sandbox, "gc --json").success().out();
     assert!(freed.contains(&format!(r#""blobs":3,"bytes":{bytes},"#)), "{freed}");

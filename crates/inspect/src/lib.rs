@@ -6,6 +6,8 @@ mod files;
 mod history;
 mod layer;
 mod layers;
+mod sizes;
+mod waste;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use store::Store;
     ("inspect nginx", "An image of the store"),
     ("pull alpine | inspect --files -", "Every file of an image that is nowhere yet"),
     ("inspect --layer 2 nginx | tar t", "What one layer holds, whiteouts too"),
+    ("inspect --waste --max-waste 5% app:2", "The bytes that no container can read; more than that is a failure"),
     ("inspect --cat /etc/os-release ./images.tar --image nginx:1.27", "One file out of an image"),
 ]))]
 #[command(group = clap::ArgGroup::new("view").multiple(false))]
@@ -54,6 +57,18 @@ pub struct Args {
     /// List every file: mode, owner, size, time, the layer it comes from, path
     #[arg(long, group = "view")]
     files: bool,
+    /// List the bytes that nobody can read, because a higher layer replaces, removes or repeats a file: by path, and their sum
+    #[arg(long, group = "view")]
+    waste: bool,
+    /// End with status 1 if more than this is wasted: a share of all bytes of files, as 5%, or a size, as 20M
+    #[arg(long, requires = "waste", value_name = "SHARE", value_parser = waste::Most::parse)]
+    max_waste: Option<waste::Most>,
+    /// Draw the sizes of directories and of large files as a tree, with how much of each comes from which layer
+    #[arg(long, group = "view")]
+    tree: bool,
+    /// How deep the tree of --tree is
+    #[arg(long, requires = "tree", value_name = "N", default_value_t = 3)]
+    depth: u8,
     /// Write one file's content; symbolic links are followed inside the image
     #[arg(long, group = "view", value_name = "PATH")]
     cat: Option<PathBuf>,
@@ -61,7 +76,8 @@ pub struct Args {
     #[arg(long, requires = "cat", value_name = "SIZE", value_parser = cli::parse_size)]
     max_size: Option<u64>,
     /// With --history or --layers, print digests in full, and cells that the terminal has no room for
-    #[arg(long, requires = "view", conflicts_with_all = ["raw", "config", "files", "cat", "layer", "json"])]
+    #[arg(long, requires = "view")]
+    #[arg(conflicts_with_all = ["raw", "config", "files", "waste", "tree", "cat", "layer", "json"])]
     no_trunc: bool,
     /// Print lists as JSON
     #[arg(long)]
@@ -134,6 +150,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let length = if args.no_trunc { Length::Full } else { Length::Short };
     if args.files {
         files::list(opened, form, io)
+    } else if args.tree {
+        sizes::draw(opened, args.depth, args.json, io)
+    } else if args.waste {
+        waste::list(opened, args.json, args.max_waste, io)
     } else if let Some(path) = &args.cat {
         file::cat(opened, (path, args.max_size), io)
     } else if let Some(which) = &args.layer {

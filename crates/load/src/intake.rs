@@ -22,10 +22,51 @@ const PENDING_LIMIT: usize = 200;
 /// The most bytes of documents that wait for their names in memory. Any more are written at once.
 const DOCUMENTS_LIMIT: usize = 16 << 20;
 
+/// Where the blobs of an archive go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place<'a> {
+    /// Into the store.
+    Store(&'a Lease),
+    /// Nowhere: a dry run looks whether the store has them, if there is one.
+    Nowhere(Option<&'a Store>),
+}
+
+impl<'a> Place<'a> {
+    fn store(self) -> Option<&'a Store> {
+        match self {
+            Self::Store(lease) => Some(lease.store()),
+            Self::Nowhere(store) => store,
+        }
+    }
+
+    fn has(self, digest: &Digest, size: u64) -> store::Result<bool> {
+        match self {
+            Self::Store(lease) => lease.has(digest, size),
+            Self::Nowhere(store) => store.map_or(Ok(false), |store| store.has(digest, size)),
+        }
+    }
+
+    /// The file for a blob; none in a dry run.
+    fn incoming(self, expected: Option<&Descriptor>) -> store::Result<Option<Partial>> {
+        match self {
+            Self::Store(lease) => lease.incoming(expected).map(Some),
+            Self::Nowhere(_) => Ok(None),
+        }
+    }
+
+    /// What notes the changes of a layer for the store; none in a dry run.
+    fn draft(self) -> Option<ListingDraft> {
+        match self {
+            Self::Store(lease) => Some(ListingDraft::new(lease.store())),
+            Self::Nowhere(_) => None,
+        }
+    }
+}
+
 /// The blobs that came in an archive.
 #[derive(Debug)]
 pub(crate) struct Intake<'a> {
-    lease: &'a Lease,
+    place: Place<'a>,
     check: Check,
     pool: Pool,
     /// All blobs that came.
@@ -78,9 +119,9 @@ struct Sinks {
 }
 
 impl<'a> Intake<'a> {
-    pub(crate) fn new(lease: &'a Lease, check: Check) -> Self {
+    pub(crate) fn new(place: Place<'a>, check: Check) -> Self {
         Self {
-            lease,
+            place,
             check,
             pool: Pool::default(),
             received: HashMap::new(),
@@ -140,18 +181,20 @@ impl<'a> Intake<'a> {
         self.n_document_bytes += content.len();
         if self.n_document_bytes <= DOCUMENTS_LIMIT {
             self.documents.insert(digest, content);
-        } else {
-            self.write(digest, &content)?;
+        } else if !self.write(digest, &content)? {
+            let what = "what the archive has of manifests and configs".to_owned();
+            return Err(Error::TooLarge { what, limit: DOCUMENTS_LIMIT as u64 }.into());
         }
         Ok(digest)
     }
 
-    fn write(&self, digest: Digest, content: &[u8]) -> anyhow::Result<()> {
+    /// Writes a document into the store; `false` in a dry run.
+    fn write(&self, digest: Digest, content: &[u8]) -> anyhow::Result<bool> {
         let blob = Descriptor::new("", digest, content.len() as u64);
-        let mut partial = self.lease.incoming(Some(&blob))?;
+        let Some(mut partial) = self.place.incoming(Some(&blob))? else { return Ok(false) };
         partial.write_all(content)?;
         partial.commit()?;
-        Ok(())
+        Ok(true)
     }
 
     /// Takes a document that this program has made.
@@ -166,7 +209,7 @@ impl<'a> Intake<'a> {
             None
         } else {
             let expected = claimed.map(|digest| Descriptor::new("", digest, size));
-            Some(self.lease.incoming(expected.as_ref())?)
+            self.place.incoming(expected.as_ref())?
         };
         let inspection = self.inspection(claimed, codec);
         let algorithm = claimed.map_or(Algorithm::Sha256, |it| it.algorithm());
@@ -183,7 +226,7 @@ impl<'a> Intake<'a> {
         }
         if codec == Codec::None {
             self.diff_ids.note(digest, digest);
-        } else if let Some(DiffId(diff_id)) = self.lease.store().diff_id_of(&digest) {
+        } else if let Some(DiffId(diff_id)) = self.stored_diff_id(&digest) {
             self.diff_ids.note(digest, diff_id);
         }
         let size = offer.size;
@@ -202,22 +245,28 @@ impl<'a> Intake<'a> {
     /// Begins to find out what isn't known about a blob: its listing, and its diff id if it is compressed and nothing but that
     /// says what it is.
     fn inspection(&self, claimed: Option<Digest>, codec: Codec) -> Option<Inspection> {
-        let store = self.lease.store();
         if codec == Codec::None {
-            let draft = match claimed {
-                Some(digest) => ListingDraft::if_missing(store, &DiffId(digest)),
-                None => Some(ListingDraft::new(store)),
+            let draft = match (claimed, self.place) {
+                (Some(digest), Place::Store(lease)) => {
+                    ListingDraft::if_missing(lease.store(), &DiffId(digest))
+                }
+                _ => self.place.draft(),
             };
             return draft.map(|draft| Inspection::of_plain(draft.watcher()));
         }
         let is_known =
-            |digest: Digest| self.check == Check::Digest || store.diff_id_of(&digest).is_some();
+            |digest: Digest| self.check == Check::Digest || self.stored_diff_id(&digest).is_some();
         if claimed.is_some_and(is_known) {
             return None;
         }
-        let watcher = ListingDraft::new(store).watcher();
+        let watcher = self.place.draft().map(ListingDraft::watcher);
         let stop = cli::interrupt::requested;
-        Some(Inspection::of_compressed(Algorithm::Sha256, stop, Some(watcher)))
+        Some(Inspection::of_compressed(Algorithm::Sha256, stop, watcher))
+    }
+
+    /// The diff id of a blob, if the store knows it.
+    fn stored_diff_id(&self, blob: &Digest) -> Option<DiffId> {
+        self.place.store().and_then(|store| store.diff_id_of(blob))
     }
 
     /// Computes the diff ids of all compressed blobs that weren't inspected.
@@ -234,10 +283,16 @@ impl<'a> Intake<'a> {
 
     /// Whether a blob has come, or is in the store.
     pub(crate) fn is_there(&self, digest: &Digest, size: u64) -> store::Result<bool> {
-        if self.pending.contains_key(digest) || self.documents.contains_key(digest) {
+        let is_read = matches!(self.place, Place::Nowhere(_)) && self.received.contains_key(digest);
+        if is_read || self.pending.contains_key(digest) || self.documents.contains_key(digest) {
             return Ok(self.received.get(digest).is_some_and(|blob| blob.size == size));
         }
-        self.lease.has(digest, size)
+        self.place.has(digest, size)
+    }
+
+    /// Whether a blob that came is new to the store.
+    pub(crate) fn is_new(&self, blob: &Digest) -> bool {
+        self.received.get(blob).is_some_and(|received| received.is_new)
     }
 
     /// Notes the layers that a manifest names by digest, unless this program has made it.
@@ -259,13 +314,15 @@ impl<'a> Intake<'a> {
         let algorithm = expected.0.algorithm();
         let known = match self.diff_ids.take(blob) {
             Some(found) => Some(found?),
-            None => self.lease.store().diff_id_of(blob).map(|DiffId(found)| found),
+            None => self.stored_diff_id(blob).map(|DiffId(found)| found),
         };
         let found = match known.filter(|found| found.algorithm() == algorithm) {
             Some(found) => found,
             None if self.check == Check::Digest && self.vouched.contains(blob) => {
                 return Ok(false);
             }
+            // What a dry run has read is gone.
+            None if matches!(self.place, Place::Nowhere(_)) => return Ok(false),
             None => self.find_diff_id(blob, algorithm)?,
         };
         if let Some(foreign) = self.foreign.get(blob).filter(|_| found != expected.0) {
@@ -282,14 +339,14 @@ impl<'a> Intake<'a> {
             let stop = cli::interrupt::requested;
             return Ok(inspect::diff_id(&content[..], algorithm, stop, None)?);
         }
-        let file = match self.pending.get(blob) {
-            Some(partial) => partial.reader()?,
-            None => {
-                self.lease.store().blob(blob)?.ok_or(store::Error::MissingBlob { digest: *blob })?
-            }
+        let file = if let Some(partial) = self.pending.get(blob) {
+            partial.reader()?
+        } else {
+            let stored = self.place.store().map(|store| store.blob(blob)).transpose()?;
+            stored.flatten().ok_or(store::Error::MissingBlob { digest: *blob })?
         };
-        let watcher = ListingDraft::new(self.lease.store()).watcher();
-        Ok(inspect::diff_id(file, algorithm, cli::interrupt::requested, Some(watcher))?)
+        let watcher = self.place.draft().map(ListingDraft::watcher);
+        Ok(inspect::diff_id(file, algorithm, cli::interrupt::requested, watcher)?)
     }
 
     /// Gives a blob its name in the store.
@@ -306,7 +363,7 @@ impl<'a> Intake<'a> {
     /// Makes the store remember that a blob has this diff id.
     pub(crate) fn note_pair(&self, blob: &Digest, diff_id: &DiffId) {
         let pair = Pair::new(*blob, *diff_id);
-        let store = Some(self.lease.store());
+        let store = self.place.store();
         if !pair.is_known(store) {
             pair.remember(store);
         }
@@ -351,10 +408,13 @@ impl Blobs for Intake<'_> {
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Error> {
-        let store = self.lease.store();
+        let stored = || {
+            let store = self.place.store();
+            store.map(|store| store.document_if_here(&descriptor.digest)).transpose()
+        };
         let raw = match self.documents.get(&descriptor.digest) {
             Some(raw) => Some(raw.clone()),
-            None => store.document_if_here(&descriptor.digest).map_err(of_store)?,
+            None => stored().map_err(of_store)?.flatten(),
         };
         let Some(raw) = raw else { return Ok(None) };
         let found = raw.len() as u64;
@@ -377,7 +437,8 @@ impl Blobs for Intake<'_> {
 
     fn by_base(&mut self, diff_id: &DiffId) -> Result<Option<Descriptor>, Error> {
         if self.stored.is_none() {
-            self.stored = Some(stored_layers(self.lease.store()).map_err(of_store)?);
+            let layers = self.place.store().map(stored_layers).transpose().map_err(of_store)?;
+            self.stored = Some(layers.unwrap_or_default());
         }
         let known = self.stored.as_ref().and_then(|stored| stored.get(diff_id)).cloned();
         match known {

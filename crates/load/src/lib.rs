@@ -5,6 +5,7 @@
 
 mod choice;
 mod diff_ids;
+mod dry_run;
 mod intake;
 mod layout;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use cli::{Code, Explain as _, Failure, Io};
 use image::{Input, Location};
-use layer_format::{Descriptor, Digest, Error, Platform, Reference};
+use layer_format::{Descriptor, DiffId, Digest, Error, Platform, Reference};
 use report::{Foreign, Look, STREAM_WHOLE, look};
 use serde::Serialize;
 use store::{IndexEntry, Store};
@@ -26,7 +27,7 @@ use stream::Thin;
 use stream::archive::{Archive, Contents, LeftOut, LoadedImage};
 
 use crate::choice::Choice;
-use crate::intake::{Check, Intake, Offer};
+use crate::intake::{Check, Intake, Offer, Place};
 
 /// Load images into the store
 ///
@@ -61,7 +62,12 @@ pub struct Args {
     /// Also check at once what each layer decompresses to
     #[arg(long)]
     verify: bool,
-    /// Print a JSON object for each image, a line each: name, digest, platforms, newBytes, reusedBytes
+    /// Only say what would be stored and what is there: each config and layer, and the sums. Everything is read, and nothing
+    /// written
+    #[arg(long)]
+    dry_run: bool,
+    /// Print a JSON object for each image, a line each: name, digest, platforms, newBytes, reusedBytes. With --dry-run, one of what
+    /// that says
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -92,28 +98,17 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     args.tag.iter().try_for_each(Reference::check_new)?;
     let places = places(&args.files)?;
     let path = Store::path_or_usual(args.common.store.as_deref())?;
+    if args.dry_run {
+        let store = Store::open_existing(path).hinted(store::Error::hint)?;
+        let mut intake = Intake::new(Place::Nowhere(store.as_ref()), check(args));
+        let taken = take(args, &places, &mut intake, io)?;
+        dry_run::tell(args, &taken.images, &mut intake, io)?;
+        return tell_left_out(taken.left_out, io);
+    }
     let opened = Store::open(path).and_then(|store| store.lease());
     let lease = opened.hinted(store::Error::hint)?;
-    let check = if args.verify { Check::DiffId } else { Check::Digest };
-    let mut intake = Intake::new(&lease, check);
-    let mut taken = Taken::default();
-    for (place, file) in places.iter().zip(&args.files) {
-        let contents = Source::open(place, io)
-            .and_then(|source| source.take_in(args.platform.as_ref(), &mut intake, io));
-        if contents.as_ref().is_err_and(is_cut) {
-            // The failure is told in any case.
-            intake.keep_whole().ok();
-        }
-        taken.add(match places.len() {
-            1 => contents?,
-            _ => contents.with_context(|| cli::text::clean_path(file))?,
-        });
-    }
-    taken.doubts.iter().for_each(|doubt| io.warn(doubt));
-    taken.check_whole(&intake)?;
-    let choice = Choice { image: args.image.as_deref(), tag: args.tag.as_ref() };
-    choice.apply(&mut taken)?;
-    taken.leave_names_to_the_last(io);
+    let mut intake = Intake::new(Place::Store(&lease), check(args));
+    let taken = take(args, &places, &mut intake, io)?;
     let loaded = keep(&taken.images, &mut intake)?;
     cli::interrupt::check()?;
     let entries: Vec<IndexEntry> = taken.images.iter().map(entry).collect();
@@ -135,6 +130,38 @@ fn is_cut(error: &anyhow::Error) -> bool {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof),
     })
+}
+
+const fn check(args: &Args) -> Check {
+    if args.verify { Check::DiffId } else { Check::Digest }
+}
+
+/// Reads all files, and chooses the images that are wanted of them.
+fn take(
+    args: &Args,
+    places: &[Location],
+    intake: &mut Intake<'_>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Taken> {
+    let mut taken = Taken::default();
+    for (place, file) in places.iter().zip(&args.files) {
+        let contents = Source::open(place, io)
+            .and_then(|source| source.take_in(args.platform.as_ref(), intake, io));
+        if contents.as_ref().is_err_and(is_cut) {
+            // The failure is told in any case.
+            intake.keep_whole().ok();
+        }
+        taken.add(match places.len() {
+            1 => contents?,
+            _ => contents.with_context(|| cli::text::clean_path(file))?,
+        });
+    }
+    taken.doubts.iter().for_each(|doubt| io.warn(doubt));
+    taken.check_whole(intake)?;
+    let choice = Choice { image: args.image.as_deref(), tag: args.tag.as_ref() };
+    choice.apply(&mut taken)?;
+    taken.leave_names_to_the_last(io);
+    Ok(taken)
 }
 
 /// What the words on the command line mean. All that are files exist.
@@ -339,8 +366,11 @@ fn label(offer: &Offer) -> String {
     offer.claimed.map_or_else(|| "layer".to_owned(), |digest| digest.short())
 }
 
-/// Checks the layers and gives every blob that an image needs its name. Returns the bytes of each image.
-fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<Bytes>> {
+/// Checks what the layers decompress to. Returns the pairs that are known to be right.
+fn check_layers(
+    images: &[LoadedImage],
+    intake: &mut Intake<'_>,
+) -> anyhow::Result<Vec<(Digest, DiffId)>> {
     let mut pairs = Vec::new();
     let mut checked = HashSet::new();
     for manifest in images.iter().flat_map(|found| &found.image.manifests) {
@@ -355,6 +385,12 @@ fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<B
             }
         }
     }
+    Ok(pairs)
+}
+
+/// Checks the layers and gives every blob that an image needs its name. Returns the bytes of each image.
+fn keep(images: &[LoadedImage], intake: &mut Intake<'_>) -> anyhow::Result<Vec<Bytes>> {
+    let pairs = check_layers(images, intake)?;
     let mut counts = Vec::new();
     for found in images {
         for document in documents(found) {

@@ -4,6 +4,7 @@
 
 mod blob;
 mod diff_ids;
+mod dry_run;
 mod fetch;
 mod parts;
 mod prefetch;
@@ -25,7 +26,7 @@ use stream::{Graph, Name, Preamble, Thin, Writer};
 
 use crate::blob::Blob;
 use crate::fetch::{Check, Fetching, Step};
-use crate::select::{Choice, ResolvedImage};
+use crate::select::{Choice, Configs, ResolvedImage};
 use crate::source::{Source, Sources};
 
 /// Pull images from a registry
@@ -44,6 +45,7 @@ use crate::source::{Source, Sources};
     ("pull --no-stream nginx:1.27 ghcr.io/a/b", "Into the store"),
     ("pull --no-layers nginx | inspect -", "What an image is, without downloading it"),
     ("pull ssh://me@host/mine:1", "From the store of another machine; only what is lacking comes"),
+    ("pull --dry-run nginx:1.28", "What that would fetch, in bytes"),
     ("pull --no-store nginx > nginx.tar", "To an archive that docker, podman and ctr load; nothing else is written"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -73,6 +75,12 @@ pub struct Args {
     /// Also check at once what each layer decompresses to; without it the first program that reads the layer does that
     #[arg(long, conflicts_with_all = ["no_store", "no_layers"])]
     verify: bool,
+    /// Only say what would be fetched and what is there: each config and layer, and the sums. No blob is fetched
+    #[arg(long)]
+    dry_run: bool,
+    /// Print what a dry run says as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// How many layers to download at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -111,6 +119,11 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let client = args.network.client(&names, io)?;
     if args.explain_auth {
         return explain_auth(&names, &client, io);
+    }
+    if args.dry_run {
+        let planned = dry_run::tell(args, &names, &client, io);
+        network::tell(&client, planned.is_err(), io);
+        return planned;
     }
     let outcomes = pull(args, &names, &client, io);
     network::tell(&client, outcomes.is_err(), io);
@@ -153,7 +166,8 @@ fn pull(
         io.output.binary()?;
     }
     let lease = if args.no_store { None } else { Some(open_store(args)?) };
-    let images = resolve_all(args, names, client, lease.as_ref().map(Lease::store), io)?;
+    let configs = Configs::Read(lease.as_ref().map(Lease::store));
+    let images = resolve_all(args, names, client, configs, io)?;
     let outcomes = outcomes(names, &images, lease.as_ref())?;
     let fetching = plan(&images, args, &io.progress);
     match (&lease, is_streamed) {
@@ -179,7 +193,7 @@ fn stream_documents(
     io: &mut Io<'_>,
 ) -> anyhow::Result<Vec<Outcome>> {
     io.output.binary()?;
-    let images = resolve_all(args, asked, client, None, io)?;
+    let images = resolve_all(args, asked, client, Configs::Read(None), io)?;
     let (names, graphs) = preamble(&images);
     let configs = images.iter().flat_map(ResolvedImage::parts).map(|parts| parts.config);
     let configs: HashMap<_, _> = configs.map(|config| (config.digest, config.raw)).collect();
@@ -202,17 +216,17 @@ fn resolve_all(
     args: &Args,
     names: &[Reference],
     client: &Client,
-    store: Option<&Store>,
+    configs: Configs<'_>,
     io: &Io<'_>,
 ) -> anyhow::Result<Vec<ResolvedImage>> {
     let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
     let mut images: Vec<ResolvedImage> = Vec::new();
     for name in distinct(names) {
         let repository = client.repository(name)?;
-        let image = select::resolve(name, &repository, &choice, store)
+        let image = select::resolve(name, &repository, &choice, configs)
             .map_err(|error| explain(error, name))?;
         let referrers = if args.referrers {
-            referrers::of(&image, store, &|text| io.warn(text))
+            referrers::of(&image, configs, &|text| io.warn(text))
                 .map_err(|error| explain(error, name))?
         } else {
             vec![]

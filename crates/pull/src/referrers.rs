@@ -7,10 +7,9 @@ use layer_format::{
     Algorithm, COSIGN_KINDS, Descriptor, Digest, Document, Error, Index, Reference, media_type,
 };
 use registry::{Referrers, ReferrersTag, Repository};
-use store::Store;
 use stream::Graph;
 
-use crate::select::{Budget, ResolvedImage, collect, config};
+use crate::select::{Budget, Configs, ResolvedImage, collect, config};
 
 /// How many steps a referrer may be away from the image: a signature of an SBOM is two steps away.
 const DEPTH: usize = 3;
@@ -23,13 +22,13 @@ const SUBJECTS_LIMIT: usize = 512;
 /// The registry's, [`Error::BeyondLimit`] if there are too many of them, and [`Error::TooLarge`] if their documents are.
 pub(crate) fn of(
     image: &ResolvedImage,
-    store: Option<&Store>,
+    from: Configs<'_>,
     warn: &dyn Fn(&str),
 ) -> anyhow::Result<Vec<ResolvedImage>> {
     let mut search = Search {
         reference: &image.reference,
         repository: &image.repository,
-        store,
+        from,
         budget: Budget::default(),
         lacks_api: false,
         refusal: None,
@@ -69,7 +68,7 @@ fn digests(image: &ResolvedImage) -> impl Iterator<Item = Digest> {
 struct Search<'a> {
     reference: &'a Reference,
     repository: &'a Repository,
-    store: Option<&'a Store>,
+    from: Configs<'a>,
     budget: Budget,
     /// Whether the registry has said that it lacks the referrers API.
     lacks_api: bool,
@@ -155,7 +154,7 @@ impl Search<'_> {
         let mut configs = Vec::new();
         for manifest in &graph.manifests {
             self.budget.take(manifest.config.size)?;
-            configs.push(config(manifest, self.repository, self.store)?);
+            configs.extend(config(manifest, self.repository, self.from)?);
         }
         let diff_ids = vec![vec![]; configs.len()];
         let repository = self.repository.clone();

@@ -32,6 +32,15 @@ impl Choice {
     }
 }
 
+/// Where configs come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Configs<'a> {
+    /// From the store if it has them, else from the registry.
+    Read(Option<&'a Store>),
+    /// From nowhere: a dry run fetches no blob, and a config is one.
+    Unread,
+}
+
 /// An image whose documents have been downloaded, and whose layers are still to come.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedImage {
@@ -45,7 +54,7 @@ pub(crate) struct ResolvedImage {
     pub(crate) graph: Graph,
     /// The index that the one manifest was chosen from.
     pub(crate) chosen_from: Option<Digest>,
-    /// The configs, in the order of the manifests.
+    /// The configs, in the order of the manifests; empty if they were not read.
     pub(crate) configs: Vec<Vec<u8>>,
     /// The diff ids of the layers of each manifest: none for an artifact, whose layers are no file systems, and `None` for a
     /// layer that isn't one.
@@ -114,12 +123,12 @@ impl ResolvedImage {
     }
 }
 
-/// Asks the registry what the name means. Configs that the store has are read from there.
+/// Asks the registry what the name means. What configs say of the image is checked if they are read.
 pub(crate) fn resolve(
     name: &Reference,
     repository: &Repository,
     choice: &Choice,
-    store: Option<&Store>,
+    from: Configs<'_>,
 ) -> anyhow::Result<ResolvedImage> {
     let (document, digest) = repository.manifest(&name.wanted())?;
     let mut graph = Graph::default();
@@ -148,7 +157,7 @@ pub(crate) fn resolve(
     let mut diff_ids = Vec::new();
     let entries = graph.entries();
     for manifest in &graph.manifests {
-        let raw = config(manifest, repository, store)?;
+        let Some(raw) = config(manifest, repository, from)? else { break };
         // Artifacts are passed on as they are.
         let checked = if entries.is_runnable(manifest) {
             let container = ContainerConfig::parse(manifest, raw.clone())?;
@@ -204,19 +213,20 @@ pub(crate) fn collect(
     })
 }
 
-/// The bytes of a config, from the store if it is there, else from the registry.
+/// The bytes of a config; `None` if configs aren't read.
 pub(crate) fn config(
     manifest: &Manifest,
     repository: &Repository,
-    store: Option<&Store>,
-) -> anyhow::Result<Vec<u8>> {
+    from: Configs<'_>,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    let Configs::Read(store) = from else { return Ok(None) };
     let wanted = &manifest.config;
     match store
         // What the store can't read, the registry has.
         .filter(|store| store.has(&wanted.digest, wanted.size).unwrap_or(false))
         .map(|store| store.document(&wanted.digest))
     {
-        Some(Ok(raw)) => Ok(raw),
-        _ => Ok(repository.document(wanted)?),
+        Some(Ok(raw)) => Ok(Some(raw)),
+        _ => Ok(Some(repository.document(wanted)?)),
     }
 }

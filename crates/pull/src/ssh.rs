@@ -83,7 +83,11 @@ pub(crate) fn pull(args: &Args, addresses: &[&Address], io: &mut Io<'_>) -> anyh
 
 /// Refuses what only a registry can do. All platforms come that the other store has, unless one is named.
 fn refuse(args: &Args) -> anyhow::Result<()> {
-    let flags = [("--no-layers", args.no_layers), ("--explain-auth", args.explain_auth)];
+    let flags = [
+        ("--no-layers", args.no_layers),
+        ("--dry-run", args.dry_run),
+        ("--explain-auth", args.explain_auth),
+    ];
     let flag = flags.into_iter().find_map(|(name, is_given)| is_given.then_some(name));
     Ok(ssh::refuse(flag.or_else(|| args.network.given()))?)
 }

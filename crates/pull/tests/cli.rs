@@ -14,6 +14,8 @@ fn the_help_ends_with_examples() {
           What an image is, without downloading it
       pull ssh://me@host/mine:1
           From the store of another machine; only what is lacking comes
+      pull --dry-run nginx:1.28
+          What that would fetch, in bytes
       pull --no-store nginx > nginx.tar
           To an archive that docker, podman and ctr load; nothing else is written
     ");

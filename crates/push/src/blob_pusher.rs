@@ -8,7 +8,7 @@ use layer_format::{Descriptor, Digest};
 use registry::{Content, Upload};
 use store::Store;
 
-use crate::summary::{Action, Summary};
+use crate::summary::{Action, Mode, Summary};
 use crate::target::Target;
 
 /// Blobs up to this size, in bytes, are sent without a question first where they are likely to be new: to send one that is
@@ -67,15 +67,6 @@ impl Seen {
     fn lock(&self) -> MutexGuard<'_, Holdings> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether the run changes anything at the registries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// It pushes.
-    Send,
-    /// It only finds out what would be pushed.
-    DryRun,
 }
 
 /// A blob that a repository lacks, with the upload that is to bring it there.

@@ -72,9 +72,12 @@ pub struct Args {
     /// Also what the store has that refers to the image: signatures, SBOMs, attestations. Those of a stream always go along
     #[arg(long)]
     referrers: bool,
-    /// Only say what would be sent, mounted and skipped
+    /// Only say what would be sent, mounted and skipped: each blob, and the sums
     #[arg(long)]
     dry_run: bool,
+    /// Print what a dry run says as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// Push layers, too, that are marked as not to be distributed
     #[arg(long)]
     non_distributable: bool,

@@ -15,10 +15,10 @@ use store::{Found, FoundBy, Store};
 use stream::{Graph, Section};
 
 use crate::attach;
-use crate::blob_pusher::{BlobPusher, Mode, Seen};
+use crate::blob_pusher::{BlobPusher, Seen};
 use crate::prefix::{Renamed, check_collisions};
 use crate::publish::{self, Settled};
-use crate::summary::Summary;
+use crate::summary::{Mode, Summary};
 use crate::target::{self, Target};
 use crate::{Args, Goal, Pushed};
 
@@ -52,12 +52,13 @@ pub(crate) fn push(
     }
     let progress = io.progress.clone();
     let sources = jobs.iter().filter_map(|job| job.found.image.reference());
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Send };
     let pusher = BlobPusher {
         store: Some(&store),
         sources: sources.map(|name| name.name()).collect(),
-        mode: if args.dry_run { Mode::DryRun } else { Mode::Send },
+        mode,
         progress: &progress,
-        summary: Summary::default(),
+        summary: Summary::new(mode),
         seen: Seen::default(),
     };
     let mut pushed = Pushed::default();
@@ -72,11 +73,11 @@ pub(crate) fn push(
         }
     }
     if pusher.mode == Mode::DryRun {
-        pusher.summary.write(&mut io.output)?;
+        pusher.summary.tell(args.json, io)?;
         return Ok(Pushed { names: vec![], ..pushed });
     }
     if pushed.failed.is_none() {
-        progress.say(pusher.summary.to_string());
+        progress.say(pusher.summary.sums());
     }
     Ok(pushed)
 }

@@ -23,12 +23,12 @@ use registry::{Client, Content, Window};
 use store::Store;
 use stream::archive::{All, Archive, Blobs, Contents, Incoming, LoadedImage};
 
-use crate::blob_pusher::{BlobPusher, Mode, PendingBlob, Seen, label};
+use crate::blob_pusher::{BlobPusher, PendingBlob, Seen, label};
 use crate::later::Later;
 use crate::route::{Delivery, Route};
 use crate::spool::Spool;
 use crate::stored::Stored;
-use crate::summary::Summary;
+use crate::summary::{Mode, Summary};
 use crate::target;
 use crate::workers::{Small, Workers};
 use crate::{Args, Goal, Pushed};
@@ -67,7 +67,7 @@ pub(crate) fn push(
         sources: route.sources.clone(),
         mode,
         progress: &progress,
-        summary: Summary::default(),
+        summary: Summary::new(mode),
         seen: Seen::default(),
     };
     let later = Later::new(&pusher, Arc::clone(&route.targets), args.jobs.into());
@@ -88,11 +88,11 @@ pub(crate) fn push(
     check_whole(&mut contents)?;
     let pushed = intake.publish(&contents.images)?;
     if mode == Mode::DryRun {
-        pusher.summary.write(&mut io.output)?;
+        pusher.summary.tell(args.json, io)?;
         return Ok(Pushed { names: vec![], ..pushed });
     }
     if pushed.failed.is_none() {
-        progress.say(pusher.summary.to_string());
+        progress.say(pusher.summary.sums());
     }
     Ok(pushed)
 }

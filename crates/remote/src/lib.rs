@@ -103,6 +103,12 @@ enum Verb {
         /// Of a multi-platform image, only the one for this platform, as linux/arm64/v8
         #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
         platform: Option<Platform>,
+        /// Only say what would be sent, mounted and skipped: each blob, and the sums
+        #[arg(long)]
+        dry_run: bool,
+        /// Print what a dry run says as JSON
+        #[arg(long, requires = "dry_run")]
+        json: bool,
     },
     /// Remove tags, or images by their digests; nothing if one of them isn't there
     ///
@@ -219,10 +225,14 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         Verb::Tag { image, names } => {
             with_client(args, io, |client, io| tag::tag(image, names, client, io))
         }
-        Verb::Copy { image, name, platform } => with_client(args, io, |client, io| {
-            let request = copy::Request { image, name, platform: platform.as_ref() };
-            copy::copy(request, noting_store(args).as_ref(), client, io)
-        }),
+        Verb::Copy { image, name, platform, dry_run, json } => {
+            with_client(args, io, |client, io| {
+                let is_json = *json;
+                let mode = if *dry_run { copy::Mode::DryRun { is_json } } else { copy::Mode::Copy };
+                let request = copy::Request { image, name, platform: platform.as_ref(), mode };
+                copy::copy(request, noting_store(args).as_ref(), client, io)
+            })
+        }
         Verb::Rm { names, force, dry_run } => with_client(args, io, |client, io| {
             let removal = Removal { is_forced: *force, is_dry: *dry_run };
             rm::remove(names, removal, client, io)

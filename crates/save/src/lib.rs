@@ -4,6 +4,7 @@
 //! kernel copies them, and the program that reads the stream verifies them.
 
 mod choice;
+mod dry_run;
 mod thin;
 
 use std::collections::HashSet;
@@ -51,6 +52,12 @@ pub struct Args {
     /// Only one half of the stream, for readers that choke on the other
     #[arg(long, value_name = "FORMAT", value_parser = ["docker", "oci"])]
     format: Option<String>,
+    /// Only say what would be written and what left out: each blob, and the sums
+    #[arg(long)]
+    dry_run: bool,
+    /// Print what a dry run says as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -66,7 +73,7 @@ impl cli::Command for Args {
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let half = half(args)?;
-    if args.output.as_os_str() == "-" {
+    if args.output.as_os_str() == "-" && !args.dry_run {
         io.output.binary()?;
     }
     let none = || store::Error::NotFound { text: args.images[0].clone() };
@@ -79,6 +86,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let thin = thinned.thin(&chosen.images, &store)?;
     let left_out: HashSet<_> =
         thin.iter().flat_map(|thin| &thin.left_out).map(|blob| blob.digest).collect();
+    if args.dry_run {
+        return dry_run::tell(args, &chosen, &left_out, io);
+    }
     let progress = io.progress.clone();
     let mut saving = Saving { store: &store, progress: &progress, n_blobs: 0, bytes: 0 };
     let preamble = Preamble::of(&chosen.names, &chosen.images)?;

@@ -38,6 +38,9 @@ pub struct Freed {
     pub bytes: u64,
 }
 
+/// Is told each blob that would be removed, with its size in bytes.
+type Tell<'a> = &'a mut dyn FnMut(Digest, u64);
+
 impl Store {
     /// Removes every blob that neither an entry of `index.json` nor the lease of a running program leads to, downloads that no
     /// program resumed for a week, and temporary files of killed programs. It waits for the store's lock and holds it while it
@@ -47,19 +50,20 @@ impl Store {
     /// [`Error::Malformed`](crate::Error::Malformed) or [`Error::MalformedJson`](crate::Error::MalformedJson) if `index.json` or a
     /// lease can't be understood; then no blob was removed. Else a file can't be read or removed.
     pub fn gc(&self, sweep: Sweep) -> Result<Freed> {
-        self.collect(sweep, &[])
+        self.collect(sweep, &[], &mut |_, _| ())
     }
 
-    /// Counts what [`gc`](Self::gc) would remove if these entries of `index.json` were removed before.
+    /// Counts what [`gc`](Self::gc) would remove if these entries of `index.json` were removed before, and tells each
+    /// blob, with its size in bytes.
     ///
     /// # Errors
     /// As [`gc`](Self::gc).
-    pub fn gc_without(&self, entries: &[IndexEntry]) -> Result<Freed> {
-        self.collect(Sweep::DryRun, entries)
+    pub fn gc_without(&self, entries: &[IndexEntry], tell: Tell<'_>) -> Result<Freed> {
+        self.collect(Sweep::DryRun, entries, tell)
     }
 
     /// Removes or counts what only these entries lead to, or nothing at all.
-    fn collect(&self, sweep: Sweep, entries: &[IndexEntry]) -> Result<Freed> {
+    fn collect(&self, sweep: Sweep, entries: &[IndexEntry], tell: Tell<'_>) -> Result<Freed> {
         let guard = self.lock()?;
         let kept = self.reachable(entries)?;
         let mut freed = Freed::default();
@@ -72,6 +76,7 @@ impl Store {
             }
             freed.n_blobs += 1;
             freed.bytes += size;
+            tell(digest, size);
         }
         if sweep == Sweep::Remove {
             locked_file::sweep(&self.folder(Folder::Leases))?;

@@ -86,9 +86,23 @@ impl Store {
     /// # Errors
     /// The listing's changes don't fit the tree, or it can't be read to its end.
     pub fn add_listed(&self, tree: &mut Tree, diff_id: &DiffId) -> Result<bool> {
+        self.add_listed_shown(tree, diff_id, &mut |_| ())
+    }
+
+    /// The same; `show` is called with each change before it is applied.
+    ///
+    /// # Errors
+    /// As [`add_listed`](Self::add_listed).
+    pub fn add_listed_shown(
+        &self,
+        tree: &mut Tree,
+        diff_id: &DiffId,
+        show: &mut dyn FnMut(&Change),
+    ) -> Result<bool> {
         let Some(mut listing) = self.listing(diff_id) else { return Ok(false) };
         tree.begin_layer();
         while let Some(change) = listing.read_change()? {
+            show(&change);
             tree.apply(&change)?;
         }
         tree.end_layer();

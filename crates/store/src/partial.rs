@@ -13,7 +13,7 @@ use layer_format::{Algorithm, Descriptor, Digest, Hasher};
 use crate::Result;
 use crate::error::Error;
 use crate::lease::Lease;
-use crate::locked_file::{AtDrop, IfMissing, LockedFile, Taken};
+use crate::locked_file::{self, AtDrop, IfMissing, LockedFile, Taken};
 use crate::store::{Folder, Store};
 
 /// How often [`Lease::partial`] asks whether another program's download is over.
@@ -264,6 +264,17 @@ impl Hashed {
                 Err(error) => return Err(Error::io("reading", owned.path())(error)),
             }
         }
+    }
+}
+
+impl Store {
+    /// How many bytes of a blob an interrupted download has left, or a running one has brought; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the store can't be read.
+    pub fn partial_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let found = locked_file::metadata(&partial_path(self, digest))?;
+        Ok(found.map(|metadata| metadata.len()))
     }
 }
 

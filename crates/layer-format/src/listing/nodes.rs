@@ -4,7 +4,7 @@
 use std::hash::RandomState;
 use std::ops::{Index, IndexMut};
 
-use super::inode::{Inode, Packed};
+use super::inode::{Inode, Origin, Packed};
 use super::siblings::NONE;
 use super::texts::Texts;
 
@@ -39,6 +39,8 @@ pub(super) struct Nodes {
     /// Rows that are free for reuse.
     unused_names: Vec<u32>,
     unused_inodes: Vec<u32>,
+    /// The origins of the inodes that have lost their last name; `None` if nobody asks for them.
+    pub(super) losses: Option<Vec<Origin>>,
     pub(super) ranks: RandomState,
 }
 
@@ -65,6 +67,7 @@ impl Nodes {
             texts: Texts::default(),
             unused_names: vec![],
             unused_inodes: vec![],
+            losses: None,
             ranks: RandomState::new(),
         };
         let inode = nodes.add_inode(&Inode::implied());
@@ -160,6 +163,9 @@ impl Nodes {
         packed.n_names -= 1;
         if packed.n_names == 0 {
             packed.texts().for_each(|text| self.texts.waste(text));
+            if let Some(losses) = &mut self.losses {
+                losses.extend(packed.origin());
+            }
             self.unused_inodes.push(inode);
         }
     }

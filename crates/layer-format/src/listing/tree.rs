@@ -111,6 +111,16 @@ impl Tree {
         Ok(())
     }
 
+    /// Makes the tree remember from now on what it loses, for [`take_losses`](Self::take_losses).
+    pub fn remember_losses(&mut self) {
+        self.nodes.losses.get_or_insert_default();
+    }
+
+    /// The changes whose inodes have lost their last name since this was asked for the last time.
+    pub fn take_losses(&mut self) -> Vec<Origin> {
+        self.nodes.losses.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// The number of names, the root included.
     pub fn n_names(&self) -> usize {
         self.nodes.n_names()

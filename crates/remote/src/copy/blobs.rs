@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cli::{Progress, Task};
+use cli::{Action, Plan, Progress, Step, Task};
 use layer_format::{Descriptor, Digest, Manifest};
 use registry::{Content, Repository, Upload};
 use store::Store;
 
 use super::content::Source;
-use super::request::Request;
+use super::request::{Mode, Request};
 use crate::names::without_tag;
 
 /// The blobs of a copy under way.
@@ -21,9 +21,7 @@ pub(super) struct Blobs<'a> {
     store: Option<&'a Store>,
     progress: &'a Progress,
     seen: HashSet<Digest>,
-    sent: Count,
-    mounted: Count,
-    there: Count,
+    plan: Plan,
 }
 
 /// The way by which a blob came to the target.
@@ -37,21 +35,19 @@ enum Way {
     Sent,
 }
 
-/// How many blobs, and of how many bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    n: u64,
-    bytes: u64,
-}
-
-impl Count {
-    fn add(&mut self, blob: &Descriptor) {
-        self.n += 1;
-        self.bytes += blob.size;
-    }
-
-    fn shown(self) -> String {
-        format!("{} ({})", self.n, cli::human_size(self.bytes))
+/// The actions and the words of their sums, before and after a copy.
+const fn actions(mode: Mode) -> &'static [Action; 3] {
+    match mode {
+        Mode::Copy => &[
+            Action { name: "send", sum: "sent" },
+            Action { name: "mount", sum: "mounted" },
+            Action { name: "skip", sum: "there already" },
+        ],
+        Mode::DryRun { .. } => &[
+            Action { name: "send", sum: "to send" },
+            Action { name: "mount", sum: "to mount" },
+            Action { name: "skip", sum: "there already" },
+        ],
     }
 }
 
@@ -70,9 +66,7 @@ impl<'a> Blobs<'a> {
             store,
             progress,
             seen: HashSet::new(),
-            sent: Count::default(),
-            mounted: Count::default(),
-            there: Count::default(),
+            plan: Plan::new("repository", actions(request.mode)),
         }
     }
 
@@ -81,48 +75,78 @@ impl<'a> Blobs<'a> {
         for blob in manifest.parts().filter(|blob| !blob.is_foreign()) {
             cli::interrupt::check()?;
             if self.seen.insert(blob.digest) {
-                self.copy_one(blob)?;
-                self.note(blob);
+                match self.request.mode {
+                    Mode::Copy => self.copy_one(blob)?,
+                    Mode::DryRun { .. } => {
+                        let way = self.way(blob)?;
+                        self.add(blob, way);
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// `blobs sent: 2 (12.3MB), mounted: 1 (4B), there already: 0 (0B)`.
-    pub(super) fn summary(&self) -> String {
-        let [sent, mounted, there] = [self.sent, self.mounted, self.there].map(Count::shown);
-        format!("blobs sent: {sent}, mounted: {mounted}, there already: {there}")
+    /// What was done with each blob, or would be.
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     fn copy_one(&mut self, blob: &Descriptor) -> anyhow::Result<()> {
-        if self.request.image.name() == self.request.name.name() {
-            self.there.add(blob);
-            return Ok(());
-        }
-        let task = self.progress.task(blob.digest.short(), Some(blob.size));
-        match self.bring(blob, &task)? {
-            Way::There => {
-                self.there.add(blob);
-                task.done("Layer already exists");
-            }
-            Way::Mounted(from) => {
-                self.mounted.add(blob);
-                task.done(format!("Mounted from {from}"));
-            }
-            Way::Sent => {
-                self.sent.add(blob);
-                task.done("Copied");
-            }
-        }
+        let way = if self.is_own_copy() { Way::There } else { self.bring_shown(blob)? };
+        self.add(blob, way);
+        self.note(blob);
         Ok(())
+    }
+
+    /// Brings a blob to the target, with a line of progress.
+    fn bring_shown(&self, blob: &Descriptor) -> anyhow::Result<Way> {
+        let task = self.progress.task(blob.digest.short(), Some(blob.size));
+        let way = self.bring(blob, &task)?;
+        match &way {
+            Way::There => task.done("Layer already exists"),
+            Way::Mounted(from) => task.done(format!("Mounted from {from}")),
+            Way::Sent => task.done("Copied"),
+        }
+        Ok(way)
+    }
+
+    /// Whether the copy lies in the same repository.
+    fn is_own_copy(&self) -> bool {
+        self.request.image.name() == self.request.name.name()
+    }
+
+    fn add(&mut self, blob: &Descriptor, way: Way) {
+        let [send, mount, skip] = *actions(self.request.mode);
+        let (action, from) = match way {
+            Way::There => (skip, None),
+            Way::Mounted(from) => (mount, Some(from)),
+            Way::Sent => (send, None),
+        };
+        let place = self.request.name.name();
+        self.plan.add(Step { place, action, digest: blob.digest, bytes: blob.size, from });
+    }
+
+    /// The way by which a blob would come to the target. A registry may still refuse to mount it.
+    fn way(&self, blob: &Descriptor) -> anyhow::Result<Way> {
+        if self.is_own_copy() || self.target.is_known_to_have(blob)? {
+            return Ok(Way::There);
+        }
+        let from = self.own_source().or_else(|| self.noted(blob));
+        Ok(from.map_or(Way::Sent, Way::Mounted))
+    }
+
+    /// The repository of the source, by its path, if it is of the target's registry.
+    fn own_source(&self) -> Option<String> {
+        let is_within = self.request.image.registry() == self.request.name.registry();
+        is_within.then(|| self.request.image.repository().to_owned())
     }
 
     /// Brings a blob to the target by the cheapest way.
     fn bring(&self, blob: &Descriptor, task: &Task) -> anyhow::Result<Way> {
         let mut upload = self.target.upload(blob);
-        let is_within = self.request.image.registry() == self.request.name.registry();
         // The answer to a mount tells as much as a question would, where it is likely to succeed.
-        let own = is_within.then(|| self.request.image.repository().to_owned());
+        let own = self.own_source();
         if let Some(from) = &own
             && upload.mount(from)?
         {

@@ -26,7 +26,7 @@ use store::Store;
 
 use crate::resolve;
 use blobs::Blobs;
-pub(crate) use request::Request;
+pub(crate) use request::{Mode, Request};
 
 /// Copies an image; prints its new name and its digest, which stays the same.
 pub(crate) fn copy(
@@ -35,7 +35,7 @@ pub(crate) fn copy(
     client: &Client,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
-    let Request { image, name, platform } = request;
+    let Request { image, name, platform, mode } = request;
     let source = client.repository(image)?;
     let target = client.repository(name)?.without_mirrors();
     let digest = resolve::digest(image, &source, platform)?;
@@ -45,20 +45,23 @@ pub(crate) fn copy(
     }
     let place = name.tag().map_or_else(|| name.wanted(), str::to_owned);
     let progress = io.progress.clone();
-    if standing(&target, &place)? == Some(digest) {
-        progress.say(format!("{name}: there already"));
-    } else {
-        let blobs = Blobs::new(request, &source, &target, store, &progress);
-        let mut copying = Copying {
-            source: &source,
-            target: &target,
-            blobs,
-            progress: &progress,
-            n_documents: 0,
-        };
+    let mut copying = Copying {
+        source: &source,
+        target: &target,
+        blobs: Blobs::new(request, &source, &target, store, &progress),
+        progress: &progress,
+        mode,
+        n_documents: 0,
+    };
+    let is_there = standing(&target, &place)? == Some(digest);
+    if !is_there || mode != Mode::Copy {
         copying.root(&digest, &place).map_err(|error| resolve::named(error, image))?;
-        progress.say(copying.blobs.summary());
     }
+    let plan = copying.blobs.plan();
+    if let Mode::DryRun { is_json } = mode {
+        return Ok(io.tell_plan(plan, is_json)?);
+    }
+    progress.say(if is_there { format!("{name}: there already") } else { plan.summary() });
     let event = ImageEvent {
         name: Some(name.full()),
         digest: digest.to_string(),
@@ -91,6 +94,7 @@ struct Copying<'a> {
     target: &'a Repository,
     blobs: Blobs<'a>,
     progress: &'a Progress,
+    mode: Mode,
     n_documents: usize,
 }
 
@@ -99,7 +103,7 @@ impl Copying<'_> {
     fn root(&mut self, digest: &Digest, place: &str) -> anyhow::Result<()> {
         let pinned = digest.to_string();
         let (document, _) = self.source.manifest(&pinned)?;
-        if pinned == place || standing(self.target, &pinned)?.is_none() {
+        if pinned == place || !self.may_skip(&pinned)? {
             self.parts(&document, INDEX_DEPTH)?;
         }
         self.put(place, &document)
@@ -117,7 +121,7 @@ impl Copying<'_> {
         for entry in &index.manifests {
             cli::interrupt::check()?;
             let pinned = entry.digest.to_string();
-            if standing(self.target, &pinned)?.is_some() {
+            if self.may_skip(&pinned)? {
                 continue;
             }
             self.count()?;
@@ -127,6 +131,11 @@ impl Copying<'_> {
             self.put(&pinned, &child)?;
         }
         Ok(())
+    }
+
+    /// Whether the target has a document, and with it all that belongs to it. A dry run tells of each blob all the same.
+    fn may_skip(&self, digest: &str) -> anyhow::Result<bool> {
+        Ok(self.mode == Mode::Copy && standing(self.target, digest)?.is_some())
     }
 
     /// Counts a document.
@@ -142,8 +151,12 @@ impl Copying<'_> {
         Ok(())
     }
 
+    /// Puts a document, if this is no dry run.
     fn put(&self, place: &str, document: &Document) -> anyhow::Result<()> {
         cli::interrupt::check()?;
+        if self.mode != Mode::Copy {
+            return Ok(());
+        }
         let media_type = document.descriptor().media_type;
         self.target.put_manifest(place, &media_type, document.raw())?;
         let digest = document.descriptor().digest.to_string();

@@ -9,4 +9,17 @@ pub(crate) struct Request<'a> {
     pub(crate) name: &'a Reference,
     /// Of an index, only the manifest for this platform.
     pub(crate) platform: Option<&'a Platform>,
+    pub(crate) mode: Mode,
+}
+
+/// Whether a copy changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It copies.
+    Copy,
+    /// It only tells what it would do with each blob.
+    DryRun {
+        /// In JSON.
+        is_json: bool,
+    },
 }
