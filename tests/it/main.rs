@@ -27,6 +27,7 @@ mod gc;
 mod hints;
 mod hostile;
 mod hostile_archives;
+mod id_maps;
 mod images;
 mod json;
 mod limits;

@@ -80,6 +80,37 @@ fn as_root_crun_runs_a_plain_users_bundle() {
     check(&output, "0\n0", "/root");
 }
 
+/// What runs a bundle whose files belong to the ids of a user namespace. `runc` enters them as its root.
+fn mapped(runtime: &str) -> String {
+    let unpack = "chmod 755 . .. && unpack -q --bundle --uid-map 0:100000:65536 b < in";
+    format!("{unpack} && cd b && {runtime} run strata-$$")
+}
+
+#[track_caller]
+fn check_mapped(sandbox: &Sandbox, output: &Output) {
+    check(output, "0\n0", "/root");
+    let made = std::fs::metadata(sandbox.path("b/rootfs/root/x")).expect("the command makes it");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 100_000);
+}
+
+#[test]
+fn as_root_runc_runs_a_bundle_of_mapped_ids() {
+    let (Some(_), Some(image)) = (root_peer("runc"), image("")) else { return };
+    let sandbox = with(&image);
+    let output = Script::new(&sandbox, &mapped("/usr/sbin/runc --root $PWD/../runc")).run();
+    check_mapped(&sandbox, &output);
+}
+
+#[test]
+fn as_root_crun_runs_a_bundle_of_mapped_ids() {
+    let (Some(_), Some(image)) = (root_peer("crun"), image("")) else { return };
+    let sandbox = with(&image);
+    let crun = "crun --cgroup-manager=disabled --root $PWD/../crun";
+    sandbox.write("script", format!("{PURE_CGROUPS} sh -c '{}'", mapped(crun)));
+    let output = Script::new(&sandbox, "unshare -m sh ./script").run();
+    check_mapped(&sandbox, &output);
+}
+
 /// An image whose user may write to one volume, which has content, and whose other volume the image lacks.
 fn image_of_a_database() -> Option<Image> {
     let layer = Layer::text(

@@ -48,14 +48,15 @@ impl Content {
     /// [`Error::Changed`] if more has changed, or it has vanished.
     pub fn open_changed(path: &EntryPath, found: ScanEntry<'_>) -> Result<Self, Error> {
         let content = Self::open_any(path, found)?;
-        let stat = &content.stat;
+        let (stat, ids) = (&content.stat, found.ids());
+        let read_xattrs = || ids.xattrs_in_image(xattrs::read_open(content.fd.as_fd())?);
         let is_same_file = stat.st_ino == found.inode_number();
         let is_like_it = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && stat.st_mode & 0o7777 == found.mode()
-            && (stat.st_uid, stat.st_gid) == found.owner()
+            && content.at_its_path(ids.owner_in_image((stat.st_uid, stat.st_gid)))?
+                == found.owner()
             && (is_same_file || (stat.st_nlink == 1 && found.linked_file().is_none()))
-            && xattrs::read_open(content.fd.as_fd()).map_err(|it| content.at(it))?
-                == found.xattrs();
+            && content.at_its_path(read_xattrs())? == found.xattrs();
         if is_like_it { Ok(content) } else { Err(content.at(SystemError::changed())) }
     }
 
@@ -147,6 +148,10 @@ impl Content {
 
     fn write(&self, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
         out.write_all(bytes).map_err(|source| Error::Writing { path: self.path.clone(), source })
+    }
+
+    fn at_its_path<T>(&self, result: Result<T, SystemError>) -> Result<T, Error> {
+        result.map_err(|failure| self.at(failure))
     }
 
     fn at(&self, failure: SystemError) -> Error {

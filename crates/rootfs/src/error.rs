@@ -66,6 +66,14 @@ pub enum Error {
         /// Why a layer can't hold it.
         reason: &'static str,
     },
+    /// An owner, or another id, is outside of the ranges that are mapped.
+    #[error("{path}: {} {} is in no range that is mapped", id.what, id.id)]
+    Unmapped {
+        /// The path beneath the root.
+        path: EntryPath,
+        /// The id.
+        id: UnmappedId,
+    },
     /// The kernel doesn't mount the union.
     #[error("mounting{}", said.as_ref().map(|said| format!(": {said}")).unwrap_or_default())]
     Mount {
@@ -140,6 +148,7 @@ impl HasKind for Error {
             | Self::Writing { .. }
             | Self::Changed { .. }
             | Self::Unfit { .. }
+            | Self::Unmapped { .. }
             | Self::Mount { .. }
             | Self::Unmount { .. }
             | Self::TooManyLayers { .. } => ErrorKind::Failed,
@@ -152,37 +161,60 @@ impl HasKind for Error {
     }
 }
 
+/// An id that is in no range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnmappedId {
+    /// What it is of, for example `its group`.
+    pub what: &'static str,
+    /// The id, of the image or of the disk.
+    pub id: u32,
+}
+
 /// A system call that failed, without the path, which the caller [adds](Self::at).
 #[derive(Debug)]
 pub(crate) struct SystemError {
     operation: &'static str,
     errno: Errno,
+    /// The id that is to blame, if one is.
+    unmapped: Option<UnmappedId>,
 }
 
 impl SystemError {
+    fn new(operation: &'static str, errno: Errno) -> Self {
+        Self { operation, errno, unmapped: None }
+    }
+
+    /// An id is in no range.
+    pub(crate) fn unmapped(id: UnmappedId) -> Self {
+        Self { unmapped: Some(id), ..Self::new("mapping its owner", Errno::OVERFLOW) }
+    }
+
     pub(crate) fn errno(&self) -> Errno {
         self.errno
     }
 
     /// The file or directory isn't what was found before.
     pub(crate) fn changed() -> Self {
-        Self { operation: CHANGED, errno: Errno::STALE }
+        Self::new(CHANGED, Errno::STALE)
     }
 
     /// The file or directory was removed.
     pub(crate) fn vanished() -> Self {
-        Self { operation: VANISHED, errno: Errno::NOENT }
+        Self::new(VANISHED, Errno::NOENT)
     }
 
     /// The caller has asked to stop.
     pub(crate) fn stopped() -> Self {
-        Self { operation: "reading the directory", errno: Errno::INTR }
+        Self::new("reading the directory", Errno::INTR)
     }
 
     /// The error at a path. The layer is to blame for a name that is too long and for an attribute that no system takes.
     pub(crate) fn at(self, path: EntryPath) -> Error {
         if [CHANGED, VANISHED].contains(&self.operation) {
             return Error::Changed { path, how: self.operation };
+        }
+        if let Some(id) = self.unmapped {
+            return Error::Unmapped { path, id };
         }
         match self.errno {
             Errno::NAMETOOLONG => {
@@ -212,7 +244,7 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, Errno> {
     fn doing(self, operation: &'static str) -> Result<T, SystemError> {
-        self.map_err(|errno| SystemError { operation, errno })
+        self.map_err(|errno| SystemError::new(operation, errno))
     }
 }
 

@@ -79,6 +79,7 @@ mod beneath;
 mod content;
 mod diff;
 mod error;
+mod ids;
 mod inode;
 mod metadata;
 pub mod overlay;
@@ -94,7 +95,8 @@ pub use diff::{
     Attribute, Attributes, Candidate, ChangeKind, Comparer, Diff, DiffOptions, Difference,
     Differences, Finished, Identity, UpperChanges, UpperForm, compare_records,
 };
-pub use error::Error;
+pub use error::{Error, UnmappedId};
+pub use ids::{IdMap, IdMaps, IdRange};
 pub use metadata::{Owner, Reason, Skipped, SpecialBits};
 pub use remove::{clear, remove_tree};
 pub use root::Root;

@@ -194,14 +194,8 @@ impl<'a> WantedAttributes<'a> {
     }
 
     /// Those of a parent directory that no layer describes.
-    pub(crate) fn implied() -> Self {
-        Self {
-            owner: (0, 0),
-            mode: Some(0o755),
-            mtime: Timestamp::default(),
-            xattrs: &[],
-            is_file: false,
-        }
+    pub(crate) fn implied(owner: (u32, u32)) -> Self {
+        Self { owner, mode: Some(0o755), mtime: Timestamp::default(), xattrs: &[], is_file: false }
     }
 }
 

@@ -10,11 +10,13 @@ use rustix::io::{Errno, Result};
 
 use crate::beneath;
 use crate::error::{AtPath, Doing, Error, SystemError};
+use crate::ids::{IdMaps, MappedIds};
 
 /// An open directory that is, or becomes, the root of an image. It stays the same directory if its path changes.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
+    ids: MappedIds,
 }
 
 impl Root {
@@ -26,12 +28,29 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
             .map_err(|errno| Error::open(path, errno))?;
-        Ok(Self { fd })
+        Ok(Self::from_fd(fd))
     }
 
     /// Takes a directory that was opened for reading.
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self { fd, ids: MappedIds::default() }
+    }
+
+    /// The same directory, with other ids on the disk than in the image: what is applied gets the mapped ones, and a scan maps what
+    /// it finds back.
+    #[must_use]
+    pub fn with_ids(self, maps: Option<IdMaps>) -> Self {
+        Self { ids: maps.map(MappedIds::mapped).unwrap_or_default(), ..self }
+    }
+
+    /// The same directory, with the ids of another one.
+    #[must_use]
+    pub fn with_ids_of(self, other: &Self) -> Self {
+        Self { ids: other.ids.clone(), ..self }
+    }
+
+    pub(crate) fn ids(&self) -> &MappedIds {
+        &self.ids
     }
 
     /// Another descriptor of the same directory.
@@ -40,7 +59,8 @@ impl Root {
     /// [`Error::Io`] if the process has too many descriptors.
     pub fn try_clone(&self) -> std::result::Result<Self, Error> {
         let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 3);
-        Ok(Self { fd: fd.doing("opening the directory").at_path(&EntryPath::root())? })
+        let fd = fd.doing("opening the directory").at_path(&EntryPath::root())?;
+        Ok(Self { fd, ids: self.ids.clone() })
     }
 
     /// Whether a path exists, as far as this lower directory of an overlay tells: `Some(false)` if it has a whiteout there,

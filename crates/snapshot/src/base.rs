@@ -9,7 +9,7 @@ use cli::{Explain as _, Io, usage};
 use image::{Choice, Location, Opened};
 use layer_format::Digest;
 use layer_format::listing::Tree;
-use rootfs::{Attributes, Diff, DiffOptions, Identity, Mounts, Root, Scan, ScanOptions};
+use rootfs::{Attributes, Diff, DiffOptions, IdMaps, Identity, Mounts, Root, Scan, ScanOptions};
 use store::{DirectoryId, Origin, Store};
 
 use crate::volumes::Volumes;
@@ -56,6 +56,8 @@ pub(crate) struct BaseOptions<'a> {
     pub(crate) choice: Choice,
     /// Whether a scan of a base that is a directory enters mounts.
     pub(crate) mounts: Mounts,
+    /// The ids on the disk of a base that is a directory.
+    pub(crate) ids: Option<IdMaps>,
     /// The owner of the files of a base that is a directory, if the process can't know their owners.
     pub(crate) default_owner: Option<(u32, u32)>,
     /// Whether contents are compared, for which an image is read again.
@@ -177,7 +179,7 @@ impl BaseOptions<'_> {
 
     /// Another directory, as the first layer of an image would hold it.
     fn directory(self, path: &Path) -> anyhow::Result<Base> {
-        let root = Root::open(path)?;
+        let root = Root::open(path)?.with_ids(self.ids.clone());
         let stop = &cli::interrupt::requested;
         let options = ScanOptions { leave_out: None, mounts: self.mounts, known: None, stop };
         let scan = Scan::read(&root, &options).with_context(|| clean_path(path))?;

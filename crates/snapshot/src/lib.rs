@@ -40,8 +40,8 @@ use layer_format::Platform;
 use layer_format::layer::{EntryPath, Timestamp};
 use report::{Look, look};
 use rootfs::{
-    Attribute, Attributes, ChangeKind, Diff, DiffOptions, Difference, Identity, Known, LeaveOut,
-    Mounts, Root, UpperChanges,
+    Attribute, Attributes, ChangeKind, Diff, DiffOptions, Difference, IdMaps, IdRange, Identity,
+    Known, LeaveOut, Mounts, Root, UpperChanges,
 };
 use store::{Origin, Store};
 
@@ -111,6 +111,16 @@ pub struct Args {
     /// Whose new files are; as a plain user without it root's
     #[arg(long, value_name = "UID:GID", value_parser = owner)]
     default_owner: Option<(u32, u32)>,
+    /// The ids of the directory are those of a user namespace, as CONTAINER:HOST:SIZE says, for example 0:100000:65536; may be given
+    /// several times
+    ///
+    /// The layer has the container's ids, in access control lists and file capabilities too. An id in no range is an error.
+    /// Without --gid-map the groups are mapped likewise. A base that is a directory has such ids too.
+    #[arg(long, value_name = "RANGE")]
+    uid_map: Vec<IdRange>,
+    /// The same for groups
+    #[arg(long, value_name = "RANGE")]
+    gid_map: Vec<IdRange>,
     /// Print what has changed instead: A, C or D and the path
     #[arg(long)]
     list: bool,
@@ -148,7 +158,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if !args.list {
         io.output.binary()?;
     }
-    let root = Root::open(&args.dir)?;
+    let ids = id_maps(args)?;
+    let root = Root::open(&args.dir)?.with_ids(ids);
     let upper = find_upper(args, &root)?;
     let globs = Globs::parse("--exclude", &args.exclude)?;
     let named = args.base.as_deref().map(BaseName::from);
@@ -189,7 +200,8 @@ fn of_directory(
     let name = name
         .or_else(|| origin.as_ref().map(BaseName::of_origin))
         .ok_or_else(|| unknown(&args.dir))?;
-    let Base { tree, manifest, volumes, contents } = base_options(args, store).find(name, io)?;
+    let options = base_options(args, store)?;
+    let Base { tree, manifest, volumes, contents } = options.find(name, io)?;
     let is_out = is_out(globs, &volumes);
     let leave_out = leave_out(globs, &volumes, &is_out);
     let scanner = scanner(args, root, leave_out);
@@ -226,7 +238,7 @@ fn of_upper(
 ) -> anyhow::Result<()> {
     let name = args.base.as_deref().map(BaseName::from).or_else(|| upper.noted(store));
     let base = match name {
-        Some(name) => base_options(args, store).find_below_upper(name, io)?,
+        Some(name) => base_options(args, store)?.find_below_upper(name, io)?,
         None => Base::SCRATCH,
     };
     let is_out = is_out(globs, &base.volumes);
@@ -259,6 +271,10 @@ fn of_upper(
     list::write(changes.filter_map(|it| upper.judge(it)), list_form, io)
 }
 
+fn id_maps(args: &Args) -> anyhow::Result<Option<IdMaps>> {
+    Ok(IdMaps::of(&args.uid_map, &args.gid_map).map_err(usage)?)
+}
+
 /// The error for a directory of which the store remembers nothing.
 fn unknown(dir: &Path) -> Failure {
     let dir = cli::text::clean_path(dir);
@@ -266,8 +282,9 @@ fn unknown(dir: &Path) -> Failure {
         .hint("say so with --base IMAGE, --base DIR or --base scratch")
 }
 
-fn base_options<'a>(args: &Args, store: Option<&'a Store>) -> BaseOptions<'a> {
-    BaseOptions {
+fn base_options<'a>(args: &Args, store: Option<&'a Store>) -> anyhow::Result<BaseOptions<'a>> {
+    Ok(BaseOptions {
+        ids: id_maps(args)?,
         store,
         choice: Choice { name: args.image.clone(), platform: args.platform.clone() },
         mounts: mounts(args),
@@ -275,7 +292,7 @@ fn base_options<'a>(args: &Args, store: Option<&'a Store>) -> BaseOptions<'a> {
         with_contents: args.checksum,
         keeps_volumes: args.keep_volumes,
         wanted: if args.list { Wanted::All } else { Wanted::Root },
-    }
+    })
 }
 
 fn scanner<'a>(args: &'a Args, root: &'a Root, leave_out: Option<LeaveOut<'a>>) -> Scanner<'a> {

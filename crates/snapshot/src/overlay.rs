@@ -40,6 +40,7 @@ impl UpperDir {
         }
         // Inside a container its upper directory can't be seen.
         let root = Root::open(&upper).hint("say what it was with --base, and all is compared")?;
+        let root = root.with_ids_of(dir);
         let lower = lowers.iter().map(|path| Root::open(path)).collect::<Result<_, _>>();
         let mount = Some(dir.try_clone()?);
         Ok(Some(Self { root, mount, lower: lower.unwrap_or_default() }))

@@ -45,6 +45,10 @@ impl Scanner<'_> {
     /// Adds a hint to the error of a file that changes, if it is on another file system, which was mounted in the directory.
     pub(crate) fn hint_mount(&self, error: anyhow::Error) -> anyhow::Error {
         match error.downcast_ref() {
+            Some(Error::Unmapped { .. }) => {
+                let hint = "--uid-map and --gid-map say which ids there are; --exclude leaves out";
+                Failure::from_cause(error).hint(hint).into()
+            }
             Some(Error::Changed { path, .. })
                 if self.mounts == Mounts::Enter && self.root.is_elsewhere(path) =>
             {

@@ -21,7 +21,9 @@ use image::flat::Plan;
 use image::{Choice, Image, Location, Opened, Source};
 use layer_format::{Platform, Reference};
 use report::{Look, look};
-use rootfs::{Applier, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs};
+use rootfs::{
+    Applier, IdMaps, IdRange, Options, Owner, Reason, Report, SpecialBits, SymlinkedDirs,
+};
 use store::Store;
 
 use crate::env_file::EnvFile;
@@ -50,6 +52,7 @@ use crate::writeback::Writeback;
     ("docker save nginx | unpack rootfs", "Every other tool's archive works too"),
     ("unpack --from nginx --only /etc/nginx --only '*.conf' some", "Some of an image's files"),
     ("unpack --from nginx --env-file nginx.env rootfs && . ./nginx.env", "And how it is run, for a shell"),
+    ("unpack --from nginx --uid-map 0:100000:65536 rootfs", "For an unprivileged LXC container, or unshare --map-auto"),
     ("unpack --from ./images.tar --image nginx:1.27 rootfs", "One image of several in a file"),
 ]))]
 #[expect(clippy::struct_excessive_bools, reason = "flags are what a command line has")]
@@ -69,6 +72,16 @@ pub struct Args {
     /// Whose the files become: keep what the layers say, or ignore it
     #[arg(long, value_name = "WHOSE", default_value = "keep", value_parser = ["keep", "ignore"])]
     owner: String,
+    /// Give the files to other ids than the layers say, as a user namespace has them: CONTAINER:HOST:SIZE, for example
+    /// 0:100000:65536; may be given several times
+    ///
+    /// Access control lists and file capabilities follow. An id in no range is an error. Without --gid-map the groups are mapped
+    /// likewise. snapshot takes the same option.
+    #[arg(long, value_name = "RANGE")]
+    uid_map: Vec<IdRange>,
+    /// The same for groups
+    #[arg(long, value_name = "RANGE")]
+    gid_map: Vec<IdRange>,
     /// Keep setuid and setgid bits on files whose owner is not set, and on a plain user's own; without it they go, since such a
     /// file would run as whoever unpacks
     #[arg(long)]
@@ -109,6 +122,7 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let ids = id_maps(args)?;
     let path = Store::path_or_usual(args.common.store.as_deref());
     // Unless the image is in it, the store isn't needed: it only remembers what was verified before.
     let location = Location::from(args.from.as_str());
@@ -123,28 +137,31 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let env_file = args.env_file.as_ref().map(begin).transpose()?;
     let target = Target::prepare(&args.dir, io)?;
     if args.bundle {
-        target.make_private()?;
+        target.make_private(ids.as_ref())?;
     }
     let root = if args.bundle { bundle::rootfs(&target.root()?)? } else { target.root()? };
-    let applier =
-        Applier::new(root.try_clone()?, options(args)).context("opening the directory")?;
+    let root = root.with_ids(ids.clone());
+    let applier = Applier::new(root.try_clone()?, options(args))
+        .map_err(hint_ranges)
+        .context("opening the directory")?;
     let durability = if args.no_sync { Durability::Cached } else { Durability::Synced };
     let writeback = match durability {
         Durability::Synced => Some(Writeback::start(&root).context("starting a thread")?),
         Durability::Cached => None,
     };
-    let report = match contents {
+    let applied = match contents {
         Contents::All(source) => {
             let filling = Filling { applier, budget: Budget::new(args.limits), writeback };
-            pipeline::unpack(source, &image, filling, store.as_ref(), &io.progress)?
+            pipeline::unpack(source, &image, filling, store.as_ref(), &io.progress)
         }
         Contents::Selected(opened, plan) => {
-            selected::unpack(*opened, &plan, applier, writeback, io)?
+            selected::unpack(*opened, &plan, applier, writeback, io)
         }
     };
+    let report = applied.map_err(hint_ranges)?;
     cli::interrupt::check()?;
     if args.bundle {
-        bundle::write(&target.root()?, &root, &image, io)?;
+        bundle::write(&target.root()?, &root, &image, ids.as_ref(), io)?;
     }
     // Beside the whole image, what was left out would be taken for removed.
     if let Some(store) = store.as_ref().filter(|_| args.paths.is_all()) {
@@ -157,6 +174,34 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     say(&report, &image, io);
     Ok(())
+}
+
+/// The ids on the disk.
+///
+/// # Errors
+/// Wrong usage, if ranges overlap or no owner is set at all.
+fn id_maps(args: &Args) -> anyhow::Result<Option<IdMaps>> {
+    let maps = IdMaps::of(&args.uid_map, &args.gid_map).map_err(cli::usage)?;
+    if maps.is_some() && args.owner == "ignore" {
+        return Err(
+            cli::usage("--owner ignore sets no owner, so there is none to be mapped").into()
+        );
+    }
+    Ok(maps)
+}
+
+/// Says what to do about an id that is in no range.
+fn hint_ranges(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    let is_unmapped = |it: &&(dyn std::error::Error + 'static)| {
+        matches!(it.downcast_ref(), Some(rootfs::Error::Unmapped { .. }))
+    };
+    if !error.chain().any(|it| is_unmapped(&it)) {
+        return error;
+    }
+    cli::Failure::from_cause(error)
+        .hint("--uid-map and --gid-map may be given several times")
+        .into()
 }
 
 /// What is unpacked.

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use cli::Io;
 use cli::text::clean_path;
-use rootfs::{Root, Skipped};
-use rustix::fs::{AtFlags, FlockOperation, Mode, fchmod, flock, fsync, syncfs, unlinkat};
+use rootfs::{IdMaps, Root, Skipped};
+use rustix::fs::{
+    AtFlags, FlockOperation, Gid, Mode, fchmod, fchown, flock, fsync, syncfs, unlinkat,
+};
 use rustix::io::Errno;
 use store::{Origin, Store};
 use stream::archive::Image;
@@ -25,6 +27,8 @@ use crate::place::{self, Doing as _};
 const LOST_AND_FOUND: &str = "lost+found";
 /// The mode of a bundle's directory: what is below it may have setuid bits and other users' names.
 const PRIVATE: u32 = 0o700;
+/// The same with a group that may pass through it.
+const PASSABLE: u32 = 0o710;
 
 /// Whether the directory is synced to the disk before it appears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +97,13 @@ impl Target {
         Ok(Root::from_fd(directory.into()))
     }
 
-    /// Gives the directory mode 0700, now and when it is finished.
-    pub(crate) fn make_private(&self) -> anyhow::Result<()> {
-        let changed = fchmod(self.directory(), Mode::from_raw_mode(PRIVATE));
+    /// Gives the directory mode 0700, now and when it is finished. Where ids are mapped, the group of the image's root may pass
+    /// through it, since runc enters the files as that root.
+    pub(crate) fn make_private(&self, ids: Option<&IdMaps>) -> anyhow::Result<()> {
+        let group = ids.and_then(IdMaps::root_group);
+        let given = group.map(|group| fchown(self.directory(), None, Some(Gid::from_raw(group))));
+        let mode = if given.is_some_and(|given| given.is_ok()) { PASSABLE } else { PRIVATE };
+        let changed = fchmod(self.directory(), Mode::from_raw_mode(mode));
         changed.doing("making the directory private").with_context(|| clean_path(&self.path))
     }
 

@@ -21,6 +21,8 @@ fn the_help_ends_with_examples() {
           Some of an image's files
       unpack --from nginx --env-file nginx.env rootfs && . ./nginx.env
           And how it is run, for a shell
+      unpack --from nginx --uid-map 0:100000:65536 rootfs
+          For an unprivileged LXC container, or unshare --map-auto
       unpack --from ./images.tar --image nginx:1.27 rootfs
           One image of several in a file
     ");
@@ -42,6 +44,10 @@ fn wrong_usage_is_status_two_with_one_line_and_a_hint() {
             &["--platform", "linux", "root"],
             &["--owner", "me", "root"],
             &["--only", "/", "root"],
+            &["--uid-map", "0:1:0", "root"],
+            &["--uid-map", "0", "root"],
+            &["--uid-map", "0:1:2", "--uid-map", "1:9:1", "root"],
+            &["--uid-map", "0:1:2", "--owner", "ignore", "root"],
             &["--only", "x", "--keep-symlinked-dirs", "root"],
             &["--from", "layer:x", "root"],
         ],

@@ -23,6 +23,7 @@ impl Applier {
         if let Some(reason) = impossible(entry) {
             return Err(Error::impossible(&entry.path, reason));
         }
+        let entry = &*self.walk.ids.entry_on_disk(entry)?;
         self.n_entries += 1;
         let Some((parent, name)) = split_last(entry.path.as_bytes()) else {
             return self.describe_root(entry);

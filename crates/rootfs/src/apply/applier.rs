@@ -39,12 +39,14 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Starts beneath `root`. The root's own attributes stay as they are unless an entry describes it.
+    /// Starts beneath `root`. The root's own attributes stay as they are unless an entry describes it; where ids are
+    /// [mapped](Root::with_ids), it is given to the image's root.
     ///
     /// # Errors
-    /// [`Error::Io`] if the root can't be worked in.
+    /// [`Error::Io`] if the root can't be worked in; [`Error::Unmapped`] if the image's root is in no range.
     pub fn new(root: Root, options: Options) -> Result<Self, Error> {
-        let walk = Walk::new(root, options)?;
+        let mut walk = Walk::new(root, options)?;
+        walk.give_root()?;
         Ok(Self {
             walk,
             layer_paths: LayerPaths::new(),

@@ -17,8 +17,9 @@ use super::layer_paths::{LayerPaths, PathMarks};
 use super::open_directory::OpenDirectory;
 use super::options::{Options, SymlinkedDirs};
 use crate::error::{AtPath, Doing, Error, SystemError};
+use crate::ids::MappedIds;
 use crate::inode::InodeHandle;
-use crate::metadata::{AttributeSetter, Leftovers, WantedAttributes};
+use crate::metadata::{AttributeSetter, Leftovers, PresentAttributes, WantedAttributes};
 use crate::remove::{self, Removed};
 use crate::root::{self, Root};
 
@@ -56,11 +57,17 @@ pub(super) struct Walk {
     /// The user of this process.
     uid: u32,
     pub(super) setter: AttributeSetter,
+    /// The ids on the disk.
+    pub(super) ids: MappedIds,
+    /// The owner of a directory that no layer describes.
+    implied_owner: (u32, u32),
 }
 
 impl Walk {
     pub(super) fn new(root: Root, options: Options) -> Result<Self, Error> {
         let uid = rustix::process::geteuid().as_raw();
+        let ids = root.ids().clone();
+        let implied_owner = ids.root_on_disk()?;
         let directory = OpenDirectory::new(root.into_fd(), 0, None).and_then(|mut directory| {
             directory.unlock(uid)?;
             Ok(directory)
@@ -74,7 +81,25 @@ impl Walk {
             reserved,
             uid,
             setter: AttributeSetter::new(owner, special_bits),
+            ids,
+            implied_owner,
         })
+    }
+
+    /// Gives the root to the image's root, where ids are mapped. Since no layer names that owner, it doesn't count as skipped.
+    pub(super) fn give_root(&mut self) -> Result<(), Error> {
+        if !self.ids.is_mapped() {
+            return Ok(());
+        }
+        let skipped = self.setter.skipped;
+        let Self { open, setter, implied_owner, .. } = self;
+        let root = open.first().expect("the root is always open").as_fd();
+        let stat = rustix::fs::fstat(root).doing("looking at it").at_path(&EntryPath::root())?;
+        let has = PresentAttributes::of(&stat, Leftovers::None);
+        let wanted = WantedAttributes { mode: None, ..WantedAttributes::implied(*implied_owner) };
+        setter.set(InodeHandle::Open(root), has, &wanted).at_path(&EntryPath::root())?;
+        setter.skipped = skipped;
+        Ok(())
     }
 
     /// The current directory.
@@ -302,7 +327,7 @@ impl Walk {
     /// skipped.
     pub(super) fn describe_implied(&mut self, leftovers: Leftovers) -> Result<(), Error> {
         let skipped = self.setter.skipped;
-        let result = self.describe(&WantedAttributes::implied(), leftovers);
+        let result = self.describe(&WantedAttributes::implied(self.implied_owner), leftovers);
         self.setter.skipped = skipped;
         result
     }

@@ -4,6 +4,8 @@ use layer_format::layer::{EntryKind, Timestamp};
 use rustix::fs::FileType;
 
 use super::look::Look;
+use crate::error::SystemError;
+use crate::ids::MappedIds;
 use crate::xattrs::Xattr;
 
 /// Stands for no directory, and for no list of attributes.
@@ -71,6 +73,12 @@ impl Node {
             self.seconds = parent.seconds;
             self.nanos = parent.nanos & NANOS | PASSED;
         }
+    }
+
+    /// Makes the owner that of the image.
+    pub(super) fn map_owner(&mut self, ids: &MappedIds) -> Result<(), SystemError> {
+        (self.uid, self.gid) = ids.owner_in_image((self.uid, self.gid))?;
+        Ok(())
     }
 
     /// The type.

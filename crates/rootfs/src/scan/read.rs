@@ -17,6 +17,7 @@ use super::node::{NONE, Node, Seen};
 use super::options::{Mounts, ScanOptions};
 use crate::beneath;
 use crate::error::{Doing, SystemError};
+use crate::ids::MappedIds;
 use crate::powers::Powers;
 use crate::root::{self, magic_link};
 use crate::xattrs::{self, Xattr};
@@ -151,6 +152,7 @@ pub(super) fn look_at(fd: BorrowedFd<'_>) -> Result<Look, SystemError> {
 pub(super) struct ScanContext<'a> {
     pub(super) options: &'a ScanOptions<'a>,
     pub(super) devices: &'a Devices,
+    pub(super) ids: &'a MappedIds,
     pub(super) mounts: &'a MountTable<'a>,
     /// The earlier record, if there is one.
     pub(super) earlier: Option<EarlierRecord<'a>>,
@@ -190,9 +192,15 @@ pub(super) fn read(
             node.pass(&before);
             context.mounts.pass(path());
         }
+        // What a mount hides may belong to anybody, and no layer holds a socket.
+        if (is_directory || !node.is_passed()) && node.kind() != FileType::Socket {
+            node.map_owner(context.ids).map_err(at(name_alone))?;
+        }
         owners.is_one_user &= node.uid == context.owner.0;
         owners.is_one_group &= node.gid == context.owner.1;
-        let details = reached.details(&node, name).map_err(or_vanished).map_err(at(name_alone))?;
+        let mut details =
+            reached.details(&node, name).map_err(or_vanished).map_err(at(name_alone))?;
+        details.xattrs = context.ids.xattrs_in_image(details.xattrs).map_err(at(name_alone))?;
         let earlier = earlier.next(name_alone);
         let seen = Seen { node: &node, target: &details.target, xattrs: &details.xattrs };
         if earlier.is_some_and(|earlier| earlier.is_same(seen)) {
@@ -381,6 +389,7 @@ mod tests {
         let context = ScanContext {
             options: &options,
             devices: &devices,
+            ids: &MappedIds::default(),
             mounts: &MountTable::unreadable(root.as_fd()),
             earlier: None,
             owner: (0, 0),

@@ -15,6 +15,7 @@ use super::turn::Turn;
 use super::walk::{self, RootEntry, Walked};
 use crate::beneath;
 use crate::error::Error;
+use crate::ids::MappedIds;
 use crate::root::{Root, magic_link};
 
 /// A scanned tree. As long as it lives, directories of this user that were not readable stay readable.
@@ -103,6 +104,11 @@ impl Scan {
         self.passed.iter().filter_map(|path| EntryPath::parse(path).ok())
     }
 
+    /// The ids that its owners were mapped by.
+    pub(crate) fn ids(&self) -> &MappedIds {
+        self.root.ids()
+    }
+
     /// The root of the tree.
     pub fn root(&self) -> &Root {
         &self.root
@@ -138,6 +144,11 @@ pub struct FileId {
 }
 
 impl<'a> ScanEntry<'a> {
+    /// The ids that its owner was mapped by.
+    pub(crate) fn ids(&self) -> &'a MappedIds {
+        self.scan.ids()
+    }
+
     /// Its name in its directory; empty for the root.
     pub fn name(&self) -> &'a [u8] {
         self.directory.map_or(b"", |(directory, place)| directory.name(place))

@@ -89,7 +89,11 @@ pub(super) fn walk(
     let look = read::look_at(root.as_fd()).at_path(&EntryPath::root())?;
     let mut top = Node::of(&look, Devices::TOP);
     top.value = 0;
-    let own_xattrs = xattrs::read_open(root.as_fd()).at_path(&EntryPath::root())?;
+    let map = |top: &mut Node| {
+        top.map_owner(root.ids())?;
+        root.ids().xattrs_in_image(xattrs::read_open(root.as_fd())?)
+    };
+    let own_xattrs = map(&mut top).at_path(&EntryPath::root())?;
 
     let taken = Walked {
         directories: vec![ScannedDirectory::root()],
@@ -191,6 +195,7 @@ impl Shared<'_> {
         let context = ScanContext {
             options: self.options,
             devices: &self.devices,
+            ids: self.root.ids(),
             mounts: &self.mounts,
             earlier: self.earlier,
             owner: self.owner,

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use anyhow::Context as _;
 use cli::{Code, Failure, Io};
 use image::User;
-use rootfs::Root;
+use rootfs::{IdMaps, Root};
 use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 use rustix::process::{getegid, geteuid};
 use stream::archive::Image;
@@ -41,6 +41,7 @@ pub(crate) fn write(
     bundle: &Root,
     rootfs: &Root,
     image: &Image,
+    ids: Option<&IdMaps>,
     io: &Io<'_>,
 ) -> anyhow::Result<()> {
     let run = image.config.run()?;
@@ -49,7 +50,10 @@ pub(crate) fn write(
         let message = format!("the image's user {name} is not in its /etc/passwd and /etc/group");
         Failure::new(Code::Untrusted, message)
     })?;
-    let runner = Runner::new(geteuid().as_raw(), getegid().as_raw());
+    let runner = match ids {
+        Some(ids) => Runner::Mapped(ids.clone()),
+        None => Runner::new(geteuid().as_raw(), getegid().as_raw()),
+    };
     if runner.maps_one_id() && user.uid != 0 {
         io.warn(&format!("the image's user {} is root in a bundle of a plain user", run.user));
         user = User::root();

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use image::User;
 use layer_format::Run;
+use rootfs::{IdMap, IdMaps, IdRange};
 use serde_json::{Value, json};
 use stream::archive::Image;
 
@@ -67,12 +68,14 @@ const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The user who will run the bundle: the one who unpacks it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Runner {
     /// Root: ids aren't mapped.
     Root,
     /// Another user, in a user namespace that maps root to this user and no other id.
     Plain { uid: u32, gid: u32 },
+    /// Who may map these ids in a user namespace.
+    Mapped(IdMaps),
 }
 
 impl Runner {
@@ -80,8 +83,8 @@ impl Runner {
         if uid == 0 { Self::Root } else { Self::Plain { uid, gid } }
     }
 
-    pub(super) fn maps_one_id(self) -> bool {
-        self != Self::Root
+    pub(super) fn maps_one_id(&self) -> bool {
+        matches!(self, Self::Plain { .. })
     }
 }
 
@@ -98,9 +101,9 @@ pub(super) fn of(
         "process": process(run, user),
         "root": { "path": ROOTFS, "readonly": false },
         "hostname": hostname(image),
-        "mounts": mounts(run, *runner, is_there),
+        "mounts": mounts(run, runner, is_there),
         "annotations": annotations(image, run),
-        "linux": linux(*runner),
+        "linux": linux(runner),
     })
 }
 
@@ -152,13 +155,15 @@ fn hostname(image: &Image) -> String {
     if host.trim_matches('-').is_empty() { "container".to_owned() } else { host }
 }
 
-fn mounts(run: &Run, runner: Runner, is_there: impl Fn(&str) -> bool) -> Vec<Value> {
+fn mounts(run: &Run, runner: &Runner, is_there: impl Fn(&str) -> bool) -> Vec<Value> {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let quiet = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&quiet, more].concat();
     let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
     let (terminals, sys) = match runner {
-        Runner::Root => (&terminals[..], mount("/sys", "sysfs", "sysfs", &with(&["ro"]))),
+        Runner::Root | Runner::Mapped(_) => {
+            (&terminals[..], mount("/sys", "sysfs", "sysfs", &with(&["ro"])))
+        }
         // A group that isn't mapped, and a file system that belongs to the network namespace, can't be had.
         Runner::Plain { .. } => {
             (&terminals[..5], mount("/sys", "none", "/sys", &with(&["rbind", "ro"])))
@@ -172,7 +177,7 @@ fn mounts(run: &Run, runner: Runner, is_there: impl Fn(&str) -> bool) -> Vec<Val
         mount("/dev/mqueue", "mqueue", "mqueue", &quiet),
         sys,
     ];
-    if runner == Runner::Root {
+    if *runner == Runner::Root {
         mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", "ro"])));
     }
     let volumes = run.volumes.iter().map(|path| absolute(path)).filter(|path| !is_there(path));
@@ -205,13 +210,21 @@ fn annotations(image: &Image, run: &Run) -> BTreeMap<String, String> {
     annotations
 }
 
-fn linux(runner: Runner) -> Value {
+fn linux(runner: &Runner) -> Value {
     let namespaces =
         |kinds: &[&str]| kinds.iter().map(|kind| json!({ "type": kind })).collect::<Vec<_>>();
     match runner {
         Runner::Root => json!({
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             "namespaces": namespaces(&["pid", "network", "ipc", "uts", "mount"]),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+        }),
+        Runner::Mapped(ids) => json!({
+            "uidMappings": mappings(&ids.users),
+            "gidMappings": mappings(&ids.groups),
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "namespaces": namespaces(&["pid", "network", "ipc", "uts", "mount", "user"]),
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
         }),
@@ -223,6 +236,11 @@ fn linux(runner: Runner) -> Value {
             "readonlyPaths": READ_ONLY,
         }),
     }
+}
+
+fn mappings(map: &IdMap) -> Vec<Value> {
+    let of = |range: &IdRange| json!({ "containerID": range.container, "hostID": range.host, "size": range.size });
+    map.ranges().iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -237,15 +255,15 @@ mod tests {
         Image { names, manifest: None, config, layers, doubt: None, is_single: true }
     }
 
-    fn settings(config: &str, runner: Runner) -> Value {
+    fn settings(config: &str, runner: &Runner) -> Value {
         let image = image("docker.io/library/app:1", config);
         let is_there = |path: &str| path.trim_end_matches('/').is_empty() || path == "/full";
-        of(&image, &image.config.run().unwrap(), &User::root(), &runner, is_there)
+        of(&image, &image.config.run().unwrap(), &User::root(), runner, is_there)
     }
 
     #[test]
     fn an_image_that_says_nothing_runs_a_shell() {
-        let settings = settings("{}", Runner::Root);
+        let settings = settings("{}", &Runner::Root);
         assert_eq!(settings["process"]["args"], json!(["/bin/sh"]));
         assert_eq!(settings["process"]["env"], json!([PATH, "HOME=/root"]));
         assert_eq!(settings["process"]["cwd"], "/");
@@ -259,7 +277,7 @@ mod tests {
             "config":{"Entrypoint":["/a"],"Cmd":["b","c"],"Env":["PATH=/x","HOME=/h"],"WorkingDir":"w","StopSignal":"SIGINT",
             "ExposedPorts":{"80/tcp":{},"53/udp":{}},"Volumes":{"/data":{},"":{},"/":{},"/full":{},"full":{}},
             "Labels":{"k":"v","org.opencontainers.image.author":"you"}}}"#,
-            Runner::Root,
+            &Runner::Root,
         );
         let process = &settings["process"];
         assert_eq!(process["args"], json!(["/a", "b", "c"]));
@@ -285,19 +303,19 @@ mod tests {
     fn only_names_with_values_are_variables() {
         // podman's CVE-2026-57231: of `NAME`, and of `*`, the runner's own environment would be taken.
         let config = r#"{"config":{"Env":["PATH=/x","HOME=/h","SECRET","*","=x","","E=","F==","N=\u0000"]}}"#;
-        let env = &settings(config, Runner::Root)["process"]["env"];
+        let env = &settings(config, &Runner::Root)["process"]["env"];
         assert_eq!(*env, json!(["PATH=/x", "HOME=/h", "E=", "F=="]));
     }
 
     #[test]
     fn nothing_newer_than_the_first_version_is_used() {
         // systemd#22148
-        assert_eq!(settings("{}", Runner::Root)["ociVersion"], "1.0.0");
+        assert_eq!(settings("{}", &Runner::Root)["ociVersion"], "1.0.0");
     }
 
     #[test]
     fn a_plain_user_maps_one_id() {
-        let settings = settings("{}", Runner::Plain { uid: 1000, gid: 100 });
+        let settings = settings("{}", &Runner::Plain { uid: 1000, gid: 100 });
         assert_eq!(settings["linux"]["uidMappings"][0]["hostID"], 1000);
         assert_eq!(settings["linux"]["gidMappings"][0]["hostID"], 100);
         let text = settings.to_string();
