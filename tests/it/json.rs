@@ -136,7 +136,7 @@ impl<'a> Checked<'a> {
 }
 
 /// The titles of what stands on standard error.
-const TALK: [&str; 6] = ["task", "image", "message", "warning", "error", "registry"];
+const TALK: [&str; 7] = ["task", "total", "image", "message", "warning", "error", "registry"];
 
 /// An image whose files show all that a file can be.
 fn image() -> Image {
@@ -166,6 +166,7 @@ fn scene() -> (Registry, Sandbox) {
     let other = image.clone().env(&["A=1"]).set_config("/os.version", "10.0");
     let wasteful = other.clone().layer(Layer::new().file(b"bytes-\xff", "1"));
     let wasteful = wasteful.layer(Layer::new().file(b"bytes-\xff", "2"));
+    registry.add("wasteful:1", &wasteful);
     let images = [("one:1", image), ("two:2", other), ("wasteful:1", wasteful)];
     sandbox.load(&images.map(|(name, image)| Named::new(name, image)));
     let small =
@@ -235,6 +236,7 @@ const OUTPUT: &[(&str, &[&str])] = &[
 const TALKATIVE: &[&str] = &[
     "pull --progress json HOST/app:1 | unpack --progress json --owner ignore other",
     "pull --progress json --no-stream HOST/app:1",
+    "pull --progress json --no-store --limit-rate 5K HOST/wasteful:1 > rest",
     "save --progress json one:1 | load --progress json",
     "push --progress json one:1 HOST/new:1",
     "remote copy --progress json HOST/app:1 HOST/copy:1",

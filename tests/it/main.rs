@@ -66,6 +66,7 @@ mod signals;
 mod snapshot;
 mod strangers;
 mod target;
+mod totals;
 mod turmoil;
 mod union;
 mod union_command;

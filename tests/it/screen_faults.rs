@@ -81,7 +81,7 @@ fn what_somebody_types_meanwhile_leaves_no_dead_bar() {
     let (registry, sandbox, name) = stalling(2);
     let running = unpacking(&sandbox, Size::USUAL, &name);
     running.keys("ls\r");
-    running.wait_for(|screen| screen.starts_with("ls\n\n") && screen.lines().count() == 4);
+    running.wait_for(|screen| screen.starts_with("ls\n\n") && screen.lines().count() == 5);
     registry.release();
     check_end(running.wait().ended_with(0), &["ls"], 2, 1);
 }
@@ -91,10 +91,10 @@ fn what_somebody_types_meanwhile_leaves_no_dead_bar() {
 fn more_layers_than_rows_are_counted_and_shown_once_at_the_end() {
     let (registry, sandbox, name) = stalling(300);
     let running = unpacking(&sandbox, Size::USUAL, &name);
-    let screen = running.wait_for(|screen| screen.ends_with("\n(278 more)"));
+    let screen = running.wait_for(|screen| screen.contains("\n(279 more)\nTotal "));
     let lines: Vec<_> = screen.lines().collect();
-    assert_eq!((lines.len(), lines[0], lines[23]), (24, "", "(278 more)"), "{screen}");
-    assert!(lines[2..23].iter().all(|line| line.ends_with(": Waiting")), "{screen}");
+    assert_eq!((lines.len(), lines[0], lines[22]), (24, "", "(279 more)"), "{screen}");
+    assert!(lines[2..22].iter().all(|line| line.ends_with(": Waiting")), "{screen}");
     registry.release();
     check_end(running.wait().ended_with(0), &[], 300, 1);
 }
@@ -106,9 +106,10 @@ fn twenty_columns_are_enough() {
     let script = format!("pull {name} | unpack --owner ignore root");
     let size = Size { columns: 20, rows: 10 };
     let running = pipeline::on_terminal(&sandbox, size, &script);
-    let screen = running.wait_for(|screen| screen.lines().count() == 4);
+    let screen = running.wait_for(|screen| screen.lines().count() == 5);
     let widths: Vec<_> = screen.lines().map(|line| line.chars().count()).collect();
-    assert_eq!(widths, [0, 19, 19, 19], "{screen}");
+    assert_eq!(widths[..4], [0, 19, 19, 19], "{screen}");
+    assert!(widths[4] < 20 && screen.contains("\nTotal 3MB/6.01MB"), "{screen}");
     registry.release();
     let shown = running.wait();
     let text = shown.ended_with(0);

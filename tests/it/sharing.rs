@@ -162,7 +162,8 @@ fn as_root_no_user_of_a_login_node_becomes_another_by_a_setuid_program() {
     // Asked for, it does: so the line above would have seen it.
     assert_eq!(becomes(1, "kept/id"), USERS[0].to_string());
     // Root gives the program to root, as the image says; another owner's bits are gone with --owner ignore (containers.rs).
-    sh(&sandbox, "unpack -q --from ./id.tar --bundle b && unpack -q --from ./id.tar open").success();
+    sh(&sandbox, "unpack -q --from ./id.tar --bundle b && unpack -q --from ./id.tar open")
+        .success();
     assert_eq!(becomes(1, "open/id"), "0");
     assert_eq!(becomes(1, "b/rootfs/id"), "");
 }

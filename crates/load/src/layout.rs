@@ -21,6 +21,10 @@ pub(crate) fn take(
 ) -> anyhow::Result<Contents> {
     let entries: Vec<_> = layout.images()?.into_iter().map(|image| image.descriptor).collect();
     let contents = Contents::of_layout(entries, platform, &mut Layout { layout, intake })?;
+    let mut known = HashSet::new();
+    let parts = contents.images.iter().flat_map(|found| &found.parts);
+    let new = parts.filter(|part| known.insert(part.blob.digest));
+    io.progress.expect(new.map(|part| part.blob.size).fold(0, u64::saturating_add));
     let mut seen = HashSet::new();
     for found in &contents.images {
         let documents = descriptors(&found.image);

@@ -126,6 +126,7 @@ impl Fetching<'_> {
     ) -> anyhow::Result<()> {
         let digests: Vec<_> = self.blobs.iter().map(|blob| blob.descriptor.digest).collect();
         lease.protect(&digests)?;
+        self.expect();
         let work = Work {
             fetching: self,
             lease,
@@ -154,6 +155,12 @@ impl Fetching<'_> {
                 (result, Ok(())) => result,
             }
         })
+    }
+
+    /// Tells how many bytes there are in all.
+    pub(crate) fn expect(&self) {
+        let sizes = self.blobs.iter().map(|blob| blob.descriptor.size);
+        self.progress.expect(sizes.fold(0, u64::saturating_add));
     }
 
     fn waiting(&self, blob: &Blob) -> Task {

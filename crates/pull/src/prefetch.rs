@@ -65,6 +65,7 @@ impl Fetching<'_> {
     /// Sends all blobs down the stream without a store.
     pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
         let parts = Parts::new(self.connections, &self.blobs);
+        self.expect();
         let prefetch = Prefetch {
             parts: &parts,
             blobs: &self.blobs,

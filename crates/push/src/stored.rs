@@ -116,6 +116,8 @@ impl<'a> Job<'a> {
         let blobs = image.blobs(args.non_distributable);
         let targets = Target::of(&self.names, client)?;
         let mut pushed = vec![];
+        let sizes = targets.iter().flat_map(|_| &blobs).map(|blob| blob.size);
+        pusher.progress.expect(sizes.fold(0, u64::saturating_add));
         for target in &targets {
             let settled = publish::settle(&image.graph, &image.root, target, args.all_platforms)?;
             let settle = |name: &Reference| self.goal.settle(name.clone(), &settled.root);

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io, NamedOutput, Progress};
-use layer_format::{Descriptor, Platform};
+use layer_format::{Descriptor, Digest, Platform};
 use report::{Look, look};
 use store::Store;
-use stream::{Half, Preamble, Writer};
+use stream::{Graph, Half, Preamble, Writer};
 
 use crate::choice::Chosen;
 
@@ -92,6 +92,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let progress = io.progress.clone();
     let mut saving = Saving { store: &store, progress: &progress, n_blobs: 0, bytes: 0 };
     let preamble = Preamble::of(&chosen.names, &chosen.images)?;
+    progress.expect(n_bytes(&chosen, &left_out));
     let output = io.named_output(&args.output)?;
     let mut writer = Writer::begin(output, &preamble, thin.as_ref(), half)?;
     for image in &chosen.images {
@@ -107,6 +108,14 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     drop(hold);
     saving.say(chosen.names.len(), left_out.len());
     Ok(())
+}
+
+/// The bytes of all blobs that are not left out.
+fn n_bytes(chosen: &Chosen, left_out: &HashSet<Digest>) -> u64 {
+    let mut seen = left_out.clone();
+    let blobs = chosen.images.iter().flat_map(Graph::blobs);
+    let blobs = blobs.filter(|blob| seen.insert(blob.digest));
+    blobs.map(|blob| blob.size).fold(0, u64::saturating_add)
 }
 
 fn half(args: &Args) -> anyhow::Result<Option<Half>> {

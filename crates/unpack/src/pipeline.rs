@@ -116,6 +116,10 @@ fn read(mut source: Source, image: &Image, raw: &Sender, progress: &Progress) ->
     let pool = Pool::default();
     let begin = |layer: &Layer| progress.task(layer.digest().short(), layer.size());
     let tasks: Vec<Task> = image.layers.iter().map(begin).collect();
+    let sizes: Option<Vec<u64>> = image.layers.iter().map(Layer::size).collect();
+    if let Some(sizes) = sizes {
+        progress.expect(sizes.into_iter().fold(0, u64::saturating_add));
+    }
     for (position, task) in tasks.into_iter().enumerate() {
         task.state("Extracting");
         let sent = match source.layer(image, position) {

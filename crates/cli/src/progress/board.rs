@@ -9,6 +9,7 @@ use super::counter::Counter;
 use super::frame::{Frame, screen};
 use super::rate::Rate;
 use super::style::Style;
+use super::total::{Sum, Total};
 use super::view::{self, View};
 use crate::json;
 use crate::stderr::Stderr;
@@ -55,6 +56,7 @@ pub(super) struct Board {
     begun: Option<Instant>,
     /// Whether nothing is shown of tasks that are done within [`LOOK_UP`].
     pub(super) is_look_up: bool,
+    total: Total,
     frame: Frame,
     /// The lines for the end, in the style that writes only then.
     held: String,
@@ -83,6 +85,7 @@ impl Board {
             next: 0,
             begun: None,
             is_look_up: false,
+            total: Total::new(),
             frame: Frame::default(),
             held: String::new(),
             is_over: false,
@@ -95,6 +98,7 @@ impl Board {
         self.next += 1;
         let now = Instant::now();
         self.begun.get_or_insert(now);
+        self.total.begin();
         self.rows.push(Row {
             id,
             label: clean(label).into_owned(),
@@ -132,12 +136,22 @@ impl Board {
             self.rows[index].is_done = true;
             return;
         }
-        self.rows.remove(index);
+        let row = self.rows.remove(index);
+        self.total.leave(&row.counter);
     }
 
     /// Removes a task that was not done.
     pub(super) fn forget(&mut self, id: RowId) {
-        self.rows.retain(|row| row.id != id || row.is_done);
+        let is_it = |row: &Row| row.id == id && !row.is_done;
+        if let Some(index) = self.rows.iter().position(is_it) {
+            let row = self.rows.remove(index);
+            self.total.leave(&row.counter);
+        }
+    }
+
+    /// Adds bytes that the tasks to come will have.
+    pub(super) fn expect(&mut self, n_bytes: u64) {
+        self.total.expect(n_bytes);
     }
 
     /// Shows lasting lines, if the style has a place for their kind: `lines` for people, `fields` for programs.
@@ -207,26 +221,45 @@ impl Board {
         for row in &mut self.rows {
             row.is_moving = row.rate.update(row.counter.moved());
         }
+        let sum = self.sum();
         let delay = if self.is_look_up { LOOK_UP } else { DELAY };
         match self.style {
             Style::Bars if self.is_younger_than(delay, now) => {}
             Style::Bars => {
                 let views: Vec<View<'_>> = self.rows.iter().map(Row::view).collect();
-                self.stderr.write_raw(self.frame.draw(&view::frame(&views, screen())));
+                self.stderr.write_raw(self.frame.draw(&view::frame(
+                    &views,
+                    sum.as_ref(),
+                    screen(),
+                )));
             }
-            Style::Plain => self.write_moving(view::plain),
-            Style::Json => self.write_moving(|view| self.task_object(view)),
+            Style::Plain => self.write_moving(view::plain, sum.as_ref().map(view::plain_total)),
+            Style::Json => {
+                let total = sum.as_ref().map(|sum| self.total_object(sum));
+                self.write_moving(|view| self.task_object(view), total);
+            }
             Style::Silent | Style::None | Style::Quiet | Style::QuietJson => {}
         }
+    }
+
+    /// The sum of all tasks.
+    fn sum(&mut self) -> Option<Sum> {
+        self.total.update(self.rows.iter().map(|row| (&*row.counter, row.is_done)))
+    }
+
+    fn total_object(&self, sum: &Sum) -> String {
+        json::line(&self.program, "total", view::total_fields(sum))
     }
 
     fn task_object(&self, view: &View<'_>) -> String {
         json::line(&self.program, "task", view::fields(view))
     }
 
-    fn write_moving(&self, show: impl Fn(&View<'_>) -> String) {
+    /// Writes the tasks that have moved, and if there are any, their sum.
+    fn write_moving(&self, show: impl Fn(&View<'_>) -> String, total: Option<String>) {
         let moving = self.rows.iter().filter(|row| row.is_moving);
-        self.stderr.write(&moving.map(|row| show(&row.view())).collect::<String>());
+        let total = total.filter(|_| self.total.is_moving());
+        self.stderr.write(&moving.map(|row| show(&row.view())).chain(total).collect::<String>());
     }
 
     /// Takes the frame away and leaves the last lines.
@@ -246,7 +279,10 @@ impl Board {
         let done: String = self
             .rows
             .extract_if(.., |row| row.is_done)
-            .map(|row| view::last(&row.view()))
+            .map(|row| {
+                self.total.leave(&row.counter);
+                view::last(&row.view())
+            })
             .collect();
         let lines = format!("{done}{below}");
         self.stderr.write_raw(&format!("{}{}", self.frame.erasure(), self.stderr.ended(&lines)));

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! style.rs            who draws, and how
+//! total.rs            all tasks together
 //! counter.rs rate.rs  counting, which is an atomic addition; everything else is rare and takes the lock
 //! view.rs             a task as a line, as a bar, as fields of an object
 //! frame.rs            the lines that are redrawn
@@ -16,6 +17,7 @@ mod counter;
 mod frame;
 mod rate;
 mod style;
+mod total;
 mod view;
 
 use std::fmt;
@@ -69,6 +71,12 @@ impl Progress {
         let row = self.board().add(&label.into(), Arc::clone(&counter));
         self.start_ticker();
         Task { row, counter, progress: self.clone() }
+    }
+
+    /// Says that the tasks, those to come included, will have so many bytes more. Who says so shows their sum, with the time
+    /// that it still takes. Bytes of a task that ends without them are taken off.
+    pub fn expect(&self, n_bytes: u64) {
+        self.board().expect(n_bytes);
     }
 
     /// Shows a lasting line, such as `Digest: …`; not with `--progress none`.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::total::Sum;
 use crate::size::human_size;
 use crate::text::{cut, padded, width};
 
@@ -23,6 +24,9 @@ pub(super) struct View<'a> {
     /// Bytes a second.
     pub(super) rate: Option<u64>,
 }
+
+/// Room for `  59m 59s left` after the numbers of all tasks.
+const LEFT: usize = 14;
 
 /// The size of a terminal.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +55,24 @@ pub(super) fn fields(view: &View<'_>) -> Vec<(&'static str, Value)> {
     fields
 }
 
-/// All tasks as they stand on the terminal, cut to its size. The row above them stays free.
-pub(super) fn frame(views: &[View<'_>], screen: Screen) -> Vec<String> {
-    let room = screen.lines.saturating_sub(1).max(1);
+/// A line for all tasks together.
+pub(super) fn plain_total(sum: &Sum) -> String {
+    format!("total: {}\n", sum_numbers(sum).replace("  ", " "))
+}
+
+/// The fields of all tasks together as a JSON object.
+pub(super) fn total_fields(sum: &Sum) -> Vec<(&'static str, Value)> {
+    let mut fields = vec![("current", sum.position.into()), ("total", sum.total.into())];
+    fields.extend(sum.rate.map(|rate| ("bytesPerSecond", rate.into())));
+    fields.extend(sum.seconds_left().map(|seconds| ("secondsLeft", seconds.into())));
+    fields
+}
+
+/// All tasks as they stand on the terminal, cut to its size, and below them their sum. The row above them stays free.
+pub(super) fn frame(views: &[View<'_>], sum: Option<&Sum>, screen: Screen) -> Vec<String> {
+    let all = screen.lines.saturating_sub(1).max(1);
+    let sum = sum.filter(|_| all > 2);
+    let room = all - usize::from(sum.is_some());
     let counting = views.iter().filter(|view| is_counting(view));
     let widest = counting.map(|view| width(view.state)).max().unwrap_or(0);
     let mut lines: Vec<String> = Vec::new();
@@ -65,7 +84,42 @@ pub(super) fn frame(views: &[View<'_>], screen: Screen) -> Vec<String> {
         let more = format!("({} more)", views.len() - lines.len());
         lines.push(cut(&more, screen.columns.saturating_sub(1)).to_owned());
     }
+    let labels = views.iter().filter(|view| is_counting(view)).map(|view| width(view.label));
+    let head = labels.max().map_or(0, |label| label + ": ".len() + widest);
+    let last = sum.map(|sum| total_row(sum, head, screen.columns));
+    lines.extend(last.map(|line| cut(&line, screen.columns.saturating_sub(1)).to_owned()));
     lines
+}
+
+/// The line below all tasks; what stands before the bar is `head` cells wide, as it is in the lines above.
+fn total_row(sum: &Sum, head: usize, columns: usize) -> String {
+    // Where there is no room for both, the numbers come first.
+    let head = if head + NUMBERS > columns { 0 } else { head };
+    let head = format!("{} ", padded("Total", head));
+    let room = columns.saturating_sub(width(&head) + NUMBERS + LEFT + "[]".len() + 1).min(WIDEST);
+    let numbers = sum_numbers(sum);
+    if room < NARROWEST {
+        return head + &numbers;
+    }
+    format!("{head}[{}] {numbers}", bar(sum.position, sum.total, room))
+}
+
+/// `12.3MB/45MB  20MB/s  2s left`.
+fn sum_numbers(sum: &Sum) -> String {
+    let (position, total) = (sum.position, Some(sum.total));
+    let view = View { label: "", state: "", is_done: false, position, total, rate: sum.rate };
+    let left = sum.seconds_left().map(|seconds| format!("  {} left", time(seconds)));
+    numbers(&view) + &left.unwrap_or_default()
+}
+
+/// A time for people: `45s`, `3m 20s`, `2h 5m`, and `days` beyond four of them.
+fn time(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (100.., ..) => "days".to_owned(),
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m {seconds}s"),
+        (hours, minutes, _) => format!("{hours}h {minutes}m"),
+    }
 }
 
 /// The tasks there is room for: those that count first, those that are done last, in their order.
@@ -128,7 +182,45 @@ mod tests {
     }
 
     fn shown(views: &[View<'_>], columns: usize, lines: usize) -> String {
-        frame(views, Screen { columns, lines }).join("\n")
+        frame(views, None, Screen { columns, lines }).join("\n")
+    }
+
+    const SUM: Sum = Sum { position: 12_345_678, total: 90_000_000, rate: Some(20_000_000) };
+
+    // moby#4022, moby#10894, docker/cli#2688: how much of all, and how long?
+    #[test]
+    fn the_sum_of_all_stands_below_them() {
+        let views = [
+            View { rate: Some(20_000_000), ..view("a2abf6c4d29d", "Downloading", 12_345_678) },
+            view("bbd5642d7aac", "Waiting", 0),
+        ];
+        let shown =
+            |columns, lines| frame(&views, Some(&SUM), Screen { columns, lines }).join("\n");
+        assert_eq!(
+            shown(88, 24),
+            "a2abf6c4d29d: Downloading [=========>                         ] 12.3MB/45MB  20MB/s\n\
+             bbd5642d7aac: Waiting\n\
+             Total                     [==>                  ] 12.3MB/90MB  20MB/s  4s left"
+        );
+        assert_eq!(
+            shown(60, 24).lines().last(),
+            Some("Total                     12.3MB/90MB  20MB/s  4s left")
+        );
+        assert_eq!(shown(20, 24).lines().last(), Some("Total 12.3MB/90MB  "));
+        assert_eq!(shown(88, 4).lines().count(), 3);
+        assert_eq!(shown(88, 3).lines().count(), 2, "the tasks come first");
+        assert_eq!(plain_total(&SUM), "total: 12.3MB/90MB 20MB/s 4s left\n");
+        let keys: Vec<_> = total_fields(&SUM).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["current", "total", "bytesPerSecond", "secondsLeft"]);
+    }
+
+    #[test]
+    fn a_time_has_two_units_at_most() {
+        let cases = [(0, "0s"), (59, "59s"), (60, "1m 0s"), (3599, "59m 59s"), (7500, "2h 5m")];
+        for (seconds, expected) in cases {
+            assert_eq!(time(seconds), expected);
+        }
+        assert_eq!(time(u64::MAX), "days");
     }
 
     #[test]

@@ -72,6 +72,9 @@ impl<'a> Blobs<'a> {
 
     /// Brings the blobs of a manifest to the target, apart from layers that are not to be distributed.
     pub(super) fn copy(&mut self, manifest: &Manifest) -> anyhow::Result<()> {
+        let mut known = self.seen.clone();
+        let new = manifest.parts().filter(|blob| !blob.is_foreign() && known.insert(blob.digest));
+        self.progress.expect(new.map(|blob| blob.size).fold(0, u64::saturating_add));
         for blob in manifest.parts().filter(|blob| !blob.is_foreign()) {
             cli::interrupt::check()?;
             if self.seen.insert(blob.digest) {
