@@ -192,7 +192,7 @@ const OUTPUT: &[(&str, &[&str])] = &[
         ],
     ),
     ("load --json", &["save two:2 | load --json", "load --json ./small.tar"]),
-    ("images --json", &["images --json"]),
+    ("images --json", &["images --json", "images --json --store none:$STRATA_STORE"]),
     ("images tag --json", &["images tag --json two:2 three:3"]),
     ("images index --json", &["images index --json -t whole:1 one:1 two:2"]),
     ("images rm --json", &["images rm --json three:3"]),

@@ -61,6 +61,7 @@ mod round_trip;
 mod screen;
 mod screen_faults;
 mod selection;
+mod shared_store;
 mod sharing;
 mod signals;
 mod snapshot;

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 /// Flags of every command, to be flattened into its arguments.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Common {
-    /// The store, where it isn't the usual one
+    /// The store, where it isn't the usual one; with others after it, as DIR:DIR, that are only read
     #[arg(long, global = true, display_order = 899, value_name = "DIR", env = "STRATA_STORE")]
     pub store: Option<PathBuf>,
 

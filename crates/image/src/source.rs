@@ -14,6 +14,7 @@ use crate::stored::{find, read_image, stored_layer};
 
 /// An open source of images.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful exist at a time")]
 pub enum Source {
     /// An archive in any format.
     Archive(Box<Archive>),

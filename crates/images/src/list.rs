@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use cli::{Form, Table};
@@ -22,6 +23,8 @@ struct Row {
     size: u64,
     /// The size of those that other images have too.
     shared: u64,
+    /// The store that has the name, if there are several.
+    store: Option<PathBuf>,
 }
 
 /// What a list shows of images.
@@ -34,6 +37,9 @@ pub(crate) enum Content {
     /// The digest of each, once.
     Digests,
 }
+
+/// The columns of the table. The last one is only there if several stores are read.
+const COLUMNS: [&str; 7] = ["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE", "SHARED", "STORE"];
 
 /// Columns that a narrow terminal shows only if there is room: SHARED, PLATFORM, CREATED. Names and digests are typed again.
 const LESS_WANTED: [usize; 3] = [5, 2, 3];
@@ -66,9 +72,10 @@ pub(crate) fn list(
     if page.form != Form::Text {
         return page.list(&rows.iter().map(Row::line).collect::<Vec<_>>());
     }
-    let mut table = Table::new(&["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE", "SHARED"]);
+    let columns = if store.each().len() > 1 { &COLUMNS[..] } else { &COLUMNS[..6] };
+    let mut table = Table::new(columns);
     for row in &rows {
-        table.row(row.cells(content));
+        table.row(row.cells(content).into_iter().take(columns.len()));
     }
     if let Some(columns) = page.output.columns().filter(|_| content == Content::Images) {
         table.leave_out(&LESS_WANTED, columns);
@@ -129,18 +136,40 @@ fn rows(store: &Store, all: &[IndexEntry], chosen: Vec<IndexEntry>) -> anyhow::R
         graph.blobs.keys().for_each(|blob| *users.entry(*blob).or_default() += 1);
         graphs.insert(*image.digest(), Rc::new(graph));
     }
+    let homes = homes(store)?;
     let row = |image: IndexEntry| {
+        let store = homes.get(&key(&image)).cloned();
         let graph = Rc::clone(&graphs[image.digest()]);
         let size = graph.sizes().map(|(_, size)| size).sum();
         let is_shared = |(digest, _): &(Digest, u64)| users[digest] > 1;
         let shared = graph.sizes().filter(is_shared).map(|(_, size)| size).sum();
-        Row { image, graph, size, shared }
+        Row { image, graph, size, shared, store }
     };
     Ok(chosen.into_iter().map(row).collect())
 }
 
+/// What an entry is known by.
+fn key(image: &IndexEntry) -> (Option<String>, Digest) {
+    (image.name().map(str::to_owned), *image.digest())
+}
+
+/// The store of each entry: the first that has it.
+fn homes(store: &Store) -> store::Result<HashMap<(Option<String>, Digest), PathBuf>> {
+    let mut homes = HashMap::new();
+    let stores = store.each();
+    for each in stores.iter().filter(|_| stores.len() > 1) {
+        let path = each.path().to_owned();
+        // As in `Store::images`: the store that is written may not be there yet.
+        let entries = if path == store.path() { store.own_images()? } else { each.own_images()? };
+        for image in entries {
+            homes.entry(key(&image)).or_insert_with(|| path.clone());
+        }
+    }
+    Ok(homes)
+}
+
 impl Row {
-    fn cells(&self, content: Content) -> [String; 6] {
+    fn cells(&self, content: Content) -> [String; 7] {
         let digest = self.image.digest();
         let name =
             if self.image.name().is_some() { shown_short(&self.image) } else { "-".to_owned() };
@@ -156,13 +185,14 @@ impl Row {
             created.to_owned(),
             cli::human_size(self.size),
             cli::human_size(self.shared),
+            self.store.as_deref().map(cli::text::clean_path).unwrap_or_default(),
         ]
     }
 
     fn line(&self) -> Line {
-        let Self { image, graph, size, shared } = self;
+        let Self { image, graph, size, shared, store } = self;
         let missing: BTreeSet<_> = graph.problems.iter().map(|(digest, _)| digest).collect();
-        let json = json!({
+        let mut json = json!({
             "name": image.name(),
             "digest": image.digest(),
             "index": image.index(),
@@ -173,6 +203,9 @@ impl Row {
             "shared": shared,
             "damaged": !missing.is_empty(),
         });
+        if let Some(store) = store {
+            json["store"] = store.to_string_lossy().into();
+        }
         Line { name: shown(image), json }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn remove(
 ) -> anyhow::Result<()> {
     let mut removed: Vec<IndexEntry> = vec![];
     for name in names {
-        let meant = meant(store, name)?;
+        let meant = own(store, name, meant(store, name)?)?;
         if allowed == Names::One {
             refuse_several(name, &meant)?;
         }
@@ -82,6 +82,23 @@ fn meant(store: &Store, text: &str) -> anyhow::Result<Vec<IndexEntry>> {
         return Err(explain(store::Error::NotFound { text: text.to_owned() }));
     }
     Ok(images)
+}
+
+/// Those of the entries that are in the store itself.
+///
+/// # Errors
+/// There are none: a store that is only read has them.
+fn own(store: &Store, text: &str, mut meant: Vec<IndexEntry>) -> anyhow::Result<Vec<IndexEntry>> {
+    let own = store.own_images()?;
+    meant.retain(|image| own.contains(image));
+    if !meant.is_empty() {
+        return Ok(meant);
+    }
+    let others = store.each().into_iter().skip(1);
+    let other = others.into_iter().find(|other| other.find(text).is_ok());
+    let place = other.map(|other| cli::text::clean_path(other.path())).unwrap_or_default();
+    let failure = Failure::new(Code::Failed, format!("{text}: is in {place}, which is only read"));
+    Err(failure.hint(format!("images rm --store {place} {text}")).into())
 }
 
 /// Refuses to remove several names by a digest: the user may not know of all of them.

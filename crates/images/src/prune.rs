@@ -36,7 +36,7 @@ fn line(image: &IndexEntry) -> Line {
 /// The entries without a name. One whose manifest isn't there has any age.
 fn unnamed(store: &Store, age: Option<Duration>) -> anyhow::Result<Vec<IndexEntry>> {
     let mut unnamed = vec![];
-    for image in store.images()? {
+    for image in store.own_images()? {
         if image.name().is_none() && is_older(store, &image, age)? {
             unnamed.push(image);
         }

@@ -101,7 +101,8 @@ pub(crate) fn nothing(page: &mut Page<'_>) -> anyhow::Result<()> {
 
 fn images(store: &Store, names: &[String]) -> anyhow::Result<Vec<IndexEntry>> {
     if names.is_empty() {
-        return Ok(store.images()?);
+        // What others' stores have is their owners' to check.
+        return Ok(store.own_images()?);
     }
     let mut images: Vec<IndexEntry> = vec![];
     for name in names {

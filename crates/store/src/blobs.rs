@@ -13,12 +13,28 @@ use crate::locked_file;
 use crate::store::Store;
 
 impl Store {
-    /// Opens a blob; `None` if it isn't there. It was verified when it was written, and is not verified again here: a disk may
-    /// have damaged it since.
+    /// Opens a blob, of this store or of one beside it; `None` if it isn't there. It was verified when it was written, and is not
+    /// verified again here: a disk may have damaged it since.
     ///
     /// # Errors
     /// [`Error::Io`] if it can't be opened.
     pub fn blob(&self, digest: &Digest) -> Result<Option<File>> {
+        let own = self.own_blob(digest)?;
+        // A blob that was found to be damaged is empty.
+        if self.beside().is_empty() || own.as_ref().is_some_and(|file| size(file) != Some(0)) {
+            return Ok(own);
+        }
+        Ok(self.beside_blob(digest, |_| true).or(own))
+    }
+
+    /// A blob of a store beside this one whose size in bytes `is_meant`. What can't be opened there counts as missing.
+    fn beside_blob(&self, digest: &Digest, is_meant: impl Fn(u64) -> bool) -> Option<File> {
+        let blobs = self.beside().iter().filter_map(|store| store.own_blob(digest).ok().flatten());
+        blobs.into_iter().find(|file| size(file).is_some_and(&is_meant))
+    }
+
+    /// Opens a blob of this store alone.
+    fn own_blob(&self, digest: &Digest) -> Result<Option<File>> {
         let path = self.blob_path(digest);
         // Another tool's layout may hold anything by that name; without NONBLOCK a fifo would wait for its writer.
         let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -42,14 +58,23 @@ impl Store {
         if found == blob.size {
             return Ok(file);
         }
+        if let Some(file) = self.beside_blob(&blob.digest, |size| size == blob.size) {
+            return Ok(file);
+        }
         let digest = blob.digest;
         let expected = blob.size;
         Err(layer_format::Error::SizeMismatch { digest, expected, found }.into())
     }
 
-    /// Whether a blob is there, with this size in bytes. gc may remove it at any time; a blob that a [`Lease`](crate::Lease) was
-    /// asked for stays.
+    /// Whether a blob is there, in this store or in one beside it, with this size in bytes. gc may remove it at any time; a blob
+    /// of this store that a [`Lease`](crate::Lease) was asked for stays.
     pub fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        Ok(self.has_itself(digest, size)?
+            || self.beside_blob(digest, |found| found == size).is_some())
+    }
+
+    /// Whether a blob is in this store itself, with this size in bytes.
+    pub(crate) fn has_itself(&self, digest: &Digest, size: u64) -> Result<bool> {
         let found = locked_file::metadata(&self.blob_path(digest))?;
         Ok(found.is_some_and(|it| it.is_file() && it.len() == size))
     }
@@ -112,7 +137,7 @@ impl Store {
         }
     }
 
-    /// Every blob in the store with its size in bytes, whether an image needs it or not.
+    /// Every blob in the store itself with its size in bytes, whether an image needs it or not.
     pub fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
         let mut blobs = vec![];
         for algorithm in ["sha256", "sha512"] {
@@ -125,12 +150,13 @@ impl Store {
     }
 
     /// Empties a blob if its bytes don't have the digest that it is named for. Then it counts as missing, and the next pull or
-    /// load brings it again. Says whether it was damaged. A file that replaces the blob meanwhile stays as it is.
+    /// load brings it again. Says whether it was damaged. A file that replaces the blob meanwhile stays as it is, and so does one
+    /// of a store beside this one.
     ///
     /// # Errors
     /// The blob can't be read, or is damaged and can't be written to.
     pub fn discard_damaged(&self, digest: &Digest) -> Result<bool> {
-        if self.blob(digest)?.is_none() {
+        if self.own_blob(digest)?.is_none() {
             return Ok(false);
         }
         let path = self.blob_path(digest);
@@ -146,6 +172,11 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The size of an open file in bytes.
+fn size(file: &File) -> Option<u64> {
+    Some(file.metadata().ok()?.len())
 }
 
 /// The blobs that a manifest names.

@@ -159,11 +159,35 @@ impl Index {
 }
 
 impl Store {
-    /// Every entry of `index.json` that can be understood, in the file's order. An image with several names has several entries.
+    /// Every entry of `index.json` that can be understood, in the file's order, and then those of the stores beside this one. An
+    /// image with several names has several entries. An entry whose name an earlier store has comes without it: it can still be
+    /// found by its digest.
     ///
     /// # Errors
-    /// [`Error::Malformed`] or [`Error::MalformedJson`] if the file as a whole can't be understood.
+    /// [`Error::Malformed`] or [`Error::MalformedJson`] if a file as a whole can't be understood.
     pub fn images(&self) -> Result<Vec<IndexEntry>> {
+        let mut images = self.own_images()?;
+        for store in self.beside() {
+            let names: HashSet<_> =
+                images.iter().filter_map(|it| it.name().map(str::to_owned)).collect();
+            let digests: HashSet<_> = images.iter().map(|it| *it.digest()).collect();
+            let mut others = store.own_images()?;
+            for other in &mut others {
+                if other.name().is_some_and(|name| names.contains(name)) {
+                    other.unname();
+                }
+            }
+            others.retain(|it| it.name().is_some() || !digests.contains(it.digest()));
+            images.extend(others);
+        }
+        Ok(images)
+    }
+
+    /// The entries of this store itself.
+    ///
+    /// # Errors
+    /// As [`images`](Self::images).
+    pub fn own_images(&self) -> Result<Vec<IndexEntry>> {
         match self.form() {
             Form::Layout => Ok(Index::read(self)?.into_images()),
             Form::Flat(_) => Ok(vec![self.flat_image()?]),

@@ -43,7 +43,15 @@ impl Index {
     pub(crate) fn read(store: &Store) -> Result<Self> {
         let path = store.index_path();
         let mut raw = vec![];
-        let n = open_file(&path)
+        let opened = open_file(&path);
+        // Where others' stores are read, this one may not be there yet.
+        if let Err(error) = &opened
+            && error.kind() == std::io::ErrorKind::NotFound
+            && !store.beside().is_empty()
+        {
+            return Self::parse(Self::EMPTY.to_vec(), &path);
+        }
+        let n = opened
             .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut raw))
             .map_err(Error::io("reading", &path))?;
         if n as u64 > LIMIT {

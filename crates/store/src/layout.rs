@@ -1,16 +1,17 @@
 //! Opens a store, or makes it: an OCI image layout (image-spec, image-layout.md) with our folders in it.
 
-use std::fs::{self, DirBuilder};
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::Result;
 use crate::error::Error;
 use crate::index::Index;
-use crate::store::{self, Durability, Store, create_dir, create_folders, open_file};
+use crate::store::{self, Durability, Store, create_dir, create_folders, create_root, open_file};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const LAYOUT_LIMIT: u64 = 4096;
@@ -18,25 +19,34 @@ const LAYOUT_LIMIT: u64 = 4096;
 const OURS: [&str; 5] = ["strata", "blobs", "index.json", "oci-layout", "lost+found"];
 
 impl Store {
-    /// Opens the store at `path`, or makes it if it isn't there. An OCI layout of another tool becomes a store as it is.
+    /// Opens the store at `path`, or makes it if it isn't there. An OCI layout of another tool becomes a store as it is. Of a list
+    /// with colons between, the first is the store, and the others are read beside it.
     ///
     /// # Errors
+    /// [`Error::NoStore`] if one of the others isn't there;
     /// [`Error::NotAStore`] for a directory with other files in it; [`Error::Malformed`] for a layout of another version than 1.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let store = Self::at(path.as_ref())?;
+        let (first, others) = split(path.as_ref());
+        let store = Self::at(&first)?.with_beside(open_others(&others)?);
         if !is_there(&store)? {
-            create(&store)?;
+            match create(&store) {
+                // The others can be read.
+                Err(error) if error.is_about_writing() && !others.is_empty() => {}
+                created => created?,
+            }
         }
         Ok(store)
     }
 
-    /// Opens the store at `path` for reading; `None` if it isn't there. Nothing is written.
+    /// Opens the store at `path` for reading; `None` if it isn't there. Nothing is written. Of a list, the first may be missing:
+    /// it is made when something is written.
     ///
     /// # Errors
-    /// [`Error::Malformed`] or [`Error::MalformedJson`] for a layout of another version than 1, or a damaged one.
+    /// [`Error::NoStore`] if one of the others isn't there; [`Error::Malformed`] or [`Error::MalformedJson`] for a layout of another version than 1, or a damaged one.
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        let store = Self::at(path.as_ref())?;
-        Ok(is_there(&store)?.then_some(store))
+        let (first, others) = split(path.as_ref());
+        let store = Self::at(&first)?.with_beside(open_others(&others)?);
+        Ok((is_there(&store)? || !others.is_empty()).then_some(store))
     }
 
     /// Opens the user's store for reading: the one at the path that the user named, or else the usual one. `None` if the usual
@@ -51,6 +61,33 @@ impl Store {
             (store, _) => Ok(store),
         }
     }
+}
+
+/// The paths of a list with colons between: the first, and the others. What is there as a whole is one path.
+fn split(list: &Path) -> (PathBuf, Vec<PathBuf>) {
+    let bytes = list.as_os_str().as_bytes();
+    if !bytes.contains(&b':') || list.exists() {
+        return (list.to_owned(), vec![]);
+    }
+    let mut paths = bytes
+        .split(|&byte| byte == b':')
+        .filter(|path| !path.is_empty())
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    (paths.next().unwrap_or_else(|| list.to_owned()), paths.collect())
+}
+
+/// Opens stores that are only read.
+fn open_others(paths: &[PathBuf]) -> Result<Vec<Store>> {
+    let open = |path: &PathBuf| {
+        let store = Store::at(path)?;
+        if is_there(&store)? { Ok(store) } else { Err(Error::NoStore { path: path.clone() }) }
+    };
+    paths.iter().map(open).collect()
+}
+
+/// Makes the store if it isn't there yet, and its folders in any case.
+pub(crate) fn create_missing(store: &Store) -> Result<()> {
+    if is_there(store)? { create_folders(store) } else { create(store) }
 }
 
 /// Whether the directory is an OCI layout. `oci-layout` is written last, so everything else is there too.
@@ -99,17 +136,6 @@ fn create(store: &Store) -> Result<()> {
         store.replace(&layout, LAYOUT, Durability::Synced)?;
     }
     Ok(())
-}
-
-/// Makes the store's directory with mode 0700, if it is missing. A directory that is there keeps its mode.
-fn create_root(path: &Path) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        create_dir(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(Error::io("making directory", path)),
-    }
 }
 
 /// The store's directory and those above it, as far as they don't exist, innermost first.
@@ -170,6 +196,24 @@ mod tests {
         assert!(
             open(&[("oci-layout", r#"{"imageLayoutVersion":"1.1.0"}"#), ("other", "")]).is_ok()
         );
+    }
+
+    #[test]
+    fn of_a_list_the_first_is_the_store() {
+        let paths = |text: &str| {
+            let (first, others) = split(Path::new(text));
+            std::iter::once(first)
+                .chain(others)
+                .map(|it| it.display().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(paths("/a"), ["/a"]);
+        assert_eq!(paths("/a:/b:c"), ["/a", "/b", "c"]);
+        assert_eq!(paths("/a::/b:"), ["/a", "/b"]);
+        let dir = tempfile::tempdir().unwrap();
+        let whole = dir.path().join("a:b");
+        fs::create_dir(&whole).unwrap();
+        assert_eq!(paths(whole.to_str().unwrap()), [whole.to_str().unwrap()]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::edit::Editor;
 use crate::error::Error;
 use crate::index::Index;
 use crate::index_entry::IndexEntry;
+use crate::layout;
 use crate::locked_file::{self, IfMissing, LockedFile, Taken};
 use crate::store::{self, Folder, Store};
 
@@ -77,7 +78,12 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] if the store can't be written to or locked.
     pub fn lease(&self) -> Result<Lease> {
-        store::create_folders(self)?;
+        if self.beside().is_empty() {
+            store::create_folders(self)?;
+        } else {
+            // Of a list, the first may not be there yet.
+            layout::create_missing(self)?;
+        }
         let leases = self.folder(Folder::Leases);
         let guard = self.lock()?;
         locked_file::sweep(&leases)?;
@@ -164,7 +170,9 @@ impl Lease {
     pub fn put(&self, content: &[u8]) -> Result<Digest> {
         let store = self.store();
         let digest = Digest::of(content);
-        if self.has(&digest, content.len() as u64)? {
+        self.protect(&[digest])?;
+        // Documents are small: they are kept here even if a store beside this one has them.
+        if store.has_itself(&digest, content.len() as u64)? {
             return Ok(digest);
         }
         let temp = LockedFile::create(&store.folder(Folder::Temp))?;
@@ -198,12 +206,46 @@ impl Lease {
             if let Document::Manifest(manifest) = &document {
                 self.protect(&parts(manifest).map(|part| part.digest).collect::<Vec<_>>())?;
             }
+            if !store.beside().is_empty() {
+                self.adopt(&document)?;
+            }
         }
         let missing: Vec<_> = store.missing(image)?.iter().map(|part| part.digest).collect();
         if missing.is_empty() {
             return Ok(());
         }
         Err(Error::Incomplete { digest: image.digest, missing })
+    }
+}
+
+impl Lease {
+    /// Copies the documents of an image that only a store beside this one has: what is named here can be listed and shown when
+    /// that store is away.
+    fn adopt(&self, root: &Document) -> Result<()> {
+        let mut queue = vec![root.clone()];
+        let mut seen = HashSet::new();
+        while let Some(document) = queue.pop() {
+            let children = match &document {
+                Document::Index(index) => {
+                    self.put(index.raw())?;
+                    index.manifests.clone()
+                }
+                Document::Manifest(manifest) => {
+                    self.put(manifest.raw())?;
+                    // An artifact's config may be anything.
+                    if let Ok(Some(config)) = self.store().document_if_here(&manifest.config.digest)
+                    {
+                        self.put(&config)?;
+                    }
+                    vec![]
+                }
+            };
+            for child in children.into_iter().filter(|child| seen.insert(child.digest)) {
+                let raw = self.store().document_if_here(&child.digest)?;
+                queue.extend(raw.and_then(|raw| Document::parse(raw).ok()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -48,7 +48,8 @@ impl ListingDraft {
 
     /// Begins a listing of this layer, unless the store has one.
     pub fn if_missing(store: &Store, diff_id: &DiffId) -> Option<Self> {
-        let is_there = fs::exists(store.listing_path(diff_id)).unwrap_or(true);
+        let is_there = fs::exists(store.listing_path(diff_id)).unwrap_or(true)
+            || store.beside().iter().any(|it| it.listing(diff_id).is_some());
         (!is_there).then(|| Self::new(store))
     }
 
@@ -130,6 +131,11 @@ impl Store {
     }
 
     fn listing(&self, diff_id: &DiffId) -> Option<ListingReader<BufReader<File>>> {
+        let beside = || self.beside().iter().find_map(|store| store.own_listing(diff_id));
+        self.own_listing(diff_id).or_else(beside)
+    }
+
+    fn own_listing(&self, diff_id: &DiffId) -> Option<ListingReader<BufReader<File>>> {
         let mut file = File::open(self.listing_path(diff_id)).ok()?;
         let size = file.metadata().ok()?.len();
         if !is_listing(&file, size, diff_id).ok()? {

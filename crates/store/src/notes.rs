@@ -91,6 +91,11 @@ impl DirectoryId {
 impl Store {
     /// The diff id that a blob was once found to have. Its bytes and what they decompress to were both hashed then.
     pub fn diff_id_of(&self, blob: &Digest) -> Option<DiffId> {
+        let beside = || self.beside().iter().find_map(|store| store.diff_id_of(blob));
+        self.own_diff_id_of(blob).or_else(beside)
+    }
+
+    fn own_diff_id_of(&self, blob: &Digest) -> Option<DiffId> {
         let text = read(&self.folder(Folder::Pairs).join(file_name(blob)))?;
         let (about, diff_id) = text.strip_suffix('\n')?.split_once(' ')?;
         let diff_id = diff_id.parse().ok()?;

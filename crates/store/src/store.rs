@@ -1,9 +1,10 @@
 //! The store itself: its path, and the paths of the files in it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::locked_file::{self, LockedFile};
 pub struct Store {
     root: Arc<Path>,
     form: Form,
+    /// Stores of others, each by itself, that are read and never written: what this one lacks is looked for there, in this order.
+    beside: Arc<[Self]>,
 }
 
 /// The name of the manifest or index in skopeo's directories, and the end of the names of manifests that an index lists.
@@ -34,14 +37,31 @@ pub(crate) enum Form {
 
 impl Store {
     /// The path of the store: the given one, or else `$STRATA_STORE`, or else `/var/lib/strata` for root and
-    /// `$XDG_DATA_HOME/strata` or `~/.local/share/strata` for other users.
+    /// `$XDG_DATA_HOME/strata` or `~/.local/share/strata` for other users. It may be a list with colons between: the first store
+    /// is written, all are read. If the first of a list is empty, the usual one stands there.
     ///
     /// # Errors
     /// [`Error::NoPlace`] if none of these is set.
     pub fn path_or_usual(said: Option<&Path>) -> Result<PathBuf> {
         let is_root = rustix::process::geteuid().is_root();
-        let usual = || usual_path(|name| std::env::var_os(name), is_root);
-        said.map(Path::to_owned).or_else(usual).ok_or(Error::NoPlace)
+        path_of(said.map(Path::as_os_str), |name| std::env::var_os(name), is_root)
+            .ok_or(Error::NoPlace)
+    }
+
+    /// This store alone, and then each of those beside it that are only read.
+    pub fn each(&self) -> Vec<Self> {
+        let alone = Self { beside: Arc::new([]), ..self.clone() };
+        std::iter::once(alone).chain(self.beside.iter().cloned()).collect()
+    }
+
+    /// The stores that are only read.
+    pub(crate) fn beside(&self) -> &[Self] {
+        &self.beside
+    }
+
+    /// This store with others beside it, which are only read.
+    pub(crate) fn with_beside(self, beside: Vec<Self>) -> Self {
+        Self { beside: beside.into(), ..self }
     }
 
     /// The store's directory, as an absolute path.
@@ -56,7 +76,7 @@ impl Store {
 
     pub(crate) fn in_form(path: &Path, form: Form) -> Result<Self> {
         let root = std::path::absolute(path).map_err(Error::io("opening the store", path))?;
-        Ok(Self { root: root.into(), form })
+        Ok(Self { root: root.into(), form, beside: Arc::new([]) })
     }
 
     pub(crate) fn form(&self) -> Form {
@@ -223,6 +243,10 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
 
 /// Makes those of our folders that are missing.
 pub(crate) fn create_folders(store: &Store) -> Result<()> {
+    // Where others' stores are read, this one may not be there yet.
+    if !store.beside().is_empty() {
+        create_root(store.path())?;
+    }
     Folder::ALL.iter().try_for_each(|&folder| create_dir(&store.folder(folder)))
 }
 
@@ -231,6 +255,17 @@ pub(crate) fn create_folders(store: &Store) -> Result<()> {
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).create(path);
     made.map_err(Error::io("making directory", path))
+}
+
+/// Makes the store's directory with mode 0700, if it is missing. A directory that is there keeps its mode.
+pub(crate) fn create_root(path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        create_dir(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(Error::io("making directory", path)),
+    }
 }
 
 /// Syncs a directory's entries.
@@ -242,12 +277,30 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// The path of the store, or the list of them, that was said or that the environment says.
+fn path_of(
+    said: Option<&OsStr>,
+    lookup: impl Fn(&str) -> Option<OsString>,
+    is_root: bool,
+) -> Option<PathBuf> {
+    let of_environment = || lookup("STRATA_STORE").filter(|value| !value.is_empty());
+    match said.map(OsStr::to_owned).or_else(of_environment) {
+        None => usual_path(lookup, is_root),
+        Some(list) if list.as_bytes().starts_with(b":") => {
+            let mut whole = usual_path(lookup, is_root)?.into_os_string();
+            whole.push(list);
+            Some(whole.into())
+        }
+        Some(path) => Some(path.into()),
+    }
+}
+
 fn usual_path(lookup: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
     let set = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // The base-directory specification tells readers to ignore relative paths.
     let absolute = |name: &str| set(name).filter(|path| path.is_absolute());
-    set("STRATA_STORE")
-        .or_else(|| is_root.then(|| PathBuf::from("/var/lib/strata")))
+    is_root
+        .then(|| PathBuf::from("/var/lib/strata"))
         .or_else(|| absolute("XDG_DATA_HOME").map(|data| data.join("strata")))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share/strata")))
 }
@@ -271,7 +324,17 @@ mod tests {
         let lookup = |name: &str| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
-        assert_eq!(usual_path(lookup, is_root), expected.map(PathBuf::from));
+        assert_eq!(path_of(None, lookup, is_root), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn the_first_of_a_list_may_be_the_usual_one() {
+        let home = ("HOME", "/home/me");
+        check(&[("STRATA_STORE", "/s:/opt"), home], false, Some("/s:/opt"));
+        check(&[("STRATA_STORE", ":/opt"), home], false, Some("/home/me/.local/share/strata:/opt"));
+        check(&[("STRATA_STORE", ":/opt"), home], true, Some("/var/lib/strata:/opt"));
+        let said = path_of(Some(OsStr::new(":/opt")), |_| None, true);
+        assert_eq!(said, Some(PathBuf::from("/var/lib/strata:/opt")));
     }
 
     #[test]

@@ -17,6 +17,11 @@ const MAX_REPOSITORIES: usize = 16;
 impl Store {
     /// The repositories (`host/path`) that were seen to have a blob, the latest first.
     pub fn repositories(&self, blob: &Digest) -> Vec<String> {
+        let beside = self.beside().iter().flat_map(|store| store.own_repositories(blob));
+        self.own_repositories(blob).into_iter().chain(beside).collect()
+    }
+
+    fn own_repositories(&self, blob: &Digest) -> Vec<String> {
         let read = || {
             let text = notes::read(&self.repositories_path(blob))?;
             let (about, names) = text.strip_suffix('\n')?.split_once('\n')?;
@@ -28,7 +33,7 @@ impl Store {
 
     /// Remembers that a repository (`host/path`) has a blob. The caller may ignore an error.
     pub fn note_repository(&self, blob: &Digest, repository: &str) -> Result<()> {
-        let mut names = self.repositories(blob);
+        let mut names = self.own_repositories(blob);
         if names.first().is_some_and(|first| first == repository) {
             return Ok(());
         }

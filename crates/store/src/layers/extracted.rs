@@ -25,6 +25,8 @@ pub(super) const GONE: &str = ".gone-";
 #[derive(Clone, Debug)]
 pub struct Layers {
     pub(super) folder: PathBuf,
+    /// The same in the stores beside this one.
+    pub(super) beside: Vec<PathBuf>,
 }
 
 /// What is known about an extracted layer.
@@ -65,7 +67,8 @@ pub struct BuildLock {
 impl Store {
     /// The extracted layers of a kind; `kind` is the name of a folder.
     pub fn layers(&self, kind: &str) -> Layers {
-        Layers { folder: self.folder(Folder::Layers).join(kind) }
+        let folder = |store: &Self| store.folder(Folder::Layers).join(kind);
+        Layers { folder: folder(self), beside: self.beside().iter().map(folder).collect() }
     }
 }
 
@@ -75,12 +78,10 @@ impl Layers {
     /// # Errors
     /// [`Error::Malformed`] if a layer with another key has the name; [`Error::MalformedJson`] if its description is damaged.
     pub fn find(&self, key: &Digest) -> Result<Option<Extracted>> {
-        let path = self.folder.join(name(key));
-        let Some(about) = read_about(&path)? else { return Ok(None) };
-        if about.key != *key {
-            return Err(Error::Malformed { path, reason: "another layer has this name" });
-        }
-        Ok(Some(Extracted { path, about }))
+        let own = find_in(&self.folder, key)?;
+        // Another user's may not be for us.
+        let beside = || self.beside.iter().find_map(|folder| find_in(folder, key).ok().flatten());
+        Ok(own.or_else(beside))
     }
 
     /// Waits until no other program makes the layer with this key, and keeps others from it. Then look again whether the layer
@@ -172,9 +173,8 @@ impl LayerDraft {
         syncfs(opened).map_err(|errno| Error::io("syncing", &file)(errno.into()))?;
         match rename(&self.path, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let layers = Layers { folder: self.folder.clone() };
                 let reason = "a layer that isn't whole";
-                layers.find(&about.key)?.ok_or(Error::Malformed { path, reason })
+                find_in(&self.folder, &about.key)?.ok_or(Error::Malformed { path, reason })
             }
             renamed => {
                 renamed.map_err(Error::io("renaming to", &path))?;
@@ -182,6 +182,16 @@ impl LayerDraft {
             }
         }
     }
+}
+
+/// The layer with this key in a folder, if it is there.
+fn find_in(folder: &Path, key: &Digest) -> Result<Option<Extracted>> {
+    let path = folder.join(name(key));
+    let Some(about) = read_about(&path)? else { return Ok(None) };
+    if about.key != *key {
+        return Err(Error::Malformed { path, reason: "another layer has this name" });
+    }
+    Ok(Some(Extracted { path, about }))
 }
 
 /// The name of the layer with this key.
