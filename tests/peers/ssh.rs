@@ -316,6 +316,26 @@ fn as_root_a_host_without_our_programs_is_told_of_and_strata_alone_is_enough() {
 }
 
 #[test]
+fn as_root_a_dry_run_tells_what_would_travel_and_nothing_does() {
+    let Some(machines) = Machines::new() else { return };
+    machines.sh("push -q base:1 ssh://HOST").success();
+    let layers = machines.app.layer_blobs();
+    let (below, own) = (&layers[0].digest, &layers[layers.len() - 1].digest);
+    let output = machines.sh("push --dry-run app:1 ssh://HOST");
+    let row = |digest: &str| {
+        let out = output.out();
+        out.lines().find(|line| line.contains(digest)).unwrap_or_default().to_owned()
+    };
+    assert!(output.success().out().contains(own), "{}", output.text());
+    assert_ne!(row(own).split_whitespace().next(), row(below).split_whitespace().next());
+    assert_eq!(machines.there("images -0 | tr '\\0' ' '").out(), "base:1 ");
+    machines.sh("push -q app:1 ssh://HOST; images rm app:1; images gc").success();
+    let output = machines.sh("pull --dry-run ssh://HOST/app:1");
+    assert!(output.success().out().contains(own), "{}", output.text());
+    machines.sh("inspect app:1").fails_with(3);
+}
+
+#[test]
 fn as_root_a_terminal_shows_one_progress() {
     let Some(machines) = Machines::new() else { return };
     let script = format!(

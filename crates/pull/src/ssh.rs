@@ -52,7 +52,8 @@ fn images<'a>(addresses: &'a [&Address]) -> anyhow::Result<(&'a Address, Vec<&'a
 pub(crate) fn pull(args: &Args, addresses: &[&Address], io: &mut Io<'_>) -> anyhow::Result<()> {
     refuse(args)?;
     let (address, images) = images(addresses)?;
-    let is_streamed = !args.no_stream && (args.no_store || !io.output.is_char_device());
+    let is_streamed =
+        !args.dry_run && !args.no_stream && (args.no_store || !io.output.is_char_device());
     if is_streamed {
         io.output.binary()?;
     }
@@ -64,6 +65,9 @@ pub(crate) fn pull(args: &Args, addresses: &[&Address], io: &mut Io<'_>) -> anyh
         .option("--store", address.store.as_deref())
         .option("--platform", platform.as_deref())
         .flag("--referrers", args.referrers);
+    if args.dry_run {
+        return session.with_programs(|| tell_only(args, &session, &save));
+    }
     if args.no_store {
         return session.with_programs(|| pass(&session, &save));
     }
@@ -83,13 +87,20 @@ pub(crate) fn pull(args: &Args, addresses: &[&Address], io: &mut Io<'_>) -> anyh
 
 /// Refuses what only a registry can do. All platforms come that the other store has, unless one is named.
 fn refuse(args: &Args) -> anyhow::Result<()> {
-    let flags = [
-        ("--no-layers", args.no_layers),
-        ("--dry-run", args.dry_run),
-        ("--explain-auth", args.explain_auth),
-    ];
+    let flags = [("--no-layers", args.no_layers), ("--explain-auth", args.explain_auth)];
     let flag = flags.into_iter().find_map(|(name, is_given)| is_given.then_some(name));
     Ok(ssh::refuse(flag.or_else(|| args.network.given()))?)
+}
+
+/// Only tells what would come.
+fn tell_only(args: &Args, session: &Session<'_>, save: &Step) -> anyhow::Result<()> {
+    let digests = Step::here(&["images", "digests", "--all"]).option("--store", own_store(args));
+    let save = save.clone().and(&["--have", "-", "--dry-run"]).flag("--json", args.json);
+    session.show(&[&digests, &save]);
+    let has = if args.no_store { vec![] } else { session.answer(&digests)? };
+    let mut save = session.start(&save, &TOLD, (Stdio::piped(), Stdio::inherit()), None)?;
+    ssh::feed(&mut save, has);
+    ssh::finish_one(save).map(drop)
 }
 
 /// Passes the other machine's stream on to our standard output.

@@ -40,6 +40,9 @@ pub(crate) fn push(
     let asking = Step::there(&["images", "digests", "--all"]).option("--store", store);
     let load = Step::there(&["load"]).option("--store", store);
     let save = saving(args, images);
+    if args.dry_run {
+        return session.with_programs(|| tell_only(&session, &asking, &save));
+    }
     let loaded = session.with_programs(|| {
         if is_input {
             session.show(&[&load]);
@@ -61,7 +64,7 @@ fn refuse(args: &Args) -> anyhow::Result<()> {
     let flags = [
         ("--all-platforms", args.all_platforms),
         ("--non-distributable", args.non_distributable),
-        ("--dry-run", args.dry_run),
+        ("--dry-run of a stream", args.dry_run && args.image == "-"),
     ];
     let flag = flags.into_iter().find_map(|(name, is_given)| is_given.then_some(name));
     Ok(ssh::refuse(flag.or_else(|| args.network.given()))?)
@@ -110,6 +113,17 @@ fn saving(args: &Args, images: &[String]) -> Step {
         .option("--platform", platform.as_deref())
         .flag("--referrers", args.referrers)
         .and(&["--have", "-"])
+        .flag("--dry-run", args.dry_run)
+        .flag("--json", args.json)
+}
+
+/// Only tells what would be sent; the other machine is asked what it has.
+fn tell_only(session: &Session<'_>, asking: &Step, save: &Step) -> anyhow::Result<()> {
+    session.show(&[asking, save]);
+    let has = session.answer(asking)?;
+    let mut save = session.start(save, &TOLD, (Stdio::piped(), Stdio::inherit()), None)?;
+    ssh::feed(&mut save, digests(&has));
+    ssh::finish_one(save).map(drop)
 }
 
 /// Sends a stream of what the other machine lacks. Returns what its `load` has written.
