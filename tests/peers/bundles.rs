@@ -36,7 +36,13 @@ fn script(runtime: &str) -> String {
 
 #[track_caller]
 fn check(output: &Output, ids: &str, home: &str) {
-    let expected = format!("{ids}\ndebian\n/made/by it\n{home} b\nsh\n/data\n");
+    check_in("/made/by it", output, ids, home);
+}
+
+/// The same with another working directory.
+#[track_caller]
+fn check_in(directory: &str, output: &Output, ids: &str, home: &str) {
+    let expected = format!("{ids}\ndebian\n{directory}\n{home} b\nsh\n/data\n");
     assert_eq!(output.fails_with(7).out(), expected, "{}", output.text());
 }
 
@@ -109,6 +115,29 @@ fn as_root_crun_runs_a_bundle_of_mapped_ids() {
     sandbox.write("script", format!("{PURE_CGROUPS} sh -c '{}'", mapped(crun)));
     let output = Script::new(&sandbox, "unshare -m sh ./script").run();
     check_mapped(&sandbox, &output);
+}
+
+#[test]
+fn as_root_systemd_nspawn_runs_a_bundle() {
+    // systemd#22148. It wants a system bus, and cgroups of one version.
+    let (Some(_), Some(_)) = (root_peer("systemd-nspawn"), root_peer("dbus-daemon")) else {
+        return;
+    };
+    let Some(image) = image("") else { return };
+    // It makes no working directory.
+    let image = image.set_config("/config/WorkingDir", "/srv");
+    let sandbox = with(&image);
+    let nspawn = "systemd-nspawn -q --register=no --keep-unit --console=pipe --oci-bundle=b";
+    let text = format!(
+        "umount -R -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
+         unpack -q --bundle b < in || exit
+         mount -t tmpfs none /run && mkdir /run/dbus && dbus-daemon --system --fork --print-pid > bus
+         {nspawn} < /dev/null; status=$?
+         kill $(cat bus); exit $status"
+    );
+    sandbox.write("script", text);
+    let output = Script::new(&sandbox, "unshare -m sh ./script").run();
+    check_in("/srv", &output, "0\n0", "/root");
 }
 
 /// An image whose user may write to one volume, which has content, and whose other volume the image lacks.

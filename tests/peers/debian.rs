@@ -108,6 +108,13 @@ pub(crate) fn extract(suite: &str, package: &str, dir: &Path) -> Option<()> {
     mmdebstrap(&Sandbox::new(), &["--variant=extract", &include, suite], dir)
 }
 
+/// Makes a root of some Debian with a package that is ready to run. What a mirror of the past has is as good as new.
+pub(crate) fn install(suite: &str, package: &str, dir: &Path) -> Option<()> {
+    let include = format!("--include={package},ca-certificates");
+    let any_age = "--aptopt=Acquire::Check-Valid-Until \"false\"";
+    mmdebstrap(&Sandbox::new(), &["--variant=apt", any_age, &include, suite], dir)
+}
+
 /// Debian's files as a tar by mmdebstrap, from wherever this machine's apt gets its packages.
 fn bootstrap() -> Option<Vec<u8>> {
     let sandbox = Sandbox::new();

@@ -1,12 +1,14 @@
 //! `flatten` makes a tar that every builder of disks, and docker, turn into the tree of `unpack`, which is umoci's. Tar itself
 //! does so in [`crate::same`].
 
+use std::path::Path;
+
 use kit::peers::docker::Docker;
 use kit::peers::{Peer, root_peer};
 use kit::tree::{self, Mtime, Show};
 use kit::{Named, Producer, Sandbox, pipeline};
 
-use crate::faults::{EXPORT, Fault, SETUP, added, assert_same_but, says, time};
+use crate::faults::{EXPORT, Fault, SETUP, added, assert_same_but, says, time, xattrs};
 use crate::{debian, reference};
 
 const ROOT: &str = "the root gets the time of its making";
@@ -24,6 +26,14 @@ const SQFSTAR: [Fault; 3] = [
 const TAR2SQFS: [Fault; 2] = [
     says("srv/all/late", "@4294967295", "@9000000000", UNSIGNED),
     says("srv/all/old", "@0", "@-2", UNSIGNED),
+];
+const OF_TAR: &str = "of a tar, it takes capabilities and no other extended attribute";
+const MKE2FS_OF_TAR: [Fault; 5] = [
+    added("lost+found/", "every ext4 has one"),
+    xattrs("srv/all/noted", OF_TAR),
+    xattrs("srv/all/trusted/", OF_TAR),
+    says("srv/all/late", "@2147483647", "@9000000000", SIGNED),
+    says("srv/all/old", "@-1", "@-2", FRACTION),
 ];
 const MKE2FS: [Fault; 3] = [
     time("./", ROOT),
@@ -111,6 +121,28 @@ fn as_root_mkfs_erofs_makes_a_disk_of_the_tar_itself() {
     assert_same_but(tree, &mounted(&sandbox, Show::ALL), &EROFS);
 }
 
+#[test]
+fn as_root_mke2fs_makes_a_disk_of_the_tar_itself() {
+    let Some((_, sandbox, tree)) = with("mke2fs") else { return };
+    let newer = debian::kept("trixie-e2fsprogs-1", |dir| {
+        debian::extract("trixie", "e2fsprogs,libarchive13t64", &dir.join("root"))
+    });
+    let Some(newer) = newer else { return };
+    let mke2fs = in_root(&newer.join("root"), "sbin/mke2fs");
+    let script =
+        format!("unset SOURCE_DATE_EPOCH; flatten ./image | {mke2fs} -q -t ext4 -d - disk 2G");
+    pipeline::sh(&sandbox, &script).success();
+    assert_same_but(&seconds(tree), &mounted(&sandbox, SECONDS), &MKE2FS_OF_TAR);
+}
+
+/// A program of another Debian, with its own libraries: those here are too old for it.
+fn in_root(root: &Path, program: &str) -> String {
+    let root = root.join("usr").display().to_string();
+    let libraries = "$(echo ROOT/lib/*-linux-*)";
+    let loader = format!("LD_LIBRARY_PATH={libraries} $(echo ROOT/lib64/ld-*.so.*)");
+    format!("{loader} --library-path {libraries} ROOT/{program}").replace("ROOT", &root)
+}
+
 /// A mkfs.erofs that reads tars: the one that is here, if it is new enough, or else that of the next Debian.
 fn tar_reader(tool: &Peer, sandbox: &Sandbox) -> Option<String> {
     let help = tool.program(sandbox).arg("--help").run();
@@ -120,10 +152,7 @@ fn tar_reader(tool: &Peer, sandbox: &Sandbox) -> Option<String> {
     let dir = debian::kept("trixie-erofs-utils-1", |dir| {
         debian::extract("trixie", "erofs-utils", &dir.join("root"))
     })?;
-    // It runs with its own libraries, those here are too old for it.
-    let root = dir.join("root/usr");
-    let loader = "$(echo ROOT/lib64/ld-*.so.*) --library-path $(echo ROOT/lib/*-linux-*)";
-    Some(format!("{loader} ROOT/bin/mkfs.erofs").replace("ROOT", &root.display().to_string()))
+    Some(in_root(&dir.join("root"), "bin/mkfs.erofs"))
 }
 
 #[test]

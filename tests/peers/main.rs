@@ -48,4 +48,5 @@ mod transcripts;
 mod trees;
 mod union;
 mod vim;
+mod with_others;
 mod without_calls;

@@ -13,6 +13,8 @@ use kit::{Image, Layer, Registry, Sandbox};
 
 /// The registry of the pages.
 const HOST: &str = "localhost:5000";
+/// What README.md and the recipes need.
+const TOOLS: [&str; 4] = ["jq", "tar2sqfs", "sqfstar", "mke2fs"];
 /// Wide enough that no line is broken.
 const SIZE: Size = Size { columns: 400, rows: 100 };
 
@@ -127,12 +129,13 @@ fn page(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
-/// Runs the commands of a page, and tells where it is wrong.
-fn check(name: &str) {
-    let tools = ["jq", "tar2sqfs", "sqfstar", "mke2fs"].map(peer);
-    let (Some(_), true) = (root_peer("busybox"), tools.iter().all(Option::is_some)) else { return };
+/// Runs the commands of a page, and tells where it is wrong. The page needs the tools; `before` is a script that sets their variables.
+pub(crate) fn check(name: &str, tools: &[&str], before: &str) {
+    let are_here = tools.iter().all(|tool| peer(tool).is_some());
+    let (Some(_), true) = (root_peer("busybox"), are_here) else { return };
     let registry = Registry::with_referrers();
     let sandbox = Sandbox::new();
+    kit::peers::prepare(&sandbox, &[]);
     // As the pages name it: `images` sorts by it.
     let host = registry.host().replace("127.0.0.1", "localhost");
     sh(&sandbox, &GIVEN.replace("HOST", &host)).success();
@@ -144,7 +147,7 @@ fn check(name: &str) {
             Part::Text(line) => seen.extend([line, "\n"]),
             Part::Command(Command { line, shown }) => {
                 let script = line.replace(HOST, &host);
-                let script = format!("{USUAL}(exit {status}); {script}");
+                let script = format!("{USUAL}{before}(exit {status}); {script}");
                 let found = on_terminal(&sandbox, SIZE, &script).wait();
                 status = found.code;
                 let mut found = found.screen.replace(&host, HOST);
@@ -182,12 +185,12 @@ fn sign(registry: &Registry, name: &str) {
 
 #[test]
 fn as_root_the_readme_shows_what_a_terminal_shows() {
-    check("README.md");
+    check("README.md", &TOOLS, "");
 }
 
 #[test]
 fn as_root_the_recipes_show_what_a_terminal_shows() {
-    check("docs/recipes.md");
+    check("docs/recipes.md", &TOOLS, "");
 }
 
 #[test]

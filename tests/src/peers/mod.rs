@@ -73,6 +73,16 @@ pub fn skip(what: &str, reason: &str) {
     eprintln!("skipped: {what} ({reason})");
 }
 
+/// Whether tests for `cargo xtask machines` are to run: those of programs that need a root of another Debian.
+#[expect(clippy::print_stderr, reason = "a skipped test must not look like one that ran")]
+pub fn are_machines_asked_for(what: &str) -> bool {
+    let are = std::env::var("STRATA_MACHINES").is_ok_and(|value| value == "1");
+    if !are {
+        eprintln!("skipped: {what} (it is for STRATA_MACHINES=1)");
+    }
+    are
+}
+
 impl Peer {
     /// Where it is.
     pub fn path(&self) -> &Path {
