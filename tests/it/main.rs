@@ -60,6 +60,7 @@ mod resume;
 mod round_trip;
 mod screen;
 mod screen_faults;
+mod seek;
 mod selection;
 mod shared_store;
 mod sharing;

@@ -25,11 +25,11 @@ impl Changes {
         Self { listing: store.map(ListingDraft::new), ..Self::default() }
     }
 
-    /// Takes the next change.
+    /// Takes the next change. `content` is the offset in the layer at which a file's content begins.
     ///
     /// # Errors
     /// If it can't be unpacked, or is the beginning of an image stream.
-    pub(crate) fn take(&mut self, change: &Change) -> anyhow::Result<()> {
+    pub(crate) fn take(&mut self, change: &Change, content: u64) -> anyhow::Result<()> {
         if self.n_entries == 0 && is_start_of_stream(change) {
             return Err(cli::usage("an image stream, not a layer")
                 .hint("load takes image streams; flatten makes one layer of an image")
@@ -39,7 +39,7 @@ impl Changes {
         self.n_entries += 1;
         self.links.take(change);
         if let Some(listing) = &mut self.listing {
-            listing.add(change);
+            listing.add(change, Some(content));
         }
         Ok(())
     }

@@ -254,7 +254,7 @@ fn read_all(reader: &mut Reader<impl BufRead>, changes: &mut Changes) -> anyhow:
         };
         let Some(change) = change else { break };
         n_changes += 1;
-        changes.take(&change)?;
+        changes.take(&change, reader.position())?;
     }
     if n_changes == 0 && !reader.is_whole() {
         return Err(NoLayer { reason: EMPTY }.into());

@@ -11,12 +11,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
+use layer_format::Decoder;
 use layer_format::layer::{Change, Reader};
-use layer_format::listing::Tree;
+use layer_format::listing::{Origin, Tree};
 use report::watch::{Checked, Watch, Watched};
-use store::{Error, ListingDraft, Store};
+use store::{Error, ListingDraft, Pair, Store};
 use stream::Section;
 use stream::archive::{Choice, Image};
+use stream::decompress::Seek as SeekBy;
 
 use crate::Result;
 use crate::input::Input;
@@ -34,7 +36,7 @@ pub struct Opened {
     image: Image,
     store: Option<Store>,
     was_read: bool,
-    /// Whether listings and proved diff ids are noted in the store.
+    /// Whether listings, seek indexes and proved diff ids are noted in the store.
     leaves_notes: bool,
 }
 
@@ -142,7 +144,7 @@ impl Opened {
         self.second = SecondRound::Same;
     }
 
-    /// Makes reading change nothing in the store: neither listings nor proved diff ids are noted.
+    /// Makes reading change nothing in the store: neither listings nor seek indexes nor proved diff ids are noted.
     pub fn leave_no_notes(&mut self) {
         self.leaves_notes = false;
     }
@@ -150,6 +152,35 @@ impl Opened {
     /// The store or layout that the image is in; `None` for an archive.
     pub fn layout(&self) -> Option<&Store> {
         self.source.as_ref().and_then(Source::layout_store)
+    }
+
+    /// Whether the image is in the user's store. What is there was verified before it got its name.
+    pub fn is_own(&self) -> bool {
+        let own = self.store().map(Store::path);
+        own.is_some() && self.layout().map(Store::path) == own
+    }
+
+    /// The content of a file of the user's store, without all that comes before it in its layer. `None` if the store doesn't know
+    /// where that is: it lacks the layer's listing or its seek index, or the file is sparse.
+    ///
+    /// # Errors
+    /// The listing or the blob can't be read.
+    pub fn content_of(&self, origin: Origin) -> Result<Option<impl Read + use<>>> {
+        let Some(store) = self.store().filter(|_| self.is_own()) else { return Ok(None) };
+        let layer = &self.image.layers[origin.layer()];
+        let SeekBy::By(index) = Pair::of(layer).seek(Some(store)) else { return Ok(None) };
+        let Some(offset) = store.content_offset(&layer.diff_id, origin.change())? else {
+            return Ok(None);
+        };
+        let Some(mut blob) = store.blob(&layer.digest())? else { return Ok(None) };
+        let reading = |source| layer_format::Error::io("reading a layer", source);
+        let position = index.before(offset);
+        blob.seek(SeekFrom::Start(index.begin(position))).map_err(reading)?;
+        let surplus = offset - index.checkpoints()[position].plain;
+        let stored = BufReader::with_capacity(BUFFER, blob);
+        let mut content = Decoder::indexed(stored, index, position);
+        io::copy(&mut content.by_ref().take(surplus), &mut io::sink()).map_err(reading)?;
+        Ok(Some(content))
     }
 
     /// The user's store, if there is one.
@@ -204,7 +235,7 @@ impl Opened {
                 follower.change(&change);
                 tree.apply(&change)?;
                 if let Some(draft) = &mut draft {
-                    draft.add(&change);
+                    draft.add(&change, Some(reader.position()));
                 }
             }
             tree.end_layer();
@@ -280,6 +311,17 @@ impl Opened {
         read: impl FnOnce(&mut dyn Read) -> Result<T, E>,
     ) -> Result<T, E> {
         Ok(self.content(position, watch, read)?.0)
+    }
+
+    /// Reads a layer to its end, if the store doesn't remember that this blob was found to have its diff id.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree).
+    pub fn prove(&mut self, position: usize, watch: &dyn Watch) -> Result<()> {
+        if Pair::of(&self.image.layers[position]).is_known(self.store.as_ref()) {
+            return Ok(());
+        }
+        self.measure(position, watch).map(|_| ())
     }
 
     /// The size of a stored layer in bytes. The layer is read if no manifest tells its size.

@@ -1,15 +1,16 @@
 //! One file out of an image.
 //!
-//! Which layer has it is known only when all layers have been read, so that layer is read a second time.
+//! Of an image of the store, no more is read than it takes: with a listing and a seek index of the layer, little more than the
+//! file. Of any other, all layers are read and verified. Which one has the file is known only then, so it is read a second time.
 
-use std::io::{self, BufRead as _, BufReader, Write};
+use std::io::{self, BufReader, Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use cli::{Code, Failure, Io, Output};
 use image::Opened;
 use layer_format::Error;
-use layer_format::layer::{Change, EntryKind, Filled, Reader};
+use layer_format::layer::{Change, Entry, EntryKind, Filled, Reader};
 use layer_format::listing::{Origin, Tree};
 
 use crate::files::kind_text;
@@ -26,21 +27,39 @@ pub(crate) fn cat(
     (path, max_size): (&Path, Option<u64>),
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
-    let mut tree = Tree::new();
-    for position in 0..opened.image().layers.len() {
-        opened.read_layer(position, &io.progress, |layer| tree.add_layer(layer))?;
-    }
-    let origin = find(&tree, path, max_size)?;
+    let tree = if opened.is_own() {
+        opened.tree(&io.progress)?
+    } else {
+        let mut tree = Tree::new();
+        for position in 0..opened.image().layers.len() {
+            opened.read_layer(position, &io.progress, |layer| tree.add_layer(layer))?;
+        }
+        tree
+    };
+    let (origin, size) = find(&tree, path, max_size)?;
     drop(tree);
+    if opened.is_own() {
+        opened.prove(origin.layer(), &io.progress)?;
+    }
+    if let Some(content) = opened.content_of(origin)? {
+        let mut content = BufReader::with_capacity(BUFFER, content.take(size));
+        if write(&mut content, &mut io.output)? == size {
+            return Ok(());
+        }
+        return Err(changed().into());
+    }
     opened.rewind()?;
     // The layer was verified when it was read first, so its rest needn't be read again.
     let stored = opened.stored(origin.layer())?;
     let decoder = image::layer::decompressed(stored)?;
-    Ok(write(&mut Reader::new(BufReader::new(decoder)), origin, &mut io.output)?)
+    let mut layer = Reader::new(BufReader::new(decoder));
+    let kind = go_to(&mut layer, origin)?;
+    write(&mut BufReader::with_capacity(BUFFER, Filled::new(&mut layer, kind)), &mut io.output)?;
+    Ok(())
 }
 
-/// The place of the file's content.
-fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<Origin> {
+/// The place of the file's content, and its size in bytes.
+fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<(Origin, u64)> {
     let shown = || cli::text::clean_path(path);
     let place = tree.find(path.as_os_str().as_bytes()).ok_or_else(|| {
         Failure::new(Code::NotFound, format!("{}: not in this image", shown()))
@@ -49,7 +68,7 @@ fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<Origi
     match (&place.inode().kind, place.origin()) {
         (&EntryKind::File { size, .. }, Some(origin)) => {
             cli::check_size(max_size, &format!("{} is", shown()), size)?;
-            Ok(origin)
+            Ok((origin, size))
         }
         (kind, _) => {
             let message = format!("{}: is a {}", shown(), kind_text(kind));
@@ -58,27 +77,35 @@ fn find(tree: &Tree, path: &Path, max_size: Option<u64>) -> anyhow::Result<Origi
     }
 }
 
-fn write(
-    layer: &mut Reader<impl io::BufRead>,
-    origin: Origin,
-    output: &mut Output,
-) -> Result<(), Error> {
-    let changed = || Error::Truncated { what: "a layer that was whole before".to_owned() };
+/// Reads a layer as far as the content of the file that a change adds.
+fn go_to(layer: &mut Reader<impl io::BufRead>, origin: Origin) -> Result<EntryKind, Error> {
     let mut change = layer.read_change()?;
     for _ in 0..origin.change() {
         change = layer.read_change()?;
     }
-    let Some(Change::Add(entry)) = change else { return Err(changed()) };
-    let EntryKind::File { .. } = entry.kind else { return Err(changed()) };
+    match change {
+        Some(Change::Add(Entry { kind: kind @ EntryKind::File { .. }, .. })) => Ok(kind),
+        _ => Err(changed()),
+    }
+}
+
+fn changed() -> Error {
+    Error::Truncated { what: "a layer that was whole before".to_owned() }
+}
+
+/// Writes all of a content, and returns the number of its bytes.
+fn write(content: &mut impl io::BufRead, output: &mut Output) -> Result<u64, Error> {
     let mut output = Shown { is_terminal: output.is_terminal(), output, line: vec![] };
-    let mut content = BufReader::with_capacity(BUFFER, Filled::new(layer, entry.kind));
+    let mut n_bytes = 0;
     loop {
         let bytes = content.fill_buf().map_err(|source| Error::io("reading a layer", source))?;
         if bytes.is_empty() {
-            return output.end().map_err(writing);
+            output.end().map_err(writing)?;
+            return Ok(n_bytes);
         }
         output.write_all(bytes).map_err(writing)?;
         let n = bytes.len();
+        n_bytes += n as u64;
         content.consume(n);
     }
 }

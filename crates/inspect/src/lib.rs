@@ -142,7 +142,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let mut opened = opened.hinted(store::Error::hint)?;
     opened.image().doubt.iter().for_each(|doubt| io.warn(doubt));
-    opened.leave_no_notes();
+    if !opened.is_own() {
+        // Who looks at a stranger's image need not have to do with it again.
+        opened.leave_no_notes();
+    }
     if args.cat.is_none() {
         opened.read_once();
     }

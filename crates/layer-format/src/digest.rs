@@ -284,6 +284,11 @@ impl<R: Read> Verified<R> {
         Self { inner, what, expected, size, seen: 0, hasher }
     }
 
+    /// The inner reader.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
     fn too_long(&self) -> bool {
         self.size.is_some_and(|size| self.seen > size)
     }

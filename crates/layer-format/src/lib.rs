@@ -56,7 +56,9 @@ pub mod resolve;
 mod run;
 pub mod text;
 
-pub use codec::{Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE};
+pub use codec::{
+    Checkpoint, Codec, Compression, Decoder, Encoder, ForeignCodec, MAGIC_SIZE, SeekIndex,
+};
 pub use descriptor::{Descriptor, annotation, media_type, null_is_default};
 pub use digest::{Algorithm, DiffId, Digest, Hasher, Hashing, Verified};
 pub use error::Error;

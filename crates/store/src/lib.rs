@@ -8,6 +8,7 @@
 //! strata/temp/…          files on their way to another name
 //! strata/pairs/…         the diff id that a layer's blob was once found to have: a cache
 //! strata/listing/…       what a layer holds, without contents, by diff id: a cache
+//! strata/seek/…          where in a layer's blob decompressing can begin: a cache
 //! strata/repositories/…  which repositories were seen to have a blob, by digest: a cache
 //! strata/uploads/…       where interrupted uploads go on: a cache
 //! strata/layers/…        layers extracted for union mounts: a cache
@@ -86,6 +87,7 @@ mod pair;
 mod partial;
 mod reach;
 mod referrers;
+mod seek;
 mod store;
 mod transfers;
 mod word;

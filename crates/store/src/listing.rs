@@ -3,7 +3,7 @@
 //! A cache: a program that reads a layer to its end leaves a listing, and a program that finds no listing reads the layer.
 //! A listing appears by rename. One that is damaged, half-written or another layer's counts as none.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Seek as _};
 use std::path::PathBuf;
 
@@ -20,6 +20,8 @@ use crate::store::{self, Folder, Store};
 
 /// The size of the buffer for reading listings, in bytes.
 const BUFFER: usize = 128 << 10;
+/// The size of the buffer for the first line of a listing, in bytes.
+const SHORT: usize = 64;
 
 /// A layer's listing on its way into the store. A listing that can't be written is dropped without an error, because the layer
 /// can be read instead.
@@ -48,15 +50,20 @@ impl ListingDraft {
 
     /// Begins a listing of this layer, unless the store has one.
     pub fn if_missing(store: &Store, diff_id: &DiffId) -> Option<Self> {
-        let is_there = fs::exists(store.listing_path(diff_id)).unwrap_or(true)
-            || store.beside().iter().any(|it| it.listing(diff_id).is_some());
+        // One of another version, or of which not even the beginning is sound, is replaced.
+        let is_there = File::open(store.listing_path(diff_id)).is_ok_and(|listing| {
+            ListingReader::new(BufReader::with_capacity(SHORT, listing))
+                .is_ok_and(|it| it.is_some())
+        });
+        let is_there = is_there || store.beside().iter().any(|it| it.listing(diff_id).is_some());
         (!is_there).then(|| Self::new(store))
     }
 
-    /// Adds the layer's next change.
-    pub fn add(&mut self, change: &Change) {
+    /// Adds the layer's next change. `content` is the offset in the layer at which a file's content begins; `None` if it isn't
+    /// known.
+    pub fn add(&mut self, change: &Change, content: Option<u64>) {
         if let Some((_, writer)) = &mut self.writing
-            && writer.write_change(change).is_err()
+            && writer.write_change(change, content).is_err()
         {
             self.writing = None;
         }
@@ -66,7 +73,11 @@ impl ListingDraft {
     pub fn watcher(self) -> Watcher {
         let mut draft = Some(self);
         Box::new(move |seen| match seen {
-            Seen::Change(change) => draft.iter_mut().for_each(|draft| draft.add(change)),
+            Seen::Change(change, content) => {
+                if let Some(draft) = &mut draft {
+                    draft.add(change, Some(content));
+                }
+            }
             Seen::End(digest) => draft.take().into_iter().for_each(|it| it.keep(&DiffId(*digest))),
         })
     }
@@ -108,6 +119,21 @@ impl Store {
         }
         tree.end_layer();
         Ok(true)
+    }
+
+    /// The offset in a layer at which the content of the file begins that a change adds, counted from 0. `None` if that isn't known:
+    /// there is no sound listing, or the file is sparse.
+    ///
+    /// # Errors
+    /// The listing can't be read to its end.
+    pub fn content_offset(&self, diff_id: &DiffId, change: u64) -> Result<Option<u64>> {
+        let Some(mut listing) = self.listing(diff_id) else { return Ok(None) };
+        for _ in 0..=change {
+            if listing.read_change()?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(listing.content())
     }
 
     /// A tree with an image's root directory alone, as the highest layer that describes it has it. `None` if the listing of a
@@ -152,6 +178,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use layer_format::Digest;
     use layer_format::layer::EntryPath;
 
@@ -163,7 +191,7 @@ mod tests {
 
     fn keep(store: &Store) {
         let mut draft = ListingDraft::new(store);
-        draft.add(&Change::Remove(EntryPath::parse(b"a").unwrap()));
+        draft.add(&Change::Remove(EntryPath::parse(b"a").unwrap()), None);
         draft.keep(&diff_id());
     }
 

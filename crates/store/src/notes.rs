@@ -163,7 +163,7 @@ pub(crate) fn prune(store: &Store) -> Result<()> {
         })
     };
     prune_folder(&store.folder(Folder::Listing), |_| false)?;
-    for folder in [Folder::Pairs, Folder::Repositories] {
+    for folder in [Folder::Pairs, Folder::Repositories, Folder::Seek] {
         prune_folder(&store.folder(folder), has_blob)?;
     }
     prune_folder(&store.folder(Folder::Uploads), |_| false)?;

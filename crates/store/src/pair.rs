@@ -4,9 +4,11 @@
 //! to belong together, they do for ever. The store remembers that, and then the digest alone is proof. It is proof, too, where
 //! nothing is compressed. This is the one place that decides whether a diff id has to be computed.
 
-use layer_format::{DiffId, Digest, Error};
+use std::sync::Arc;
+
+use layer_format::{DiffId, Digest, Error, SeekIndex};
 use stream::archive::Layer;
-use stream::decompress::Ask;
+use stream::decompress::{Ask, Seek};
 
 use crate::store::Store;
 
@@ -44,6 +46,31 @@ impl Pair {
             Ask::Nothing
         } else {
             Ask::Digest(algorithm)
+        }
+    }
+
+    /// How to decompress the blob: by the seek index that a store has of a blob whose diff id was proved, and otherwise so that
+    /// there is one.
+    pub fn seek(&self, store: Option<&Store>) -> Seek {
+        let Some((blob, store)) = self.blob.zip(store) else { return Seek::Nothing };
+        if !self.is_known(Some(store)) {
+            return if store.has_seek_index(&blob) { Seek::Nothing } else { Seek::Record };
+        }
+        store.seek_index(&blob).map_or(Seek::Record, |index| Seek::By(Arc::new(index)))
+    }
+
+    /// Makes a store keep the blob's seek index. The claim must have been proved.
+    pub fn keep_index(&self, index: &SeekIndex, store: Option<&Store>) {
+        if let Some((blob, store)) = self.blob.zip(store) {
+            // On a full disk, or in a store of others, there is none.
+            store.keep_seek_index(&blob, index).ok();
+        }
+    }
+
+    /// Removes the blob's seek index from a store, since reading by it has failed. The index may be to blame.
+    pub fn forget_index(&self, store: Option<&Store>) {
+        if let Some((blob, store)) = self.blob.zip(store) {
+            store.forget_seek_index(&blob);
         }
     }
 

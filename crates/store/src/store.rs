@@ -181,6 +181,7 @@ pub(crate) enum Folder {
     Pairs,
     Partial,
     Repositories,
+    Seek,
     Targets,
     Temp,
     Unions,
@@ -188,13 +189,14 @@ pub(crate) enum Folder {
 }
 
 impl Folder {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Layers,
         Self::Leases,
         Self::Listing,
         Self::Pairs,
         Self::Partial,
         Self::Repositories,
+        Self::Seek,
         Self::Targets,
         Self::Temp,
         Self::Unions,
@@ -209,6 +211,7 @@ impl Folder {
             Self::Pairs => "pairs",
             Self::Partial => "partial",
             Self::Repositories => "repositories",
+            Self::Seek => "seek",
             Self::Targets => "targets",
             Self::Temp => "temp",
             Self::Unions => "unions",

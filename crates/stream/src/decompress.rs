@@ -10,10 +10,11 @@
 //! stops early doesn't wait for a decoder that waits for the bytes of a silent pipe.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, sync_channel};
 use std::thread::Builder;
 
-use layer_format::{Algorithm, Codec, Decoder, Digest, Error, Hasher};
+use layer_format::{Algorithm, Codec, Decoder, Digest, Error, Hasher, SeekIndex};
 
 use crate::relay::{Chunk, Gone, Pool, Receiver, Sender, relay};
 
@@ -47,6 +48,41 @@ impl Ask {
     }
 }
 
+/// How a blob is decompressed.
+#[derive(Clone, Debug, Default)]
+pub enum Seek {
+    /// From its beginning to its end.
+    #[default]
+    Nothing,
+    /// The same, and a seek index is made, if the blob has any use for one.
+    Record,
+    /// Several parts at once, by the index of this very blob.
+    By(Arc<SeekIndex>),
+}
+
+impl Seek {
+    /// A decoder of the blob's stored bytes.
+    ///
+    /// # Errors
+    /// The errors of [`Decoder::new`].
+    pub fn decoder<R: io::BufRead>(&self, stored: R) -> io::Result<Decoder<R>> {
+        match self {
+            Self::Nothing => Decoder::new(stored),
+            Self::Record => Decoder::recording(stored),
+            Self::By(index) => Ok(Decoder::indexed(stored, Arc::clone(index), 0)),
+        }
+    }
+}
+
+/// What was found out about a blob that has been read.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The digest of its uncompressed bytes, if it was computed.
+    pub digest: Option<Digest>,
+    /// Its seek index, if one was made.
+    pub index: Option<SeekIndex>,
+}
+
 /// The uncompressed bytes of several blobs, one after the other.
 #[derive(Debug)]
 pub struct Decompressed {
@@ -54,6 +90,7 @@ pub struct Decompressed {
     /// Whether the hasher computes a digest, for each blob in turn.
     is_hashed: mpsc::Receiver<bool>,
     digests: mpsc::Receiver<Digest>,
+    indexes: mpsc::Receiver<Option<SeekIndex>>,
 }
 
 impl Decompressed {
@@ -62,27 +99,42 @@ impl Decompressed {
     /// # Errors
     /// A thread can't be started.
     pub fn start(raw: Receiver, asks: Vec<Ask>, stop: Stop) -> io::Result<Self> {
+        Self::start_seeking(raw, asks, |_| Seek::Nothing, stop)
+    }
+
+    /// The same. `seek` is asked before each blob how to decompress it; it gets the blob's position.
+    ///
+    /// # Errors
+    /// A thread can't be started.
+    pub fn start_seeking(
+        raw: Receiver,
+        asks: Vec<Ask>,
+        seek: impl Fn(usize) -> Seek + Send + 'static,
+        stop: Stop,
+    ) -> io::Result<Self> {
         let (plain_sending, plain) = relay(DEPTH);
         let (hash_sending, hashing) = relay(DEPTH);
         let (answer_sending, is_hashed) = sync_channel(asks.len());
-        let (order_sending, orders) = sync_channel(asks.len());
+        let (algorithm_sending, algorithms) = sync_channel(asks.len());
         let (digest_sending, digests) = sync_channel(asks.len());
+        let (index_sending, indexes) = sync_channel(asks.len());
         if asks.iter().any(|ask| *ask != Ask::Nothing) {
-            Builder::new().spawn(move || hash(hashing, &orders, &digest_sending))?;
+            Builder::new().spawn(move || hash(hashing, &algorithms, &digest_sending))?;
         }
         Builder::new().spawn(move || {
             let mut decoding = Decoding {
                 raw,
                 plain: plain_sending,
                 hashing: hash_sending,
-                orders: order_sending,
+                algorithms: algorithm_sending,
                 is_hashed: answer_sending,
+                indexes: index_sending,
                 pool: Pool::default(),
                 stop,
             };
-            asks.into_iter().try_for_each(|ask| decoding.blob(ask))
+            asks.into_iter().enumerate().try_for_each(|(at, ask)| decoding.blob(ask, &seek(at)))
         })?;
-        Ok(Self { plain, is_hashed, digests })
+        Ok(Self { plain, is_hashed, digests, indexes })
     }
 
     /// The uncompressed bytes of the current blob. The caller must read them to their end.
@@ -90,18 +142,16 @@ impl Decompressed {
         &mut self.plain
     }
 
-    /// Goes on to the next blob. Returns the digest of the current one's uncompressed bytes; `None` if it isn't
-    /// computed.
+    /// Goes on to the next blob. Returns what was found out about the current one.
     ///
     /// # Errors
     /// [`Error::Truncated`] if a thread stopped before the end of the blob.
-    pub fn end_blob(&mut self) -> Result<Option<Digest>, Error> {
+    pub fn end_blob(&mut self) -> Result<Found, Error> {
         self.plain.next_stream();
         let stopped = |_| Error::Truncated { what: "the layer".to_owned() };
-        if !self.is_hashed.recv().map_err(stopped)? {
-            return Ok(None);
-        }
-        Ok(Some(self.digests.recv().map_err(stopped)?))
+        let is_hashed = self.is_hashed.recv().map_err(stopped)?;
+        let digest = is_hashed.then(|| self.digests.recv()).transpose().map_err(stopped)?;
+        Ok(Found { digest, index: self.indexes.recv().map_err(stopped)? })
     }
 }
 
@@ -110,15 +160,16 @@ struct Decoding {
     raw: Receiver,
     plain: Sender,
     hashing: Sender,
-    orders: SyncSender<Algorithm>,
+    algorithms: SyncSender<Algorithm>,
     is_hashed: SyncSender<bool>,
+    indexes: SyncSender<Option<SeekIndex>>,
     pool: Pool,
     stop: Stop,
 }
 
 impl Decoding {
-    fn blob(&mut self, ask: Ask) -> Result<(), Gone> {
-        let mut decoder = match Decoder::new(&mut self.raw) {
+    fn blob(&mut self, ask: Ask, seek: &Seek) -> Result<(), Gone> {
+        let mut decoder = match seek.decoder(&mut self.raw) {
             Ok(decoder) => decoder,
             Err(error) => return self.plain.fail(error).and(Err(Gone)),
         };
@@ -126,7 +177,7 @@ impl Decoding {
         self.is_hashed.send(algorithm.is_some()).map_err(|_| Gone)?;
         let hashing = match algorithm {
             Some(algorithm) => {
-                self.orders.send(algorithm).map_err(|_| Gone)?;
+                self.algorithms.send(algorithm).map_err(|_| Gone)?;
                 Some(&self.hashing)
             }
             None => None,
@@ -142,16 +193,18 @@ impl Decoding {
                 Err(error) => return self.plain.fail(error).and(Err(Gone)),
             }
         }
+        let index = decoder.take_index();
         drop(decoder);
         hashing.map_or(Ok(()), Sender::end)?;
         self.raw.next_stream();
-        self.plain.end()
+        self.plain.end()?;
+        self.indexes.send(index).map_err(|_| Gone)
     }
 }
 
 /// The stage that hashes: it computes the digests of uncompressed bytes, in order.
-fn hash(mut plain: Receiver, orders: &mpsc::Receiver<Algorithm>, digests: &SyncSender<Digest>) {
-    for algorithm in orders {
+fn hash(mut plain: Receiver, algorithms: &mpsc::Receiver<Algorithm>, digests: &SyncSender<Digest>) {
+    for algorithm in algorithms {
         let mut hasher = Hasher::new(algorithm);
         loop {
             match plain.take_chunk() {
@@ -210,7 +263,7 @@ mod tests {
             let mut plain = vec![];
             let read = decompressed.plain().read_to_end(&mut plain);
             read.map_err(|source| Error::io("reading", source))?;
-            found.push((plain, decompressed.end_blob()?));
+            found.push((plain, decompressed.end_blob()?.digest));
         }
         Ok(found)
     }

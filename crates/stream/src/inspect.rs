@@ -25,8 +25,8 @@ pub type Watcher = Box<dyn FnMut(Seen<'_>) + Send>;
 /// A piece of information for a watcher.
 #[derive(Clone, Copy, Debug)]
 pub enum Seen<'a> {
-    /// A change of the layer.
-    Change(&'a Change),
+    /// A change of the layer, and the offset in the layer at which a file's content begins.
+    Change(&'a Change, u64),
     /// All of the layer's changes were shown, and this is the digest of its uncompressed bytes. It doesn't come for a
     /// blob that is no layer.
     End(&'a Digest),
@@ -190,7 +190,7 @@ fn show(content: &mut impl BufRead, mut watcher: Watcher) -> Option<Watcher> {
     let mut layer = Reader::new(content);
     // The caller decides whether a blob that is no layer should have been one.
     while let Some(change) = layer.read_change().ok()? {
-        watcher(Seen::Change(&change));
+        watcher(Seen::Change(&change, layer.position()));
     }
     Some(watcher)
 }
@@ -326,8 +326,8 @@ mod tests {
         let watcher = move |it: Seen<'_>| {
             let mut seen = noting.lock().unwrap();
             match it {
-                Seen::Change(Change::Add(entry)) => seen.0.push(entry.path.to_string()),
-                Seen::Change(other) => seen.0.push(format!("{other:?}")),
+                Seen::Change(Change::Add(entry), _) => seen.0.push(entry.path.to_string()),
+                Seen::Change(other, _) => seen.0.push(format!("{other:?}")),
                 Seen::End(digest) => seen.1 = Some(*digest),
             }
         };

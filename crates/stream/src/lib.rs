@@ -34,9 +34,11 @@ pub mod decompress;
 mod gather;
 pub mod inspect;
 pub mod listing;
+mod numbers;
 mod preamble;
 pub mod relay;
 mod section;
+pub mod seek;
 mod thin;
 mod writer;
 

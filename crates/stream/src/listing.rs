@@ -2,13 +2,15 @@
 //! smaller than the layer.
 //!
 //! ```text
-//! file    = "strata listing 1" LF *change 0 digest
+//! file    = "strata listing 2" LF *change 0 digest
 //! change  = kind path [ entry ]
 //! kind    = 1 whiteout | 2 opaque whiteout | 3 directory | 4 file | 5 symbolic link | 6 hard link
 //!         | 7 character device | 8 block device | 9 fifo
 //! path    = number of bytes shared with the path before, text
 //! entry   = mode uid gid seconds nanoseconds, number of xattrs, name and value of each,
-//!           then a file's size, a link's target, or a device's major and minor
+//!           then a file's size and place, a link's target, or a device's major and minor
+//! place   = 0 if it isn't known; otherwise 1 and the bytes between the last known content, padded to
+//!           blocks of 512, and this one; none for an empty file
 //! text    = its length, and as many bytes
 //! digest  = "sha256:…" of all before and of the layer's diff id
 //! ```
@@ -23,7 +25,9 @@ use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
 use layer_format::listing::allowance;
 use layer_format::{Algorithm, DiffId, Digest, Error, Hasher};
 
-const MAGIC: &[u8] = b"strata listing 1\n";
+use crate::numbers::{byte, number, put_number, put_text, text};
+
+const MAGIC: &[u8] = b"strata listing 2\n";
 /// The size in bytes of the digest at the end: `sha256:` and the hash.
 const DIGEST_SIZE: usize = 71;
 /// The number of bytes that are collected before a write.
@@ -38,6 +42,8 @@ pub struct ListingWriter<W> {
     hasher: Hasher,
     buffer: Vec<u8>,
     path: Vec<u8>,
+    /// Where the last content whose place is known ends, with its padding.
+    content_end: u64,
     n_changes: u64,
     /// The number of bytes that were written, without those in the buffer.
     n_written: u64,
@@ -47,14 +53,15 @@ impl<W: Write> ListingWriter<W> {
     /// Begins a listing in `inner`.
     pub fn new(inner: W) -> Self {
         let hasher = Hasher::new(Algorithm::Sha256);
-        Self { inner, hasher, buffer: MAGIC.to_vec(), path: vec![], n_changes: 0, n_written: 0 }
+        let (buffer, path) = (MAGIC.to_vec(), vec![]);
+        Self { inner, hasher, buffer, path, content_end: 0, n_changes: 0, n_written: 0 }
     }
 
-    /// Adds a change.
+    /// Adds a change. `content` is the offset of a file's content in the layer; `None` if it isn't known.
     ///
     /// # Errors
     /// `inner` can't be written to, or the listing exceeds the [`allowance`], so that a tree of it would be refused.
-    pub fn write_change(&mut self, change: &Change) -> io::Result<()> {
+    pub fn write_change(&mut self, change: &Change, content: Option<u64>) -> io::Result<()> {
         let path = match change {
             Change::Add(Entry { path, .. }) | Change::Remove(path) | Change::Opaque(path) => path,
         };
@@ -62,6 +69,7 @@ impl<W: Write> ListingWriter<W> {
         self.put_path(path.as_bytes());
         if let Change::Add(entry) = change {
             put_entry(&mut self.buffer, entry);
+            self.put_place(&entry.kind, content);
         }
         self.n_changes += 1;
         if self.n_written > allowance(self.n_changes) {
@@ -83,6 +91,20 @@ impl<W: Write> ListingWriter<W> {
         Ok(self.inner)
     }
 
+    fn put_place(&mut self, kind: &EntryKind, content: Option<u64>) {
+        let Some(size) = size_of_content(kind) else { return };
+        // The pieces of a sparse file aren't in a listing.
+        let is_whole = !matches!(kind, EntryKind::File { data: Some(_), .. });
+        let content = content.filter(|_| is_whole);
+        match content.and_then(|content| content.checked_sub(self.content_end)) {
+            None => put_number(&mut self.buffer, 0),
+            Some(gap) => {
+                put_number(&mut self.buffer, gap.saturating_add(1));
+                self.content_end = end_of(self.content_end.saturating_add(gap), size);
+            }
+        }
+    }
+
     fn put_path(&mut self, path: &[u8]) {
         let shared = self.path.iter().zip(path).take_while(|(a, b)| a == b).count();
         put_number(&mut self.buffer, shared as u64);
@@ -98,6 +120,19 @@ impl<W: Write> ListingWriter<W> {
         self.buffer.clear();
         Ok(())
     }
+}
+
+/// The size of a file's content in bytes; `None` for what has none.
+fn size_of_content(kind: &EntryKind) -> Option<u64> {
+    match kind {
+        EntryKind::File { size, .. } if *size > 0 => Some(*size),
+        _ => None,
+    }
+}
+
+/// Where a content ends, with its padding.
+fn end_of(content: u64, size: u64) -> u64 {
+    content.saturating_add(size).checked_next_multiple_of(512).unwrap_or(u64::MAX)
 }
 
 /// Whether the `size` bytes of `content` are the undamaged listing of this layer. A listing must be checked before it
@@ -136,6 +171,9 @@ fn seal(mut hasher: Hasher, diff_id: &DiffId) -> String {
 pub struct ListingReader<R> {
     inner: R,
     path: Vec<u8>,
+    /// Where the last content whose place is known ends, with its padding.
+    content_end: u64,
+    content: Option<u64>,
 }
 
 impl<R: BufRead> ListingReader<R> {
@@ -146,7 +184,7 @@ impl<R: BufRead> ListingReader<R> {
     pub fn new(mut inner: R) -> io::Result<Option<Self>> {
         let mut magic = [0; MAGIC.len()];
         inner.read_exact(&mut magic)?;
-        Ok((magic == MAGIC).then_some(Self { inner, path: vec![] }))
+        Ok((magic == MAGIC).then_some(Self { inner, path: vec![], content_end: 0, content: None }))
     }
 
     /// The next change; `None` after the last one. Files have no pieces.
@@ -154,7 +192,8 @@ impl<R: BufRead> ListingReader<R> {
     /// # Errors
     /// The listing can't be read or is malformed.
     pub fn read_change(&mut self) -> Result<Option<Change>, Error> {
-        let kind = self.byte().map_err(reading)?;
+        self.content = None;
+        let kind = byte(&mut self.inner).map_err(reading)?;
         if kind == 0 {
             return Ok(None);
         }
@@ -166,36 +205,52 @@ impl<R: BufRead> ListingReader<R> {
         }))
     }
 
+    /// The offset in the layer of the content of the file that [`read_change`](Self::read_change) returned last; `None` if it isn't
+    /// known or there is none.
+    pub fn content(&self) -> Option<u64> {
+        self.content
+    }
+
+    fn read_place(&mut self, kind: &EntryKind) -> Result<(), Error> {
+        let Some(size) = size_of_content(kind) else { return Ok(()) };
+        let gap = self.number()?.checked_sub(1);
+        self.content = gap.map(|gap| self.content_end.saturating_add(gap));
+        self.content_end = self.content.map_or(self.content_end, |content| end_of(content, size));
+        Ok(())
+    }
+
     fn read_path(&mut self) -> Result<EntryPath, Error> {
-        let shared = self.number().map_err(reading)?;
+        let shared = self.number()?;
         let shared = usize::try_from(shared).map_err(|_| malformed())?;
         if shared > self.path.len() {
             return Err(malformed());
         }
         self.path.truncate(shared);
-        let rest = self.text().map_err(reading)?;
+        let rest = self.text()?;
         self.path.extend_from_slice(&rest);
         EntryPath::parse(&self.path)
     }
 
     fn entry(&mut self, kind: u8, path: EntryPath) -> Result<Entry, Error> {
         let [mode, uid, gid] = [self.small()?, self.small()?, self.small()?];
-        let seconds = self.number().map_err(reading)?;
+        let seconds = self.number()?;
         let seconds = (seconds >> 1).cast_signed() ^ -(seconds & 1).cast_signed();
         let mtime = Timestamp { seconds, nanos: self.small()? };
         let mut xattrs = vec![];
         for _ in 0..self.small()? {
-            xattrs.push((self.text().map_err(reading)?, self.text().map_err(reading)?));
+            xattrs.push((self.text()?, self.text()?));
         }
-        Ok(Entry { path, kind: self.kind(kind)?, mode, uid, gid, mtime, xattrs })
+        let kind = self.kind(kind)?;
+        self.read_place(&kind)?;
+        Ok(Entry { path, kind, mode, uid, gid, mtime, xattrs })
     }
 
     fn kind(&mut self, kind: u8) -> Result<EntryKind, Error> {
         Ok(match kind {
             3 => EntryKind::Directory,
-            4 => EntryKind::File { size: self.number().map_err(reading)?, data: None },
-            5 => EntryKind::Symlink { target: self.text().map_err(reading)? },
-            6 => EntryKind::Hardlink { target: EntryPath::parse(&self.text().map_err(reading)?)? },
+            4 => EntryKind::File { size: self.number()?, data: None },
+            5 => EntryKind::Symlink { target: self.text()? },
+            6 => EntryKind::Hardlink { target: EntryPath::parse(&self.text()?)? },
             7 => EntryKind::CharDevice { major: self.small()?, minor: self.small()? },
             8 => EntryKind::BlockDevice { major: self.small()?, minor: self.small()? },
             9 => EntryKind::Fifo,
@@ -203,40 +258,16 @@ impl<R: BufRead> ListingReader<R> {
         })
     }
 
-    fn byte(&mut self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.inner.read_exact(&mut byte)?;
-        Ok(byte[0])
-    }
-
-    fn number(&mut self) -> io::Result<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(io::ErrorKind::InvalidData.into())
-    }
-
     fn small(&mut self) -> Result<u32, Error> {
-        u32::try_from(self.number().map_err(reading)?).map_err(|_| malformed())
+        u32::try_from(self.number()?).map_err(|_| malformed())
     }
 
-    fn text(&mut self) -> io::Result<Vec<u8>> {
-        let length = self.number()?;
-        if length > TEXT_LIMIT {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut text = vec![];
-        self.inner.by_ref().take(length).read_to_end(&mut text)?;
-        if text.len() as u64 == length {
-            Ok(text)
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+    fn number(&mut self) -> Result<u64, Error> {
+        number(&mut self.inner).map_err(reading)
+    }
+
+    fn text(&mut self) -> Result<Vec<u8>, Error> {
+        text(&mut self.inner, TEXT_LIMIT).map_err(reading)
     }
 }
 
@@ -279,19 +310,6 @@ fn put_entry(buffer: &mut Vec<u8>, entry: &Entry) {
         }
         EntryKind::Directory | EntryKind::Fifo => {}
     }
-}
-
-fn put_number(buffer: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        buffer.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    buffer.push(number.to_le_bytes()[0]);
-}
-
-fn put_text(buffer: &mut Vec<u8>, text: &[u8]) {
-    put_number(buffer, text.len() as u64);
-    buffer.extend_from_slice(text);
 }
 
 fn reading(source: io::Error) -> Error {
@@ -337,10 +355,15 @@ mod tests {
         entries.chain(whiteouts).collect()
     }
 
+    /// The places of [`changes`]. Those of what has no content aren't kept.
+    fn places() -> impl Iterator<Item = Option<u64>> {
+        [Some(512), Some(1024), Some(9), None].into_iter().cycle()
+    }
+
     fn written(diff_id: &DiffId) -> Vec<u8> {
         let mut writer = ListingWriter::new(vec![]);
-        for change in changes() {
-            writer.write_change(&change).unwrap();
+        for (n, change) in changes().iter().enumerate() {
+            writer.write_change(change, places().nth(n).flatten()).unwrap();
         }
         writer.finish(diff_id).unwrap()
     }
@@ -357,6 +380,36 @@ mod tests {
         let mut reader = ListingReader::new(&listing[..]).unwrap().unwrap();
         let read: Vec<_> = std::iter::from_fn(|| reader.read_change().unwrap()).collect();
         assert_eq!(read, changes());
+    }
+
+    #[test]
+    fn the_place_of_a_content_is_known() {
+        let file = |name: &str, size, data| {
+            let (path, mtime) = (path(name.as_bytes()), Timestamp::default());
+            let kind = EntryKind::File { size, data };
+            Change::Add(Entry { path, kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: vec![] })
+        };
+        let sparse = file("sparse", 5, Some(vec![(0, 1)]));
+        let written = [
+            (file("a", 1, None), Some(512), Some(512)),
+            (Change::Remove(path(b"x")), Some(1024), None),
+            (file("empty", 0, None), Some(1536), None),
+            (file("b", 513, None), Some(2048), Some(2048)),
+            (sparse, Some(4096), None),
+            (file("unknown", 7, None), None, None),
+            (file("c", 7, None), Some(1 << 40), Some(1 << 40)),
+            (file("before", 7, None), Some(512), None),
+        ];
+        let mut writer = ListingWriter::new(vec![]);
+        for (change, content, _) in &written {
+            writer.write_change(change, *content).unwrap();
+        }
+        let listing = writer.finish(&DiffId(Digest::of(b"layer"))).unwrap();
+        let mut reader = ListingReader::new(&listing[..]).unwrap().unwrap();
+        for (change, _, expected) in &written {
+            reader.read_change().unwrap().unwrap();
+            assert_eq!(reader.content(), *expected, "{change:?}");
+        }
     }
 
     #[test]
@@ -389,7 +442,8 @@ mod tests {
             })
         };
         let mut writer = ListingWriter::new(io::sink());
-        let written = (0..10_000).take_while(|&n| writer.write_change(&heavy(n)).is_ok()).count();
+        let written =
+            (0..10_000).take_while(|&n| writer.write_change(&heavy(n), None).is_ok()).count();
         assert!((1_000..1_100).contains(&written), "{written}");
     }
 
@@ -405,6 +459,6 @@ mod tests {
             let mut reader = ListingReader::new(&listing[..]).unwrap().unwrap();
             assert!(reader.read_change().is_err());
         }
-        assert!(ListingReader::new(&b"strata listing 2\n\0"[..]).unwrap().is_none());
+        assert!(ListingReader::new(&b"strata listing 1\n\0"[..]).unwrap().is_none());
     }
 }

@@ -122,7 +122,7 @@ fn apply(
             return Ok(None);
         }
         if let Some(listing) = &mut listing {
-            listing.add(&change);
+            listing.add(&change, Some(reader.position()));
         }
         describes_root |= matches!(&change, Change::Add(entry) if entry.path.is_root());
         applier.apply(&change, &mut reader)?;

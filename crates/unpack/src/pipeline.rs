@@ -16,8 +16,8 @@ use anyhow::Context as _;
 use cli::interrupt::Interruptible;
 use cli::{Progress, Task};
 use image::{Image, Layer, Source};
-use layer_format::Error;
 use layer_format::layer::{Change, Reader};
+use layer_format::{Error, SeekIndex};
 use rootfs::{Applier, Report};
 use store::{ListingDraft, Pair, Store};
 use stream::decompress::{Ask, Decompressed};
@@ -64,18 +64,24 @@ pub(crate) fn unpack(
     progress: &Progress,
 ) -> anyhow::Result<Report> {
     let plans = plan(image, store);
-    let started = start(source, image.clone(), &plans, progress.clone());
+    let started = start(source, image.clone(), &plans, (store.cloned(), progress.clone()));
     let mut stages = started.context("starting a thread")?;
     for (position, plan) in plans.iter().enumerate() {
         let mut listing =
             store.and_then(|store| ListingDraft::if_missing(store, plan.pair.diff_id()));
-        apply(&mut stages.layers, &mut filling, plan, listing.as_mut())
-            .with_context(|| image.layer_name(position))?;
+        let applied = apply(&mut stages.layers, &mut filling, plan, listing.as_mut());
+        if applied.is_err() {
+            plan.pair.forget_index(store);
+        }
+        let index = applied.with_context(|| image.layer_name(position))?;
         if let Some(listing) = listing {
             listing.keep(plan.pair.diff_id());
         }
         if plan.ask != Ask::Nothing {
             plan.pair.remember(store);
+        }
+        if let Some(index) = index {
+            plan.pair.keep_index(&index, store);
         }
     }
     match stages.reader.join() {
@@ -97,10 +103,17 @@ fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
     image.layers.iter().map(plan).collect()
 }
 
-fn start(source: Source, image: Image, plans: &[Plan], progress: Progress) -> io::Result<Stages> {
+fn start(
+    source: Source,
+    image: Image,
+    plans: &[Plan],
+    (store, progress): (Option<Store>, Progress),
+) -> io::Result<Stages> {
     let (sending, raw) = relay(DEPTH);
     let asks = plans.iter().map(|plan| plan.ask).collect();
-    let layers = Decompressed::start(raw, asks, never)?;
+    let pairs: Vec<_> = plans.iter().map(|plan| plan.pair).collect();
+    let seek = move |position: usize| pairs[position].seek(store.as_ref());
+    let layers = Decompressed::start_seeking(raw, asks, seek, never)?;
     // The reader, which may hang on a silent pipe, is started last: without input the others end.
     let reader = Builder::new().spawn(move || read(source, &image, &sending, &progress))?;
     Ok(Stages { layers, reader })
@@ -135,13 +148,13 @@ fn read(mut source: Source, image: &Image, raw: &Sender, progress: &Progress) ->
     source.finish()
 }
 
-/// The last stage: files.
+/// The last stage: files. Returns the layer's seek index, if one was made.
 fn apply(
     layers: &mut Decompressed,
     filling: &mut Filling,
     plan: &Plan,
     mut listing: Option<&mut ListingDraft>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<SeekIndex>> {
     let mut layer = Reader::new(Interruptible(layers.plain()));
     let Filling { applier, budget, writeback } = filling;
     applier.begin_layer();
@@ -150,7 +163,7 @@ fn apply(
         cli::interrupt::check()?;
         budget.spend(&change)?;
         if let Some(listing) = &mut listing {
-            listing.add(&change);
+            listing.add(&change, Some(layer.position()));
         }
         applier.apply(&change, &mut layer)?;
         if let (Some(writeback), Change::Add(entry)) = (&mut *writeback, &change) {
@@ -158,8 +171,9 @@ fn apply(
         }
     }
     applier.end_layer()?;
-    if let Some(found) = layers.end_blob()? {
-        plan.pair.check(found)?;
+    let found = layers.end_blob()?;
+    if let Some(digest) = found.digest {
+        plan.pair.check(digest)?;
     }
-    Ok(())
+    Ok(found.index)
 }

@@ -4,21 +4,32 @@
 //! last one. Zstd may have several frames, some of them skippable. Anything else after the data is refused, and so is a
 //! missing or wrong check sum.
 
+#[cfg(not(feature = "parallel"))]
+mod caller;
 mod encode;
+mod gunzip;
 mod gzip;
 #[cfg(not(feature = "zstd"))]
 mod no_zstd;
+#[cfg(feature = "parallel")]
+mod threads;
 #[cfg(feature = "zstd")]
 mod zstandard;
 
 use std::io::{self, BufRead, Chain, Cursor, Read};
-
-use flate2::bufread::GzDecoder;
+use std::sync::Arc;
 
 use crate::descriptor::media_type;
 use crate::error::Error;
 
 pub use encode::{Compression, Encoder};
+pub use gunzip::{Checkpoint, SeekIndex};
+
+#[cfg(not(feature = "parallel"))]
+use caller::{Pending, Workers};
+use gunzip::{Indexed, Members, Padding};
+#[cfg(feature = "parallel")]
+use threads::{Pending, Workers};
 
 #[cfg(not(feature = "zstd"))]
 use no_zstd as zstandard;
@@ -98,6 +109,7 @@ pub struct Decoder<R: BufRead>(Inner<R>);
 enum Inner<R: BufRead> {
     None(Peeked<R>),
     Gzip(Box<Members<Peeked<R>>>),
+    Indexed(Box<Indexed<R>>),
     Zstd(Box<zstandard::Decoder<Peeked<R>>>),
 }
 
@@ -107,7 +119,7 @@ impl<R: BufRead> Decoder<R> {
     /// # Errors
     /// `inner` can't be read. If the codec is foreign or isn't compiled in, the `io::Error` holds an [`Error`].
     pub fn new(inner: R) -> io::Result<Self> {
-        Self::with_padding(inner, Padding::Allowed)
+        Self::with(inner, |peeked| Members::new(peeked, Padding::Allowed))
     }
 
     /// The same for compressed data that is passed on as it is: zeros after the last member of a gzip file are refused, because
@@ -116,10 +128,37 @@ impl<R: BufRead> Decoder<R> {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn strict(inner: R) -> io::Result<Self> {
-        Self::with_padding(inner, Padding::Refused)
+        Self::with(inner, |peeked| Members::new(peeked, Padding::Refused))
     }
 
-    fn with_padding(mut inner: R, padding: Padding) -> io::Result<Self> {
+    /// The same as [`new`](Self::new), and looks for places at which decompressing can begin. At the end,
+    /// [`take_index`](Self::take_index) has them.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn recording(inner: R) -> io::Result<Self> {
+        Self::with(inner, Members::recording)
+    }
+
+    /// Decompresses the gzip data that an index is about, from the checkpoint at a position on, several parts at once. `inner`
+    /// must begin at [`SeekIndex::begin`] of it.
+    ///
+    /// The trailers of members aren't checked, nor what comes after the last one: it is the same data as that of which the index
+    /// was made, by its digest.
+    pub fn indexed(inner: R, index: Arc<SeekIndex>, position: usize) -> Self {
+        Self(Inner::Indexed(Box::new(Indexed::new(inner, index, position))))
+    }
+
+    /// The index that [`recording`](Self::recording) has made. `None` before the end, and for data that isn't gzip or too short to
+    /// have any use for it.
+    pub fn take_index(&mut self) -> Option<SeekIndex> {
+        match &mut self.0 {
+            Inner::Gzip(members) => members.take_index(),
+            Inner::None(_) | Inner::Indexed(_) | Inner::Zstd(_) => None,
+        }
+    }
+
+    fn with(mut inner: R, gzip: impl FnOnce(Peeked<R>) -> Members<Peeked<R>>) -> io::Result<Self> {
         let mut start = Vec::with_capacity(MAGIC_SIZE);
         inner.by_ref().take(MAGIC_SIZE as u64).read_to_end(&mut start)?;
         let codec = Codec::sniff(&start);
@@ -129,10 +168,7 @@ impl<R: BufRead> Decoder<R> {
         let peeked = Cursor::new(start).chain(inner);
         Ok(Self(match codec {
             Codec::None => Inner::None(peeked),
-            Codec::Gzip => {
-                let current = Some(GzDecoder::new(peeked));
-                Inner::Gzip(Box::new(Members { current, padding }))
-            }
+            Codec::Gzip => Inner::Gzip(Box::new(gzip(peeked))),
             Codec::Zstd => Inner::Zstd(Box::new(zstandard::decoder(peeked)?)),
         }))
     }
@@ -141,7 +177,7 @@ impl<R: BufRead> Decoder<R> {
     pub fn codec(&self) -> Codec {
         match self.0 {
             Inner::None(_) => Codec::None,
-            Inner::Gzip(_) => Codec::Gzip,
+            Inner::Gzip(_) | Inner::Indexed(_) => Codec::Gzip,
             Inner::Zstd(_) => Codec::Zstd,
         }
     }
@@ -158,6 +194,7 @@ impl<R: BufRead> Read for Decoder<R> {
         match &mut self.0 {
             Inner::None(inner) => inner.read(buffer),
             Inner::Gzip(inner) => inner.read(buffer).map_err(|source| explain("gzip", source)),
+            Inner::Indexed(inner) => inner.read(buffer).map_err(|source| explain("gzip", source)),
             Inner::Zstd(inner) => inner.read(buffer).map_err(|source| explain("zstd", source)),
         }
     }
@@ -176,57 +213,9 @@ fn explain(codec: &'static str, source: io::Error) -> io::Error {
     }
 }
 
-/// The members of a gzip file, one after the other.
-struct Members<R: BufRead> {
-    /// The member that is being read; `None` after the last one.
-    current: Option<GzDecoder<R>>,
-    padding: Padding,
-}
-
-/// Whether zeros may follow the last member of a gzip file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Padding {
-    Allowed,
-    Refused,
-}
-
-impl<R: BufRead> Read for Members<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.current {
-            let n = member.read(buffer)?;
-            if n > 0 || buffer.is_empty() {
-                return Ok(n);
-            }
-            self.current = match self.current.take() {
-                Some(member) => next_member(member.into_inner(), self.padding)?,
-                None => None,
-            };
-        }
-        Ok(0)
-    }
-}
-
-/// The next member; `None` at the end of the input, before which there may be zeros.
-fn next_member<R: BufRead>(mut inner: R, allowed: Padding) -> io::Result<Option<GzDecoder<R>>> {
-    match inner.fill_buf()?.first() {
-        None => return Ok(None),
-        Some(0x1f) => return Ok(Some(GzDecoder::new(inner))),
-        Some(_) => {}
-    }
-    loop {
-        let padding = inner.fill_buf()?;
-        let n = padding.len();
-        if n == 0 {
-            return Ok(None);
-        }
-        if allowed == Padding::Refused || padding.iter().any(|&byte| byte != 0) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "garbage after the last gzip member",
-            ));
-        }
-        inner.consume(n);
-    }
+/// Compresses a little quickly, into a form that [`Decoder`] reads.
+fn pack_fast(content: &[u8]) -> io::Result<Vec<u8>> {
+    zstandard::pack_fast(content)
 }
 
 #[cfg(test)]

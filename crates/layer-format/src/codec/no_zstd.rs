@@ -31,6 +31,13 @@ pub(super) fn flush_below<W>(encoder: &mut Encoder<W>) -> io::Result<()> {
     match encoder.0 {}
 }
 
+/// Compresses a little quickly, with gzip.
+pub(super) fn pack_fast(content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    encoder.write_all(content)?;
+    encoder.finish()
+}
+
 impl<R> Read for Decoder<R> {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         match self.0 {}

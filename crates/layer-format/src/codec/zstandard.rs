@@ -45,3 +45,8 @@ pub(super) fn encoder<W: Write>(inner: W, level: i32, n_threads: usize) -> io::R
 pub(super) fn flush_below<W: Write>(encoder: &mut Encoder<W>) -> io::Result<()> {
     encoder.get_mut().flush()
 }
+
+/// Compresses a little quickly.
+pub(super) fn pack_fast(content: &[u8]) -> io::Result<Vec<u8>> {
+    zstd::bulk::compress(content, 1)
+}

@@ -14,6 +14,8 @@ pub(super) const BLOCK: usize = 512;
 #[derive(Debug)]
 pub(super) struct Blocks<R> {
     inner: R,
+    /// The number of bytes that were read or skipped.
+    position: u64,
     content: u64,
     padding: u64,
     /// Whether both blocks of the end were present.
@@ -24,7 +26,7 @@ pub(super) struct Blocks<R> {
 
 impl<R: BufRead> Blocks<R> {
     pub(super) fn new(inner: R) -> Self {
-        Self { inner, content: 0, padding: 0, is_whole: false, is_clean: true }
+        Self { inner, position: 0, content: 0, padding: 0, is_whole: false, is_clean: true }
     }
 
     pub(super) fn into_inner(self) -> R {
@@ -52,9 +54,15 @@ impl<R: BufRead> Blocks<R> {
     ) -> Result<bool, Error> {
         let skipped = skip(&mut self.inner, self.content)
             .map_err(|source| Error::io("reading the archive", source))?;
+        self.position += skipped;
         let is_there = skipped == self.content;
         self.content = 0;
         Ok(is_there)
+    }
+
+    /// The number of bytes of the archive that were read or skipped.
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
     /// The number of bytes of the current content that are still unread.
@@ -161,6 +169,7 @@ impl<R: BufRead> Blocks<R> {
             return Ok(0);
         }
         let n = self.inner.read(&mut buffer[..n])?;
+        self.position += n as u64;
         self.content -= n as u64;
         Ok(n)
     }
@@ -169,6 +178,7 @@ impl<R: BufRead> Blocks<R> {
     pub(super) fn consume(&mut self, n: usize) {
         let n = at_most(n, self.content);
         self.inner.consume(n);
+        self.position += n as u64;
         self.content -= n as u64;
     }
 
@@ -194,6 +204,7 @@ impl<R: BufRead> Blocks<R> {
                     let n = at_most(available.len(), limit);
                     see(&available[..n]);
                     self.inner.consume(n);
+                    self.position += n as u64;
                     return Ok(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -101,6 +101,12 @@ impl<R: BufRead> Reader<R> {
         Ok(change)
     }
 
+    /// The offset in the input from which the next byte comes. After [`read_change`](Self::read_change), a file's content begins
+    /// there.
+    pub fn position(&self) -> u64 {
+        self.blocks.position()
+    }
+
     /// The comment in the PAX global headers that were read so far. The last one counts.
     pub fn comment(&self) -> Option<&[u8]> {
         self.comment.as_deref()

@@ -7,7 +7,7 @@ use layer_format::listing::{OwnLinks, Tree};
 use layer_format::{DiffId, Digest};
 use libfuzzer_sys::fuzz_target;
 
-const MAGIC: &[u8] = b"strata listing 1\n";
+const MAGIC: &[u8] = b"strata listing 2\n";
 
 fuzz_target!(|bytes: &[u8]| {
     let diff_id = DiffId(Digest::of(b"layer"));
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut writer = ListingWriter::new(vec![]);
     tree.begin_layer();
     while let Ok(Some(change)) = reader.read_change() {
-        writer.write_change(&change).expect("memory takes all");
+        writer.write_change(&change, reader.content()).expect("memory takes all");
         links.take(&change);
         drop(tree.apply(&change));
         changes.push(change);

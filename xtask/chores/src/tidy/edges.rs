@@ -97,6 +97,8 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     // Shows what a terminal shows, for tests of two programs on one; alacritty_terminal was compared: it brings a terminal's
     // windows and threads, and 30 packages.
     ("vt100", &["tests"]),
+    // Tells where a deflate block ends, which flate2 doesn't; it is in the tree anyway, under flate2.
+    ("zlib-rs", &["layer-format"]),
     ("zstd", &["layer-format", "tests"]),
 ];
 

@@ -9,20 +9,12 @@
 //! else, so they are the same on any number of threads (docs/decisions). The header has neither a time nor the name of
 //! a system.
 
-#[cfg(not(feature = "parallel"))]
-mod caller;
-#[cfg(feature = "parallel")]
-mod threads;
-
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
-#[cfg(not(feature = "parallel"))]
-use caller::{Pending, Workers};
-#[cfg(feature = "parallel")]
-use threads::{Pending, Workers};
+use super::{Pending, Workers};
 
 /// The size of a block's input in bytes. Another size would change digests.
 const BLOCK: usize = 1 << 20;
@@ -34,10 +26,11 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// A writer that compresses into one gzip member, block by block.
 pub(super) struct Blocks<W> {
     inner: W,
-    workers: Workers,
+    level: Compression,
+    workers: Workers<Job, Done>,
     current: Input,
     /// The blocks that are being compressed, in order.
-    running: VecDeque<Pending>,
+    running: VecDeque<Pending<Done>>,
     spare: Vec<Buffers>,
     crc: Crc,
 }
@@ -55,6 +48,13 @@ struct Buffers {
     packed: Vec<u8>,
 }
 
+/// A block that is to be compressed.
+struct Job {
+    level: Compression,
+    input: Input,
+    flush: FlushCompress,
+}
+
 /// A compressed block.
 struct Done {
     buffers: Buffers,
@@ -64,7 +64,7 @@ struct Done {
 
 impl Done {
     /// Compresses a block.
-    fn of(level: Compression, input: Input, flush: FlushCompress) -> Self {
+    fn of(Job { level, input, flush }: Job) -> Self {
         let Input { mut buffers, n_before } = input;
         let (before, plain) = buffers.plain.split_at(n_before);
         let result = pack(level, before, plain, flush, &mut buffers.packed);
@@ -78,9 +78,10 @@ impl<W: Write> Blocks<W> {
     pub(super) fn new(mut inner: W, level: u32, n_threads: usize) -> io::Result<Self> {
         inner.write_all(&HEADER)?;
         let current = Input { buffers: Buffers::default(), n_before: 0 };
-        let workers = Workers::new(Compression::new(level), n_threads);
+        let level = Compression::new(level);
+        let workers = Workers::new(Done::of, n_threads);
         let (running, spare) = (VecDeque::new(), vec![]);
-        Ok(Self { inner, workers, current, running, spare, crc: Crc::new() })
+        Ok(Self { inner, level, workers, current, running, spare, crc: Crc::new() })
     }
 
     pub(super) fn finish(mut self) -> io::Result<W> {
@@ -105,7 +106,7 @@ impl<W: Write> Blocks<W> {
         buffers.plain.extend_from_slice(before);
         let next = Input { n_before: before.len(), buffers };
         let input = std::mem::replace(&mut self.current, next);
-        self.running.push_back(self.workers.compress(input, flush)?);
+        self.running.push_back(self.workers.begin(Job { level: self.level, input, flush })?);
         Ok(())
     }
 
