@@ -11,16 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-/// The size in bytes that pipes between the programs are given; the most that an ordinary user may ask for.
-const PIPE_SIZE: usize = 1 << 20;
-
 static IS_INPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 static IS_OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Run by the loader. It must do without anything of the runtime's: it makes two system calls, and sets two flags.
 #[used]
 #[expect(unsafe_code, reason = "only a function that the loader calls comes before the runtime")]
-#[unsafe(link_section = ".init_array")]
+#[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 static LOOK: extern "C" fn() = look;
 
 extern "C" fn look() {
@@ -52,11 +50,4 @@ pub(crate) fn duplicate_stdout() -> rustix::io::Result<OwnedFd> {
 /// The kind of file that a descriptor is open on; `Unknown` if it can't be told.
 pub(crate) fn file_type(file: &File) -> FileType {
     rustix::fs::fstat(file).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
-}
-
-/// Makes a pipe hold more, which halves the switches between its two programs; no matter if it can't.
-pub(crate) fn grow_pipe(pipe: &File) {
-    if rustix::pipe::fcntl_getpipe_size(pipe).is_ok_and(|size| size < PIPE_SIZE) {
-        rustix::pipe::fcntl_setpipe_size(pipe, PIPE_SIZE).ok();
-    }
 }

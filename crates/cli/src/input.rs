@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::descriptors::{duplicate_stdin, file_type, grow_pipe};
+use crate::descriptors::{duplicate_stdin, file_type};
 use crate::error::{Failure, during, usage};
 use crate::interrupt::{Switch, switch};
+use crate::system;
 
 /// The words before the reason why a read failed.
 const READING: &str = "reading standard input";
@@ -66,7 +67,7 @@ impl Input {
     fn from_file(file: File, switch: &'static Switch) -> Self {
         let kind = file_type(&file);
         if kind == FileType::Fifo {
-            grow_pipe(&file);
+            system::grow_pipe(&file);
         }
         Self { source: Source::File { file, kind, switch } }
     }

@@ -71,6 +71,8 @@
 
 mod captured;
 mod descriptors;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 pub mod error;
 mod glob;
 mod input;
@@ -78,6 +80,8 @@ pub mod interrupt;
 mod io;
 mod json;
 mod limits;
+#[cfg(target_os = "linux")]
+mod linux;
 mod list;
 mod options;
 pub mod order;
@@ -111,3 +115,8 @@ pub use crate::secret::{Echo, ask};
 pub use crate::size::{human_size, parse_size};
 pub use crate::text::counted;
 pub use crate::whole_file::WholeFile;
+
+#[cfg(not(target_os = "linux"))]
+use crate::elsewhere as system;
+#[cfg(target_os = "linux")]
+use crate::linux as system;

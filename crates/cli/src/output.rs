@@ -11,11 +11,12 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::captured::Captured;
-use crate::descriptors::{duplicate_stdout, file_type, grow_pipe};
+use crate::descriptors::{duplicate_stdout, file_type};
 use crate::error::{ClosedPipe, Failure, during, usage};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::send::send;
+use crate::system;
 
 /// The size in bytes of the buffer; larger writes go straight to the file.
 const BUFFER: usize = 64 * 1024;
@@ -66,7 +67,7 @@ impl Output {
     fn from_file(file: File) -> Self {
         let kind = file_type(&file);
         if kind == FileType::Fifo {
-            grow_pipe(&file);
+            system::grow_pipe(&file);
         }
         Self::new(Sink::File { file, kind })
     }

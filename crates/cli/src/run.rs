@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use report::Look;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::error::{self, Code, Report};
 use crate::interrupt;
@@ -15,6 +14,7 @@ use crate::io::Io;
 use crate::options::{Common, When};
 use crate::output::Output;
 use crate::stderr::note_json;
+use crate::system;
 
 /// The arguments of a command, and what the command knows about its errors.
 pub trait Command: Parser {
@@ -40,8 +40,7 @@ pub fn main<A: Command>(run: fn(&A, &mut Io<'_>) -> anyhow::Result<()>) -> ExitC
     let name = A::command().get_name().to_owned();
     error::hook_panics(&name);
     if A::HOLDS_LOGINS {
-        // Nothing else depends on it.
-        set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+        system::hide_memory();
     }
     let args = match parse::<A>() {
         Ok(args) => args,

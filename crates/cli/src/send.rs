@@ -21,11 +21,10 @@ use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{FileType, copy_file_range, sendfile};
+use rustix::fs::FileType;
 use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
 
-use crate::interrupt;
+use crate::{interrupt, system};
 
 /// How many bytes are asked of the kernel at once: signals are looked for, and progress is told, in between.
 const PIECE: u64 = 8 << 20;
@@ -80,11 +79,9 @@ impl Sending<'_> {
         let mut position = offset;
         let n = usize::try_from(n).unwrap_or(usize::MAX);
         let sent = match self.method {
-            Method::CopyFileRange => copy_file_range(self.from, Some(&mut position), to, None, n)?,
-            Method::Splice => {
-                splice(self.from, Some(&mut position), to, None, n, SpliceFlags::empty())?
-            }
-            Method::Sendfile => sendfile(to, self.from, Some(&mut position), n)?,
+            Method::CopyFileRange => system::copy_range(self.from, &mut position, to, n)?,
+            Method::Splice => system::splice(self.from, &mut position, to, n)?,
+            Method::Sendfile => system::send_file(self.from, &mut position, to, n)?,
             Method::Copy => {
                 self.buffer.resize(BUFFER, 0);
                 let read = self.from.read_at(&mut self.buffer[..n.min(BUFFER)], offset)?;

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::descriptors::file_type;
 use crate::interrupt;
 use crate::send::send;
+use crate::system;
 
 /// The part of a temporary file's name between the file's own name and the writer's process id.
 const MARK: &str = ".part-";
@@ -115,7 +116,7 @@ impl WholeFile {
             // Some file systems can't sync a directory, and a directory may be written to that may not be read. The whole
             // file system can be synced still.
             Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied) => {
-                Ok(rustix::fs::syncfs(self.file.get_ref())?)
+                system::sync_file_system(self.file.get_ref())
             }
             synced => synced,
         }

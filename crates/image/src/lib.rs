@@ -38,6 +38,7 @@ mod opened;
 mod source;
 mod stored;
 mod stored_image;
+#[cfg(target_os = "linux")]
 mod user;
 
 pub use stream::archive::{Choice, Image, Layer};
@@ -50,6 +51,7 @@ pub use crate::source::{
 };
 pub use crate::stored::{documents, manifest_for, read_image, stored_layer};
 pub use crate::stored_image::StoredImage;
+#[cfg(target_os = "linux")]
 pub use crate::user::User;
 
 /// The result of this crate's functions. All errors are a store's.

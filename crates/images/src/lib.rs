@@ -1,7 +1,11 @@
 //! The `images` command: lists, names, removes and checks the images of the store.
 
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod graph;
 mod join;
+#[cfg(target_os = "linux")]
+mod linux;
 mod list;
 mod names;
 mod page;
@@ -9,16 +13,17 @@ mod pattern;
 mod prune;
 mod verify;
 
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use cli::{Explain as _, Form, Io};
 use layer_format::{Digest, Reference};
 use report::{Look, look};
 use store::{Freed, IndexEntry, Kept, Proof, Store, Sweep};
 
+#[cfg(not(target_os = "linux"))]
+use crate::elsewhere as system;
+#[cfg(target_os = "linux")]
+use crate::linux as system;
 use crate::list::Content;
 use crate::names::Names;
 use crate::page::Page;
@@ -219,10 +224,7 @@ fn gc(store: &Store, going: &[IndexEntry], sweep: Sweep, proof: Proof) -> anyhow
     freed.n_layers += collected.n_layers;
     freed.bytes += collected.bytes;
     for garbage in &collected.garbage {
-        let path = garbage.path();
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-        let parent = File::open(parent).context("opening the layer cache")?;
-        rootfs::remove_tree(&parent, name.as_bytes()).context("removing an extracted layer")?;
+        system::remove_tree(garbage.path())?;
     }
     Ok(Swept { freed, kept: collected.kept, blobs })
 }

@@ -74,6 +74,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "root file systems need Linux: unpack, snapshot, changes and union (and strata, which has them all) are not for other systems"
+);
+
 mod apply;
 mod beneath;
 mod content;

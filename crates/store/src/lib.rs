@@ -70,6 +70,8 @@
 
 mod blobs;
 mod edit;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod error;
 mod find;
 mod flat;
@@ -79,6 +81,8 @@ mod index_entry;
 mod layers;
 mod layout;
 mod lease;
+#[cfg(target_os = "linux")]
+mod linux;
 mod listing;
 mod locked_file;
 mod medium;
@@ -106,3 +110,8 @@ pub use pair::Pair;
 pub use partial::{Claim, Partial};
 pub use store::Store;
 pub use word::MIN_DIGITS;
+
+#[cfg(not(target_os = "linux"))]
+use crate::elsewhere as system;
+#[cfg(target_os = "linux")]
+use crate::linux as system;

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use layer_format::{DiffId, Digest};
-use rustix::fs::{AtFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -19,6 +18,7 @@ use crate::error::Error;
 use crate::locked_file::{self, is_older};
 use crate::partial::{file_name, from_file_name};
 use crate::store::{Durability, Folder, Store};
+use crate::system;
 
 /// The most bytes that a note may have.
 const LIMIT: u64 = 16 << 10;
@@ -76,15 +76,9 @@ enum Holds {
 impl DirectoryId {
     /// The identity of an open directory.
     pub fn of(dir: impl AsFd) -> Result<Self> {
-        let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, mask)
-            .map_err(|error| Error::io("looking at", Path::new("."))(error.into()))?;
-        let knows_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-        Ok(Self {
-            device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
-            born: knows_birth.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
-        })
+        let found = system::identity(dir).map_err(Error::io("looking at", Path::new(".")))?;
+        let (device, inode, born) = found;
+        Ok(Self { device, inode, born })
     }
 }
 

@@ -6,13 +6,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use layer_format::Digest;
-use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::Error;
 use crate::locked_file::{self, AtDrop, IfMissing, LockedFile, Taken, unused_name};
 use crate::store::{self, Folder, Store};
+use crate::system;
 
 /// The number of hexadecimal digits of a key in a name. Two keys don't share them by chance; if they do, that is an error.
 pub(super) const NAME: usize = 20;
@@ -170,7 +171,7 @@ impl LayerDraft {
         fs::write(&file, content).map_err(Error::io("writing", &file))?;
         let opened = File::open(&file).map_err(Error::io("opening", &file))?;
         // One call for all its files. Without it, a name could outlive a power cut that its content doesn't.
-        syncfs(opened).map_err(|errno| Error::io("syncing", &file)(errno.into()))?;
+        system::sync_file_system(&opened).map_err(Error::io("syncing", &file))?;
         match rename(&self.path, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let reason = "a layer that isn't whole";

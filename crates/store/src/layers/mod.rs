@@ -20,6 +20,9 @@
 mod alive;
 mod collect;
 mod extracted;
+#[cfg(not(target_os = "linux"))]
+mod no_sight;
+#[cfg(target_os = "linux")]
 mod sight;
 mod unions;
 

@@ -16,18 +16,22 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::alive;
 use super::extracted::{Extracted, name};
-use super::sight::{Sight, pid_namespace};
+#[cfg(not(target_os = "linux"))]
+use super::no_sight as sight;
+#[cfg(target_os = "linux")]
+use super::sight;
 use crate::Result;
 use crate::error::Error;
 use crate::locked_file;
 use crate::store::{Durability, Folder, Store};
+use crate::system;
+use sight::{Sight, pid_namespace};
 
 /// Which processes may see a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,8 +75,13 @@ impl Store {
         let stat = rustix::fs::fstat(root)
             .map_err(|errno| Error::io("looking at the union", self.path())(errno.into()))?;
         let layers = layers.iter().map(|layer| name(&layer.about().key)).collect();
-        let note =
-            Note { boot: boot_id(), device: stat.st_dev, pids: pid_namespace(), reach, layers };
+        let note = Note {
+            boot: boot_id(),
+            device: system::device(&stat),
+            pids: pid_namespace(),
+            reach,
+            layers,
+        };
         let path = self.folder(Folder::Unions).join(note.file_name());
         let content = serde_json::to_vec(&note)
             .map_err(|source| Error::MalformedJson { path: path.clone(), source })?;
@@ -147,9 +156,8 @@ pub(super) struct Here {
 
 impl Here {
     pub(super) fn look() -> Self {
-        let up = clock_gettime(ClockId::Boottime);
-        let up = Duration::new(up.tv_sec.unsigned_abs(), 0);
-        let since = SystemTime::now().checked_sub(up).unwrap_or(SystemTime::UNIX_EPOCH);
+        let since =
+            SystemTime::now().checked_sub(system::uptime()).unwrap_or(SystemTime::UNIX_EPOCH);
         Self { boot: boot_id(), since, sight: Sight::look() }
     }
 
@@ -169,6 +177,8 @@ fn boot_id() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const FIRST: Option<u64> = Some(0xefff_fffc);

@@ -77,7 +77,8 @@ fn repeats(section: &str, line: &str) -> Option<&'static str> {
     }
     let (key, value) = line.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
-    if line.starts_with('#') {
+    // A header may have a target's condition in it.
+    if line.starts_with(['#', '[']) {
         None
     } else if of.ends_with("dependencies") {
         let plain = key.strip_suffix(".workspace").is_some_and(|name| !name.contains('.'));
@@ -105,6 +106,9 @@ mod tests {
 
     #[test]
     fn inherited_dependencies_pass() {
+        let of_one_system =
+            "[target.'cfg(target_os = \"linux\")'.dependencies]\nrootfs.workspace = true\n";
+        check_text(of_one_system, &[]);
         check_text(
             "[package]\nversion.workspace = true\n[dependencies]\n# why\nanyhow.workspace = true\n",
             &[],
