@@ -52,15 +52,74 @@ fn another_tools_word_for_an_image_is_told_in_ours() {
     }
     for command in ANY {
         let of = |word: &str| command.replace("IMAGE", word);
-        hinted(&sandbox, &of("docker-archive:d/a.tar:x:1"), 3, "archive:d/a.tar");
+        hinted(&sandbox, &of("docker-archive:d/a.tar:x:1"), 3, "archive:d/a.tar --image x:1");
         hinted(&sandbox, &of("oci-archive:a.tar"), 3, "archive:a.tar");
-        hinted(&sandbox, &of("oci:dir:1"), 3, "layout:dir");
+        hinted(&sandbox, &of("oci:dir:1"), 3, "layout:dir --image 1");
     }
     for command in STORED {
         let of = |word: &str| command.replace("IMAGE", word);
         hinted(&sandbox, &of("oci-archive:a.tar"), 3, "load a.tar brings it into the store");
-        hinted(&sandbox, &of("oci:dir:1"), 3, "load dir brings it into the store");
+        hinted(&sandbox, &of("oci:dir:1"), 3, "load dir --image 1 brings it into the store");
     }
+}
+
+#[test]
+fn the_image_of_a_hint_is_the_one_that_was_meant() {
+    let sandbox = sandbox();
+    sh(&sandbox, "save -q app:1 -o some.tar && mkdir l && tar -C l -xf some.tar").success();
+    let output = sh(&sandbox, "inspect oci-archive:some.tar:docker.io/library/app:1");
+    let hint = output.fails_with(3).stderr.lines().find_map(|it| it.strip_prefix("hint: "));
+    let hint = hint.expect("there is one").to_owned();
+    assert_eq!(hint, "archive:some.tar --image docker.io/library/app:1");
+    sh(&sandbox, &format!("inspect {hint}")).success();
+    sh(&sandbox, "inspect layout:l --image app:1").success();
+}
+
+#[test]
+fn what_other_tools_call_a_verb_is_told_in_ours() {
+    // crane ls, skopeo list-tags, crane catalog, regctl repo ls, skopeo delete, crane cp, oras discover
+    let sandbox = sandbox();
+    for (words, hint) in [
+        ("ls r.test/a", "remote tags REPO lists the tags"),
+        ("list-tags docker://r.test/a", "remote tags REPO lists the tags"),
+        ("catalog r.test", "remote repositories HOST lists the repositories"),
+        ("repo ls r.test", "remote repositories HOST lists the repositories"),
+        ("delete r.test/a:1", "remote rm NAME removes a tag, or an image by its digest"),
+        ("cp r.test/a r.test/b", "remote copy IMAGE NAME copies an image"),
+        ("discover r.test/a", "remote referrers NAME lists signatures, SBOMs and the like"),
+    ] {
+        hinted(&sandbox, &format!("remote {words}"), 2, hint);
+    }
+    let output = sh(&sandbox, "remote list r.test/a");
+    assert!(!output.fails_with(2).stderr.contains("similar"), "{}", output.stderr);
+}
+
+#[test]
+fn a_variable_that_is_wrong_is_named_and_not_its_option() {
+    let sandbox = sandbox();
+    for (command, option) in [
+        (
+            "commit --no-layer --base app:1 -t x",
+            "timestamp: Moment of the commit, in seconds since 1970, instead of now",
+        ),
+        (
+            "snapshot . --base scratch --list",
+            "clamp-mtime: Latest time that a file of the layer has, in seconds since 1970",
+        ),
+    ] {
+        let command = format!("SOURCE_DATE_EPOCH=yesterday {command}");
+        let output = sh(&sandbox, &command);
+        let expected = "invalid value 'yesterday' for SOURCE_DATE_EPOCH: ";
+        assert!(output.fails_with(2).stderr.contains(expected), "{}", output.stderr);
+        hinted(&sandbox, &command, 2, &format!("the variable stands for --{option}"));
+    }
+    let output =
+        sh(&sandbox, "SOURCE_DATE_EPOCH=x commit --no-layer --base app:1 -t x --timestamp=x");
+    assert!(
+        output.fails_with(2).stderr.contains("for '--timestamp <SECONDS>'"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[test]
@@ -84,7 +143,7 @@ fn as_root_union_tells_what_the_others_tell() {
     let sandbox = sandbox();
     let hint = "load ./debian.tar brings an archive or a layout into the store";
     hinted(&sandbox, "union debian.tar mnt", 3, hint);
-    hinted(&sandbox, "union oci:dir:1 mnt", 3, "load dir brings it into the store");
+    hinted(&sandbox, "union oci:dir:1 mnt", 3, "load dir --image 1 brings it into the store");
     hinted(&sandbox, "union docker-daemon:app:2 mnt", 3, "docker save app:2 | load");
 }
 
@@ -127,7 +186,7 @@ fn a_name_for_a_registry_is_told_without_its_scheme() {
     // Where the word is a name by chance, its owner is told once it was not found.
     let output = sh(&sandbox, "pull docker-archive:a.tar");
     assert!(output.stderr.contains("hint: load a.tar reads it"), "{}", output.text());
-    hinted(&sandbox, "load oci:d:1", 3, "layout:d");
+    hinted(&sandbox, "load oci:d:1", 3, "layout:d --image 1");
     hinted(&sandbox, "load layer:x", 2, "commit makes an image of it");
 }
 

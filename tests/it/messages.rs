@@ -137,3 +137,23 @@ fn a_look_up_says_nothing_but_its_answer() {
         assert!(output.stderr.is_empty() && !output.stdout.is_empty(), "{}", output.text());
     }
 }
+
+#[test]
+fn what_a_directory_of_skopeo_lacks_is_told_with_its_name() {
+    let sandbox = Sandbox::new();
+    let image = Image::new().layer(Layer::new().file("f", "x"));
+    let config = image.config_blob();
+    let write = |name: &str, bytes: &[u8]| sandbox.write(&format!("d/{name}"), bytes);
+    std::fs::create_dir(sandbox.path("d")).unwrap();
+    write("version", b"Directory Transport Version: 1.1\n");
+    write("manifest.json", &image.manifest_blob().bytes);
+    let layer = &image.layer_blobs()[0];
+    write(layer.hex(), &layer.bytes);
+    for program in ["inspect ./d", "inspect layout:d", "unpack --from ./d r", "flatten ./d"] {
+        let output = sh(&sandbox, program);
+        let expected = format!("d: {}: the blob is missing\n", config.digest);
+        assert!(output.fails_with(3).stderr.contains(&expected), "{program}: {}", output.stderr);
+    }
+    write(config.hex(), &config.bytes);
+    sh(&sandbox, "inspect ./d && unpack -q --from ./d r").success();
+}

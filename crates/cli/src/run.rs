@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 use report::Look;
 
 use crate::error::{self, Code, Report};
@@ -24,6 +25,9 @@ pub trait Command: Parser {
     /// Whether the program may come to hold a login: then it dumps no core, and no other program of the user reads its
     /// memory.
     const HOLDS_LOGINS: bool = false;
+
+    /// Subcommands that other tools have for the same, and what to type instead.
+    const WORDS: &'static [(&'static str, &'static str)] = &[];
 
     /// The flags that every command has.
     fn common(&self) -> &Common;
@@ -84,7 +88,12 @@ fn is_empty(name: &OsStr) -> bool {
 fn answer<A: Command>(name: &str, error: &clap::Error) -> u8 {
     if error.use_stderr() {
         let status = A::status(Code::Usage);
-        error::write(name, &error::wrong_usage(name, error, A::ERRORS), Some(status));
+        let report = error::wrong_usage(name, error, A::ERRORS);
+        let report = match foreign_word(error, A::WORDS) {
+            Some(instead) => report.with_hint_first(instead),
+            None => of_variable(report, error, A::command()),
+        };
+        error::write(name, &report, Some(status));
         return status;
     }
     let mut output = Output::standard();
@@ -95,6 +104,41 @@ fn answer<A: Command>(name: &str, error: &clap::Error) -> u8 {
         Ok(()) => Code::Done.status(),
         Err(error) => fail::<A>(name, &error.into()),
     }
+}
+
+/// What to type instead of another tool's subcommand, if that is what was typed.
+fn foreign_word(
+    error: &clap::Error,
+    words: &[(&'static str, &'static str)],
+) -> Option<&'static str> {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    words.iter().find(|(word, _)| word == typed).map(|(_, instead)| *instead)
+}
+
+/// Names the environment variable in place of its option, if the value came from there.
+fn of_variable(report: Report, error: &clap::Error, mut command: clap::Command) -> Report {
+    // Before this, an option doesn't know its own form.
+    command.build();
+    let context = (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue));
+    let (Some(ContextValue::String(option)), Some(ContextValue::String(value))) = context else {
+        return report;
+    };
+    let was_typed = |arg: &OsString| arg.to_string_lossy().ends_with(value.as_str());
+    let mut args = command.get_arguments().filter(|arg| arg.to_string() == *option);
+    let Some(arg) = args.next() else { return report };
+    let Some(name) = arg.get_env().filter(|name| {
+        env::var_os(name).is_some_and(|it| it == **value)
+            && !env::args_os().any(|it| was_typed(&it))
+    }) else {
+        return report;
+    };
+    let name = name.to_string_lossy();
+    let about = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let stands =
+        format!("the variable stands for --{}: {about}", arg.get_id().as_str().replace('_', "-"));
+    report.replacing(&format!("'{option}'"), &name).with_hint_first(&stands)
 }
 
 /// Flushes, takes the bars away, and turns the result of a run into an exit status.

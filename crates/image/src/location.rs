@@ -29,15 +29,22 @@ pub enum Location {
 }
 
 impl Location {
-    /// Adds to the error of an archive that is none which one it was.
+    /// Adds to the error of an archive that is none, and of a directory that lacks a blob, which one it was.
     pub fn name(&self, error: Error) -> Error {
         let what = match self {
             Self::Input => "standard input".to_owned(),
-            Self::Path(path) | Self::Archive(path) => path.to_string_lossy().into_owned(),
-            Self::Layout(_) | Self::Dir(_) | Self::Layer(_) | Self::Stored(_) => return error,
+            Self::Path(path) | Self::Archive(path) | Self::Layout(path) | Self::Dir(path) => {
+                path.to_string_lossy().into_owned()
+            }
+            Self::Layer(_) | Self::Stored(_) => return error,
         };
+        if let Error::MissingBlob { .. } = error {
+            return Error::At { what, source: Box::new(error) };
+        }
         match error.of_format() {
-            Some(layer_format::Error::NoImage { .. }) => {
+            Some(layer_format::Error::NoImage { .. })
+                if !matches!(self, Self::Layout(_) | Self::Dir(_)) =>
+            {
                 Error::At { what, source: Box::new(error) }
             }
             _ => error,

@@ -182,11 +182,50 @@ impl Verb {
     }
 }
 
+/// What crane, regctl, skopeo, oras and docker call these.
+const WORDS: &[(&str, &str)] = &[
+    ("ls", TAGS),
+    ("list", TAGS),
+    ("list-tags", TAGS),
+    ("catalog", REPOSITORIES),
+    ("repo", REPOSITORIES),
+    ("repos", REPOSITORIES),
+    ("inspect", ABOUT),
+    ("image", ABOUT),
+    ("show", ABOUT),
+    ("index", "remote manifest NAME prints the manifest or the index"),
+    ("imagetools", "remote manifest NAME prints the manifest or the index"),
+    ("head", "remote digest NAME prints the digest"),
+    ("cp", "remote copy IMAGE NAME copies an image"),
+    ("mirror", "remote copy IMAGE NAME copies an image"),
+    ("sync", "remote copy IMAGE NAME copies an image"),
+    ("delete", REMOVE),
+    ("del", REMOVE),
+    ("remove", REMOVE),
+    ("untag", REMOVE),
+    ("retag", "remote tag IMAGE NAME gives it another name"),
+    ("auth", "remote login HOST logs in"),
+    ("discover", REFERRERS),
+    ("artifact", REFERRERS),
+    ("blob", "pull NAME | inspect --layer N - writes one layer"),
+    ("export", "pull NAME | flatten - writes all files as one tar"),
+    ("pull", "pull NAME brings an image here"),
+    ("push", "push IMAGE NAME sends one there"),
+];
+const TAGS: &str = "remote tags REPO lists the tags";
+const REPOSITORIES: &str = "remote repositories HOST lists the repositories";
+const ABOUT: &str =
+    "pull --no-layers NAME | inspect - tells all about an image, without its layers";
+const REMOVE: &str = "remote rm NAME removes a tag, or an image by its digest";
+const REFERRERS: &str = "remote referrers NAME lists signatures, SBOMs and the like";
+
 impl cli::Command for Args {
     const ERRORS: &'static [Look] =
         &[look::<layer_format::Error>, look::<registry::Error>, look::<store::Error>];
 
     const HOLDS_LOGINS: bool = true;
+
+    const WORDS: &'static [(&'static str, &'static str)] = WORDS;
 
     fn common(&self) -> &cli::Common {
         &self.common

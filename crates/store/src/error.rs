@@ -112,7 +112,7 @@ pub enum Error {
         matches: Vec<String>,
     },
     /// A blob that isn't there.
-    #[error("{digest}: no such blob in the store")]
+    #[error("{digest}: the blob is missing")]
     MissingBlob {
         /// The blob.
         digest: Digest,

@@ -74,6 +74,36 @@ impl cli::Command for Args {
     }
 }
 
+/// What docker, podman, skopeo, crane and umoci call these.
+const WORDS: &[(&str, &str)] = &[
+    ("build", "strata commit makes an image of a directory or a layer"),
+    ("copy", "strata pull NAME, strata push IMAGE NAME, strata remote copy IMAGE NAME"),
+    ("cp", "strata inspect --cat PATH IMAGE, strata unpack --from IMAGE --only PATH DIR"),
+    ("delete", "strata remote rm NAME, strata images rm NAME"),
+    ("diff", "strata changes A B"),
+    ("digest", "strata remote digest NAME"),
+    ("export", "strata flatten IMAGE writes all files as one tar"),
+    ("history", "strata inspect --history IMAGE"),
+    ("import", "strata commit --base scratch -t NAME takes a tar"),
+    ("list", "strata images lists those of the store, strata remote tags REPO those of a registry"),
+    ("list-tags", "strata remote tags REPO"),
+    ("login", "strata remote login HOST"),
+    ("logout", "strata remote logout HOST"),
+    ("ls", "strata images lists those of the store, strata remote tags REPO those of a registry"),
+    ("manifest", "strata inspect --raw IMAGE, strata remote manifest NAME"),
+    ("mount", "strata union IMAGE DIR"),
+    ("prune", "strata images prune"),
+    ("repack", "strata snapshot DIR | strata commit -t NAME"),
+    ("rm", "strata images rm NAME"),
+    ("rmi", "strata images rm NAME"),
+    ("run", "strata union IMAGE -- COMMAND"),
+    ("squash", "strata flatten IMAGE --as-image NAME | strata load"),
+    ("tag", "strata images tag IMAGE NAME"),
+    ("tags", "strata remote tags REPO"),
+    ("umount", "strata union --umount DIR"),
+    ("verify", "strata images verify"),
+];
+
 /// The list of programs and the examples below the help.
 fn after_help() -> String {
     let line = |program: &Program| {
@@ -124,9 +154,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         (Some(dir), []) => install_links(dir, io),
         (_, [word, ..]) => {
             let word = cli::text::clean_path(Path::new(word));
-            Err(usage(format!("{word}: not one of the programs"))
-                .hint("strata --help lists them")
-                .into())
+            let instead = WORDS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
+            let failure = usage(format!("{word}: not one of the programs"));
+            let failure = instead.into_iter().fold(failure, cli::Failure::hint);
+            Err(failure.hint("strata --help lists them").into())
         }
         (None, []) => Err(usage("which program?").hint("strata --help lists them").into()),
     }

@@ -22,6 +22,19 @@ fn what_is_no_program_is_wrong_usage() {
 }
 
 #[test]
+fn what_other_tools_call_a_program_is_told_in_ours() {
+    for (words, hint) in [
+        (&["run", "nginx"][..], "strata union IMAGE -- COMMAND"),
+        (&["rmi", "-f", "x"], "strata images rm NAME"),
+        (&["login", "r.test"], "strata remote login HOST"),
+    ] {
+        let output = usage::run("strata", words);
+        let expected = format!(": not one of the programs\nhint: {hint}\nhint: strata --help");
+        assert!(output.fails_with(2).stderr.contains(&expected), "{}", output.stderr);
+    }
+}
+
+#[test]
 fn the_first_argument_or_the_file_s_name_is_the_program() {
     let sandbox = Sandbox::new();
     let link = sandbox.path("images");

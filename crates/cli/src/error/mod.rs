@@ -303,6 +303,19 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// The same with a hint that is better than those that it has, of which the last stays.
+    pub(crate) fn with_hint_first(mut self, hint: &str) -> Self {
+        self.hints = self.hints.pop().into_iter().collect();
+        self.hints.insert(0, hint.to_owned());
+        self
+    }
+
+    /// The same with another word in the message.
+    pub(crate) fn replacing(mut self, word: &str, by: &str) -> Self {
+        self.message = self.message.replacen(word, by, 1);
+        self
+    }
+
     /// An error and its causes, with the hints that the libraries' errors know for the program of this name.
     pub(crate) fn of(error: &anyhow::Error, program: &str, libraries: &[Look]) -> Self {
         let mut texts: Vec<String> = vec![];
