@@ -45,12 +45,12 @@ fn load_names_what_it_has_loaded() {
     assert_snapshot!(said(&sandbox, "load --store newer -q --json app.tar"), @r#"
     status: 0
     --- stdout
-    {"name":"docker.io/library/app:1","digest":"DIGEST","platforms":["linux/amd64"],"newBytes":5563,"reusedBytes":0}
+    {"name":"docker.io/library/app:1","digest":"DIGEST","platforms":["linux/amd64"],"lackingPlatforms":[],"newBytes":5563,"reusedBytes":0}
     "#);
     assert_snapshot!(said(&sandbox, "load --store newer -q --json app.tar"), @r#"
     status: 0
     --- stdout
-    {"name":"docker.io/library/app:1","digest":"DIGEST","platforms":["linux/amd64"],"newBytes":0,"reusedBytes":5563}
+    {"name":"docker.io/library/app:1","digest":"DIGEST","platforms":["linux/amd64"],"lackingPlatforms":[],"newBytes":0,"reusedBytes":5563}
     "#);
 }
 

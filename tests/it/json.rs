@@ -221,7 +221,14 @@ const OUTPUT: &[(&str, &[&str])] = &[
     ("inspect --files --json", &["inspect --files --json one:1"]),
     ("inspect --waste --json", &["inspect --waste --json wasteful:1"]),
     ("inspect --tree --json", &["inspect --tree --json wasteful:1"]),
-    ("changes --json", &["changes --json ./small.tar ./root", "changes --json one:1 two:2"]),
+    (
+        "changes --json",
+        &[
+            "changes --json ./small.tar ./root",
+            "changes --json one:1 two:2",
+            "remote changes --json HOST/app:1 HOST/wasteful:1",
+        ],
+    ),
     ("changes --stat --json", &["changes --stat --json ./small.tar ./root"]),
     ("snapshot --list --json", &["snapshot --list --json --base ./small.tar root"]),
     (

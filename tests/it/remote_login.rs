@@ -77,6 +77,57 @@ esac
     }
 }
 
+// CI systems have tokens, and no passwords (docker/cli#3270 has it for docker's own).
+#[test]
+fn an_identity_token_logs_in_and_is_kept_as_such() {
+    let bearer = Bearer { identity_token: Some(SECRET.to_owned()), ..Bearer::login("x", "y") };
+    let user = User::of(Auth::Bearer(bearer));
+    let log_in = "echo SECRET | remote login HOST --identity-token -";
+    let place = user.sandbox.path("run/containers/auth.json");
+    let host = user.registry.host();
+    let expected =
+        format!("logged in to {host} with an identity token; kept in {}\n", place.display());
+    assert_eq!(user.sh(log_in).success().stderr, expected);
+    assert_eq!(mode(&place), 0o600);
+    let entry = &user.auths("run/containers/auth.json")[&host];
+    assert_eq!(entry["identitytoken"], SECRET);
+    assert_eq!(entry["auth"], auth::base64(b"<token>:"));
+    user.sh("remote tags HOST/app && pull -q --no-stream HOST/app:1").success();
+    user.sh("remote logout HOST").success();
+    user.sh("remote tags HOST/app").fails_with(6);
+    // A helper has it under docker's word for it, and a file will do in the place of standard input.
+    user.add_helper();
+    user.sandbox.write("run/containers/auth.json", r#"{"credsStore":"kit"}"#);
+    user.sh("printf %s SECRET > token; remote login HOST --identity-token token").success();
+    assert!(String::from_utf8(user.sandbox.read("../home/kept")).unwrap().contains("<token>"));
+    user.sh("remote tags HOST/app").success();
+    let output = user.sh("echo wrong | remote login HOST --identity-token -");
+    let said = format!("remote: {host}: the login of an identity token was refused");
+    assert!(output.fails_with(6).stderr.starts_with(&said), "{}", output.stderr);
+}
+
+#[test]
+fn a_token_of_the_registry_is_kept_in_a_file() {
+    let user = User::of(Auth::bearer());
+    let got = "curl -s 'http://HOST/token?service=kit&scope=repository:app:pull' | jq -r .token";
+    let token = user.sh(got).success().out().trim().to_owned();
+    let script = format!("echo {token} | remote login HOST --token - --authfile $PWD/auth.json");
+    user.sh(&script).success();
+    let host = user.registry.host();
+    let auths = user.auths("auth.json");
+    assert_eq!(auths[&host]["registrytoken"], *token);
+    user.add_helper();
+    user.sandbox.write("run/containers/auth.json", r#"{"credsStore":"kit"}"#);
+    let output = user.sh(&format!("echo {token} | remote login HOST --token -"));
+    assert!(output.fails_with(1).stderr.contains("keeps no tokens of registries"));
+    assert!(output.stderr.contains("hint: --authfile FILE"), "{}", output.stderr);
+    for line in ["--token - -u me", "--token - --identity-token -", "--identity-token - -u me"] {
+        user.sh(&format!("echo x | remote login HOST {line}")).fails_with(2);
+    }
+    user.sh("printf 'two words' | remote login HOST --token -").fails_with(2);
+    user.sh("remote login HOST --token none").fails_with(3);
+}
+
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }

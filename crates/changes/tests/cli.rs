@@ -279,6 +279,8 @@ fn the_help_ends_with_examples() {
           What an update brings
       pull nginx | changes --stat nginx -
           Where the registry's image has grown, beside the store's
+      changes --config <(pull --no-layers nginx:1.27) <(pull --no-layers nginx:1.28)
+          What an update changes in the settings, without a layer
       changes --ignore mtime nginx ./rootfs
           What has happened to a directory since it was unpacked
     ");

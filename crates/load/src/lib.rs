@@ -66,7 +66,7 @@ pub struct Args {
     /// written
     #[arg(long)]
     dry_run: bool,
-    /// Print a JSON object for each image, a line each: name, digest, platforms, newBytes, reusedBytes. With --dry-run, one of what
+    /// Print a JSON object for each image, a line each: name, digest, platforms, lackingPlatforms, newBytes, reusedBytes. With --dry-run, one of what
     /// that says
     #[arg(long)]
     json: bool,
@@ -89,6 +89,7 @@ struct Loaded {
     name: Option<String>,
     digest: Digest,
     platforms: Vec<String>,
+    lacking_platforms: Vec<String>,
     new_bytes: u64,
     reused_bytes: u64,
 }
@@ -161,6 +162,7 @@ fn take(
     let choice = Choice { image: args.image.as_deref(), tag: args.tag.as_ref() };
     choice.apply(&mut taken)?;
     taken.leave_names_to_the_last(io);
+    taken.images.iter().for_each(|found| warn_of_lacking(found, io));
     Ok(taken)
 }
 
@@ -267,6 +269,30 @@ impl Taken {
         }
         self.images.retain(|found| seen.insert((found.name.clone(), found.root.digest)));
     }
+}
+
+/// The platforms that an image lists and that the archive lacks.
+fn lacking_platforms(found: &LoadedImage) -> Vec<String> {
+    let here: HashSet<_> =
+        found.image.manifests.iter().map(|manifest| manifest.descriptor().digest).collect();
+    let listed = found.image.indexes.iter().flat_map(|index| &index.manifests);
+    let lacking = listed.filter(|entry| !here.contains(&entry.digest));
+    let platforms = lacking.filter_map(|entry| entry.platform.as_ref());
+    let platforms = platforms.filter(|platform| platform.os != "unknown");
+    platforms.map(Platform::to_string).collect()
+}
+
+/// Warns of platforms that an image lists and that the archive lacks, as archives of docker's do.
+fn warn_of_lacking(found: &LoadedImage, io: &Io<'_>) {
+    let lacking = lacking_platforms(found);
+    if lacking.is_empty() {
+        return;
+    }
+    let digest = || found.root.digest.to_string();
+    let name = found.name.as_ref().map_or_else(digest, Reference::to_string);
+    let here: Vec<_> = found.platforms.iter().map(Platform::to_string).collect();
+    let (lacking, here) = (lacking.join(", "), here.join(", "));
+    io.warn(&format!("{name}: there is {here}, and not {lacking}, which it lists"));
 }
 
 /// Reports the images that were left out because they lack something. The last one is the error.
@@ -453,6 +479,7 @@ fn print(
                 name: found.name.as_ref().map(Reference::full),
                 digest: found.root.digest,
                 platforms: found.platforms.iter().map(Platform::to_string).collect(),
+                lacking_platforms: lacking_platforms(found),
                 new_bytes: bytes.new,
                 reused_bytes: bytes.reused,
             };

@@ -2,6 +2,7 @@
 //!
 //! A file a verb. `resolve` finds what a name means; `names` are the words of the command line; `page` is the output.
 
+mod changes;
 mod copy;
 mod document;
 mod login;
@@ -13,6 +14,8 @@ mod resolve;
 mod rm;
 mod tag;
 mod tags;
+
+use std::path::PathBuf;
 
 use cli::{Io, When};
 use layer_format::{Platform, Reference};
@@ -83,6 +86,23 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Say what two images have differently, by their documents alone, in the words of `changes --config`
+    ///
+    /// Settings, and the layers that are others. Exits with 0 if nothing is different, and with 1 if anything is.
+    Changes {
+        /// What was
+        #[arg(value_name = "A")]
+        before: Reference,
+        /// What is
+        #[arg(value_name = "B")]
+        after: Reference,
+        /// Of multi-platform images, those for this platform, as linux/arm64/v8
+        #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+        platform: Option<Platform>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Give an image more names in its repository; no layer moves
     Tag {
         /// The image
@@ -140,6 +160,12 @@ enum Verb {
         /// Read the password from standard input
         #[arg(long, requires = "user", conflicts_with = "creds_stdin")]
         password_stdin: bool,
+        /// Log in with the identity token in this file, which a token server exchanges; - is standard input
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "creds_stdin", "token"])]
+        identity_token: Option<PathBuf>,
+        /// Log in with the token in this file, which the registry itself takes; - is standard input
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "creds_stdin"])]
+        token: Option<PathBuf>,
     },
     /// Forget the login for a registry, wherever it is kept
     Logout {
@@ -170,6 +196,7 @@ impl Verb {
             Self::Referrers { query, .. } => vec![query.name.clone()],
             Self::Repositories { host, .. } => vec![host.any()],
             Self::Tag { image, .. } => vec![image.clone()],
+            Self::Changes { before, after, .. } => vec![before.clone(), after.clone()],
             Self::Copy { image, name, .. } => vec![image.clone(), name.clone()],
             Self::Rm { names, .. } => names.clone(),
             Self::Login { .. } | Self::Logout { .. } => vec![],
@@ -239,11 +266,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         io.progress.expect_look_up();
     }
     match &args.verb {
-        Verb::Login { name, user, password_stdin } => {
+        Verb::Login { name, user, password_stdin, identity_token, token } => {
             let question = Question {
                 user: user.as_deref(),
                 is_on_stdin: *password_stdin,
                 has_both_on_stdin: args.network.creds_stdin,
+                identity_token: identity_token.as_deref(),
+                token: token.as_deref(),
             };
             login::log_in(name, &question, &args.network, io).map_err(network::explain)
         }
@@ -260,6 +289,15 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         }
         Verb::Repositories { host, json } => {
             with_client(args, io, |client, io| repositories::list(host, *json, client, io))
+        }
+        Verb::Changes { before, after, platform, json } => {
+            let mut differ = false;
+            with_client(args, io, |client, io| {
+                let names = [before, after];
+                differ = changes::compare(names, platform.as_ref(), *json, client, io)?;
+                Ok(())
+            })?;
+            if differ { Err(cli::silent(1)) } else { Ok(()) }
         }
         Verb::Tag { image, names } => {
             with_client(args, io, |client, io| tag::tag(image, names, client, io))

@@ -5,6 +5,7 @@
 
 mod choice;
 mod dry_run;
+mod plain;
 mod thin;
 
 use std::collections::HashSet;
@@ -12,12 +13,14 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use cli::{Explain as _, Io, NamedOutput, Progress};
+use image::layer::Content;
 use layer_format::{Descriptor, Digest, Platform};
 use report::{Look, look};
 use store::Store;
 use stream::{Graph, Half, Preamble, Writer};
 
 use crate::choice::Chosen;
+use crate::plain::PlainLayers;
 
 /// Write images of the store as one stream
 ///
@@ -30,6 +33,7 @@ use crate::choice::Chosen;
     ("save app:2 --base app:1 -o update.tar", "Only what is new since app:1"),
     ("ssh host images digests | save app --have - | ssh host load", "Only what the host lacks"),
 ]))]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// Images of the store: names, digests, or at least six first digits of one
     #[arg(required = true, value_name = "IMAGE")]
@@ -52,6 +56,9 @@ pub struct Args {
     /// Only one half of the stream, for readers that choke on the other
     #[arg(long, value_name = "FORMAT", value_parser = ["docker", "oci"])]
     format: Option<String>,
+    /// Write layers uncompressed, for scanners and old tools that take a layer's file for what the config names
+    #[arg(long, requires = "format")]
+    uncompressed: bool,
     /// Only say what would be written and what left out: each blob, and the sums
     #[arg(long)]
     dry_run: bool,
@@ -81,16 +88,21 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         .and_then(|store| store.ok_or_else(none))
         .hinted(store::Error::hint_in_store)?;
     let thinned = thin::read(args, &store, io)?;
-    let (chosen, hold) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
+    let (mut chosen, hold) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
     hold.warning().iter().for_each(|warning| io.warn(warning));
     let thin = thinned.thin(&chosen.images, &store)?;
     let left_out: HashSet<_> =
         thin.iter().flat_map(|thin| &thin.left_out).map(|blob| blob.digest).collect();
+    let progress = io.progress.clone();
+    let plain = if args.uncompressed {
+        PlainLayers::of(&mut chosen, &store, &progress)?
+    } else {
+        PlainLayers::default()
+    };
     if args.dry_run {
         return dry_run::tell(args, &chosen, &left_out, io);
     }
-    let progress = io.progress.clone();
-    let mut saving = Saving { store: &store, progress: &progress, n_blobs: 0, bytes: 0 };
+    let mut saving = Saving { store: &store, progress: &progress, plain, n_blobs: 0, bytes: 0 };
     let preamble = Preamble::of(&chosen.names, &chosen.images)?;
     progress.expect(n_bytes(&chosen, &left_out));
     let output = io.named_output(&args.output)?;
@@ -121,6 +133,10 @@ fn n_bytes(chosen: &Chosen, left_out: &HashSet<Digest>) -> u64 {
 fn half(args: &Args) -> anyhow::Result<Option<Half>> {
     let is_thin = !args.base.is_empty() || args.have.is_some();
     match args.format.as_deref() {
+        Some("oci") if args.uncompressed => {
+            // A manifest names layers by the digests of their compressed bytes.
+            Err(cli::usage("--uncompressed is for --format docker").into())
+        }
         Some("docker") if is_thin => {
             // It has no digests by which a receiver could find what was left out.
             Err(cli::usage("--format docker can't leave anything out").into())
@@ -135,6 +151,7 @@ fn half(args: &Args) -> anyhow::Result<Option<Half>> {
 struct Saving<'a> {
     store: &'a Store,
     progress: &'a Progress,
+    plain: PlainLayers,
     n_blobs: usize,
     bytes: u64,
 }
@@ -150,10 +167,16 @@ impl Saving<'_> {
             return Ok(());
         }
         let task = self.progress.task(blob.digest.short(), Some(blob.size));
-        let file = self.store.whole_blob(blob)?;
-        task.state("Saving");
-        let sent =
-            writer.blob_by(blob, |output| output.send(&file, blob.size, &mut |n| task.advance(n)));
+        let sent = if let Some(layer) = self.plain.source(blob) {
+            task.state("Saving");
+            let stored = image::stored_layer(self.store, layer)?;
+            let content = Content::of(layer, stored, Some(self.store))?;
+            writer.blob(blob, task.read(content))
+        } else {
+            let file = self.store.whole_blob(blob)?;
+            task.state("Saving");
+            writer.blob_by(blob, |output| output.send(&file, blob.size, &mut |n| task.advance(n)))
+        };
         sent.with_context(|| format!("blob {}", blob.digest))?;
         task.done("Saved");
         self.n_blobs += 1;

@@ -13,7 +13,7 @@ use layer_format::{DOCUMENT_LIMIT, Error};
 pub use crate::edit::format::{Format, to_oci};
 pub use crate::edit::history::History;
 pub use crate::edit::raw_object::RawObject;
-pub use crate::edit::settings::{Setting, compare, is_empty};
+pub use crate::edit::settings::{Setting, compare, compare_layers, is_empty};
 
 /// The annotation with the digest of the image that an image was made of.
 pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";

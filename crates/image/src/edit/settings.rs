@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use layer_format::{Config, Error};
-use serde_json::Value;
+use layer_format::{Config, DiffId, Error};
+use serde_json::{Value, json};
 
 /// The fields beside `config` that are compared.
 const OUTSIDE: [&str; 5] = ["architecture", "os", "os.version", "variant", "author"];
@@ -29,6 +29,25 @@ impl Setting {
             (Some(_), None) => "D",
         }
     }
+
+    /// The difference as `changes --json` has it.
+    pub fn object(&self) -> Value {
+        let Self { name, before, after } = self;
+        json!({ "change": self.letter(), "config": name, "before": before, "after": after })
+    }
+}
+
+/// Compares the layers of two images by their diff ids, base first: one that is another, or is in one image only, is a setting
+/// `Layers.N`, counted from 1.
+pub fn compare_layers(before: &[DiffId], after: &[DiffId]) -> Vec<Setting> {
+    let value = |layers: &[DiffId], at: usize| layers.get(at).map(|layer| json!(layer));
+    let setting = |at| Setting {
+        name: format!("Layers.{}", at + 1),
+        before: value(before, at),
+        after: value(after, at),
+    };
+    let all = (0..before.len().max(after.len())).map(setting);
+    all.filter(|setting| setting.before != setting.after).collect()
 }
 
 /// The difference as `changes` prints it, with whatever characters the values have.

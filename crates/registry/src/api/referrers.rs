@@ -89,6 +89,7 @@ fn is_refusal(error: &Error) -> bool {
     matches!(
         error,
         Error::Refused { .. }
+            | Error::RateLimited { .. }
             | Error::Unauthorised { .. }
             | Error::NotFound { .. }
             | Error::NotARegistry { .. }

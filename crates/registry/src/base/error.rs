@@ -46,6 +46,22 @@ pub enum Error {
         /// The registry's own words, or nothing.
         said: String,
     },
+    /// The registry allows no more requests for now.
+    #[error("{what}: {host} answered {status}{}", after(said))]
+    RateLimited {
+        /// The image or blob.
+        what: String,
+        /// The host that answered.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// The registry, as it stands in names.
+        registry: String,
+        /// Whether it was asked with a login.
+        has_login: bool,
+        /// The registry's own words, with the limit and what is left of it as far as it tells them, or nothing.
+        said: String,
+    },
     /// The connection could not be made, or broke.
     #[error("{what}: {step} {host}")]
     Connection {
@@ -343,6 +359,12 @@ impl Error {
                     dir(host)
                 )
             }
+            Self::RateLimited { registry, has_login: false, .. } => {
+                format!("log in, which has a limit of its own: remote login {registry}")
+            }
+            Self::RateLimited { .. } => {
+                "wait, or ask a mirror: docs/registry.md tells how to name one".to_owned()
+            }
             Self::Rewound { .. } => {
                 "keep the image on the way: pull NAME, then push NAME".to_owned()
             }
@@ -389,6 +411,7 @@ impl HasKind for Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Unauthorised { .. } | Self::ClientCertificate { .. } => ErrorKind::Unauthorised,
             Self::Refused { .. }
+            | Self::RateLimited { .. }
             | Self::Connection { .. }
             | Self::Certificate { .. }
             | Self::Handshake { .. }

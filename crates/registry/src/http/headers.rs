@@ -98,10 +98,7 @@ pub(crate) fn rate_limit_warning(headers: &HeaderMap) -> Option<String> {
     let limit = RateLimit::parse(text_of(headers, &RATE_LIMIT)?)?;
     let remaining = RateLimit::parse(text_of(headers, &RATE_REMAINING)?)?;
     let is_close = remaining.n_requests.saturating_mul(10) < limit.n_requests;
-    let span = match limit.window {
-        Some(seconds) => format!(" in {} min", seconds.div_ceil(60)),
-        None => String::new(),
-    };
+    let span = limit.span();
     // The number that is left changes with every request, and one warning is enough.
     is_close.then(|| {
         format!(
@@ -114,7 +111,12 @@ pub(crate) fn rate_limit_warning(headers: &HeaderMap) -> Option<String> {
 /// What is left of the limit, for the text of a refusal for too many requests.
 pub(crate) fn rate_limit_left(headers: &HeaderMap) -> Option<String> {
     let left = text_of(headers, &RATE_REMAINING)?;
-    Some(format!("{RATE_REMAINING}: {}", one_line(left.trim())))
+    let whole = text_of(headers, &RATE_LIMIT).and_then(RateLimit::parse);
+    let Some((left, whole)) = RateLimit::parse(left).zip(whole) else {
+        return Some(format!("{RATE_REMAINING}: {}", one_line(left.trim())));
+    };
+    let span = whole.span();
+    Some(format!("{} of {} requests{span} are left", left.n_requests, whole.n_requests))
 }
 
 /// `100;w=21600`: a number of requests, and the time that it is for.
@@ -130,6 +132,11 @@ impl RateLimit {
         let n_requests = parts.next()?.parse().ok()?;
         let window = parts.find_map(|part| part.strip_prefix("w=")?.parse().ok());
         Some(Self { n_requests, window })
+    }
+
+    /// The time that the number is for: ` in 360 min`; nothing if that isn't said.
+    fn span(&self) -> String {
+        self.window.map_or_else(String::new, |seconds| format!(" in {} min", seconds.div_ceil(60)))
     }
 }
 

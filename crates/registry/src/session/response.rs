@@ -86,7 +86,9 @@ impl ErrorResponse {
         }
         let error = match (status, self.code.as_str()) {
             (429, _) | (_, "TOOMANYREQUESTS") => {
-                Error::Refused { what, host, status, said: self.said }
+                let registry = context.registry.to_owned();
+                let has_login = !matches!(context.login, LoginStatus::Unknown);
+                Error::RateLimited { what, host, status, registry, has_login, said: self.said }
             }
             _ if is_refused_elsewhere => Error::Refused { what, host, status, said: self.said },
             (401 | 403, _) | (_, "UNAUTHORIZED" | "DENIED") => Error::Unauthorised {
@@ -123,6 +125,9 @@ impl ErrorResponse {
         let error = match *error {
             Error::NotFound { what, said } | Error::Refused { what, said, .. } => {
                 Error::Refused { what, host, status, said }
+            }
+            Error::RateLimited { what, status, registry, has_login, said, .. } => {
+                Error::RateLimited { what, host, status, registry, has_login, said }
             }
             error => error,
         };

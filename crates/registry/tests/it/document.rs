@@ -181,6 +181,20 @@ fn a_busy_registry_tells_what_is_left() {
     check(&error, ErrorKind::Network, &text);
 }
 
+/// Both headers together say what the limit is; who is not logged in may have another one.
+#[test]
+fn a_busy_registry_tells_its_limit_and_the_way() {
+    let fault = Fault::on("manifests/").status(429).header("Retry-After", "3600");
+    let fault = fault.header("RateLimit-Remaining", "0;w=21600");
+    let (registry, repository) = with_image_and(fault.header("RateLimit-Limit", "100;w=21600"));
+    let error = repository.manifest("1").unwrap_err();
+    let said = "slow down (TOOMANYREQUESTS), 0 of 100 requests in 360 min are left";
+    let text = format!("{}:1: {} answered 429: {said}", registry.name("app"), registry.host());
+    check(&error, ErrorKind::Network, &text);
+    let hint = format!("log in, which has a limit of its own: remote login {}", registry.host());
+    assert_eq!(error.hint(), Some(hint));
+}
+
 #[test]
 fn what_may_pass_is_tried_again_and_no_oftener_than_agreed() {
     // go-containerregistry#1707: proxies have words of their own.

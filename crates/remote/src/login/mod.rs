@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::text::clean_path;
 use cli::{Code, Explain as _, Failure, Io};
-use registry::{Credentials, Error, Login, LoginCheck, LoginFiles, LoginHelper, LoginKey, Secret};
+use registry::{Credentials, Error, Login, LoginCheck, LoginFiles, LoginHelper, LoginKey};
 
 use crate::names::LoginName;
 use question::Answer;
@@ -21,25 +21,24 @@ pub(crate) fn log_in(
     network: &network::Flags,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
-    let Answer { user, password } = question.ask(io)?;
-    let password = Secret::new(password);
+    let Answer { who, login } = question.ask(io)?;
     let host = name.host().to_owned();
-    let login = Login::Password { user: user.clone(), password: password.clone() };
-    let client = network.client_with(Credentials::none().with(&host, login))?;
+    let client = network.client_with(Credentials::none().with(&host, login.clone()))?;
     let task = io.progress.task(host.as_str(), None);
     task.state("Logging in");
     let checked = client.registry(&host).and_then(|registry| registry.check_login());
     drop(task);
     network::tell(&client, checked.is_err(), io);
-    match checked.map_err(|error| refusal(error, &host, &user))? {
+    match checked.map_err(|error| refusal(error, &host, &who))? {
         LoginCheck::Accepted => {}
         LoginCheck::NotWanted => {
             io.warn(&format!("{host} asks for no login, so this one could not be tried"));
         }
     }
     let files = LoginFiles::given(network.authfile.as_ref());
-    let place = keep(&name.key(), &files, &user, &password)?;
-    io.say(&format!("logged in to {} as {user}; kept in {place}", name.as_str()));
+    let place = keep(&name.key(), &files, &login)?;
+    let way = if matches!(login, Login::Password { .. }) { "as" } else { "with" };
+    io.say(&format!("logged in to {} {way} {who}; kept in {place}", name.as_str()));
     warn_of_others(name, network, &place, io)
 }
 
@@ -79,20 +78,14 @@ pub(crate) fn log_out(
 }
 
 /// Keeps a login by the first helper that is named for it, else in the first file that can be written. Gives back where.
-fn keep(
-    key: &LoginKey,
-    files: &LoginFiles,
-    user: &str,
-    password: &Secret,
-) -> anyhow::Result<String> {
+fn keep(key: &LoginKey, files: &LoginFiles, login: &Login) -> anyhow::Result<String> {
     if let Some(helper) = files.helpers(key)?.first() {
-        return by_helper(helper, user, password);
+        return by_helper(helper, login);
     }
     let paths = files.written();
     let (last, others) =
         paths.split_last().context("HOME is not set: name a file by --authfile")?;
-    let edit =
-        |json: &[u8], place: &str| registry::with_login(json, place, key, user, password).map(Some);
+    let edit = |json: &[u8], place: &str| registry::with_login(json, place, key, login).map(Some);
     for path in others {
         // Without a runtime directory of one's own, as in cron, the configuration's will do.
         if file::make_directory(path).is_ok() {
@@ -103,8 +96,8 @@ fn keep(
     kept.and_then(|()| in_file(last, edit)).hint("--authfile FILE keeps the login in another file")
 }
 
-fn by_helper(helper: &LoginHelper, user: &str, password: &Secret) -> anyhow::Result<String> {
-    helper.store(user, password, cli::interrupt::requested).map_err(|error| {
+fn by_helper(helper: &LoginHelper, login: &Login) -> anyhow::Result<String> {
+    helper.store(login, cli::interrupt::requested).map_err(|error| {
         Failure::from_cause(error).hint("--authfile FILE keeps the login in a file instead")
     })?;
     Ok(helper.name().to_owned())
@@ -143,10 +136,10 @@ fn warn_of_others(
 }
 
 /// The error of a login that was tried.
-fn refusal(error: Error, host: &str, user: &str) -> anyhow::Error {
+fn refusal(error: Error, host: &str, who: &str) -> anyhow::Error {
     let Error::Unauthorised { said, .. } = &error else { return error.into() };
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-    let text = format!("{host}: the login of {user} was refused{said}");
+    let text = format!("{host}: the login of {who} was refused{said}");
     Failure::new(Code::Unauthorised, text)
         .hint("many registries want an access token in the place of the password")
         .into()

@@ -186,9 +186,12 @@ impl Upload {
         match started {
             Ok(()) => Ok(self.is_done()),
             // Not every token server gives a token for two repositories, and not everybody may read the other.
-            Err(Error::Unauthorised { .. } | Error::NotFound { .. } | Error::Refused { .. }) => {
-                Ok(false)
-            }
+            Err(
+                Error::Unauthorised { .. }
+                | Error::NotFound { .. }
+                | Error::Refused { .. }
+                | Error::RateLimited { .. },
+            ) => Ok(false),
             Err(error) => Err(error),
         }
     }

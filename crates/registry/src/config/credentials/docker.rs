@@ -21,7 +21,7 @@ use crate::base::{Error, HUB, Secret};
 const HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
 /// The user beside which docker and its helpers put an identity token as the password.
-const TOKEN_USER: &str = "<token>";
+pub(super) const TOKEN_USER: &str = "<token>";
 
 #[derive(Deserialize)]
 struct ConfigJson {
@@ -99,15 +99,25 @@ pub(super) fn with_login(
     json: &[u8],
     place: &str,
     key: &str,
-    login: (&str, &Secret),
+    login: &Login,
 ) -> Result<Vec<u8>, Error> {
-    let (user, password) = login;
     let mut file = Fields::parse(json, place)?;
     let mut auths = file.auths(place)?;
     let written = auths.0.keys().find(|other| normalised(other) == key).cloned();
     auths.0.retain(|other, _| normalised(other) != key);
-    let auth = STANDARD.encode(format!("{user}:{}", password.expose()));
-    let entry = Fields::raw(&serde_json::json!({ "auth": auth }), place)?;
+    let entry = match login {
+        Login::Password { user, password } => {
+            let auth = STANDARD.encode(format!("{user}:{}", password.expose()));
+            serde_json::json!({ "auth": auth })
+        }
+        // podman reads no token where auth names nobody.
+        Login::IdentityToken(token) => {
+            let auth = STANDARD.encode(format!("{TOKEN_USER}:"));
+            serde_json::json!({ "auth": auth, "identitytoken": token.expose() })
+        }
+        Login::RegistryToken(token) => serde_json::json!({ "registrytoken": token.expose() }),
+    };
+    let entry = Fields::raw(&entry, place)?;
     auths.0.insert(written.unwrap_or_else(|| key.to_owned()), entry);
     file.put_auths(&auths, place)?;
     file.text(place)
@@ -342,9 +352,10 @@ mod tests {
     fn a_login_is_added_and_all_else_stays_as_it_is_written() {
         let with = |json: &str, key: &str| {
             let password = Secret::new("pass:word");
-            let text = with_login(json.as_bytes(), "x", key, ("me", &password)).unwrap();
-            let login = find(&text, "x", key.split('/').next().unwrap(), "ns/a").unwrap().unwrap();
-            assert_eq!(login, Login::Password { user: "me".to_owned(), password });
+            let login = Login::Password { user: "me".to_owned(), password };
+            let text = with_login(json.as_bytes(), "x", key, &login).unwrap();
+            let found = find(&text, "x", key.split('/').next().unwrap(), "ns/a").unwrap();
+            assert_eq!(found, Some(login));
             String::from_utf8(text).unwrap()
         };
         // podman#1457
@@ -362,11 +373,21 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_kept_as_what_it_is() {
+        for login in
+            [Login::IdentityToken(Secret::new("t")), Login::RegistryToken(Secret::new("t"))]
+        {
+            let text = with_login(b"", "x", "r.test", &login).unwrap();
+            assert_eq!(find(&text, "x", "r.test", "a").unwrap(), Some(login));
+        }
+    }
+
+    #[test]
     fn keys_that_mean_the_same_are_one_login() {
         let json = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6b2xk"},"docker.io":{},"docker.io/a":{"auth":"bWU6eA=="}}}"#;
         let password = Secret::new("new");
-        let text = with_login(json.as_bytes(), "x", "docker.io", ("me", &password)).unwrap();
         let is = Login::Password { user: "me".to_owned(), password };
+        let text = with_login(json.as_bytes(), "x", "docker.io", &is).unwrap();
         assert_eq!(find(&text, "x", "docker.io", "library/x").unwrap(), Some(is));
         let text = without_login(&text, "x", "docker.io").unwrap().unwrap();
         assert!(find(&text, "x", "docker.io", "library/x").unwrap().is_none());

@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::helper::{self, HelperQuery};
-use super::login::LoginQuery;
+use super::login::{Login, LoginQuery};
 use super::{docker, files};
-use crate::base::{Error, Secret};
+use crate::base::Error;
 
 /// The directory of all users' runtime files, where podman keeps logins without `XDG_RUNTIME_DIR`.
 pub(super) const RUNTIME: &str = "/run/containers";
@@ -150,13 +150,15 @@ impl LoginHelper {
     ///
     /// # Errors
     ///
-    /// [`Error::Helper`].
-    pub fn store(
-        &self,
-        user: &str,
-        password: &Secret,
-        cancelled: fn() -> bool,
-    ) -> Result<(), Error> {
+    /// [`Error::Helper`], also for a token of the registry itself, for which helpers have no word.
+    pub fn store(&self, login: &Login, cancelled: fn() -> bool) -> Result<(), Error> {
+        let (user, password) = match login {
+            Login::Password { user, password } => (user.as_str(), password),
+            Login::IdentityToken(token) => (docker::TOKEN_USER, token),
+            Login::RegistryToken(_) => {
+                return Err(self.error("keeps no tokens of registries"));
+            }
+        };
         self.query.store(user, password, cancelled).map_err(|reason| self.error(reason))
     }
 
@@ -190,10 +192,9 @@ pub fn with_login(
     json: &[u8],
     place: &str,
     key: &LoginKey,
-    user: &str,
-    password: &Secret,
+    login: &Login,
 ) -> Result<Vec<u8>, Error> {
-    docker::with_login(json, place, &key.key(), (user, password))
+    docker::with_login(json, place, &key.key(), login)
 }
 
 /// The text of a file without a login, and all else in it as it was; none if it isn't there.
