@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Many,
     /// 1.5 GB in 24 files, one gzip layer
     Big,
+    /// The Debian root file system in five gzip layers, and a sixth that replaces and removes files of theirs
+    App,
     /// The Debian root file system, compressed with zstd
     Zstd,
     /// Forty gzip layers of a few kilobytes
@@ -52,6 +54,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Debian => "debian",
+            Self::App => "app",
             Self::Many => "many",
             Self::Big => "big",
             Self::Zstd => "zstd",
@@ -67,6 +70,7 @@ impl Kind {
     fn make(self, cache: &Path) -> anyhow::Result<Image> {
         Ok(match self {
             Self::Debian => Image::new().layer(debian(cache)?),
+            Self::App => app(cache)?.into_iter().fold(Image::new(), Image::layer),
             Self::Zstd => Image::new().codec(Codec::ZSTD).layer(debian(cache)?),
             Self::Many => random(1, 9, 11_200),
             Self::Big => Image::new().layer(big()),
@@ -126,6 +130,44 @@ fn debian(cache: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = fs::read(&tar).context("reading the root file system")?;
     ensure!(!bytes.is_empty(), "the root file system is empty");
     Ok(bytes)
+}
+
+/// The layers of `app`, as steps of a build make them: each has directories that those before have not.
+const STEPS: [&str; 5] = [
+    "--exclude=./usr .",
+    "./usr/bin ./usr/sbin ./usr/include",
+    "./usr/lib/gcc ./usr/lib/x86_64-linux-gnu",
+    "--exclude=./usr/lib/gcc --exclude=./usr/lib/x86_64-linux-gnu ./usr/lib ./usr/src",
+    "./usr/share",
+];
+
+/// The sixth layer of `app`: every fifth file of /usr/share anew, and every seventh removed.
+const LAST: &str = "cd tree && find usr/share -type f | LC_ALL=C sort > ../files && \
+    awk 'NR % 5 == 0' ../files > ../again && awk 'NR % 7 == 0 && NR % 5' ../files > ../gone && \
+    mkdir -p ../top && tar -c -T ../again | tar -x -C ../top && cd ../top && find . -type f -exec touch -d @1700000000 {} + && \
+    while read -r f; do mkdir -p \"${f%/*}\" && : > \"${f%/*}/.wh.${f##*/}\"; done < ../gone";
+
+fn app(cache: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    debian(cache)?;
+    let work = tempfile::Builder::new().prefix("app-").tempdir_in(cache).context("a directory")?;
+    let shell = |script: &str| {
+        let line = format!("cd '{}' && {script}", work.path().display());
+        run(&["bash", "-ec", &line])
+    };
+    let tar = std::path::absolute(cache.join("debian.tar")).context("the cache's name")?;
+    shell(&format!("mkdir tree && tar -x --numeric-owner -f '{}' -C tree", tar.display()))?;
+    shell(LAST)?;
+    let mut layers = vec![];
+    for (position, (dir, step)) in
+        STEPS.iter().map(|step| ("tree", *step)).chain([("top", ".")]).enumerate()
+    {
+        let options =
+            "--sort=name --numeric-owner --format=posix --pax-option=delete=atime,delete=ctime";
+        shell(&format!("tar -c {options} -f {position}.tar -C {dir} {step}"))?;
+        let layer = fs::read(work.path().join(format!("{position}.tar")));
+        layers.push(layer.context("reading a layer")?);
+    }
+    Ok(layers)
 }
 
 /// A file in each layer that doesn't compress.

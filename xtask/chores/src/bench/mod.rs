@@ -56,8 +56,14 @@ use image::{Kind, Prepared};
 use latency::LATENCY;
 
 /// Which of our programs run.
-const PROGRAMS: [&str; 10] =
-    ["pull", "push", "unpack", "snapshot", "commit", "save", "load", "images", "union", "flatten"];
+const PROGRAMS: [&str; 11] = [
+    "pull", "push", "unpack", "snapshot", "commit", "save", "load", "images", "inspect", "union",
+    "flatten",
+];
+
+/// What `--quick` runs: what people do most.
+const QUICK: [&str; 7] =
+    ["pull-unpack", "unpack", "known", "pull", "save-file", "load", "snapshot"];
 
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]
@@ -68,6 +74,10 @@ pub(crate) struct Args {
     /// How many rounds count; one more warms up. Another tool that has taken 20 seconds sits the rest out
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pairs: u16,
+    /// One round of what people do most, in about three minutes once the programs are built and the image is made: a look, no
+    /// measurement
+    #[arg(long, conflicts_with_all = ["write", "pairs", "name"])]
+    quick: bool,
     /// Which image
     #[arg(long, value_enum, default_value = "debian")]
     image: Kind,
@@ -117,7 +127,15 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
 
 /// The contests that were asked for, and the stages they are made of.
 fn contests(args: &Args, prepared: &Prepared, ground: &Ground) -> anyhow::Result<String> {
-    let stages = stages::measure(&stages::build()?, ground, prepared, args.pairs)?;
+    let n_rounds = if args.quick { 1 } else { args.pairs };
+    let stages = stages::measure(&stages::build()?, ground, prepared, n_rounds)?;
+    let is_wanted = |name: &str| {
+        if args.quick {
+            QUICK.contains(&name)
+        } else {
+            args.name.is_empty() || args.name.iter().any(|it| it == name)
+        }
+    };
     let mut results = Vec::new();
     let beside = args.beside.as_deref().map(std::path::absolute).transpose()?;
     for contest in Contest::all(prepared.codec) {
@@ -125,8 +143,8 @@ fn contests(args: &Args, prepared: &Prepared, ground: &Ground) -> anyhow::Result
             Some(dir) => contest.beside(dir),
             None => contest,
         };
-        if args.name.is_empty() || args.name.iter().any(|name| name == contest.name) {
-            results.push(contest.run(ground, args.pairs)?);
+        if is_wanted(contest.name) {
+            results.push(contest.run(ground, n_rounds)?);
         }
     }
     report::markdown(args.image, prepared, &stages, &results)

@@ -26,6 +26,18 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
     let skopeo = Runner::line("`skopeo copy` to a layout", BLOBS, SKOPEO);
     let docker =
         Runner::line("`docker pull`", MANIFEST, "docker pull -q $R").after("docker rmi -f $R");
+    let one_core = |title: &str, line: &str| {
+        Runner::line(
+            title,
+            "manifest, config, blobs",
+            format!("taskset -cp 0 $$ >/dev/null; {line}"),
+        )
+    };
+    let known_alone = one_core(
+        "`unpack --from NAME DIR`, one core",
+        "STRATA_STORE=$KNOWN; unpack -q --from $R d",
+    );
+    let unpack_alone = one_core("`cat FILE \\| unpack DIR`, one core", "cat $A | unpack -q d");
     let (two, podman) = (two(), Runner::line("`podman pull`", MANIFEST, PODMAN));
     let (tar, piped) = (tar(codec), piped(codec));
     let pull_unpack = ours("pull -q --no-store $R | unpack -q d", ALL);
@@ -43,8 +55,12 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
             vec![pull_unpack, two.clone(), podman, docker.clone(), tar.clone()],
         ),
         ("store-unpack", Job::PullUnpack, vec![store_unpack, two]),
-        ("unpack", Job::Unpack, vec![unpack, layout, tar.clone(), piped.clone()]),
-        ("known", Job::UnpackKnown, vec![known, tar, piped]),
+        (
+            "unpack",
+            Job::Unpack,
+            vec![unpack, layout.clone(), tar.clone(), piped.clone(), unpack_alone],
+        ),
+        ("known", Job::UnpackKnown, vec![known, layout, tar, piped, known_alone]),
         ("pull", Job::Pull, vec![pull, skopeo, verified, docker]),
     ]
     .map(contest)

@@ -1,4 +1,5 @@
-//! What a union's changes cost to take, of images that are a hundred times as large as each other, and `flatten`.
+//! What a union's changes cost to take, of images that are a hundred times as large as each other; `flatten`; and one file of an
+//! image.
 
 use super::contest::{Contest, Runner};
 
@@ -10,6 +11,7 @@ pub(super) fn contests() -> Vec<Contest> {
     [
         ("union-snapshot", [1_000, 100_000].map(image_with_changes).to_vec(), snapshot()),
         ("flatten", vec![], flatten()),
+        ("one-file", vec![], one_file()),
     ]
     .map(Contest::without_floor)
     .into()
@@ -37,6 +39,31 @@ fn snapshot() -> Vec<Runner> {
     vec![
         runner(1_000, "union NAME DIR --upper U -- snapshot DIR, 10 files of 1,000"),
         runner(100_000, "the same, 10 files of 100,000"),
+    ]
+}
+
+/// A file that every image here has; in the last but one layer of `app`. $KNOWN has listings and seek indexes.
+fn one_file() -> Vec<Runner> {
+    let path = "usr/share/common-licenses/GPL-3";
+    let line = |store: &str| format!("{store}inspect -q --cat {path} $R");
+    vec![
+        Runner::line(
+            "inspect --cat FILE NAME",
+            "the listing, the segment",
+            line("STRATA_STORE=$KNOWN; "),
+        ),
+        Runner::line(
+            "`tar -xzO` of the layer with it",
+            "nothing",
+            format!(
+                "for l in $LAYERS; do tar -xzO -f $l ./{path} 2>/dev/null && break; done | cat"
+            ),
+        ),
+        Runner::line(
+            "the same, without listings",
+            MANIFEST,
+            line("cp -al $KNOWN s; rm -r s/strata; STRATA_STORE=$PWD/s; "),
+        ),
     ]
 }
 
