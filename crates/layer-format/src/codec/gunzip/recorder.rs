@@ -12,7 +12,7 @@ use super::segment::{self, Start};
 use crate::codec::{Pending, Workers};
 
 /// The least number of decompressed bytes between two checkpoints. Fewer checkpoints make an index smaller (0.5 % of the
-/// decompressed bytes), more of them a single file quicker to read (docs/decisions/0027-seek-index.md).
+/// decompressed bytes), more of them a single file quicker to read (docs/decisions/0028-seek-index.md).
 const SPACING: u64 = 2 << 20;
 /// The most checkpoints, in about 10 MB. Of more, every second one is dropped.
 const MOST: usize = 1024;
