@@ -32,6 +32,7 @@ mod images;
 mod json;
 mod limits;
 mod listings;
+mod lists;
 mod load;
 mod logins;
 mod memory;

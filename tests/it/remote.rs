@@ -814,3 +814,104 @@ fn a_look_up_is_silent_and_a_copy_tells_what_it_did_unless_it_is_to_be_quiet() {
         assert!(serde_json::from_str::<Value>(object).is_ok_and(|it| it.is_object()), "{object}");
     }
 }
+
+// skopeo#1619: the newest of many tags; what comes before a release is older than the release.
+#[test]
+fn tags_are_sorted_by_version_or_by_name() {
+    let registry = with_tags(&["1.10", "v1.9", "1.10-rc1", "latest", "1.9-alpine"]);
+    let by_version = "v1.9\n1.9-alpine\n1.10-rc1\n1.10\nlatest\n";
+    assert_eq!(asked_text(&registry, "tags --sort version HOST/ns/app"), by_version);
+    let by_name = "1.10\n1.10-rc1\n1.9-alpine\nlatest\nv1.9\n";
+    assert_eq!(asked_text(&registry, "tags --sort name HOST/ns/app"), by_name);
+}
+
+/// Two registries, of which the first has these tags of `ns/app`.
+fn two_registries(tags: &[&str]) -> (Registry, Registry) {
+    (with_tags(tags), Registry::start())
+}
+
+#[track_caller]
+fn copied(from: &Registry, to: &Registry, words: &str) -> Output {
+    let line = format!("copy HOST/ns/app {}/mirror/app {words}", to.host());
+    let output = remote(from, &line);
+    output.success();
+    output
+}
+
+// skopeo#2735, skopeo#2503, oras#730, imgpkg#217: many tags, and of what is there already nothing but two questions.
+#[test]
+fn many_tags_are_copied_and_a_repeat_asks_two_questions_a_tag() {
+    let (from, to) = two_registries(&["1.0", "1.1", "1.2-rc1", "1.2", "2.0", "latest"]);
+    let output = copied(&from, &to, "--tags 1.*");
+    let line = |tag: &str| format!("{}/mirror/app:{tag}@{}\n", to.host(), small(tag).digest());
+    assert_eq!(output.out(), ["1.0", "1.1", "1.2", "1.2-rc1"].map(line).concat());
+    assert_eq!(to.tags("mirror/app"), ["1.0", "1.1", "1.2", "1.2-rc1"]);
+    assert!(output.stderr.contains("4 tags copied, 0 there already"), "{}", output.stderr);
+    // The layer that they share was sent once.
+    let shared = &small("1.0").layer_blobs()[0].digest;
+    assert_eq!(from.n_requests("GET", shared), 1, "{}", from.log());
+    let repeat = |words: &str| {
+        from.forget();
+        to.forget();
+        let output = copied(&from, &to, words);
+        (output, from.n_requests("", "") + to.n_requests("", ""))
+    };
+    let (output, n_requests) = repeat("--tags 1.*");
+    assert!(output.stderr.contains("0 tags copied, 4 there already"), "{}", output.stderr);
+    assert!(n_requests <= 2 * 4 + 2, "{n_requests}: {}{}", from.log(), to.log());
+    // One that has moved is the only one that costs more.
+    from.add("ns/app:1.1", small("anew"));
+    let (output, _) = repeat("--tags 1.*");
+    assert!(output.stderr.contains("1 tag copied, 3 there already"), "{}", output.stderr);
+    assert_eq!(kit::digest(&to.manifest("mirror/app:1.1").unwrap()), small("anew").digest());
+    // The highest versions, of all that are some.
+    let (output, _) = repeat("--latest 2");
+    assert_eq!(output.out(), ["1.2", "2.0"].map(line).concat());
+    assert_eq!(to.tags("mirror/app"), ["1.0", "1.1", "1.2", "1.2-rc1", "2.0"]);
+    let (output, _) = repeat("--tags latest --tags 1.0 --dry-run");
+    assert!(output.out().contains("send"), "{}", output.text());
+    assert!(!to.tags("mirror/app").contains(&"latest".to_owned()));
+    // Within a registry not a byte comes here.
+    from.forget();
+    remote(&from, "copy HOST/ns/app HOST/other/app --tags *").success();
+    assert_eq!((from.tags("other/app").len(), from.n_requests("GET", "/blobs/")), (6, 0));
+}
+
+#[test]
+fn many_tags_go_on_after_one_that_cannot_be_copied() {
+    let (from, to) = two_registries(&["1", "2", "3"]);
+    to.fault(Fault::on("/manifests/2").method("PUT").status(400));
+    let line = format!("copy HOST/ns/app {}/m --tags *", to.host());
+    let output = remote(&from, &line);
+    assert_eq!(output.out().lines().count(), 2, "{}", output.text());
+    assert!(output.code() != 0 && output.stderr.contains("/m"), "{}", output.text());
+    assert_eq!(to.tags("m"), ["1", "3"]);
+    refused(&from, "copy HOST/ns/app HOST/b --tags none*", 3, "no such tags", "remote tags");
+    refused(
+        &from,
+        "copy HOST/ns/app:1 HOST/b --latest 2",
+        2,
+        "repositories are named",
+        "remote copy",
+    );
+}
+
+// A registry that says how many are too many: all tags come, and each refusal slows down all questions.
+#[test]
+fn a_registry_that_is_asked_too_much_is_asked_less() {
+    let tags: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let (from, to) = two_registries(&tags);
+    from.fault(
+        Fault::on("/manifests/")
+            .method("HEAD")
+            .after(8)
+            .times(3)
+            .status(429)
+            .header("Retry-After", "1"),
+    );
+    let output = copied(&from, &to, "--tags *");
+    assert_eq!(output.out().lines().count(), 40, "{}", output.text());
+    let n_refused = from.requests().iter().filter(|it| it.status == 429).count();
+    assert_eq!(n_refused, 3, "{}", from.log());
+}

@@ -42,6 +42,7 @@ mod snapshot;
 mod ssh;
 mod store;
 mod store_faults;
+mod sync;
 mod sync_order;
 mod tokens;
 mod transcripts;

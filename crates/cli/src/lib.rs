@@ -60,7 +60,7 @@
 //! testing  network
 //! paths                                   which paths of an image are wanted
 //! io                                      the streams of a run, together
-//! secret                                  questions on the terminal
+//! secret  lines                           questions on the terminal; lists in files
 //! output  whole_file  input  plan         streams; what a run would do
 //! progress/  send
 //! interrupt/  limits  glob                signals; values of options
@@ -80,6 +80,7 @@ pub mod interrupt;
 mod io;
 mod json;
 mod limits;
+mod lines;
 #[cfg(target_os = "linux")]
 mod linux;
 mod list;
@@ -104,6 +105,7 @@ pub use crate::input::Input;
 pub use crate::interrupt::Interrupted;
 pub use crate::io::{Io, NamedOutput};
 pub use crate::limits::{Limits, check_size};
+pub use crate::lines::{Listed, read_lists};
 pub use crate::list::{Array, Columns, Form, Table, put_bytes};
 pub use crate::options::{Common, When, examples, parse_annotation};
 pub use crate::output::Output;

@@ -37,11 +37,13 @@ use crate::pattern::Pattern;
 #[derive(clap::Parser, Debug)]
 #[command(name = "images", version, after_help = cli::examples(&[
     ("images 'ghcr.io/me/*'", "What is there of these"),
+    ("images --lock > images.lock", "The same images elsewhere or later: pull --from-file images.lock"),
     ("images prune --older-than 7d", "Remove what lost its name a week ago, and its blobs"),
     ("images index -t app:2 app:2-amd64 app:2-arm64", "One name for several platforms"),
     ("images rm nginx:1.26 && images gc", "Remove a name, then the blobs that nothing else needs"),
     ("ssh host images digests | save app --have - | ssh host load", "Send only what the other side lacks"),
 ]))]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// Only these: names (without a tag, all tags), digests, or patterns of names with * and ?
     #[arg(value_name = "NAME")]
@@ -51,6 +53,9 @@ pub struct Args {
     /// Print digests in full, and all columns, however narrow the terminal is
     #[arg(long, conflicts_with_all = ["json", "null"])]
     no_trunc: bool,
+    /// Print name@digest a line, for pull --from-file: with the digest that the registry has for the name
+    #[arg(long, conflicts_with_all = ["no_trunc", "json", "null"])]
+    lock: bool,
     /// Print JSON
     #[arg(long, global = true, conflicts_with = "null")]
     json: bool,
@@ -163,6 +168,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     match &args.action {
         None => {
             let content = match (args.common.quiet, args.no_trunc) {
+                _ if args.lock => Content::Lock,
                 (true, _) => Content::Digests,
                 (false, true) => Content::ImagesInFull,
                 (false, false) => Content::Images,

@@ -36,6 +36,8 @@ pub(crate) enum Content {
     ImagesInFull,
     /// The digest of each, once.
     Digests,
+    /// Each name with the digest that pins it.
+    Lock,
 }
 
 /// The columns of the table. The last one is only there if several stores are read.
@@ -67,6 +69,9 @@ pub(crate) fn list(
         let mut seen = HashSet::new();
         chosen.retain(|image| seen.insert(*image.digest()));
         return page.list(&chosen.iter().map(digest_line).collect::<Vec<_>>());
+    }
+    if content == Content::Lock {
+        return page.list(&chosen.iter().filter_map(lock_line).collect::<Vec<_>>());
     }
     let rows = rows(store, &all, chosen)?;
     if page.form != Form::Text {
@@ -122,6 +127,18 @@ fn in_order(one: &IndexEntry, other: &IndexEntry) -> Ordering {
 
 fn digest_line(image: &IndexEntry) -> Line {
     Line { name: image.digest().to_string(), json: json!(image.digest()) }
+}
+
+/// A name with the digest that a registry has for it: that of the index, if the image was chosen from one. `None` for an image
+/// without a name that a registry could have.
+fn lock_line(image: &IndexEntry) -> Option<Line> {
+    let name = image.reference()?;
+    let digest = image.index().unwrap_or(*image.digest());
+    let name = match name.digest() {
+        Some(_) => name.to_string(),
+        None => format!("{name}@{digest}"),
+    };
+    Some(Line { name, json: json!(null) })
 }
 
 /// The lines for the chosen ones of all images.

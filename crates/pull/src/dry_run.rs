@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use cli::{Action, Explain as _, Io, Plan, Step};
-use layer_format::{Descriptor, Reference};
+use layer_format::Descriptor;
 use registry::Client;
 use store::Store;
 
 use crate::select::{Configs, ResolvedImage};
+use crate::source::Wanted;
 use crate::{Args, resolve_all};
 
 const FETCH: Action = Action { name: "fetch", sum: "to fetch" };
@@ -17,7 +18,7 @@ const SKIP: Action = Action { name: "skip", sum: "there already" };
 /// Prints what a run would do with each blob. Manifests are asked for, and no blob; nothing is written.
 pub(crate) fn tell(
     args: &Args,
-    names: &[Reference],
+    names: &[Wanted],
     client: &Client,
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {

@@ -16,8 +16,9 @@ mod ssh;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
+use std::path::PathBuf;
 
-use cli::{Explain as _, ImageEvent, Io, Progress};
+use cli::{Explain as _, ImageEvent, Io, Listed, Progress};
 use layer_format::{Descriptor, DiffId, Digest, Platform, Reference};
 use registry::Client;
 use report::{Foreign, Look, look};
@@ -27,7 +28,7 @@ use stream::{Graph, Name, Preamble, Thin, Writer};
 use crate::blob::Blob;
 use crate::fetch::{Check, Fetching, Step};
 use crate::select::{Choice, Configs, ResolvedImage};
-use crate::source::{Source, Sources};
+use crate::source::{Source, Sources, Wanted};
 
 /// Pull images from a registry
 ///
@@ -52,8 +53,12 @@ use crate::source::{Source, Sources};
 pub struct Args {
     /// Image names, as nginx, ghcr.io/a/b:c or name@sha256:…; or images of another machine's store, as
     /// ssh://[USER@]HOST[:PORT]/IMAGE[?store=DIR]
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "from_file", value_name = "NAME")]
     names: Vec<Source>,
+    /// Also the images of this list: a name a line, or name@digest as images --lock writes it; # begins a comment, - is standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    from_file: Vec<PathBuf>,
     /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with = "all_platforms")]
     platform: Option<Platform>,
@@ -112,13 +117,15 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let names = match Source::all(&args.names)? {
+    let words = words(args, io)?;
+    let names = match Source::all(&words, args.names.len())? {
         Sources::Registry(names) => names,
         Sources::Machine(addresses) => return ssh::pull(args, &addresses, io),
     };
-    let client = args.network.client(&names, io)?;
+    let asked: Vec<_> = names.iter().map(|name| name.asked.clone()).collect();
+    let client = args.network.client(&asked, io)?;
     if args.explain_auth {
-        return explain_auth(&names, &client, io);
+        return explain_auth(&asked, &client, io);
     }
     if args.dry_run {
         let planned = dry_run::tell(args, &names, &client, io);
@@ -129,6 +136,20 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     network::tell(&client, outcomes.is_err(), io);
     report(&outcomes?, args, &io.progress);
     Ok(())
+}
+
+/// The words of the command line, and those of lists.
+fn words(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Vec<Source>> {
+    let is_input = |path: &PathBuf| path.as_os_str() == "-";
+    if args.network.creds_stdin && args.from_file.iter().any(is_input) {
+        return Err(cli::usage("standard input can't be a list and hold a login").into());
+    }
+    let mut words = args.names.clone();
+    for Listed { text, place } in cli::read_lists(&args.from_file, &mut io.input)? {
+        let source: Result<Source, _> = text.parse();
+        words.push(source.map_err(|error| cli::usage(format!("{place}: {error}")))?);
+    }
+    Ok(words)
 }
 
 fn explain_auth(names: &[Reference], client: &Client, io: &mut Io<'_>) -> anyhow::Result<()> {
@@ -154,7 +175,7 @@ struct Outcome {
 
 fn pull(
     args: &Args,
-    names: &[Reference],
+    names: &[Wanted],
     client: &Client,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Vec<Outcome>> {
@@ -188,7 +209,7 @@ fn pull(
 /// Streams what the registries have apart from layers: a thin stream, which says what it leaves out. No store is touched.
 fn stream_documents(
     args: &Args,
-    asked: &[Reference],
+    asked: &[Wanted],
     client: &Client,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Vec<Outcome>> {
@@ -214,17 +235,18 @@ fn stream_documents(
 /// Asks the registries what the names mean and, with `--referrers`, what refers to the images.
 fn resolve_all(
     args: &Args,
-    names: &[Reference],
+    names: &[Wanted],
     client: &Client,
     configs: Configs<'_>,
     io: &Io<'_>,
 ) -> anyhow::Result<Vec<ResolvedImage>> {
     let choice = if args.all_platforms { Choice::All } else { Choice::One(args.platform.clone()) };
     let mut images: Vec<ResolvedImage> = Vec::new();
-    for name in distinct(names) {
+    for Wanted { asked: name, kept } in distinct(names) {
         let repository = client.repository(name)?;
-        let image = select::resolve(name, &repository, &choice, configs)
+        let mut image = select::resolve(name, &repository, &choice, configs)
             .map_err(|error| explain(error, name))?;
+        image.reference = kept.clone();
         let referrers = if args.referrers {
             referrers::of(&image, configs, &|text| io.warn(text))
                 .map_err(|error| explain(error, name))?
@@ -233,7 +255,7 @@ fn resolve_all(
         };
         for image in std::iter::once(image).chain(referrers) {
             // Two names of one image have the same referrers.
-            let is_asked = image.reference == *name;
+            let is_asked = image.reference == *kept;
             if is_asked || images.iter().all(|it| it.reference != image.reference) {
                 images.push(image);
             }
@@ -243,8 +265,9 @@ fn resolve_all(
 }
 
 /// The names without duplicates: a stream has one entry for each.
-fn distinct(names: &[Reference]) -> impl Iterator<Item = &Reference> {
-    let is_first = |(at, name): &(usize, &Reference)| !names[..*at].contains(name);
+fn distinct(names: &[Wanted]) -> impl Iterator<Item = &Wanted> {
+    let is_first =
+        |(at, name): &(usize, &Wanted)| !names[..*at].iter().any(|it| it.kept == name.kept);
     names.iter().enumerate().filter(is_first).map(|(_, name)| name)
 }
 
@@ -271,12 +294,12 @@ fn open_store(args: &Args) -> anyhow::Result<Lease> {
 
 /// The images that were asked for by name; called before anything is stored, so that it sees what the store had.
 fn outcomes(
-    names: &[Reference],
+    names: &[Wanted],
     images: &[ResolvedImage],
     lease: Option<&Lease>,
 ) -> anyhow::Result<Vec<Outcome>> {
     let entries = lease.map(|lease| lease.store().images()).transpose()?.unwrap_or_default();
-    let asked = images.iter().filter(|image| names.contains(&image.reference));
+    let asked = images.iter().filter(|image| names.iter().any(|it| it.kept == image.reference));
     let outcomes = asked.map(|image| {
         let root = image.root().digest;
         let is_up_to_date = entries.iter().any(|entry| {

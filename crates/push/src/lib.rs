@@ -20,6 +20,7 @@ mod target;
 mod workers;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use cli::{ImageEvent, Io, Progress};
@@ -55,11 +56,15 @@ use crate::prefix::Prefix;
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// An image of the store, or - for an image stream on standard input
-    #[arg(value_name = "IMAGE")]
-    image: String,
+    #[arg(value_name = "IMAGE", required_unless_present = "from_file")]
+    image: Option<String>,
     /// Names to push it to, or ssh://[USER@]HOST[:PORT][/STORE]; without any, the image's own. With --to, more images of the store
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    /// The images of this list, each to its own name, or with --to below that: a name of the store a line, or name@digest as images
+    /// --lock writes it; # begins a comment, - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    from_file: Vec<PathBuf>,
     /// Push each image to this registry or below this path there, under its own path and tag; or into a store by ssh://…
     #[arg(long, value_name = "REGISTRY[/PREFIX]")]
     to: Option<To>,
@@ -93,6 +98,13 @@ pub struct Args {
     network: network::Flags,
 }
 
+impl Args {
+    /// Whether the image comes on standard input.
+    fn is_stream(&self) -> bool {
+        self.image.as_deref() == Some("-")
+    }
+}
+
 impl cli::Command for Args {
     const ERRORS: &'static [Look] = &[look::<Error>, look::<registry::Error>, look::<store::Error>];
 
@@ -105,14 +117,20 @@ impl cli::Command for Args {
 
 /// Runs the command.
 pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    if let Some((address, images)) = machine(args)? {
+    let listed = cli::read_lists(&args.from_file, &mut io.input)?;
+    let images: Vec<String> = match &args.image {
+        Some(image) => vec![image.clone()],
+        None => listed.into_iter().map(|it| it.text).collect(),
+    };
+    if let Some((address, images)) = machine(args, &images)? {
         return ssh::push(args, &address, &images, io);
     }
     let goal = Goal::of(args)?;
-    let client = client(args, &goal, io)?;
-    let pushed = match &args.image[..] {
-        "-" => streamed::push(args, &goal, &client, io).map_err(named),
-        _ => stored::push(args, &goal, &client, io),
+    let client = client(args, &goal, &images, io)?;
+    let pushed = if args.is_stream() {
+        streamed::push(args, &goal, &client, io).map_err(named)
+    } else {
+        stored::push(args, &goal, &images, &client, io)
     };
     network::tell(&client, pushed.as_ref().map_or(true, |pushed| pushed.failed.is_some()), io);
     let pushed = pushed.map_err(network::explain)?;
@@ -134,10 +152,10 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Wrong usage, if an address of ssh is no safe one, or one of several names.
-fn machine(args: &Args) -> Result<Option<(Address, Vec<String>)>, cli::Failure> {
+fn machine(args: &Args, images: &[String]) -> Result<Option<(Address, Vec<String>)>, cli::Failure> {
     if let Some(To::Machine(address)) = &args.to {
         check_stream_alone(args)?;
-        let images = [&args.image].into_iter().chain(&args.names).cloned().collect();
+        let images = images.iter().chain(&args.names).cloned().collect();
         return Ok(Some((address.clone(), images)));
     }
     if !args.names.iter().any(|name| name.starts_with(SCHEME)) {
@@ -146,7 +164,7 @@ fn machine(args: &Args) -> Result<Option<(Address, Vec<String>)>, cli::Failure> 
     match &args.names[..] {
         [name] if args.to.is_none() => {
             let address = name.parse().map_err(|error: Malformed| cli::usage(error.to_string()))?;
-            Ok(Some((address, vec![args.image.clone()])))
+            Ok(Some((address, images.to_vec())))
         }
         _ => Err(cli::usage("an address of ssh is the only place that an image goes to")
             .hint("push IMAGE IMAGE… --to ssh://…")),
@@ -157,7 +175,7 @@ fn machine(args: &Args) -> Result<Option<(Address, Vec<String>)>, cli::Failure> 
 /// Wrong usage, if standard input is one of several images.
 fn check_stream_alone(args: &Args) -> Result<(), cli::Failure> {
     let is_input = |image: &String| image == "-";
-    if args.names.iter().any(is_input) || (is_input(&args.image) && !args.names.is_empty()) {
+    if args.names.iter().any(is_input) || (args.is_stream() && !args.names.is_empty()) {
         return Err(cli::usage(
             "- is a whole stream and can't be one of several images: push - --to …",
         ));
@@ -276,13 +294,14 @@ fn is_of_connection(error: &anyhow::Error) -> bool {
     )
 }
 
-fn client(args: &Args, goal: &Goal, io: &mut Io<'_>) -> anyhow::Result<Client> {
-    if args.network.creds_stdin && args.image == "-" {
+fn client(args: &Args, goal: &Goal, images: &[String], io: &mut Io<'_>) -> anyhow::Result<Client> {
+    let is_list = args.from_file.iter().any(|path| path.as_os_str() == "-");
+    if args.network.creds_stdin && (args.is_stream() || is_list) {
         return Err(cli::usage("standard input can't be the image and hold a login").into());
     }
     let names = match goal {
         // The image's own name says which registry it goes to.
-        Goal::Own => args.image.parse().ok().into_iter().collect(),
+        Goal::Own => images.iter().filter_map(|image| image.parse().ok()).collect(),
         Goal::Names(names) => names.clone(),
         Goal::Under(prefix) => prefix.any().into_iter().collect(),
     };

@@ -64,7 +64,7 @@ fn refuse(args: &Args) -> anyhow::Result<()> {
     let flags = [
         ("--all-platforms", args.all_platforms),
         ("--non-distributable", args.non_distributable),
-        ("--dry-run of a stream", args.dry_run && args.image == "-"),
+        ("--dry-run of a stream", args.dry_run && args.is_stream()),
     ];
     let flag = flags.into_iter().find_map(|(name, is_given)| is_given.then_some(name));
     Ok(ssh::refuse(flag.or_else(|| args.network.given()))?)

@@ -26,15 +26,14 @@ use crate::{Args, Goal, Pushed};
 pub(crate) fn push(
     args: &Args,
     goal: &Goal,
+    images: &[String],
     client: &Client,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Pushed> {
-    let texts: Vec<&String> = match goal {
-        Goal::Under(_) => std::iter::once(&args.image).chain(&args.names).collect(),
-        Goal::Own | Goal::Names(_) => vec![&args.image],
-    };
+    let more = if matches!(goal, Goal::Under(_)) { &args.names[..] } else { &[] };
+    let texts: Vec<&String> = images.iter().chain(more).collect();
     texts.iter().try_for_each(|text| refuse_paths(text))?;
-    let store = open(args)?;
+    let store = open(args, texts[0])?;
     let mut jobs = vec![];
     for text in texts {
         jobs.push(Job::find(text, goal, args, &store)?);
@@ -45,7 +44,8 @@ pub(crate) fn push(
     hold.warning().iter().for_each(|warning| io.warn(warning));
     let mut outgoing = vec![];
     for job in &jobs {
-        let image = Outgoing::gather(args, &job.found, &job.referrers, &store)?;
+        let image = Outgoing::gather(args, &job.found, &job.referrers, &store);
+        let image = image.with_context(|| job.text.to_owned())?;
         let blobs = image.blobs(args.non_distributable);
         check_whole(&blobs, &store).with_context(|| job.text.to_owned())?;
         outgoing.push(image);
@@ -156,8 +156,8 @@ fn check_names(jobs: &[Job<'_>]) -> Result<(), Failure> {
 }
 
 /// Opens the store, which must exist.
-fn open(args: &Args) -> anyhow::Result<Store> {
-    let none = || store::Error::NotFound { text: args.image.clone() };
+fn open(args: &Args, image: &str) -> anyhow::Result<Store> {
+    let none = || store::Error::NotFound { text: image.to_owned() };
     Store::open_named(args.common.store.as_deref())
         .and_then(|store| store.ok_or_else(none))
         .hinted(store::Error::hint_in_store)
@@ -179,8 +179,7 @@ impl Outgoing {
         referrers: &[store::IndexEntry],
         store: &Store,
     ) -> anyhow::Result<Self> {
-        let (graph, root) =
-            gather(found, args.platform.as_ref(), store).with_context(|| args.image.clone())?;
+        let (graph, root) = gather(found, args.platform.as_ref(), store)?;
         let attached = referrers.iter().map(|it| Attached::gather(it, store));
         Ok(Self { graph, root, attached: attached.collect::<anyhow::Result<_>>()? })
     }

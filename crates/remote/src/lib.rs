@@ -27,6 +27,7 @@ use crate::document::Wanted;
 use crate::login::Question;
 use crate::names::{HostName, LoginName, RepositoryName};
 use crate::rm::Removal;
+use crate::tags::Sort;
 
 /// Ask a registry, name, copy and remove images there, and log in
 ///
@@ -38,6 +39,7 @@ use crate::rm::Removal;
     ("remote config nginx:1.27 | jq .config.Env", "An image's environment, without its layers"),
     ("remote login ghcr.io -u me --password-stdin < token", "Log in without a terminal"),
     ("remote copy a.example/app:1 b.example/app:1", "From registry to registry, all platforms, digests kept"),
+    ("remote copy nginx b.example/nginx --tags '1.*' --latest 5", "The five latest versions, again every night"),
 ]))]
 pub struct Args {
     #[command(subcommand)]
@@ -59,6 +61,9 @@ enum Verb {
         /// Also the digest that each tag stands for; it costs a request for each
         #[arg(long)]
         digests: bool,
+        /// The order; without it names are sorted as people count, 1.9 before 1.10
+        #[arg(long, value_name = "ORDER", value_enum)]
+        sort: Option<Sort>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -111,15 +116,24 @@ enum Verb {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<Reference>,
     },
-    /// Copy an image to another name, digests kept
+    /// Copy an image to another name, or many tags of a repository to another one, digests kept
     ///
     /// All platforms of it, unless one is named. Within a registry layers are mounted and none comes here; between registries
     /// those are sent that the other one lacks, each checked as it passes, and none is kept here.
+    ///
+    /// With --tags or --latest, both names are repositories. What a tag stands for is asked on either side, many at once, and nothing
+    /// else of those that are the same.
     Copy {
-        /// The image
+        /// The image, or the repository
         image: Reference,
-        /// Its new name
+        /// Its new name, or the other repository
         name: Reference,
+        /// Tags that match this pattern, with * and ?; may be given several times
+        #[arg(long, value_name = "GLOB")]
+        tags: Vec<String>,
+        /// Only the N highest versions of these; a tag that doesn't begin like a version is none
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        latest: Option<u32>,
         /// Of a multi-platform image, only the one for this platform, as linux/arm64/v8
         #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
         platform: Option<Platform>,
@@ -277,8 +291,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
             login::log_in(name, &question, &args.network, io).map_err(network::explain)
         }
         Verb::Logout { name } => login::log_out(name, &args.network, io),
-        Verb::Tags { repository, digests, json } => with_client(args, io, |client, io| {
-            let listing = tags::Listing { has_digests: *digests, is_json: *json };
+        Verb::Tags { repository, digests, sort, json } => with_client(args, io, |client, io| {
+            let (has_digests, is_json) = (*digests, *json);
+            let listing = tags::Listing { has_digests, sort: *sort, is_json };
             tags::list(repository, listing, client, io)
         }),
         Verb::Digest(query) => print(query, Wanted::Digest, args, io),
@@ -302,12 +317,18 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         Verb::Tag { image, names } => {
             with_client(args, io, |client, io| tag::tag(image, names, client, io))
         }
-        Verb::Copy { image, name, platform, dry_run, json } => {
+        Verb::Copy { image, name, tags, latest, platform, dry_run, json } => {
             with_client(args, io, |client, io| {
+                let latest = latest.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+                let selection = copy::Selection { globs: tags, latest };
                 let is_json = *json;
                 let mode = if *dry_run { copy::Mode::DryRun { is_json } } else { copy::Mode::Copy };
                 let request = copy::Request { image, name, platform: platform.as_ref(), mode };
-                copy::copy(request, noting_store(args).as_ref(), client, io)
+                let store = noting_store(args);
+                if selection.is_any() {
+                    return copy::copy_many(request, selection, store.as_ref(), client, io);
+                }
+                copy::copy(request, store.as_ref(), client, io)
             })
         }
         Verb::Rm { names, force, dry_run } => with_client(args, io, |client, io| {

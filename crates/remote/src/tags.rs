@@ -16,7 +16,18 @@ pub(crate) const JOBS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listing {
     pub(crate) has_digests: bool,
+    /// `None` for the order in which people count.
+    pub(crate) sort: Option<Sort>,
     pub(crate) is_json: bool,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    /// By version: 1.9, 1.10-rc1, v1.10, and then what is no version
+    Version,
+    /// By name, byte by byte
+    Name,
 }
 
 /// Lists the tags of a repository.
@@ -29,7 +40,12 @@ pub(crate) fn list(
     let repository = client.repository(&name.any())?.without_mirrors();
     let task = io.progress.task(name.shown(), None);
     task.state("Listing tags");
-    let tags = all(&repository)?;
+    let mut tags = all(&repository)?;
+    match listing.sort {
+        Some(Sort::Version) => tags.sort_by(|one, other| cli::order::version(one, other)),
+        Some(Sort::Name) => tags.sort(),
+        None => {}
+    }
     let lines = if listing.has_digests {
         let digests = map(JOBS, &tags, |tag| digest(&repository, tag))?;
         tags.iter().zip(digests).map(|(tag, digest)| line_with_digest(tag, digest)).collect()

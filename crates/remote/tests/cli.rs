@@ -16,6 +16,8 @@ fn the_help_ends_with_examples() {
           Log in without a terminal
       remote copy a.example/app:1 b.example/app:1
           From registry to registry, all platforms, digests kept
+      remote copy nginx b.example/nginx --tags '1.*' --latest 5
+          The five latest versions, again every night
     ");
 }
 

@@ -36,8 +36,12 @@ use crate::plain::PlainLayers;
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// Images of the store: names, digests, or at least six first digits of one
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required_unless_present = "from_file", value_name = "IMAGE")]
     images: Vec<String>,
+    /// Also the images of this list: a name a line, or name@digest as images --lock writes it; # begins a comment, - is standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    from_file: Vec<PathBuf>,
     /// File to write instead of standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
@@ -83,12 +87,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.output.as_os_str() == "-" && !args.dry_run {
         io.output.binary()?;
     }
-    let none = || store::Error::NotFound { text: args.images[0].clone() };
+    let images = images(args, io)?;
+    let none = || store::Error::NotFound { text: images[0].clone() };
     let store = Store::open_named(args.common.store.as_deref())
         .and_then(|store| store.ok_or_else(none))
         .hinted(store::Error::hint_in_store)?;
     let thinned = thin::read(args, &store, io)?;
-    let (mut chosen, hold) = Chosen::find(&args.images, &args.platform, args.referrers, &store)?;
+    let (mut chosen, hold) = Chosen::find(&images, &args.platform, args.referrers, &store)?;
     hold.warning().iter().for_each(|warning| io.warn(warning));
     let thin = thinned.thin(&chosen.images, &store)?;
     let left_out: HashSet<_> =
@@ -120,6 +125,16 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     drop(hold);
     saving.say(chosen.names.len(), left_out.len());
     Ok(())
+}
+
+/// The words of the command line, and those of lists. There is at least one.
+fn images(args: &Args, io: &mut Io<'_>) -> anyhow::Result<Vec<String>> {
+    let is_input = |path: &PathBuf| path.as_os_str() == "-";
+    if args.have.as_ref().is_some_and(is_input) && args.from_file.iter().any(is_input) {
+        return Err(cli::usage("standard input can't be the list and --have").into());
+    }
+    let listed = cli::read_lists(&args.from_file, &mut io.input)?;
+    Ok(args.images.iter().cloned().chain(listed.into_iter().map(|it| it.text)).collect())
 }
 
 /// The bytes of all blobs that are not left out.

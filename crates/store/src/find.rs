@@ -32,7 +32,8 @@ pub enum FoundBy {
 
 impl Store {
     /// Finds an image by its name; else by the digest of an index, a manifest or a config; else by at least six first digits of
-    /// such a digest. In a name with a digest, six first digits of it are enough as well. A text that is a whole digest is never
+    /// such a digest. In a name with a digest, six first digits of it are enough as well; with a tag beside the digest, the
+    /// image of that name is meant if it is the one. A text that is a whole digest is never
     /// taken for a name.
     ///
     /// # Errors
@@ -47,6 +48,10 @@ impl Store {
             return Ok(found);
         }
         if let Some(digest) = reference.as_ref().and_then(Reference::digest) {
+            let named = reference.as_ref().and_then(|it| it.tagged(it.tag()?).ok());
+            if let Some(found) = named.and_then(|it| by_pinned_name(&it, digest, &images)) {
+                return Ok(found);
+            }
             return self.by_digest(text, digest, &images);
         }
         if let Some(found) = by_short_pin(text, &images)? {
@@ -216,6 +221,17 @@ fn by_name(
         }
     }
     Ok(None)
+}
+
+/// Finds an image by a name with a tag, if it has this digest, or was chosen from an index that has it.
+fn by_pinned_name(name: &Reference, digest: &Digest, images: &[IndexEntry]) -> Option<Found> {
+    let is_meant = |image: &&IndexEntry| {
+        (image.digest() == digest || image.index() == Some(*digest))
+            && image.reference().as_ref() == Some(name)
+    };
+    let image = images.iter().find(is_meant)?;
+    let descriptor = image.descriptor.clone();
+    Some(Found { descriptor, image: image.clone(), by: FoundBy::Name })
 }
 
 /// Finds an image by a name with the first digits of its digest, as lists show it.

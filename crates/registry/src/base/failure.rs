@@ -29,6 +29,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether a host says that it gets too many requests.
+    pub(crate) fn is_of_too_many_requests(&self) -> bool {
+        matches!(*self.error, Error::Refused { status: 429, .. })
+    }
+}
+
 impl From<Error> for Failure {
     /// A failure that no other attempt would overcome.
     fn from(error: Error) -> Self {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use url::Url;
 
+use super::gate::Gate;
 use super::upload_habits::UploadHabits;
 use crate::base::{
     Cause, Error, InsecureHosts, Scheme, is_loopback, lock, malformed_host, network_host,
@@ -27,6 +28,8 @@ pub(crate) struct Endpoint {
     given_up: Mutex<Option<GivenUp>>,
     /// How it takes uploads.
     habits: Mutex<UploadHabits>,
+    /// How many requests it is asked at once.
+    gate: Gate,
 }
 
 /// How long a mirror is not asked.
@@ -88,6 +91,7 @@ impl Endpoint {
             settled: scheme.map_or_else(OnceLock::new, OnceLock::from),
             given_up: Mutex::default(),
             habits: Mutex::default(),
+            gate: Gate::default(),
         })
     }
 
@@ -111,6 +115,11 @@ impl Endpoint {
             Some(GivenUp::Until(time)) => Instant::now() < time,
             Some(GivenUp::ForGood) => true,
         }
+    }
+
+    /// How many requests it is asked at once.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// What is known of how it takes uploads.

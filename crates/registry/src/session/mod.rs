@@ -2,6 +2,7 @@
 //! scheme, the judgement of the answer, and when to try again.
 
 mod endpoint;
+mod gate;
 mod options;
 mod redirect;
 mod remote;

@@ -1,6 +1,7 @@
 //! One repository on one host, and one request to it: with its login, its redirects and the judgement of its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{Method, StatusCode};
@@ -11,7 +12,7 @@ use super::response::{ErrorResponse, RequestContext, transport_failure};
 use super::retry::Attempts;
 use super::state::Session;
 use crate::auth::{Authenticator, LoginStatus, Presented, Scope, Unauthorized};
-use crate::base::{Error, Failure, Scheme, authority};
+use crate::base::{Error, Failure, RetryPolicy, Scheme, authority};
 use crate::config::{LoginQuery, RepositoryLocation};
 use crate::http::{AnswerTime, Authorization, Exchange, Meter, Payload, Request, TransportError};
 
@@ -196,6 +197,28 @@ impl Remote {
     }
 
     fn ask_registry(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
+        let gate = self.endpoint.gate();
+        let pass = gate.enter(call.payload.is_none(), self.session.options().cancelled);
+        let answered = self.ask_inside(scope, call);
+        match &answered {
+            Err(failure) if failure.is_of_too_many_requests() => {
+                let longest = self.session.options().retries.longest_asked;
+                gate.slow_down(match failure.retry {
+                    RetryPolicy::After(pause) if pause <= longest => pause,
+                    // Nobody waits for that long: the request has failed.
+                    RetryPolicy::After(_) | RetryPolicy::Later | RetryPolicy::Never => {
+                        Duration::ZERO
+                    }
+                });
+            }
+            Err(_) => {}
+            Ok(_) => gate.speed_up(),
+        }
+        drop(pass);
+        answered
+    }
+
+    fn ask_inside(&self, scope: Scope, call: &Call<'_>) -> Result<Answer, Failure> {
         let session = &*self.session;
         let authenticator = &session.authenticator(self.registry(), self.path(), scope);
         let mut asked = self.ask_once(authenticator, call)?;
