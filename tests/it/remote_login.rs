@@ -77,7 +77,7 @@ esac
     }
 }
 
-// CI systems have tokens, and no passwords (docker/cli#3270 has it for docker's own).
+// CI systems have tokens, and no passwords.
 #[test]
 fn an_identity_token_logs_in_and_is_kept_as_such() {
     let bearer = Bearer { identity_token: Some(SECRET.to_owned()), ..Bearer::login("x", "y") };
