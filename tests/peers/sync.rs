@@ -16,7 +16,9 @@ fn cost(registries: &[&Registry]) -> Cost {
     let requests = registries.iter().map(|it| it.n_requests("", "")).sum();
     let bytes = registries.iter().flat_map(|it| it.requests()).map(|it| it.sent + it.received);
     let cost = Cost { requests, bytes: bytes.sum() };
-    registries.iter().for_each(|it| it.forget());
+    for registry in registries {
+        registry.forget();
+    }
     cost
 }
 

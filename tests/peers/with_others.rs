@@ -104,8 +104,8 @@ fn machines_apptainer_makes_the_same_tree_of_archives_and_of_the_store_and_runs_
             let path = line[2..].split("  ").next().unwrap_or_default();
             let is_added = |it: &&str| path == *it || path.starts_with(&format!("{it}/"));
             match &line[..1] {
-                "A" => APPTAINER.iter().any(|it| is_added(it)),
-                "C" => [".", "etc"].contains(&path) || APPTAINER.iter().any(|it| is_added(it)),
+                "A" => APPTAINER.iter().any(&is_added),
+                "C" => [".", "etc"].contains(&path) || APPTAINER.iter().any(is_added),
                 _ => false,
             }
         };
