@@ -132,6 +132,46 @@ fn config_and_manifest_are_the_base_s_and_what_the_commit_says() {
     assert_eq!((&manifest["annotations"], &manifest["x.unknown"]), (&annotations, &json!("kept")));
 }
 
+// ggcr#1456: settings of all platforms at once, and an index again.
+#[test]
+fn settings_change_of_all_platforms() {
+    let image = |platform: &str| {
+        Image::new().platform(platform).env(&["A=1"]).layer(Layer::new().file("f", platform))
+    };
+    let platforms = ["linux/amd64", "linux/arm64/v8"];
+    let index = platforms.iter().fold(Index::new(), |index, it| index.image(&image(it)));
+    let sandbox = Sandbox::new();
+    sandbox.load(&[
+        Named::new("docker.io/library/all:1", index.set("/annotations", json!({"note": "kept"}))),
+        Named::new("docker.io/library/one:1", image("linux/arm64/v8")),
+    ]);
+    let commit = "commit --no-layer --timestamp 0 -c 'USER app' --unset Env.A";
+    let output = sh(&sandbox, &format!("{commit} --all-platforms --base all:1 -t new"));
+    let digest = output.success().out();
+    let text = "committed new:latest: 2 platforms, no new layer\n";
+    assert!(output.stderr.ends_with(text), "{}", output.text());
+    let made = fs::read(sandbox.store().join("blobs").join(digest.trim().replace(':', "/")));
+    let made: Value = serde_json::from_slice(&made.unwrap()).unwrap();
+    assert_eq!(made["annotations"], json!({"note": "kept"}));
+    let entries = made["manifests"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    for (platform, entry) in platforms.iter().zip(entries) {
+        let one =
+            format!("{commit} -q --base all:1 --platform {platform} -t one:{}", platform.len());
+        assert_eq!(format!("{}\n", entry["digest"].as_str().unwrap()), sh(&sandbox, &one).out());
+        let config = sh(&sandbox, &format!("inspect --config --platform {platform} new"));
+        let config: Value = serde_json::from_str(&config.success().out()).unwrap();
+        assert_eq!(
+            (&config["config"]["User"], &config["config"]["Env"]),
+            (&json!("app"), &json!([]))
+        );
+    }
+    sh(&sandbox, "images verify new").success();
+    let output = sh(&sandbox, &format!("{commit} --all-platforms --base one:1 -t no"));
+    let text = "one:1: one image, and not those of several platforms";
+    assert!(output.fails_with(2).stderr.contains(text), "{}", output.text());
+}
+
 // umoci config, crane mutate, docker commit --change: other settings without a layer; umoci#290, ggcr#1081.
 #[test]
 fn settings_change_without_a_layer() {

@@ -1,5 +1,7 @@
 //! `rebase`: an image's own layers on another base, which is what a build on that base would have made.
 
+use std::fs;
+
 use kit::image::random::Random;
 use kit::pipeline::sh;
 use kit::{Codec, Image, Index, Layer, Named, Sandbox, check};
@@ -329,6 +331,59 @@ fn of_an_index_one_image_is_put_on_the_new_base_s_of_its_platform() {
     assert_one_line(output.fails_with(3), "rebase");
 }
 
+// ggcr#2119: of an index one image was rebased, and the others were lost.
+#[test]
+fn of_an_index_all_images_are_put_on_the_new_base_s_of_their_platforms() {
+    let base = |content: &str, platform: &str| {
+        Image::new().platform(platform).layer(file(platform, content))
+    };
+    let platforms = ["linux/amd64", "linux/arm64/v8"];
+    let index = |content: &str| {
+        platforms.iter().fold(Index::new(), |index, it| index.image(&base(content, it)))
+    };
+    let app = |platform: &str| base("1", platform).layer(file("app", platform));
+    let apps = platforms.iter().fold(Index::new(), |index, it| index.image(&app(it)));
+    let apps = apps.attestation(&app(platforms[0])).set("/annotations", json!({"note": "kept"}));
+    let sandbox = Sandbox::new();
+    sandbox.load(&[
+        Named::new(OLD, index("1")),
+        Named::new(NEW, index("2")),
+        Named::new("docker.io/library/only:2", base("2", platforms[0])),
+        Named::new("docker.io/library/one:1", app(platforms[0])),
+        Named::new("docker.io/library/app:1", apps),
+    ]);
+    let rebase = "rebase --all-platforms --from base:1 -t app:2";
+    let output = sh(&sandbox, &format!("{rebase} app:1 --onto base:2"));
+    let digest = output.success().out();
+    assert!(output.stderr.contains("attestations"), "{}", output.text());
+    assert!(output.stderr.ends_with("rebased app:2: 2 platforms\n"), "{}", output.text());
+    assert_eq!(sh(&sandbox, "images -q app:2").out(), digest);
+    let made: Value = serde_json::from_slice(
+        &fs::read(sandbox.store().join("blobs").join(digest.trim().replace(':', "/"))).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(made["annotations"], json!({"note": "kept"}));
+    assert_eq!(made["manifests"].as_array().unwrap().len(), 2);
+    for (platform, entry) in platforms.iter().zip(made["manifests"].as_array().unwrap()) {
+        // The same as one by one.
+        let one =
+            format!("rebase -q app:1 --platform {platform} --from base:1 --onto base:2 -t one");
+        assert_eq!(format!("{}\n", entry["digest"].as_str().unwrap()), sh(&sandbox, &one).out());
+        let shown: Vec<_> = ["os", "architecture", "variant"]
+            .iter()
+            .filter_map(|key| entry["platform"][key].as_str())
+            .collect();
+        assert_eq!(shown.join("/"), *platform);
+    }
+    sh(&sandbox, "images verify app:2").success();
+    // Nothing is named unless all can be.
+    let refused = sh(&sandbox, &format!("{rebase} -t no app:1 --onto only:2"));
+    assert!(refused.fails_with(3).stderr.contains("linux/arm64/v8"), "{}", refused.text());
+    assert_eq!(sh(&sandbox, "images -q no").code(), 3);
+    let refused = sh(&sandbox, &format!("{rebase} one:1 --onto base:2"));
+    assert_one_line(refused.fails_with(2), "rebase");
+}
+
 #[test]
 fn what_cannot_be_rebased_is_told_with_what_differs() {
     let squashed = app_on(Image::new().layer(file("etc/os", "all")));
@@ -574,8 +629,8 @@ fn no_layer_is_read_and_a_store_that_cannot_be_written_serves_a_dry_run() {
     // Bytes of the same size that are no layer.
     for blob in app_on(old()).layer_blobs().iter().chain(&new().layer_blobs()) {
         let path = sandbox.store().join("blobs/sha256").join(blob.hex());
-        let n = std::fs::metadata(&path).unwrap().len();
-        std::fs::write(&path, vec![0; usize::try_from(n).unwrap()]).unwrap();
+        let n = fs::metadata(&path).unwrap().len();
+        fs::write(&path, vec![0; usize::try_from(n).unwrap()]).unwrap();
     }
     sh(&sandbox, "rebase -q app:1 --from base:1 --onto base:2 -t app:2").success();
     let output = sh(

@@ -5,9 +5,9 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use cli::{Explain as _, ImageEvent, Io};
-use image::{Choice, Input, Location, Opened, StoredImage};
+use image::{Choice, Input, Location, Opened, Platforms, StoredImage};
 use layer_format::listing::Tree;
-use layer_format::{Algorithm, Descriptor, Digest, Hashing, Manifest, Reference};
+use layer_format::{Algorithm, Descriptor, Digest, Hashing, Index, Manifest, Reference};
 use store::{IndexEntry, Lease, Pair, Store};
 
 use crate::Args;
@@ -80,11 +80,41 @@ impl<'a> ToStore<'a> {
         Ok(())
     }
 
-    /// Names the image whose layers are in the store, and tells its digest.
-    pub(crate) fn name(self, documents: Documents, io: &mut Io<'_>) -> anyhow::Result<()> {
+    /// Finds the images of an index.
+    ///
+    /// # Errors
+    /// Wrong usage, if `text` names one image; the store's.
+    pub(crate) fn find_all(&self, text: &str) -> anyhow::Result<Platforms> {
+        let found = Platforms::find(text, &self.lease).hinted(store::Error::hint_in_store)?;
+        Ok(found.ok_or_else(|| {
+            cli::usage(format!("{text}: one image, and not those of several platforms"))
+                .hint("leave --all-platforms out, or pull --all-platforms first")
+        })?)
+    }
+
+    /// Puts the documents of an image into the store.
+    pub(crate) fn put(&self, documents: Documents) -> anyhow::Result<Manifest> {
         self.lease.put(&documents.config)?;
         self.lease.put(&documents.manifest)?;
-        let manifest = Manifest::parse(documents.manifest)?;
+        Ok(Manifest::parse(documents.manifest)?)
+    }
+
+    /// Names an index whose images are in the store, and tells its digest.
+    pub(crate) fn name_index(&self, index: &Index, io: &mut Io<'_>) -> anyhow::Result<()> {
+        self.lease.put(index.raw())?;
+        let target = index.descriptor();
+        let names = &self.args.tag;
+        let entry = |name| IndexEntry::new(Some(name), target.clone());
+        self.lease.name(&names.iter().map(entry).collect::<Vec<_>>())?;
+        writeln!(io.output, "{}", target.digest)?;
+        io.output.flush()?;
+        tell(names, &target.digest, false, io);
+        Ok(())
+    }
+
+    /// Names the image whose layers are in the store, and tells its digest.
+    pub(crate) fn name(self, documents: Documents, io: &mut Io<'_>) -> anyhow::Result<()> {
+        let manifest = self.put(documents)?;
         let target = manifest.descriptor();
         let names = &self.args.tag;
         let entry = |name| IndexEntry::new(Some(name), target.clone());

@@ -22,6 +22,7 @@ mod unset;
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use cli::Io;
 use layer_format::{Descriptor, Platform, Reference};
 use report::{Look, look};
@@ -54,6 +55,9 @@ pub struct Args {
     /// Read no layer: only the config and the annotations of the base change
     #[arg(long, requires = "base", conflicts_with_all = ["file", "compress", "level", "no_store"])]
     no_layer: bool,
+    /// With --no-layer, change the images of all platforms of the base; what comes of them is an index again
+    #[arg(long, requires = "no_layer", conflicts_with_all = ["platform", "stream"])]
+    all_platforms: bool,
     /// Name of the new image; may be given several times
     #[arg(short, long, value_name = "NAME", required = true)]
     tag: Vec<Reference>,
@@ -129,6 +133,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     if args.stream {
         io.output.binary()?;
     }
+    if args.all_platforms {
+        return change_all(args, &plan, &ToStore::open(args)?, io);
+    }
     if args.no_layer {
         return change(args, &plan, ToStore::open(args)?, io);
     }
@@ -183,6 +190,32 @@ fn change(
     destination.name(documents, io)?;
     let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
     io.say(&format!("committed {}: no new layer", names.join(", ")));
+    Ok(())
+}
+
+/// The same of all images of an index, which become one again (ggcr#1456).
+fn change_all(
+    args: &Args,
+    plan: &Plan,
+    destination: &ToStore<'_>,
+    io: &mut Io<'_>,
+) -> anyhow::Result<()> {
+    let text = args.base.as_deref().unwrap_or_default();
+    let bases = destination.find_all(text)?;
+    bases.notes(text).iter().for_each(|note| io.warn(note));
+    let mut made = vec![];
+    for image in bases.images() {
+        let platform = image.config.platform.to_string();
+        let documents = plan.documents(&Base::Image(Box::new(image.clone())), None);
+        let documents = documents.with_context(|| cli::text::clean(&platform).into_owned())?;
+        documents.warn(io);
+        cli::interrupt::check()?;
+        made.push(destination.put(documents)?);
+    }
+    destination.name_index(&bases.index(&made)?, io)?;
+    let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
+    let platforms = cli::counted(made.len() as u64, "platform", "platforms");
+    io.say(&format!("committed {}: {platforms}, no new layer", names.join(", ")));
     Ok(())
 }
 

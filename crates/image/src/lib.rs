@@ -35,6 +35,7 @@ pub mod layer;
 
 mod location;
 mod opened;
+mod platforms;
 mod source;
 mod stored;
 mod stored_image;
@@ -46,6 +47,7 @@ pub use stream::archive::{Choice, Image, Layer};
 pub use crate::input::Input;
 pub use crate::location::Location;
 pub use crate::opened::{Follower, Opened, Sizes};
+pub use crate::platforms::Platforms;
 pub use crate::source::{
     Source, doubt_of_root, is_root_file_system, no_spool, open_layout, our_store, spool,
 };

@@ -37,7 +37,7 @@ use crate::source::{Source, Sources, Wanted};
 /// download goes on where it was. With a terminal or /dev/null as standard output, and with --no-stream, the image is only
 /// stored and its digest is printed: use --no-stream in cron, CI and $(…).
 ///
-/// ssh://[USER@]HOST[:PORT]/IMAGE is an image of another machine's store, which comes by the system's ssh and the programs that
+/// ssh://USER@HOST:PORT/IMAGE, USER and PORT as they are needed, is an image of another machine's store, which comes by the system's ssh and the programs that
 /// are installed there, without the layers that are here already, and with all platforms that are there. --verbose shows the pipe
 /// that is run.
 #[derive(clap::Parser, Debug)]
@@ -52,7 +52,7 @@ use crate::source::{Source, Sources, Wanted};
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct Args {
     /// Image names, as nginx, ghcr.io/a/b:c or name@sha256:…; or images of another machine's store, as
-    /// ssh://[USER@]HOST[:PORT]/IMAGE[?store=DIR]
+    /// ssh://USER@HOST:PORT/IMAGE?store=DIR, of which all but HOST and IMAGE may be left out
     #[arg(required_unless_present = "from_file", value_name = "NAME")]
     names: Vec<Source>,
     /// Also the images of this list: a name a line, or name@digest as images --lock writes it; # begins a comment, - is standard

@@ -43,7 +43,7 @@ use crate::prefix::Prefix;
 /// different images would get one name, or an IMAGE isn't in the store, nothing is sent. If the registry refuses one of several, the
 /// others are pushed, and the exit status is that of the last that it refused.
 ///
-/// With ssh://[USER@]HOST[:PORT][/STORE] the image goes into the store of another machine, by the system's ssh and the programs
+/// With ssh://USER@HOST:PORT/STORE, of which all but HOST may be left out, the image goes into the store of another machine, by the system's ssh and the programs
 /// that are installed there; no layer that the machine has is sent. --verbose shows the pipe that is run.
 #[derive(clap::Parser, Debug)]
 #[command(name = "push", version, after_help = cli::examples(&[
@@ -58,7 +58,7 @@ pub struct Args {
     /// An image of the store, or - for an image stream on standard input
     #[arg(value_name = "IMAGE", required_unless_present = "from_file")]
     image: Option<String>,
-    /// Names to push it to, or ssh://[USER@]HOST[:PORT][/STORE]; without any, the image's own. With --to, more images of the store
+    /// Names to push it to, or ssh://USER@HOST:PORT/STORE; without any, the image's own. With --to, more images of the store
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// The images of this list, each to its own name, or with --to below that: a name of the store a line, or name@digest as images

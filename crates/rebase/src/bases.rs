@@ -46,6 +46,28 @@ impl Bases {
     /// One of them isn't in the store, or the image doesn't say what it is on.
     pub(crate) fn find(args: &Args, store: &Store, lease: Option<&Lease>) -> anyhow::Result<Self> {
         let image = Named::find(&args.image, args.platform.as_ref(), store, lease)?;
+        Self::below(image, args, store, lease)
+    }
+
+    /// Finds the bases of one of the images of an index.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find).
+    pub(crate) fn of_member(
+        image: &StoredImage,
+        args: &Args,
+        (store, lease): (&Store, &Lease),
+    ) -> anyhow::Result<Self> {
+        let image = Named::sound(image.clone(), args.image.clone())?;
+        Self::below(image, args, store, Some(lease))
+    }
+
+    fn below(
+        image: Named,
+        args: &Args,
+        store: &Store,
+        lease: Option<&Lease>,
+    ) -> anyhow::Result<Self> {
         let find = |text: &str| {
             let platform = &image.image.config.platform;
             Named::find(text, Some(platform), store, lease)

@@ -12,7 +12,9 @@ mod replay;
 
 use std::io::Write as _;
 
+use anyhow::Context as _;
 use cli::{Explain as _, Io};
+use image::{Platforms, StoredImage};
 use layer_format::{Manifest, Platform, Reference};
 use report::{Look, look};
 use store::{IndexEntry, Lease, Store};
@@ -36,6 +38,7 @@ use crate::document::Documents;
     ("rebase app:1 --onto debian:12 -t app:1", "The base has got updates under the same name"),
     ("rebase --dry-run app:1 --onto debian:13", "What that would change in the settings"),
     ("rebase app:1 --from debian:12 --onto debian:13 -t app:2", "Where the image doesn't say what it is on"),
+    ("rebase --all-platforms app:1 --onto debian:13 -t app:2", "The images of all platforms"),
 ]))]
 pub struct Args {
     /// The image
@@ -62,6 +65,9 @@ pub struct Args {
     /// Platform of a multi-platform image, as linux/arm64/v8; without it this machine's
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// Rebase the images of all platforms, each on the base for its own; what comes of them is an index again
+    #[arg(long, conflicts_with_all = ["platform", "dry_run"])]
+    all_platforms: bool,
     #[command(flatten)]
     common: cli::Common,
 }
@@ -84,6 +90,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         Store::open_named(args.common.store.as_deref()).hinted(store::Error::hint_in_store)?;
     let missing = || store::Error::NotFound { text: args.image.clone() };
     let store = store.ok_or_else(missing).hinted(store::Error::hint_in_store)?;
+    if args.all_platforms {
+        return all(args, &store, io);
+    }
     let lease = if args.dry_run { None } else { Some(store.lease().hinted(store::Error::hint)?) };
     let bases = Bases::find(args, &store, lease.as_ref())?;
     bases.check(&store)?;
@@ -95,6 +104,54 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
         None => show(&bases, &documents, &manifest, io),
         Some(lease) => name(args, &bases, &documents, &manifest, &lease, io),
     }
+}
+
+/// Rebases all images of an index, which become one again (ggcr#2119).
+fn all(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let lease = store.lease().hinted(store::Error::hint)?;
+    let found = Platforms::find(&args.image, &lease).hinted(store::Error::hint_in_store)?;
+    let platforms = found.ok_or_else(|| {
+        cli::usage(format!("{}: one image, and not those of several platforms", args.image))
+            .hint("leave --all-platforms out, or pull --all-platforms first")
+    })?;
+    platforms.notes(&args.image).iter().for_each(|note| io.warn(note));
+    let mut made = vec![];
+    for image in platforms.images() {
+        let platform = cli::text::clean(&image.config.platform.to_string()).into_owned();
+        let (manifest, summary) =
+            one_of_all(args, image, &lease, io).with_context(|| platform.clone())?;
+        io.say(&format!("{platform}: {summary}"));
+        made.push(manifest);
+    }
+    let index = platforms.index(&made)?;
+    lease.put(index.raw())?;
+    let target = index.descriptor();
+    let entries: Vec<_> =
+        args.tag.iter().map(|name| IndexEntry::new(Some(name), target.clone())).collect();
+    lease.name(&entries)?;
+    writeln!(io.output, "{}", target.digest)?;
+    io.output.flush()?;
+    let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
+    let n = cli::counted(made.len() as u64, "platform", "platforms");
+    io.say(&format!("rebased {}: {n}", names.join(", ")));
+    Ok(())
+}
+
+/// Rebases one of the images of an index. Returns its manifest and what it consists of.
+fn one_of_all(
+    args: &Args,
+    image: &StoredImage,
+    lease: &Lease,
+    io: &Io<'_>,
+) -> anyhow::Result<(Manifest, String)> {
+    let bases = Bases::of_member(image, args, (lease.store(), lease))?;
+    bases.check(lease.store())?;
+    let documents = Documents::of(&bases, args)?;
+    documents.notes.iter().for_each(|note| io.warn(note));
+    cli::interrupt::check()?;
+    lease.put(&documents.config)?;
+    lease.put(&documents.manifest)?;
+    Ok((Manifest::parse(documents.manifest)?, bases.summary()))
 }
 
 /// Prints what would be different about the config.
