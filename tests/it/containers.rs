@@ -408,3 +408,14 @@ fn two_comparisons_of_two_trees_the_one_way_and_the_other_do_not_wait_for_each_o
     let output = Script::new(&sandbox, script).as_plain_user().run();
     assert_eq!(output.out(), "over\n", "{}", output.text());
 }
+
+#[test]
+fn as_root_all_in_one_starts_without_proc() {
+    if lacks_root() {
+        return;
+    }
+    let script = "unshare --mount sh -ec 'mount -t tmpfs none /proc; strata images --version; strata pull --nope'";
+    let output = sh(&Sandbox::new(), script);
+    assert!(output.fails_with(2).out().starts_with("images (strata) "), "{}", output.text());
+    assert!(output.stderr.contains("pull: "), "{}", output.text());
+}

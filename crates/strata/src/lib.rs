@@ -128,7 +128,7 @@ pub fn main() -> ExitCode {
         return (program.main)();
     }
     match arguments.next().as_deref().and_then(find) {
-        Some(program) => start(program, arguments),
+        Some(program) => start(program, &own, arguments),
         None => cli::main(run),
     }
 }
@@ -137,11 +137,12 @@ fn find(name: &OsStr) -> Option<&'static Program> {
     PROGRAMS.iter().find(|program| name == program.name)
 }
 
-/// Executes this file under the name of a program; returns only if that fails.
-fn start(program: &Program, arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let failed = |path: PathBuf| Command::new(path).arg0(program.name).args(arguments).exec();
-    let error = anyhow::Error::from(env::current_exe().map_or_else(|error| error, failed));
-    cli::error::report(program.name, &error.context("starting the program"));
+/// Executes this file under the name of a program; returns only if that fails. Without /proc, nothing tells where this file is but the
+/// word by which it was called.
+fn start(program: &Program, own: &OsStr, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let path = env::current_exe().unwrap_or_else(|_| PathBuf::from(own));
+    let error = Command::new(path).arg0(program.name).args(arguments).exec();
+    cli::error::report(program.name, &anyhow::Error::from(error).context("starting the program"));
     ExitCode::FAILURE
 }
 
