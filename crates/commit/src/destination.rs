@@ -103,12 +103,21 @@ impl<'a> ToStore<'a> {
     pub(crate) fn name_index(&self, index: &Index, io: &mut Io<'_>) -> anyhow::Result<()> {
         self.lease.put(index.raw())?;
         let target = index.descriptor();
-        let names = &self.args.tag;
+        self.enter(&target)?;
+        self.print(&target, io)
+    }
+
+    /// Gives what was made its names.
+    fn enter(&self, target: &Descriptor) -> anyhow::Result<()> {
         let entry = |name| IndexEntry::new(Some(name), target.clone());
-        self.lease.name(&names.iter().map(entry).collect::<Vec<_>>())?;
+        Ok(self.lease.name(&self.args.tag.iter().map(entry).collect::<Vec<_>>())?)
+    }
+
+    /// Prints the digest of what was made.
+    fn print(&self, target: &Descriptor, io: &mut Io<'_>) -> anyhow::Result<()> {
         writeln!(io.output, "{}", target.digest)?;
         io.output.flush()?;
-        tell(names, &target.digest, false, io);
+        tell(&self.args.tag, &target.digest, false, io);
         Ok(())
     }
 
@@ -116,17 +125,13 @@ impl<'a> ToStore<'a> {
     pub(crate) fn name(self, documents: Documents, io: &mut Io<'_>) -> anyhow::Result<()> {
         let manifest = self.put(documents)?;
         let target = manifest.descriptor();
-        let names = &self.args.tag;
-        let entry = |name| IndexEntry::new(Some(name), target.clone());
-        self.lease.name(&names.iter().map(entry).collect::<Vec<_>>())?;
-        if self.args.stream {
-            Outgoing { names, manifest }.out_of_store(self.lease.store(), io)?;
-            tell(names, &target.digest, true, io);
-        } else {
-            writeln!(io.output, "{}", target.digest)?;
-            io.output.flush()?;
-            tell(names, &target.digest, false, io);
+        self.enter(&target)?;
+        if !self.args.stream {
+            return self.print(&target, io);
         }
+        let names = &self.args.tag;
+        Outgoing { names, manifest }.out_of_store(self.lease.store(), io)?;
+        tell(names, &target.digest, true, io);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use image::{Platforms, StoredImage};
-use layer_format::{Manifest, Platform, Reference};
+use layer_format::{Descriptor, Manifest, Platform, Reference};
 use report::{Look, look};
 use store::{IndexEntry, Lease, Store};
 
@@ -125,15 +125,9 @@ fn all(args: &Args, store: &Store, io: &mut Io<'_>) -> anyhow::Result<()> {
     }
     let index = platforms.index(&made)?;
     lease.put(index.raw())?;
-    let target = index.descriptor();
-    let entries: Vec<_> =
-        args.tag.iter().map(|name| IndexEntry::new(Some(name), target.clone())).collect();
-    lease.name(&entries)?;
-    writeln!(io.output, "{}", target.digest)?;
-    io.output.flush()?;
-    let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
+    let names = publish(args, &index.descriptor(), &lease, io)?;
     let n = cli::counted(made.len() as u64, "platform", "platforms");
-    io.say(&format!("rebased {}: {n}", names.join(", ")));
+    io.say(&format!("rebased {names}: {n}"));
     Ok(())
 }
 
@@ -183,17 +177,27 @@ fn name(
     lease.put(&documents.config)?;
     lease.put(&documents.manifest)?;
     let target = manifest.descriptor();
-    let entries: Vec<_> =
-        args.tag.iter().map(|name| IndexEntry::new(Some(name), target.clone())).collect();
-    lease.name(&entries)?;
+    let names = publish(args, &target, lease, io)?;
+    if target.digest == bases.image.image.manifest.descriptor().digest {
+        let (image, new) = (&bases.image.said, &bases.new.said);
+        io.say(&format!("{image} is on {new} already: {names} is the same image"));
+    } else {
+        io.say(&format!("rebased {names}: {}", bases.summary()));
+    }
+    Ok(())
+}
+
+/// Gives what was made its names, prints its digest, and returns the names for the last line.
+fn publish(
+    args: &Args,
+    target: &Descriptor,
+    lease: &Lease,
+    io: &mut Io<'_>,
+) -> anyhow::Result<String> {
+    let entry = |name| IndexEntry::new(Some(name), target.clone());
+    lease.name(&args.tag.iter().map(entry).collect::<Vec<_>>())?;
     writeln!(io.output, "{}", target.digest)?;
     io.output.flush()?;
     let names: Vec<_> = args.tag.iter().map(ToString::to_string).collect();
-    if target.digest == bases.image.image.manifest.descriptor().digest {
-        let (image, new) = (&bases.image.said, &bases.new.said);
-        io.say(&format!("{image} is on {new} already: {} is the same image", names.join(", ")));
-    } else {
-        io.say(&format!("rebased {}: {}", names.join(", "), bases.summary()));
-    }
-    Ok(())
+    Ok(names.join(", "))
 }
