@@ -35,7 +35,17 @@ pub(super) struct Copying<'a> {
     pub(super) n_documents: usize,
 }
 
-impl Copying<'_> {
+impl<'a> Copying<'a> {
+    /// Begins with nothing copied. The repositories are where it comes from and where it goes.
+    pub(super) fn new(
+        (source, target): (&'a Repository, &'a Repository),
+        blobs: Blobs<'a>,
+        progress: &'a Progress,
+        mode: Mode,
+    ) -> Self {
+        Self { source, target, blobs, progress, mode, n_documents: 0 }
+    }
+
     /// Copies what the name stands for, and puts it there.
     pub(super) fn root(&mut self, digest: &Digest, place: &str) -> anyhow::Result<()> {
         let pinned = digest.to_string();

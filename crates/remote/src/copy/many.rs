@@ -79,14 +79,8 @@ pub(crate) fn copy_many(
     }
     let tags = compare(&chosen, image, platform, (&source, &target))?;
     let progress = io.progress.clone();
-    let mut copying = Copying {
-        source: &source,
-        target: &target,
-        blobs: Blobs::new(request, &source, &target, store, &progress),
-        progress: &progress,
-        mode,
-        n_documents: 0,
-    };
+    let blobs = Blobs::new(request, &source, &target, store, &progress);
+    let mut copying = Copying::new((&source, &target), blobs, &progress, mode);
     let mut counts = Counts::default();
     let mut failed = None;
     for Tag { name: tag, here, there } in tags {

@@ -45,14 +45,8 @@ pub(crate) fn copy(
     }
     let place = name.tag().map_or_else(|| name.wanted(), str::to_owned);
     let progress = io.progress.clone();
-    let mut copying = Copying {
-        source: &source,
-        target: &target,
-        blobs: Blobs::new(request, &source, &target, store, &progress),
-        progress: &progress,
-        mode,
-        n_documents: 0,
-    };
+    let blobs = Blobs::new(request, &source, &target, store, &progress);
+    let mut copying = Copying::new((&source, &target), blobs, &progress, mode);
     let is_there = standing(&target, &place)? == Some(digest);
     if !is_there || mode != Mode::Copy {
         copying.root(&digest, &place).map_err(|error| resolve::named(error, image))?;
