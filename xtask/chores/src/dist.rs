@@ -6,6 +6,9 @@
 //! strata_VERSION_DEBARCH.deb            the same below /usr, where dpkg-deb is there
 //! ```
 //!
+//! The programs are static and run on every Linux of their architecture. With `--dynamic` they need a C library, whose
+//! version stands in the tar's name (`…-linux-ARCH-glibc2.34.tar.gz`) and in the package's `Depends`.
+//!
 //! The same files give the same bytes on every machine and at any time.
 
 use std::fmt::Write as _;
@@ -14,7 +17,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
+use crate::needs::{self, Linking, Needs, Version};
 use crate::payload::{self, Content, Item, PROGRAM};
+use crate::release::{self, Platform};
 use xtask::run::{output, root, run, say, works};
 use xtask::workspace::Workspace;
 
@@ -22,16 +27,71 @@ const TEXTS: &[&str] = &["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELO
 const ZSH: &str = "placing zsh's completions";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What `dist` takes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Architecture to pack for; may be given several times [default: this machine's]
+    #[arg(long, value_name = "ARCH", value_parser = release::platform)]
+    arch: Vec<&'static Platform>,
+    /// Link with this machine's C library: what is packed runs where that one or a newer one is
+    #[arg(long, conflicts_with = "arch")]
+    dynamic: bool,
+    /// With --dynamic, the newest version of glibc that the programs may need
+    #[arg(long, value_name = "VERSION", default_value = needs::FLOOR, requires = "dynamic")]
+    floor: Version,
+}
+
+/// What is packed, and for whom.
+struct Release {
+    platform: &'static Platform,
+    items: Vec<Item>,
+    /// The C library that the programs need; static ones need none.
+    glibc: Option<Version>,
+}
+
 /// Builds for release and packs.
-pub(crate) fn dist() -> anyhow::Result<()> {
-    let items = payload::build()?;
+pub(crate) fn dist(args: &Args) -> anyhow::Result<()> {
+    let own = [release::own_platform()?];
+    let platforms = if args.arch.is_empty() { &own[..] } else { &args.arch[..] };
+    let build = |platform: &&'static Platform| Release::build(platform, args);
+    let releases: Vec<Release> = platforms.iter().map(build).collect::<anyhow::Result<_>>()?;
     let dir = Workspace::read()?.target.join("dist");
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
     }
-    say(&tar(&items, &dir)?);
+    releases.iter().try_for_each(|release| pack(release, &dir))
+}
+
+impl Release {
+    fn build(platform: &'static Platform, args: &Args) -> anyhow::Result<Self> {
+        if !args.dynamic {
+            let items = payload::with_program(release::build_static(platform)?)?;
+            return Ok(Self { platform, items, glibc: None });
+        }
+        let program = release::build_here()?;
+        let needs = Needs::of(&program)?;
+        let checked = needs.check(Linking::Dynamic { floor: args.floor });
+        checked.with_context(|| program.display().to_string())?;
+        Ok(Self { platform, items: payload::with_program(program)?, glibc: needs.glibc })
+    }
+
+    /// What the tar and its directory are called.
+    fn name(&self) -> String {
+        let needs = self.glibc.map(|version| format!("-glibc{version}")).unwrap_or_default();
+        format!("strata-{VERSION}-linux-{}{needs}", self.platform.arch)
+    }
+
+    /// The line of the Debian package that says what must be there; none for programs that need nothing.
+    fn depends(&self) -> String {
+        let needs = self.glibc.map(|version| format!("Depends: libc6 (>= {version}), libgcc-s1\n"));
+        needs.unwrap_or_default()
+    }
+}
+
+fn pack(release: &Release, dist: &Path) -> anyhow::Result<()> {
+    say(&tar(release, dist)?);
     if works(&["dpkg-deb", "--version"]) {
-        say(&debian(&items, &dir)?);
+        say(&debian(release, dist)?);
     } else {
         say("no Debian package: dpkg-deb isn't here");
     }
@@ -39,10 +99,10 @@ pub(crate) fn dist() -> anyhow::Result<()> {
 }
 
 /// The tar; it unpacks into one directory, with a checksum for each of its files.
-fn tar(items: &[Item], dist: &Path) -> anyhow::Result<String> {
-    let name = format!("strata-{VERSION}-linux-{}", std::env::consts::ARCH);
+fn tar(release: &Release, dist: &Path) -> anyhow::Result<String> {
+    let name = release.name();
     let dir = dist.join(&name);
-    items.iter().try_for_each(|item| item.put(&dir))?;
+    release.items.iter().try_for_each(|item| item.put(&dir))?;
     texts(&dir)?;
     checksums(&dir, "sha256sum", "SHA256SUMS")?;
     let tar = format!("{}/{name}.tar.gz", dist.display());
@@ -54,11 +114,11 @@ fn tar(items: &[Item], dist: &Path) -> anyhow::Result<String> {
     Ok(tar)
 }
 
-/// The Debian package. It names what the programs need of the C library, as they say it themselves.
-fn debian(items: &[Item], dist: &Path) -> anyhow::Result<String> {
-    let arch = output(&["dpkg", "--print-architecture"])?.trim().to_owned();
-    let dir = dist.join("debian");
-    items.iter().try_for_each(|item| item.put(&dir.join("usr")))?;
+/// The Debian package.
+fn debian(release: &Release, dist: &Path) -> anyhow::Result<String> {
+    let arch = release.platform.debian;
+    let dir = dist.join(format!("debian-{arch}"));
+    release.items.iter().try_for_each(|item| item.put(&dir.join("usr")))?;
     compress_pages(&dir.join("usr/share/man"))?;
     // Debian's zsh looks there.
     let zsh = dir.join("usr/share/zsh");
@@ -73,8 +133,7 @@ fn debian(items: &[Item], dist: &Path) -> anyhow::Result<String> {
     fs::create_dir_all(&control).context("making DEBIAN")?;
     let program = dir.join("usr/bin").join(PROGRAM);
     let kilobytes = fs::metadata(&program).context("the program")?.len() / 1024 + 1;
-    let needs = format!("libc6 (>= {}), libgcc-s1", c_library(&program)?);
-    fs::write(control.join("control"), control_file(&arch, kilobytes, &needs))
+    fs::write(control.join("control"), control_file(arch, kilobytes, &release.depends()))
         .context("writing control")?;
     sums_of_package(&dir)?;
     let package = format!("{}/{PROGRAM}_{VERSION}_{arch}.deb", dist.display());
@@ -95,14 +154,14 @@ fn debian(items: &[Item], dist: &Path) -> anyhow::Result<String> {
     Ok(package)
 }
 
-fn control_file(arch: &str, kilobytes: u64, needs: &str) -> String {
+fn control_file(arch: &str, kilobytes: u64, depends: &str) -> String {
     format!(
         "Package: {PROGRAM}\n\
          Version: {VERSION}\n\
          Architecture: {arch}\n\
          Maintainer: The Strata developers <strata@localhost>\n\
          Installed-Size: {kilobytes}\n\
-         Depends: {needs}\n\
+         {depends}\
          Recommends: ca-certificates\n\
          Section: admin\n\
          Priority: optional\n\
@@ -127,21 +186,6 @@ fn copyright() -> anyhow::Result<String> {
         }
     }
     Ok(text)
-}
-
-/// The newest version of the C library of which the program wants a symbol.
-fn c_library(program: &Path) -> anyhow::Result<String> {
-    let symbols = output(&["objdump", "-T", &program.display().to_string()])?;
-    newest(&symbols).context("the program names no version of the C library")
-}
-
-fn newest(symbols: &str) -> Option<String> {
-    let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        rest[..end].split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>()
-    });
-    let newest = versions.max()?;
-    Some(newest.iter().map(u32::to_string).collect::<Vec<_>>().join("."))
 }
 
 fn compress_pages(man: &Path) -> anyhow::Result<()> {
@@ -188,12 +232,22 @@ fn epoch() -> String {
 mod tests {
     use super::*;
 
+    fn release(glibc: Option<&str>) -> Release {
+        let glibc = glibc.map(|version| version.parse().unwrap());
+        Release { platform: release::platform("aarch64").unwrap(), items: Vec::new(), glibc }
+    }
+
     #[test]
-    fn the_newest_version_is_no_matter_of_letters() {
-        let symbols =
-            "00 DF *UND* (GLIBC_2.9) a\n00 DF *UND* (GLIBC_2.34) b\n00 DF *UND* (GLIBC_2.3.4) c\n";
-        assert_eq!(newest(symbols).unwrap(), "2.34");
-        assert_eq!(newest("no symbols"), None);
+    fn a_static_release_names_no_c_library_and_a_dynamic_one_does() {
+        let (free, bound) = (release(None), release(Some("2.34")));
+        assert_eq!(free.name(), format!("strata-{VERSION}-linux-aarch64"));
+        assert_eq!(bound.name(), format!("strata-{VERSION}-linux-aarch64-glibc2.34"));
+        let control = control_file("arm64", 1, &free.depends());
+        assert!(!control.contains("Depends"), "{control}");
+        assert!(control.contains("\nInstalled-Size: 1\nRecommends: "), "{control}");
+        let control = control_file("arm64", 1, &bound.depends());
+        let depends = "\nDepends: libc6 (>= 2.34), libgcc-s1\nRecommends: ";
+        assert!(control.contains(depends), "{control}");
     }
 
     #[test]

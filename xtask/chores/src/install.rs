@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::payload::{self, Content, Item, PROGRAM};
+use crate::release;
 use xtask::run::say;
 
 /// What `install` takes.
@@ -29,7 +30,11 @@ pub(crate) fn install(args: &Args) -> anyhow::Result<()> {
         Some(prefix) => std::path::absolute(prefix).context("the prefix")?,
         None => usual_prefix()?,
     };
-    if args.uninstall { uninstall(&prefix) } else { put(&payload::build()?, &prefix) }
+    if args.uninstall { uninstall(&prefix) } else { build(&prefix) }
+}
+
+fn build(prefix: &Path) -> anyhow::Result<()> {
+    put(&payload::with_program(release::build_here()?)?, prefix)
 }
 
 fn usual_prefix() -> anyhow::Result<PathBuf> {

@@ -12,7 +12,9 @@ mod install;
 mod man;
 mod messages;
 mod mutants;
+mod needs;
 mod payload;
+mod release;
 mod tidy;
 
 use std::process::ExitCode;
@@ -39,7 +41,7 @@ enum Chore {
     /// Build for release and install: the programs, their man pages and completions
     Install(install::Args),
     /// Pack what is installed, with checksums, into one tar, and where dpkg-deb is there into a Debian package
-    Dist,
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,6 @@ fn carry_out(chore: Chore) -> anyhow::Result<()> {
         Chore::Fuzz(args) => fuzz::fuzz(&args),
         Chore::Mutants(args) => mutants::mutants(&args),
         Chore::Install(args) => install::install(&args),
-        Chore::Dist => dist::dist(),
+        Chore::Dist(args) => dist::dist(&args),
     }
 }

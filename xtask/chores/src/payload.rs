@@ -16,8 +16,6 @@ use anyhow::Context as _;
 
 use crate::commands::COMMANDS;
 use crate::docs;
-use xtask::run::run;
-use xtask::workspace::Workspace;
 
 /// The file that has all programs.
 pub(crate) const PROGRAM: &str = "strata";
@@ -64,10 +62,9 @@ impl Item {
     }
 }
 
-/// Builds for release and generates the texts: all that is to be installed.
-pub(crate) fn build() -> anyhow::Result<Vec<Item>> {
-    run(&["cargo", "build", "--release", "--locked", "--package", PROGRAM])?;
-    items(Workspace::read()?.target.join("release").join(PROGRAM), &docs::dir()?)
+/// Generates the texts: with the program that was built, all that is to be installed.
+pub(crate) fn with_program(program: PathBuf) -> anyhow::Result<Vec<Item>> {
+    items(program, &docs::dir()?)
 }
 
 /// The places of everything, without a build.
