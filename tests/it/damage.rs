@@ -52,7 +52,16 @@ impl Bench {
 
     fn file(&self) -> anyhow::Result<()> {
         let [root, store, file] = self.words.each_ref().map(String::as_str);
-        run(&["--store", store, "--from", file, root], b"")
+        let run = |jobs| run(&["--store", store, "--jobs", jobs, "--from", file, root], b"");
+        let told =
+            |result: &anyhow::Result<()>| result.as_ref().map_err(|it| format!("{it:#}")).copied();
+        let in_turn = run("1");
+        if in_turn.is_ok() {
+            fs::remove_dir_all(root)?;
+        }
+        let at_once = run("2");
+        assert_eq!(told(&in_turn), told(&at_once));
+        at_once
     }
 
     #[track_caller]

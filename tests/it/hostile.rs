@@ -166,8 +166,27 @@ impl Place {
         let expected: &[&str] =
             if output.code() == 0 { &["outside", "root"] } else { &["outside"] };
         assert_eq!(names(self.sandbox.path("")), expected, "{name}: {}", output.text());
+        self.unpack_ahead(name, image, &output);
         self.flatten(name, image, output.code());
         output
+    }
+
+    /// Unpacks with files made before their turn, and checks that it comes to the same.
+    #[track_caller]
+    fn unpack_ahead(&self, name: &str, image: &Image, before: &Output) {
+        self.sandbox.write("in", stream_of(image));
+        let output = pipeline::sh(&self.sandbox, "unpack --jobs 3 ahead < in");
+        std::fs::remove_file(self.sandbox.path("in")).unwrap();
+        let error = |output: &Output| output.stderr.lines().last().unwrap_or_default().to_owned();
+        assert_eq!((output.code(), error(&output)), (before.code(), error(before)), "{name}");
+        let after = tree::show_with(self.sandbox.path("outside"), Show::ALL);
+        assert_eq!(self.before, after, "{name}: {}", output.text());
+        let ahead = self.sandbox.path("ahead");
+        if output.code() == 0 {
+            assert_eq!(bare(&ahead), bare(self.sandbox.path("root")), "{name}");
+            std::fs::remove_dir_all(&ahead).unwrap();
+        }
+        assert!(!ahead.exists(), "{name}");
     }
 
     /// Flattens what was unpacked, and checks that it comes to the same.

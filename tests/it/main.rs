@@ -7,6 +7,7 @@
 
 extern crate tests as kit;
 
+mod ahead;
 mod archives;
 mod artifacts;
 mod bundle;

@@ -49,7 +49,7 @@ pub use crate::location::Location;
 pub use crate::opened::{Follower, Opened, Sizes};
 pub use crate::platforms::Platforms;
 pub use crate::source::{
-    Source, doubt_of_root, is_root_file_system, no_spool, open_layout, our_store, spool,
+    Apart, Source, doubt_of_root, is_root_file_system, no_spool, open_layout, our_store, spool,
 };
 pub use crate::stored::{documents, manifest_for, read_image, stored_layer};
 pub use crate::stored_image::StoredImage;

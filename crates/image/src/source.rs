@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use store::{Error, Hold, Store};
-use stream::archive::{Archive, Choice, Image, Spool};
+use stream::archive::{self, Archive, Choice, Image, Layer, Spool};
 
 use crate::Result;
 use crate::input::Input;
@@ -114,7 +114,20 @@ impl Source {
     ) -> Result<Box<dyn Read + 'a>, layer_format::Error> {
         match self {
             Self::Archive(archive) => archive.layer(image, position),
-            Self::Stored { store, .. } => stored_layer(store, &image.layers[position]),
+            Self::Stored { store, .. } => Ok(stored_layer(store, &image.layers[position])?),
+        }
+    }
+
+    /// The layers, each to be read by itself and at any time; `None` if they only come one after the other.
+    ///
+    /// # Errors
+    /// An archive can't be read, or is malformed.
+    pub fn apart(&mut self, image: &Image) -> Result<Option<Apart>, layer_format::Error> {
+        match self {
+            Self::Archive(archive) => Ok(archive.apart(image)?.map(Apart::Archive)),
+            Self::Stored { store, .. } => {
+                Ok(Some(Apart::Stored { store: store.clone(), layers: image.layers.clone() }))
+            }
         }
     }
 
@@ -126,6 +139,33 @@ impl Source {
         match self {
             Self::Archive(archive) => archive.finish(),
             Self::Stored { .. } => Ok(()),
+        }
+    }
+}
+
+/// The layers of an image, each to be read by itself and at any time.
+#[derive(Debug)]
+pub enum Apart {
+    /// Those of an archive in a file.
+    Archive(archive::Apart),
+    /// Those of a store or another OCI layout.
+    Stored {
+        /// The layout.
+        store: Store,
+        /// The layers, base first.
+        layers: Vec<Layer>,
+    },
+}
+
+impl Apart {
+    /// A reader of a layer's stored bytes; once they are read to their end, they have been checked against the manifest.
+    ///
+    /// # Errors
+    /// The layer has no blob, or the store doesn't have it.
+    pub fn layer(&self, position: usize) -> Result<Box<dyn Read + Send>, layer_format::Error> {
+        match self {
+            Self::Archive(archive) => archive.layer(position),
+            Self::Stored { store, layers } => stored_layer(store, &layers[position]),
         }
     }
 }

@@ -105,7 +105,10 @@ fn first_image(graph: &stream::Graph, root: &Descriptor) -> Result<usize> {
 ///
 /// # Errors
 /// The layer has no blob, or the store doesn't have it.
-pub fn stored_layer(store: &Store, layer: &Layer) -> Result<Box<dyn Read>, layer_format::Error> {
+pub fn stored_layer(
+    store: &Store,
+    layer: &Layer,
+) -> Result<Box<dyn Read + Send>, layer_format::Error> {
     let nameless = || layer_format::Error::NotFound { what: format!("layer {}", layer.diff_id) };
     let blob = layer.blob.as_ref().ok_or_else(nameless)?;
     let opening = |error| layer_format::Error::Io {

@@ -60,7 +60,7 @@
 //!     owner: Owner::Ignore,
 //!     special_bits: SpecialBits::WithOwner,
 //!     symlinked_dirs: SymlinkedDirs::Replace,
-//!     reserved: None,
+//!     reserved: &[],
 //! };
 //! let mut applier = Applier::new(Root::open(empty.path())?, options)?;
 //! applier.begin_layer();
@@ -94,7 +94,7 @@ mod root;
 mod scan;
 mod xattrs;
 
-pub use apply::{Applier, Options, Report, SymlinkedDirs};
+pub use apply::{Applier, Options, Report, Staged, Stager, Staging, SymlinkedDirs};
 pub use content::Content;
 pub use diff::{
     Attribute, Attributes, Candidate, ChangeKind, Comparer, Diff, DiffOptions, Difference,

@@ -9,7 +9,7 @@
 //! for all blobs of a relay, so the next blob is begun while this one is still read. They aren't scoped: a reader that
 //! stops early doesn't wait for a decoder that waits for the bytes of a silent pipe.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, sync_channel};
 use std::thread::Builder;
@@ -65,7 +65,7 @@ impl Seek {
     ///
     /// # Errors
     /// The errors of [`Decoder::new`].
-    pub fn decoder<R: io::BufRead>(&self, stored: R) -> io::Result<Decoder<R>> {
+    pub fn decoder<R: BufRead>(&self, stored: R) -> io::Result<Decoder<R>> {
         match self {
             Self::Nothing => Decoder::new(stored),
             Self::Record => Decoder::recording(stored),
@@ -152,6 +152,23 @@ impl Decompressed {
         let is_hashed = self.is_hashed.recv().map_err(stopped)?;
         let digest = is_hashed.then(|| self.digests.recv()).transpose().map_err(stopped)?;
         Ok(Found { digest, index: self.indexes.recv().map_err(stopped)? })
+    }
+}
+
+/// The uncompressed bytes of the current blob.
+impl Read for Decompressed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.plain.read(buffer)
+    }
+}
+
+impl BufRead for Decompressed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.plain.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.plain.consume(n);
     }
 }
 

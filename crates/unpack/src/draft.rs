@@ -93,6 +93,11 @@ impl Draft {
         &self.tree
     }
 
+    /// The private directory.
+    pub(crate) fn private(&self) -> &File {
+        &self.private
+    }
+
     /// Renames the tree to its place.
     ///
     /// # Errors

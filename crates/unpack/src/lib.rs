@@ -3,17 +3,20 @@
 //! Three promises: the directory appears whole or not at all (`target`), every byte in it is covered by a digest that
 //! was checked (`pipeline`), and nothing outside it is touched (the `rootfs` crate).
 
+mod ahead;
 mod bundle;
 mod draft;
 mod env_file;
 mod limits;
 mod pipeline;
 mod place;
+mod reading;
 mod selected;
 mod target;
 mod writeback;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use cli::{Explain as _, ImageEvent, Io};
@@ -26,6 +29,7 @@ use rootfs::{
 };
 use store::Store;
 
+use crate::ahead::{AHEAD, Workshop};
 use crate::env_file::EnvFile;
 use crate::limits::Budget;
 use crate::pipeline::Filling;
@@ -100,6 +104,9 @@ pub struct Args {
     /// `IMAGE_ENTRYPOINT` and `IMAGE_CMD`: `eval "set -- $IMAGE_ENTRYPOINT $IMAGE_CMD"`.
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
+    /// How many layers to work on at once, of an image in the store or in a file; without it as many as there are cores, and 4 at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with_all = ["only", "exclude"])]
+    jobs: Option<u8>,
     /// Don't bring the files to the disk before the directory appears: a power cut may leave them empty
     #[arg(long)]
     no_sync: bool,
@@ -151,8 +158,13 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     };
     let applied = match contents {
         Contents::All(source) => {
-            let filling = Filling { applier, budget: Budget::new(args.limits), writeback };
-            pipeline::unpack(source, &image, filling, store.as_ref(), &io.progress)
+            let budget = Arc::new(Budget::new(args.limits));
+            let filling = Filling { applier, budget, writeback };
+            let options = options(args);
+            let jobs = args.jobs.map(usize::from);
+            let workshop = Workshop { parent: target.aside()?, root: &root, options, jobs };
+            let rest = (store.as_ref(), &io.progress);
+            pipeline::unpack(source, &image, filling, &workshop, rest)
         }
         Contents::Selected(opened, plan) => {
             selected::unpack(*opened, &plan, applier, writeback, io)
@@ -253,7 +265,7 @@ fn options(args: &Args) -> Options {
     let symlinked_dirs =
         if args.keep_symlinked_dirs { SymlinkedDirs::Follow } else { SymlinkedDirs::Replace };
     let special_bits = if args.keep_setuid { SpecialBits::Always } else { SpecialBits::WithOwner };
-    Options { owner, special_bits, symlinked_dirs, reserved: Some(draft::MARK) }
+    Options { owner, special_bits, symlinked_dirs, reserved: &[draft::MARK, AHEAD] }
 }
 
 /// Says what was unpacked. The program that brought the image may have been silent.

@@ -1,55 +1,31 @@
-//! The stages of an unpack, which run at the same time: reading and hashing stored bytes, decompressing them, hashing the
-//! result, and writing files.
-//!
-//! ```text
-//! reader ──raw──► decoder ──plain──► applier (this thread)
-//!                    └─────plain──► hasher ──diff id──► applier
-//! ```
-//!
-//! The decoder and the hasher are [`Decompressed`]. The threads aren't scoped: when a layer can't be applied, the program doesn't
-//! wait for a reader that hangs on a silent pipe.
+//! Applies the layers one after the other. Where they can be read apart, those to come are [worked ahead](crate::ahead).
 
 use std::io;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, Builder};
 
 use anyhow::Context as _;
-use cli::interrupt::Interruptible;
 use cli::{Progress, Task};
 use image::{Image, Layer, Source};
-use layer_format::layer::{Change, Reader};
-use layer_format::{Error, SeekIndex};
-use rootfs::{Applier, Report};
-use store::{ListingDraft, Pair, Store};
-use stream::decompress::{Ask, Decompressed};
+use layer_format::Error;
+use layer_format::layer::Change;
+use rootfs::{Applier, Report, Staged};
+use store::Store;
+use stream::decompress::Decompressed;
 use stream::relay::{Gone, Pool, Sender, relay};
 
+use crate::ahead::{Ahead, Begun, Changes, Job, Turn, Workshop};
 use crate::limits::Budget;
+use crate::reading::{DEPTH, Plan, Reading, Stages, never};
 use crate::writeback::Writeback;
-
-/// How many chunks may wait for the decoder.
-const DEPTH: usize = 8;
-
-/// What is known of a layer before it is read.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    pair: Pair,
-    /// What has to be computed to prove the diff id.
-    ask: Ask,
-}
 
 /// The directory that is being filled, and the limits for it.
 #[derive(Debug)]
 pub(crate) struct Filling {
     pub(crate) applier: Applier,
-    pub(crate) budget: Budget,
+    pub(crate) budget: Arc<Budget>,
     /// `None` with `--no-sync`.
     pub(crate) writeback: Option<Writeback>,
-}
-
-/// The other stages, as the applier sees them.
-struct Stages {
-    layers: Decompressed,
-    reader: thread::JoinHandle<Result<(), Error>>,
 }
 
 /// Applies all layers of `image`, and verifies them to the last byte.
@@ -60,34 +36,27 @@ pub(crate) fn unpack(
     source: Source,
     image: &Image,
     mut filling: Filling,
-    store: Option<&Store>,
-    progress: &Progress,
+    workshop: &Workshop<'_>,
+    (store, progress): (Option<&Store>, &Progress),
 ) -> anyhow::Result<Report> {
-    let plans = plan(image, store);
-    let started = start(source, image.clone(), &plans, (store.cloned(), progress.clone()));
-    let mut stages = started.context("starting a thread")?;
+    let plans = Plan::of(image, store);
+    let begin = |layer: &Layer| progress.task(layer.digest().short(), layer.size());
+    let tasks: Vec<Task> = image.layers.iter().map(begin).collect();
+    let sizes: Option<Vec<u64>> = image.layers.iter().map(Layer::size).collect();
+    if let Some(sizes) = sizes {
+        progress.expect(sizes.into_iter().fold(0, u64::saturating_add));
+    }
+    let budget = Arc::clone(&filling.budget);
+    let job = Job { plans: plans.clone(), tasks, budget, store: store.cloned() };
+    let mut layers = Layers::start(source, image, job, workshop)?;
     for (position, plan) in plans.iter().enumerate() {
-        let mut listing =
-            store.and_then(|store| ListingDraft::if_missing(store, plan.pair.diff_id()));
-        let applied = apply(&mut stages.layers, &mut filling, plan, listing.as_mut());
+        let applied = layers.apply(position, &mut filling, plan, store);
         if applied.is_err() {
             plan.pair.forget_index(store);
         }
-        let index = applied.with_context(|| image.layer_name(position))?;
-        if let Some(listing) = listing {
-            listing.keep(plan.pair.diff_id());
-        }
-        if plan.ask != Ask::Nothing {
-            plan.pair.remember(store);
-        }
-        if let Some(index) = index {
-            plan.pair.keep_index(&index, store);
-        }
+        applied.with_context(|| image.layer_name(position))?.done("Unpacked");
     }
-    match stages.reader.join() {
-        Ok(finished) => finished?,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    layers.finish()?;
     let report = filling.applier.finish()?;
     if let Some(writeback) = filling.writeback {
         writeback.finish().context("bringing files to the disk")?;
@@ -95,85 +64,159 @@ pub(crate) fn unpack(
     Ok(report)
 }
 
-fn plan(image: &Image, store: Option<&Store>) -> Vec<Plan> {
-    let plan = |layer: &Layer| {
-        let pair = Pair::of(layer);
-        Plan { pair, ask: pair.ask(store) }
-    };
-    image.layers.iter().map(plan).collect()
+/// Where the layers come from.
+enum Layers {
+    /// One after the other, by the same stages.
+    InTurn {
+        /// `None` after an error.
+        stages: Option<Stages>,
+        reader: thread::JoinHandle<Result<(), Error>>,
+    },
+    /// Each by itself.
+    Apart { ahead: Ahead, source: Source },
 }
 
-fn start(
+impl Layers {
+    fn start(
+        mut source: Source,
+        image: &Image,
+        job: Job,
+        workshop: &Workshop<'_>,
+    ) -> anyhow::Result<Self> {
+        const STARTING: &str = "starting a thread";
+        if workshop.n_lanes(image) > 0
+            && let Some(apart) = source.apart(image)?
+        {
+            let ahead = Ahead::start(apart, job, workshop, workshop.n_lanes(image))?;
+            return Ok(Self::Apart { ahead, source });
+        }
+        let (stages, reader) = in_turn(source, image.clone(), job).context(STARTING)?;
+        Ok(Self::InTurn { stages: Some(stages), reader })
+    }
+
+    /// Applies the next layer.
+    fn apply(
+        &mut self,
+        position: usize,
+        filling: &mut Filling,
+        plan: &Plan,
+        store: Option<&Store>,
+    ) -> anyhow::Result<Task> {
+        filling.applier.begin_layer();
+        match self {
+            Self::InTurn { stages, .. } => {
+                let stopped = || Error::Truncated { what: "the layer".to_owned() };
+                let reading = Reading::begin(stages.take().ok_or_else(stopped)?, *plan, store);
+                let (rest, proved) = filling.rest(reading)?.end()?;
+                *stages = Some(rest);
+                Ok(proved.remember(store))
+            }
+            Self::Apart { ahead, .. } => {
+                let reading = match ahead.turn(position)? {
+                    Turn::Whole(reading) => *reading,
+                    Turn::Begun(mut begun) => match filling.begun(&mut begun)? {
+                        Begun::Rest(reading) => *reading,
+                        Begun::Done(task) => {
+                            filling.applier.end_layer()?;
+                            return Ok(*task);
+                        }
+                    },
+                };
+                let (_, proved) = filling.rest(reading)?.end()?;
+                Ok(proved.remember(store))
+            }
+        }
+    }
+
+    /// Checks that nothing is wrong with what follows the layers.
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::InTurn { reader, .. } => match reader.join() {
+                Ok(finished) => Ok(finished?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            Self::Apart { ahead, source } => {
+                ahead.finish();
+                Ok(source.finish()?)
+            }
+        }
+    }
+}
+
+impl Filling {
+    /// Applies what others have read of a layer.
+    fn begun(&mut self, changes: &mut Changes) -> anyhow::Result<Begun> {
+        loop {
+            match changes.next()? {
+                Ok((change, staged)) => self.put(&change, staged.as_ref())?,
+                Err(begun) => return Ok(begun),
+            }
+        }
+    }
+
+    /// Applies a change whose file was made already, if it is one.
+    fn put(&mut self, change: &Change, staged: Option<&Staged>) -> anyhow::Result<()> {
+        match (change, staged) {
+            (Change::Add(entry), Some(staged)) => self.applier.put(&entry.path, staged)?,
+            _ => self.applier.apply(change, &mut io::empty())?,
+        }
+        self.advance(change);
+        Ok(())
+    }
+
+    /// Applies the rest of a layer, to its end.
+    fn rest(&mut self, mut reading: Reading) -> anyhow::Result<Reading> {
+        while let Some(change) = reading.next(&self.budget)? {
+            self.applier.apply(&change, reading.content())?;
+            self.advance(&change);
+        }
+        self.applier.end_layer()?;
+        Ok(reading)
+    }
+
+    fn advance(&mut self, change: &Change) {
+        if let (Some(writeback), Change::Add(entry)) = (&mut self.writeback, change) {
+            writeback.advance(entry.kind.content_size());
+        }
+    }
+}
+
+/// Starts the stages for all layers of a source, one after the other.
+fn in_turn(
     source: Source,
     image: Image,
-    plans: &[Plan],
-    (store, progress): (Option<Store>, Progress),
-) -> io::Result<Stages> {
+    job: Job,
+) -> io::Result<(Stages, thread::JoinHandle<Result<(), Error>>)> {
+    let Job { plans, tasks, store, .. } = job;
     let (sending, raw) = relay(DEPTH);
+    let (task_sending, tasks_done) = mpsc::channel();
     let asks = plans.iter().map(|plan| plan.ask).collect();
-    let pairs: Vec<_> = plans.iter().map(|plan| plan.pair).collect();
-    let seek = move |position: usize| pairs[position].seek(store.as_ref());
+    let seek = move |position: usize| plans[position].pair.seek(store.as_ref());
     let layers = Decompressed::start_seeking(raw, asks, seek, never)?;
     // The reader, which may hang on a silent pipe, is started last: without input the others end.
-    let reader = Builder::new().spawn(move || read(source, &image, &sending, &progress))?;
-    Ok(Stages { layers, reader })
-}
-
-/// The applier asks for interrupts, and the decoder ends with it.
-fn never() -> bool {
-    false
+    let read = move || read(source, &image, &sending, (tasks, &task_sending));
+    let reader = Builder::new().spawn(read)?;
+    Ok((Stages { layers, tasks: tasks_done }, reader))
 }
 
 /// The first stage: stored bytes, checked against the manifest's digests.
-fn read(mut source: Source, image: &Image, raw: &Sender, progress: &Progress) -> Result<(), Error> {
+fn read(
+    mut source: Source,
+    image: &Image,
+    raw: &Sender,
+    (tasks, done): (Vec<Task>, &mpsc::Sender<Task>),
+) -> Result<(), Error> {
     let pool = Pool::default();
-    let begin = |layer: &Layer| progress.task(layer.digest().short(), layer.size());
-    let tasks: Vec<Task> = image.layers.iter().map(begin).collect();
-    let sizes: Option<Vec<u64>> = image.layers.iter().map(Layer::size).collect();
-    if let Some(sizes) = sizes {
-        progress.expect(sizes.into_iter().fold(0, u64::saturating_add));
-    }
     for (position, task) in tasks.into_iter().enumerate() {
         task.state("Extracting");
         let sent = match source.layer(image, position) {
             Ok(content) => raw.send_all(&pool, &mut task.read(content)),
             Err(error) => raw.fail(error.into()).and(Err(Gone)),
         };
-        if sent.is_err() {
-            // The applier has the error, or had one of its own.
+        if sent.is_err() || done.send(task).is_err() {
+            // Whoever applies has the error, or had one of its own.
             return Ok(());
         }
-        task.done("Unpacked");
     }
     source.finish()
-}
-
-/// The last stage: files. Returns the layer's seek index, if one was made.
-fn apply(
-    layers: &mut Decompressed,
-    filling: &mut Filling,
-    plan: &Plan,
-    mut listing: Option<&mut ListingDraft>,
-) -> anyhow::Result<Option<SeekIndex>> {
-    let mut layer = Reader::new(Interruptible(layers.plain()));
-    let Filling { applier, budget, writeback } = filling;
-    applier.begin_layer();
-    while let Some(change) = layer.read_change()? {
-        // The chunks that have come already may hold many small files.
-        cli::interrupt::check()?;
-        budget.spend(&change)?;
-        if let Some(listing) = &mut listing {
-            listing.add(&change, Some(layer.position()));
-        }
-        applier.apply(&change, &mut layer)?;
-        if let (Some(writeback), Change::Add(entry)) = (&mut *writeback, &change) {
-            writeback.advance(entry.kind.content_size());
-        }
-    }
-    applier.end_layer()?;
-    let found = layers.end_blob()?;
-    if let Some(digest) = found.digest {
-        plan.pair.check(digest)?;
-    }
-    Ok(found.index)
 }

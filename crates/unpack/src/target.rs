@@ -97,6 +97,15 @@ impl Target {
         Ok(Root::from_fd(directory.into()))
     }
 
+    /// A directory, on the same file system, for what shall be gone before the directory is whole.
+    pub(crate) fn aside(&self) -> anyhow::Result<File> {
+        let directory = match &self.place {
+            Place::Beside(draft) => draft.private(),
+            Place::Within { directory, .. } => directory,
+        };
+        directory.try_clone().context("opening the directory")
+    }
+
     /// Gives the directory mode 0700, now and when it is finished. Where ids are mapped, the group of the image's root may pass
     /// through it, since runc enters the files as that root.
     pub(crate) fn make_private(&self, ids: Option<&IdMaps>) -> anyhow::Result<()> {

@@ -1,21 +1,23 @@
 //! Applies entries, except for hard links.
 
 use std::io::BufRead;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use layer_format::layer::{Entry, EntryKind, impossible, split_last};
-use rustix::fs::{FileType, Mode, OFlags};
+use layer_format::layer::{Entry, EntryKind, EntryPath, impossible, split_last};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use super::applier::Applier;
-use super::content::{self, FileShape};
+use super::content::FileShape;
+use super::file::NewFile;
 use super::layer_paths::PathMarks;
+use super::staging::Staged;
 use super::walk::{Child, Purpose};
 use crate::error::{AtPath, Doing, Error, SystemError};
-use crate::inode::InodeHandle;
 use crate::metadata::{Leftovers, WantedAttributes};
 
 const MAKING: &str = "making the entry";
+const NO_DIRECTORY: &str = "the root can only be a directory";
 
 impl Applier {
     /// Applies an entry; a file's bytes are read from `content`.
@@ -31,11 +33,11 @@ impl Applier {
         self.walk.go(parent, Purpose::Write, &self.layer_paths)?;
         self.walk.check_reserved(name)?;
         match &entry.kind {
-            EntryKind::Directory => self.add_directory(name, entry),
             EntryKind::File { size, data } => {
                 let shape = FileShape { size: *size, pieces: data.as_deref() };
-                self.add_file(name, entry, shape, content)
+                self.add_file(name, &entry.path, NewFile::new(entry, shape), content)
             }
+            EntryKind::Directory => self.add_directory(name, entry),
             EntryKind::Symlink { target } => self.add_symlink(name, entry, target),
             EntryKind::CharDevice { major, minor } => {
                 self.add_special(name, entry, FileType::CharacterDevice, (*major, *minor))
@@ -57,7 +59,7 @@ impl Applier {
 
     fn describe_root(&mut self, entry: &Entry) -> Result<(), Error> {
         if entry.kind != EntryKind::Directory {
-            return Err(Error::impossible(&entry.path, "the root can only be a directory"));
+            return Err(Error::impossible(&entry.path, NO_DIRECTORY));
         }
         self.walk.retreat(b"")?;
         self.layer_paths.mark_above(b"");
@@ -104,25 +106,30 @@ impl Applier {
     fn add_file(
         &mut self,
         name: &[u8],
-        entry: &Entry,
-        shape: FileShape<'_>,
+        path: &EntryPath,
+        new: NewFile<'_>,
         content: &mut impl BufRead,
     ) -> Result<(), Error> {
-        // Special bits are set after the owner. To set user.* attributes takes write permission.
-        let mode = entry.mode & 0o777 | if entry.xattrs.is_empty() { 0 } else { 0o600 };
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = self
-            .replacing(name, |parent| {
-                rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))
-            })
-            .at_path(&entry.path)?;
-        self.bytes += content::fill(file.as_fd(), &entry.path, shape, content)?;
-        let present =
-            self.walk.here().birth(mode, |_| rustix::fs::fstat(&file)).at_path(&entry.path)?;
-        let inode = InodeHandle::Open(file.as_fd());
-        self.walk.setter.set(inode, present, &WantedAttributes::of(entry)).at_path(&entry.path)?;
-        inode.set_times(entry.mtime).at_path(&entry.path)
+        let file = self.replacing(name, |parent| new.create(parent, name)).at_path(path)?;
+        let (here, setter) = self.walk.here_and_setter();
+        self.bytes += new.complete(&file, content, here, setter)?;
+        Ok(())
+    }
+
+    /// Puts a file that was made before its turn in its place.
+    pub(super) fn put_file(&mut self, path: &EntryPath, staged: &Staged) -> Result<(), Error> {
+        self.n_entries += 1;
+        let Some((parent, name)) = split_last(path.as_bytes()) else {
+            return Err(Error::impossible(path, NO_DIRECTORY));
+        };
+        self.walk.go(parent, Purpose::Write, &self.layer_paths)?;
+        self.walk.check_reserved(name)?;
+        self.replacing(name, |parent| staged.place(parent, name)).at_path(path)?;
+        self.bytes += staged.bytes;
+        if let Some(skipped) = &staged.skipped {
+            self.walk.setter.skipped.add(**skipped);
+        }
+        Ok(())
     }
 
     fn add_symlink(&mut self, name: &[u8], entry: &Entry, target: &[u8]) -> Result<(), Error> {

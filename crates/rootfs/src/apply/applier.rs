@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::io::BufRead;
 
-use layer_format::layer::Change;
+use layer_format::layer::{Change, EntryPath};
 
 use super::layer_paths::{LayerPaths, PathHash};
 use super::options::Options;
+use super::staging::Staged;
 use super::walk::Walk;
 use crate::error::Error;
 use crate::metadata::Skipped;
@@ -75,6 +76,14 @@ impl Applier {
             Change::Remove(path) => self.remove(path),
             Change::Opaque(path) => self.clear_below(path),
         }
+    }
+
+    /// Applies the entry of a file that was made before its turn, by a [`Stager`](super::Stager) for this applier's root.
+    ///
+    /// # Errors
+    /// Those of [`apply`](Self::apply).
+    pub fn put(&mut self, path: &EntryPath, staged: &Staged) -> Result<(), Error> {
+        self.put_file(path, staged)
     }
 
     /// Ends the layer. The directories that it worked in get their times.

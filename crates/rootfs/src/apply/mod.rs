@@ -13,12 +13,15 @@
 mod add;
 mod applier;
 mod content;
+mod file;
 mod layer_paths;
 mod link;
 mod open_directory;
 mod options;
+mod staging;
 mod walk;
 mod whiteout;
 
 pub use applier::{Applier, Report};
 pub use options::{Options, SymlinkedDirs};
+pub use staging::{Staged, Stager, Staging};

@@ -53,7 +53,7 @@ pub(super) struct Walk {
     /// The path of the current directory, without links.
     path: Vec<u8>,
     symlinked_dirs: SymlinkedDirs,
-    reserved: Option<&'static str>,
+    reserved: &'static [&'static str],
     /// The user of this process.
     uid: u32,
     pub(super) setter: AttributeSetter,
@@ -105,6 +105,11 @@ impl Walk {
     /// The current directory.
     pub(super) fn here(&mut self) -> &mut OpenDirectory {
         self.open.last_mut().expect("the root is always open")
+    }
+
+    /// The same, and what sets attributes.
+    pub(super) fn here_and_setter(&mut self) -> (&mut OpenDirectory, &mut AttributeSetter) {
+        (self.open.last_mut().expect("the root is always open"), &mut self.setter)
     }
 
     /// The descriptor of the current directory.
@@ -177,7 +182,7 @@ impl Walk {
 
     /// Whether `name`, in the current directory, is [reserved](Options::reserved).
     pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
-        self.path.is_empty() && self.reserved.is_some_and(|reserved| reserved.as_bytes() == name)
+        self.path.is_empty() && self.reserved.iter().any(|reserved| reserved.as_bytes() == name)
     }
 
     /// Refuses to write to a [reserved](Options::reserved) name.
@@ -298,8 +303,7 @@ impl Walk {
         wanted: &WantedAttributes<'_>,
         leftovers: Leftovers,
     ) -> Result<(), Error> {
-        let Self { open, setter, .. } = self;
-        let here = open.last_mut().expect("the root is always open");
+        let (here, setter) = self.here_and_setter();
         here.describe(setter, wanted, leftovers).map_err(|failure| failure.at(self.path_of(b"")))
     }
 
@@ -310,8 +314,7 @@ impl Walk {
         mode: u32,
         wanted: &WantedAttributes<'_>,
     ) -> Result<(), SystemError> {
-        let Self { open, setter, .. } = self;
-        let here = open.last_mut().expect("the root is always open");
+        let (here, setter) = self.here_and_setter();
         let look = |fd: BorrowedFd<'_>| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
         let mut present = here.birth(mode, look)?;
         if wanted.mode.is_none() {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use report::{ErrorKind, HasKind};
 use rootfs::{Root, clear, remove_tree};
 
-use crate::tree::{OPTIONS, Place, is_root, quick_dir, show, try_apply};
+use crate::tree::{OPTIONS, Place, is_root, quick_dir, show, try_apply, try_apply_in_turn};
 
 #[test]
 fn removal_follows_nothing() {
@@ -73,10 +73,10 @@ fn depth_is_no_obstacle() {
     let deep = vec![name.as_str(); 300].join("/");
     let twin = format!("{}/x", vec!["m"; 3000].join("/"));
     let layer = format!("{deep}/f = x\n{twin} = y\n.removing-0/f = z\n.removing-1 = file");
-    try_apply(root.path(), OPTIONS, &[&layer]).unwrap();
+    try_apply_in_turn(root.path(), OPTIONS, &[&layer]).unwrap();
     clear(&Root::open(root.path()).unwrap(), None).unwrap();
     assert_eq!(show(root.path()), "");
-    try_apply(
+    try_apply_in_turn(
         root.path(),
         OPTIONS,
         &[&layer, &format!("{deep}/g => {deep}/f\n- {twin}"), &format!("- {name}\n- m\n! /")],

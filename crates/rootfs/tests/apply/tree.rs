@@ -11,26 +11,26 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io::Cursor;
+use std::fs::{self, File};
+use std::io::{self, Cursor};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
-use rootfs::{Applier, Error, Options, Owner, Report, Root, SpecialBits, SymlinkedDirs};
+use rootfs::{Applier, Error, Options, Owner, Report, Root, SpecialBits, Staging, SymlinkedDirs};
 
 pub(crate) const OPTIONS: Options = Options {
     owner: Owner::Keep,
     special_bits: SpecialBits::WithOwner,
     symlinked_dirs: SymlinkedDirs::Replace,
-    reserved: None,
+    reserved: &[],
 };
 pub(crate) const FOLLOW: Options = Options {
     owner: Owner::Keep,
     special_bits: SpecialBits::WithOwner,
     symlinked_dirs: SymlinkedDirs::Follow,
-    reserved: None,
+    reserved: &[],
 };
 
 pub(crate) fn is_root() -> bool {
@@ -123,7 +123,62 @@ pub(crate) fn apply_changes(
     applier.end_layer()
 }
 
+/// Applies layers to a root. If that is empty, another one is filled with files that were made before their turn, to the same end.
 pub(crate) fn try_apply(root: &Path, options: Options, layers: &[&str]) -> Result<Report, Error> {
+    let is_empty = fs::read_dir(root).unwrap().next().is_none();
+    let other = is_empty.then(|| {
+        let other = quick_dir();
+        let mode = fs::metadata(root).unwrap().permissions();
+        fs::set_permissions(other.path(), mode).unwrap();
+        let result = try_apply_staged(other.path(), options, layers);
+        // Directories may be such that only root can look into them.
+        (result.map_err(|error| error.to_string()), is_root().then(|| show(other.path())))
+    });
+    let result = try_apply_in_turn(root, options, layers);
+    if let Some((staged, shown)) = other {
+        let told = result.as_ref().map_err(ToString::to_string);
+        assert_eq!(staged.as_ref(), told.as_deref());
+        if let (Ok(_), Some(shown)) = (&result, shown) {
+            assert_eq!(shown, show(root), "made before their turn, and in it");
+        }
+    }
+    result
+}
+
+/// The same, with all files made before the first layer is applied.
+fn try_apply_staged(root: &Path, options: Options, layers: &[&str]) -> Result<Report, Error> {
+    let aside = quick_dir();
+    let root = Root::open(root)?;
+    let staging = Staging::make(File::open(aside.path()).unwrap(), "ahead")?;
+    let mut stager = staging.stager(0, &root, &options)?;
+    let mut stage = |(change, content): (Change, Vec<u8>)| {
+        let staged = match &change {
+            Change::Add(entry) => stager.stage(entry, &mut Cursor::new(content)),
+            _ => Ok(None),
+        };
+        (change, staged)
+    };
+    let layers: Vec<Vec<_>> =
+        layers.iter().map(|layer| lines(layer).map(change).map(&mut stage).collect()).collect();
+    let mut applier = Applier::new(root, options)?;
+    for layer in layers {
+        applier.begin_layer();
+        for (change, staged) in layer {
+            match (&change, staged?) {
+                (Change::Add(entry), Some(staged)) => applier.put(&entry.path, &staged)?,
+                _ => applier.apply(&change, &mut io::empty())?,
+            }
+        }
+        applier.end_layer()?;
+    }
+    applier.finish()
+}
+
+pub(crate) fn try_apply_in_turn(
+    root: &Path,
+    options: Options,
+    layers: &[&str],
+) -> Result<Report, Error> {
     let mut applier = Applier::new(Root::open(root)?, options)?;
     for layer in layers {
         apply_changes(&mut applier, lines(layer).map(change))?;

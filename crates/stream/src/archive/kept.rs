@@ -41,6 +41,7 @@ enum Place {
 }
 
 /// The content of a kept member.
+#[derive(Clone, Debug)]
 pub(super) enum Member {
     Memory(Cursor<Arc<[u8]>>),
     File(Section<Arc<File>>),

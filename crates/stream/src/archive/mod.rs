@@ -25,6 +25,7 @@ mod synthesize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 
 use layer_format::layer::{Change, EntryKind, Reader};
 use layer_format::resolve::Layer as StoredLayer;
@@ -163,6 +164,36 @@ pub struct Archive {
     unchecked: Option<Unchecked>,
 }
 
+/// The layers of an image in a file, each to be read by itself.
+#[derive(Debug)]
+pub struct Apart {
+    /// The stored bytes of the layers that can be reached, base first.
+    members: Vec<(kept::Member, Option<Descriptor>)>,
+    /// Why the next one can't, until that is told.
+    failed: Mutex<Option<Error>>,
+}
+
+impl Apart {
+    /// A reader of a layer's stored bytes, which checks them like [`Archive::layer`].
+    ///
+    /// # Errors
+    /// The archive can't be read, or is malformed.
+    pub fn layer(&self, position: usize) -> Result<Box<dyn Read + Send>, Error> {
+        let Some((member, blob)) = self.members.get(position) else {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let told = failed.take_if(|_| position == self.members.len());
+            return Err(
+                told.unwrap_or_else(|| Error::Truncated { what: Error::ARCHIVE.to_owned() })
+            );
+        };
+        let member = member.clone();
+        Ok(match blob {
+            Some(blob) => Box::new(Verified::new(member, "layer", blob.digest, Some(blob.size))),
+            None => Box::new(member),
+        })
+    }
+}
+
 /// A member whose content comes next.
 #[derive(Debug)]
 struct Member {
@@ -269,6 +300,32 @@ impl Archive {
             Some(blob) => Box::new(Verified::new(content, "layer", blob.digest, Some(blob.size))),
             None => content,
         })
+    }
+
+    /// The layers, each to be read by itself and at any time; `None` if that isn't possible: the archive comes down a pipe, or lacks a
+    /// layer. All members before the last layer have been passed then.
+    ///
+    /// # Errors
+    /// Links in the archive lead in a circle. What else is wrong with it is told by the layer that can't be reached for it.
+    pub fn apart(&mut self, image: &Image) -> Result<Option<Apart>, Error> {
+        if !self.kept.is_in_place() {
+            return Ok(None);
+        }
+        let mut reach = || {
+            while image.layers.iter().any(|layer| !self.kept.has(&layer.path)) {
+                let Some(member) = self.next_member()? else { break };
+                self.pass(&member)?;
+            }
+            Ok(())
+        };
+        let failed = reach().err();
+        let mut members = vec![];
+        for layer in &image.layers {
+            let Some(member) = self.kept.open(&layer.path)? else { break };
+            members.push((member, layer.blob.clone()));
+        }
+        let is_whole = members.len() == image.layers.len();
+        Ok((is_whole || failed.is_some()).then(|| Apart { members, failed: Mutex::new(failed) }))
     }
 
     /// Reads the rest of the archive and checks that the archive is whole.

@@ -1,0 +1,221 @@
+//! Several layers at once: files are made before their turn, and nobody can tell. Whatever `--jobs` says, the tree, the errors and what
+//! is left behind are those of one layer after the other.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use kit::image::random::{Random, random};
+use kit::pipeline::{Script, sh};
+use kit::tree::{self, Show};
+use kit::{Codec, Image, Layer, Named, Producer, Sandbox};
+use rustix::process::Signal;
+
+use crate::fixtures::{assert_one_line, half_made, lacks, lacks_root, names, stream_of};
+
+const NAME: &str = "docker.io/library/app:1";
+/// Where files stand before their turn.
+const AHEAD: &str = ".strata-ahead";
+
+/// All of a tree but the root, which no layer describes here.
+fn shown(sandbox: &Sandbox, name: &str) -> String {
+    let shown = tree::show_with(sandbox.path(name), Show::ALL);
+    shown.lines().filter(|line| !line.contains(" ./ ")).collect::<Vec<_>>().join("\n")
+}
+
+/// Three layers of so many files, which don't compress, and the first of them is the longest.
+fn noise(n_files: usize) -> Image {
+    noise_by(Codec::GZIP, n_files)
+}
+
+fn noise_by(codec: Codec, n_files: usize) -> Image {
+    let layer = |seed: u64, n_files| {
+        (0..n_files).fold(Layer::new(), |layer, n| {
+            let file = Random::new(seed + n as u64).bytes(100_000);
+            layer.file(format!("layer{seed}/dir{}/{n}", n % 7), file)
+        })
+    };
+    let image = Image::new().codec(codec).layer(layer(1000, 2 * n_files));
+    image.layer(layer(2000, n_files)).layer(layer(3000, n_files))
+}
+
+/// Flips a bit in the middle of a layer's blob in the store.
+fn damage(sandbox: &Sandbox, image: &Image, layer: usize) {
+    let blob = image.layer_blobs().swap_remove(layer);
+    let path = sandbox.store().join("blobs/sha256").join(blob.hex());
+    let mut file = File::options().read(true).write(true).open(path).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(middle)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(middle)).unwrap();
+    file.write_all(&[byte[0] ^ 0x10]).unwrap();
+}
+
+#[test]
+fn the_tree_is_the_same_however_many_layers_are_worked_on_at_once() {
+    let random = (1..3).map(|seed| random(seed, 6, 40));
+    for image in random.chain([Codec::None, Codec::ZSTD].map(|codec| noise_by(codec, 2))) {
+        let sandbox = Sandbox::new();
+        sandbox.load(&[Named::new(NAME, &image)]);
+        sandbox.command("unpack").arg("pipe").input(stream_of(&image)).run().success();
+        let expected = shown(&sandbox, "pipe");
+        for producer in Producer::ALL {
+            sandbox.write("in", producer.write(&[Named::new(NAME, &image)]));
+            sh(&sandbox, "unpack -q --jobs 4 root < in").success();
+            assert!(shown(&sandbox, "root") == expected, "{producer:?}");
+            fs::remove_dir_all(sandbox.path("root")).unwrap();
+        }
+        for jobs in [1, 2, 3, 64] {
+            let script = format!(
+                "unpack -q --jobs {jobs} --from app:1 new; mkdir old; unpack -q --jobs {jobs} --from app:1 old"
+            );
+            sh(&sandbox, &script).success();
+            for name in ["new", "old"] {
+                assert!(shown(&sandbox, name) == expected, "{name}, {jobs} jobs");
+                fs::remove_dir_all(sandbox.path(name)).unwrap();
+            }
+        }
+        assert_eq!(names(sandbox.path("")), ["in", "pipe"]);
+    }
+}
+
+#[test]
+fn as_many_layers_are_worked_on_at_once_as_jobs_are_asked_for() {
+    if lacks(&["strace"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, random(1, 6, 10))]);
+    for (jobs, n_ahead) in [(1, 0), (2, 1), (4, 3), (6, 5), (7, 5)] {
+        let script = format!(
+            "strace -f -qq -e trace=mkdirat,mkdir -o calls unpack -q --jobs {jobs} --from app:1 root; rm -rf root"
+        );
+        sh(&sandbox, &script).success();
+        let calls = String::from_utf8(sandbox.read("calls")).unwrap();
+        let lanes = (0..9).filter(|lane| calls.contains(&format!(", \"{lane}\", 0700")));
+        assert_eq!(lanes.count(), n_ahead, "{jobs} jobs: {calls}");
+    }
+}
+
+#[test]
+fn an_error_is_told_in_its_turn_and_nothing_is_left() {
+    let sandbox = Sandbox::new();
+    let image = noise(8);
+    sandbox.load(&[Named::new(NAME, &image)]);
+    // The first damage is the one to be told, though the second one is found earlier.
+    for (layer, told) in [(2, "layer 3 of 3"), (1, "layer 2 of 3"), (0, "layer 1 of 3")] {
+        damage(&sandbox, &image, layer);
+        for jobs in [1, 2, 3] {
+            for make in ["", "mkdir root;"] {
+                let script = format!("{make} unpack --jobs {jobs} --from app:1 root");
+                let output = sh(&sandbox, &script);
+                assert_one_line(output.fails_with(4), "unpack");
+                assert!(output.stderr.contains(told), "{jobs} jobs: {}", output.stderr);
+                if !make.is_empty() {
+                    assert!(names(sandbox.path("root")).is_empty());
+                    fs::remove_dir(sandbox.path("root")).unwrap();
+                }
+                assert!(names(sandbox.path("")).is_empty(), "{jobs} jobs");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_layers_below_make_impossible_is_refused_as_ever() {
+    let link = Layer::new().file("a", "x").hardlink("b", "gone");
+    for (image, told) in [
+        (Image::new().layer(Layer::new().file("f", "x")).layer(link), "hard link to gone"),
+        (
+            Image::new().layer(Layer::new().file("f", "x")).layer(Layer::new().file(AHEAD, "x")),
+            AHEAD,
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.load(&[Named::new(NAME, &image)]);
+        let texts = ["1", "2"].map(|jobs| {
+            let output = sandbox.command("unpack").args(&["--jobs", jobs, "--from", NAME, "root"]);
+            let output = output.run();
+            assert_one_line(output.fails_with(4), "unpack");
+            output.stderr.lines().filter(|line| line.starts_with("unpack: ")).collect::<String>()
+        });
+        assert_eq!(texts[0], texts[1]);
+        assert!(texts[0].contains(told) && texts[0].contains("layer 2 of 2"), "{}", texts[0]);
+    }
+}
+
+#[test]
+fn limits_hold_for_all_layers_together() {
+    let sandbox = Sandbox::new();
+    let bomb = Layer::new().file("bomb", vec![0; 64 << 20]);
+    let image = noise(8).layer(bomb);
+    sandbox.load(&[Named::new(NAME, &image)]);
+    for jobs in [1, 4] {
+        for limit in ["--max-size 20M", "--max-entries 20"] {
+            let script = format!("unpack --jobs {jobs} {limit} --from app:1 root");
+            let output = sh(&sandbox, &script);
+            assert_one_line(output.fails_with(4), "unpack");
+            assert!(names(sandbox.path("")).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_nothing_and_after_one_that_is_killed_the_next_tidies_up() {
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, noise(100))]);
+    let start = || Script::new(&sandbox, "exec unpack -q --jobs 3 --from app:1 root").start();
+    let is_at_work = |left: Option<&Path>| {
+        let tree = half_made(&sandbox).filter(|tree| Some(&**tree) != left);
+        let ahead = tree.map(|tree| tree.with_file_name(AHEAD));
+        ahead.is_some_and(|ahead| ahead.join("0/0").exists() || ahead.join("1/0").exists())
+    };
+    start().kill_when(|| is_at_work(None));
+    let left = half_made(&sandbox).expect("a killed program leaves what it made");
+    let running = start();
+    while !is_at_work(Some(&left)) {
+        std::thread::yield_now();
+    }
+    running.signal(Signal::INT);
+    assert_eq!(running.wait().code(), 130);
+    assert!(names(sandbox.path("")).is_empty());
+    fs::create_dir(sandbox.path("root")).unwrap();
+    start().kill_when(|| sandbox.path("root").join(AHEAD).join("0/0").exists());
+    start().wait().success();
+    assert_eq!(names(sandbox.path("root")), ["layer1000", "layer2000", "layer3000"]);
+}
+
+#[test]
+fn as_root_a_full_disk_is_told_and_left_empty() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, noise(20))]);
+    let script = "mkdir disk && mount -t tmpfs -o size=5m tmpfs disk || exit 99
+        unpack -q --jobs 3 --from app:1 disk; code=$?; ls -A disk; umount disk; exit $code";
+    let output = sh(&sandbox, script);
+    assert_one_line(output.fails_with(1), "unpack");
+    assert!(output.stderr.contains("no space left"), "{}", output.stderr);
+    assert_eq!(output.out(), "");
+}
+
+// moby#19647: chown after the content takes setuid away, whoever makes the file.
+#[test]
+fn as_root_owners_special_bits_and_attributes_are_those_of_the_layer() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let special = "-rwsr-sr-x 7:8 su \"x\"\n-r--r--r-- 7:8 ro \"x\" @12.5 user.a=\"b\"\n";
+    let first = Image::new().layer(Layer::new().file("big", vec![1; 1 << 20]));
+    let image = first.layer(Layer::text(special));
+    sandbox.load(&[Named::new(NAME, &image)]);
+    // Where the directory passes group and lists on, files get what the layer says all the same.
+    let script = "mkdir plain passing && chgrp 9 passing && chmod 2755 passing && setfacl -d -m u:5:rwx passing
+        unpack -q --jobs 2 --from app:1 plain && unpack -q --jobs 2 --from app:1 passing
+        getfacl -cp passing/su plain/su";
+    sh(&sandbox, script).success();
+    assert_eq!(shown(&sandbox, "plain"), shown(&sandbox, "passing"));
+}
