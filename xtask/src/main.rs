@@ -22,6 +22,7 @@ enum Chore {
 const MORE: &str = "Chores of developers, built when one is first called; each has its own --help:
   install  Build for release and install, or take it away again
   dist     Pack for other machines
+  machines Try what is packed on other machines
   ci, tidy, docs, bench, fuzz, mutants
            CONTRIBUTING.md says what they do";
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::run::{root, run, say};
+use crate::run::{is_root, root, run, say};
 use crate::suite::{self, End, Test};
 
 /// The user and the group.
@@ -55,10 +55,6 @@ pub fn tests() -> anyhow::Result<()> {
     say(&format!("{} passed, {n_failed} failed", tests.len() - n_failed));
     ensure!(n_failed == 0, "tests fail as a plain user");
     Ok(())
-}
-
-fn is_root() -> anyhow::Result<bool> {
-    Ok(crate::run::output(&["id", "-u"])?.trim() == "0")
 }
 
 fn is_for_plain_users(test: &Test) -> bool {

@@ -56,6 +56,11 @@ pub fn works(line: &[&str]) -> bool {
     command(line).output().is_ok_and(|output| output.status.success())
 }
 
+/// Whether root runs this.
+pub fn is_root() -> anyhow::Result<bool> {
+    Ok(output(&["id", "-u"])?.trim() == "0")
+}
+
 /// Says one line to the developer.
 #[expect(clippy::print_stdout, reason = "a chore talks to a developer; nothing pipes it on")]
 pub fn say(line: &str) {

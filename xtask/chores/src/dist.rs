@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use crate::needs::{self, Linking, Needs, Version};
-use crate::payload::{self, Content, Item, PROGRAM};
+use crate::payload::{self, Content, Item, PROGRAM, emptied};
 use crate::release::{self, Platform};
 use xtask::run::{output, root, run, say, works};
 use xtask::workspace::Workspace;
@@ -56,9 +56,6 @@ pub(crate) fn dist(args: &Args) -> anyhow::Result<()> {
     let build = |platform: &&'static Platform| Release::build(platform, args);
     let releases: Vec<Release> = platforms.iter().map(build).collect::<anyhow::Result<_>>()?;
     let dir = Workspace::read()?.target.join("dist");
-    if dir.exists() {
-        fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
-    }
     releases.iter().try_for_each(|release| pack(release, &dir))
 }
 
@@ -101,7 +98,7 @@ fn pack(release: &Release, dist: &Path) -> anyhow::Result<()> {
 /// The tar; it unpacks into one directory, with a checksum for each of its files.
 fn tar(release: &Release, dist: &Path) -> anyhow::Result<String> {
     let name = release.name();
-    let dir = dist.join(&name);
+    let dir = emptied(dist.join(&name))?;
     release.items.iter().try_for_each(|item| item.put(&dir))?;
     texts(&dir)?;
     checksums(&dir, "sha256sum", "SHA256SUMS")?;
@@ -117,7 +114,7 @@ fn tar(release: &Release, dist: &Path) -> anyhow::Result<String> {
 /// The Debian package.
 fn debian(release: &Release, dist: &Path) -> anyhow::Result<String> {
     let arch = release.platform.debian;
-    let dir = dist.join(format!("debian-{arch}"));
+    let dir = emptied(dist.join(format!("debian-{arch}")))?;
     release.items.iter().try_for_each(|item| item.put(&dir.join("usr")))?;
     compress_pages(&dir.join("usr/share/man"))?;
     // Debian's zsh looks there.

@@ -20,7 +20,7 @@ use crate::commands::{COMMANDS, Entry};
 use crate::completions;
 use crate::man;
 use crate::messages;
-use crate::payload::PROGRAM;
+use crate::payload::{PROGRAM, emptied};
 use xtask::run::{self, root, say};
 use xtask::workspace::{Member, Origin, Purpose, Workspace};
 
@@ -150,14 +150,6 @@ fn completed(name: &str, command: clap::Command) -> clap::Command {
     }
     let others = COMMANDS.iter().filter(|(name, _)| *name != PROGRAM);
     command.subcommands(others.map(|(name, command)| command().name(*name)))
-}
-
-fn emptied(dir: PathBuf) -> anyhow::Result<PathBuf> {
-    if dir.exists() {
-        fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
-    }
-    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-    Ok(dir)
 }
 
 /// The reference as Markdown: each command's `--help`, word for word.

@@ -9,6 +9,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod install;
+mod machines;
 mod man;
 mod messages;
 mod mutants;
@@ -42,6 +43,8 @@ enum Chore {
     Install(install::Args),
     /// Pack what is installed, with checksums, into one tar, and where dpkg-deb is there into a Debian package
     Dist(dist::Args),
+    /// Try releases on other machines: roots of other Debians, other architectures, macOS by a type check
+    Machines(machines::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,5 +61,6 @@ fn carry_out(chore: Chore) -> anyhow::Result<()> {
         Chore::Mutants(args) => mutants::mutants(&args),
         Chore::Install(args) => install::install(&args),
         Chore::Dist(args) => dist::dist(&args),
+        Chore::Machines(args) => machines::machines(&args),
     }
 }

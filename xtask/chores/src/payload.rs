@@ -103,6 +103,15 @@ fn directory(file: &Path) -> Option<&'static str> {
     })
 }
 
+/// A directory that is there, with nothing in it.
+pub(crate) fn emptied(dir: PathBuf) -> anyhow::Result<PathBuf> {
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    Ok(dir)
+}
+
 /// The files of a directory, in the order of their names.
 pub(crate) fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;

@@ -1,0 +1,101 @@
+//! `cargo xtask machines`: what is slow to try, on machines that aren't this one. A line for each says what held.
+//!
+//! ```text
+//! roots.rs       roots of other Debians and what else is made once, under target/machines
+//! builds.rs      releases for every architecture, and the type check for macOS, in a root with a newer Rust
+//! place.rs       how a program is started in a root or by an emulator
+//! registries.rs  two registries and the name server (names.rs) that the programs speak to
+//! scenario.rs    what is done everywhere, and the digest of what each step made
+//! lab.rs         the scenario natively, the reference, and beside it on the other machines
+//! ```
+//!
+//! It takes root, for roots and mounts. What fails is told at the end, when everything else has been tried.
+
+mod builds;
+mod lab;
+mod names;
+mod place;
+mod registries;
+mod roots;
+mod scenario;
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use clap::builder::PossibleValuesParser;
+
+use lab::Lab;
+use roots::DEBIANS;
+use xtask::run::{is_root, run, say, works};
+
+/// What `machines` takes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Only these [default: all]
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(MACHINES.iter().map(|(name, _)| *name)))]
+    names: Vec<String>,
+}
+
+/// A machine, or what else is slow to check: its name, and what tries it and tells what held.
+type Machine = (&'static str, fn(&Lab) -> anyhow::Result<String>);
+
+/// Lines of /etc/nsswitch.conf by which a static glibc loads modules of another one.
+const FEDORA: &str = "hosts: files myhostname resolve [!UNAVAIL=return] dns\n";
+const UBUNTU: &str = "hosts: files mdns4_minimal [NOTFOUND=return] dns mymachines\n";
+
+/// Everything that can be tried, the cheap first.
+const MACHINES: &[Machine] = &[
+    ("native", Lab::native),
+    ("empty", |lab| lab.bare("empty", None)),
+    ("no-names", Lab::without_names),
+    ("fedora-names", |lab| lab.bare("fedora-names", Some(FEDORA))),
+    ("ubuntu-names", |lab| lab.bare("ubuntu-names", Some(UBUNTU))),
+    ("debian-11", |lab| lab.debian(&DEBIANS[0])),
+    ("debian-12", |lab| lab.debian(&DEBIANS[1])),
+    ("debian-13", |lab| lab.debian(&DEBIANS[2])),
+    ("debian-sid", |lab| lab.debian(&DEBIANS[3])),
+    ("arm64", |lab| lab.other("aarch64", &[])),
+    ("i386", |lab| lab.other("i686", &[])),
+    ("s390x", |lab| lab.other("s390x", scenario::BY_BYTE_ORDER)),
+    ("macos", Lab::macos),
+    ("rust-version", |_| oldest_compiler()),
+    ("apptainer", |_| apptainer()),
+];
+
+/// Tries the machines that are named, or all.
+pub(crate) fn machines(args: &Args) -> anyhow::Result<()> {
+    ensure!(is_root()?, "it makes roots and mounts, for which it must be root");
+    let is_wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|it| it == name);
+    let lab = Lab::open()?;
+    let mut failed = Vec::new();
+    for (name, held) in MACHINES.iter().filter(|(name, _)| is_wanted(name)) {
+        let begun = Instant::now();
+        let text = held(&lab).unwrap_or_else(|error| {
+            failed.push(*name);
+            format!("FAILED: {error:#}")
+        });
+        say(&format!("=== {name}: {text} ({:.1} s)", begun.elapsed().as_secs_f64()));
+    }
+    ensure!(failed.is_empty(), "these failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// The oldest compiler that is promised, where rustup has it.
+fn oldest_compiler() -> anyhow::Result<String> {
+    let version = concat!("+", env!("CARGO_PKG_RUST_VERSION"));
+    if !works(&["env", "RUSTUP_AUTO_INSTALL=0", "cargo", version, "--version"]) {
+        return Ok(format!(
+            "not tried: no `cargo {version}` here, and no package of Debian has it"
+        ));
+    }
+    let check = ["cargo", version, "check", "--locked", "--workspace", "--all-targets"];
+    run(&check)?;
+    Ok(format!("`{}`", check.join(" ")))
+}
+
+/// The tests of other programs that need a root of another Debian.
+fn apptainer() -> anyhow::Result<String> {
+    let test = ["cargo", "xtask", "test", "-E", "test(/::machines_/)"];
+    run(&[&["env", "STRATA_MACHINES=1", "STRATA_REQUIRE_PEERS=1"], &test[..]].concat())?;
+    Ok("the tests `machines_` passed".to_owned())
+}
