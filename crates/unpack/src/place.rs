@@ -114,7 +114,9 @@ fn look(parent: &Parent, name: &OsStr) -> anyhow::Result<Found> {
         let what = format!("a symbolic link of another user (uid {})", stat.st_uid);
         return Err(cli::usage(what).hint("name the directory that it leads to").into());
     }
-    if fstatfs(&held).doing(OPENING)?.f_type == PROC_SUPER_MAGIC {
+    // The type of this field depends on the machine.
+    let kind = i128::from(fstatfs(&held).doing(OPENING)?.f_type);
+    if kind == i128::from(PROC_SUPER_MAGIC) {
         // Such a link leads to what a process has open, whatever its text says, and can't be replaced by another user.
         let opened = openat(parent, name, flags, Mode::empty());
         return Ok(Found::Directory(opened.doing(OPENING)?));

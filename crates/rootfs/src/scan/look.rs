@@ -31,8 +31,7 @@ pub(super) struct Look {
 
 /// Looks at `name` in `directory`, or at the directory itself if the name is empty and the flags say so.
 pub(super) fn look(directory: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Look> {
-    let statx_flags = flags | AtFlags::STATX_SYNC_AS_STAT;
-    match rustix::fs::statx(directory, name, statx_flags, StatxFlags::BASIC_STATS) {
+    match rustix::fs::statx(directory, name, flags, StatxFlags::BASIC_STATS) {
         // A kernel before 4.11, or a filter that doesn't know the call.
         Err(Errno::NOSYS | Errno::PERM) => {
             rustix::fs::statat(directory, name, flags).map(|stat| Look::of_stat(&stat))

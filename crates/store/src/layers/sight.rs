@@ -97,7 +97,8 @@ fn is_gone(error: &io::Error) -> bool {
 /// Checks that `/proc` shows processes, and all of them to this one; the error says why not.
 fn is_proc() -> Result<(), &'static str> {
     let stat = rustix::fs::statfs("/proc").map_err(|_| "/proc can't be read")?;
-    if stat.f_type != PROC_SUPER_MAGIC {
+    // The type of this field depends on the machine.
+    if i128::from(stat.f_type) != i128::from(PROC_SUPER_MAGIC) {
         return Err("/proc isn't mounted");
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|_| "/proc can't be read")?;
