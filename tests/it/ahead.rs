@@ -175,7 +175,7 @@ fn a_run_that_is_stopped_leaves_nothing_and_after_one_that_is_killed_the_next_ti
     let left = half_made(&sandbox).expect("a killed program leaves what it made");
     let running = start();
     while !is_at_work(Some(&left)) {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
     running.signal(Signal::INT);
     assert_eq!(running.wait().code(), 130);

@@ -225,7 +225,9 @@ fn a_pull_that_was_ended_goes_on_where_all_before_has_come() {
     registry.forget();
     pipeline::sh(&sandbox, &format!("pull --no-stream {name} && images verify")).success();
     let ranges: Vec<_> = asked(&registry).into_iter().filter_map(|it| it.range).collect();
-    assert!(ranges[0].starts_with(&format!("bytes={kept}-")), "{}", registry.log());
+    // A request of the first pull may come late.
+    let begins = format!("bytes={kept}-");
+    assert!(ranges.iter().any(|it| it.starts_with(&begins)), "{}", registry.log());
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn has_drawn(shown: &Shown) -> bool {
 /// What stands between `save` and its reader: slow the first time.
 fn between(store: Store) -> &'static str {
     match store {
-        Store::Cold => "| { head -c 30000; sleep 0.6; cat; } |",
+        Store::Cold => "| { head -c 30000; sleep 1.5; cat; } |",
         Store::Warm => "|",
     }
 }

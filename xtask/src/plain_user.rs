@@ -45,7 +45,7 @@ pub fn tests() -> anyhow::Result<()> {
         .collect::<anyhow::Result<_>>()?;
     ensure!(!tests.is_empty(), "no tests for a plain user");
     let failed = Mutex::new(vec![]);
-    suite::at_once(tests.len(), |at| {
+    suite::at_once(tests.len(), suite::workers(), |at| {
         if let Some(why) = place.fails(&tests[at], at) {
             say(&format!("{why}: {}", tests[at]));
             failed.lock().expect("no worker panics").push(at);

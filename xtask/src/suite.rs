@@ -115,10 +115,14 @@ pub fn run(mut command: Command, limit: Duration) -> End {
     End::Hung
 }
 
-/// Does `n` jobs, as many at once as there are cores.
-pub fn at_once(n: usize, job: impl Fn(usize) + Sync) {
+/// How many tests run at once. They wait more than they work: for syncs, for servers that are slow on purpose, for bars.
+pub fn workers() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Does `n` jobs, each of which runs tests, so many at once.
+pub fn at_once(n: usize, n_workers: usize, job: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
-    let n_workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..n_workers {
             scope.spawn(|| {

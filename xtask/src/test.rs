@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the tests that the README names.
 
-use crate::{plain_user, run};
+use crate::{plain_user, run, suite};
 
 /// What `test` takes.
 #[derive(clap::Args, Debug)]
@@ -31,8 +31,9 @@ pub fn all() -> anyhow::Result<()> {
 /// Builds the binaries that the pipelines start, then runs the tests.
 fn chosen(args: &[String]) -> anyhow::Result<()> {
     run::run(&["cargo", "build", "--workspace", "--bins"])?;
+    let threads = suite::workers().to_string();
     let mut line = if run::works(&["cargo", "nextest", "--version"]) {
-        vec!["cargo", "nextest", "run", "--workspace"]
+        vec!["cargo", "nextest", "run", "--workspace", "--test-threads", &threads]
     } else {
         // `--tests` is every target that has tests, and leaves the doctests to their own step.
         vec!["cargo", "test", "--workspace", "--tests", "--no-fail-fast"]

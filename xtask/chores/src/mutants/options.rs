@@ -144,7 +144,7 @@ pub(super) fn options(only: Option<&str>) -> anyhow::Result<()> {
 fn judge(tests: &[Recorded], chosen: &[usize]) -> BTreeMap<usize, Fate> {
     let fates = Mutex::new(BTreeMap::new());
     let catches = suite::Catches::default();
-    xtask::suite::at_once(chosen.len(), |at| {
+    xtask::suite::at_once(chosen.len(), xtask::suite::workers(), |at| {
         let nowhere = suite::Place { file: "", package: "" };
         let fate = suite::fate(tests, chosen[at], nowhere, &catches);
         fates.lock().expect("no worker panics").insert(chosen[at], fate);

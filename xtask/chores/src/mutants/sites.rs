@@ -227,7 +227,8 @@ fn instead(operator: &BinOp) -> &'static [&'static str] {
         BinOp::Div(_) => &["*", "%"],
         BinOp::Rem(_) => &["/", "+"],
         BinOp::BitAnd(_) => &["|", "^"],
-        BinOp::BitOr(_) => &["&", "^"],
+        // Nearly all join flags, none of which is on both sides: `^` does the same.
+        BinOp::BitOr(_) => &["&"],
         BinOp::BitXor(_) => &["|", "&"],
         BinOp::Shl(_) => &[">>"],
         BinOp::Shr(_) => &["<<"],
@@ -235,7 +236,7 @@ fn instead(operator: &BinOp) -> &'static [&'static str] {
         BinOp::SubAssign(_) | BinOp::MulAssign(_) => &["+=", "/="],
         BinOp::DivAssign(_) => &["*=", "%="],
         BinOp::BitAndAssign(_) => &["|=", "^="],
-        BinOp::BitOrAssign(_) => &["&=", "^="],
+        BinOp::BitOrAssign(_) => &["&="],
         BinOp::BitXorAssign(_) => &["|=", "&="],
         BinOp::ShlAssign(_) => &[">>="],
         BinOp::ShrAssign(_) => &["<<="],

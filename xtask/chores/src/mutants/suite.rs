@@ -72,10 +72,12 @@ pub(super) fn build(copy: &Copy) -> anyhow::Result<Vec<Test>> {
 /// Runs each test once to see which of so many mutants it reaches.
 pub(super) fn record(tests: &[Test], n_mutants: usize) -> Vec<Recorded> {
     let recorded = Mutex::new(vec![]);
-    suite::at_once(tests.len(), |at| match record_one(&tests[at], at, n_mutants) {
-        Ok(Some(test)) => recorded.lock().expect("no worker panics").push(test),
-        Ok(None) => run::say(&format!("fails without a mutant, left out: {}", tests[at])),
-        Err(error) => run::say(&format!("not recorded: {}: {error}", tests[at])),
+    suite::at_once(tests.len(), suite::workers(), |at| {
+        match record_one(&tests[at], at, n_mutants) {
+            Ok(Some(test)) => recorded.lock().expect("no worker panics").push(test),
+            Ok(None) => run::say(&format!("fails without a mutant, left out: {}", tests[at])),
+            Err(error) => run::say(&format!("not recorded: {}: {error}", tests[at])),
+        }
     });
     recorded.into_inner().expect("no worker panics")
 }
@@ -96,7 +98,7 @@ fn record_one(test: &Test, at: usize, size: usize) -> std::io::Result<Option<Rec
     Ok((end == End::Passed).then(|| Recorded { test: test.clone(), usual, reached, n_reached }))
 }
 
-/// Tries mutants, as many at once as there are cores, and tells each one's fate as it is known.
+/// Tries mutants, several at once, and tells each one's fate as it is known.
 pub(super) fn judge(
     tests: &[Recorded],
     copy: &Copy,
@@ -104,7 +106,7 @@ pub(super) fn judge(
     told: impl Fn(usize, Fate) + Sync,
 ) {
     let catches = Catches::default();
-    suite::at_once(chosen.len(), |at| {
+    suite::at_once(chosen.len(), 2 * suite::workers(), |at| {
         let number = chosen[at];
         let mutant = &copy.mutants[number];
         told(
