@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use kit::image::random::{Random, random};
 use kit::pipeline::{Script, sh};

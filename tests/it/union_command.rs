@@ -183,7 +183,7 @@ fn nothing_outlives_the_program_that_was_killed() {
     let begin = std::time::Instant::now();
     while is_there() {
         assert!(begin.elapsed() < Duration::from_secs(60), "it outlived the union");
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

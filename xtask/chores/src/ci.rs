@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use xtask::run::{run, say};
 use xtask::{plain_user, test};
 
-use crate::{docs, tidy};
+use crate::{docs, guard, tidy};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     ("features", each_feature),
     ("package", || run(&["cargo", "package", "--package", LIBRARY, "--offline", "--allow-dirty"])),
     ("test", test::all),
+    ("guard", || guard::guard(&guard::Args { write: false })),
     ("test --plain-user", plain_user::tests),
 ];
 

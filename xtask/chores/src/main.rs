@@ -8,6 +8,7 @@ mod completions;
 mod dist;
 mod docs;
 mod fuzz;
+mod guard;
 mod install;
 mod machines;
 mod man;
@@ -37,6 +38,8 @@ enum Chore {
     Bench(bench::Args),
     /// Feed a reader of untrusted bytes with noise
     Fuzz(fuzz::Args),
+    /// Count the instructions that the programs execute for small images, and compare with what was written down
+    Guard(guard::Args),
     /// Put small faults into the code and tell which of them no test sees
     Mutants(mutants::Args),
     /// Build for release and install: the programs, their man pages and completions
@@ -58,6 +61,7 @@ fn carry_out(chore: Chore) -> anyhow::Result<()> {
         Chore::Docs(args) => docs::run(&args),
         Chore::Bench(args) => bench::bench(&args),
         Chore::Fuzz(args) => fuzz::fuzz(&args),
+        Chore::Guard(args) => guard::guard(&args),
         Chore::Mutants(args) => mutants::mutants(&args),
         Chore::Install(args) => install::install(&args),
         Chore::Dist(args) => dist::dist(&args),
