@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use kit::image::random::{Random, random};
@@ -151,13 +152,21 @@ fn archive() -> Vec<u8> {
 /// is gone.
 fn change(root: &Path) -> anyhow::Result<()> {
     let text = b"what is said again and again\n".iter().copied().cycle().take(N_ADDED);
-    fs::write(root.join("changed"), text.collect::<Vec<u8>>())?;
-    fs::write(root.join("noise"), Random::new(3).bytes(N_ADDED))?;
-    fs::write(root.join("f2.0"), "other than before\n")?;
+    write(&root.join("changed"), &text.collect::<Vec<u8>>())?;
+    write(&root.join("noise"), &Random::new(3).bytes(N_ADDED))?;
+    write(&root.join("f2.0"), b"other than before\n")?;
     std::os::unix::fs::symlink("changed", root.join("link"))?;
     fs::hard_link(root.join("noise"), root.join("shared/noise"))?;
     fs::remove_dir_all(root.join("d1"))?;
     Ok(())
+}
+
+/// Writes a file with a time of whole seconds: qemu's fstat on s390x tells no others, and a file with another time than
+/// statx tells has changed while it was read.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    fs::write(path, bytes)?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH.unsigned_abs());
+    Ok(File::options().write(true).open(path)?.set_modified(time)?)
 }
 
 /// Runs steps and keeps what they made.
