@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use kit::Sandbox;
 use kit::peers::docker_registry::{DockerRegistry, Setup, Transport};
+use kit::peers::nginx::Nginx;
 use kit::peers::prepare;
 
 use super::image::{NAME, Prepared};
@@ -15,11 +16,15 @@ use super::measure::{self, Cost, Disk};
 
 /// A file system in memory, where there is one.
 const TMPFS: &str = "/dev/shm";
+/// How much a second comes on each connection of $SLOW, in nginx's words.
+const RATE: &str = "30m";
 
 /// The registry, with everything else that runs need.
 #[derive(Debug)]
 pub(super) struct Ground {
     registry: DockerRegistry,
+    /// The same with [`RATE`], where nginx is installed.
+    throttled: Option<Nginx>,
     sandbox: Sandbox,
     programs: PathBuf,
     /// Other tools that come before those of the machine.
@@ -42,7 +47,10 @@ impl Ground {
         let storage = Some(target.join("bench/registry"));
         let registry = Self::start(&Setup { storage, ..Setup::PLAIN })?;
         let sandbox = Sandbox::new();
-        prepare(&sandbox, &[&registry.host()]);
+        let throttled = Nginx::throttled(&registry, RATE);
+        let hosts: Vec<_> =
+            throttled.as_ref().map(Nginx::host).into_iter().chain([registry.host()]).collect();
+        prepare(&sandbox, &hosts.iter().map(String::as_str).collect::<Vec<_>>());
         let layers: Vec<_> = prepared.layers.iter().map(|path| path.to_string_lossy()).collect();
         let ground = Self {
             layers: layers.join(" "),
@@ -50,6 +58,7 @@ impl Ground {
             programs: target.join("release"),
             peers,
             registry,
+            throttled,
             sandbox,
         };
         ground.line("skopeo copy -q oci:$L:$N docker://$R")?;
@@ -128,6 +137,8 @@ impl Ground {
         command.env("HOME", self.sandbox.root().join("home")).env("TMPDIR", dir);
         command.env("STRATA_STORE", dir.join("store"));
         command.env("R", self.reference()).env("N", NAME).env("L", &self.layout);
+        let slow = self.throttled.as_ref().map(|nginx| format!("{}/{NAME}", nginx.host()));
+        command.env("SLOW", slow.unwrap_or_default());
         command.env("A", self.archive()).env("LAYERS", &self.layers);
         command.env("KNOWN", self.place("known")).env("KEPT", self.place("kept"));
         command

@@ -66,7 +66,66 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
     .map(contest)
     .into();
     contests.push(Contest { setup: vec![load], ..contest(("push", Job::Other, push())) });
+    contests.extend(
+        [
+            ("throttled", Job::Other, throttled()),
+            ("throttled-unpack", Job::Other, throttled_unpack()),
+            ("twenty", Job::Other, twenty()),
+            ("twenty-one-store", Job::Other, twenty_into_one()),
+        ]
+        .map(contest),
+    );
     contests
+}
+
+/// A line that gives 30 MB/s a connection, into a store.
+fn throttled() -> Vec<Runner> {
+    let ours = "pull -q --no-stream $SLOW >/dev/null";
+    vec![
+        Runner::line("pull --no-stream NAME, 30 MB/s a connection", BLOBS, ours),
+        Runner::line(
+            "pull --no-stream --connections 1 NAME, 30 MB/s a connection",
+            BLOBS,
+            "pull -q --no-stream --connections 1 $SLOW >/dev/null",
+        ),
+        Runner::line("`skopeo copy` to a layout", BLOBS, SKOPEO.replace("$R", "$SLOW")),
+    ]
+}
+
+/// The same, into a directory.
+fn throttled_unpack() -> Vec<Runner> {
+    let with_store = "pull -q $SLOW | unpack -q d";
+    let without = "pull -q --no-store $SLOW | unpack -q d";
+    let skopeo = SKOPEO.replace("$R", "$SLOW");
+    let two = format!("{skopeo} && umoci raw unpack --image o:1 d");
+    vec![
+        Runner::line("pull NAME | unpack DIR, 30 MB/s a connection", ALL, with_store),
+        Runner::line("pull --no-store NAME | unpack DIR, 30 MB/s a connection", ALL, without),
+        Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, two),
+    ]
+}
+
+/// A line that twenty clients run at once, each with its number in $i.
+fn by_twenty(line: &str) -> String {
+    format!("for i in $(seq 20); do {{ {line}; }} & done; wait")
+}
+
+fn twenty() -> Vec<Runner> {
+    let ours = by_twenty("STRATA_STORE=$PWD/store$i pull -q --no-stream $R >/dev/null");
+    let skopeo = by_twenty("skopeo copy -q docker://$R oci:o$i:1");
+    vec![
+        Runner::line("twenty of pull --no-stream NAME, a store each", BLOBS, ours),
+        Runner::line("twenty of `skopeo copy` to a layout each", BLOBS, skopeo),
+    ]
+}
+
+fn twenty_into_one() -> Vec<Runner> {
+    let ours = by_twenty("pull -q --no-stream $R >/dev/null");
+    let skopeo = by_twenty("skopeo copy -q docker://$R oci:o$i:1");
+    vec![
+        Runner::line("twenty of pull --no-stream NAME into one store", BLOBS, ours),
+        Runner::line("`skopeo copy` to a layout, twenty of them", BLOBS, skopeo),
+    ]
 }
 
 fn ours(line: &str, verifies: &'static str) -> Runner {
