@@ -99,6 +99,22 @@ fn as_many_layers_are_worked_on_at_once_as_jobs_are_asked_for() {
     }
 }
 
+// Landlock answers EXDEV where a process may make files and not move them between directories.
+#[test]
+fn where_no_file_may_be_moved_the_layers_are_applied_one_by_one() {
+    if lacks(&["strace"]) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, random(1, 6, 10))]);
+    let strace = "strace -f -o /dev/null -e trace=renameat,renameat2 -e inject=renameat,renameat2:error=EXDEV";
+    let script = format!(
+        "mkdir one two; unpack -q --from app:1 one; {strace} unpack -q --jobs 3 --from app:1 two"
+    );
+    sh(&sandbox, &script).success();
+    assert_eq!(shown(&sandbox, "one"), shown(&sandbox, "two"));
+}
+
 #[test]
 fn an_error_is_told_in_its_turn_and_nothing_is_left() {
     let sandbox = Sandbox::new();

@@ -52,8 +52,17 @@ pub(crate) struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
+    /// Where files are made before their turn, and how many layers are worked ahead; `None` if none is, or the system lets no files be
+    /// moved from there.
+    pub(crate) fn open(&self, image: &Image) -> Option<(Staging, usize)> {
+        let n_lanes = self.n_lanes(image);
+        // Any error that matters is met again where the files stand.
+        let staging = || Staging::make(&self.parent, AHEAD, self.root).ok();
+        (n_lanes > 0).then(staging).flatten().zip(Some(n_lanes))
+    }
+
     /// How many layers are worked ahead. One more is the applier's.
-    pub(crate) fn n_lanes(&self, image: &Image) -> usize {
+    fn n_lanes(&self, image: &Image) -> usize {
         let jobs = self.jobs.unwrap_or_else(|| useful_jobs(image));
         jobs.min(image.layers.len()).saturating_sub(1)
     }
@@ -106,12 +115,12 @@ impl Ahead {
     /// Starts the lanes. The applier is about to ask for the first layer's turn.
     ///
     /// # Errors
-    /// The directory can't be made, or a thread not started.
+    /// Those of the system.
     pub(crate) fn start(
         apart: Apart,
         job: Job,
         workshop: &Workshop<'_>,
-        n_lanes: usize,
+        (staging, n_lanes): (Staging, usize),
     ) -> anyhow::Result<Self> {
         let Job { plans, tasks, budget, store } = job;
         let next = Next { position: 1, begun: HashMap::new() };
@@ -126,13 +135,13 @@ impl Ahead {
             next: Mutex::new(next),
             rooms: (0..n_lanes).map(|_| Room::new(ROOM / n_lanes)).collect(),
         });
-        let staging = Staging::make(&workshop.parent, AHEAD)?;
         let mut ahead = Self { shared, lanes: vec![], staging };
         for number in 0..n_lanes {
             let stager = ahead.staging.stager(number, workshop.root, &workshop.options)?;
             let shared = Arc::clone(&ahead.shared);
+            // With too few threads, there are fewer lanes.
             let lane = Builder::new().spawn(move || lane(&shared, number, stager));
-            ahead.lanes.push(lane.context("starting a thread")?);
+            ahead.lanes.extend(lane);
         }
         Ok(ahead)
     }

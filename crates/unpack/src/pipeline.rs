@@ -84,10 +84,10 @@ impl Layers {
         workshop: &Workshop<'_>,
     ) -> anyhow::Result<Self> {
         const STARTING: &str = "starting a thread";
-        if workshop.n_lanes(image) > 0
+        if let Some(lanes) = workshop.open(image)
             && let Some(apart) = source.apart(image)?
         {
-            let ahead = Ahead::start(apart, job, workshop, workshop.n_lanes(image))?;
+            let ahead = Ahead::start(apart, job, workshop, lanes)?;
             return Ok(Self::Apart { ahead, source });
         }
         let (stages, reader) = in_turn(source, image.clone(), job).context(STARTING)?;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use layer_format::layer::{Entry, EntryKind, EntryPath, impossible};
-use rustix::fs::{AtFlags, Mode, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, Result as SysResult};
 
 use super::content::FileShape;
@@ -37,12 +37,24 @@ impl Staging {
     /// the name must be [reserved](Options::reserved).
     ///
     /// # Errors
-    /// [`Error::Io`], if it exists, too.
-    pub fn make(parent: impl AsFd, name: &'static str) -> Result<Self, Error> {
+    /// [`Error::Io`], if it exists, too, or files can't be renamed from there into the root: a process that Landlock confines may
+    /// make files in both and not that.
+    pub fn make(parent: impl AsFd, name: &'static str, root: &Root) -> Result<Self, Error> {
         let path = EntryPath::parse(name.as_bytes()).unwrap_or_default();
         let parent = rustix::io::fcntl_dupfd_cloexec(parent, 3).doing(MAKING).at_path(&path)?;
         let directory = make_directory(parent.as_fd(), name).doing(MAKING).at_path(&path)?;
-        Ok(Self { parent, name, directory })
+        let staging = Self { parent, name, directory };
+        staging.probe(root.as_fd()).doing(MAKING).at_path(&path)?;
+        Ok(staging)
+    }
+
+    /// Moves a file into the root, and removes it there.
+    fn probe(&self, root: BorrowedFd<'_>) -> SysResult<()> {
+        let name = format!("{}.probe", self.name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        drop(rustix::fs::openat(&self.directory, &name, flags, Mode::RUSR | Mode::WUSR)?);
+        rename(&self.directory, &name, root, name.as_bytes())?;
+        rustix::fs::unlinkat(root, &name, AtFlags::empty())
     }
 
     /// A maker of files for the applier that has this root and these options. `number` is its alone.
@@ -132,18 +144,21 @@ pub struct Staged {
 impl Staged {
     /// Renames it to its place. [`Errno::EXIST`] if something is there.
     pub(super) fn place(&self, parent: BorrowedFd<'_>, name: &[u8]) -> SysResult<()> {
-        let from = self.number.to_string();
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(&self.directory, &from, parent, name, flags) {
-            // The file system, or the kernel, has no such flag.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
-                match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(_) => Err(Errno::EXIST),
-                    Err(Errno::NOENT) => rustix::fs::renameat(&self.directory, &from, parent, name),
-                    Err(errno) => Err(errno),
-                }
+        rename(&self.directory, &self.number.to_string(), parent, name)
+    }
+}
+
+/// Renames a file to where nothing is.
+fn rename(directory: impl AsFd, file: &str, parent: BorrowedFd<'_>, name: &[u8]) -> SysResult<()> {
+    match rustix::fs::renameat_with(&directory, file, parent, name, RenameFlags::NOREPLACE) {
+        // The file system, or the kernel, has no such flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
+            match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(Errno::EXIST),
+                Err(Errno::NOENT) => rustix::fs::renameat(&directory, file, parent, name),
+                Err(errno) => Err(errno),
             }
-            renamed => renamed,
         }
+        renamed => renamed,
     }
 }

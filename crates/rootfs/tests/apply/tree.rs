@@ -149,7 +149,7 @@ pub(crate) fn try_apply(root: &Path, options: Options, layers: &[&str]) -> Resul
 fn try_apply_staged(root: &Path, options: Options, layers: &[&str]) -> Result<Report, Error> {
     let aside = quick_dir();
     let root = Root::open(root)?;
-    let staging = Staging::make(File::open(aside.path()).unwrap(), "ahead")?;
+    let staging = Staging::make(File::open(aside.path()).unwrap(), "ahead", &root)?;
     let mut stager = staging.stager(0, &root, &options)?;
     let mut stage = |(change, content): (Change, Vec<u8>)| {
         let staged = match &change {
