@@ -224,6 +224,11 @@ impl Shared {
         self.is_stopped.load(Ordering::SeqCst)
     }
 
+    /// An error that nobody sees, once the run has failed.
+    fn go_on(&self) -> io::Result<()> {
+        if self.is_stopped() { Err(io::Error::other("it was stopped")) } else { Ok(()) }
+    }
+
     /// Begins to read a layer by stages of its own.
     fn begin(self: &Arc<Self>, position: usize, who: Who) -> anyhow::Result<Reading> {
         let plan = self.plans[position];
@@ -337,6 +342,7 @@ fn work(
         if shared.turn.load(Ordering::SeqCst) == position {
             return Ok(Begun::Rest(Box::new(reading)));
         }
+        shared.go_on()?;
         let Some(change) = reading.next(&shared.budget)? else { break };
         let staged = match &change {
             Change::Add(entry) => {
@@ -366,9 +372,7 @@ impl<R: BufRead> Read for Stoppable<'_, R> {
 
 impl<R: BufRead> BufRead for Stoppable<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.shared.is_stopped() {
-            return Err(io::Error::other("it was stopped"));
-        }
+        self.shared.go_on()?;
         self.content.fill_buf()
     }
 
