@@ -37,6 +37,7 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
         "`unpack --from NAME DIR`, one core",
         "STRATA_STORE=$KNOWN; unpack -q --from $R d",
     );
+    let file_alone = one_core("`unpack DIR < FILE`, one core", "unpack -q d < $A");
     let unpack_alone = one_core("`cat FILE \\| unpack DIR`, one core", "cat $A | unpack -q d");
     let (two, podman) = (two(), Runner::line("`podman pull`", MANIFEST, PODMAN));
     let (tar, piped) = (tar(codec), piped(codec));
@@ -60,6 +61,7 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
             Job::Unpack,
             vec![unpack, layout.clone(), tar.clone(), piped.clone(), unpack_alone],
         ),
+        ("file", Job::Unpack, vec![ours("unpack -q d < $A", ALL), layout.clone(), file_alone]),
         ("known", Job::UnpackKnown, vec![known, layout, tar, piped, known_alone]),
         ("pull", Job::Pull, vec![pull, skopeo, verified, docker]),
     ]
@@ -129,7 +131,7 @@ fn twenty_into_one() -> Vec<Runner> {
 }
 
 fn ours(line: &str, verifies: &'static str) -> Runner {
-    let title = line.replace("$R", "NAME").replace(" d", " DIR").replace("cat $A", "cat FILE");
+    let title = line.replace("$R", "NAME").replace(" d", " DIR").replace("$A", "FILE");
     Runner::line(&title.replace(" -q", "").replace(" >/dev/null", ""), verifies, line)
 }
 
