@@ -16,7 +16,7 @@ use crate::fixtures::{assert_one_line, half_made, lacks, lacks_root, names, stre
 
 const NAME: &str = "docker.io/library/app:1";
 /// Where files stand before their turn.
-const AHEAD: &str = ".strata-ahead";
+const AHEAD: &str = "ahead";
 
 /// All of a tree but the root, which no layer describes here.
 fn shown(sandbox: &Sandbox, name: &str) -> String {
@@ -139,42 +139,84 @@ fn an_error_is_told_in_its_turn_and_nothing_is_left() {
     }
 }
 
+/// The status and the error of a script for each number of jobs, which must be the same.
+fn same(sandbox: &Sandbox, script: impl Fn(usize) -> String) -> (i32, String) {
+    let said = [1, 2, 4].map(|jobs| {
+        let output = sh(sandbox, &script(jobs));
+        let lines = output.stderr.lines().filter(|line| line.starts_with("unpack: "));
+        (output.code(), lines.collect::<String>())
+    });
+    assert_eq!(said[0], said[1]);
+    assert_eq!(said[0], said[2]);
+    let [said, ..] = said;
+    said
+}
+
 #[test]
 fn what_the_layers_below_make_impossible_is_refused_as_ever() {
     let link = Layer::new().file("a", "x").hardlink("b", "gone");
-    for (image, told) in [
-        (Image::new().layer(Layer::new().file("f", "x")).layer(link), "hard link to gone"),
-        (
-            Image::new().layer(Layer::new().file("f", "x")).layer(Layer::new().file(AHEAD, "x")),
-            AHEAD,
-        ),
-    ] {
-        let sandbox = Sandbox::new();
-        sandbox.load(&[Named::new(NAME, &image)]);
-        let texts = ["1", "2"].map(|jobs| {
-            let output = sandbox.command("unpack").args(&["--jobs", jobs, "--from", NAME, "root"]);
-            let output = output.run();
-            assert_one_line(output.fails_with(4), "unpack");
-            output.stderr.lines().filter(|line| line.starts_with("unpack: ")).collect::<String>()
-        });
-        assert_eq!(texts[0], texts[1]);
-        assert!(texts[0].contains(told) && texts[0].contains("layer 2 of 2"), "{}", texts[0]);
+    let image = Image::new().layer(Layer::new().file("f", "x")).layer(link);
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, image.layer(Layer::new().file("g", "x")))]);
+    let (code, told) = same(&sandbox, |jobs| format!("unpack --jobs {jobs} --from app:1 root"));
+    assert!(code == 4 && told.contains("layer 2 of 3"), "{told}");
+    assert!(told.contains("hard link to gone"), "{told}");
+}
+
+#[test]
+fn limits_name_the_layer_that_breaks_them() {
+    let sandbox = Sandbox::new();
+    let bomb = Layer::new().file("bomb", vec![0; 64 << 20]);
+    sandbox.load(&[Named::new(NAME, noise(8).layer(bomb))]);
+    for (limit, layer) in [("--max-size 20M", 4), ("--max-entries 20", 2)] {
+        let (code, told) =
+            same(&sandbox, |jobs| format!("unpack --jobs {jobs} {limit} --from app:1 root"));
+        assert!(code == 4 && told.contains(&format!("layer {layer} of 4")), "{told}");
+        assert!(names(sandbox.path("")).is_empty());
     }
 }
 
 #[test]
-fn limits_hold_for_all_layers_together() {
+fn a_layer_that_is_cut_off_is_told_in_the_same_words() {
     let sandbox = Sandbox::new();
-    let bomb = Layer::new().file("bomb", vec![0; 64 << 20]);
-    let image = noise(8).layer(bomb);
+    let bytes = stream_of(&noise_by(Codec::None, 2));
+    for part in [2, 5, 8] {
+        sandbox.write("in", &bytes[..bytes.len() / 10 * part]);
+        let (code, told) = same(&sandbox, |jobs| format!("unpack --jobs {jobs} root < in"));
+        assert!(code == 4 && told.contains("ended inside"), "{told}");
+    }
+}
+
+#[test]
+fn what_stands_in_a_directory_that_is_filled_in_place_is_out_of_reach() {
+    let sandbox = Sandbox::new();
+    let link = Layer::new().file("a", "x").symlink("s", "../ahead/0").symlink("t", "ahead/0");
+    let through =
+        Layer::new().file("pad", vec![1; 1 << 20]).file("s/0", "evil").file("t/0", "evil");
+    let image = Image::new().layer(link).layer(through).layer(Layer::new().file("d", "sound"));
     sandbox.load(&[Named::new(NAME, &image)]);
-    for jobs in [1, 4] {
-        for limit in ["--max-size 20M", "--max-entries 20"] {
-            let script = format!("unpack --jobs {jobs} {limit} --from app:1 root");
-            let output = sh(&sandbox, &script);
-            assert_one_line(output.fails_with(4), "unpack");
-            assert!(names(sandbox.path("")).is_empty());
-        }
+    for make in ["", "mkdir root;"] {
+        let trees = [1, 2, 3].map(|jobs| {
+            let flags = format!("-q --keep-symlinked-dirs --jobs {jobs} --from app:1");
+            sh(&sandbox, &format!("rm -rf root; {make} unpack {flags} root")).success();
+            shown(&sandbox, "root")
+        });
+        assert!(trees[0].contains("sound"), "{}", trees[0]);
+        assert!(trees.iter().all(|tree| *tree == trees[0]), "{trees:#?}");
+    }
+}
+
+#[test]
+fn too_few_open_files_are_enough_for_one_layer_after_the_other() {
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, random(1, 6, 20))]);
+    for n in [30, 34, 40] {
+        let script = |jobs| {
+            format!(
+                "ulimit -n {n}; unpack -q --jobs {jobs} --from app:1 root; code=$?; rm -rf root; exit $code"
+            )
+        };
+        assert_eq!(same(&sandbox, script), (0, String::new()), "{n}");
     }
 }
 
@@ -197,8 +239,6 @@ fn a_run_that_is_stopped_leaves_nothing_and_after_one_that_is_killed_the_next_ti
     running.signal(Signal::INT);
     assert_eq!(running.wait().code(), 130);
     assert!(names(sandbox.path("")).is_empty());
-    fs::create_dir(sandbox.path("root")).unwrap();
-    start().kill_when(|| sandbox.path("root").join(AHEAD).join("0/0").exists());
     start().wait().success();
     assert_eq!(names(sandbox.path("root")), ["layer1000", "layer2000", "layer3000"]);
 }
@@ -211,11 +251,47 @@ fn as_root_a_full_disk_is_told_and_left_empty() {
     let sandbox = Sandbox::new();
     sandbox.load(&[Named::new(NAME, noise(20))]);
     let script = "mkdir disk && mount -t tmpfs -o size=5m tmpfs disk || exit 99
-        unpack -q --jobs 3 --from app:1 disk; code=$?; ls -A disk; umount disk; exit $code";
+        unpack -q --jobs 3 --from app:1 disk/root; code=$?; ls -A disk; umount disk; exit $code";
     let output = sh(&sandbox, script);
     assert_one_line(output.fails_with(1), "unpack");
     assert!(output.stderr.contains("no space left"), "{}", output.stderr);
     assert_eq!(output.out(), "");
+}
+
+#[test]
+fn as_root_what_fits_a_disk_layer_by_layer_fits_it_whatever_the_number_of_jobs() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let layer = |seed| Layer::new().file("same", Random::new(seed).bytes(2_000_000));
+    sandbox.load(&[Named::new(NAME, Image::new().layer(layer(1)).layer(layer(2)))]);
+    let script = |jobs| {
+        format!(
+            "mkdir disk && mount -t tmpfs -o size=3m tmpfs disk || exit 99
+             unpack -q --jobs {jobs} --from app:1 disk/root; code=$?; umount disk; rmdir disk; exit $code"
+        )
+    };
+    assert_eq!(same(&sandbox, script), (0, String::new()));
+}
+
+#[test]
+fn as_root_files_get_the_group_that_they_get_one_layer_after_the_other() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let layer = |name| Layer::new().file(name, "x").mode(0o2755);
+    sandbox.load(&[Named::new(NAME, Image::new().layer(layer("a")).layer(layer("b")))]);
+    sh(&sandbox, "mkdir p && chown 0:77 p && chmod 2755 p").success();
+    for flags in ["--owner ignore", "--owner ignore --keep-setuid", ""] {
+        let trees = [1, 2].map(|jobs| {
+            let unpack = format!("unpack -q {flags} --jobs {jobs} --from app:1 p/root");
+            sh(&sandbox, &format!("rm -rf p/root; {unpack}")).success();
+            shown(&sandbox, "p/root")
+        });
+        assert_eq!(trees[0], trees[1], "{flags}");
+    }
 }
 
 // moby#19647: chown after the content takes setuid away, whoever makes the file.

@@ -164,7 +164,7 @@ impl Apart {
     /// The layer has no blob, or the store doesn't have it.
     pub fn layer(&self, position: usize) -> Result<Box<dyn Read + Send>, layer_format::Error> {
         match self {
-            Self::Archive(archive) => archive.layer(position),
+            Self::Archive(archive) => Ok(archive.layer(position)),
             Self::Stored { store, layers } => stored_layer(store, &layers[position]),
         }
     }

@@ -29,8 +29,8 @@ use stream::relay::{Pool, relay};
 use crate::limits::Budget;
 use crate::reading::{DEPTH, Plan, Reading, Stages, never};
 
-/// The name of the directory for files before their turn, beside the tree or in it.
-pub(crate) const AHEAD: &str = ".strata-ahead";
+/// The name of the directory for files before their turn, beside the tree.
+const AHEAD: &str = "ahead";
 /// The most layers at once, unless the user wants more: each takes four threads, and buffers of 6 MiB.
 const MAX_JOBS: usize = 4;
 /// How many bytes all lanes may have read that the applier hasn't seen.
@@ -43,8 +43,9 @@ const WORTHWHILE: u64 = 4 << 20;
 /// Where and how files are made before their turn.
 #[derive(Debug)]
 pub(crate) struct Workshop<'a> {
-    /// The directory in which the one for them is made.
-    pub(crate) parent: File,
+    /// The private directory in which the one for them is made; `None` if the tree is filled in its place: what stands in it, layers
+    /// could reach.
+    pub(crate) parent: Option<File>,
     pub(crate) root: &'a Root,
     pub(crate) options: Options,
     /// How many layers the user wants to be worked on at once; `None` for as many as are of use.
@@ -55,9 +56,10 @@ impl Workshop<'_> {
     /// Where files are made before their turn, and how many layers are worked ahead; `None` if none is, or the system lets no files be
     /// moved from there.
     pub(crate) fn open(&self, image: &Image) -> Option<(Staging, usize)> {
+        let parent = self.parent.as_ref()?;
         let n_lanes = self.n_lanes(image);
         // Any error that matters is met again where the files stand.
-        let staging = || Staging::make(&self.parent, AHEAD, self.root).ok();
+        let staging = || Staging::make(parent, AHEAD, self.root).ok();
         (n_lanes > 0).then(staging).flatten().zip(Some(n_lanes))
     }
 
@@ -134,6 +136,7 @@ impl Ahead {
             is_stopped: AtomicBool::new(false),
             next: Mutex::new(next),
             rooms: (0..n_lanes).map(|_| Room::new(ROOM / n_lanes)).collect(),
+            readers: Mutex::default(),
         });
         let mut ahead = Self { shared, lanes: vec![], staging };
         for number in 0..n_lanes {
@@ -179,10 +182,10 @@ impl Drop for Ahead {
         // Nobody takes what lanes have to say, or waits for room.
         lock(&self.shared.next).begun.clear();
         self.shared.rooms.iter().for_each(Room::wake);
-        for lane in self.lanes.drain(..) {
-            // The run has failed for another reason.
-            lane.join().ok();
-        }
+        // The run has failed for another reason. What they have opened is closed now.
+        let join = |thread: thread::JoinHandle<()>| drop(thread.join());
+        self.lanes.drain(..).for_each(join);
+        lock(&self.shared.readers).drain(..).for_each(join);
     }
 }
 
@@ -201,6 +204,8 @@ struct Shared {
     next: Mutex<Next>,
     /// One for each lane.
     rooms: Vec<Room>,
+    /// Those that read stored bytes. None waits for anything but a disk.
+    readers: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 /// The layers that nobody has begun.
@@ -255,7 +260,8 @@ impl Shared {
                 task_sending.send(task).ok();
             }
         };
-        Builder::new().spawn(read).context("starting a thread")?;
+        let reader = Builder::new().spawn(read).context("starting a thread")?;
+        lock(&self.readers).push(reader);
         Ok(Reading::begin(Stages { layers, tasks }, plan, self.store.as_ref()))
     }
 

@@ -29,10 +29,10 @@ use rootfs::{
 };
 use store::Store;
 
-use crate::ahead::{AHEAD, Workshop};
+use crate::ahead::Workshop;
 use crate::env_file::EnvFile;
 use crate::limits::Budget;
-use crate::pipeline::Filling;
+use crate::pipeline::{Filling, Run};
 use crate::target::{Durability, Made, Target};
 use crate::writeback::Writeback;
 
@@ -104,7 +104,8 @@ pub struct Args {
     /// `IMAGE_ENTRYPOINT` and `IMAGE_CMD`: `eval "set -- $IMAGE_ENTRYPOINT $IMAGE_CMD"`.
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// How many layers to work on at once, of an image in the store or in a file; without it as many as there are cores, and 4 at most
+    /// How many layers to work on at once, of an image in the store or in a file and into a new directory; without it as many as there are
+    /// cores, and 4 at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with_all = ["only", "exclude"])]
     jobs: Option<u8>,
     /// Don't bring the files to the disk before the directory appears: a power cut may leave them empty
@@ -163,8 +164,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
             let options = options(args);
             let jobs = args.jobs.map(usize::from);
             let workshop = Workshop { parent: target.aside()?, root: &root, options, jobs };
-            let rest = (store.as_ref(), &io.progress);
-            pipeline::unpack(source, &image, filling, &workshop, rest)
+            let run = Run { image: &image, store: store.as_ref(), progress: &io.progress };
+            pipeline::unpack(source, run, filling, &workshop)
         }
         Contents::Selected(opened, plan) => {
             selected::unpack(*opened, &plan, applier, writeback, io)
@@ -265,7 +266,7 @@ fn options(args: &Args) -> Options {
     let symlinked_dirs =
         if args.keep_symlinked_dirs { SymlinkedDirs::Follow } else { SymlinkedDirs::Replace };
     let special_bits = if args.keep_setuid { SpecialBits::Always } else { SpecialBits::WithOwner };
-    Options { owner, special_bits, symlinked_dirs, reserved: &[draft::MARK, AHEAD] }
+    Options { owner, special_bits, symlinked_dirs, reserved: &[draft::MARK] }
 }
 
 /// Says what was unpacked. The program that brought the image may have been silent.

@@ -19,6 +19,11 @@ impl Budget {
         Self { limits, ..Self::default() }
     }
 
+    /// The same limits, of which nothing is used.
+    pub(crate) fn renewed(&self) -> Self {
+        Self::new(self.limits)
+    }
+
     /// Counts a change before it is applied. What a later layer replaces or removes counts as well, because it is on the disk for
     /// a while.
     ///

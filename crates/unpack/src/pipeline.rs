@@ -1,4 +1,7 @@
-//! Applies the layers one after the other. Where they can be read apart, those to come are [worked ahead](crate::ahead).
+//! Applies the layers: several at once where they can be read apart, and otherwise one after the other.
+//!
+//! Several at once is only the quicker way. If anything goes wrong on it, what was made is removed, and one layer after the other is
+//! applied: that may fit where files before their turn didn't, and if not, its error is the one to tell.
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -6,10 +9,10 @@ use std::thread::{self, Builder};
 
 use anyhow::Context as _;
 use cli::{Progress, Task};
-use image::{Image, Layer, Source};
+use image::{Apart, Image, Layer, Source};
 use layer_format::Error;
 use layer_format::layer::Change;
-use rootfs::{Applier, Report, Staged};
+use rootfs::{Applier, Report, Staged, Staging};
 use store::Store;
 use stream::decompress::Decompressed;
 use stream::relay::{Gone, Pool, Sender, relay};
@@ -28,35 +31,40 @@ pub(crate) struct Filling {
     pub(crate) writeback: Option<Writeback>,
 }
 
-/// Applies all layers of `image`, and verifies them to the last byte.
+/// What is unpacked, and who is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) image: &'a Image,
+    pub(crate) store: Option<&'a Store>,
+    pub(crate) progress: &'a Progress,
+}
+
+/// Applies all layers of an image, and verifies them to the last byte.
 ///
 /// # Errors
 /// Those of the image, of the limits and of the disk.
 pub(crate) fn unpack(
-    source: Source,
-    image: &Image,
+    mut source: Source,
+    run: Run<'_>,
     mut filling: Filling,
     workshop: &Workshop<'_>,
-    (store, progress): (Option<&Store>, &Progress),
 ) -> anyhow::Result<Report> {
-    let plans = Plan::of(image, store);
-    let begin = |layer: &Layer| progress.task(layer.digest().short(), layer.size());
-    let tasks: Vec<Task> = image.layers.iter().map(begin).collect();
-    let sizes: Option<Vec<u64>> = image.layers.iter().map(Layer::size).collect();
-    if let Some(sizes) = sizes {
-        progress.expect(sizes.into_iter().fold(0, u64::saturating_add));
-    }
-    let budget = Arc::clone(&filling.budget);
-    let job = Job { plans: plans.clone(), tasks, budget, store: store.cloned() };
-    let mut layers = Layers::start(source, image, job, workshop)?;
-    for (position, plan) in plans.iter().enumerate() {
-        let applied = layers.apply(position, &mut filling, plan, store);
-        if applied.is_err() {
-            plan.pair.forget_index(store);
+    let plans = Plan::of(run.image, run.store);
+    let mut is_done = false;
+    if let Some(lanes) = workshop.open(run.image)
+        && let Some(apart) = source.apart(run.image)?
+    {
+        is_done = at_once(apart, &plans, run, (&mut filling, workshop, lanes)).is_ok();
+        if !is_done {
+            cli::interrupt::check()?;
+            filling.empty(workshop)?;
         }
-        applied.with_context(|| image.layer_name(position))?.done("Unpacked");
     }
-    layers.finish()?;
+    if is_done {
+        source.finish()?;
+    } else {
+        in_turn(source, &plans, run, &mut filling)?;
+    }
     let report = filling.applier.finish()?;
     if let Some(writeback) = filling.writeback {
         writeback.finish().context("bringing files to the disk")?;
@@ -64,82 +72,71 @@ pub(crate) fn unpack(
     Ok(report)
 }
 
-/// Where the layers come from.
-enum Layers {
-    /// One after the other, by the same stages.
-    InTurn {
-        /// `None` after an error.
-        stages: Option<Stages>,
-        reader: thread::JoinHandle<Result<(), Error>>,
-    },
-    /// Each by itself.
-    Apart { ahead: Ahead, source: Source },
+impl Run<'_> {
+    /// Shows the layers, and says what is to be done with them.
+    fn job(&self, plans: &[Plan], budget: &Arc<Budget>) -> Job {
+        let begin = |layer: &Layer| self.progress.task(layer.digest().short(), layer.size());
+        let tasks: Vec<Task> = self.image.layers.iter().map(begin).collect();
+        let sizes: Option<Vec<u64>> = self.image.layers.iter().map(Layer::size).collect();
+        if let Some(sizes) = sizes {
+            self.progress.expect(sizes.into_iter().fold(0, u64::saturating_add));
+        }
+        let (budget, store) = (Arc::clone(budget), self.store.cloned());
+        Job { plans: plans.to_vec(), tasks, budget, store }
+    }
 }
 
-impl Layers {
-    fn start(
-        mut source: Source,
-        image: &Image,
-        job: Job,
-        workshop: &Workshop<'_>,
-    ) -> anyhow::Result<Self> {
-        const STARTING: &str = "starting a thread";
-        if let Some(lanes) = workshop.open(image)
-            && let Some(apart) = source.apart(image)?
-        {
-            let ahead = Ahead::start(apart, job, workshop, lanes)?;
-            return Ok(Self::Apart { ahead, source });
-        }
-        let (stages, reader) = in_turn(source, image.clone(), job).context(STARTING)?;
-        Ok(Self::InTurn { stages: Some(stages), reader })
-    }
-
-    /// Applies the next layer.
-    fn apply(
-        &mut self,
-        position: usize,
-        filling: &mut Filling,
-        plan: &Plan,
-        store: Option<&Store>,
-    ) -> anyhow::Result<Task> {
+/// Applies several layers at once.
+fn at_once(
+    apart: Apart,
+    plans: &[Plan],
+    run: Run<'_>,
+    (filling, workshop, lanes): (&mut Filling, &Workshop<'_>, (Staging, usize)),
+) -> anyhow::Result<()> {
+    let job = run.job(plans, &filling.budget);
+    let ahead = Ahead::start(apart, job, workshop, lanes)?;
+    for position in 0..plans.len() {
         filling.applier.begin_layer();
-        match self {
-            Self::InTurn { stages, .. } => {
-                let stopped = || Error::Truncated { what: "the layer".to_owned() };
-                let reading = Reading::begin(stages.take().ok_or_else(stopped)?, *plan, store);
-                let (rest, proved) = filling.rest(reading)?.end()?;
-                *stages = Some(rest);
-                Ok(proved.remember(store))
+        let begun = match ahead.turn(position)? {
+            Turn::Whole(reading) => Begun::Rest(reading),
+            Turn::Begun(mut changes) => filling.begun(&mut changes)?,
+        };
+        let task = match begun {
+            Begun::Rest(reading) => filling.rest(*reading)?.end()?.1.remember(run.store),
+            Begun::Done(task) => {
+                filling.applier.end_layer()?;
+                *task
             }
-            Self::Apart { ahead, .. } => {
-                let reading = match ahead.turn(position)? {
-                    Turn::Whole(reading) => *reading,
-                    Turn::Begun(mut begun) => match filling.begun(&mut begun)? {
-                        Begun::Rest(reading) => *reading,
-                        Begun::Done(task) => {
-                            filling.applier.end_layer()?;
-                            return Ok(*task);
-                        }
-                    },
-                };
-                let (_, proved) = filling.rest(reading)?.end()?;
-                Ok(proved.remember(store))
-            }
-        }
+        };
+        task.done("Unpacked");
     }
+    ahead.finish();
+    Ok(())
+}
 
-    /// Checks that nothing is wrong with what follows the layers.
-    fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Self::InTurn { reader, .. } => match reader.join() {
-                Ok(finished) => Ok(finished?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
-            Self::Apart { ahead, source } => {
-                ahead.finish();
-                Ok(source.finish()?)
-            }
+/// Applies one layer after the other, by the same stages.
+fn in_turn(
+    source: Source,
+    plans: &[Plan],
+    run: Run<'_>,
+    filling: &mut Filling,
+) -> anyhow::Result<()> {
+    let job = run.job(plans, &filling.budget);
+    let started = start(source, run.image.clone(), job).context("starting a thread")?;
+    let (mut stages, reader) = started;
+    for (position, plan) in plans.iter().enumerate() {
+        filling.applier.begin_layer();
+        let applied = filling.rest(Reading::begin(stages, *plan, run.store)).and_then(Reading::end);
+        if applied.is_err() {
+            plan.pair.forget_index(run.store);
         }
+        let (rest, proved) = applied.with_context(|| run.image.layer_name(position))?;
+        stages = rest;
+        proved.remember(run.store).done("Unpacked");
+    }
+    match reader.join() {
+        Ok(finished) => Ok(finished?),
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
@@ -152,6 +149,14 @@ impl Filling {
                 Err(begun) => return Ok(begun),
             }
         }
+    }
+
+    /// Removes everything that was made, to begin again.
+    fn empty(&mut self, workshop: &Workshop<'_>) -> anyhow::Result<()> {
+        self.applier = Applier::new(workshop.root.try_clone()?, workshop.options)?;
+        rootfs::clear(workshop.root, None)?;
+        self.budget = Arc::new(self.budget.renewed());
+        Ok(())
     }
 
     /// Applies a change whose file was made already, if it is one.
@@ -182,7 +187,7 @@ impl Filling {
 }
 
 /// Starts the stages for all layers of a source, one after the other.
-fn in_turn(
+fn start(
     source: Source,
     image: Image,
     job: Job,

@@ -97,13 +97,13 @@ impl Target {
         Ok(Root::from_fd(directory.into()))
     }
 
-    /// A directory, on the same file system, for what shall be gone before the directory is whole.
-    pub(crate) fn aside(&self) -> anyhow::Result<File> {
-        let directory = match &self.place {
-            Place::Beside(draft) => draft.private(),
-            Place::Within { directory, .. } => directory,
-        };
-        directory.try_clone().context("opening the directory")
+    /// A directory beside the tree, on the same file system; `None` if it is filled in its place.
+    pub(crate) fn aside(&self) -> anyhow::Result<Option<File>> {
+        match &self.place {
+            Place::Beside(draft) => draft.private().try_clone().map(Some),
+            Place::Within { .. } => Ok(None),
+        }
+        .context("opening the directory")
     }
 
     /// Gives the directory mode 0700, now and when it is finished. Where ids are mapped, the group of the image's root may pass

@@ -33,8 +33,8 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Makes the directory `name` in `parent`, which must be on the file system of the root that is filled. If it is the root itself,
-    /// the name must be [reserved](Options::reserved).
+    /// Makes the directory `name` in `parent`, which must be on the file system of the root that is filled, and not be that root or
+    /// below it: layers could reach what is there.
     ///
     /// # Errors
     /// [`Error::Io`], if it exists, too, or files can't be renamed from there into the root: a process that Landlock confines may
@@ -87,7 +87,10 @@ impl Drop for Staging {
 
 fn make_directory(parent: BorrowedFd<'_>, name: &str) -> SysResult<OwnedFd> {
     rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
-    root::open_directory(parent, name.as_bytes())
+    let directory = root::open_directory(parent, name.as_bytes())?;
+    // The umask may have taken bits, and the parent may have given setgid, which would give files another group.
+    rustix::fs::fchmod(&directory, Mode::RWXU)?;
+    Ok(directory)
 }
 
 /// Makes files before their turn.

@@ -42,6 +42,13 @@ impl Input {
         }
     }
 
+    /// Whether a file has `n` more bytes.
+    pub(super) fn holds(&mut self, n: u64) -> Result<bool, Error> {
+        let position =
+            self.position().map_err(|source| Error::io("reading the archive", source))?;
+        Ok(matches!(self, Self::File { size, .. } if size.saturating_sub(position) >= n))
+    }
+
     /// Skips `n` bytes of a file. The result is the number of bytes that were skipped, which is smaller at the file's
     /// end.
     pub(super) fn skip(&mut self, n: u64) -> io::Result<u64> {

@@ -25,7 +25,6 @@ mod synthesize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
 
 use layer_format::layer::{Change, EntryKind, Reader};
 use layer_format::resolve::Layer as StoredLayer;
@@ -162,35 +161,26 @@ pub struct Archive {
     /// A member whose header was read and whose content wasn't.
     pending: Option<Member>,
     unchecked: Option<Unchecked>,
+    /// What was found when layers were looked for ahead of their turn, until it is told.
+    failed: Option<Error>,
 }
 
 /// The layers of an image in a file, each to be read by itself.
 #[derive(Debug)]
-pub struct Apart {
-    /// The stored bytes of the layers that can be reached, base first.
-    members: Vec<(kept::Member, Option<Descriptor>)>,
-    /// Why the next one can't, until that is told.
-    failed: Mutex<Option<Error>>,
-}
+pub struct Apart(Vec<(kept::Member, Option<Descriptor>)>);
 
 impl Apart {
     /// A reader of a layer's stored bytes, which checks them like [`Archive::layer`].
     ///
-    /// # Errors
-    /// The archive can't be read, or is malformed.
-    pub fn layer(&self, position: usize) -> Result<Box<dyn Read + Send>, Error> {
-        let Some((member, blob)) = self.members.get(position) else {
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            let told = failed.take_if(|_| position == self.members.len());
-            return Err(
-                told.unwrap_or_else(|| Error::Truncated { what: Error::ARCHIVE.to_owned() })
-            );
-        };
+    /// # Panics
+    /// If the image has no layer at index `position`.
+    pub fn layer(&self, position: usize) -> Box<dyn Read + Send> {
+        let (member, blob) = &self.0[position];
         let member = member.clone();
-        Ok(match blob {
+        match blob {
             Some(blob) => Box::new(Verified::new(member, "layer", blob.digest, Some(blob.size))),
             None => Box::new(member),
-        })
+        }
     }
 }
 
@@ -247,6 +237,7 @@ impl Archive {
             is_root_file_system: false,
             pending: None,
             unchecked: None,
+            failed: None,
         }
     }
 
@@ -302,30 +293,33 @@ impl Archive {
         })
     }
 
-    /// The layers, each to be read by itself and at any time; `None` if that isn't possible: the archive comes down a pipe, or lacks a
-    /// layer. All members before the last layer have been passed then.
+    /// The layers, each to be read by itself and at any time; `None` if that isn't possible: the archive comes down a pipe, or a layer
+    /// can't be reached, which [`layer`](Self::layer) tells. They can be read one after the other as well.
     ///
     /// # Errors
-    /// Links in the archive lead in a circle. What else is wrong with it is told by the layer that can't be reached for it.
+    /// Links in the archive lead in a circle.
     pub fn apart(&mut self, image: &Image) -> Result<Option<Apart>, Error> {
         if !self.kept.is_in_place() {
             return Ok(None);
         }
-        let mut reach = || {
-            while image.layers.iter().any(|layer| !self.kept.has(&layer.path)) {
-                let Some(member) = self.next_member()? else { break };
-                self.pass(&member)?;
+        self.failed = self.reach(image).err();
+        let open = |layer: &Layer| Ok(self.kept.open(&layer.path)?.zip(Some(layer.blob.clone())));
+        let members: Result<Option<Vec<_>>, Error> = image.layers.iter().map(open).collect();
+        Ok(members?.map(Apart))
+    }
+
+    /// Passes members until all layers are kept.
+    fn reach(&mut self, image: &Image) -> Result<(), Error> {
+        while image.layers.iter().any(|layer| !self.kept.has(&layer.path)) {
+            let Some(member) = self.next_member()? else { break };
+            // What is cut off is told by who reads it.
+            if !self.members.inner_mut().holds(member.size)? {
+                self.pending = Some(member);
+                break;
             }
-            Ok(())
-        };
-        let failed = reach().err();
-        let mut members = vec![];
-        for layer in &image.layers {
-            let Some(member) = self.kept.open(&layer.path)? else { break };
-            members.push((member, layer.blob.clone()));
+            self.pass(&member)?;
         }
-        let is_whole = members.len() == image.layers.len();
-        Ok((is_whole || failed.is_some()).then(|| Apart { members, failed: Mutex::new(failed) }))
+        Ok(())
     }
 
     /// Reads the rest of the archive and checks that the archive is whole.
@@ -485,6 +479,9 @@ impl Archive {
     fn next_member(&mut self) -> Result<Option<Member>, Error> {
         if let Some(member) = self.pending.take() {
             return Ok(Some(member));
+        }
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
         }
         while !self.is_at_end {
             let change = self.members.read_change();
