@@ -163,6 +163,20 @@ mod tests {
     }
 
     #[test]
+    fn an_annotation_is_taken_out_and_it_is_told_whether_it_was_there() {
+        let check = |text: &str, had: &str, was_there: bool, has: &str| {
+            let mut annotations = RawObject::parse(had.as_bytes()).unwrap();
+            let unset = Unset::parse(text).unwrap();
+            assert_eq!(unset.take_out_annotation(&mut annotations), was_there, "{text} of {had}");
+            assert_eq!(String::from_utf8(annotations.to_vec().unwrap()).unwrap(), has);
+        };
+        check("Annotations.a.b", r#"{"a.b":"c","d":"e"}"#, true, r#"{"d":"e"}"#);
+        check("Annotations.a", r#"{"a.b":"c"}"#, false, r#"{"a.b":"c"}"#);
+        check("Annotations", r#"{"a.b":"c"}"#, true, "{}");
+        check("Annotations", "{}", false, "{}");
+    }
+
+    #[test]
     fn only_settings_are_taken_out() {
         for text in ["", "X", "env.A", "Env.", "User.x", "Cmd.0"] {
             assert!(Unset::parse(text).unwrap_err().contains("Env.NAME"), "{text}");

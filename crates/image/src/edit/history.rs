@@ -188,6 +188,7 @@ mod tests {
         // The base was built anew: its steps have other times.
         check_above("aBcD", "xY", 1, 1, "cD");
         check_above("aBCd", "xY", 1, 1, "Cd");
+        check_above("aBc", "Xy", 1, 1, "Bc");
         // The base says nothing, the image speaks for it.
         check_above("abc", "", 2, 1, "c");
         // The image doesn't say enough.
