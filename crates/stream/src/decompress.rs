@@ -278,7 +278,7 @@ mod tests {
         let mut found = vec![];
         for _ in asks {
             let mut plain = vec![];
-            let read = decompressed.plain().read_to_end(&mut plain);
+            let read = decompressed.read_to_end(&mut plain);
             read.map_err(|source| Error::io("reading", source))?;
             found.push((plain, decompressed.end_blob()?.digest));
         }
