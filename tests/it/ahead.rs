@@ -53,6 +53,7 @@ fn damage(sandbox: &Sandbox, image: &Image, layer: usize) {
     file.write_all(&[byte[0] ^ 0x10]).unwrap();
 }
 
+// containerd#13030: where layers were unpacked at once, whiteouts were lost.
 #[test]
 fn the_tree_is_the_same_however_many_layers_are_worked_on_at_once() {
     let random = (1..3).map(|seed| random(seed, 6, 40));
