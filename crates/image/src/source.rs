@@ -121,7 +121,7 @@ impl Source {
     /// The layers, each to be read by itself and at any time; `None` if they only come one after the other.
     ///
     /// # Errors
-    /// An archive can't be read, or is malformed.
+    /// Links in an archive lead in a circle.
     pub fn apart(&mut self, image: &Image) -> Result<Option<Apart>, layer_format::Error> {
         match self {
             Self::Archive(archive) => Ok(archive.apart(image)?.map(Apart::Archive)),

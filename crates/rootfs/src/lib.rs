@@ -60,7 +60,7 @@
 //!     owner: Owner::Ignore,
 //!     special_bits: SpecialBits::WithOwner,
 //!     symlinked_dirs: SymlinkedDirs::Replace,
-//!     reserved: &[],
+//!     reserved: None,
 //! };
 //! let mut applier = Applier::new(Root::open(empty.path())?, options)?;
 //! applier.begin_layer();

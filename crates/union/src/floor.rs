@@ -16,7 +16,7 @@ pub(crate) const OPTIONS: Options = Options {
     owner: Owner::Keep,
     special_bits: SpecialBits::WithOwner,
     symlinked_dirs: SymlinkedDirs::Replace,
-    reserved: &[],
+    reserved: None,
 };
 
 /// What the lowest directory is for.

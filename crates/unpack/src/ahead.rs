@@ -23,11 +23,10 @@ use image::{Apart, Image};
 use layer_format::layer::{Change, EntryKind};
 use rootfs::{Options, Root, Staged, Stager, Staging};
 use store::Store;
-use stream::decompress::{Decompressed, Seek};
-use stream::relay::{Pool, relay};
+use stream::decompress::Seek;
 
 use crate::limits::Budget;
-use crate::reading::{DEPTH, Plan, Reading, Stages, never};
+use crate::reading::{Plan, Reading, Stages};
 
 /// The name of the directory for files before their turn, beside the tree.
 const AHEAD: &str = "ahead";
@@ -237,32 +236,22 @@ impl Shared {
     /// Begins to read a layer by stages of its own.
     fn begin(self: &Arc<Self>, position: usize, who: Who) -> anyhow::Result<Reading> {
         let plan = self.plans[position];
-        let (sending, raw) = relay(DEPTH);
-        let (task_sending, tasks) = mpsc::channel();
         let seek = match plan.pair.seek(self.store.as_ref()) {
             // The cores are busy with other layers, and several threads for one take more memory.
             Seek::By(_) if who == Who::Lane => Seek::Nothing,
             seek => seek,
         };
-        let layers =
-            Decompressed::start_seeking(raw, vec![plan.ask], move |_| seek.clone(), never)?;
+        let (stages, feed) = Stages::start(vec![plan.ask], move |_| seek.clone())?;
         let task = lock(&self.tasks)[position].take();
         let shared = Arc::clone(self);
         let read = move || {
             let Some(task) = task else { return };
-            task.state("Extracting");
-            let sent = match shared.apart.layer(position) {
-                Ok(content) => sending.send_all(&Pool::default(), &mut task.read(content)),
-                Err(error) => sending.fail(error.into()),
-            };
             // Who has gone doesn't ask how it went.
-            if sent.is_ok() {
-                task_sending.send(task).ok();
-            }
+            feed.send(task, shared.apart.layer(position)).ok();
         };
         let reader = Builder::new().spawn(read).context("starting a thread")?;
         lock(&self.readers).push(reader);
-        Ok(Reading::begin(Stages { layers, tasks }, plan, self.store.as_ref()))
+        Ok(Reading::begin(stages, plan, self.store.as_ref()))
     }
 
     /// Gives a lane the next layer; `None` if there is none, or it shall stop.

@@ -266,7 +266,7 @@ fn options(args: &Args) -> Options {
     let symlinked_dirs =
         if args.keep_symlinked_dirs { SymlinkedDirs::Follow } else { SymlinkedDirs::Replace };
     let special_bits = if args.keep_setuid { SpecialBits::Always } else { SpecialBits::WithOwner };
-    Options { owner, special_bits, symlinked_dirs, reserved: &[draft::MARK] }
+    Options { owner, special_bits, symlinked_dirs, reserved: Some(draft::MARK) }
 }
 
 /// Says what was unpacked. The program that brought the image may have been silent.

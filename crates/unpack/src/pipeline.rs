@@ -4,7 +4,7 @@
 //! applied: that may fit where files before their turn didn't, and if not, its error is the one to tell.
 
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread::{self, Builder};
 
 use anyhow::Context as _;
@@ -14,12 +14,10 @@ use layer_format::Error;
 use layer_format::layer::Change;
 use rootfs::{Applier, Report, Staged, Staging};
 use store::Store;
-use stream::decompress::Decompressed;
-use stream::relay::{Gone, Pool, Sender, relay};
 
 use crate::ahead::{Ahead, Begun, Changes, Job, Turn, Workshop};
 use crate::limits::Budget;
-use crate::reading::{DEPTH, Plan, Reading, Stages, never};
+use crate::reading::{Feed, Plan, Reading, Stages};
 use crate::writeback::Writeback;
 
 /// The directory that is being filled, and the limits for it.
@@ -193,33 +191,18 @@ fn start(
     job: Job,
 ) -> io::Result<(Stages, thread::JoinHandle<Result<(), Error>>)> {
     let Job { plans, tasks, store, .. } = job;
-    let (sending, raw) = relay(DEPTH);
-    let (task_sending, tasks_done) = mpsc::channel();
     let asks = plans.iter().map(|plan| plan.ask).collect();
-    let seek = move |position: usize| plans[position].pair.seek(store.as_ref());
-    let layers = Decompressed::start_seeking(raw, asks, seek, never)?;
+    let (stages, feed) =
+        Stages::start(asks, move |position| plans[position].pair.seek(store.as_ref()))?;
     // The reader, which may hang on a silent pipe, is started last: without input the others end.
-    let read = move || read(source, &image, &sending, (tasks, &task_sending));
-    let reader = Builder::new().spawn(read)?;
-    Ok((Stages { layers, tasks: tasks_done }, reader))
+    let reader = Builder::new().spawn(move || read(source, &image, &feed, tasks))?;
+    Ok((stages, reader))
 }
 
 /// The first stage: stored bytes, checked against the manifest's digests.
-fn read(
-    mut source: Source,
-    image: &Image,
-    raw: &Sender,
-    (tasks, done): (Vec<Task>, &mpsc::Sender<Task>),
-) -> Result<(), Error> {
-    let pool = Pool::default();
+fn read(mut source: Source, image: &Image, feed: &Feed, tasks: Vec<Task>) -> Result<(), Error> {
     for (position, task) in tasks.into_iter().enumerate() {
-        task.state("Extracting");
-        let sent = match source.layer(image, position) {
-            Ok(content) => raw.send_all(&pool, &mut task.read(content)),
-            Err(error) => raw.fail(error.into()).and(Err(Gone)),
-        };
-        if sent.is_err() || done.send(task).is_err() {
-            // Whoever applies has the error, or had one of its own.
+        if feed.send(task, source.layer(image, position)).is_err() {
             return Ok(());
         }
     }

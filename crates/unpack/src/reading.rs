@@ -8,7 +8,7 @@
 //! The decoder and the hasher are [`Decompressed`]. No thread is scoped: when a layer can't be applied, the program doesn't wait for a
 //! reader that hangs on a silent pipe.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc;
 
 use cli::Task;
@@ -17,15 +17,16 @@ use image::{Image, Layer};
 use layer_format::layer::{Change, Reader};
 use layer_format::{Error, SeekIndex};
 use store::{ListingDraft, Pair, Store};
-use stream::decompress::{Ask, Decompressed};
+use stream::decompress::{Ask, Decompressed, Seek};
+use stream::relay::{Gone, Pool, Sender, relay};
 
 use crate::limits::Budget;
 
 /// How many chunks may wait for the decoder.
-pub(crate) const DEPTH: usize = 8;
+const DEPTH: usize = 8;
 
 /// For the decoder, which ends with whoever applies: that one asks for interrupts.
-pub(crate) fn never() -> bool {
+fn never() -> bool {
     false
 }
 
@@ -51,9 +52,48 @@ impl Plan {
 /// The stages, which work for one layer after the other.
 #[derive(Debug)]
 pub(crate) struct Stages {
-    pub(crate) layers: Decompressed,
+    layers: Decompressed,
     /// What shows a layer's progress, once its stored bytes were read to their end.
-    pub(crate) tasks: mpsc::Receiver<Task>,
+    tasks: mpsc::Receiver<Task>,
+}
+
+impl Stages {
+    /// Starts the stages for as many layers as are asked for, and gives what the first stage sends their stored bytes by.
+    ///
+    /// # Errors
+    /// A thread can't be started.
+    pub(crate) fn start(
+        asks: Vec<Ask>,
+        seek: impl Fn(usize) -> Seek + Send + 'static,
+    ) -> io::Result<(Self, Feed)> {
+        let (raw, stored) = relay(DEPTH);
+        let (done, tasks) = mpsc::channel();
+        let layers = Decompressed::start_seeking(stored, asks, seek, never)?;
+        Ok((Self { layers, tasks }, Feed { raw, done, pool: Pool::default() }))
+    }
+}
+
+/// The first stage's way to the others.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    raw: Sender,
+    done: mpsc::Sender<Task>,
+    pool: Pool,
+}
+
+impl Feed {
+    /// Sends a layer's stored bytes, or why there are none.
+    ///
+    /// # Errors
+    /// [`Gone`], if no other layer is wanted: whoever applies has the error, or had one of its own.
+    pub(crate) fn send(&self, task: Task, content: Result<impl Read, Error>) -> Result<(), Gone> {
+        task.state("Extracting");
+        match content {
+            Ok(content) => self.raw.send_all(&self.pool, &mut task.read(content))?,
+            Err(error) => return self.raw.fail(error.into()).and(Err(Gone)),
+        }
+        self.done.send(task).map_err(|_| Gone)
+    }
 }
 
 /// A layer that is being read.

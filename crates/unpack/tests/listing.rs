@@ -63,7 +63,7 @@ fn unpacked(layers: &[Vec<Change>], dir: &Path) -> Option<Listed> {
         owner: Owner::Ignore,
         special_bits: SpecialBits::WithOwner,
         symlinked_dirs,
-        reserved: &[],
+        reserved: None,
     };
     let mut applier = Applier::new(root, options).unwrap();
     for layer in layers {

@@ -11,9 +11,9 @@ pub struct Options {
     pub special_bits: SpecialBits,
     /// What happens to a lower layer's link to a directory when an entry has it as a parent.
     pub symlinked_dirs: SymlinkedDirs,
-    /// Names in the root that don't belong to the layers. Whiteouts don't remove them, and entries that would touch them are
+    /// A name in the root that doesn't belong to the layers. Whiteouts don't remove it, and entries that would touch it are
     /// refused.
-    pub reserved: &'static [&'static str],
+    pub reserved: Option<&'static str>,
 }
 
 /// What happens if an entry's parent is a lower layer's link to a directory, for example `lib` to `usr/lib`.

@@ -53,7 +53,7 @@ pub(super) struct Walk {
     /// The path of the current directory, without links.
     path: Vec<u8>,
     symlinked_dirs: SymlinkedDirs,
-    reserved: &'static [&'static str],
+    reserved: Option<&'static str>,
     /// The user of this process.
     uid: u32,
     pub(super) setter: AttributeSetter,
@@ -182,7 +182,7 @@ impl Walk {
 
     /// Whether `name`, in the current directory, is [reserved](Options::reserved).
     pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
-        self.path.is_empty() && self.reserved.iter().any(|reserved| reserved.as_bytes() == name)
+        self.path.is_empty() && self.reserved.is_some_and(|reserved| reserved.as_bytes() == name)
     }
 
     /// Refuses to write to a [reserved](Options::reserved) name.

@@ -216,7 +216,7 @@ fn a_link_of_the_same_layer_is_followed_beneath_the_root() {
 
 #[test]
 fn a_reserved_name_in_the_root_is_not_the_layers() {
-    let options = Options { reserved: &["mark"], ..OPTIONS };
+    let options = Options { reserved: Some("mark"), ..OPTIONS };
     let apply = |layers: &[&str]| {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("mark"), "ours").unwrap();

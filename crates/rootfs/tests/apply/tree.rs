@@ -24,13 +24,13 @@ pub(crate) const OPTIONS: Options = Options {
     owner: Owner::Keep,
     special_bits: SpecialBits::WithOwner,
     symlinked_dirs: SymlinkedDirs::Replace,
-    reserved: &[],
+    reserved: None,
 };
 pub(crate) const FOLLOW: Options = Options {
     owner: Owner::Keep,
     special_bits: SpecialBits::WithOwner,
     symlinked_dirs: SymlinkedDirs::Follow,
-    reserved: &[],
+    reserved: None,
 };
 
 pub(crate) fn is_root() -> bool {

@@ -57,7 +57,7 @@ fn apply(dir: &Path, layers: &[&[u8]]) {
         owner: Owner::Keep,
         special_bits: SpecialBits::WithOwner,
         symlinked_dirs: SymlinkedDirs::Replace,
-        reserved: &[],
+        reserved: None,
     };
     let mut applier = Applier::new(Root::open(dir).unwrap(), options).unwrap();
     for layer in layers {
