@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::time::Duration;
 
 use kit::image::random::{Random, random};
 use kit::pipeline::{Script, sh};
@@ -13,6 +12,7 @@ use kit::{Codec, Image, Layer, Named, Producer, Sandbox};
 use rustix::process::Signal;
 
 use crate::fixtures::{assert_one_line, half_made, lacks, lacks_root, names, stream_of};
+use crate::gc::wait_for;
 
 const NAME: &str = "docker.io/library/app:1";
 /// Where files stand before their turn.
@@ -38,6 +38,16 @@ fn noise_by(codec: Codec, n_files: usize) -> Image {
     };
     let image = Image::new().codec(codec).layer(layer(1000, 2 * n_files));
     image.layer(layer(2000, n_files)).layer(layer(3000, n_files))
+}
+
+/// A store with six layers, for programs whose system calls strace sees or refuses; `None` without strace.
+fn six_layers_for_strace() -> Option<Sandbox> {
+    if lacks(&["strace"]) {
+        return None;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.load(&[Named::new(NAME, random(1, 6, 10))]);
+    Some(sandbox)
 }
 
 /// Flips a bit in the middle of a layer's blob in the store.
@@ -84,11 +94,7 @@ fn the_tree_is_the_same_however_many_layers_are_worked_on_at_once() {
 
 #[test]
 fn as_many_layers_are_worked_on_at_once_as_jobs_are_asked_for() {
-    if lacks(&["strace"]) {
-        return;
-    }
-    let sandbox = Sandbox::new();
-    sandbox.load(&[Named::new(NAME, random(1, 6, 10))]);
+    let Some(sandbox) = six_layers_for_strace() else { return };
     for (jobs, n_ahead) in [(1, 0), (2, 1), (4, 3), (6, 5), (7, 5)] {
         let script = format!(
             "strace -f -qq -e trace=mkdirat,mkdir -o calls unpack -q --jobs {jobs} --from app:1 root; rm -rf root"
@@ -103,11 +109,7 @@ fn as_many_layers_are_worked_on_at_once_as_jobs_are_asked_for() {
 // Landlock answers EXDEV where a process may make files and not move them between directories.
 #[test]
 fn where_no_file_may_be_moved_the_layers_are_applied_one_by_one() {
-    if lacks(&["strace"]) {
-        return;
-    }
-    let sandbox = Sandbox::new();
-    sandbox.load(&[Named::new(NAME, random(1, 6, 10))]);
+    let Some(sandbox) = six_layers_for_strace() else { return };
     let strace = "strace -f -o /dev/null -e trace=renameat,renameat2 -e inject=renameat,renameat2:error=EXDEV";
     let script = format!(
         "mkdir one two; unpack -q --from app:1 one; {strace} unpack -q --jobs 3 --from app:1 two"
@@ -234,9 +236,7 @@ fn a_run_that_is_stopped_leaves_nothing_and_after_one_that_is_killed_the_next_ti
     start().kill_when(|| is_at_work(None));
     let left = half_made(&sandbox).expect("a killed program leaves what it made");
     let running = start();
-    while !is_at_work(Some(&left)) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for(|| is_at_work(Some(&left)));
     running.signal(Signal::INT);
     assert_eq!(running.wait().code(), 130);
     assert!(names(sandbox.path("")).is_empty());

@@ -65,7 +65,9 @@ const JOBS: &[Job] = &[
 pub(crate) fn guard(args: &Args) -> anyhow::Result<()> {
     ensure!(works(&["valgrind", "--version"]), "valgrind isn't here: it counts the instructions");
     run(&["cargo", "build", "--workspace", "--bins"])?;
-    let counted = JOBS.iter().map(|job| Ok((job.0, count(job)?)));
+    let archive = Producer::Strata.write(&[Named::new(NAME, random(7, 4, 120))]);
+    let bins = Workspace::read()?.target.join("debug");
+    let counted = JOBS.iter().map(|job| Ok((job.0, count(job, &archive, &bins)?)));
     let counted: BTreeMap<&str, u64> = counted.collect::<anyhow::Result<_>>()?;
     let compiler = output(&["rustc", "--version"])?.trim().to_owned();
     if args.write {
@@ -93,20 +95,18 @@ pub(crate) fn guard(args: &Args) -> anyhow::Result<()> {
 }
 
 /// How many instructions a job's program executes.
-fn count((name, before, program): &Job) -> anyhow::Result<u64> {
+fn count((name, before, program): &Job, archive: &[u8], bins: &Path) -> anyhow::Result<u64> {
     let dir = tempfile::tempdir().context("a directory")?;
-    let image = Named::new(NAME, random(7, 4, 120));
-    fs::write(dir.path().join("image.tar"), Producer::Strata.write(&[image])).context("image")?;
-    let before = if before.is_empty() { "true" } else { before };
-    shell(dir.path(), before).with_context(|| format!("before {name}"))?;
+    fs::write(dir.path().join("image.tar"), archive).context("image")?;
+    let shell = |line: &str| shell(dir.path(), bins, line);
+    shell(before).with_context(|| format!("before {name}"))?;
     let counter = "valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file=log";
-    shell(dir.path(), &format!("{counter} {program} > out")).with_context(|| (*name).to_owned())?;
+    shell(&format!("{counter} {program} > out")).with_context(|| (*name).to_owned())?;
     let log = fs::read_to_string(dir.path().join("log")).context("valgrind's log")?;
     collected(&log).with_context(|| format!("{name}: valgrind doesn't say how many:\n{log}"))
 }
 
-fn shell(dir: &Path, line: &str) -> anyhow::Result<()> {
-    let bins = Workspace::read()?.target.join("debug");
+fn shell(dir: &Path, bins: &Path, line: &str) -> anyhow::Result<()> {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("sh");
     command.args(["-ec", line]).current_dir(dir).env_clear().env("HOME", dir);

@@ -13,38 +13,39 @@ const PODMAN: &str = "podman --root $PWD/p --runroot $PWD/r --storage-driver ove
                       umount p/overlay 2>/dev/null; (exit $s)";
 const MANIFEST: &str = "manifest, config, blobs, diff ids";
 const BLOBS: &str = "manifest, blobs";
+const DIGESTS: &str = "manifest, config, blobs";
+/// Into a store of its own, and into one that all share.
+const EACH: &str = "STRATA_STORE=$PWD/store$i pull -q --no-stream $R >/dev/null";
+const ONE: &str = "pull -q --no-stream $R >/dev/null";
 const ALL: &str = "archive, manifest, config, blobs, diff ids";
 
 /// All of them, for layers in this codec.
 pub(super) fn contests(codec: &str) -> Vec<Contest> {
     let known = Runner::line(
         "unpack --from NAME DIR, pairs known",
-        "manifest, config, blobs",
+        DIGESTS,
         "STRATA_STORE=$KNOWN; unpack -q --from $R d",
     );
     let layout = Runner::line("`umoci raw unpack` of a layout", MANIFEST, UMOCI);
     let skopeo = Runner::line("`skopeo copy` to a layout", BLOBS, SKOPEO);
     let docker =
         Runner::line("`docker pull`", MANIFEST, "docker pull -q $R").after("docker rmi -f $R");
-    let one_core = |title: &str, line: &str| {
-        Runner::line(
-            title,
-            "manifest, config, blobs",
-            format!("taskset -cp 0 $$ >/dev/null; {line}"),
-        )
+    let one_core = |title: &str, verifies, line: &str| {
+        Runner::line(title, verifies, format!("taskset -cp 0 $$ >/dev/null; {line}"))
     };
     let known_alone = one_core(
         "`unpack --from NAME DIR`, one core",
+        DIGESTS,
         "STRATA_STORE=$KNOWN; unpack -q --from $R d",
     );
-    let file_alone = one_core("`unpack DIR < FILE`, one core", "unpack -q d < $A");
-    let unpack_alone = one_core("`cat FILE \\| unpack DIR`, one core", "cat $A | unpack -q d");
-    let (two, podman) = (two(), Runner::line("`podman pull`", MANIFEST, PODMAN));
+    let file_alone = one_core("`unpack DIR < FILE`, one core", ALL, "unpack -q d < $A");
+    let unpack_alone = one_core("`cat FILE \\| unpack DIR`, one core", ALL, "cat $A | unpack -q d");
+    let (two, podman) = (two("$R"), Runner::line("`podman pull`", MANIFEST, PODMAN));
     let (tar, piped) = (tar(codec), piped(codec));
     let pull_unpack = ours("pull -q --no-store $R | unpack -q d", ALL);
     let store_unpack = ours("pull -q $R | unpack -q d", ALL);
     let unpack = ours("cat $A | unpack -q d", ALL);
-    let pull = ours("pull -q --no-stream $R >/dev/null", "manifest, config, blobs");
+    let pull = ours("pull -q --no-stream $R >/dev/null", DIGESTS);
     let verified = ours("pull -q --no-stream --verify $R >/dev/null", MANIFEST);
     let load = "docker load -q -i $A".to_owned();
     let contest =
@@ -72,8 +73,12 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
         [
             ("throttled", Job::Other, throttled()),
             ("throttled-unpack", Job::Other, throttled_unpack()),
-            ("twenty", Job::Other, twenty()),
-            ("twenty-one-store", Job::Other, twenty_into_one()),
+            ("twenty", Job::Other, twenty("twenty of pull --no-stream NAME, a store each", EACH)),
+            (
+                "twenty-one-store",
+                Job::Other,
+                twenty("twenty of pull --no-stream NAME, one store", ONE),
+            ),
         ]
         .map(contest),
     );
@@ -83,13 +88,10 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
 /// A line that gives 30 MB/s a connection, into a store.
 fn throttled() -> Vec<Runner> {
     let ours = "pull -q --no-stream $SLOW >/dev/null";
+    let by_one = "pull -q --no-stream --connections 1 $SLOW >/dev/null";
     vec![
-        Runner::line("pull --no-stream NAME, 30 MB/s a connection", BLOBS, ours),
-        Runner::line(
-            "pull --no-stream --connections 1 NAME, 30 MB/s a connection",
-            BLOBS,
-            "pull -q --no-stream --connections 1 $SLOW >/dev/null",
-        ),
+        Runner::line("pull --no-stream NAME, 30 MB/s a connection", DIGESTS, ours),
+        Runner::line("pull --no-stream --connections 1 NAME", DIGESTS, by_one),
         Runner::line("`skopeo copy` to a layout", BLOBS, SKOPEO.replace("$R", "$SLOW")),
     ]
 }
@@ -98,35 +100,20 @@ fn throttled() -> Vec<Runner> {
 fn throttled_unpack() -> Vec<Runner> {
     let with_store = "pull -q $SLOW | unpack -q d";
     let without = "pull -q --no-store $SLOW | unpack -q d";
-    let skopeo = SKOPEO.replace("$R", "$SLOW");
-    let two = format!("{skopeo} && umoci raw unpack --image o:1 d");
     vec![
         Runner::line("pull NAME | unpack DIR, 30 MB/s a connection", ALL, with_store),
-        Runner::line("pull --no-store NAME | unpack DIR, 30 MB/s a connection", ALL, without),
-        Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, two),
+        Runner::line("the same with `pull --no-store`", ALL, without),
+        two("$SLOW"),
     ]
 }
 
-/// A line that twenty clients run at once, each with its number in $i.
-fn by_twenty(line: &str) -> String {
-    format!("for i in $(seq 20); do {{ {line}; }} & done; wait")
-}
-
-fn twenty() -> Vec<Runner> {
-    let ours = by_twenty("STRATA_STORE=$PWD/store$i pull -q --no-stream $R >/dev/null");
-    let skopeo = by_twenty("skopeo copy -q docker://$R oci:o$i:1");
+/// What twenty clients do at once, each with its number in $i; beside twenty of skopeo.
+fn twenty(title: &str, ours: &str) -> Vec<Runner> {
+    let at_once = |line: &str| format!("for i in $(seq 20); do {{ {line}; }} & done; wait");
+    let skopeo = at_once("skopeo copy -q docker://$R oci:o$i:1");
     vec![
-        Runner::line("twenty of pull --no-stream NAME, a store each", BLOBS, ours),
-        Runner::line("twenty of `skopeo copy` to a layout each", BLOBS, skopeo),
-    ]
-}
-
-fn twenty_into_one() -> Vec<Runner> {
-    let ours = by_twenty("pull -q --no-stream $R >/dev/null");
-    let skopeo = by_twenty("skopeo copy -q docker://$R oci:o$i:1");
-    vec![
-        Runner::line("twenty of pull --no-stream NAME into one store", BLOBS, ours),
-        Runner::line("`skopeo copy` to a layout, twenty of them", BLOBS, skopeo),
+        Runner::line(title, DIGESTS, at_once(ours)),
+        Runner::line("`skopeo copy` to a layout each, twenty of them", BLOBS, skopeo),
     ]
 }
 
@@ -135,8 +122,9 @@ fn ours(line: &str, verifies: &'static str) -> Runner {
     Runner::line(&title.replace(" -q", "").replace(" >/dev/null", ""), verifies, line)
 }
 
-fn two() -> Runner {
-    let line = format!("{SKOPEO} && umoci raw unpack --image o:1 d");
+/// The usual two, from where an image is.
+fn two(name: &str) -> Runner {
+    let line = format!("{SKOPEO} && umoci raw unpack --image o:1 d").replace("$R", name);
     Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, line)
 }
 
