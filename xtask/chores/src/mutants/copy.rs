@@ -350,30 +350,45 @@ pub(super) fn write_if_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
-/// The switch, at the end of each crate's front page.
+/// The switch, at the end of each crate's front page. The record is mapped, not written to: a program under test may have a limit
+/// on files, or count its descriptors.
 pub(super) const SWITCH: &str = r#"
 #[expect(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, unfulfilled_lint_expectations, dead_code, reason = "made by cargo xtask mutants")]
 mod mutant {
-    use std::os::unix::fs::FileExt as _;
+    use std::os::fd::AsRawFd as _;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    struct Switch { active: usize, record: Option<std::fs::File>, seen: Vec<AtomicU8> }
+    struct Switch { active: usize, record: &'static [AtomicU8] }
 
     static SWITCH: OnceLock<Switch> = OnceLock::new();
+
+    unsafe extern "C" {
+        fn mmap(at: *mut u8, length: usize, protection: i32, flags: i32, file: i32, offset: isize) -> *mut u8;
+    }
 
     fn switch() -> Switch {
         let number = |name: &str| std::env::var(name).ok();
         let active = number("STRATA_MUTANT").and_then(|text| text.parse().ok()).unwrap_or(usize::MAX);
-        let record = number("STRATA_MUTANT_RECORD").and_then(|path| std::fs::OpenOptions::new().write(true).open(path).ok());
-        let seen = if record.is_some() { (0..20_000).map(|_| AtomicU8::new(0)).collect() } else { Vec::new() };
-        Switch { active, record, seen }
+        let record = number("STRATA_MUTANT_RECORD").and_then(|path| map(&path).ok()).unwrap_or_default();
+        Switch { active, record }
+    }
+
+    fn map(path: &str) -> std::io::Result<&'static [AtomicU8]> {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+        let length = file.metadata()?.len() as usize;
+        // Readable and writable, shared.
+        let at = unsafe { mmap(std::ptr::null_mut(), length, 3, 1, file.as_raw_fd(), 0) };
+        if at as isize == -1 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(unsafe { std::slice::from_raw_parts(at.cast(), length) })
     }
 
     pub(crate) fn on(number: usize) -> bool {
         let switch = SWITCH.get_or_init(switch);
-        if let Some(record) = &switch.record && switch.seen[number].swap(1, Ordering::Relaxed) == 0 {
-            let _ = record.write_at(b"x", number as u64);
+        if let Some(seen) = switch.record.get(number) {
+            seen.store(1, Ordering::Relaxed);
         }
         switch.active == number
     }

@@ -41,6 +41,9 @@ pub(super) fn of(text: &str) -> anyhow::Result<Vec<Site>> {
     Ok(finder.sites)
 }
 
+/// What an expression ends with that tells the time.
+const CLOCKS: [&str; 2] = [".elapsed()", "Instant::now()"];
+
 struct Finder<'a> {
     text: &'a str,
     sites: Vec<Site>,
@@ -92,8 +95,15 @@ impl Finder<'_> {
         }
         let (left, right) = (self.source(&whole.left), self.source(&whole.right));
         let found = self.source(&whole.op).to_owned();
+        // No clock stands at just that instant.
+        let is_of_clock =
+            [left, right].iter().any(|side| CLOCKS.iter().any(|clock| side.ends_with(clock)));
+        let is_same = |operator: &str| {
+            is_of_clock && operator.trim_end_matches('=') == found.trim_end_matches('=')
+        };
         let alternatives = instead(&whole.op)
             .iter()
+            .filter(|operator| !is_same(operator))
             .map(|operator| Alternative {
                 text: format!("{left} {operator} {right}"),
                 what: format!("replace {found} by {operator}"),
@@ -337,6 +347,18 @@ mod tests {
                 "h: replace the body by Ok(Some(0)): Ok(Some(0))",
                 "h: replace the body by Ok(Some(1)): Ok(Some(1))",
             ],
+        );
+    }
+
+    #[test]
+    fn a_bound_of_a_clock_is_only_turned_round() {
+        check_sites(
+            "fn f() { a.elapsed() > b; }",
+            &["f: replace the body by (): ()", "f: replace > by <: a.elapsed() < b"],
+        );
+        check_sites(
+            "fn f() { a <= Instant::now(); }",
+            &["f: replace the body by (): ()", "f: replace <= by >: a > Instant::now()"],
         );
     }
 
