@@ -34,19 +34,13 @@ pub(super) fn config(trust: Trust, own: Option<&HostCertificates>) -> Result<Cli
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let identities = own.map(|own| &own.identities[..]).unwrap_or_default();
-    let mut config = if identities.is_empty() {
-        builder.with_no_client_auth()
-    } else {
-        builder.with_client_cert_resolver(Arc::new(ClientCertificates::of(
-            identities,
-            &ring::default_provider(),
-        )?))
-    };
+    let certificates = ClientCertificates::of(identities, &ring::default_provider())?;
+    let mut config = builder.with_client_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// The client certificates of a host.
+/// The client certificates for a host, often none.
 #[derive(Debug)]
 struct ClientCertificates(Vec<Arc<CertifiedKey>>);
 
@@ -198,7 +192,8 @@ impl ServerCertVerifier for Verifier {
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
+    use rustls::pki_types::PrivateKeyDer;
 
     use super::*;
 
@@ -227,6 +222,34 @@ mod tests {
         assert!(judge("example.org", 25_000).is_err(), "another name");
         assert!(judge("localhost", 10_000).is_err(), "before its time");
         assert!(judge("localhost", 60_000).is_err(), "after its time");
+    }
+
+    #[test]
+    fn a_server_is_shown_a_certificate_if_there_is_one_for_it() {
+        let issued = |name: &str| {
+            let mut parameters = CertificateParams::new([]).unwrap();
+            parameters.distinguished_name.push(DnType::CommonName, name);
+            let key = KeyPair::generate().unwrap();
+            let chain = vec![parameters.self_signed(&key).unwrap().der().clone()];
+            Identity { chain, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
+        };
+        let identities = [issued("first"), issued("second")];
+        let provider = ring::default_provider();
+        let shown = |identities: &[Identity], believed: &[&[u8]]| {
+            let certificates = ClientCertificates::of(identities, &provider).unwrap();
+            assert_eq!(certificates.has_certs(), !identities.is_empty());
+            certificates.resolve(believed, &[]).map(|shown| shown.cert[0].clone())
+        };
+        assert_eq!(shown(&[], &[]), None);
+        let [first, second] = identities.each_ref().map(|it| Some(it.chain[0].clone()));
+        for (believed, expected) in [
+            (&[][..], &first),
+            (&[&b"nobody"[..]], &first),
+            (&[b"nobody", b"second"], &second),
+            (&[b"second", b"first"], &first),
+        ] {
+            assert_eq!(shown(&identities, believed), *expected);
+        }
     }
 
     #[test]
