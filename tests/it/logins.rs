@@ -307,6 +307,18 @@ fn a_helper_is_missing_also_where_a_directory_of_path_is_closed() {
 }
 
 #[test]
+fn a_helper_that_may_not_be_run_is_told_from_one_that_is_not_there() {
+    let (_registry, sandbox, name) = wants_me();
+    sandbox.write("docker/config.json", r#"{"credsStore":"kit"}"#);
+    sandbox.write("bin/docker-credential-kit", "#!/bin/sh\n");
+    let script = format!(
+        "chmod a-x bin/*; export DOCKER_CONFIG=docker PATH=$PWD/bin:$PATH; pull --no-stream {name}"
+    );
+    let output = pipeline::sh(&sandbox, &script);
+    assert!(output.stderr.contains("docker-credential-kit can't be started"), "{}", output.stderr);
+}
+
+#[test]
 fn where_a_login_comes_from_is_explained_without_it() {
     let (registry, sandbox, name) = wants_me();
     let path = sandbox.root().join("home/.docker");
@@ -348,7 +360,8 @@ fn as_root_what_root_keeps_to_itself_is_no_trouble_of_a_user() {
     if lacks_root() {
         return;
     }
-    let registry = Registry::start();
+    // Without the question for a login, no file is looked for.
+    let registry = Registry::with_auth(Auth::bearer());
     registry.add("ns/app:1", demo());
     let sandbox = Sandbox::new();
     let user = "setpriv --reuid 46006 --regid 46006 --clear-groups";

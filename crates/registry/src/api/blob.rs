@@ -477,3 +477,20 @@ impl Read for Blob {
         Ok(n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use layer_format::{Digest, media_type};
+
+    use super::*;
+
+    #[test]
+    fn a_config_is_json_and_no_longer_than_a_document_may_be() {
+        let is = |media_type: &str, size: u64| {
+            is_json(&Descriptor::new(media_type, Digest::of(b""), size))
+        };
+        assert!(is(media_type::OCI_CONFIG, 2) && is(media_type::OCI_CONFIG, DOCUMENT_LIMIT));
+        assert!(!is(media_type::OCI_CONFIG, DOCUMENT_LIMIT + 1));
+        assert!(!is(media_type::OCI_LAYER, 2));
+    }
+}

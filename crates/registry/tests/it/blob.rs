@@ -236,6 +236,20 @@ fn a_foreign_layer_comes_from_its_other_addresses() {
 }
 
 #[test]
+fn a_foreign_layer_that_no_address_has_is_not_found() {
+    let registry = Registry::start();
+    let mut descriptor = descriptor(&content());
+    descriptor.media_type = "application/vnd.docker.image.rootfs.foreign.diff.tar".to_owned();
+    for n_addresses in 0..3 {
+        let other = Script::plain(vec![answer(404, "", b""); n_addresses]);
+        descriptor.urls = vec![format!("http://{}/missing", other.host); n_addresses];
+        let missing = open(&registry).blob(&descriptor, 0);
+        assert!(matches!(missing, Err(Error::NotFound { .. })), "{n_addresses}");
+        assert_eq!(other.requests().len(), n_addresses);
+    }
+}
+
+#[test]
 fn threads_share_connections() {
     let (registry, descriptor) = with_blob();
     let repository = open(&registry);

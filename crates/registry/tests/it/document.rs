@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kit::{Fault, Image, Index, Layer, Registry};
 use layer_format::{Algorithm, Descriptor, Digest, Document, Hasher, media_type};
-use registry::{Error, Options, Repository};
+use registry::{Error, Options, Referrers, Repository};
 use report::{ErrorKind, HasKind as _};
 
 use crate::script::{Script, answer};
@@ -112,6 +112,22 @@ fn a_manifest_of_five_mebibytes_is_not_read() {
         let error = repository.document(&huge).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
         assert_eq!(registry.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_list_of_referrers_is_read_up_to_the_size_of_a_document() {
+    let digest = image().digest().parse().unwrap();
+    let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+    for (more, is_fine) in [(0, true), (1, false)] {
+        let list = index.to_owned() + &" ".repeat((4 << 20) + more - index.len());
+        let script = Script::plain(vec![answer(200, "", list.as_bytes())]);
+        let repository = open_with(options(), &format!("{}/app", script.host));
+        match repository.referrers(&digest) {
+            Ok(Referrers::Listed(_)) => assert!(is_fine),
+            Err(error @ Error::TooLarge { .. }) => assert!(!is_fine, "{error}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

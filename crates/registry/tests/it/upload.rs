@@ -329,6 +329,21 @@ fn a_limit_that_the_refusal_names_is_kept() {
     assert_eq!(sizes, [0, 6, 0, 0, 4, 2, 3, 0], "{}", registry.log());
 }
 
+/// The same to a PUT.
+#[test]
+fn a_limit_that_the_refusal_of_a_whole_names_is_kept() {
+    let text = "the request body exceeds the maximum permissible limit of 1MiB";
+    let refusal = format!(r#"{{"errors":[{{"code":"SIZE_INVALID","message":"{text}"}}]}}"#);
+    let registry = Registry::start();
+    let refused = Fault::on("uploads").method("PUT").times(1).status(416);
+    registry.fault(refused.body("application/json", refusal));
+    let bytes = Random::new(1).bytes(5 << 19);
+    let repository = open_with(options(), &registry.name("app"));
+    send(&mut repository.upload(&descriptor(&bytes)), &bytes).unwrap();
+    let sizes: Vec<_> = registry.requests().iter().map(|it| it.received >> 10).collect();
+    assert_eq!(sizes, [0, 2560, 0, 1024, 1024, 512, 0], "{}", registry.log());
+}
+
 #[test]
 fn an_upload_that_is_given_up_is_cancelled_even_when_we_are_told_to_stop() {
     let registry = Registry::start();
@@ -420,6 +435,21 @@ fn chunks_that_are_too_large_become_smaller() {
     registry.fault(Fault::on("uploads").status(413));
     let error = send(&mut repository.upload(&descriptor(b"x")), b"x").unwrap_err();
     assert!(matches!(error, Error::Refused { status: 413, .. }), "{error}");
+}
+
+/// As large as what may be sent a second time allows.
+#[test]
+fn chunks_that_are_too_large_become_no_smaller_than_need_be() {
+    for (size, expected) in [(17 << 20, 8), ((17 << 20) - 1, 1)] {
+        let registry = Registry::start();
+        registry.fault(Fault::on("uploads").method("PATCH").times(1).status(413));
+        let options = Options { chunk: 9 << 20, ..options() };
+        let bytes = vec![7; size];
+        send(&mut open_with(options, &registry.name("app")).upload(&descriptor(&bytes)), &bytes)
+            .unwrap();
+        let sizes: Vec<_> = registry.requests().iter().map(|it| it.received >> 20).collect();
+        assert_eq!(sizes[..4], [0, 9, 0, expected], "{}", registry.log());
+    }
 }
 
 /// However small it is.

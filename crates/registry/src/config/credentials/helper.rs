@@ -299,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_that_ends_some_time_after_its_answer_is_believed() {
+        let script = r#"echo '{"Username":"me","Secret":"s"}'; exec >&-; sleep 0.3"#;
+        let login = Login::Password { user: "me".to_owned(), password: Secret::new("s") };
+        assert_eq!(ask_script("late", script, LONG, || false), Ok(Some(login)));
+        let failing = script.to_owned() + "; exit 1";
+        assert_eq!(ask_script("late-failure", &failing, LONG, || false), Err("failed"));
+    }
+
+    #[test]
     fn a_silent_helper_is_given_up_and_ended() {
         let started = Instant::now();
         let silent = ask_script("silent", "exec sleep 60", SHORT, || false);
