@@ -310,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_read_in_any_pieces() {
+        let content: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let (sending, raw) = relay(2);
+        let asks = vec![Ask::Nothing];
+        let mut decompressed = Decompressed::start(raw, asks, || false).unwrap();
+        let blob = gzip(&content);
+        std::thread::spawn(move || sending.send_all(&Pool::default(), &mut &blob[..]));
+        let mut found = vec![];
+        let mut piece = [0; 1000];
+        while let n @ 1.. = decompressed.read(&mut piece).unwrap() {
+            found.extend_from_slice(&piece[..n]);
+        }
+        assert!(found == content);
+    }
+
+    #[test]
     fn damage_is_told_in_its_place_and_a_stop_ends_it() {
         let whole = gzip(&vec![7; 1_000_000]);
         let half = whole[..whole.len() / 2].to_vec();

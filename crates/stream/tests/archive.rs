@@ -312,6 +312,11 @@ impl Blobs for Kept {
 
 /// A layout of one image a platform, all of them under one name.
 fn one_name_for(platforms: &[&str]) -> Vec<u8> {
+    let members = members_for(platforms);
+    docker_archive(&members.iter().map(|(path, bytes)| (&path[..], &bytes[..])).collect::<Vec<_>>())
+}
+
+fn members_for(platforms: &[&str]) -> Vec<(String, String)> {
     let mut blobs = vec![];
     let mut put = |media_type: &str, bytes: Vec<u8>| {
         let descriptor = Descriptor::of(media_type, &bytes);
@@ -333,9 +338,69 @@ fn one_name_for(platforms: &[&str]) -> Vec<u8> {
         entries.push(entry);
     }
     let index = serde_json::json!({"schemaVersion": 2, "manifests": entries}).to_string();
-    let preamble = [("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", &index)];
-    let blobs = blobs.iter().map(|(path, bytes)| (&path[..], &bytes[..]));
-    docker_archive(&preamble.into_iter().chain(blobs).collect::<Vec<_>>())
+    let layout = r#"{"imageLayoutVersion":"1.0.0"}"#.to_owned();
+    let preamble = [("oci-layout".to_owned(), layout), ("index.json".to_owned(), index)];
+    preamble.into_iter().chain(blobs).collect()
+}
+
+/// The path of the config for a platform, as `manifest.json` has it.
+fn config_of(members: &[(String, String)], platform: &str) -> String {
+    let (_, architecture) = platform.split_once('/').expect("a platform has two parts");
+    let is_config = |text: &str| {
+        text.contains("diff_ids") && text.contains(&format!(r#""architecture":"{architecture}""#))
+    };
+    let config = members.iter().find(|(_, text)| is_config(text));
+    config.expect("each platform has one").0.clone()
+}
+
+/// Where the same archive lists its images twice, the lists may differ: what `manifest.json` lists beside the image counts as
+/// another one, unless it is the same name's image for another platform, or about an image, such as a signature.
+#[test]
+fn an_image_that_only_the_second_list_has_is_another_one() {
+    const OWN: &str = "demo:1";
+    let host = layer_format::Platform::host().to_string();
+    let host = &host.split('/').take(2).collect::<Vec<_>>().join("/")[..];
+    let signature = format!("demo:sha256-{}.sig", "0".repeat(64));
+    let unknown = Digest::of(b"unknown").blob_path();
+    let both = [host, "linux/mips64le"];
+    // The platforms in index.json, the tags of a further image, whether that is one of those, and whether it is another
+    // image: as a file, and down a pipe where only the end of the archive tells.
+    let cases: [(&[&str], &[&str], bool, [bool; 2]); 11] = [
+        (&both, &[OWN], false, [false, false]),
+        (&both, &["docker.io/library/demo:1"], false, [false, false]),
+        (&both, &["other:1"], false, [true, true]),
+        (&both, &[OWN, "other:1"], false, [true, true]),
+        (&both, &[], false, [true, false]),
+        (&both, &[], true, [false, false]),
+        (&both, &["other:1"], true, [false, true]),
+        (&both, &[&signature], false, [false, false]),
+        (&both[..1], &[OWN], false, [true, true]),
+        (&both[..1], &[], false, [true, true]),
+        (&both[..1], &[&signature], false, [false, false]),
+    ];
+    for (platforms, tags, is_known, expected) in cases {
+        let members = members_for(platforms);
+        let further =
+            if is_known { config_of(&members, "linux/mips64le") } else { unknown.clone() };
+        let listed = |config: &str, tags: &[&str]| serde_json::json!({ "Config": config, "RepoTags": tags, "Layers": [] });
+        let list =
+            serde_json::json!([listed(&config_of(&members, host), &[OWN]), listed(&further, tags)]);
+        let list = ("manifest.json".to_owned(), list.to_string());
+        let last = [&members[..], &[list]].concat();
+        let last = last.iter().map(|(path, bytes)| (&path[..], &bytes[..])).collect::<Vec<_>>();
+        let bytes = docker_archive(&last);
+        let check = |found: Result<Vec<Vec<u8>>, Error>, expected: bool| match found {
+            Ok(layers) => {
+                assert!(!expected, "{platforms:?} {tags:?} {is_known}");
+                assert_eq!(layers, [host.as_bytes()]);
+            }
+            Err(Error::Ambiguous { .. }) => assert!(expected, "{platforms:?} {tags:?} {is_known}"),
+            Err(error) => panic!("{error}"),
+        };
+        check(read_file(&bytes), expected[0]);
+        let archive = Archive::from_reader(io::Cursor::new(bytes), Box::new(tempfile::tempfile));
+        check(read(archive.unwrap()), expected[1]);
+    }
 }
 
 #[test]

@@ -373,7 +373,7 @@ impl Archive {
             if self.kept.is_in_place() {
                 return Ok(Step::Need(Vec::new()));
             }
-            if self.kept.has(b"index.json") && !self.kept.has(b"manifest.json") {
+            if !self.kept.has(b"manifest.json") {
                 self.read_heads()?;
             }
         }
