@@ -195,3 +195,37 @@ fn replaced(root: BorrowedFd<'_>, path: &EntryPath) -> SystemError {
 fn modified(stat: &Stat) -> (i64, i128) {
     (stat.st_mtime, stat.st_mtime_nsec.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, Mode, makedev, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn what_a_whiteout_stands_for_is_gone_and_everything_else_is_another_thing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(dir.path()).unwrap();
+        let check = |name: &str, expected: Errno| {
+            let path = EntryPath::parse(name.as_bytes()).unwrap();
+            assert_eq!(replaced(root.as_fd(), &path).errno(), expected, "{name}");
+        };
+        let device = |name: &str, minor: u32| {
+            let mode = Mode::RUSR;
+            let path = dir.path().join(name);
+            mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(0, minor)).is_ok()
+        };
+        check("missing", Errno::NOENT);
+        let _socket = UnixListener::bind(dir.path().join("socket")).unwrap();
+        check("socket", Errno::STALE);
+        // Not every user and every kernel makes these.
+        if device("whiteout", 0) {
+            check("whiteout", Errno::NOENT);
+        }
+        if device("device", 3) {
+            check("device", Errno::STALE);
+        }
+    }
+}

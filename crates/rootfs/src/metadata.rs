@@ -367,3 +367,36 @@ impl AttributeSetter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_is_counted_by_its_kind() {
+        let one = Skipped {
+            owners: 1,
+            unmapped_owners: 2,
+            unmapped_xattrs: 3,
+            ignored_owners: 4,
+            special_bits: 5,
+            devices: 6,
+            xattrs: 7,
+            unsupported_xattrs: 8,
+        };
+        let mut sum = one;
+        sum.add(one);
+        let reasons: Vec<_> = sum.reasons().into_iter().map(|reason| reason.text).collect();
+        assert_eq!(
+            reasons,
+            [
+                "not set, for lack of privilege: 2 owners, 12 devices, 14 extended attributes",
+                "not set, since this user namespace has no such user or group: 4 owners, 6 extended attributes",
+                "not set, though this file system said so: 8 owners",
+                "not set, since this file system has none: 16 extended attributes",
+                "without setuid and setgid bits, since their owners were not set: 10 files",
+            ]
+        );
+        assert!(Skipped::default().reasons().is_empty());
+    }
+}

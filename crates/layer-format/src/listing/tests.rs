@@ -130,6 +130,26 @@ fn finding_follows_links_beneath_the_root() {
     }
 }
 
+/// `n` links, each to the next one, and the last to `target`.
+fn chain(n: usize, target: &str) -> Vec<String> {
+    let link = |at: usize| format!("l{at} > l{}", at + 1);
+    (0..n - 1).map(link).chain([format!("l{} > {target}", n - 1)]).collect()
+}
+
+#[test]
+fn as_many_links_are_followed_as_the_kernel_follows() {
+    for (n, is_found) in [(40, true), (41, false)] {
+        let links = chain(n, "d/f");
+        let lines: Vec<&str> =
+            ["f d/f"].into_iter().chain(links.iter().map(String::as_str)).collect();
+        assert_eq!(tree(&[&lines]).unwrap().find(b"l0").is_some(), is_found, "{n}");
+        // To a place that isn't there yet, too.
+        let links = chain(n, "new");
+        let lines: Vec<&str> = links.iter().map(String::as_str).chain(["f l0/f"]).collect();
+        assert_eq!(tree(&[&lines]).unwrap().find(b"new/f").is_some(), is_found, "{n}");
+    }
+}
+
 #[test]
 fn names_go_and_come_in_linear_time() {
     let mut tree = Tree::new();

@@ -152,6 +152,30 @@ mod tests {
     }
 
     #[test]
+    fn options_may_fill_a_page_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Root::open(&path).unwrap()
+        };
+        let mut lowers: Vec<_> =
+            ('a'..='o').map(|name| root(&name.to_string().repeat(255))).collect();
+        let fits = |lowers: &[Root]| {
+            let overlay =
+                Overlay { source: "test", lowers, upper: None, control: Control::Trusted };
+            LegacyMount::of(&overlay).unwrap()
+        };
+        let n_before = fits(&lowers).unwrap().options.as_bytes().len();
+        // What is left of 4,095 bytes, after a colon.
+        let left = 4095 - n_before - 1;
+        lowers.push(root(&"p".repeat(left)));
+        assert_eq!(fits(&lowers).unwrap().options.as_bytes().len(), 4095);
+        *lowers.last_mut().unwrap() = root(&"p".repeat(left + 1));
+        assert!(fits(&lowers).is_none());
+    }
+
+    #[test]
     fn as_root_the_old_call_mounts_what_the_new_one_does() {
         if !rustix::process::geteuid().is_root() {
             return;
