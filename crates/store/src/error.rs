@@ -293,6 +293,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_that_an_image_lacks_is_listed() {
+        let [image, a, b] = [&b"image"[..], b"a", b"b"].map(Digest::of);
+        let text = |missing: &[Digest]| {
+            Error::Incomplete { digest: image, missing: missing.to_vec() }.to_string()
+        };
+        assert_eq!(text(&[a]), format!("{image}: not whole: the store has no {a}"));
+        assert_eq!(text(&[a, b]), format!("{image}: not whole: the store has no {a}, {b}"));
+    }
+
+    #[test]
     fn paths_are_quoted_only_where_they_must_be() {
         assert_eq!(shown(Path::new("/a/b.json")), "/a/b.json");
         assert_eq!(shown(Path::new("/a b\x1b")), r#""/a b\u{1b}""#);

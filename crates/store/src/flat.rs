@@ -135,6 +135,27 @@ mod tests {
     }
 
     #[test]
+    fn whatever_else_a_version_is_it_says_nothing() {
+        let (dir, _) = written("");
+        let version = dir.path().join("version");
+        let is_nothing = || Store::open_directory(dir.path()).unwrap().is_none();
+        fs::remove_file(&version).unwrap();
+        assert!(is_nothing(), "missing");
+        fs::create_dir(&version).unwrap();
+        assert!(is_nothing(), "a directory");
+        fs::remove_dir(&version).unwrap();
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &version, rustix::fs::FileType::Fifo, mode, 0)
+            .unwrap();
+        assert!(is_nothing(), "a fifo");
+        assert!(!is_flat(&dir.path().join(MANIFEST)).unwrap(), "below a file");
+        fs::remove_file(&version).unwrap();
+        std::os::unix::fs::symlink("version", &version).unwrap();
+        let error = is_flat(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "a loop: {error}");
+    }
+
+    #[test]
     fn what_was_changed_since_is_refused() {
         let (dir, manifest) = written("Directory Transport Version: 1.1\n");
         let store = Store::open_directory(dir.path()).unwrap().unwrap();

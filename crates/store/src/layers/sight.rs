@@ -148,6 +148,31 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_has_ended_is_not_one_that_may_not_be_looked_at() {
+        use rustix::io::Errno;
+
+        for (errno, expected) in [
+            (Errno::NOENT, true),
+            (Errno::SRCH, true),
+            (Errno::INVAL, true),
+            (Errno::ACCESS, false),
+            (Errno::PERM, false),
+            (Errno::MFILE, false),
+        ] {
+            assert_eq!(is_gone(&errno.into()), expected, "{errno}");
+        }
+        assert!(!is_gone(&io::ErrorKind::NotFound.into()), "not the system's");
+    }
+
+    #[test]
+    fn devices_are_two_numbers() {
+        assert_eq!(device("0:45"), Some(rustix::fs::makedev(0, 45)));
+        for text in ["", "45", "0:", ":1", "0:x", "1:2:3"] {
+            assert_eq!(device(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn only_who_sees_all_processes_sees_all() {
         let sight = Sight { pids: Some(FIRST_PID_NAMESPACE), ..Sight::default() };
         assert!(sight.is_of_all());
