@@ -305,17 +305,12 @@ impl Work<'_> {
     /// The partial blob to download into; `None` if the store has the blob, or if the work was stopped. While another program
     /// downloads the blob and makes headway, this waits for it.
     fn claim(&self, descriptor: &Descriptor, task: &Task) -> anyhow::Result<Option<Partial>> {
-        let mut n_seen = 0;
-        let mut last_change = Instant::now();
+        let mut headway = Headway { n_bytes: 0, last: Instant::now() };
         loop {
             match self.lease.claim(descriptor)? {
                 Claim::Present => return Ok(None),
                 Claim::Ours(partial) => return Ok(Some(partial)),
-                Claim::Busy { n_bytes } if n_bytes > n_seen => {
-                    n_seen = n_bytes;
-                    last_change = Instant::now();
-                }
-                Claim::Busy { .. } if last_change.elapsed() > STALL_TIMEOUT => {
+                Claim::Busy { n_bytes } if headway.has_stalled(n_bytes, STALL_TIMEOUT) => {
                     return Ok(Some(self.lease.incoming(Some(descriptor))?));
                 }
                 Claim::Busy { .. } => {}
@@ -411,4 +406,37 @@ type Ended = Option<&'static str>;
 fn is_mismatch(error: &anyhow::Error) -> bool {
     use layer_format::Error::DigestMismatch;
     matches!(error.downcast_ref(), Some(store::Error::Layer(DigestMismatch { .. })))
+}
+
+/// How far another program has come.
+struct Headway {
+    n_bytes: u64,
+    /// When there was less.
+    last: Instant,
+}
+
+impl Headway {
+    /// Takes notice of how many bytes there are now. Returns whether there have been no more for longer than `patience`.
+    fn has_stalled(&mut self, n_bytes: u64, patience: Duration) -> bool {
+        if n_bytes > self.n_bytes {
+            *self = Self { n_bytes, last: Instant::now() };
+        }
+        self.last.elapsed() > patience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_makes_headway_is_waited_for() {
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(30)).unwrap();
+        let stalled = |n_bytes: u64| {
+            Headway { n_bytes: 7, last: long_ago }.has_stalled(n_bytes, STALL_TIMEOUT)
+        };
+        assert!(stalled(7) && stalled(6) && !stalled(8));
+        let mut headway = Headway { n_bytes: 0, last: Instant::now() };
+        assert!(!headway.has_stalled(0, STALL_TIMEOUT) && !headway.has_stalled(0, STALL_TIMEOUT));
+    }
 }

@@ -139,3 +139,66 @@ impl Read for Follower<'_> {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// What is read of `abc`, or the error.
+    fn read(mut follower: Follower<'_>) -> Result<String, String> {
+        let mut text = String::new();
+        follower.read_to_string(&mut text).map(|_| text).map_err(|error| error.to_string())
+    }
+
+    fn fill(slot: &Slot, is_whole: bool) {
+        let path = std::env::temp_dir().join(format!("strata-slot-{}", std::process::id()));
+        std::fs::write(&path, "abc").unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        slot.update(|state| {
+            state.file = Some(Arc::new(file));
+            state.available = 3;
+            state.n_doubtful = 3;
+            state.is_whole = is_whole;
+        });
+    }
+
+    #[test]
+    fn who_checks_an_attempt_ends_with_it_and_who_sends_waits_for_the_next() {
+        let stopped = || Err("the download stopped".to_owned());
+        let slot = Slot::default();
+        let (checking, sending) = (Follower::checking(&slot), Follower::new(&slot));
+        thread::scope(|scope| {
+            let checked = scope.spawn(|| read(checking));
+            slot.fail();
+            assert_eq!(checked.join().unwrap(), stopped());
+            let again = Follower::checking(&slot);
+            let checked = scope.spawn(|| read(again));
+            let sent = scope.spawn(|| read(sending));
+            fill(&slot, true);
+            assert_eq!(checked.join().unwrap(), Ok("abc".to_owned()));
+            assert_eq!(sent.join().unwrap(), Ok("abc".to_owned()));
+        });
+        let slot = Slot::default();
+        slot.update(|state| state.is_stopped = true);
+        assert_eq!(read(Follower::new(&slot)), stopped());
+    }
+
+    #[test]
+    fn only_doubtful_bytes_that_nobody_was_sent_are_taken_back() {
+        let slot = Slot::default();
+        assert!(!slot.take_back(), "nothing is doubtful");
+        fill(&slot, false);
+        Follower::checking(&slot).read_exact(&mut [0; 3]).unwrap();
+        slot.fail();
+        assert!(slot.take_back());
+        let state = slot.lock();
+        assert_eq!((state.available, state.n_doubtful, state.n_failed), (0, 0, 1));
+        drop(state);
+        fill(&slot, false);
+        Follower::new(&slot).read_exact(&mut [0; 1]).unwrap();
+        assert!(!slot.take_back(), "one was sent");
+    }
+}
