@@ -219,6 +219,13 @@ fn as_root_layers_of_a_stream_that_wait_for_a_mount_give_up_their_room() {
     }
     assert!(registry.manifest("b:1").is_some());
     assert!(names(sandbox.path("disk")).is_empty());
+    // The last one had all the room that it needs, so that it can be sent where it can't be mounted.
+    let registry = Registry::with_profile(&Profile { login: Login::None, ..profiles::ECR });
+    let last = image.layer_blobs().pop().unwrap();
+    registry.fault(Fault::on(&last.digest["sha256:".len()..]).method("POST").status(404));
+    let (a, b) = (registry.name("a:1"), registry.name("b:1"));
+    sh(&sandbox, &format!("{} {a} {b}", script.replace("FROM", &from))).success();
+    assert!(registry.blob("b", &last.digest).is_some(), "{}", registry.log());
 }
 
 /// A disk of 4 MiB, and a layer of 9: it still goes through, but not twice.

@@ -135,6 +135,23 @@ fn a_pull_that_was_interrupted_says_how_much_is_left_of_a_layer() {
     assert_eq!(registry.bytes_sent(&layer), row.1, "{}", registry.log());
 }
 
+#[test]
+fn a_push_that_could_not_be_done_tells_no_sums() {
+    let image = noise(1000);
+    let (_source, sandbox, name) = start(&image);
+    sh(&sandbox, &format!("pull -q --no-stream {name}")).success();
+    let registry = Registry::start();
+    registry.fault(Fault::on(&format!("copy/blobs/{}", image.config_blob().digest)).status(304));
+    let there = registry.name("copy:1");
+    for script in [
+        format!("save {name} | push --dry-run - {there}"),
+        format!("push --dry-run {name} {there}"),
+    ] {
+        let output = sh(&sandbox, &script);
+        assert!(output.code() != 0 && output.stdout.is_empty(), "{}", output.text());
+    }
+}
+
 // docker/cli#3270: what of it is new, what could be mounted?
 #[test]
 fn a_push_tells_the_sums_and_json() {

@@ -286,3 +286,14 @@ impl BlobPusher<'_> {
 pub(crate) fn label(blob: &Descriptor) -> String {
     format!("blob {}:{}", blob.digest.algorithm().name(), blob.digest.short())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_named_by_the_beginning_of_its_digest() {
+        let blob = Descriptor::new("", Digest::of(b"hello"), 5);
+        assert_eq!(label(&blob), "blob sha256:2cf24dba5fb0");
+    }
+}
