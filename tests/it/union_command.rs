@@ -95,6 +95,16 @@ fn devices_are_those_that_programs_expect_and_no_disks() {
     );
 }
 
+#[test]
+fn a_terminal_is_the_commands_console() {
+    let Some(sandbox) = sandbox() else { return };
+    let inside = "[ -c /dev/console ] && echo x > /dev/console && tty < /dev/console";
+    let script = format!("union -q box:1 -- sh -c '{inside}' && echo done");
+    let shown = kit::pipeline::on_terminal(&sandbox, kit::terminal::Size::USUAL, &script).wait();
+    let text = shown.ended_with(0);
+    assert!(text.contains("x\n/dev/console\ndone"), "{text}");
+}
+
 // podman#2472: USER of the image counts.
 #[test]
 fn as_root_the_command_runs_as_the_images_user() {

@@ -314,6 +314,48 @@ fn as_root_another_programs_overlay_on_a_writable_layer_counts_as_a_union() {
 }
 
 #[test]
+fn as_root_another_programs_overlay_is_not_listed_and_not_taken_away() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    let script =
+        "mkdir lower other m && touch file && mount -t overlay o -o lowerdir=lower:other m";
+    Script::new(&sandbox, script).run().success();
+    let _mounted = Mounted(sandbox.path("m"));
+    let listed = union(&sandbox, &["--list"]).run();
+    let root = sandbox.root().to_str().unwrap();
+    assert!(!listed.success().out().contains(root), "{}", listed.text());
+    for (place, status, text) in [
+        ("m", 3, "m: no union is mounted there"),
+        ("lower", 3, "lower: no union is mounted there"),
+        ("none", 3, "none: no union is mounted there"),
+        ("file/x", 1, "file/x: not a directory"),
+    ] {
+        let output = union(&sandbox, &["--umount", place]).run();
+        assert!(output.fails_with(status).stderr.contains(text), "{}", output.text());
+    }
+    Script::new(&sandbox, "mountpoint -q m").run().success();
+    // A union takes its place all the same.
+    union(&sandbox, &["app:1", "m"]).run().success();
+    let _union = Mounted(sandbox.path("m"));
+    assert!(sandbox.path("m/d/a").exists());
+}
+
+#[test]
+fn as_root_a_union_of_a_store_that_cannot_be_written_is_warned_of() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    let script = "union -q app:1 -- none; S=$STRATA_STORE; \
+        unshare -m sh -c \"mount --bind $S $S && mount -o remount,ro,bind $S && union app:1 -- none\"";
+    let output = Script::new(&sandbox, script).run();
+    let text = "union: warning: the store is read-only here: where it isn't, images gc may take the layers away\n";
+    assert!(output.fails_with(127).stderr.contains(text), "{}", output.text());
+}
+
+#[test]
 fn as_root_without_a_command_a_union_is_for_all_to_see() {
     if lacks_root() {
         return;

@@ -76,7 +76,7 @@ fn bind(path: &str, dev: &OwnedFd, name: &str) -> rustix::io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         node => node?,
     };
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::CLOEXEC;
     attach(&node, &openat(dev, name, flags, Mode::from_raw_mode(0o666))?)
 }
 
