@@ -221,6 +221,7 @@ mod tests {
         table.row(["1", "RUN apt-get update && apt-get install"]);
         table.row(["2", "RUN 大きな名前のファイルを作る"]);
         table.row(["3", "short"]);
+        table.row(["4", "COPY what just fits in"]);
         let cut = |cells| {
             let mut table = table.clone();
             table.cut_columns(&[1, 0], cells);
@@ -229,7 +230,7 @@ mod tests {
         assert_eq!(
             cut(30),
             "LAYER   CREATED BY\n1       RUN apt-get update &&…\n2       RUN 大きな名前のファ…\n\
-             3       short\n"
+             3       short\n4       COPY what just fits in\n"
         );
         assert_eq!(cut(10), cut(23), "fifteen cells stay");
         assert!(!cut(100).contains('…'));

@@ -223,6 +223,27 @@ mod tests {
     }
 
     #[test]
+    fn only_a_call_that_does_not_fit_is_replaced_by_another() {
+        for errno in [
+            Errno::INVAL,
+            Errno::NOSYS,
+            Errno::XDEV,
+            Errno::OPNOTSUPP,
+            Errno::PERM,
+            Errno::BADF,
+            Errno::SPIPE,
+            Errno::OVERFLOW,
+        ] {
+            assert!(is_unsuitable(&errno.into()), "{errno}");
+        }
+        // These may be told once only.
+        for errno in [Errno::NOSPC, Errno::IO, Errno::DQUOT, Errno::PIPE, Errno::FBIG] {
+            assert!(!is_unsuitable(&errno.into()), "{errno}");
+        }
+        assert!(!is_unsuitable(&io::ErrorKind::InvalidInput.into()), "not the system's");
+    }
+
+    #[test]
     fn what_a_file_system_copies_none_of_is_read_and_written() {
         // A file of /proc has no size, so that copy_file_range finds nothing to copy to another one.
         let from = File::open("/proc/sys/kernel/ostype").unwrap();

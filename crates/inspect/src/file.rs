@@ -135,17 +135,36 @@ impl Write for Shown<'_> {
             return self.output.write(bytes);
         }
         self.line.extend_from_slice(bytes);
-        let whole = match self.line.iter().rposition(|&byte| byte == b'\n') {
-            Some(end) => end + 1,
-            None if self.line.len() >= LINE => self.line.len(),
-            None => 0,
-        };
-        let lines: Vec<u8> = self.line.drain(..whole).collect();
+        let lines: Vec<u8> = self.line.drain(..whole(&self.line)).collect();
         self.output.write_all(cli::text::clean_text(&lines).as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.output.flush()
+    }
+}
+
+/// How many bytes are whole lines, or a line that is too long to wait for its end.
+fn whole(text: &[u8]) -> usize {
+    match text.iter().rposition(|&byte| byte == b'\n') {
+        Some(end) => end + 1,
+        None if text.len() >= LINE => text.len(),
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_shown_line_by_line_unless_one_is_very_long() {
+        for (text, n_bytes) in [("", 0), ("a", 0), ("\n", 1), ("a\nö\nc", 5), ("a\n", 2)] {
+            assert_eq!(whole(text.as_bytes()), n_bytes, "{text:?}");
+        }
+        assert_eq!(whole(&[b'a'; LINE - 1]), 0);
+        assert_eq!(whole(&[b'a'; LINE]), LINE);
+        assert_eq!(whole(&[&b"\n"[..], &[b'a'; LINE]].concat()), 1);
     }
 }

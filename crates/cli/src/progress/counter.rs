@@ -112,6 +112,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_written_is_counted_and_flushed() {
+        let counter = Arc::new(Counter::new(None));
+        let mut counted = Counted::new(io::BufWriter::new(vec![]), &counter);
+        counted.write_all(b"abc").unwrap();
+        counted.flush().unwrap();
+        assert_eq!(counted.into_inner().get_ref(), b"abc");
+        assert_eq!(counter.position(), 3);
+    }
+
+    #[test]
     fn a_task_can_go_back_and_forth() {
         let counter = Counter::new(None);
         counter.advance(10);

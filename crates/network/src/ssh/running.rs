@@ -326,6 +326,40 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_without_our_programs_is_told_from_one_where_they_fail() {
+        let ending = |script: &str, place: Place| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            let progress = cli::Io::memory("").progress;
+            let running = Running::start(command, place, "load", None, &progress).unwrap();
+            finish([running]).unwrap_err()
+        };
+        let there = |script: &str| ending(script, Place::There("m".to_owned()));
+        let lacking = "m: has neither load nor strata in its PATH: ";
+        for (script, why) in [
+            ("echo 'sh: load: not found' >&2; exit 127", "sh: load: not found"),
+            ("echo 'load: Permission denied' >&2; exit 126", "load: Permission denied"),
+            ("echo 'load: Command not found.' >&2; exit 1", "load: Command not found."),
+        ] {
+            let error = there(script);
+            assert!(is_no_program(&error), "{error}");
+            assert_eq!(error.to_string(), format!("{lacking}{why}"));
+        }
+        for (script, text) in [
+            ("echo 'Command not found. Or so' >&2; exit 1", "m: load: Command not found. Or so"),
+            ("exit 3", "m: load: exit status: 3"),
+            ("echo 'ssh: no' >&2; exit 255", "m: no"),
+        ] {
+            let error = there(script);
+            assert!(!is_no_program(&error), "{error}");
+            assert_eq!(error.to_string(), text);
+        }
+        // Here, they are beside this one.
+        let here = ending("echo 'load: Command not found.' >&2; exit 127", Place::Here);
+        assert_eq!(here.to_string(), "load: load: Command not found.");
+    }
+
+    #[test]
     fn what_ssh_says_has_a_status() {
         let code = |reason: &str| cli::error::code(&of_ssh("host", &[reason.to_owned()]), &[]);
         assert_eq!(code("me@host: Permission denied (publickey)."), Code::Unauthorised);
