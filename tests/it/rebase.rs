@@ -508,6 +508,25 @@ fn from_scratch_all_layers_are_the_image_s_own() {
     );
 }
 
+#[test]
+fn an_annotation_of_the_base_that_was_taken_out_stays_out() {
+    const CREATED: &str = "org.opencontainers.image.created";
+    // A tool has passed the base's annotations on, all but one.
+    let app = app_on(old());
+    let old = old().annotation("dropped", "old");
+    let new = new()
+        .annotation("dropped", "new")
+        .annotation(BASE_NAME, "docker.io/library/below:1")
+        .annotation(BASE_DIGEST, &old.digest())
+        .annotation(CREATED, "2020-01-01T00:00:00Z");
+    let app = app.annotation(BASE_DIGEST, &old.digest()).annotation(BASE_NAME, OLD);
+    let sandbox = sandbox(&[(OLD, old), (NEW, new.clone()), ("docker.io/library/app:1", app)]);
+    sh(&sandbox, "rebase -q app:1 --onto base:2 -t app:2").success();
+    let annotations =
+        json!({"more": "new", "note": "new", BASE_NAME: NEW, BASE_DIGEST: new.digest()});
+    assert_eq!(json_of(&sandbox, "--raw", "app:2")["annotations"], annotations);
+}
+
 // ggcr#659: some tools say in labels what an image is on.
 #[test]
 fn labels_say_what_an_image_is_on_where_annotations_do_not() {

@@ -693,6 +693,22 @@ fn where_only_images_are_removed_all_tags_go_if_all_are_named() {
 }
 
 #[test]
+fn images_that_are_alike_in_name_or_content_are_each_removed() {
+    let registry = Registry::with_profile(&profiles::DISTRIBUTION_2);
+    for (name, content) in [("app:1", "a"), ("app:2", "b"), ("other:1", "a")] {
+        registry.add(name, small(content));
+    }
+    let removed = asked_text(&registry, "rm HOST/app:1 HOST/app:2 HOST/other:1");
+    let lines =
+        [("app", "1", "a"), ("app", "2", "b"), ("other", "1", "a")].map(|(name, tag, content)| {
+            let name = registry.name(name);
+            format!("{name}@{}\n{name}:{tag}\n", small(content).digest())
+        });
+    assert_eq!(removed, lines.concat());
+    assert!(registry.tags("app").is_empty() && registry.tags("other").is_empty());
+}
+
+#[test]
 fn where_only_images_are_removed_a_part_of_an_index_stays() {
     let registry = Registry::with_profile(&profiles::DISTRIBUTION_2);
     let arm = small("arm").platform("linux/arm64");
