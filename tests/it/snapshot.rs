@@ -390,6 +390,22 @@ fn overlay(sandbox: &Sandbox, options: &str, script: &str) -> Option<kit::Output
 }
 
 #[test]
+fn as_root_over_a_directory_that_nobody_knows_changes_are_told_by_what_is_there() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let lower = "-rw-r--r-- 0:0 dir/a \"a\"\n-rw-r--r-- 0:0 gone \"g\"\n-rw-r--r-- 0:0 kept \"k\"\n-rw-r--r-- 0:0 other/a \"a\"";
+    tree::build(sandbox.path("root"), lower);
+    let script = "rm mnt/gone; rm -r mnt/dir; mkdir mnt/dir; echo b > mnt/dir/b; echo k > mnt/kept; echo n > mnt/new; \
+                  mknod work/upper/never c 0 0; snapshot --list mnt";
+    let Some(output) = overlay(&sandbox, "", script) else { return };
+    // What was in nothing below is no change, and a directory that hides what it had is one.
+    let expected = "D gone\nC dir\nD dir\nA dir/b\nC kept\nA new\n";
+    assert_eq!(output.success().out(), expected, "{}", output.text());
+}
+
+#[test]
 fn as_root_of_an_overlay_only_the_upper_directory_is_read() {
     if lacks_root() {
         return;

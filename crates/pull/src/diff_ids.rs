@@ -48,3 +48,33 @@ pub(crate) fn remember(blob: &Blob, verified: &[DiffId], store: &Store) {
         Pair::new(blob.descriptor.digest, *diff_id).remember(Some(store));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use registry::{Client, Options};
+
+    use super::*;
+
+    #[test]
+    fn what_was_verified_once_is_not_verified_again() {
+        let sandbox = kit::Sandbox::new();
+        let store = Store::open(sandbox.path("store")).unwrap();
+        let client = Client::new(Options::default()).unwrap();
+        let repository = client.repository(&"localhost:1/app".parse().unwrap()).unwrap();
+        let blob = |n: u8, diff_ids: &[&[u8]]| Blob {
+            descriptor: layer_format::Descriptor::of("", &[n]),
+            repository: repository.clone(),
+            diff_ids: diff_ids.iter().map(|content| DiffId(Digest::of(content))).collect(),
+        };
+        let one = blob(1, &[b"a"]);
+        let verified = unverified(&one, &store);
+        assert_eq!(verified, [DiffId(Digest::of(b"a"))]);
+        remember(&one, &verified, &store);
+        assert!(unverified(&one, &store).is_empty());
+        // Another one of the same blob is another claim.
+        assert_eq!(unverified(&blob(1, &[b"b"]), &store).len(), 1);
+        assert_eq!(unverified(&blob(2, &[b"a"]), &store).len(), 1);
+        let claims = check(&one, &[DiffId(Digest::of(b"b"))], &store, || &b"a"[..]);
+        assert!(matches!(claims, Err(Error::DigestMismatch { .. })), "{claims:?}");
+    }
+}
