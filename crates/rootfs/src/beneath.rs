@@ -40,7 +40,8 @@ pub(crate) fn hold_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd>
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
-        Err(Errno::NOSYS | Errno::PERM) => hold_in_root_by_names(root, path),
+        // The last says that something was renamed or mounted anywhere on the machine while a `..` was followed.
+        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => hold_in_root_by_names(root, path),
         held => held,
     }
 }
@@ -114,6 +115,8 @@ fn open_piece_by_name(directory: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use layer_format::layer::EntryPath;
 
     use super::*;
@@ -177,6 +180,27 @@ mod tests {
         for path in ["up", "absolute/file", "a/b/relative"] {
             assert_eq!(inode(hold_in_root_by_names(root.as_fd(), path.as_bytes())), file, "{path}");
         }
+    }
+
+    /// The kernel gives up on `..` when it sees that (`EAGAIN`).
+    #[test]
+    fn what_others_rename_meanwhile_is_no_trouble() {
+        let (dir, root) = tree();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let names = ["from", "to"].map(|name| dir.path().join(name));
+                std::fs::write(&names[0], "").unwrap();
+                while !is_over.load(Ordering::Relaxed) {
+                    std::fs::rename(&names[0], &names[1]).unwrap();
+                    std::fs::rename(&names[1], &names[0]).unwrap();
+                }
+            });
+            let found: Result<Vec<_>> =
+                (0..2000).map(|_| inode(hold_in_root(root.as_fd(), b"a/b/relative"))).collect();
+            is_over.store(true, Ordering::Relaxed);
+            found.unwrap();
+        });
     }
 
     #[test]
