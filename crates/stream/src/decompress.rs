@@ -318,10 +318,7 @@ mod tests {
         let blob = gzip(&content);
         std::thread::spawn(move || sending.send_all(&Pool::default(), &mut &blob[..]));
         let mut found = vec![];
-        let mut piece = [0; 1000];
-        while let n @ 1.. = decompressed.read(&mut piece).unwrap() {
-            found.extend_from_slice(&piece[..n]);
-        }
+        decompressed.by_ref().take(content.len() as u64 + 1).read_to_end(&mut found).unwrap();
         assert!(found == content);
     }
 
