@@ -1,7 +1,7 @@
 //! The stored form of a tree: a table of names, a table of inodes, and their texts in one buffer. None of them has an
 //! allocation of its own. A file with one name takes [76 bytes](Nodes::weight) and the bytes of its name.
 
-use std::hash::RandomState;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::{Index, IndexMut};
 
 use super::inode::{Inode, Origin, Packed};
@@ -41,7 +41,8 @@ pub(super) struct Nodes {
     unused_inodes: Vec<u32>,
     /// The origins of the inodes that have lost their last name; `None` if nobody asks for them.
     pub(super) losses: Option<Vec<Origin>>,
-    pub(super) ranks: RandomState,
+    /// What the ranks of siblings depend on.
+    pub(super) key: u64,
 }
 
 impl Index<u32> for Nodes {
@@ -68,7 +69,7 @@ impl Nodes {
             unused_names: vec![],
             unused_inodes: vec![],
             losses: None,
-            ranks: RandomState::new(),
+            key: RandomState::new().hash_one(0),
         };
         let inode = nodes.add_inode(&Inode::implied());
         nodes.place(ROOT, b"", inode);

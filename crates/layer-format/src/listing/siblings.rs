@@ -1,10 +1,8 @@
 //! The names of one directory, in order. They form a treap, which needs two numbers in each node and nothing else.
 //!
-//! The nodes are a search tree by name and a heap by rank. Ranks are keyed hashes, so the tree is as shallow as one
+//! The nodes are a search tree by name and a heap by rank. Ranks depend on a random key, so the tree is as shallow as one
 //! into which names were put in random order, whatever their real order is. Names are found, added and removed in
 //! logarithmic time.
-
-use std::hash::BuildHasher as _;
 
 use super::nodes::Nodes;
 
@@ -103,8 +101,12 @@ impl Nodes {
         }
     }
 
+    /// A number that nobody can foresee, by one round of splitmix64.
     fn rank(&self, node: u32) -> u64 {
-        self.ranks.hash_one(node)
+        let mut mixed = self.key.wrapping_add(u64::from(node).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
     }
 }
 

@@ -89,6 +89,19 @@ fn links_of_the_same_layer_are_followed_and_others_give_way() {
 }
 
 #[test]
+fn the_way_to_a_directory_is_that_of_the_moment() {
+    // The directory that was written to last has gone, by a file of the same layer, by a whiteout, or with what is above it.
+    check(&[&["f a/b/x", "f a", "f a/b/y"]], "a/*0 a/b/*0 a/b/y0");
+    check(&[&["f a/x"], &["- a", "f a/y"]], "a/*1 a/y1");
+    check(&[&["f a/x"], &["! .", "f a/y"]], "a/*1 a/y1");
+    check(&[&["f a/b/x"], &["- a/b", "f a/b/y"]], "a/*0 a/b/*1 a/b/y1");
+    check(&[&["f a/b/x"], &["f a", "f a/b/y"]], "a/*1 a/b/*1 a/b/y1");
+    // A link's way is closed by what is written by it, or is open in its own layer alone.
+    check(&[&["d d/e", "l > d/e/..", "f l/e", "f l/f"]], "d/*0 d/e0 l/*0 l/f0");
+    check(&[&["d d", "l > d", "f l/x"], &["f l/y"]], "d/0 d/x0 l/*1 l/y1");
+}
+
+#[test]
 fn hard_links_are_names_of_one_thing() {
     let tree = tree(&[&["f a"], &["b = a"], &["f a"]]).unwrap();
     assert_eq!(shown(&tree), "a2 b1");

@@ -47,6 +47,9 @@ pub struct Tree {
     n_changes: u64,
     /// The number of changes of all layers that were applied.
     n_all_changes: u64,
+    /// The path of the directory that the last change was [written](Purpose::Write) to, and its node, kept to avoid a new walk;
+    /// `None` if a link was on the way.
+    last: Option<(Vec<u8>, u32)>,
 }
 
 impl Default for Tree {
@@ -64,6 +67,7 @@ impl Tree {
             n_layers: 0,
             n_changes: 0,
             n_all_changes: 0,
+            last: None,
         }
     }
 
@@ -99,8 +103,14 @@ impl Tree {
     pub fn apply(&mut self, change: &Change) -> Result<(), Error> {
         match change {
             Change::Add(entry) => self.add(entry)?,
-            Change::Remove(path) => self.remove_lower(path)?,
-            Change::Opaque(path) => self.clear_below(path)?,
+            Change::Remove(path) => {
+                self.last = None;
+                self.remove_lower(path)?;
+            }
+            Change::Opaque(path) => {
+                self.last = None;
+                self.clear_below(path)?;
+            }
         }
         self.n_changes += 1;
         self.n_all_changes += 1;
@@ -179,17 +189,19 @@ impl Tree {
             self.describe(ROOT, &Inode::of(entry, self.origin()?));
             return Ok(());
         };
-        let Some(here) = self.walk(parent, Purpose::Write)? else { return Ok(()) };
+        let Some(here) = self.enter(parent)? else { return Ok(()) };
         if let EntryKind::Hardlink { target } = &entry.kind {
             return self.add_link(here, name, &entry.path, target);
         }
         self.mark_above(here);
         let inode = Inode::of(entry, self.origin()?);
-        match self.nodes.child(here, name).filter(|&child| self.nodes.is_directory(child)) {
-            Some(child) if inode.kind == EntryKind::Directory => self.describe(child, &inode),
-            _ => {
+        match self.nodes.child(here, name) {
+            Some(child) if entry.kind == EntryKind::Directory && self.nodes.is_directory(child) => {
+                self.describe(child, &inode);
+            }
+            child => {
                 let inode = self.nodes.add_inode(&inode);
-                self.put(here, name, inode);
+                self.put_at(here, (name, child), inode);
             }
         }
         Ok(())
@@ -225,6 +237,32 @@ impl Tree {
         self.nodes.hold(inode);
         self.put(here, name, inode);
         Ok(())
+    }
+
+    /// The node of the directory that an entry is written to. Entries come directory by directory.
+    ///
+    /// Nothing but a change of another directory, or a whiteout, can make the way to the last one another way; a link's
+    /// way can lead through what is written to the directory itself.
+    fn enter(&mut self, path: &[u8]) -> Result<Option<u32>, Error> {
+        if let Some((_, here)) = self.last.as_ref().filter(|(last, _)| last == path) {
+            return Ok(Some(*here));
+        }
+        self.last = None;
+        let here = self.walk(path, Purpose::Write)?;
+        self.last = here.filter(|&here| self.is_at(here, path)).map(|here| (path.to_vec(), here));
+        Ok(here)
+    }
+
+    /// Whether the directory `node` is at `path`, no link being on the way.
+    fn is_at(&self, node: u32, path: &[u8]) -> bool {
+        let mut here = node;
+        for name in components(path).rev() {
+            if here == ROOT || self.nodes.name(here) != name {
+                return false;
+            }
+            here = self.nodes[here].parent;
+        }
+        here == ROOT
     }
 
     /// The node of the directory at `path`. With [`Purpose::Write`] it is made if it is missing.
@@ -379,7 +417,13 @@ impl Tree {
 
     /// Puts an inode that is held under a name. What was there is removed, with everything below it.
     fn put(&mut self, directory: u32, name: &[u8], inode: u32) -> u32 {
-        let node = match self.nodes.child(directory, name) {
+        let there = self.nodes.child(directory, name);
+        self.put_at(directory, (name, there), inode)
+    }
+
+    /// The same where it is known what was there.
+    fn put_at(&mut self, directory: u32, (name, there): (&[u8], Option<u32>), inode: u32) -> u32 {
+        let node = match there {
             None => self.nodes.insert(directory, name, inode),
             Some(node) => {
                 let below = std::mem::replace(&mut self.nodes[node].children, NONE);
