@@ -1,6 +1,6 @@
 //! The real `docker-registry` (distribution 2.8), on a port of its own.
 
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -62,16 +62,19 @@ pub struct Setup {
     pub proxy: Option<String>,
     /// Where it keeps its data, when not in a directory of its own: another registry's storage.
     pub storage: Option<PathBuf>,
+    /// Where it listens.
+    pub address: Ipv4Addr,
 }
 
 impl Setup {
-    /// Plain HTTP without a login.
+    /// Plain HTTP on loopback without a login.
     pub const PLAIN: Self = Self {
         login: Login::Nobody,
         transport: Transport::Plain,
         access: Access::ReadWrite,
         proxy: None,
         storage: None,
+        address: Ipv4Addr::LOCALHOST,
     };
 }
 
@@ -80,7 +83,7 @@ impl Setup {
 pub struct DockerRegistry {
     daemon: Daemon,
     dir: TempDir,
-    port: u16,
+    address: SocketAddrV4,
     transport: Transport,
     storage: PathBuf,
     tokens: Option<TokenServer>,
@@ -103,20 +106,20 @@ impl DockerRegistry {
         let mut last_words = String::new();
         // Another process may take the port before it is used.
         for _ in 0..3 {
-            let port = free_port();
+            let address = SocketAddrV4::new(setup.address, free_port());
             let config = dir.path().join("config.yml");
-            let mut text = configuration(setup, dir.path(), &storage, port);
+            let mut text = configuration(setup, dir.path(), &storage, address);
             if let Some(tokens) = &tokens {
                 text["auth"] = json!({ "token": tokens.configuration() });
             }
             std::fs::write(&config, text.to_string()).or_panic("write config.yml");
             let mut command = bare(program.path(), dir.path());
             command.arg("serve").arg(&config);
-            let ready = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+            let ready = || TcpStream::connect(address).is_ok();
             match Daemon::start(&mut command, &dir.path().join("log"), ready) {
                 Start::Up(daemon) => {
                     let transport = setup.transport;
-                    return Some(Self { daemon, dir, port, transport, storage, tokens });
+                    return Some(Self { daemon, dir, address, transport, storage, tokens });
                 }
                 Start::Down(words) => last_words = words,
             }
@@ -125,9 +128,9 @@ impl DockerRegistry {
         None
     }
 
-    /// `127.0.0.1:PORT`.
+    /// `127.0.0.1:PORT`, or where else it listens.
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     /// `http://127.0.0.1:PORT`, or `https:`.
@@ -169,7 +172,7 @@ impl DockerRegistry {
 }
 
 /// The configuration: JSON, which is YAML too.
-fn configuration(setup: &Setup, dir: &Path, storage: &Path, port: u16) -> Value {
+fn configuration(setup: &Setup, dir: &Path, storage: &Path, address: SocketAddrV4) -> Value {
     let read_only = setup.access == Access::ReadOnly;
     let mut config = json!({
         "version": "0.1",
@@ -182,7 +185,7 @@ fn configuration(setup: &Setup, dir: &Path, storage: &Path, port: u16) -> Value 
                 "readonly": { "enabled": read_only },
             },
         },
-        "http": { "addr": format!("127.0.0.1:{port}"), "secret": "kit" },
+        "http": { "addr": address.to_string(), "secret": "kit" },
     });
     if setup.transport != Transport::Plain {
         config["http"]["tls"] =

@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use kit::Sandbox;
 use kit::peers::docker_registry::{DockerRegistry, Setup, Transport};
 use kit::peers::nginx::Nginx;
 use kit::peers::prepare;
 
+use super::far::FarLine;
 use super::image::{NAME, Prepared};
 use super::measure::{self, Cost, Disk};
 
@@ -31,6 +33,8 @@ pub(super) struct Ground {
     peers: Option<PathBuf>,
     layout: PathBuf,
     layers: String,
+    /// Laid for the first line that has $FAR; or why it can't be.
+    far: OnceLock<Result<FarLine, String>>,
 }
 
 impl Ground {
@@ -60,6 +64,7 @@ impl Ground {
             registry,
             throttled,
             sandbox,
+            far: OnceLock::new(),
         };
         ground.line("skopeo copy -q oci:$L:$N docker://$R")?;
         ground.line("pull -q --no-store $R > $A")?;
@@ -101,7 +106,7 @@ impl Ground {
     ) -> anyhow::Result<Cost> {
         let dir = self.sandbox.path("run");
         fs::create_dir(&dir).context("making a run's directory")?;
-        let mut shell = self.shell(&dir);
+        let mut shell = self.shell(&dir, self.far_for(line)?);
         shell.envs(variables.iter().map(|(name, value)| (name, value)));
         let cost = measure::measure(shell, line, &self.sandbox.path("notes"), disk);
         // Overlays that a tool has left mounted would keep it.
@@ -124,21 +129,36 @@ impl Ground {
         self.sandbox.path("image.tar")
     }
 
-    fn shell(&self, dir: &Path) -> Command {
+    /// The far line, if a line of the shell has a name at its end.
+    fn far_for(&self, line: &str) -> anyhow::Result<Option<&FarLine>> {
+        if !line.contains("$FAR") {
+            return Ok(None);
+        }
+        let lay = || FarLine::lay(self.registry.storage()).map_err(|error| format!("{error:#}"));
+        self.far.get_or_init(lay).as_ref().map(Some).map_err(|why| anyhow!(why.clone()))
+    }
+
+    fn shell(&self, dir: &Path, far: Option<&FarLine>) -> Command {
         let mut path = OsString::from(&self.programs);
         if let Some(peers) = &self.peers {
             path.push(":");
             path.push(peers);
         }
         path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        let mut command = Command::new("bash");
-        command.env_clear().current_dir(dir);
+        let mut words: Vec<&str> = far.map(FarLine::prefix).into_iter().flatten().collect();
+        words.push("bash");
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env_clear().current_dir(dir);
         command.env("PATH", path).env("LC_ALL", "C").env("NO_PROXY", "127.0.0.1");
         command.env("HOME", self.sandbox.root().join("home")).env("TMPDIR", dir);
         command.env("STRATA_STORE", dir.join("store"));
         command.env("R", self.reference()).env("N", NAME).env("L", &self.layout);
         let slow = self.throttled.as_ref().map(|nginx| format!("{}/{NAME}", nginx.host()));
         command.env("SLOW", slow.unwrap_or_default());
+        let far = far.map(FarLine::hosts).unwrap_or_default();
+        for (variable, host) in ["FAR", "FAR2"].into_iter().zip(far) {
+            command.env(variable, format!("{host}/{NAME}"));
+        }
         command.env("A", self.archive()).env("LAYERS", &self.layers);
         command.env("KNOWN", self.place("known")).env("KEPT", self.place("kept"));
         command

@@ -16,6 +16,7 @@
 //! sync.rs      what it costs to be on the disk
 //! latency.rs   small layers over a slow line
 //! relay.rs     the slow line
+//! far.rs       a line of 500 Mbit/s and 100 ms, with the kernel's own connections
 //! messages.rs  what it counts
 //! report.rs    Markdown
 //! ```
@@ -29,6 +30,7 @@ mod compress;
 mod container;
 mod contest;
 mod disk;
+mod far;
 mod ground;
 mod image;
 mod latency;

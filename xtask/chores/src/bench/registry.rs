@@ -73,6 +73,10 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
         [
             ("throttled", Job::Other, throttled()),
             ("throttled-unpack", Job::Other, throttled_unpack()),
+            ("far", Job::Other, far("FAR", "HTTP/1.1")),
+            ("far-http2", Job::Other, far("FAR2", "HTTP/2")),
+            ("far-unpack", Job::Other, far_unpack("FAR", "HTTP/1.1")),
+            ("far-unpack-http2", Job::Other, far_unpack("FAR2", "HTTP/2")),
             ("twenty", Job::Other, twenty("twenty of pull --no-stream NAME, a store each", EACH)),
             (
                 "twenty-one-store",
@@ -105,6 +109,33 @@ fn throttled_unpack() -> Vec<Runner> {
         Runner::line("the same with `pull --no-store`", ALL, without),
         two("$SLOW"),
     ]
+}
+
+/// A line of 500 Mbit/s and 100 ms to the image named by a variable, into a store. Any certificate is taken.
+fn far(name: &str, protocol: &str) -> Vec<Runner> {
+    let ours = format!("pull -q --insecure ${{{name}%%/*}} --no-stream ${name} >/dev/null");
+    let title = format!("pull --no-stream NAME, 500 Mbit/s, 100 ms, {protocol}");
+    vec![
+        Runner::line(&title, DIGESTS, ours),
+        Runner::line("`skopeo copy` to a layout", BLOBS, skopeo_far(name)),
+    ]
+}
+
+/// The same, into a directory.
+fn far_unpack(name: &str, protocol: &str) -> Vec<Runner> {
+    let pull = format!("pull -q --insecure ${{{name}%%/*}}");
+    let title = format!("pull NAME | unpack DIR, 500 Mbit/s, 100 ms, {protocol}");
+    let without = format!("{pull} --no-store ${name} | unpack -q d");
+    let two = format!("{} && umoci raw unpack --image o:1 d", skopeo_far(name));
+    vec![
+        Runner::line(&title, ALL, format!("{pull} ${name} | unpack -q d")),
+        Runner::line("the same with `pull --no-store`", ALL, without),
+        Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, two),
+    ]
+}
+
+fn skopeo_far(name: &str) -> String {
+    format!("skopeo copy -q --src-tls-verify=false docker://${name} oci:o:1")
 }
 
 /// What twenty clients do at once, each with its number in $i; beside twenty of skopeo.
