@@ -72,6 +72,11 @@ impl Ground {
         Ok(ground)
     }
 
+    /// Where other tools are taken from first.
+    pub(super) fn peers(&self) -> Option<&Path> {
+        self.peers.as_deref()
+    }
+
     /// The image's name in the registry.
     fn reference(&self) -> String {
         format!("{}/{NAME}", self.registry.host())

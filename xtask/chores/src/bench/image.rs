@@ -82,21 +82,31 @@ impl Kind {
 
 /// Makes the image, unless an earlier bench has.
 pub(super) fn prepare(kind: Kind, cache: &Path) -> anyhow::Result<Prepared> {
-    let dir = cache.join(kind.name());
+    prepare_as(kind.name(), kind.codec(), cache, || kind.make(cache))
+}
+
+/// The same for any image. `codec` is the program that decompresses its layers.
+pub(super) fn prepare_as(
+    name: &str,
+    codec: &'static str,
+    cache: &Path,
+    make: impl FnOnce() -> anyhow::Result<Image>,
+) -> anyhow::Result<Prepared> {
+    let dir = cache.join(name);
     if !dir.exists() {
-        say(&format!("making the image {}", kind.name()));
-        let fresh = cache.join(format!("{}.new", kind.name()));
+        say(&format!("making the image {name}"));
+        let fresh = cache.join(format!("{name}.new"));
         if fresh.exists() {
             fs::remove_dir_all(&fresh).context("removing what an earlier bench left")?;
         }
         fs::create_dir_all(cache).context("making the cache")?;
-        layout(&fresh, &[Named::new(NAME, kind.make(cache)?)]);
+        layout(&fresh, &[Named::new(NAME, make()?)]);
         fs::rename(&fresh, &dir).context("naming the image")?;
     }
-    read(kind, dir)
+    read(codec, dir)
 }
 
-fn read(kind: Kind, layout: PathBuf) -> anyhow::Result<Prepared> {
+fn read(codec: &'static str, layout: PathBuf) -> anyhow::Result<Prepared> {
     let index = json(&layout.join("index.json"))?;
     let manifest = json(&blob(&layout, &index["manifests"][0])?)?;
     let layers = manifest["layers"].as_array().context("the manifest's layers")?;
@@ -104,7 +114,7 @@ fn read(kind: Kind, layout: PathBuf) -> anyhow::Result<Prepared> {
         layers.iter().map(|layer| blob(&layout, layer)).collect::<Result<_, _>>()?;
     let sizes = layers.iter().map(|path| Ok(fs::metadata(path).context("a layer")?.len()));
     let n_bytes = sizes.sum::<anyhow::Result<u64>>()?;
-    Ok(Prepared { layout, layers, codec: kind.codec(), n_bytes })
+    Ok(Prepared { layout, layers, codec, n_bytes })
 }
 
 fn json(path: &Path) -> anyhow::Result<Value> {

@@ -87,7 +87,7 @@ pub(super) fn run(ground: &Ground, prepared: &Prepared, n_rounds: u16) -> anyhow
             runner.run(ground, round);
         }
     }
-    markdown(prepared, &runners)
+    markdown(ground, prepared, &runners)
 }
 
 impl Runner {
@@ -135,14 +135,14 @@ fn protocol(line: &str) -> Option<String> {
     Some(format!("HTTP/{}", rest.split('"').next()?))
 }
 
-fn markdown(prepared: &Prepared, runners: &[Runner]) -> anyhow::Result<String> {
+fn markdown(ground: &Ground, prepared: &Prepared, runners: &[Runner]) -> anyhow::Result<String> {
     let n_layers = prepared.layers.len();
     let mut text = format!(
         "## {LATENCY}\n\n{}\n\n{n_layers} layers of {} kB, through a relay that adds 50 ms to each round trip, that of \
          connecting too, and counts what passes. A blob is a layer or the config. In flight is the most requests that waited \
          at once. Over TLS, requests are those of the registry's log, and how many waited isn't known.\n\n\
          | | | requests | a blob | in flight | connections | wall s | wall |\n|---|---|---|---|---|---|---|---|\n",
-        report::machine()?,
+        report::machine(ground.peers())?,
         prepared.n_bytes / 1000 / n_layers.max(1) as u64
     );
     for runner in runners {

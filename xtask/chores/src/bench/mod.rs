@@ -15,6 +15,7 @@
 //! union.rs     the same for union and flatten
 //! sync.rs      what it costs to be on the disk
 //! latency.rs   small layers over a slow line
+//! scale.rs     more and more files, and layers
 //! relay.rs     the slow line
 //! far.rs       a line of 500 Mbit/s and 100 ms, with the kernel's own connections
 //! messages.rs  what it counts
@@ -40,6 +41,7 @@ mod offline;
 mod registry;
 mod relay;
 mod report;
+mod scale;
 mod snapshot;
 mod stages;
 mod sync;
@@ -56,6 +58,7 @@ use contest::Contest;
 use ground::Ground;
 use image::{Kind, Prepared};
 use latency::LATENCY;
+use scale::SCALE;
 
 /// Which of our programs run.
 const PROGRAMS: [&str; 11] = [
@@ -70,7 +73,7 @@ const QUICK: [&str; 7] =
 /// What `bench` takes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Which contests; without any all of an image's. `latency` stands alone: a table of its own, with an image of its own
+    /// Which contests; without any all of an image's. `latency` and `scale` stand alone: tables of their own, with images of their own
     #[arg(value_parser = names())]
     name: Vec<String>,
     /// How many rounds count; one more warms up. Another tool that has taken 20 seconds sits the rest out
@@ -95,18 +98,17 @@ pub(crate) struct Args {
 }
 
 fn names() -> Vec<&'static str> {
-    [Contest::names(), vec![LATENCY]].concat()
+    [Contest::names(), vec![LATENCY, SCALE]].concat()
 }
 
 /// Measures, prints, and writes down.
 pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
-    let is_latency = args.name.iter().any(|name| name == LATENCY);
+    let alone = args.name.iter().find(|name| [LATENCY, SCALE].contains(&name.as_str()));
+    if let Some(name) = alone {
+        ensure!(args.name.len() == 1, "{name} is a table of its own: name nothing else");
+    }
     ensure!(
-        !is_latency || args.name.len() == 1,
-        "{LATENCY} is a table of its own: name nothing else"
-    );
-    ensure!(
-        !args.write || args.name.is_empty() || is_latency,
+        !args.write || args.name.is_empty() || alone.is_some(),
         "--write takes the place of a whole table: leave NAME out"
     );
     let programs = packages(PROGRAMS.iter().copied());
@@ -114,14 +116,19 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
     let build = ["cargo", "build", "--release", "--bins"].into_iter().chain(programs);
     run(&build.collect::<Vec<_>>())?;
     let target = Workspace::read()?.target;
-    let kind = if is_latency { Kind::Forty } else { args.image };
-    let prepared = image::prepare(kind, &target.join("bench")).context("making the image")?;
     let peers = args.peers.as_deref().map(std::path::absolute).transpose()?;
-    let ground = Ground::open(&target, &prepared, peers)?;
-    let (name, report) = if is_latency {
-        (LATENCY, latency::run(&ground, &prepared, args.pairs)?)
-    } else {
-        (kind.name(), contests(args, &prepared, &ground)?)
+    let (name, report) = match alone.map(String::as_str) {
+        Some(SCALE) => (SCALE, scale::run(&target, peers.as_deref(), args.pairs)?),
+        alone => {
+            let kind = if alone.is_some() { Kind::Forty } else { args.image };
+            let cache = target.join("bench");
+            let prepared = image::prepare(kind, &cache).context("making the image")?;
+            let ground = Ground::open(&target, &prepared, peers)?;
+            match alone {
+                Some(_) => (LATENCY, latency::run(&ground, &prepared, args.pairs)?),
+                None => (kind.name(), contests(args, &prepared, &ground)?),
+            }
+        }
     };
     say(&report);
     if args.write { report::write(name, &report) } else { Ok(()) }
@@ -149,5 +156,5 @@ fn contests(args: &Args, prepared: &Prepared, ground: &Ground) -> anyhow::Result
             results.push(contest.run(ground, n_rounds)?);
         }
     }
-    report::markdown(args.image, prepared, &stages, &results)
+    report::markdown((args.image, ground.peers()), prepared, &stages, &results)
 }

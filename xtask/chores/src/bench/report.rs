@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -32,12 +33,12 @@ const TOOLS: &[(&str, &[&str])] = &[
 
 /// All figures of an image.
 pub(super) fn markdown(
-    kind: Kind,
+    (kind, peers): (Kind, Option<&Path>),
     prepared: &Prepared,
     stages: &Stages,
     outcomes: &[Outcome],
 ) -> anyhow::Result<String> {
-    let mut text = format!("## {}\n\n{}\n\n", kind.name(), machine()?);
+    let mut text = format!("## {}\n\n{}\n\n", kind.name(), machine(peers)?);
     let n_layers = prepared.layers.len();
     let size = match prepared.n_bytes {
         n if n < 10_000_000 => format!("{} kB", n / 1000),
@@ -170,8 +171,8 @@ fn temporary(costs: &[Cost]) -> String {
     sizes.map_or_else(String::new, |sizes| format!("{:.0}", median(sizes) / 1024.0))
 }
 
-/// What it all ran on, and which versions.
-pub(super) fn machine() -> anyhow::Result<String> {
+/// What it all ran on, and which versions. Other tools are taken from `peers` first.
+pub(super) fn machine(peers: Option<&Path>) -> anyhow::Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     let field = |name: &str| {
         let line = cpu.lines().find(|line| line.starts_with(name))?;
@@ -186,7 +187,8 @@ pub(super) fn machine() -> anyhow::Result<String> {
     let memory = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
     let memory = memory.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse().ok());
     let gigabytes = memory.unwrap_or(0_u64).div_ceil(1 << 20);
-    let tools: Vec<String> = TOOLS.iter().filter_map(|(name, args)| version(name, args)).collect();
+    let tools: Vec<String> =
+        TOOLS.iter().filter_map(|(name, args)| version(peers, name, args)).collect();
     Ok(format!(
         "{model}, {n_cores} cores ({}), {gigabytes} GiB, Linux {}, trees on tmpfs. {}.",
         flags.join(" "),
@@ -196,8 +198,10 @@ pub(super) fn machine() -> anyhow::Result<String> {
 }
 
 /// A tool's name and version: the first word of its first line that has a digit.
-fn version(name: &str, args: &[&str]) -> Option<String> {
-    let text = output(&[&[name], args].concat()).ok()?;
+fn version(peers: Option<&Path>, name: &str, args: &[&str]) -> Option<String> {
+    let theirs = peers.map(|dir| dir.join(name)).filter(|path| path.exists());
+    let program = theirs.as_deref().and_then(Path::to_str).unwrap_or(name);
+    let text = output(&[&[program], args].concat()).ok()?;
     let word = text.lines().next()?.split_whitespace().find(|word| {
         word.trim_start_matches(['v', '(']).starts_with(|c: char| c.is_ascii_digit())
     })?;

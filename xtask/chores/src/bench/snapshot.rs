@@ -11,6 +11,10 @@ const CONTENTS: &str = "contents";
 
 pub(super) const STORE: &str = "mkdir -p $KEPT && cp -al $KNOWN $KEPT/store";
 pub(super) const TREE: &str = "STRATA_STORE=$KEPT/store; unpack -q --from $R $KEPT/tree";
+/// Finds that nothing has changed in it.
+pub(super) const SAME: &str = "STRATA_STORE=$KEPT/store; snapshot -q $KEPT/tree";
+/// Asks for the same attributes.
+pub(super) const FIND: &str = "find $KEPT/tree -printf '%P %y %m %U %G %s %T@ %l\\n'";
 const BUNDLE: &str = "cp -r $L $KEPT/layout && umoci unpack --image $KEPT/layout:$N $KEPT/bundle";
 const REPACK: &str = "umoci repack --image $KEPT/layout:new $KEPT/bundle";
 
@@ -41,11 +45,9 @@ fn change_a_hundred(tree: &str) -> String {
 }
 
 fn same() -> Vec<Runner> {
-    let line = "STRATA_STORE=$KEPT/store; snapshot -q $KEPT/tree";
-    let find = "find $KEPT/tree -printf '%P %y %m %U %G %s %T@ %l\\n'";
     vec![
-        Runner::line("snapshot DIR", ATTRIBUTES, line),
-        Runner::line("`find DIR -printf` of the attributes", NOTHING, find),
+        Runner::line("snapshot DIR", ATTRIBUTES, SAME),
+        Runner::line("`find DIR -printf` of the attributes", NOTHING, FIND),
         Runner::line("`umoci repack`", ALL, REPACK),
     ]
 }
