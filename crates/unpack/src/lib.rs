@@ -165,7 +165,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
             let jobs = args.jobs.map(usize::from);
             let workshop = Workshop { parent: target.aside()?, root: &root, options, jobs };
             let run = Run { image: &image, store: store.as_ref(), progress: &io.progress };
-            pipeline::unpack(source, run, filling, &workshop)
+            pipeline::unpack(*source, run, filling, &workshop)
         }
         Contents::Selected(opened, plan) => {
             selected::unpack(*opened, &plan, applier, writeback, io)
@@ -219,8 +219,8 @@ fn hint_ranges(error: impl Into<anyhow::Error>) -> anyhow::Error {
 
 /// What is unpacked.
 enum Contents {
-    All(Source),
-    Selected(Box<Opened>, Plan),
+    All(Box<Source>),
+    Selected(Box<Opened>, Box<Plan>),
 }
 
 /// Opens the image; of a selection it finds out what it holds.
@@ -238,14 +238,14 @@ fn contents(
         let image = source.image(&choice).map_err(|error| location.name(error));
         let image = image.hinted(store::Error::hint)?;
         doubt(&image);
-        return Ok((Contents::All(source), image));
+        return Ok((Contents::All(Box::new(source)), image));
     }
     let selection = args.paths.selection()?;
     let mut opened = Opened::open(location, input, choice, store).hinted(store::Error::hint)?;
     let image = opened.image().clone();
     doubt(&image);
     let plan = selected::plan(&mut opened, &selection, args.limits, io)?;
-    Ok((Contents::Selected(Box::new(opened), plan), image))
+    Ok((Contents::Selected(Box::new(opened), Box::new(plan)), image))
 }
 
 /// The name of the image and the first digits of its digest, as far as it has them.
