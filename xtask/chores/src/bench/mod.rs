@@ -61,9 +61,9 @@ use latency::LATENCY;
 use scale::SCALE;
 
 /// Which of our programs run.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "pull", "push", "unpack", "snapshot", "commit", "save", "load", "images", "inspect", "union",
-    "flatten",
+    "flatten", "remote",
 ];
 
 /// What `--quick` runs: what people do most.
@@ -92,7 +92,7 @@ pub(crate) struct Args {
     /// Programs of another build, which do the same jobs beside ours: what has a change brought?
     #[arg(long, value_name = "DIR", conflicts_with = "write")]
     beside: Option<PathBuf>,
-    /// Put the table into docs/performance.md as well; not with single contests of an image
+    /// Put the table into docs/performance.md as well, with --peers beside the one without; not with single contests of an image
     #[arg(long)]
     write: bool,
 }
@@ -131,7 +131,12 @@ pub(crate) fn bench(args: &Args) -> anyhow::Result<()> {
         }
     };
     say(&report);
-    if args.write { report::write(name, &report) } else { Ok(()) }
+    if !args.write {
+        return Ok(());
+    }
+    // A table beside other tools stands beside the one of the machine's.
+    let name = if args.peers.is_some() { format!("{name}-peers") } else { name.to_owned() };
+    report::write(&name, &report)
 }
 
 /// The contests that were asked for, and the stages they are made of.

@@ -77,6 +77,8 @@ pub(super) fn contests(codec: &str) -> Vec<Contest> {
             ("far-http2", Job::Other, far("FAR2", "HTTP/2")),
             ("far-unpack", Job::Other, far_unpack("FAR", "HTTP/1.1")),
             ("far-unpack-http2", Job::Other, far_unpack("FAR2", "HTTP/2")),
+            ("copy", Job::Other, copy()),
+            ("start", Job::Other, start()),
             ("twenty", Job::Other, twenty("twenty of pull --no-stream NAME, a store each", EACH)),
             (
                 "twenty-one-store",
@@ -136,6 +138,28 @@ fn far_unpack(name: &str, protocol: &str) -> Vec<Runner> {
 
 fn skopeo_far(name: &str) -> String {
     format!("skopeo copy -q --src-tls-verify=false docker://${name} oci:o:1")
+}
+
+/// To another repository of the same registry, which has none of the image's blobs there.
+fn copy() -> Vec<Runner> {
+    let to = "${R%%/*}/copy$RANDOM$RANDOM:1";
+    let ours = format!("remote copy -q --insecure ${{R%%/*}} $R {to} >/dev/null");
+    let skopeo = format!(
+        "skopeo copy -q --src-tls-verify=false --dest-tls-verify=false docker://$R docker://{to}"
+    );
+    vec![
+        Runner::line("remote copy NAME OTHER, within a registry", BLOBS, ours),
+        Runner::line("`skopeo copy`", BLOBS, skopeo),
+    ]
+}
+
+/// A program that does nothing, a hundred times, not watched.
+fn start() -> Vec<Runner> {
+    let hundred = |line: &str| format!("for i in $(seq 100); do env {line}; done");
+    vec![
+        Runner::line("a hundred of pull --version", NOTHING, hundred("pull --version")),
+        Runner::line("a hundred of `true`", NOTHING, hundred("true")),
+    ]
 }
 
 /// What twenty clients do at once, each with its number in $i; beside twenty of skopeo.

@@ -38,7 +38,8 @@ pub(super) fn markdown(
     stages: &Stages,
     outcomes: &[Outcome],
 ) -> anyhow::Result<String> {
-    let mut text = format!("## {}\n\n{}\n\n", kind.name(), machine(peers)?);
+    let beside = if peers.is_some() { ", beside other releases of the tools" } else { "" };
+    let mut text = format!("## {}{beside}\n\n{}\n\n", kind.name(), machine(peers)?);
     let n_layers = prepared.layers.len();
     let size = match prepared.n_bytes {
         n if n < 10_000_000 => format!("{} kB", n / 1000),
