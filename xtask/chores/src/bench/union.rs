@@ -44,7 +44,7 @@ fn snapshot() -> Vec<Runner> {
 
 /// A file that every image here has; in the last but one layer of `app`. $KNOWN has listings and seek indexes.
 fn one_file() -> Vec<Runner> {
-    let path = "usr/share/common-licenses/GPL-3";
+    let path = "usr/share/common-licenses/GPL-2";
     let line = |store: &str| format!("{store}inspect -q --cat {path} $R");
     vec![
         Runner::line(
