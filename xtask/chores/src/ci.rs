@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use xtask::run::{run, say};
 use xtask::{plain_user, test};
 
-use crate::{docs, guard, tidy};
+use crate::{docs, guard, machines, tidy};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     ("test", test::all),
     ("guard", || guard::guard(&guard::Args { write: false })),
     ("test --plain-user", plain_user::tests),
+    ("machines", machines::in_ci),
 ];
 
 /// The one crate that could be published by itself.

@@ -33,8 +33,6 @@ pub(crate) struct Args {
 }
 
 const REFERENCE: &str = "docs/cli.md";
-/// Set where a tool that is missing is a failure.
-const REQUIRED: &str = "STRATA_REQUIRE_PEERS";
 const OVERVIEW: &str = "docs/man/strata.7";
 const FIGURES: &str = "docs/performance.md";
 const CHART: &str = "docs/performance.svg";
@@ -76,7 +74,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// Has mandoc look for faults in the man pages. Where it isn't installed, that is no fault unless all peers are required.
 fn lint(pages: &Path) -> anyhow::Result<()> {
     if !run::works(&["sh", "-c", "command -v mandoc"]) {
-        ensure!(std::env::var_os(REQUIRED).is_none(), "mandoc isn't installed");
+        ensure!(!run::are_peers_required(), "mandoc isn't installed");
         say("mandoc isn't installed: the man pages weren't checked");
         return Ok(());
     }

@@ -48,7 +48,7 @@ pub(crate) const UNSTABLE: &str = "RUSTC_BOOTSTRAP=1";
 /// The parts of the library that are built.
 pub(crate) const LIBRARY: &str = "-Zbuild-std=std,panic_abort";
 /// A distribution's Rust has no start files for musl; zig has them.
-const START_FILES: &str = "RUSTFLAGS=-C link-self-contained=no";
+pub(crate) const START_FILES: &str = "RUSTFLAGS=-C link-self-contained=no";
 /// Below the compiler's directory, where its library's source is installed.
 const SOURCE: &str = "lib/rustlib/src/rust/library/std";
 

@@ -1,49 +1,75 @@
-//! What is built and checked in the builder's root: releases for every architecture, and a type check for macOS.
+//! What is built and checked by a Rust of Debian and by zig: releases for every architecture, and a type check for macOS.
 
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 
-use super::roots::{BUILDER, Kept};
+use super::roots::{COMPILER, Kept};
+use crate::needs::{Linking, Needs};
+use crate::payload::PROGRAM;
 use crate::release::{self, Platform};
-use xtask::run::{root, run};
-use xtask::workspace::{Workspace, packages};
-
-/// Starts a command (`$@`) in the root `$ROOT`, in the directory `$PLACE`, where the directories `$SHARED` and the network
-/// are this machine's.
-const ENTER: &str = r#"
-    for dir in $SHARED; do mkdir -p "$ROOT$dir" && mount --rbind "$dir" "$ROOT$dir" || exit; done
-    mount -t proc proc "$ROOT/proc" && mount --rbind /dev "$ROOT/dev" && mount -t tmpfs none "$ROOT/tmp" || exit
-    for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
-        touch "$ROOT$file" && mount --bind "$file" "$ROOT$file" || exit
-    done
-    exec unshare --root="$ROOT" --wd="$PLACE" -- "$@""#;
+use xtask::run::run;
+use xtask::workspace::packages;
 
 /// The programs for those who only move images, which need no Linux.
 const MOVERS: &[&str] =
     &["pull", "push", "remote", "save", "load", "inspect", "commit", "flatten", "images"];
 const MACOS: &str = "aarch64-apple-darwin";
 
-/// The builder's root with all that a build needs.
+/// What is built to be tried, and not to be packed, is soon built and not too slow for an emulator.
+const QUICK: &[&str] = &["CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"];
+
+/// How a program is built.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Effort {
+    /// As `cargo xtask dist` packs it.
+    Release,
+    /// Hardly optimised.
+    Quick,
+}
+
+/// The compiler with all that a build needs.
 pub(super) struct Builder {
-    root: PathBuf,
-    zig: PathBuf,
+    /// Where programs are looked for: this compiler, cargo-zigbuild and zig come first.
+    search: String,
+    rustc: PathBuf,
+    cache: PathBuf,
     /// Where cargo builds.
-    pub(super) target: PathBuf,
+    target: PathBuf,
 }
 
 impl Builder {
     /// Makes what isn't there yet.
     pub(super) fn prepare(kept: &Kept) -> anyhow::Result<Self> {
-        let (root, zig) = (kept.debian(&BUILDER)?, kept.zig()?);
-        Ok(Self { root, zig, target: kept.path("build") })
+        let (root, zig) = (kept.debian(&COMPILER)?, kept.zig()?);
+        let bin = kept.path("bin");
+        let rustc = bin.join("rustc");
+        write_starter(&rustc, &root).with_context(|| rustc.display().to_string())?;
+        let mut dirs = vec![bin, zig.join("bin"), zig.join("ziglang")];
+        dirs.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+        let search = env::join_paths(dirs).context("a path with a colon in it")?;
+        let search = search.into_string().map_err(|_| anyhow!("PATH is no text"))?;
+        Ok(Self { search, rustc, cache: kept.path("cache"), target: kept.path("build") })
     }
 
-    /// Packs for an architecture, by `cargo xtask dist` itself.
-    pub(super) fn dist(&self, platform: &Platform) -> anyhow::Result<()> {
-        let own = env::current_exe().context("the file of this chore")?.display().to_string();
-        self.enter(&[&own, "dist", "--arch", platform.arch])
+    /// Builds the program for an architecture: by `cargo xtask dist` itself, or quickly.
+    pub(super) fn program(&self, platform: &Platform, effort: Effort) -> anyhow::Result<PathBuf> {
+        if effort == Effort::Release {
+            let own = env::current_exe().context("the file of this chore")?.display().to_string();
+            self.run(&[&own, "dist", "--arch", platform.arch])?;
+            return Ok(release::built(&self.target, platform));
+        }
+        let what = ["--locked", "--package", PROGRAM, "--target", platform.triple];
+        let settings = [&["env", release::UNSTABLE, release::START_FILES], QUICK].concat();
+        let build = ["cargo-zigbuild", "zigbuild", release::LIBRARY];
+        self.run(&[&settings[..], &build, &what].concat())?;
+        let program = self.target.join(platform.triple).join("debug").join(PROGRAM);
+        let checked = Needs::of(&program)?.check(Linking::Static);
+        checked.with_context(|| program.display().to_string())?;
+        Ok(program)
     }
 
     /// Type-checks what needs no Linux for macOS.
@@ -51,34 +77,36 @@ impl Builder {
         let which = packages(MOVERS.iter().copied());
         let which: Vec<&str> = which.iter().map(String::as_str).collect();
         let check = ["cargo-zigbuild", "check", "--locked", release::LIBRARY, "--target", MACOS];
-        self.enter(&[&["env", release::UNSTABLE], &check[..], &which].concat())
+        self.run(&[&["env", release::UNSTABLE], &check[..], &which].concat())
     }
 
-    /// Starts a command in the root.
-    fn enter(&self, words: &[&str]) -> anyhow::Result<()> {
-        let place = root().display().to_string();
-        let (own_target, cargo) = (Workspace::read()?.target, cargo_home()?);
-        let shared = [place.clone(), own_target.display().to_string(), cargo.clone()].join(" ");
-        let zig = self.zig.display();
+    /// Starts a command for which Rust is this compiler.
+    fn run(&self, words: &[&str]) -> anyhow::Result<()> {
         let set = [
-            format!("PATH={zig}/bin:{zig}/ziglang:/usr/sbin:/usr/bin:/sbin:/bin"),
-            format!("ROOT={}", self.root.display()),
-            format!("SHARED={shared}"),
-            format!("PLACE={place}"),
-            format!("CARGO_HOME={cargo}"),
+            format!("PATH={}", self.search),
+            format!("RUSTC={}", self.rustc.display()),
+            format!("XDG_CACHE_HOME={}", self.cache.display()),
             format!("CARGO_TARGET_DIR={}", self.target.display()),
         ];
         let set: Vec<&str> = set.iter().map(String::as_str).collect();
-        let alone = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh"];
-        let line = [&["env", "-i", "HOME=/root"], &set[..], &alone, words].concat();
-        // What was to be done in the root says more than the whole line.
-        run(&line).map_err(|_| anyhow!("`{}` in {}", words.join(" "), self.root.display()))
+        // What was to be done says more than the whole line.
+        run(&[&["env"], &set[..], words].concat()).map_err(|_| anyhow!("`{}`", words.join(" ")))
     }
 }
 
-/// Where cargo keeps the packages that it has fetched.
-fn cargo_home() -> anyhow::Result<String> {
-    let usual = || Some(env::home_dir()?.join(".cargo"));
-    let dir = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(usual);
-    Ok(dir.context("no home directory: set CARGO_HOME")?.display().to_string())
+/// Writes a script that starts the compiler of a root, with the libraries that stand beside it and no others.
+fn write_starter(script: &Path, root: &Path) -> anyhow::Result<()> {
+    let libraries = root.join("lib/x86_64-linux-gnu");
+    let loader = libraries.join("ld-linux-x86-64.so.2");
+    let more = root.join("usr/lib/x86_64-linux-gnu");
+    let text = format!(
+        "#!/bin/sh\nexec '{}' --library-path '{}:{}' '{}' \"$@\"\n",
+        loader.display(),
+        libraries.display(),
+        more.display(),
+        root.join("usr/bin/rustc").display(),
+    );
+    fs::create_dir_all(script.parent().context("a script stands in a directory")?)?;
+    fs::write(script, text)?;
+    Ok(fs::set_permissions(script, fs::Permissions::from_mode(0o755))?)
 }

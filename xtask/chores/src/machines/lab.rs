@@ -1,20 +1,20 @@
 //! The scenario natively, which is the reference, and beside it on other machines.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use super::builds::Builder;
+use super::builds::{Builder, Effort};
 use super::names;
 use super::place::{Place, Start};
 use super::registries::Registries;
 use super::roots::{Debian, EMULATORS, Kept};
 use super::scenario::{self, Names, Outcome};
 use crate::payload::{PROGRAM, emptied};
-use crate::release::{self, Platform, platform};
+use crate::release::{Platform, platform};
 use xtask::run::{output, run, say, works};
 use xtask::workspace::Workspace;
 
@@ -24,8 +24,9 @@ pub(super) struct Lab {
     registries: OnceCell<Registries>,
     builder: OnceCell<Builder>,
     reference: OnceCell<Outcome>,
-    /// The architectures that are packed.
-    released: RefCell<BTreeSet<&'static str>>,
+    effort: Effort,
+    /// The program for each architecture that it was built for.
+    built: RefCell<BTreeMap<&'static str, PathBuf>>,
 }
 
 /// What is made at most once, and can fail.
@@ -38,14 +39,20 @@ fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> anyhow::Result<T>) -> anyh
 
 impl Lab {
     /// A lab in which nothing is made yet.
-    pub(super) fn open() -> anyhow::Result<Self> {
+    pub(super) fn open(effort: Effort) -> anyhow::Result<Self> {
         Ok(Self {
             kept: Kept::open()?,
             registries: OnceCell::new(),
             builder: OnceCell::new(),
             reference: OnceCell::new(),
-            released: RefCell::default(),
+            effort,
+            built: RefCell::default(),
         })
+    }
+
+    /// Makes the tools that a build needs and this machine lacks.
+    pub(super) fn prepare(&self) -> anyhow::Result<()> {
+        self.builder().map(drop)
     }
 
     /// What a build for this machine makes; every digest is shown.
@@ -84,7 +91,7 @@ impl Lab {
     /// may be another one.
     pub(super) fn other(&self, arch: &str, others: &[&str]) -> anyhow::Result<String> {
         let platform = platform(arch)?;
-        let program = self.released(platform)?;
+        let program = self.program(platform)?;
         let (start, how) = self.start_of(platform, &program)?;
         let outcome = self.outcome(start, &self.emptied(arch)?, &program, Names::Some)?;
         Ok(format!("{how}: {}", compare(self.reference()?, &outcome, others)?))
@@ -109,7 +116,7 @@ impl Lab {
     }
 
     fn in_root(&self, start: Start, root: &Path, names: Names) -> anyhow::Result<String> {
-        let program = self.released(platform("x86_64")?)?;
+        let program = self.program(platform("x86_64")?)?;
         let n_before = self.registries()?.n_names_asked();
         let outcome = self.outcome(start, root, &program, names)?;
         let n_asked = self.registries()?.n_names_asked() - n_before;
@@ -134,7 +141,8 @@ impl Lab {
 
     fn reference(&self) -> anyhow::Result<&Outcome> {
         once(&self.reference, || {
-            run(&["cargo", "build", "--package", PROGRAM])?;
+            // All of them, as tests build them: then nothing is built twice.
+            run(&["cargo", "build", "--workspace", "--bins"])?;
             let strata = Workspace::read()?.target.join("debug").join(PROGRAM);
             self.outcome(Start::Here, &self.emptied("native")?, &strata, Names::Some)
         })
@@ -148,14 +156,14 @@ impl Lab {
         once(&self.builder, || Builder::prepare(&self.kept))
     }
 
-    /// The program of a release, which is packed once.
-    fn released(&self, platform: &Platform) -> anyhow::Result<PathBuf> {
-        let builder = self.builder()?;
-        if !self.released.borrow().contains(platform.arch) {
-            builder.dist(platform)?;
-            self.released.borrow_mut().insert(platform.arch);
+    /// The program for an architecture, which is built once.
+    fn program(&self, platform: &Platform) -> anyhow::Result<PathBuf> {
+        if let Some(program) = self.built.borrow().get(platform.arch) {
+            return Ok(program.clone());
         }
-        Ok(release::built(&builder.target, platform))
+        let program = self.builder()?.program(platform, self.effort)?;
+        self.built.borrow_mut().insert(platform.arch, program.clone());
+        Ok(program)
     }
 
     fn emptied(&self, name: &str) -> anyhow::Result<PathBuf> {

@@ -1,8 +1,8 @@
 //! `cargo xtask machines`: what is slow to try, on machines that aren't this one. A line for each says what held.
 //!
 //! ```text
-//! roots.rs       roots of other Debians and what else is made once, under target/machines
-//! builds.rs      releases for every architecture, and the type check for macOS, in a root with a newer Rust
+//! roots.rs       roots of other Debians, the compiler, and what else is made once, under target/machines
+//! builds.rs      releases for every architecture, and the type check for macOS, by a Rust of Debian and by zig
 //! place.rs       how a program is started in a root or by an emulator
 //! registries.rs  two registries and the name server (names.rs) that the programs speak to
 //! scenario.rs    what is done everywhere, and the digest of what each step made
@@ -21,12 +21,13 @@ mod scenario;
 
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use clap::builder::PossibleValuesParser;
 
+use builds::Effort;
 use lab::Lab;
 use roots::DEBIANS;
-use xtask::run::{is_root, run, say, works};
+use xtask::run::{are_peers_required, is_root, run, say, works};
 
 /// What `machines` takes.
 #[derive(clap::Args, Debug)]
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Only these [default: all]
     #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(MACHINES.iter().map(|(name, _)| *name)))]
     names: Vec<String>,
+    /// Build programs to try, hardly optimised, instead of packing releases
+    #[arg(long)]
+    quick: bool,
 }
 
 /// A machine, or what else is slow to check: its name, and what tries it and tells what held.
@@ -62,15 +66,37 @@ const MACHINES: &[Machine] = &[
     ("apptainer", |_| apptainer()),
 ];
 
+/// Those that CI has the time for.
+const IN_CI: &[&str] = &["arm64", "macos"];
+
 /// Tries the machines that are named, or all.
 pub(crate) fn machines(args: &Args) -> anyhow::Result<()> {
     ensure!(is_root()?, "it makes roots and mounts, for which it must be root");
-    let is_wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|it| it == name);
-    let lab = Lab::open()?;
+    let effort = if args.quick { Effort::Quick } else { Effort::Release };
+    try_all(&Lab::open(effort)?, |name| {
+        args.names.is_empty() || args.names.iter().any(|it| it == name)
+    })
+}
+
+/// Tries what CI has the time for. Where the tools can't be had, it says so, which is a failure if CI requires them.
+pub(crate) fn in_ci() -> anyhow::Result<()> {
+    let lab = Lab::open(Effort::Quick)?;
+    let has_tools = if is_root()? { lab.prepare() } else { Err(anyhow!("it takes root")) };
+    match has_tools {
+        Ok(()) => try_all(&lab, |name| IN_CI.contains(&name)),
+        Err(error) if are_peers_required() => Err(error),
+        Err(error) => {
+            say(&format!("skipped: {error:#}"));
+            Ok(())
+        }
+    }
+}
+
+fn try_all(lab: &Lab, is_wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     for (name, held) in MACHINES.iter().filter(|(name, _)| is_wanted(name)) {
         let begun = Instant::now();
-        let text = held(&lab).unwrap_or_else(|error| {
+        let text = held(lab).unwrap_or_else(|error| {
             failed.push(*name);
             format!("FAILED: {error:#}")
         });

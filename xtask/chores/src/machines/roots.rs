@@ -27,12 +27,13 @@ pub(super) const DEBIANS: &[Debian] = &[
     Debian { name: "debian-13", suite: "trixie", variant: "minbase", packages: SMALLEST },
     Debian { name: "debian-sid", suite: "sid", variant: "minbase", packages: SMALLEST },
 ];
-/// The root in which releases are built: a Rust with the source of its library.
-pub(super) const BUILDER: Debian = Debian {
-    name: "builder",
-    suite: "sid",
-    variant: "apt",
-    packages: "rustc,cargo,rust-src,ca-certificates",
+/// A Rust that Debian 12 keeps up to date for browsers, with the source of its library. It is started from here: nothing is
+/// configured.
+pub(super) const COMPILER: Debian = Debian {
+    name: "compiler",
+    suite: "bookworm",
+    variant: "extract",
+    packages: "rustc-web,rust-web-src",
 };
 /// Emulators of other architectures; they are static.
 pub(super) const EMULATORS: Debian = Debian {
@@ -80,7 +81,7 @@ impl Kept {
         })
     }
 
-    /// Zig, and cargo's way to it: a directory for PATH in a root whose python3 is another.
+    /// Zig, and cargo's way to it: `bin` and `ziglang` in it are for PATH.
     pub(super) fn zig(&self) -> anyhow::Result<PathBuf> {
         self.once("zig", |part| {
             let install = ["python3", "-m", "pip", "install", "--quiet", "--target", part];
