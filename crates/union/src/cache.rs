@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use cli::{Explain as _, Io};
 use layer_format::Digest;
-use rootfs::overlay::{Control, MAX_LAYERS, Mount};
+use rootfs::overlay::{Control, MAX_LAYERS};
 use rootfs::{Root, Skipped};
 use store::{About, Extracted, Hold, Layers, Lease, Reach, Store};
 use stream::archive::Image;
@@ -63,9 +63,9 @@ impl Stack {
     }
 
     /// Records in the store that the layers are mounted, which keeps them from gc while they are.
-    pub(crate) fn note(&self, store: &Store, mount: &Mount, reach: Reach) -> anyhow::Result<()> {
+    pub(crate) fn note(&self, store: &Store, root: Root, reach: Reach) -> anyhow::Result<()> {
         match self.lease {
-            Some(_) => Ok(store.note_union(mount.root()?, &self.layers, reach)?),
+            Some(_) => Ok(store.note_union(root, &self.layers, reach)?),
             None => Ok(()),
         }
     }

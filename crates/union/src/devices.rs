@@ -9,14 +9,12 @@
 //! | `shm` | shared memory of its own |
 //! | `console` | the terminal that the command runs on, if it does |
 
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Access, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
-};
+use rustix::mount::{MountFlags, mount_bind};
 
 /// The nodes that are the machine's.
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -28,14 +26,14 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 /// The options of the pseudo-terminals. They belong to the user's own group: the group `tty` may not be there.
-const TERMINALS: [(&str, &str); 3] = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+const TERMINALS: &str = "newinstance,ptmxmode=0666,mode=0620";
 
 /// Mounts a `/dev` on the directory `dev` of a root.
 ///
 /// # Errors
 /// The kernel's.
 pub(crate) fn mount(place: &OwnedFd, root: &OwnedFd) -> rustix::io::Result<()> {
-    attach(&file_system("tmpfs", &[("mode", "0755")], MountAttrFlags::MOUNT_ATTR_NOEXEC)?, place)?;
+    file_system("tmpfs", "mode=0755", MountFlags::NOEXEC, place)?;
     let dev =
         openat(root, "dev", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     for name in NODES {
@@ -45,9 +43,9 @@ pub(crate) fn mount(place: &OwnedFd, root: &OwnedFd) -> rustix::io::Result<()> {
         rustix::fs::symlinkat(target, &dev, name)?;
     }
     let pts = directory(&dev, "pts")?;
-    attach(&file_system("devpts", &TERMINALS, MountAttrFlags::MOUNT_ATTR_NOEXEC)?, &pts)?;
+    file_system("devpts", TERMINALS, MountFlags::NOEXEC, &pts)?;
     let shm = directory(&dev, "shm")?;
-    attach(&file_system("tmpfs", &[("mode", "1777")], MountAttrFlags::MOUNT_ATTR_NODEV)?, &shm)?;
+    file_system("tmpfs", "mode=1777", MountFlags::NODEV, &shm)?;
     match terminal() {
         Some(path) => bind(&path, &dev, "console"),
         None => Ok(()),
@@ -70,34 +68,26 @@ fn directory(dev: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Mounts a node of the machine on a file of that name; does nothing if the machine has none.
-fn bind(path: &str, dev: &OwnedFd, name: &str) -> rustix::io::Result<()> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let node = match open_tree(CWD, path, flags) {
-        Err(Errno::NOENT) => return Ok(()),
-        node => node?,
-    };
+fn bind(node: &str, dev: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+    if rustix::fs::access(node, Access::EXISTS) == Err(Errno::NOENT) {
+        return Ok(());
+    }
     let flags = OFlags::CREATE | OFlags::CLOEXEC;
-    attach(&node, &openat(dev, name, flags, Mode::from_raw_mode(0o666))?)
+    let place = openat(dev, name, flags, Mode::from_raw_mode(0o666))?;
+    mount_bind(node, path(&place))
 }
 
 fn file_system(
     kind: &str,
-    options: &[(&str, &str)],
-    attributes: MountAttrFlags,
-) -> rustix::io::Result<OwnedFd> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in options {
-        if value.is_empty() {
-            fsconfig_set_flag(&context, *key)?;
-        } else {
-            fsconfig_set_string(&context, *key, *value)?;
-        }
-    }
-    fsconfig_create(&context)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes | MountAttrFlags::MOUNT_ATTR_NOSUID)
+    options: &str,
+    flags: MountFlags,
+    place: &OwnedFd,
+) -> rustix::io::Result<()> {
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    rustix::mount::mount(kind, path(place), kind, flags | MountFlags::NOSUID, options.as_c_str())
 }
 
-fn attach(mount: &OwnedFd, place: &OwnedFd) -> rustix::io::Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", place, "", flags)
+/// A path that leads to what is open, for calls that take no descriptor. Linux before 5.2 has no others that mount.
+pub(crate) fn path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

@@ -17,19 +17,18 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
-use cli::text::clean;
+use cli::text::{clean, clean_path};
 use cli::{Code, Failure, Io};
 use image::User;
 use layer_format::Run;
 use rootfs::Root;
 use rootfs::overlay::Mount;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount,
-    move_mount, open_tree,
+    MountFlags, MountPropagationFlags, mount_bind_recursive, mount_change, mount_remount,
 };
 use rustix::thread::UnshareFlags;
-use store::Store;
+use store::{Reach, Store};
 use stream::archive::Image;
 
 use crate::cache::Stack;
@@ -97,7 +96,9 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     let [program, arguments @ ..] = plan.command else { return Ok(()) };
     let Some(point) = plan.point else { return run_in_root(plan, stack, mount, io) };
-    mounting::attach(mount, point, plan.store, plan.image)?;
+    mounting::attach(mount, point, stack, plan.store, Reach::Private)
+        .with_context(|| clean_path(point))?;
+    mounting::note_image(point, plan.store, plan.image);
     cli::interrupt::check()?;
     io.progress.finish();
     let error = Command::new(program).args(arguments).exec();
@@ -113,7 +114,7 @@ fn run_in_root(
 ) -> anyhow::Result<()> {
     let run = plan.image.config.run()?;
     let root = stack.layers.first().context("a union has layers")?.tree();
-    mount.attach(&root)?;
+    mounting::attach(mount, &root, stack, plan.store, Reach::Private)?;
     let missing = furnish(&root)?;
     if !missing.is_empty() {
         let paths = missing.join(" and ");
@@ -242,30 +243,35 @@ fn protect(place: &Path, tree: &OwnedFd) -> rustix::io::Result<()> {
     mount_remount(place, flags, "")
 }
 
-/// Copies of the system's mounts for the new root, each with its path in it. Those that the system lacks are left out.
+/// The system's mounts that the new root gets, each with its path in it. Those that the system lacks are left out.
 fn system_trees() -> io::Result<Vec<(&'static str, OwnedFd)>> {
     let mut trees = vec![];
     for name in SYSTEM {
         // resolv.conf is often a symbolic link.
         let Ok(path) = fs::canonicalize(Path::new("/").join(name)) else { continue };
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE;
-        trees.push((name, open_tree(CWD, &path, flags)?));
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        trees.push((name, rustix::fs::openat(CWD, &path, flags, Mode::empty())?));
     }
     Ok(trees)
 }
 
-/// The file or directory of that name in the root; `None` where the image has a link in its place.
+/// The file or directory of that name in the root; `None` where the image has a link in its place, or on the way.
 fn place_beneath(root: &OwnedFd, name: &str) -> Option<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve).ok()
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut place: Option<OwnedFd> = None;
+    for name in name.split('/') {
+        let above = place.as_ref().unwrap_or(root);
+        place = Some(rustix::fs::openat(above, name, flags, Mode::empty()).ok()?);
+    }
+    place.filter(|place| file_type(place).is_some_and(|it| it != FileType::Symlink))
+}
+
+fn file_type(fd: &OwnedFd) -> Option<FileType> {
+    rustix::fs::fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
 }
 
 fn is_directory(fd: &OwnedFd) -> bool {
-    let mode = rustix::fs::fstat(fd).map(|stat| stat.st_mode);
-    mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Directory)
+    file_type(fd) == Some(FileType::Directory)
 }
 
 /// Mounts a tree beneath the root; does nothing if the image has a link there, or a file for a directory or the reverse. Returns
@@ -275,7 +281,6 @@ fn mount_beneath(root: &OwnedFd, name: &str, tree: &OwnedFd) -> rustix::io::Resu
     if is_directory(&place) != is_directory(tree) {
         return Ok(false);
     }
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(tree, "", &place, "", flags)?;
+    mount_bind_recursive(devices::path(tree), devices::path(&place))?;
     Ok(true)
 }

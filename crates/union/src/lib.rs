@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use cli::text::clean_path;
 use cli::{Explain as _, Io};
 use image::{Choice, Image, Location, Source};
@@ -132,7 +133,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     let name = image_name(&image, text);
     let mount = mounting::mount(&name, &stack, upper.as_ref())?;
     let reach = if args.command.is_empty() { Reach::Public } else { Reach::Private };
-    stack.note(&store, &mount, reach)?;
+    stack.note(&store, mount.root()?, reach)?;
     if let Some(upper) = &mut upper {
         upper.note(&store, &image, io);
         upper.keep();
@@ -140,7 +141,9 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     made.iter_mut().for_each(MadeDir::keep);
     match point {
         Some(point) if args.command.is_empty() => {
-            mounting::attach(mount, point, &store, &image)?;
+            mounting::attach(mount, point, &stack, &store, reach)
+                .with_context(|| clean_path(point))?;
+            mounting::note_image(point, &store, &image);
             io.say(&format!("mounted {name} on {}", clean_path(point)));
             Ok(())
         }

@@ -28,9 +28,6 @@ pub(crate) fn of_call(errno: Errno) -> anyhow::Error {
 fn hint(error: &io::Error) -> Option<&'static str> {
     Some(match Errno::from_io_error(error)? {
         Errno::NODEV => "this kernel has no overlayfs: modprobe overlay",
-        Errno::NOSYS => {
-            "mounting takes Linux 5.2 or later; `unpack --from IMAGE DIR` makes a directory on any"
-        }
         Errno::PERM => "that takes root, or a user namespace on Linux 5.11 or later",
         Errno::BUSY => "a program is still in it: fuser -vm DIR tells which",
         _ => return None,

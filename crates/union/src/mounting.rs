@@ -8,8 +8,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use cli::text::clean_path;
 use cli::{Code, Failure, Output, Table};
-use rootfs::overlay::{self, Mount, Mounted, Overlay, mounted_on, mounts};
-use store::{DirectoryId, Extracted, Store};
+use rootfs::Root;
+use rootfs::overlay::{self, Attached, Mount, Mounted, Overlay, mounted_on, mounts};
+use store::{DirectoryId, Extracted, Reach, Store};
 use stream::archive::Image;
 
 use crate::cache::Stack;
@@ -73,23 +74,30 @@ pub(crate) fn mount(source: &str, stack: &Stack, upper: Option<&Upper>) -> anyho
     })
 }
 
-/// Attaches the union to a directory, and records in the store which image it shows, for a snapshot of it.
+/// Attaches the union to a directory. The store is told of it if it isn't the mount that it knows.
 pub(crate) fn attach(
     mount: Mount,
     point: &Path,
+    stack: &Stack,
     store: &Store,
-    image: &Image,
+    reach: Reach,
 ) -> anyhow::Result<()> {
-    mount.attach(point).map_err(explain).with_context(|| clean_path(point))?;
+    match mount.attach(point).map_err(explain)? {
+        Attached::AsItWas => Ok(()),
+        Attached::Anew => stack.note(store, Root::open(point)?, reach),
+    }
+}
+
+/// Records in the store which image the union on a directory shows, for a snapshot of it.
+pub(crate) fn note_image(point: &Path, store: &Store, image: &Image) {
     let path = std::path::absolute(point).unwrap_or_else(|_| point.to_owned());
-    let Some(origin) = origin(image, path) else { return Ok(()) };
+    let Some(origin) = origin(image, path) else { return };
     if let Ok(target) =
         File::open(point).map_err(drop).and_then(|it| DirectoryId::of(it).map_err(drop))
     {
         // A snapshot can also be told the image.
         store.note_origin(&target, &origin).ok();
     }
-    Ok(())
 }
 
 /// Unmounts the union on a directory, and removes the kernel's working directory.

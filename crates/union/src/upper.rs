@@ -117,12 +117,14 @@ pub(crate) fn is_work(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(WORK.as_bytes()))
 }
 
-/// The id of the mount that a directory is in; the same for all on kernels that don't give it (before 5.8).
+/// The id of the mount that a directory is in; the same for all where the kernel (before 5.8) or a filter doesn't tell.
 fn mount_of(dir: &Root) -> anyhow::Result<u64> {
-    statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
-        .map(|stat| stat.stx_mnt_id)
-        .map_err(io::Error::from)
-        .context("looking at the writable layer")
+    match statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID) {
+        Err(Errno::NOSYS | Errno::PERM) => Ok(0),
+        stat => {
+            Ok(stat.map_err(io::Error::from).context("looking at the writable layer")?.stx_mnt_id)
+        }
+    }
 }
 
 /// The path of the working directory: a hidden name beside the writable layer.

@@ -21,7 +21,7 @@ mod spec;
 mod standalone;
 
 pub use attributes::copy_attributes;
-pub use mount::{Mount, is_upper_in_use, unmount};
+pub use mount::{Attached, Mount, is_upper_in_use, unmount};
 pub(crate) use mounts::{MountPoint, mount_points};
 pub use mounts::{Mounted, mounted_on, mounts};
 pub use spec::{Control, MAX_LAYERS, Overlay, WritableLayer};

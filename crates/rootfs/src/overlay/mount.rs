@@ -11,7 +11,7 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use super::legacy;
+use super::legacy::{self, LegacyMount, is_missing};
 use super::spec::{Control, MAX_LAYERS, Overlay, PLAIN, path_of};
 use crate::error::{AtPath, Doing, Error};
 use crate::root::{Root, magic_link};
@@ -23,7 +23,19 @@ const MAX_STRING: usize = 255;
 /// gone.
 #[derive(Debug)]
 pub struct Mount {
+    /// The mount; its root directory, where the kernel gives no more.
     fd: OwnedFd,
+    /// How it is mounted on a path that the kernel can't attach it to.
+    again: Option<LegacyMount>,
+}
+
+/// How a union came to its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// It is the mount that was made before.
+    AsItWas,
+    /// It was mounted once more: it has another device number.
+    Anew,
 }
 
 impl Overlay<'_> {
@@ -36,14 +48,27 @@ impl Overlay<'_> {
         if self.lowers.len() > MAX_LAYERS {
             return Err(Error::TooManyLayers { n_layers: self.lowers.len(), most: MAX_LAYERS });
         }
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .map_err(|errno| Error::mount(errno, None))?;
-        match self.configure(context.as_fd()) {
-            Err(Refused::Lower) => legacy::mount(self).map(|fd| Mount { fd }),
-            Err(Refused::Other(errno)) => Err(Error::mount(errno, said(&context))),
-            Ok(()) => create(&context, self.attributes())
-                .map_err(|errno| Error::mount(errno, said(&context))),
+        match self.mount_by_context() {
+            Err(Refused::Lower) => self.mount_by_one_call(),
+            Err(Refused::Other(errno, _)) if is_missing(errno) => self.mount_by_one_call(),
+            Err(Refused::Other(errno, said)) => Err(Error::mount(errno, said)),
+            Ok(fd) => Ok(Mount { fd, again: LegacyMount::of(self).ok() }),
         }
+    }
+
+    fn mount_by_one_call(&self) -> Result<Mount, Error> {
+        let call = LegacyMount::of(self)?;
+        Ok(Mount { fd: call.mount()?, again: Some(call) })
+    }
+
+    fn mount_by_context(&self) -> Result<OwnedFd, Refused> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let made =
+            self.configure(context.as_fd()).and_then(|()| Ok(create(&context, self.attributes())?));
+        made.map_err(|refused| match refused {
+            Refused::Lower => Refused::Lower,
+            Refused::Other(errno, _) => Refused::Other(errno, said(&context)),
+        })
     }
 
     fn configure(&self, context: BorrowedFd<'_>) -> Result<(), Refused> {
@@ -59,7 +84,7 @@ impl Overlay<'_> {
         for lower in self.lowers {
             set_directory(context, "lowerdir+", lower).map_err(|errno| match errno {
                 Errno::INVAL => Refused::Lower,
-                errno => Refused::Other(errno),
+                errno => errno.into(),
             })?;
         }
         if let Some(upper) = self.upper {
@@ -74,12 +99,13 @@ impl Overlay<'_> {
 enum Refused {
     /// A layer of its own, since it is older than 6.5.
     Lower,
-    Other(Errno),
+    /// Something else, of which it may have said more.
+    Other(Errno, Option<String>),
 }
 
 impl From<Errno> for Refused {
     fn from(errno: Errno) -> Self {
-        Self::Other(errno)
+        Self::Other(errno, None)
     }
 }
 
@@ -91,10 +117,9 @@ fn set_directory(context: BorrowedFd<'_>, key: &str, dir: &Root) -> rustix::io::
     }
 }
 
-fn create(context: &OwnedFd, attributes: MountAttrFlags) -> rustix::io::Result<Mount> {
+fn create(context: &OwnedFd, attributes: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
     fsconfig_create(context)?;
-    let fd = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    Ok(Mount { fd })
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// The kernel's message about what it refused last.
@@ -119,13 +144,24 @@ impl Mount {
         Ok(Root::from_fd(fd))
     }
 
-    /// Attaches it to the directory `path`, or to the one that a link there leads to.
+    /// Attaches it to the directory `path`, or to the one that a link there leads to. What was opened in it before must be
+    /// closed.
     ///
     /// # Errors
     /// [`Error::Mount`].
-    pub fn attach(self, path: &Path) -> Result<(), Error> {
+    pub fn attach(self, path: &Path) -> Result<Attached, Error> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-        move_mount(&self.fd, "", CWD, path, flags).map_err(|errno| Error::mount(errno, None))
+        match (move_mount(&self.fd, "", CWD, path, flags), self.again) {
+            (Ok(()), _) => Ok(Attached::AsItWas),
+            // A directory is no mount that could be moved.
+            (Err(errno), Some(again)) if is_missing(errno) || errno == Errno::INVAL => {
+                // No two may write to the same layer.
+                drop(self.fd);
+                again.mount_on(path)?;
+                Ok(Attached::Anew)
+            }
+            (Err(errno), _) => Err(Error::mount(errno, None)),
+        }
     }
 }
 
@@ -137,14 +173,29 @@ impl Mount {
 /// # Errors
 /// [`Error::Mount`] if the kernel gives another error.
 pub fn is_upper_in_use(dir: &Root) -> Result<bool, Error> {
+    let asked = match ask_by_context(&magic_link(dir.as_fd())) {
+        Err(Error::Mount { source, .. })
+            if Errno::from_io_error(&source).is_some_and(is_missing) =>
+        {
+            legacy::mount_onto_itself(dir)
+        }
+        asked => asked,
+    };
+    match asked {
+        Ok(()) => Ok(false),
+        Err(Error::Mount { source, said }) => match Errno::from_io_error(&source) {
+            Some(Errno::BUSY) => Ok(true),
+            Some(Errno::INVAL) => Ok(false),
+            _ => Err(Error::Mount { source, said }),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn ask_by_context(path: &str) -> Result<(), Error> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|errno| Error::mount(errno, None))?;
-    let path = magic_link(dir.as_fd());
-    match mount_onto_itself(&context, &path) {
-        Err(Errno::BUSY) => Ok(true),
-        Ok(()) | Err(Errno::INVAL) => Ok(false),
-        Err(errno) => Err(Error::mount(errno, said(&context))),
-    }
+    mount_onto_itself(&context, path).map_err(|errno| Error::mount(errno, said(&context)))
 }
 
 /// Asks for an overlay whose upper directory is its working directory.
