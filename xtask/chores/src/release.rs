@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::needs::{Linking, Needs};
-use crate::payload::PROGRAM;
+use crate::payload::{PROGRAM, files};
 use xtask::run::{output, run, works};
 use xtask::workspace::Workspace;
 
@@ -48,9 +48,9 @@ pub(crate) const UNSTABLE: &str = "RUSTC_BOOTSTRAP=1";
 /// The parts of the library that are built.
 pub(crate) const LIBRARY: &str = "-Zbuild-std=std,panic_abort";
 /// A distribution's Rust has no start files for musl; zig has them.
-pub(crate) const START_FILES: &str = "RUSTFLAGS=-C link-self-contained=no";
+pub(crate) const START_FILES: &str = "-C link-self-contained=no";
 /// Below the compiler's directory, where its library's source is installed.
-const SOURCE: &str = "lib/rustlib/src/rust/library/std";
+const SOURCES: &str = "lib/rustlib/src/rust";
 
 /// Finds an architecture by its name.
 pub(crate) fn platform(arch: &str) -> anyhow::Result<&'static Platform> {
@@ -77,12 +77,37 @@ pub(crate) fn build_static(platform: &Platform) -> anyhow::Result<PathBuf> {
         bail!("a static build needs {missing}; `dist --dynamic` packs for machines like this one");
     }
     let what = ["--release", "--locked", "--package", PROGRAM, "--target", platform.triple];
-    let build = ["env", UNSTABLE, START_FILES, "cargo-zigbuild", "zigbuild", LIBRARY];
+    let flags = format!("RUSTFLAGS={START_FILES} {}", same_paths()?);
+    let build = ["env", UNSTABLE, &flags, "cargo-zigbuild", "zigbuild", LIBRARY];
     run(&[&build[..], &what].concat())?;
     let program = built(&Workspace::read()?.target, platform);
     let checked = Needs::of(&program)?.check(Linking::Static);
     checked.with_context(|| program.display().to_string())?;
     Ok(program)
+}
+
+/// Flags that give sources the same names in the program, wherever cargo keeps packages and the compiler stands: messages of
+/// panics have these names.
+fn same_paths() -> anyhow::Result<String> {
+    let compiler = PathBuf::from(output(&["rustc", "--print", "sysroot"])?.trim_end());
+    let library = compiler.join(SOURCES);
+    // Some distributions have a link there, which cargo follows.
+    let linked = library.canonicalize().unwrap_or_else(|_| library.clone());
+    let mut renamed = vec![(library, "/rust"), (linked, "/rust")];
+    // One directory for each registry, and the packages in it: whoever has the lock's has the same ones.
+    let packages = cargo_home()?.join("registry/src");
+    run(&["cargo", "fetch", "--locked"])?;
+    renamed.extend(files(&packages)?.into_iter().map(|registry| (registry, "/cargo")));
+    let flags =
+        renamed.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    Ok(flags.collect::<Vec<_>>().join(" "))
+}
+
+/// Where cargo keeps the packages that it has fetched.
+fn cargo_home() -> anyhow::Result<PathBuf> {
+    let usual = || Some(std::env::home_dir()?.join(".cargo"));
+    let dir = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(usual);
+    dir.context("no home directory: set CARGO_HOME")
 }
 
 /// Where a static build's program is, below the directory where cargo builds.
@@ -93,7 +118,7 @@ pub(crate) fn built(target: &Path, platform: &Platform) -> PathBuf {
 /// What this machine lacks for a static build, with the package that has it.
 fn missing() -> anyhow::Result<Option<&'static str>> {
     let compiler = output(&["rustc", "--print", "sysroot"])?;
-    let has_source = Path::new(compiler.trim_end()).join(SOURCE).is_dir();
+    let has_source = Path::new(compiler.trim_end()).join(SOURCES).join("library/std").is_dir();
     let has_zig = works(&["zig", "version"]) || works(&["python3", "-m", "ziglang", "version"]);
     Ok(if !has_source {
         Some(

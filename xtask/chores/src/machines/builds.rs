@@ -63,7 +63,8 @@ impl Builder {
             return Ok(release::built(&self.target, platform));
         }
         let what = ["--locked", "--package", PROGRAM, "--target", platform.triple];
-        let settings = [&["env", release::UNSTABLE, release::START_FILES], QUICK].concat();
+        let flags = format!("RUSTFLAGS={}", release::START_FILES);
+        let settings = [&["env", release::UNSTABLE, &flags], QUICK].concat();
         let build = ["cargo-zigbuild", "zigbuild", release::LIBRARY];
         self.run(&[&settings[..], &build, &what].concat())?;
         let program = self.target.join(platform.triple).join("debug").join(PROGRAM);
