@@ -2,7 +2,7 @@
 //!
 //! Tests whose names begin with `machines_` are for `cargo xtask machines`: their programs are in no package of Debian 12.
 
-use kit::{Output, Producer, Sandbox, pipeline};
+use kit::{Image, Layer, Named, Output, Producer, Sandbox, pipeline};
 
 use crate::{debian, transcripts};
 
@@ -112,4 +112,34 @@ fn machines_apptainer_makes_the_same_tree_of_archives_and_of_the_store_and_runs_
         let others: Vec<&str> = out.lines().filter(|line| !is_known(line)).collect();
         assert!(others.is_empty(), "{others:?}");
     }
+}
+
+#[test]
+fn machines_desync_keeps_all_but_hard_links_and_the_times_of_links() {
+    if !kit::peers::are_machines_asked_for("desync") {
+        return;
+    }
+    let root =
+        debian::kept("sid-desync-1", |dir| debian::extract("sid", "desync", &dir.join("root")));
+    let Some(root) = root else { return };
+    let sandbox = Sandbox::new();
+    let layer = Layer::new()
+        .dir("srv", 0o755)
+        .mtime(1_700_000_000, 0)
+        .file("srv/file", "hi")
+        .owner(7, 8)
+        .mtime(1_700_000_000, 500_000_000)
+        .xattr("user.note", "x")
+        .hardlink("srv/same", "srv/file")
+        .symlink("srv/link", "file")
+        .mtime(1_700_000_000, 0);
+    sandbox.load(&[Named::new("docker.io/library/app:1", Image::new().layer(layer.tar()))]);
+    let script = format!(
+        "unpack -q --no-sync --from app:1 root; mkdir chunks out; desync() {{ {}/root/usr/bin/desync \"$@\"; }}
+         desync tar -i -s chunks app.caidx root && desync untar -i -s chunks app.caidx out && changes dir:root dir:out",
+        root.display()
+    );
+    let output = pipeline::sh(&sandbox, &script);
+    let expected = "C srv/file  links\nC srv/link  mtime\nC srv/same  links\n";
+    assert_eq!(output.out(), expected, "{}", output.text());
 }

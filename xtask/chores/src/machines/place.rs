@@ -93,7 +93,7 @@ impl Place {
 
     /// A program, to be started where it works; it sees no other environment.
     pub(super) fn program(&self, name: &str) -> Command {
-        let inside = || Path::new("/").join(PROGRAMS).join(name);
+        let inside = || format!("{}/{name}", self.programs_inside());
         let mut command = Command::new("/usr/bin/unshare");
         match &self.start {
             Start::BareRoot => {
@@ -117,6 +117,19 @@ impl Place {
             command.env("SSL_CERT_FILE", self.dir.join(AUTHORITIES));
         }
         command
+    }
+
+    /// Whether the kernel mounts unions here, and they start programs: that takes /proc, and no emulator.
+    pub(super) fn can_mount(&self) -> bool {
+        matches!(self.start, Start::Here | Start::Root)
+    }
+
+    /// Where the programs are, as they see it themselves.
+    pub(super) fn programs_inside(&self) -> String {
+        match self.start {
+            Start::Here | Start::Emulated(_) => self.programs.display().to_string(),
+            Start::Root | Start::BareRoot => format!("/{PROGRAMS}"),
+        }
     }
 
     /// Removes what the programs have made.

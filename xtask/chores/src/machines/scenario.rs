@@ -74,6 +74,13 @@ const AFTER: &[Step] = &[
     step("verify-again", "images -q verify"),
 ];
 
+/// With mounts, each of which ends with its step. `{programs}` is where the programs are.
+const BY_MOUNT: &[Step] = &[
+    step("union", "union -q gzip:6 m -- {programs}/changes -q gzip:6 dir:m"),
+    step("union-upper", "union -q --upper up gzip:6 m -- {programs}/unpack -q --from app:2 m/made"),
+    step("union-snapshot", "union -q --upper up gzip:6 m -- {programs}/snapshot -q --list m"),
+];
+
 /// With a registry, by its address: even where no name can be resolved.
 const BY_ADDRESS: &[Step] = &[
     step("push", "push -q gzip:6 {address}/app:6"),
@@ -130,6 +137,9 @@ pub(super) fn run(place: &Place, registries: &Registries, names: Names) -> anyho
     change(&place.work.join("root")).context("changing the tree")?;
     runner.run(AFTER)?;
     runner.note_tree("tree-changed", "piped");
+    if place.can_mount() {
+        runner.run(BY_MOUNT)?;
+    }
     runner.run(BY_ADDRESS)?;
     match names {
         Names::None => runner.run(NO_NAMES)?,
@@ -183,6 +193,7 @@ impl Runner<'_> {
 
     fn step(&mut self, step: &Step) -> anyhow::Result<()> {
         let line = self.registries.named_in(step.line);
+        let line = line.replace("{programs}", &self.place.programs_inside());
         let (words, input) = line.split_once(" < ").map_or((&*line, None), |(a, b)| (a, Some(b)));
         let mut words = words.split(' ');
         let mut command = self.place.program(words.next().context("a step has words")?);
@@ -240,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_step_keeps_what_it_made_under_a_name_of_its_own() {
-        let steps = [BEFORE, AFTER, BY_ADDRESS, BY_NAME, BY_TLS, NO_NAMES].concat();
+        let steps = [BEFORE, AFTER, BY_MOUNT, BY_ADDRESS, BY_NAME, BY_TLS, NO_NAMES].concat();
         let mut names: Vec<_> = steps.iter().map(|step| step.name).collect();
         names.sort_unstable();
         names.dedup();
