@@ -77,7 +77,7 @@ impl LegacyMount {
         let options = |is_known: fn(&str) -> bool| {
             let control = if overlay.control == Control::User { "userxattr," } else { "" };
             let plain = PLAIN.iter().filter(|(key, _)| is_known(key));
-            let plain: String = plain.map(|(key, value)| format!("{key}={value},")).collect();
+            let plain: String = plain.flat_map(|&(key, value)| [key, "=", value, ","]).collect();
             [control.as_bytes(), plain.as_bytes(), &directories].concat()
         };
         let (all, fewer) = (options(|_| true), options(|key| key != NEWEST_OPTION));
