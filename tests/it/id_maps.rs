@@ -119,6 +119,27 @@ fn as_root_users_and_groups_may_be_mapped_apart_and_in_pieces() {
 }
 
 #[test]
+fn as_root_who_leaves_out_the_map_is_told_which_it_was() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = prepared();
+    let maps = "--uid-map 0:100000:65536 --gid-map 0:200000:65536";
+    sh(
+        &sandbox,
+        &format!("load -q --tag app:1 image; unpack -q --no-sync {maps} --from app:1 root"),
+    )
+    .success();
+    let warning = format!("warning: root was unpacked with {maps}: without that");
+    let output = sh(&sandbox, "snapshot --list root");
+    assert!(output.stderr.contains(&warning), "{}", output.text());
+    assert!(output.out().contains("C etc/shadow\n"), "{}", output.text());
+    let output = sh(&sandbox, &format!("snapshot --list {maps} root"));
+    assert_eq!(output.success().out(), "", "{}", output.text());
+    assert_eq!(output.stderr, "");
+}
+
+#[test]
 fn an_id_outside_of_the_map_is_one_clear_error() {
     let sandbox = Sandbox::new();
     let check = |layer: &str, maps: &str, expected: &str| {

@@ -87,6 +87,17 @@ impl std::fmt::Display for IdRange {
     }
 }
 
+/// The options that make these maps.
+impl std::fmt::Display for IdMaps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let users = self.users.0.iter().map(|range| format!("--uid-map {range}"));
+        // Without one of groups, both are mapped alike.
+        let groups = if self.groups == self.users { &[] } else { &self.groups.0[..] };
+        let groups = groups.iter().map(|range| format!("--gid-map {range}"));
+        f.write_str(&users.chain(groups).collect::<Vec<_>>().join(" "))
+    }
+}
+
 impl IdMap {
     /// Makes a map of ranges; two that overlap, on either side, are given back.
     ///

@@ -32,8 +32,10 @@ mod overlay;
 mod scan;
 mod volumes;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use cli::text::clean_path;
 use cli::{Failure, Form, Globs, Io, usage};
 use image::{Choice, Location};
 use layer_format::Platform;
@@ -201,6 +203,9 @@ fn of_directory(
         .or_else(|| origin.as_ref().map(BaseName::of_origin))
         .ok_or_else(|| unknown(&args.dir))?;
     let options = base_options(args, store)?;
+    if options.ids.is_none() {
+        doubt_ids(&args.dir, origin.as_ref(), io);
+    }
     let Base { tree, manifest, volumes, contents } = options.find(name, io)?;
     let is_out = is_out(globs, &volumes);
     let leave_out = leave_out(globs, &volumes, &is_out);
@@ -277,7 +282,7 @@ fn id_maps(args: &Args) -> anyhow::Result<Option<IdMaps>> {
 
 /// The error for a directory of which the store remembers nothing.
 fn unknown(dir: &Path) -> Failure {
-    let dir = cli::text::clean_path(dir);
+    let dir = clean_path(dir);
     usage(format!("{dir}: the store has no note of what this directory was"))
         .hint("say so with --base IMAGE, --base DIR or --base scratch")
 }
@@ -353,6 +358,16 @@ fn without_lacks(mut identity: Identity, origin: Option<&Origin>) -> Identity {
         identity = identity.without_xattrs();
     }
     identity
+}
+
+/// Warns of a directory that was unpacked with other ids than the image's, of which the user says nothing. In a user namespace
+/// that has these ids they are the image's own, and its root is root's.
+fn doubt_ids(dir: &Path, origin: Option<&Origin>, io: &Io<'_>) {
+    let Some(maps) = origin.and_then(|origin| origin.id_maps.as_deref()) else { return };
+    if std::fs::metadata(dir).is_ok_and(|root| root.uid() != 0) {
+        let dir = clean_path(dir);
+        io.warn(&format!("{dir} was unpacked with {maps}: without that, every owner is another"));
+    }
 }
 
 /// Adds a hint to an error about something that no layer can hold.

@@ -50,6 +50,9 @@ pub struct Origin {
     /// Whether attributes of the image are not there, since the file system has none, or said so.
     #[serde(default)]
     pub lacks_xattrs: bool,
+    /// The options by which ids on the disk are others than in the image: `--uid-map 0:100000:65536`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_maps: Option<String>,
 }
 
 /// A note about a directory, as the file has it.
@@ -206,8 +209,14 @@ mod tests {
         let (dir, store) = Store::temporary();
         let target = DirectoryId::of(File::open(dir.path()).unwrap()).unwrap();
         let (manifest, path) = (Digest::of(b"manifest"), dir.path().to_owned());
-        let origin =
-            Origin { manifest, name: None, path, lacks_devices: false, lacks_xattrs: false };
+        let origin = Origin {
+            manifest,
+            name: None,
+            path,
+            lacks_devices: false,
+            lacks_xattrs: false,
+            id_maps: None,
+        };
         store.note_changed_image(&target, &origin).unwrap();
         assert_eq!(
             (store.changed_image(&target), store.origin(&target)),
@@ -230,6 +239,7 @@ mod tests {
             path: path.clone(),
             lacks_devices: true,
             lacks_xattrs: true,
+            id_maps: Some("--uid-map 0:7:9".to_owned()),
         };
         assert_eq!(store.origin(&target), None);
         store.note_origin(&target, &origin).unwrap();

@@ -106,6 +106,7 @@ pub(crate) fn origin(image: &Image, path: PathBuf) -> Option<Origin> {
         path,
         lacks_devices: false,
         lacks_xattrs: false,
+        id_maps: None,
     })
 }
 

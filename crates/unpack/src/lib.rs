@@ -179,7 +179,8 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     // Beside the whole image, what was left out would be taken for removed.
     if let Some(store) = store.as_ref().filter(|_| args.paths.is_all()) {
         let within = args.bundle.then_some(bundle::ROOTFS);
-        target.note(&root, &Made { image: &image, within, skipped: report.skipped }, store);
+        let ids = ids.as_ref();
+        target.note(&root, &Made { image: &image, within, ids, skipped: report.skipped }, store);
     }
     target.finish(durability, io)?;
     if let Some(file) = env_file {

@@ -67,6 +67,8 @@ pub(crate) struct Made<'a> {
     pub(crate) image: &'a Image,
     /// The name of the subdirectory that it is in; `None` if it is in the directory itself.
     pub(crate) within: Option<&'a str>,
+    /// The ids on the disk.
+    pub(crate) ids: Option<&'a IdMaps>,
     /// The attributes that could not be set.
     pub(crate) skipped: Skipped,
 }
@@ -128,6 +130,7 @@ impl Target {
             path,
             lacks_devices: made.skipped.devices > 0,
             lacks_xattrs: made.skipped.unsupported_xattrs > 0,
+            id_maps: made.ids.map(IdMaps::to_string),
         };
         if let Ok(target) = store::DirectoryId::of(root) {
             drop(store.note_origin(&target, &origin));
