@@ -19,15 +19,16 @@ const MOVERS: &[&str] =
     &["pull", "push", "remote", "save", "load", "inspect", "commit", "flatten", "images"];
 const MACOS: &str = "aarch64-apple-darwin";
 
-/// What is built to be tried, and not to be packed, is soon built and not too slow for an emulator.
-const QUICK: &[&str] = &["CARGO_PROFILE_DEV_OPT_LEVEL=1", "CARGO_PROFILE_DEV_DEBUG=none"];
+/// What is built to be tried, and not to be packed, is soon built. An emulator is slow enough with a compressor that is
+/// optimised.
+const QUICK: &[&str] = &["--config", "profile.dev.package.zstd-sys.opt-level=3"];
 
 /// How a program is built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Effort {
     /// As `cargo xtask dist` packs it.
     Release,
-    /// Hardly optimised.
+    /// Without optimising.
     Quick,
 }
 
@@ -64,9 +65,9 @@ impl Builder {
         }
         let what = ["--locked", "--package", PROGRAM, "--target", platform.triple];
         let flags = format!("RUSTFLAGS={}", release::START_FILES);
-        let settings = [&["env", release::UNSTABLE, &flags], QUICK].concat();
+        let settings = ["env", release::UNSTABLE, &flags, "CARGO_PROFILE_DEV_DEBUG=none"];
         let build = ["cargo-zigbuild", "zigbuild", release::LIBRARY];
-        self.run(&[&settings[..], &build, &what].concat())?;
+        self.run(&[&settings[..], &build, QUICK, &what].concat())?;
         let program = self.target.join(platform.triple).join("debug").join(PROGRAM);
         let checked = Needs::of(&program)?.check(Linking::Static);
         checked.with_context(|| program.display().to_string())?;
@@ -76,9 +77,17 @@ impl Builder {
     /// Type-checks what needs no Linux for macOS.
     pub(super) fn check_macos(&self) -> anyhow::Result<()> {
         let which = packages(MOVERS.iter().copied());
-        let which: Vec<&str> = which.iter().map(String::as_str).collect();
-        let check = ["cargo-zigbuild", "check", "--locked", release::LIBRARY, "--target", MACOS];
-        self.run(&[&["env", release::UNSTABLE], &check[..], &which].concat())
+        self.check(MACOS, &which.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Type-checks all programs for an architecture.
+    pub(super) fn check_linux(&self, platform: &Platform) -> anyhow::Result<()> {
+        self.check(platform.triple, &["--package", PROGRAM])
+    }
+
+    fn check(&self, target: &str, which: &[&str]) -> anyhow::Result<()> {
+        let check = ["cargo-zigbuild", "check", "--locked", release::LIBRARY, "--target", target];
+        self.run(&[&["env", release::UNSTABLE], &check[..], which].concat())
     }
 
     /// Starts a command for which Rust is this compiler.
