@@ -237,7 +237,7 @@ mod tests {
         let fits = |lowers: &[Root]| {
             let overlay =
                 Overlay { source: "test", lowers, upper: None, control: Control::Trusted };
-            LegacyMount::of(&overlay).unwrap()
+            LegacyMount::parse(&overlay).unwrap()
         };
         let n_before = fits(&lowers).unwrap().options.as_bytes().len();
         // What is left of 4,095 bytes, after a colon.
