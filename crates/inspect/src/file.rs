@@ -163,8 +163,8 @@ mod tests {
         for (text, n_bytes) in [("", 0), ("a", 0), ("\n", 1), ("a\nö\nc", 5), ("a\n", 2)] {
             assert_eq!(whole(text.as_bytes()), n_bytes, "{text:?}");
         }
-        assert_eq!(whole(&[b'a'; LINE - 1]), 0);
-        assert_eq!(whole(&[b'a'; LINE]), LINE);
-        assert_eq!(whole(&[&b"\n"[..], &[b'a'; LINE]].concat()), 1);
+        assert_eq!(whole(&b"a".repeat(LINE - 1)), 0);
+        assert_eq!(whole(&b"a".repeat(LINE)), LINE);
+        assert_eq!(whole(&[&b"\n"[..], &b"a".repeat(LINE)].concat()), 1);
     }
 }

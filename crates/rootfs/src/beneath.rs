@@ -190,10 +190,10 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let names = ["from", "to"].map(|name| dir.path().join(name));
-                std::fs::write(&names[0], "").unwrap();
+                rustix::fs::mkdir(&names[0], Mode::RWXU).unwrap();
                 while !is_over.load(Ordering::Relaxed) {
-                    std::fs::rename(&names[0], &names[1]).unwrap();
-                    std::fs::rename(&names[1], &names[0]).unwrap();
+                    rustix::fs::rename(&names[0], &names[1]).unwrap();
+                    rustix::fs::rename(&names[1], &names[0]).unwrap();
                 }
             });
             let found: Result<Vec<_>> =

@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_a_whiteout_stands_for_is_gone_and_everything_else_is_another_thing() {
         let dir = tempfile::tempdir().unwrap();
-        let root = std::fs::File::open(dir.path()).unwrap();
+        let root = root::Root::open(dir.path()).unwrap();
         let check = |name: &str, expected: Errno| {
             let path = EntryPath::parse(name.as_bytes()).unwrap();
             assert_eq!(replaced(root.as_fd(), &path).errno(), expected, "{name}");

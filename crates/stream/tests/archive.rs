@@ -353,6 +353,10 @@ fn config_of(members: &[(String, String)], platform: &str) -> String {
     config.expect("each platform has one").0.clone()
 }
 
+/// The platforms in index.json, the tags of a further image, whether that is one of those, and whether it is another image: as a
+/// file, and down a pipe where only the end of the archive tells.
+type Case<'a> = (&'a [&'a str], &'a [&'a str], bool, [bool; 2]);
+
 /// Where the same archive lists its images twice, the lists may differ: what `manifest.json` lists beside the image counts as
 /// another one, unless it is the same name's image for another platform, or about an image, such as a signature.
 #[test]
@@ -363,9 +367,7 @@ fn an_image_that_only_the_second_list_has_is_another_one() {
     let signature = format!("demo:sha256-{}.sig", "0".repeat(64));
     let unknown = Digest::of(b"unknown").blob_path();
     let both = [host, "linux/mips64le"];
-    // The platforms in index.json, the tags of a further image, whether that is one of those, and whether it is another
-    // image: as a file, and down a pipe where only the end of the archive tells.
-    let cases: [(&[&str], &[&str], bool, [bool; 2]); 11] = [
+    let cases: [Case<'_>; 11] = [
         (&both, &[OWN], false, [false, false]),
         (&both, &["docker.io/library/demo:1"], false, [false, false]),
         (&both, &["other:1"], false, [true, true]),

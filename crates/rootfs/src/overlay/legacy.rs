@@ -229,7 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = |name: &str| {
             let path = dir.path().join(name);
-            std::fs::create_dir(&path).unwrap();
+            rustix::fs::mkdir(&path, Mode::RWXU).unwrap();
             Root::open(&path).unwrap()
         };
         let mut lowers: Vec<_> =
