@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -113,7 +113,23 @@ pub(super) fn judge(
             number,
             fate(tests, number, Place { file: &mutant.file, package: mutant.package() }, &catches),
         );
+        if let Err(error) = restore_devices() {
+            run::say(&format!("a device that a mutant took away is not restored: {error:#}"));
+        }
     });
+}
+
+/// Makes anew what a mutant has put a file in the place of: as root, whoever takes `-o /dev/null` for a file renames one over it.
+fn restore_devices() -> anyhow::Result<()> {
+    for (path, minor) in [("/dev/null", "3"), ("/dev/full", "7")] {
+        if fs::metadata(path).is_ok_and(|it| it.file_type().is_char_device()) {
+            continue;
+        }
+        run::say(&format!("a mutant has replaced {path}"));
+        fs::remove_file(path).ok();
+        run::output(&["mknod", "-m", "666", path, "c", "1", minor])?;
+    }
+    Ok(())
 }
 
 /// Runs the tests that reach a mutant until one fails: first those that caught others of its file, then those of its own
