@@ -232,3 +232,21 @@ fn write_array(
     }
     Ok(array.end(&mut io.output)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_not_taken_for_something_that_is_no_image() {
+        let format = |error: Error| store::Error::from(error);
+        let what = || "app:1".to_owned();
+        assert!(is_no_image(&format(Error::NoImage { what: what(), reason: "it is empty" })));
+        assert!(is_no_image(&format(Error::Malformed {
+            what: what(),
+            reason: "it has no config"
+        })));
+        assert!(!is_no_image(&format(Error::Truncated { what: what() })));
+        assert!(!is_no_image(&store::Error::NotFound { text: what() }));
+    }
+}

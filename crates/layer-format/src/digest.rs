@@ -412,6 +412,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hashed_on_its_way_arrives_when_it_is_flushed() {
+        let mut hashing = Hashing::new(io::BufWriter::new(vec![]), Algorithm::Sha256);
+        hashing.write_all(b"abc").unwrap();
+        assert_eq!(hashing.inner().get_ref(), b"");
+        hashing.flush().unwrap();
+        assert_eq!(hashing.inner().get_ref(), b"abc");
+    }
+
+    #[test]
     fn odd_spellings_are_refused() {
         let upper = EMPTY.to_uppercase();
         let upper_hex = EMPTY.replace("e3b0", "E3B0");

@@ -256,3 +256,24 @@ fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> 
 fn mismatch(blob: &Descriptor, found: u64) -> Error {
     Error::SizeMismatch { digest: blob.digest, expected: blob.size, found }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_of_another_length_is_told_with_what_came() {
+        let blob = Descriptor::of("", b"four");
+        let write = |content: &[u8]| {
+            let preamble = Preamble { index: vec![], manifest: vec![] };
+            Writer::new(io::sink(), &preamble).and_then(|mut writer| writer.blob(&blob, content))
+        };
+        for (content, told) in [("fou", 3), ("", 0), ("fours", 5), ("four and more", 5)] {
+            match write(content.as_bytes()) {
+                Err(Error::SizeMismatch { expected: 4, found, .. }) => assert_eq!(found, told),
+                other => panic!("{content}: {other:?}"),
+            }
+        }
+        write(b"four").unwrap();
+    }
+}

@@ -59,14 +59,27 @@ impl Frame {
 /// The size of the terminal on standard error.
 pub(super) fn screen() -> Screen {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).ok();
-    let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
-    let lines = size.map(|size| usize::from(size.ws_row)).filter(|&lines| lines > 0);
-    Screen { columns: columns.unwrap_or(80), lines: lines.unwrap_or(24) }
+    Screen {
+        columns: known(size.map(|size| size.ws_col), 80),
+        lines: known(size.map(|size| size.ws_row), 24),
+    }
+}
+
+/// A terminal that doesn't know its size says 0.
+fn known(size: Option<u16>, usual: usize) -> usize {
+    size.filter(|&size| size > 0).map_or(usual, usize::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_without_a_size_has_the_usual_one() {
+        for (size, expected) in [(None, 80), (Some(0), 80), (Some(1), 1), (Some(132), 132)] {
+            assert_eq!(known(size, 80), expected, "{size:?}");
+        }
+    }
 
     #[test]
     fn the_cursor_is_home_again_after_each_drawing() {

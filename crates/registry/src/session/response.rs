@@ -265,7 +265,9 @@ mod tests {
         check(full, Some(text));
         check(r#""a\nb""#, Some(r"a\nb"));
         check(r#"[{"a":[1,true]},{"a":"b"}]"#, Some("a: 1, a: true, a: b"));
-        for nothing in ["null", "{}", "[]", r#""""#] {
+        check(r#"{"a":"","b":null,"c":"d"}"#, Some("c: d"));
+        check(r#"{"Err":28.5,"a":28}"#, Some("Err: 28.5, a: 28"));
+        for nothing in ["null", "{}", "[]", r#""""#, r#"{"a":""}"#] {
             check(nothing, None);
         }
         assert_eq!(detail(b"<html>"), None);

@@ -201,6 +201,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_who_cannot_be_spoken_to_ends_a_copy_of_many_tags() {
+        let (what, host) = ("app:1".to_owned(), "r.test".to_owned());
+        let stalled = registry::Error::Stalled { what: what.clone(), host, seconds: 9 };
+        assert!(is_unreachable(&anyhow::Error::new(stalled).context("app:1")));
+        let lost = registry::Error::Redirect { what, reason: "it leads nowhere" };
+        assert!(!is_unreachable(&lost.into()));
+        assert!(!is_unreachable(&anyhow::anyhow!("the disk is full")));
+    }
+
+    #[test]
     fn the_latest_are_the_highest_versions() {
         let tags = ["1.9", "1.10", "1.10-rc1", "v2.0-beta", "latest", "main", "1.2", "2.0-alpine"];
         let chosen = |globs: &[&str], latest| {
