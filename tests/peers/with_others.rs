@@ -134,10 +134,11 @@ fn machines_desync_keeps_all_but_hard_links_and_the_times_of_links() {
         .symlink("srv/link", "file")
         .mtime(1_700_000_000, 0);
     sandbox.load(&[Named::new("docker.io/library/app:1", Image::new().layer(layer.tar()))]);
+    let programs = root.join("root").join("usr/bin");
     let script = format!(
-        "unpack -q --no-sync --from app:1 root; mkdir chunks out; desync() {{ {}/root/usr/bin/desync \"$@\"; }}
+        "unpack -q --no-sync --from app:1 root; mkdir chunks out; PATH=$PATH:{}
          desync tar -i -s chunks app.caidx root && desync untar -i -s chunks app.caidx out && changes dir:root dir:out",
-        root.display()
+        programs.display()
     );
     let output = pipeline::sh(&sandbox, &script);
     let expected = "C srv/file  links\nC srv/link  mtime\nC srv/same  links\n";

@@ -56,11 +56,6 @@ pub fn works(line: &[&str]) -> bool {
     command(line).output().is_ok_and(|output| output.status.success())
 }
 
-/// Whether a tool that is missing is a failure, as it is in CI.
-pub fn are_peers_required() -> bool {
-    std::env::var("STRATA_REQUIRE_PEERS").is_ok_and(|value| value == "1")
-}
-
 /// Whether root runs this.
 pub fn is_root() -> anyhow::Result<bool> {
     Ok(output(&["id", "-u"])?.trim() == "0")

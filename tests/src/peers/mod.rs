@@ -61,6 +61,11 @@ fn find(name: &str) -> Option<PathBuf> {
     dirs.into_iter().find(|path| path.is_file())
 }
 
+/// Whether a tool that is missing is a failure, as it is in CI.
+pub fn are_required() -> bool {
+    std::env::var("STRATA_REQUIRE_PEERS").is_ok_and(|value| value == "1")
+}
+
 /// Says that a test was skipped and why.
 ///
 /// # Panics
@@ -68,8 +73,7 @@ fn find(name: &str) -> Option<PathBuf> {
 /// With `STRATA_REQUIRE_PEERS=1`, since there nothing may be skipped.
 #[expect(clippy::print_stderr, reason = "a skipped test must not look like one that ran")]
 pub fn skip(what: &str, reason: &str) {
-    let required = std::env::var("STRATA_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-    assert!(!required, "{what}: {reason}, and STRATA_REQUIRE_PEERS is set");
+    assert!(!are_required(), "{what}: {reason}, and STRATA_REQUIRE_PEERS is set");
     eprintln!("skipped: {what} ({reason})");
 }
 

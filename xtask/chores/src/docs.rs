@@ -74,7 +74,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// Has mandoc look for faults in the man pages. Where it isn't installed, that is no fault unless all peers are required.
 fn lint(pages: &Path) -> anyhow::Result<()> {
     if !run::works(&["sh", "-c", "command -v mandoc"]) {
-        ensure!(!run::are_peers_required(), "mandoc isn't installed");
+        ensure!(!kit::peers::are_required(), "mandoc isn't installed");
         say("mandoc isn't installed: the man pages weren't checked");
         return Ok(());
     }

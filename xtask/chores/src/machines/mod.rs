@@ -27,7 +27,7 @@ use clap::builder::PossibleValuesParser;
 use builds::Effort;
 use lab::Lab;
 use roots::DEBIANS;
-use xtask::run::{are_peers_required, is_root, run, say, works};
+use xtask::run::{is_root, run, say, works};
 
 /// What `machines` takes.
 #[derive(clap::Args, Debug)]
@@ -85,7 +85,7 @@ pub(crate) fn in_ci() -> anyhow::Result<()> {
     let has_tools = if is_root()? { lab.prepare() } else { Err(anyhow!("it takes root")) };
     match has_tools {
         Ok(()) => try_all(&lab, |name| IN_CI.contains(&name)),
-        Err(error) if are_peers_required() => Err(error),
+        Err(error) if kit::peers::are_required() => Err(error),
         Err(error) => {
             say(&format!("skipped: {error:#}"));
             Ok(())

@@ -94,10 +94,10 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("tokio", &["registry"]),
     // Addresses without the HTTP client; in the tree anyway, under reqwest.
     ("url", &["registry"]),
-    // Shows what a terminal shows, for tests of two programs on one; alacritty_terminal was compared: it brings a terminal's
-    // windows and threads, and 30 packages.
     // The ends of the bench's far line: an open device that packets are read from takes an ioctl.
     ("tun-rs", &["chores"]),
+    // Shows what a terminal shows, for tests of two programs on one; alacritty_terminal was compared: it brings a terminal's
+    // windows and threads, and 30 packages.
     ("vt100", &["tests"]),
     // Tells where a deflate block ends, which flate2 doesn't; it is in the tree anyway, under flate2.
     ("zlib-rs", &["layer-format"]),
