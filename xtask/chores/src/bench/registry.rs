@@ -8,7 +8,7 @@ use super::stages::Job;
 /// Verifies nothing: bytes that are wrong become files that are wrong.
 const NOTHING: &str = "nothing";
 const UMOCI: &str = "umoci raw unpack --image $L:$N d";
-const SKOPEO: &str = "skopeo copy -q docker://$R oci:o:1";
+const SKOPEO: &str = "skopeo copy -q --src-tls-verify=false docker://$R oci:o:1";
 const PODMAN: &str = "podman --root $PWD/p --runroot $PWD/r --storage-driver overlay pull -q --tls-verify=false $R; s=$?; \
                       umount p/overlay 2>/dev/null; (exit $s)";
 const MANIFEST: &str = "manifest, config, blobs, diff ids";
@@ -119,7 +119,7 @@ fn far(name: &str, protocol: &str) -> Vec<Runner> {
     let title = format!("pull --no-stream NAME, 500 Mbit/s, 100 ms, {protocol}");
     vec![
         Runner::line(&title, DIGESTS, ours),
-        Runner::line("`skopeo copy` to a layout", BLOBS, skopeo_far(name)),
+        Runner::line("`skopeo copy` to a layout", BLOBS, SKOPEO.replace("$R", &format!("${name}"))),
     ]
 }
 
@@ -128,16 +128,11 @@ fn far_unpack(name: &str, protocol: &str) -> Vec<Runner> {
     let pull = format!("pull -q --insecure ${{{name}%%/*}}");
     let title = format!("pull NAME | unpack DIR, 500 Mbit/s, 100 ms, {protocol}");
     let without = format!("{pull} --no-store ${name} | unpack -q d");
-    let two = format!("{} && umoci raw unpack --image o:1 d", skopeo_far(name));
     vec![
         Runner::line(&title, ALL, format!("{pull} ${name} | unpack -q d")),
         Runner::line("the same with `pull --no-store`", ALL, without),
-        Runner::line("`skopeo copy` + `umoci raw unpack`", MANIFEST, two),
+        two(&format!("${name}")),
     ]
-}
-
-fn skopeo_far(name: &str) -> String {
-    format!("skopeo copy -q --src-tls-verify=false docker://${name} oci:o:1")
 }
 
 /// To another repository of the same registry, which has none of the image's blobs there.
