@@ -104,5 +104,5 @@ pub use error::{Error, UnmappedId};
 pub use ids::{IdMap, IdMaps, IdRange};
 pub use metadata::{Owner, Reason, Skipped, SpecialBits};
 pub use remove::{clear, remove_tree};
-pub use root::Root;
+pub use root::{Root, magic_link};
 pub use scan::{FileId, Known, LeaveOut, Mounts, Scan, ScanEntry, ScanOptions};

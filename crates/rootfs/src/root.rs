@@ -182,6 +182,6 @@ pub(crate) fn unlocked<T>(
 }
 
 /// A path that leads to a held inode, for system calls that take no descriptor.
-pub(crate) fn magic_link(held: BorrowedFd<'_>) -> String {
+pub fn magic_link(held: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", held.as_raw_fd())
 }

@@ -10,8 +10,9 @@
 //! | `console` | the terminal that the command runs on, if it does |
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
+use rootfs::magic_link;
 use rustix::fs::{Access, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_bind};
@@ -74,7 +75,7 @@ fn bind(node: &str, dev: &OwnedFd, name: &str) -> rustix::io::Result<()> {
     }
     let flags = OFlags::CREATE | OFlags::CLOEXEC;
     let place = openat(dev, name, flags, Mode::from_raw_mode(0o666))?;
-    mount_bind(node, path(&place))
+    mount_bind(node, magic_link(place.as_fd()))
 }
 
 fn file_system(
@@ -84,10 +85,11 @@ fn file_system(
     place: &OwnedFd,
 ) -> rustix::io::Result<()> {
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    rustix::mount::mount(kind, path(place), kind, flags | MountFlags::NOSUID, options.as_c_str())
-}
-
-/// A path that leads to what is open, for calls that take no descriptor. Linux before 5.2 has no others that mount.
-pub(crate) fn path(fd: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+    rustix::mount::mount(
+        kind,
+        magic_link(place.as_fd()),
+        kind,
+        flags | MountFlags::NOSUID,
+        options.as_c_str(),
+    )
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -21,8 +21,8 @@ use cli::text::{clean, clean_path};
 use cli::{Code, Failure, Io};
 use image::User;
 use layer_format::Run;
-use rootfs::Root;
 use rootfs::overlay::Mount;
+use rootfs::{Root, magic_link};
 use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount_bind_recursive, mount_change, mount_remount,
@@ -281,6 +281,6 @@ fn mount_beneath(root: &OwnedFd, name: &str, tree: &OwnedFd) -> rustix::io::Resu
     if is_directory(&place) != is_directory(tree) {
         return Ok(false);
     }
-    mount_bind_recursive(devices::path(tree), devices::path(&place))?;
+    mount_bind_recursive(magic_link(tree.as_fd()), magic_link(place.as_fd()))?;
     Ok(true)
 }
