@@ -123,21 +123,29 @@ fn one_connection_is_enough_if_the_user_says_so() {
 fn a_quick_connection_is_enough_until_it_slows_down() {
     // As nginx's limit_rate_after has it: a part is quick, and the whole isn't.
     let burst = Fault::on(layer()).bytes_per_second(2 << 20).after_burst(3 << 20);
+    let ranges = |registry: &Registry| -> Vec<_> {
+        asked(registry).into_iter().filter_map(|it| it.range).collect()
+    };
+    // Where a request for all that is left begins.
+    let start = |range: &String| -> Option<u64> {
+        range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+    };
     arrives(&[burst], |registry| {
-        let ranges: Vec<_> = asked(registry).into_iter().filter_map(|it| it.range).collect();
-        let is_long = |range: &String| {
-            let start = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
-            let start: Option<u64> = start.and_then(|start| start.parse().ok());
-            start.is_some_and(|start| fixture().size - start > 5 << 20)
-        };
-        // Where this machine is too slow for that, all comes in parts.
+        let ranges = ranges(registry);
+        // After the burst there must be slow bytes for two trials, for a busy machine may sleep through one.
+        let is_long = |range| start(range).is_some_and(|at| fixture().size - at > 11 << 20);
+        // On a busy machine no connection is quick, and all comes in parts.
         if let Some(at) = ranges.iter().position(is_long) {
             assert!(ranges.len() > at + 1, "{ranges:?}");
         }
     });
     arrives(&[], |registry| {
-        let n_bytes = registry.bytes_sent(layer());
-        assert_eq!((n_bytes, registry.sent_twice(layer())), (fixture().size, vec![]));
+        let ranges = ranges(registry);
+        // On a busy machine a connection may be given up.
+        if ranges.iter().rev().skip(1).all(|range| start(range).is_none()) {
+            let n_bytes = registry.bytes_sent(layer());
+            assert_eq!((n_bytes, registry.sent_twice(layer())), (fixture().size, vec![]));
+        }
     });
 }
 
@@ -196,6 +204,7 @@ fn a_wrong_byte_in_a_part_is_an_error_and_nothing_is_stored() {
 #[test]
 fn a_part_that_is_not_to_be_had_is_an_error_that_names_the_layer() {
     let (registry, sandbox) = (with_image(), Sandbox::new());
+    registry.fault(slow());
     registry.fault(Fault::on(layer()).after(2).status(404));
     let output = pipeline::sh(&sandbox, &format!("pull --no-stream {}", registry.name("app:1")));
     assert_one_line(output.fails_with(3), "pull");

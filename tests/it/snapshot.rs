@@ -459,6 +459,17 @@ fn whiteouts_that_are_attributes_count_too() {
 }
 
 #[test]
+fn below_an_opaque_directory_the_base_is_gone_at_every_depth() {
+    let layer = Layer::new().file("d/sub/old", "").file("d/sub/deeper/old", "").file("e/old", "");
+    let sandbox = loaded(&Image::new().layer(layer));
+    let lines = "drwxr-xr-x 0:0 d/ user.overlay.opaque=\"y\"\ndrwxr-xr-x 0:0 d/sub/deeper/\n\
+                 drwxr-xr-x 0:0 e/";
+    tree::build(sandbox.path("upper"), lines);
+    let output = sh(&sandbox, "snapshot --upper upper --base base:1 --list | grep ^D");
+    assert_eq!(output.success().out(), "D d/sub/old\nD d/sub/deeper/old\n");
+}
+
+#[test]
 fn as_root_another_file_system_in_the_tree_can_be_passed_over() {
     if lacks_root() {
         return;

@@ -356,6 +356,20 @@ fn as_root_a_union_of_a_store_that_cannot_be_written_is_warned_of() {
 }
 
 #[test]
+fn as_root_a_layer_that_can_not_be_collected_is_told() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    // Nothing can rename what is a mount point; that this isn't about permission must not pass in silence.
+    let script = "union -q app:1 -- none; images rm -q app:1; L=$STRATA_STORE/strata/layers; \
+        unshare -m sh -c \"for d in $L/*/*; do mount --bind \\$d \\$d; done; images gc\"";
+    let output = Script::new(&sandbox, script).run();
+    let text = "/store/strata/layers/trusted/.gone-";
+    assert!(output.fails_with(1).stderr.contains(text), "{}", output.text());
+}
+
+#[test]
 fn as_root_without_a_command_a_union_is_for_all_to_see() {
     if lacks_root() {
         return;

@@ -164,6 +164,7 @@ mod tests {
     fn numbers_need_no_entry_and_names_do() {
         check("2000", Some((2000, 0, &[], "/")));
         check("2000:3000", Some((2000, 3000, &[], "/")));
+        check("2147483647:2147483647", Some((MAX_ID, MAX_ID, &[], "/")));
         for text in ["you", "me:nobody", "big", "4294967295", "-1", "2147483648", "broken"] {
             check(text, None);
         }

@@ -473,20 +473,25 @@ pub(crate) struct Reader<'p> {
 #[derive(Debug)]
 struct Rest {
     request: Box<registry::Blob>,
-    /// How many bytes were read since the connection was judged.
+    trial: Trial,
+}
+
+/// What a connection has brought since it was judged.
+#[derive(Debug, Default)]
+struct Trial {
     n_bytes: u64,
-    /// How long they were waited for. What the reader does meanwhile doesn't count.
+    /// How long the bytes were waited for. What the reader does meanwhile doesn't count.
     waited: Duration,
 }
 
-impl Rest {
+impl Trial {
     /// What the connection brings in a second, in bytes, once that can be told; then it is judged anew.
     fn rate(&mut self) -> Option<u64> {
         if self.n_bytes < TRIAL {
             return None;
         }
         let rate = per_second(self.n_bytes, self.waited);
-        (self.n_bytes, self.waited) = (0, Duration::ZERO);
+        *self = Self::default();
         Some(rate)
     }
 }
@@ -495,7 +500,7 @@ impl Reader<'_> {
     /// Waits until bytes are at hand, or there are no more.
     fn next(&mut self) -> io::Result<()> {
         if let Some(mut rest) = self.rest.take() {
-            let is_too_slow = rest.rate().is_some_and(|rate| {
+            let is_too_slow = rest.trial.rate().is_some_and(|rate| {
                 rate < TOO_LITTLE && self.parts.resume(self.position, self.offset)
             });
             if is_too_slow {
@@ -505,7 +510,7 @@ impl Reader<'_> {
             } else {
                 let begun = Instant::now();
                 let filled = rest.request.fill_buf().map(drop);
-                rest.waited += begun.elapsed();
+                rest.trial.waited += begun.elapsed();
                 self.rest = Some(rest);
                 filled?;
             }
@@ -522,7 +527,7 @@ impl Reader<'_> {
                     self.start = self.offset;
                 }
                 Taken::End(End::Rest(request)) => {
-                    self.rest = Some(Rest { request, n_bytes: 0, waited: Duration::ZERO });
+                    self.rest = Some(Rest { request, trial: Trial::default() });
                 }
             }
         }
@@ -561,7 +566,7 @@ impl BufRead for Reader<'_> {
         self.offset += n as u64;
         match &mut self.rest {
             Some(rest) => {
-                rest.n_bytes += n as u64;
+                rest.trial.n_bytes += n as u64;
                 rest.request.consume(n);
             }
             None => self.taken += n,
@@ -603,7 +608,30 @@ impl Read for Content<'_> {
 
 #[cfg(test)]
 mod tests {
+    use layer_format::{Descriptor, Digest};
+    use registry::{Client, Options};
+
     use super::*;
+
+    /// The parts of a blob of so many bytes, at its beginning, of a registry that is never asked.
+    fn of_blob(size: u64, server: Server) -> Parts {
+        let client = Client::new(Options::default()).unwrap();
+        let blob = Blob {
+            descriptor: Descriptor::new("", Digest::of(b""), size),
+            repository: client.repository(&"localhost:1/app".parse().unwrap()).unwrap(),
+            diff_ids: [].into(),
+        };
+        let parts = Parts::new(8, std::slice::from_ref(&blob));
+        let divided = Divided { blob, next: 0, server, parts: BTreeMap::new() };
+        parts.update(|state| drop(state.blobs.insert(0, divided)));
+        parts
+    }
+
+    /// The next part of it, and whether it is all that is left; `None` if none is to be asked for.
+    fn claim(parts: &Parts) -> Option<(Range<u64>, bool)> {
+        let claim = lock(&parts.state).claim(8, LARGEST)?;
+        Some((claim.range, claim.is_rest))
+    }
 
     #[test]
     fn parts_under_way_take_about_as_much_memory_whatever_their_number() {
@@ -620,6 +648,32 @@ mod tests {
         state.note(4 << 20, Duration::from_secs(1));
         state.note(8 << 20, Duration::from_secs(1));
         assert_eq!(state.rate, 5 << 20);
+    }
+
+    #[test]
+    fn one_quick_connection_is_enough_until_it_slows_down() {
+        const SIZE: u64 = 100 << 20;
+        let parts = of_blob(SIZE, Server::GivesParts);
+        parts.update(|state| state.rate = 2 * ENOUGH);
+        assert_eq!(claim(&parts), Some((0..SIZE, true)));
+        assert_eq!(claim(&parts), None);
+        let offset = 5 << 20;
+        assert!(parts.resume(0, offset), "it wasn't quick to the end");
+        assert_eq!(claim(&parts), Some((offset..offset + LARGEST, false)));
+        assert_eq!(claim(&parts), Some((offset + LARGEST..offset + 2 * LARGEST, false)));
+        let all_by_one = of_blob(SIZE, Server::Asked);
+        assert!(!all_by_one.resume(0, offset), "its server gives no parts");
+        assert!(!all_by_one.resume(1, offset), "its reader has gone");
+    }
+
+    #[test]
+    fn a_connection_is_judged_by_what_it_was_waited_for() {
+        let rates = |n_bytes, seconds| {
+            let mut trial = Trial { n_bytes, waited: Duration::from_secs(seconds) };
+            [trial.rate(), trial.rate()]
+        };
+        assert_eq!(rates(TRIAL - 1, 1), [None, None]);
+        assert_eq!(rates(TRIAL, 2), [Some(TRIAL / 2), None]);
     }
 
     #[test]

@@ -303,6 +303,20 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_goes_on_without_writing_and_not_over_what_is_broken() {
+        use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+        let io = |operation, source| Error::Io { operation, path: "x".into(), source };
+        let passes = |kind: io::ErrorKind| io("opening", kind.into()).is_about_writing();
+        let kinds = [PermissionDenied, ReadOnlyFilesystem, StorageFull, NotADirectory];
+        assert_eq!(kinds.map(passes), [true, true, true, false]);
+        let no_locks = || rustix::io::Errno::NOLCK.into();
+        assert!(io("locking", no_locks()).is_about_writing());
+        assert!(!io("opening", no_locks()).is_about_writing());
+        let incomplete = Error::Incomplete { digest: Digest::of(b""), missing: vec![] };
+        assert!(!incomplete.is_about_writing());
+    }
+
+    #[test]
     fn paths_are_quoted_only_where_they_must_be() {
         assert_eq!(shown(Path::new("/a/b.json")), "/a/b.json");
         assert_eq!(shown(Path::new("/a b\x1b")), r#""/a b\u{1b}""#);

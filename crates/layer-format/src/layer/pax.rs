@@ -127,7 +127,7 @@ pub(super) fn only_comment(text: &[u8]) -> Option<&[u8]> {
 pub(super) fn push(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     // The length includes its own digits.
-    let mut length = rest + 1;
+    let mut length = rest;
     while length != rest + length.to_string().len() {
         length = rest + length.to_string().len();
     }

@@ -207,6 +207,17 @@ mod tests {
     }
 
     #[test]
+    fn the_first_error_is_the_reason_for_those_after_it() {
+        let errors = concat!(
+            r#"{"program":"load","type":"error","message":"no room","exit":1}"#,
+            "\n",
+            r#"{"program":"load","type":"error","message":"broken pipe","exit":1}"#,
+        );
+        let talk = talk_of(errors, None, &Io::memory("").progress);
+        assert_eq!(talk.error.unwrap().message, "no room");
+    }
+
+    #[test]
     fn tasks_become_our_own() {
         let io = Io::memory("");
         let said = concat!(

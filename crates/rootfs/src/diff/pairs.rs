@@ -79,7 +79,7 @@ impl<'a> Pairs<'a> {
                 View::Whole => true,
                 View::Upper(form) => {
                     let is_below_whole = self.levels.last().is_some_and(|above| above.is_whole);
-                    base.is_none() || is_below_whole || marks::is_opaque(found, form)
+                    is_below_whole || marks::is_opaque(found, form)
                 }
             };
             let length = self.path.as_bytes().len();

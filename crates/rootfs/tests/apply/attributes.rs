@@ -177,6 +177,21 @@ fn data_may_end_where_the_file_ends_and_no_later() {
     }
 }
 
+#[test]
+fn a_file_that_no_file_system_takes_is_the_layer_s_fault() {
+    let huge = EntryKind::File { size: i64::MAX as u64, data: Some(vec![]) };
+    // Memory takes it, a disk may not.
+    let root = tempfile::tempdir_in("/var/tmp").unwrap();
+    let mut applier = Applier::new(Root::open(root.path()).unwrap(), OPTIONS).unwrap();
+    match applier.apply(&Change::Add(entry("f", huge)), &mut Cursor::new([])) {
+        Ok(()) => assert_eq!(fs::metadata(root.path().join("f")).unwrap().len(), i64::MAX as u64),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
+            assert!(error.to_string().contains("larger than any file can be"), "{error}");
+        }
+    }
+}
+
 /// Content that looks, whenever it is asked for, at who may read the file that it goes to.
 struct Watching {
     path: PathBuf,

@@ -198,6 +198,10 @@ fn a_group_of_hard_links_is_written_whole() {
         trees.list(&["--json"]).contains(r#"{"attributes":["links"],"change":"C","path":"b"}"#)
     );
     assert!(!trees.list(&["--ignore", "links,mtime"]).contains(" b\n"));
+    // Where more than that has changed, that is what is told.
+    fs::write(now.join("b"), "22").unwrap();
+    File::open(now.join("b")).unwrap().set_modified(time).unwrap();
+    assert!(trees.list(&["--json"]).contains(r#"{"attributes":["size"],"change":"C","path":"b"}"#));
 }
 
 #[test]

@@ -342,6 +342,16 @@ mod tests {
         check("a/b", "../../etc/passwd", None);
     }
 
+    #[test]
+    fn a_file_that_was_cut_short_is_noticed() {
+        let mut kept = Kept::in_place(File::open("/dev/null").unwrap());
+        kept.place("a".into(), Place::At { offset: 0, size: 3 }).unwrap();
+        let mut member = kept.open(b"a").unwrap().unwrap();
+        assert_eq!(member.read(&mut []).unwrap(), 0);
+        let error = member.read(&mut [0; 3]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
     // containerd#12890
     #[test]
     fn what_holds_a_layer_is_told_by_what_it_decompresses_to() {
