@@ -261,6 +261,14 @@ fn as_root_a_link_to_one_of_several_names_below_leaves_the_others_there() {
 /// Descriptors that the command was given are closed, so that nothing but the mount tells of it.
 const HOLD: &str = "for n in $(ls /proc/$$/fd | grep -v '^[012]$'); do eval \"exec $n>&-\"; done; echo > ready; cat go";
 
+/// What is said of a writable layer that is in use, by the name that it was given and by its path.
+fn in_use(name: &str, path: &str) -> String {
+    format!(
+        "union: {name}: another union writes to it\n\
+         hint: which programs have its mount: grep -l {path} /proc/[0-9]*/mountinfo\n"
+    )
+}
+
 #[test]
 fn a_writable_layer_is_one_unions_for_as_long_as_its_command_runs() {
     let sandbox = with_app();
@@ -272,7 +280,8 @@ fn a_writable_layer_is_one_unions_for_as_long_as_its_command_runs() {
         union -q app:1 m2 --upper up -- true; echo $?";
     let output = Script::new(&sandbox, script).as_plain_user().run();
     assert_eq!(output.success().out(), "125\n\n0\n", "{}", output.text());
-    assert_eq!(output.stderr, "union: up: another union writes to it\n");
+    let root = sandbox.root().to_str().unwrap();
+    assert_eq!(output.stderr, in_use("up", &format!("{root}/work/up")));
 }
 
 #[test]
@@ -293,8 +302,8 @@ fn as_root_a_union_of_another_mount_namespace_is_another_union_too() {
         union -q app:1 m2 --upper link/up -- true; echo $?";
     let output = Script::new(&sandbox, script).run();
     assert_eq!(output.success().out(), "1\n125\n\n0\n", "{}", output.text());
-    let refused = |it: &str| format!("union: {it}/up: another union writes to it\n");
-    assert_eq!(output.stderr, refused("link") + &refused("real"));
+    let up = sandbox.path("real/up").display().to_string();
+    assert_eq!(output.stderr, in_use("link/up", &up) + &in_use("real/up", &up));
 }
 
 #[test]
@@ -309,8 +318,8 @@ fn as_root_another_programs_overlay_on_a_writable_layer_counts_as_a_union() {
     Script::new(&sandbox, script).run().success();
     let _mounted = Mounted(sandbox.path("m"));
     let output = union(&sandbox, &["app:1", "m2", "--upper", "up"]).run();
-    assert_one_line(output.fails_with(1), "union");
-    assert!(output.stderr.contains("up: another union writes to it"), "{}", output.text());
+    let up = sandbox.path("up").display().to_string();
+    assert_eq!(output.fails_with(1).stderr, in_use("up", &up));
 }
 
 #[test]

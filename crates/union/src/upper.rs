@@ -68,7 +68,12 @@ impl Upper {
         // have another name of the directory, so the kernel is asked.
         if is_locked || (!upper_is_new && is_upper_in_use(&dir).map_err(mount_error::explain)?) {
             let message = format!("{}: another union writes to it", shown());
-            return Err(Failure::new(Code::Failed, message).into());
+            // A mount that was ended lives on in every mount namespace that was made meanwhile.
+            let hint = format!(
+                "which programs have its mount: grep -l {} /proc/[0-9]*/mountinfo",
+                clean_path(&path)
+            );
+            return Err(Failure::new(Code::Failed, message).hint(hint).into());
         }
         if is_empty && let Some(root) = stack.layers.first() {
             copy_attributes(&Root::open(&root.tree())?, &dir)?;
