@@ -364,6 +364,31 @@ fn as_root_a_union_of_a_store_that_cannot_be_written_is_warned_of() {
     assert!(output.fails_with(127).stderr.contains(text), "{}", output.text());
 }
 
+// podman#22680, bubblewrap#135: the root directory of a chroot is no mount point.
+#[test]
+fn as_root_a_command_runs_in_a_chroot_and_its_mounts_stay_there() {
+    if lacks_root() {
+        return;
+    }
+    let sandbox = with_app();
+    let inside = format!(
+        "set -e; cd /host{work}; export PATH=$(echo :$PATH | sed s,:/,:/host/,g):$PATH STRATA_STORE=/host$STRATA_STORE
+        {SHELL}
+        union -q shell:1 -- /bin/sh -c 'echo > /dev/null; [ -e /host/tmp ] || echo and alone'
+        union -q app:1 m -- sh -c 'cat m/d/a; echo; ls /host{work}/m'
+        union -q app:1 m --upper up -- sh -c 'echo new > m/d/b'; cat up/d/b; ls m",
+        work = sandbox.root().join("work").display()
+    );
+    sandbox.write("inside", inside);
+    // The mounts below the root are such that others see; nothing may be left of ours.
+    let script = "mkdir -p r/proc r/dev r/host m; ln -s host/bin host/lib host/lib64 host/usr host/etc host/sys r/
+        unshare -m --propagation shared sh -c 'mount --rbind / r/host && mount -t proc proc r/proc && mount --rbind /dev r/dev \
+            && cp /proc/self/mountinfo before && /usr/sbin/chroot r sh /host/$PWD/inside; echo $?; cmp before /proc/self/mountinfo'";
+    let output = Script::new(&sandbox, script).run();
+    let expected = "and alone\na\nd\nnew\n0\n";
+    assert_eq!(output.success().out(), expected, "{}", output.text());
+}
+
 #[test]
 fn as_root_a_layer_that_can_not_be_collected_is_told() {
     if lacks_root() {

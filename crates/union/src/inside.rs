@@ -24,10 +24,7 @@ use layer_format::Run;
 use rootfs::overlay::Mount;
 use rootfs::{Root, magic_link};
 use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags};
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, mount_bind_recursive, mount_change, mount_remount,
-};
-use rustix::thread::UnshareFlags;
+use rustix::mount::{MountFlags, mount_bind_recursive, mount_remount};
 use store::{Reach, Store};
 use stream::archive::Image;
 
@@ -73,18 +70,6 @@ pub(crate) struct Settings {
     /// Keep the variables that are set here; the image's come first
     #[arg(long, requires = "command", conflicts_with = "dir")]
     keep_env: bool,
-}
-
-/// Enters a mount namespace of this process's own, before anything that is mounted for a command is opened: a mount
-/// takes no directories of another one, and root of a user namespace may mount in no other.
-pub(crate) fn enter_mount_namespace() -> anyhow::Result<()> {
-    #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
-    rustix::thread::unshare(UnshareFlags::NEWNS)
-        .map_err(io::Error::from)
-        .context("making a mount namespace")?;
-    // What the system mounts later appears here too, but nothing that is mounted here appears there.
-    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    mount_change("/", flags).map_err(io::Error::from).context("separating the mounts")
 }
 
 /// Becomes the command; returns only if that fails.

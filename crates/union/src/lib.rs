@@ -4,6 +4,7 @@
 //! on top of each other by the kernel's overlayfs. The mount is made without a place first, and then either attached to a
 //! directory (`mounting`) or given to a command in a mount namespace of its own (`inside`), with which it ends.
 //!
+//! A command has a mount namespace of its own (`own_mounts`).
 //! A plain user may mount in a user namespace only, so for a command the program first executes itself again in one
 //! (`namespace`); the rest of it sees no difference.
 
@@ -18,6 +19,7 @@ mod keys;
 mod mount_error;
 mod mounting;
 mod namespace;
+mod own_mounts;
 mod status;
 mod upper;
 
@@ -118,7 +120,7 @@ pub fn run(args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     check_location(text)?;
     let mut made = mounting::check(point, &args.command)?;
     if !args.command.is_empty() {
-        inside::enter_mount_namespace()?;
+        own_mounts::enter()?;
     }
     let store = open(args, text)?;
     let choice = Choice { name: None, platform: args.platform.clone() };

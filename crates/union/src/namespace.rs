@@ -47,7 +47,7 @@ fn start_over() -> anyhow::Result<std::convert::Infallible> {
     #[expect(deprecated, reason = "only a table of files that is split in two is unsafe")]
     rustix::thread::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)
         .context("making a user namespace")
-        .hint("run as root, or allow user namespaces: sysctl user.max_user_namespaces")?;
+        .hint("run as root, or allow user namespaces: sysctl user.max_user_namespaces; in a chroot there are none")?;
     let write = |name: &str, text: String| {
         let path = format!("/proc/self/{name}");
         fs::write(&path, text).with_context(|| format!("writing {path}"))
