@@ -237,6 +237,23 @@ fn manifest_json_is_taken_where_the_oci_half_is_empty_or_contradicts_itself() {
 }
 
 #[test]
+fn manifest_json_does_not_stand_in_for_an_image_of_another_name() {
+    let [one, two] = ["one", "two"].map(plain);
+    for (name, code) in [("docker.io/library/two:2", 0), ("docker.io/library/one:1", 4)] {
+        let mut saved = Saved::by_digest(std::slice::from_ref(&two));
+        saved.list[0]["RepoTags"] = json!(["two:2"]);
+        let mut root = one.descriptor();
+        root["annotations"] = json!({ "io.containerd.image.name": name });
+        saved.index = json!({ "schemaVersion": 2, "manifests": [root] });
+        let sandbox = Sandbox::new();
+        sandbox.write("in", saved.write());
+        let output = sh(&sandbox, "cat in | unpack root");
+        assert_eq!(output.code(), code, "{name}: {}", output.text());
+        assert_eq!(output.stderr.contains("so manifest.json is taken"), code == 0, "{name}");
+    }
+}
+
+#[test]
 fn a_list_that_is_wrong_as_well_is_refused() {
     for (fault, mut saved) in faulty() {
         let layers = saved.list[0]["Layers"].as_array_mut().unwrap();
