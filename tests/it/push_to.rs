@@ -4,7 +4,7 @@ use kit::image::random::random;
 use kit::pipeline::sh;
 use kit::{Fault, Image, Index, Layer, Named, Output, Producer, Registry, Sandbox};
 
-use crate::fixtures::names;
+use crate::fixtures::{assert_one_line, names};
 
 fn small(text: &str) -> Image {
     random(7, 1, 3).layer(Layer::new().file("own", text))
@@ -184,6 +184,14 @@ fn if_one_of_many_fails_the_others_are_pushed_and_the_status_tells() {
     for name in ["m/library/nginx", "m/a/b/c"] {
         assert!(output.stderr.contains(name), "{}", output.stderr);
     }
+}
+
+/// To find out that nobody listens takes its time.
+#[test]
+fn a_registry_that_cannot_be_reached_is_not_tried_for_every_image() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = Place::new().sh(&format!("push -q --to {closed} {IMAGES}"));
+    assert_one_line(output.fails_with(5), "push");
 }
 
 #[test]
