@@ -92,7 +92,7 @@ mod tests {
             (vec![], 0),
             (vec![0; 3], 3),
             (vec![1, 0, 0, 2], 0),
-            ([0_u8, 7, 0].map(|byte| vec![byte; BUFFER]).concat(), BUFFER),
+            ([0_u8, 7, 0, 0].map(|byte| vec![byte; BUFFER]).concat(), 2 * BUFFER),
         ] {
             let mut output = vec![];
             assert_eq!(without_end(&mut &bytes[..], &mut output).unwrap(), n_zeros as u64);

@@ -125,3 +125,25 @@ fn what_a_killed_gc_began_the_next_one_ends() {
     let collected = store.collect_layers(Sweep::Remove, Proof::Needed).unwrap();
     assert_eq!((collected.n_layers, collected.garbage.len()), (0, 1));
 }
+
+#[test]
+fn a_path_of_a_layer_is_told_from_others() {
+    let name = "0123456789abcdef0123";
+    for (path, expected) in [
+        (format!("/s/strata/layers/trusted/{name}/tree"), true),
+        (format!("/s/strata/layers/trusted/{name}/other"), false),
+        (format!("/s/{}/tree", &name[1..]), false),
+        (format!("/s/{}z/tree", &name[1..]), false),
+        ("tree".to_owned(), false),
+    ] {
+        assert_eq!(Extracted::is_one(Path::new(&path)), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_description_that_can_not_be_read_is_no_missing_one() {
+    let place = tempfile::tempdir().unwrap();
+    assert!(read_about(place.path()).unwrap().is_none());
+    fs::create_dir(place.path().join(ABOUT)).unwrap();
+    assert!(matches!(read_about(place.path()), Err(Error::Io { .. })));
+}
