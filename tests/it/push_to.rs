@@ -160,6 +160,20 @@ fn a_name_with_a_digest_keeps_it() {
     assert!(place.registry.manifest(&format!("m/source/app@{digest}")).is_some());
 }
 
+/// An image that was chosen of an index that a name pins has a digest of its own.
+#[test]
+fn an_image_of_a_pinned_index_goes_under_its_own_digest() {
+    let place = Place::new();
+    let index = place.registry.add("source/app:1", place.deep.clone());
+    let arm = small("arm").platform("linux/arm64").digest();
+    let name = format!("HOST/source/app@{index}");
+    place.sh(&format!("pull -q --no-stream --all-platforms {name}")).success();
+    let output = place.sh(&format!("push -q --platform linux/arm64 --to HOST/m {name}"));
+    let said = format!("{}@{arm}\n", place.registry.name("m/source/app"));
+    assert_eq!(output.success().out(), said, "{}", output.text());
+    place.has(&format!("m/source/app@{arm}"), &arm);
+}
+
 /// A repository that may not be written to costs the others nothing, and the status is its own.
 #[test]
 fn if_one_of_many_fails_the_others_are_pushed_and_the_status_tells() {
