@@ -171,4 +171,9 @@ mod tests {
         check(EntryKind::File { size: 0, data: None }, 0o4755, "-rwsr-xr-x");
         check(EntryKind::Fifo, 0o7000, "p--S--S--T");
     }
+
+    #[test]
+    fn bytes_are_two_digits_each() {
+        assert_eq!(hex(b"\x00\x0fa\xf0\xff"), "000f61f0ff");
+    }
 }
