@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -456,6 +457,16 @@ fn whiteouts_that_are_attributes_count_too() {
     let expected = "drwxr-xr-x etc/\n---------- etc/.wh.passwd 0\ndrwxr-xr-x var/ user.kept=\"1\"\n\
                     ---------- var/.wh..wh..opq 0\n-rw-r--r-- var/a 1 \"a\"\n";
     assert_eq!(entries, expected);
+}
+
+#[test]
+fn sockets_that_are_left_out_are_named() {
+    let sandbox = unpacked();
+    let _socket = UnixListener::bind(sandbox.path("root/var/cache/socket")).unwrap();
+    let output = sh(&sandbox, "snapshot --list --ignore mtime root");
+    assert_eq!(output.success().out(), "", "{}", output.text());
+    let text = "left out, for no layer holds a socket: var/cache/socket\n";
+    assert_eq!(output.stderr, text);
 }
 
 #[test]

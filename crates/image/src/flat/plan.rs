@@ -199,11 +199,6 @@ impl Plan {
         &self.copies
     }
 
-    /// Whether nothing is written.
-    pub fn is_empty(&self) -> bool {
-        self.n_entries == 0
-    }
-
     /// The directories that no layer describes.
     pub(super) fn implied(&self) -> &[NameId] {
         &self.implied
