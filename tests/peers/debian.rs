@@ -108,11 +108,10 @@ pub(crate) fn extract(suite: &str, package: &str, dir: &Path) -> Option<()> {
     mmdebstrap(&Sandbox::new(), &["--variant=extract", &include, suite], dir)
 }
 
-/// Makes a root of some Debian with a package that is ready to run. What a mirror of the past has is as good as new.
+/// Makes a root of some Debian with a package that is ready to run.
 pub(crate) fn install(suite: &str, package: &str, dir: &Path) -> Option<()> {
     let include = format!("--include={package},ca-certificates");
-    let any_age = "--aptopt=Acquire::Check-Valid-Until \"false\"";
-    mmdebstrap(&Sandbox::new(), &["--variant=apt", any_age, &include, suite], dir)
+    mmdebstrap(&Sandbox::new(), &["--variant=apt", &include, suite], dir)
 }
 
 /// Debian's files as a tar by mmdebstrap, from wherever this machine's apt gets its packages.
@@ -125,8 +124,10 @@ fn bootstrap() -> Option<Vec<u8>> {
 
 fn mmdebstrap(sandbox: &Sandbox, args: &[&str], target: &Path) -> Option<()> {
     let program = root_peer("mmdebstrap")?.program(sandbox);
+    // What a mirror of the past has is as good as new.
+    let any_age = "--aptopt=Acquire::Check-Valid-Until \"false\"";
     // The files keep their times.
-    let program = program.env_remove("SOURCE_DATE_EPOCH").args(args).arg(target);
+    let program = program.env_remove("SOURCE_DATE_EPOCH").arg(any_age).args(args).arg(target);
     let output = program.patience(Duration::from_secs(300)).run();
     if output.code() != 0 {
         skip("mmdebstrap makes no Debian", output.stderr.trim_end());

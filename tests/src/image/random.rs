@@ -40,11 +40,25 @@ impl Random {
 /// An image of `n_layers` layers with about `n_files` entries each, up to 8 KiB a file: nested
 /// directories, links, changed and removed files of the layers below, odd modes and times.
 pub fn random(seed: u64, n_layers: usize, n_files: usize) -> Image {
+    random_with(seed, n_layers, n_files, Times::Odd)
+}
+
+/// The times of a [`random_with`] image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// With fractions of seconds.
+    Odd,
+    /// Whole seconds, for machines that tell no fractions.
+    Whole,
+}
+
+/// The same with times as said.
+pub fn random_with(seed: u64, n_layers: usize, n_files: usize, times: Times) -> Image {
     let mut random = Random::new(seed);
     let mut below: Vec<String> = Vec::new();
     let mut image = Image::new();
     for n in 0..n_layers {
-        let (layer, files) = random_layer(&mut random, n, n_files, &below);
+        let (layer, files) = random_layer(&mut random, n, n_files, &below, times);
         below = files;
         image = image.layer(layer);
     }
@@ -57,11 +71,13 @@ fn random_layer(
     n: usize,
     n_files: usize,
     below: &[String],
+    times: Times,
 ) -> (Layer, Vec<String>) {
     let dirs = [String::new(), format!("d{n}/"), format!("d{n}/deep/"), "shared/".to_owned()];
+    let nanos = |odd| if times == Times::Odd { odd } else { 0 };
     let mut layer = Layer::new();
     for dir in dirs.iter().filter(|dir| !dir.is_empty()) {
-        layer = layer.dir(dir, 0o755).mtime(crate::EPOCH, 1);
+        layer = layer.dir(dir, 0o755).mtime(crate::EPOCH, nanos(1));
     }
     let mut untouched: Vec<String> = below.to_vec();
     let mut files = Vec::new();
@@ -81,7 +97,7 @@ fn random_layer(
             (4, _) => layer.symlink(&path, format!("../f{i}")),
             _ => {
                 let content = content(random);
-                let layer = layer.file(&path, content).mtime(crate::EPOCH, 123_456_789);
+                let layer = layer.file(&path, content).mtime(crate::EPOCH, nanos(123_456_789));
                 files.push(path);
                 layer.mode(if choice == 3 { 0o4755 } else { 0o644 })
             }

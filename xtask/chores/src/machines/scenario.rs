@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use kit::image::random::{Random, random};
+use kit::image::random::{Random, Times, random_with};
 use kit::tree::{self, Show};
 use kit::{EPOCH, Image, Named, Producer};
 
@@ -128,10 +128,15 @@ const PLATFORM: &str = "linux/amd64";
 /// How many bytes of text and of noise the changed tree has more: enough for several of a compressor's blocks.
 const N_ADDED: usize = 3 << 20;
 
-/// Runs all of it and tells what came out.
-pub(super) fn run(place: &Place, registries: &Registries, names: Names) -> anyhow::Result<Outcome> {
+/// Runs all of it, with images of such times, and tells what came out.
+pub(super) fn run(
+    place: &Place,
+    registries: &Registries,
+    names: Names,
+    times: Times,
+) -> anyhow::Result<Outcome> {
     let mut runner = Runner { place, registries, outcome: Outcome::new() };
-    fs::write(place.work.join("in.tar"), archive()).context("writing the archive")?;
+    fs::write(place.work.join("in.tar"), archive(times)).context("writing the archive")?;
     runner.run(BEFORE)?;
     runner.note_tree("tree", "root");
     change(&place.work.join("root")).context("changing the tree")?;
@@ -152,10 +157,10 @@ pub(super) fn run(place: &Place, registries: &Registries, names: Names) -> anyho
 }
 
 /// Two images, as docker writes them.
-fn archive() -> Vec<u8> {
+fn archive(times: Times) -> Vec<u8> {
     let named = |name, image: Image| Named::new(name, image.platform(PLATFORM));
-    let images = [named("app:1", random(1, 3, 120)), named("app:2", random(2, 2, 50))];
-    Producer::Docker25.write(&images)
+    let (one, two) = (random_with(1, 3, 120, times), random_with(2, 2, 50, times));
+    Producer::Docker25.write(&[named("app:1", one), named("app:2", two)])
 }
 
 /// What a container might have done: new files, one of text and one of noise, links, a changed file, and a directory that
