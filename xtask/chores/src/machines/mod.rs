@@ -59,10 +59,10 @@ const MACHINES: &[Machine] = &[
     ("debian-12", |lab| lab.debian(&DEBIANS[1])),
     ("debian-13", |lab| lab.debian(&DEBIANS[2])),
     ("debian-sid", |lab| lab.debian(&DEBIANS[3])),
-    ("arm64", |lab| lab.other("aarch64", &[], Times::Odd)),
-    ("i386", |lab| lab.other("i686", &[], Times::Odd)),
+    ("arm64", |lab| lab.other("aarch64", Times::Odd)),
+    ("i386", |lab| lab.other("i686", Times::Odd)),
     // qemu's fstat tells no fractions of seconds there.
-    ("s390x", |lab| lab.other("s390x", scenario::BY_BYTE_ORDER, Times::Whole)),
+    ("s390x", |lab| lab.other("s390x", Times::Whole)),
     ("macos", Lab::macos),
     ("arm64-check", |lab| lab.arch_check("aarch64")),
     ("rust-version", |_| oldest_compiler()),

@@ -111,9 +111,6 @@ const NO_NAMES: &[Step] = &[Step {
     status: 5,
 }];
 
-/// Steps whose outcome depends on the order of a number's bytes: from level 6 on, zstd finds other matches.
-pub(super) const BY_BYTE_ORDER: &[&str] = &["commit-zstd-6", "commit-zstd-19", "save-one"];
-
 /// What names a place can resolve.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Names {
