@@ -192,14 +192,7 @@ impl Parts {
         let lane = self.n_started.fetch_add(1, Ordering::Relaxed) + 1;
         while let Some(claim) = self.claim() {
             let end = self.bring(&claim, lane);
-            self.update(|state| {
-                state.n_active -= 1;
-                match state.arrival(claim.position, claim.range.start) {
-                    Some(arrival) => arrival.end = Some(end),
-                    // Its reader has gone.
-                    None => state.n_parts -= 1,
-                }
-            });
+            self.update(|state| state.end(&claim, end));
             self.arrived.notify_all();
             self.wanted.notify_all();
         }
@@ -370,6 +363,16 @@ impl State {
             return Some(Claim { position, blob: divided.blob.clone(), range, is_first, is_rest });
         }
         None
+    }
+
+    /// Takes note of how a part ended.
+    fn end(&mut self, claim: &Claim, end: anyhow::Result<End>) {
+        self.n_active -= 1;
+        match self.arrival(claim.position, claim.range.start) {
+            Some(arrival) => arrival.end = Some(end),
+            // Its reader has gone.
+            None => self.n_parts -= 1,
+        }
     }
 
     /// A part that was asked for and not yet read.
@@ -664,6 +667,20 @@ mod tests {
         let all_by_one = of_blob(SIZE, Server::Asked);
         assert!(!all_by_one.resume(0, offset), "its server gives no parts");
         assert!(!all_by_one.resume(1, offset), "its reader has gone");
+    }
+
+    #[test]
+    fn a_part_whose_reader_has_gone_makes_room_when_it_ends() {
+        let parts = of_blob(100 << 20, Server::GivesParts);
+        let mut state = lock(&parts.state);
+        let claims: Vec<_> = std::iter::repeat_with(|| state.claim(2, LARGEST)).take(2).collect();
+        let [Some(first), Some(second)] = &claims[..] else { panic!("{claims:?}") };
+        assert_eq!((state.n_parts, state.n_active), (2, 2));
+        state.end(first, Err(stopped().into()));
+        assert_eq!((state.n_parts, state.n_active), (2, 1), "it is to be read");
+        state.blobs.clear();
+        state.end(second, Err(stopped().into()));
+        assert_eq!((state.n_parts, state.n_active), (1, 0));
     }
 
     #[test]
