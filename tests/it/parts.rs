@@ -51,6 +51,11 @@ fn asked(registry: &Registry) -> Vec<Request> {
     registry.requests().into_iter().filter(|it| it.path.contains(layer())).collect()
 }
 
+/// The parts of the large layer that were asked for.
+fn ranges(registry: &Registry) -> Vec<String> {
+    asked(registry).into_iter().filter_map(|it| it.range).collect()
+}
+
 fn with_image() -> Registry {
     let registry = Registry::start();
     registry.add("app:1", &fixture().image);
@@ -86,7 +91,7 @@ fn slow() -> Fault {
 fn each_part_is_asked_for_once() {
     arrives(&[slow()], |registry| {
         assert_eq!(registry.sent_twice(layer()), [], "{}", registry.log());
-        let ranges: Vec<_> = asked(registry).into_iter().filter_map(|it| it.range).collect();
+        let ranges = ranges(registry);
         assert!(ranges.len() > 5, "{}", registry.log());
         assert_eq!(ranges[0], format!("bytes=0-{}", FIRST - 1));
     });
@@ -123,9 +128,6 @@ fn one_connection_is_enough_if_the_user_says_so() {
 fn a_quick_connection_is_enough_until_it_slows_down() {
     // As nginx's limit_rate_after has it: a part is quick, and the whole isn't.
     let burst = Fault::on(layer()).bytes_per_second(2 << 20).after_burst(3 << 20);
-    let ranges = |registry: &Registry| -> Vec<_> {
-        asked(registry).into_iter().filter_map(|it| it.range).collect()
-    };
     // Where a request for all that is left begins.
     let start = |range: &String| -> Option<u64> {
         range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
@@ -179,7 +181,7 @@ fn what_breaks_costs_its_part_alone() {
     arrives(&[slow(), breaks], |registry| {
         // Of each part that broke, the rest is asked for, to the same end.
         let end = |range: &String| range.rsplit_once('-').map(|(_, end)| end.to_owned());
-        let ranges: Vec<_> = asked(registry).into_iter().filter_map(|it| it.range).collect();
+        let ranges = ranges(registry);
         let ends: HashSet<_> = ranges.iter().filter_map(end).collect();
         assert_eq!(ranges.len(), ends.len() + 3, "{}", registry.log());
         let n_bytes = registry.bytes_sent(layer());
@@ -233,7 +235,7 @@ fn a_pull_that_was_ended_goes_on_where_all_before_has_come() {
     registry.release();
     registry.forget();
     pipeline::sh(&sandbox, &format!("pull --no-stream {name} && images verify")).success();
-    let ranges: Vec<_> = asked(&registry).into_iter().filter_map(|it| it.range).collect();
+    let ranges = ranges(&registry);
     // A request of the first pull may come late.
     let begins = format!("bytes={kept}-");
     assert!(ranges.iter().any(|it| it.starts_with(&begins)), "{}", registry.log());

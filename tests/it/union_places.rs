@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use kit::pipeline::Script;
 use kit::{Image, Layer, Sandbox};
@@ -185,7 +186,7 @@ fn as_root_the_root_of_a_writable_layer_has_all_that_the_images_has() {
     let sandbox = with_images(&[("app:1", &Image::new().layer(layer))]);
     let mounted = Mounted(sandbox.path("m"));
     union(&sandbox, &["app:1", "m", "--upper", "up"]).run().success();
-    let root = |path: &std::path::Path| {
+    let root = |path: &Path| {
         let shown = kit::tree::show_with(path, kit::tree::Show::ALL);
         shown.lines().next().unwrap().to_owned()
     };
@@ -262,10 +263,11 @@ fn as_root_a_link_to_one_of_several_names_below_leaves_the_others_there() {
 const HOLD: &str = "for n in $(ls /proc/$$/fd | grep -v '^[012]$'); do eval \"exec $n>&-\"; done; echo > ready; cat go";
 
 /// What is said of a writable layer that is in use, by the name that it was given and by its path.
-fn in_use(name: &str, path: &str) -> String {
+fn in_use(name: &str, path: &Path) -> String {
     format!(
         "union: {name}: another union writes to it\n\
-         hint: which programs have its mount: grep -l {path} /proc/[0-9]*/mountinfo\n"
+         hint: which programs have its mount: grep -l {} /proc/[0-9]*/mountinfo\n",
+        path.display()
     )
 }
 
@@ -280,8 +282,7 @@ fn a_writable_layer_is_one_unions_for_as_long_as_its_command_runs() {
         union -q app:1 m2 --upper up -- true; echo $?";
     let output = Script::new(&sandbox, script).as_plain_user().run();
     assert_eq!(output.success().out(), "125\n\n0\n", "{}", output.text());
-    let root = sandbox.root().to_str().unwrap();
-    assert_eq!(output.stderr, in_use("up", &format!("{root}/work/up")));
+    assert_eq!(output.stderr, in_use("up", &sandbox.path("up")));
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn as_root_a_union_of_another_mount_namespace_is_another_union_too() {
         union -q app:1 m2 --upper link/up -- true; echo $?";
     let output = Script::new(&sandbox, script).run();
     assert_eq!(output.success().out(), "1\n125\n\n0\n", "{}", output.text());
-    let up = sandbox.path("real/up").display().to_string();
+    let up = sandbox.path("real/up");
     assert_eq!(output.stderr, in_use("link/up", &up) + &in_use("real/up", &up));
 }
 
@@ -318,8 +319,7 @@ fn as_root_another_programs_overlay_on_a_writable_layer_counts_as_a_union() {
     Script::new(&sandbox, script).run().success();
     let _mounted = Mounted(sandbox.path("m"));
     let output = union(&sandbox, &["app:1", "m2", "--upper", "up"]).run();
-    let up = sandbox.path("up").display().to_string();
-    assert_eq!(output.fails_with(1).stderr, in_use("up", &up));
+    assert_eq!(output.fails_with(1).stderr, in_use("up", &sandbox.path("up")));
 }
 
 #[test]

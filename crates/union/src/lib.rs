@@ -2,9 +2,8 @@
 //!
 //! The layers are extracted once into the store's cache (`cache`, `extract`), shared by all images that have them, and put
 //! on top of each other by the kernel's overlayfs. The mount is made without a place first, and then either attached to a
-//! directory (`mounting`) or given to a command in a mount namespace of its own (`inside`), with which it ends.
+//! directory (`mounting`) or given to a command (`inside`) in a mount namespace of its own (`own_mounts`), with which it ends.
 //!
-//! A command has a mount namespace of its own (`own_mounts`).
 //! A plain user may mount in a user namespace only, so for a command the program first executes itself again in one
 //! (`namespace`); the rest of it sees no difference.
 
