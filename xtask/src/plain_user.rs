@@ -7,13 +7,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::run::{is_root, root, run, say};
+use crate::run::{self, is_root, root, run, say};
 use crate::suite::{self, End, Test};
 
 /// The user and the group.
@@ -34,9 +33,7 @@ pub fn tests() -> anyhow::Result<()> {
         return Ok(());
     }
     run(&["cargo", "build", "--workspace", "--bins"])?;
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(root());
-    let listed = suite::list(cargo, &["--tests"])?;
+    let listed = suite::list(run::command(&["cargo"]), &["--tests"])?;
     let place = Place::new()?;
     let tests: Vec<Test> = listed
         .into_iter()

@@ -73,7 +73,11 @@ fn complain(error: &anyhow::Error) {
     eprintln!("xtask: {error:#}");
 }
 
-fn command(line: &[&str]) -> Command {
+/// A command line at the workspace's root, to be run in the caller's way. It sees nothing of what cargo tells xtask about xtask.
+///
+/// # Panics
+/// If the line is empty.
+pub fn command(line: &[&str]) -> Command {
     let (program, arguments) = line.split_first().expect("a command line names a program");
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());

@@ -48,7 +48,7 @@ pub enum End {
 pub fn list(mut cargo: Command, targets: &[&str]) -> anyhow::Result<Vec<Test>> {
     // With fewer packages than `cargo build --workspace` has, dependencies are built anew with fewer features.
     cargo.args(["test", "--workspace", "--no-run"]);
-    cargo.args(targets).arg("--message-format=json").stderr(Stdio::inherit());
+    cargo.args(targets).arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = cargo.output().context("starting cargo")?;
     ensure!(output.status.success(), "the tests don't build");
     let text = String::from_utf8_lossy(&output.stdout);

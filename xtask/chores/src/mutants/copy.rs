@@ -205,14 +205,8 @@ pub(super) fn paths() -> anyhow::Result<Vec<String>> {
 
 /// A cargo command on a copy of the workspace that is built in `target`.
 pub(super) fn cargo(root: &Path, target: &Path) -> Command {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = run::command(&["cargo"]);
     cargo.current_dir(root).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "1");
-    for (name, _) in std::env::vars_os() {
-        let of_xtask = name.to_string_lossy();
-        if of_xtask.starts_with("CARGO_MANIFEST_") || of_xtask.starts_with("CARGO_PKG_") {
-            cargo.env_remove(&name);
-        }
-    }
     cargo
 }
 
