@@ -130,7 +130,7 @@ impl Fetching<'_> {
         let work = Work {
             fetching: self,
             lease,
-            parts: Parts::new(self.connections, &self.blobs),
+            parts: Parts::new(self.connections, &self.blobs, self.jobs),
             slots: self.blobs.iter().map(|_| Slot::default()).collect(),
             next: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),

@@ -40,6 +40,9 @@ const ENOUGH: u64 = 300 << 20;
 const TOO_LITTLE: u64 = ENOUGH / 4;
 /// How many bytes tell how quick one connection is.
 const TRIAL: u64 = 4 << 20;
+/// How long the first part of a blob may be the only one that is asked for. On a quick line it is there by then, and eight
+/// connections needn't be opened to find that out.
+const SOON: Duration = Duration::from_millis(20);
 /// How many parts there may be in memory beside those under way.
 const SPARE: usize = 2;
 /// How often a reader that waits looks for a signal.
@@ -52,6 +55,8 @@ pub(crate) struct Parts {
     connections: u8,
     /// The size of the largest part, in bytes.
     largest: u64,
+    /// How many blobs are read at once.
+    readers: usize,
     /// How many connections have begun their work.
     n_started: AtomicU8,
     state: Mutex<State>,
@@ -102,7 +107,7 @@ struct Arrival {
 /// What is known of the server that has a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
-    /// Nothing; the first part is to be asked for.
+    /// Nothing: it was asked for no part yet.
     Unasked,
     /// The first part was asked for.
     Asked,
@@ -137,12 +142,13 @@ pub(crate) fn is_large(n_bytes: u64) -> bool {
 }
 
 impl Parts {
-    /// For these blobs. If none is large, there is nothing to be done.
-    pub(crate) fn new(connections: u8, blobs: &[Blob]) -> Self {
+    /// For these blobs, of which so many are read at once. If none is large, there is nothing to be done.
+    pub(crate) fn new(connections: u8, blobs: &[Blob], readers: usize) -> Self {
         let is_needed = connections > 1 && blobs.iter().any(|it| is_large(it.descriptor.size));
         Self {
             connections: if is_needed { connections } else { 0 },
             largest: (WINDOW / u64::from(connections.max(1))).clamp(SMALLEST, LARGEST),
+            readers,
             n_started: AtomicU8::new(0),
             state: Mutex::default(),
             arrived: Condvar::new(),
@@ -202,7 +208,7 @@ impl Parts {
     fn claim(&self) -> Option<Claim> {
         let mut state = lock(&self.state);
         while !state.is_over {
-            if let Some(claim) = state.claim(self.connections.into(), self.largest) {
+            if let Some(claim) = state.claim(self.connections.into(), self.largest, self.readers) {
                 return Some(claim);
             }
             state = self.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -217,6 +223,7 @@ impl Parts {
         if claim.is_rest {
             return Ok(End::Rest(Box::new(repository.blob(descriptor, range.start)?)));
         }
+        let asked = Instant::now();
         let mut request = match repository.blob_part(descriptor, range.clone(), lane) {
             // A server that knows no parts may say so in many ways.
             Err(error) if *is_first && may_be_about_parts(&error) => {
@@ -224,17 +231,17 @@ impl Parts {
             }
             request => request?,
         };
-        if *is_first {
-            if !request.is_part() {
-                return Ok(End::Rest(Box::new(request)));
-            }
-            self.update(|state| {
-                state.blobs.entry(*position).and_modify(|it| it.server = Server::GivesParts);
-            });
-            self.wanted.notify_all();
+        if *is_first && !request.is_part() {
+            return Ok(End::Rest(Box::new(request)));
         }
         let begun = Instant::now();
+        let mut is_awaited = *is_first;
         while request.offset() < range.end {
+            // What is soon there tells first how many connections are needed.
+            if is_awaited && asked.elapsed() > SOON {
+                self.gives_parts(*position);
+                is_awaited = false;
+            }
             let mut piece = lock(&self.state).buffers.pop().unwrap_or_default();
             piece.clear();
             while piece.len() < PIECE && request.offset() < range.end {
@@ -249,6 +256,9 @@ impl Parts {
             }
         }
         self.update(|state| state.note(range.end - range.start, begun.elapsed()));
+        if is_awaited {
+            self.gives_parts(*position);
+        }
         if request.is_part() || range.end == descriptor.size {
             // At the end of its answer a connection can be used again.
             request.fill_buf()?;
@@ -259,12 +269,20 @@ impl Parts {
         Ok(End::Whole(Box::new(request)))
     }
 
-    /// Reads the rest of a blob in parts again, if its server gives any, since one connection is not enough any more.
+    /// Lets other connections work on a blob, whose server gives parts.
+    fn gives_parts(&self, position: usize) {
+        self.update(|state| {
+            state.blobs.entry(position).and_modify(|it| it.server = Server::GivesParts);
+        });
+        self.wanted.notify_all();
+    }
+
+    /// Reads the rest of a blob in parts again, unless its server gives none, since one connection is not enough any more.
     fn resume(&self, position: usize, offset: u64) -> bool {
         let mut is_resumed = false;
         self.update(|state| {
             let divided = state.blobs.get_mut(&position);
-            if let Some(it) = divided.filter(|it| it.server == Server::GivesParts) {
+            if let Some(it) = divided.filter(|it| it.server != Server::Asked) {
                 it.next = offset;
                 state.has_slowed_down = true;
                 is_resumed = true;
@@ -332,13 +350,15 @@ impl State {
     }
 
     /// The next part to be asked for: of the first blob as many as there is room for, of the others not so many that the first
-    /// would have to wait for them.
-    fn claim(&mut self, connections: usize, largest: u64) -> Option<Claim> {
+    /// would have to wait for them. Where as many connections are enough as blobs are read at once, each blob has one.
+    fn claim(&mut self, connections: usize, largest: u64, readers: usize) -> Option<Claim> {
         let connections =
             if self.has_slowed_down { connections } else { needed(self.rate, connections) };
         if self.n_active >= connections {
             return None;
         }
+        let n_read = readers.min(self.blobs.len());
+        let is_rest = !self.has_slowed_down && needed(self.rate, usize::MAX) <= n_read;
         let room = connections + SPARE;
         for (n_before, (&position, divided)) in self.blobs.iter_mut().enumerate() {
             let room = if n_before == 0 { room } else { room - connections.div_ceil(2) };
@@ -349,11 +369,10 @@ impl State {
             if divided.server == Server::Asked || divided.next == size {
                 continue;
             }
-            let is_first = divided.server == Server::Unasked;
+            let is_first = divided.server == Server::Unasked && !is_rest;
             if is_first {
                 divided.server = Server::Asked;
             }
-            let is_rest = connections == 1 && !is_first;
             let part = if is_rest { size } else { self.rate.clamp(SMALLEST, largest) };
             let range = divided.next..size.min(divided.next + part);
             divided.next = range.end;
@@ -618,27 +637,34 @@ mod tests {
 
     /// The parts of a blob of so many bytes, at its beginning, of a registry that is never asked.
     fn of_blob(size: u64, server: Server) -> Parts {
+        of_blobs(1, size, server)
+    }
+
+    /// The same of several blobs, three of which are read at once.
+    fn of_blobs(n: usize, size: u64, server: Server) -> Parts {
         let client = Client::new(Options::default()).unwrap();
         let blob = Blob {
             descriptor: Descriptor::new("", Digest::of(b""), size),
             repository: client.repository(&"localhost:1/app".parse().unwrap()).unwrap(),
             diff_ids: [].into(),
         };
-        let parts = Parts::new(8, std::slice::from_ref(&blob));
-        let divided = Divided { blob, next: 0, server, parts: BTreeMap::new() };
-        parts.update(|state| drop(state.blobs.insert(0, divided)));
+        let parts = Parts::new(8, std::slice::from_ref(&blob), 3);
+        parts.update(|state| {
+            let divided = || Divided { blob: blob.clone(), next: 0, server, parts: BTreeMap::new() };
+            state.blobs.extend((0..n).map(|position| (position, divided())));
+        });
         parts
     }
 
     /// The next part of it, and whether it is all that is left; `None` if none is to be asked for.
     fn claim(parts: &Parts) -> Option<(Range<u64>, bool)> {
-        let claim = lock(&parts.state).claim(8, LARGEST)?;
+        let claim = lock(&parts.state).claim(8, LARGEST, parts.readers)?;
         Some((claim.range, claim.is_rest))
     }
 
     #[test]
     fn parts_under_way_take_about_as_much_memory_whatever_their_number() {
-        let largest = |connections| Parts::new(connections, &[]).largest;
+        let largest = |connections| Parts::new(connections, &[], 1).largest;
         assert_eq!([1, 2, 8, 12, 64].map(largest), [4 << 20, 4 << 20, 3 << 20, 2 << 20, 384 << 10]);
     }
 
@@ -664,16 +690,38 @@ mod tests {
         assert!(parts.resume(0, offset), "it wasn't quick to the end");
         assert_eq!(claim(&parts), Some((offset..offset + LARGEST, false)));
         assert_eq!(claim(&parts), Some((offset + LARGEST..offset + 2 * LARGEST, false)));
+        let new = of_blob(SIZE, Server::Unasked);
+        new.update(|state| state.rate = 2 * ENOUGH);
+        assert_eq!(claim(&new), Some((0..SIZE, true)), "others were quick");
+        assert!(new.resume(0, offset));
+        assert_eq!(claim(&new), Some((offset..offset + LARGEST, false)));
+        assert_eq!(claim(&new), None, "whether its server gives parts isn't known");
         let all_by_one = of_blob(SIZE, Server::Asked);
         assert!(!all_by_one.resume(0, offset), "its server gives no parts");
         assert!(!all_by_one.resume(1, offset), "its reader has gone");
     }
 
     #[test]
+    fn a_connection_for_each_blob_that_is_read_is_enough_if_they_are_quick_together() {
+        const SIZE: u64 = 100 << 20;
+        let check = |n, rate, expected| {
+            let parts = of_blobs(n, SIZE, Server::GivesParts);
+            parts.update(|state| state.rate = rate);
+            assert_eq!(claim(&parts), Some(expected), "{n} blobs, {rate}");
+        };
+        check(3, ENOUGH / 2, (0..SIZE, true));
+        check(4, ENOUGH / 2, (0..SIZE, true));
+        check(3, ENOUGH / 3, (0..LARGEST, false));
+        check(2, ENOUGH / 2, (0..LARGEST, false));
+        check(1, ENOUGH, (0..LARGEST, false));
+        check(1, ENOUGH + 1, (0..SIZE, true));
+    }
+
+    #[test]
     fn a_part_whose_reader_has_gone_makes_room_when_it_ends() {
         let parts = of_blob(100 << 20, Server::GivesParts);
         let mut state = lock(&parts.state);
-        let claims: Vec<_> = std::iter::repeat_with(|| state.claim(2, LARGEST)).take(2).collect();
+        let claims: Vec<_> = std::iter::repeat_with(|| state.claim(2, LARGEST, 1)).take(2).collect();
         let [Some(first), Some(second)] = &claims[..] else { panic!("{claims:?}") };
         assert_eq!((state.n_parts, state.n_active), (2, 2));
         state.end(first, Err(stopped().into()));

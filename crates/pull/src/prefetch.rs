@@ -64,7 +64,7 @@ enum Ready<'p> {
 impl Fetching<'_> {
     /// Sends all blobs down the stream without a store.
     pub(crate) fn pass<W: Write>(&self, writer: &mut Writer<W>) -> anyhow::Result<()> {
-        let parts = Parts::new(self.connections, &self.blobs);
+        let parts = Parts::new(self.connections, &self.blobs, 1);
         self.expect();
         let prefetch = Prefetch {
             parts: &parts,

@@ -153,10 +153,10 @@ mod tests {
     }
 
     fn fill(slot: &Slot, is_whole: bool) {
-        let path = std::env::temp_dir().join(format!("strata-slot-{}", std::process::id()));
+        let sandbox = kit::Sandbox::new();
+        let path = sandbox.path("blob");
         std::fs::write(&path, "abc").unwrap();
         let file = File::open(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
         slot.update(|state| {
             state.file = Some(Arc::new(file));
             state.available = 3;
