@@ -650,7 +650,8 @@ mod tests {
         };
         let parts = Parts::new(8, std::slice::from_ref(&blob), 3);
         parts.update(|state| {
-            let divided = || Divided { blob: blob.clone(), next: 0, server, parts: BTreeMap::new() };
+            let divided =
+                || Divided { blob: blob.clone(), next: 0, server, parts: BTreeMap::new() };
             state.blobs.extend((0..n).map(|position| (position, divided())));
         });
         parts
@@ -721,7 +722,8 @@ mod tests {
     fn a_part_whose_reader_has_gone_makes_room_when_it_ends() {
         let parts = of_blob(100 << 20, Server::GivesParts);
         let mut state = lock(&parts.state);
-        let claims: Vec<_> = std::iter::repeat_with(|| state.claim(2, LARGEST, 1)).take(2).collect();
+        let claims: Vec<_> =
+            std::iter::repeat_with(|| state.claim(2, LARGEST, 1)).take(2).collect();
         let [Some(first), Some(second)] = &claims[..] else { panic!("{claims:?}") };
         assert_eq!((state.n_parts, state.n_active), (2, 2));
         state.end(first, Err(stopped().into()));

@@ -152,3 +152,92 @@ fn what_may_be_different_is_not_recorded_for_that() {
     assert!(is_recorded(Attributes::of(Attribute::Mode)));
     assert!(!is_recorded(Attributes::of(Attribute::Mtime)));
 }
+
+/// A directory of as many names as make three stretches: files, links and directories. Some files have an attribute, and some
+/// directories a file.
+fn large_directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |n: usize, kind: &str| dir.path().join(format!("{n:05}-{kind}"));
+    for n in (0..4500).step_by(3) {
+        fs::File::create(path(n, "file")).unwrap().set_len(n as u64).unwrap();
+        symlink(format!("to-{n}"), path(n + 1, "link")).unwrap();
+        fs::create_dir(path(n + 2, "directory")).unwrap();
+        if n % 90 == 0 {
+            let value = n.to_string();
+            let set = rustix::fs::lsetxattr(
+                path(n, "file"),
+                "user.n",
+                value.as_bytes(),
+                rustix::fs::XattrFlags::empty(),
+            );
+            set.unwrap();
+            fs::write(path(n + 2, "directory").join("below"), value).unwrap();
+        }
+    }
+    dir
+}
+
+#[test]
+fn a_directory_of_many_names_is_read_in_stretches_which_make_one() {
+    let dir = large_directory();
+    let scan = scan(dir.path(), None);
+    assert_eq!(scan.n_entries(), 1 + 4500 + 50);
+    for (n, child) in scan.top().children().enumerate() {
+        let name = String::from_utf8_lossy(child.name()).into_owned();
+        let (number, kind) = name.split_once('-').unwrap();
+        assert_eq!(number, format!("{n:05}"));
+        let Inode { kind: found, xattrs, .. } = child.record().unwrap();
+        let expected = match kind {
+            "file" => EntryKind::File { size: n as u64, data: None },
+            "link" => EntryKind::Symlink { target: format!("to-{}", n - 1).into_bytes() },
+            _ => EntryKind::Directory,
+        };
+        assert_eq!(found, expected, "{name}");
+        let attributes: Vec<_> = xattrs.iter().map(|(_, value)| value.clone()).collect();
+        let is_marked = n % 90 == 0;
+        let value = is_marked.then(|| n.to_string().into_bytes());
+        assert_eq!(attributes, Vec::from_iter(value), "{name}");
+        let below: Vec<_> = child.children().map(|it| it.name().to_vec()).collect();
+        let has_below = n % 90 == 2;
+        assert_eq!(below, if has_below { vec![b"below".to_vec()] } else { vec![] }, "{name}");
+    }
+}
+
+#[test]
+fn a_directory_of_many_names_is_compared_with_an_earlier_record_in_stretches() {
+    let dir = large_directory();
+    let tree = tree(dir.path());
+    let nothing = known(&tree, dir.path(), Attributes::default());
+    assert!(recorded(&nothing).iter().all(|name| name.ends_with("-directory")));
+    assert_eq!(recorded(&nothing).len(), 1500);
+    assert_eq!(differences(&tree, &nothing), Vec::<String>::new());
+    let path = |name: &str| dir.path().join(name);
+    fs::remove_file(path("00000-file")).unwrap();
+    fs::remove_file(path("04141-link")).unwrap();
+    fs::write(path("04095-file"), "").unwrap();
+    fs::write(path("04095-new"), "").unwrap();
+    fs::remove_file(path("04412-directory/below")).unwrap();
+    fs::write(path("99999"), "").unwrap();
+    let some = known(&tree, dir.path(), Attributes::default());
+    let expected = [
+        ".",
+        "-00000-file",
+        "-04141-link",
+        "04095-file",
+        "04095-new",
+        "04412-directory",
+        "-04412-directory/below",
+        "99999",
+    ];
+    assert_eq!(differences(&tree, &some), expected);
+}
+
+#[test]
+fn a_directory_of_many_names_can_be_given_up() {
+    let dir = large_directory();
+    let n_asked = std::sync::atomic::AtomicUsize::new(0);
+    let stop = || n_asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 3;
+    let options = ScanOptions { leave_out: None, mounts: Mounts::Enter, known: None, stop: &stop };
+    let stopped = Scan::read(&Root::open(dir.path()).unwrap(), &options).unwrap_err();
+    assert!(matches!(&stopped, rootfs::Error::Io { path, .. } if path.is_root()), "{stopped:?}");
+}

@@ -107,8 +107,13 @@ impl<'a> Place<'a> {
 
     /// The names in the directory with their places, sorted by name.
     pub fn children(&self) -> impl Iterator<Item = (&'a [u8], Self)> + use<'a> {
+        self.children_from(b"")
+    }
+
+    /// Those of them that don't come before `name`, which need not be one of them. Finding the first takes logarithmic time.
+    pub fn children_from(&self, name: &[u8]) -> impl Iterator<Item = (&'a [u8], Self)> + use<'a> {
         let tree = self.tree;
-        let children = tree.nodes.children(self.node);
+        let children = tree.nodes.children_from(self.node, name);
         children.map(move |node| (tree.nodes.name(node), Self { tree, node }))
     }
 }

@@ -25,8 +25,21 @@ impl Nodes {
 
     /// The nodes in a directory, sorted by name.
     pub(super) fn children(&self, directory: u32) -> Children<'_> {
+        self.children_from(directory, b"")
+    }
+
+    /// Those whose names don't come before this one, which need not be there.
+    pub(super) fn children_from(&self, directory: u32, name: &[u8]) -> Children<'_> {
         let mut children = Children { nodes: self, way: vec![] };
-        children.descend(self[directory].children);
+        let mut here = self[directory].children;
+        while here != NONE {
+            if self.name(here) < name {
+                here = self[here].after;
+            } else {
+                children.way.push(here);
+                here = self[here].before;
+            }
+        }
         children
     }
 

@@ -71,11 +71,15 @@ pub(super) struct EarlierNames<'a> {
 type Children<'a> = Box<dyn Iterator<Item = (&'a [u8], Place<'a>)> + 'a>;
 
 impl<'a> EarlierNames<'a> {
-    /// The names in `directory` of the record; none without a record or a directory.
-    pub(super) fn new(earlier: Option<EarlierRecord<'a>>, directory: Option<NameId>) -> Self {
+    /// The names in `directory` of the record, from `first` on; none without a record or a directory.
+    pub(super) fn new(
+        earlier: Option<EarlierRecord<'a>>,
+        directory: Option<NameId>,
+        first: &[u8],
+    ) -> Self {
         let directory = earlier.zip(directory).map(|(earlier, id)| earlier.known.tree.place(id));
         let children: Children<'_> = match directory {
-            Some(directory) => Box::new(directory.children()),
+            Some(directory) => Box::new(directory.children_from(first)),
             None => Box::new(std::iter::empty()),
         };
         Self { earlier, children: children.peekable() }

@@ -1,7 +1,8 @@
-//! Reads one directory: its names in order, and what each of them is.
+//! Reads one directory: its names in order, and what each of them is, or a stretch of them.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use layer_format::listing::NameId;
@@ -35,7 +36,7 @@ pub(super) struct DirectoryBuilder {
     xattrs: Vec<Box<[Xattr]>>,
 }
 
-/// A directory that was read.
+/// A directory that was read, or a stretch of one.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) directory: ScannedDirectory,
@@ -103,6 +104,31 @@ impl DirectoryBuilder {
         Ok(())
     }
 
+    /// Adds a stretch that follows.
+    fn append(&mut self, stretch: ScannedDirectory) -> Result<(), Errno> {
+        let of = |n: usize| u32::try_from(n).map_err(|_| Errno::FBIG);
+        let (n_texts, n_xattrs) = (of(self.texts.len())?, of(self.xattrs.len())?);
+        of(self.texts.len() + stretch.texts.len())?;
+        self.nodes.extend(stretch.nodes.into_iter().map(|mut node| {
+            node.name_end += n_texts;
+            node.xattrs = if node.xattrs == NONE { NONE } else { node.xattrs + n_xattrs };
+            node
+        }));
+        self.texts.extend(stretch.texts);
+        self.xattrs.extend(stretch.xattrs);
+        Ok(())
+    }
+
+    /// All of it.
+    fn into_directory(self) -> ScannedDirectory {
+        ScannedDirectory {
+            nodes: self.nodes.into(),
+            texts: self.texts.into(),
+            xattrs: self.xattrs.into(),
+            above: [NONE; 2],
+        }
+    }
+
     /// What is kept, in as much memory as it takes.
     fn take(&mut self) -> ScannedDirectory {
         ScannedDirectory {
@@ -160,67 +186,130 @@ pub(super) struct ScanContext<'a> {
     pub(super) owner: (u32, u32),
 }
 
-/// Reads an open directory that is at `path` beneath the root, and is `earlier` in the earlier record.
-pub(super) fn read(
-    fd: BorrowedFd<'_>,
-    working_directory: WorkingDirectory,
-    path: &[u8],
-    earlier: Option<NameId>,
-    context: &ScanContext<'_>,
-    builder: &mut DirectoryBuilder,
-) -> Result<Read, ErrorAt> {
-    let leave_out = context.options.leave_out;
-    let before = look_at(fd).map_err(at(b""))?;
-    builder.clear();
-    builder.names.read(fd).map_err(at(b""))?;
-    let names = std::mem::take(&mut builder.names);
-    let mut reached = ReachedDirectory::new(fd, working_directory).map_err(at(b""))?;
-    let mut earlier = EarlierNames::new(context.earlier, earlier);
-    let mut below = vec![];
-    let mut owners = OneOwner { is_one_user: true, is_one_group: true };
-    for name in names.iter() {
-        let name_alone = name.to_bytes();
-        let look = reached.look(name).map_err(at(name_alone))?;
-        let mut node = Node::of(&look, context.devices.number(look.device));
-        let is_directory = node.kind() == FileType::Directory;
-        let path = || join(path, name_alone);
-        if leave_out.is_some_and(|is_out| is_out(&path(), is_directory)) {
-            continue;
-        }
-        let is_passed = context.is_passed(fd, name_alone, &path, &look, &node);
-        if is_passed.map_err(at(name_alone))? {
-            node.pass(&before);
-            context.mounts.pass(path());
-        }
-        // What a mount hides may belong to anybody, and no layer holds a socket.
-        if (is_directory || !node.is_passed()) && node.kind() != FileType::Socket {
-            node.map_owner(context.ids).map_err(at(name_alone))?;
-        }
-        owners.is_one_user &= node.uid == context.owner.0;
-        owners.is_one_group &= node.gid == context.owner.1;
-        let mut details =
-            reached.details(&node, name).map_err(or_vanished).map_err(at(name_alone))?;
-        details.xattrs = context.ids.xattrs_in_image(details.xattrs).map_err(at(name_alone))?;
-        let earlier = earlier.next(name_alone);
-        let seen = Seen { node: &node, target: &details.target, xattrs: &details.xattrs };
-        if earlier.is_some_and(|earlier| earlier.is_same(seen)) {
-            continue;
-        }
-        // The walk numbers the directories.
-        if is_directory && !node.is_passed() {
-            below.push(Subdirectory {
-                place: builder.nodes.len(),
-                earlier: earlier.and_then(|it| it.directory()),
-            });
-        }
-        builder.push(node, name_alone, details).doing(READING).map_err(at(name_alone))?;
+/// An open directory whose names were read. What they are is found out stretch by stretch, so that several threads can share a
+/// directory of many names.
+#[derive(Debug)]
+pub(super) struct OpenDirectory {
+    fd: OwnedFd,
+    /// What it was before its names were read.
+    before: Look,
+    names: Names,
+}
+
+impl OpenDirectory {
+    /// Reads its names.
+    pub(super) fn new(fd: OwnedFd, builder: &mut DirectoryBuilder) -> Result<Self, SystemError> {
+        let before = look_at(fd.as_fd())?;
+        let mut names = std::mem::take(&mut builder.names);
+        names.read(fd.as_fd())?;
+        Ok(Self { fd, before, names })
     }
-    builder.names = names;
-    let after = look_at(fd).map_err(at(b""))?;
-    if (before.seconds, before.nanos) != (after.seconds, after.nanos) {
-        return Err(at(b"")(SystemError::changed()));
+
+    /// The number of its names.
+    pub(super) fn n_names(&self) -> usize {
+        self.names.starts.len()
     }
-    Ok(Read { directory: builder.take(), below, owners })
+
+    /// Looks at a stretch of its names. It is at `path` beneath the root, and is `earlier` in the earlier record.
+    pub(super) fn read(
+        &self,
+        stretch: Range<usize>,
+        working_directory: WorkingDirectory,
+        (path, earlier): (&[u8], Option<NameId>),
+        context: &ScanContext<'_>,
+        builder: &mut DirectoryBuilder,
+    ) -> Result<Read, ErrorAt> {
+        let leave_out = context.options.leave_out;
+        let fd = self.fd.as_fd();
+        builder.clear();
+        let mut reached = ReachedDirectory::new(fd, working_directory).map_err(at(b""))?;
+        let names = self.names.stretch(stretch);
+        let first = names.clone().next().unwrap_or_default();
+        let mut earlier = EarlierNames::new(context.earlier, earlier, first.to_bytes());
+        let mut below = vec![];
+        let mut owners = OneOwner { is_one_user: true, is_one_group: true };
+        for name in names {
+            let name_alone = name.to_bytes();
+            let look = reached.look(name).map_err(at(name_alone))?;
+            let mut node = Node::of(&look, context.devices.number(look.device));
+            let is_directory = node.kind() == FileType::Directory;
+            let path = || join(path, name_alone);
+            if leave_out.is_some_and(|is_out| is_out(&path(), is_directory)) {
+                continue;
+            }
+            let is_passed = context.is_passed(fd, name_alone, &path, &look, &node);
+            if is_passed.map_err(at(name_alone))? {
+                node.pass(&self.before);
+                context.mounts.pass(path());
+            }
+            // What a mount hides may belong to anybody, and no layer holds a socket.
+            if (is_directory || !node.is_passed()) && node.kind() != FileType::Socket {
+                node.map_owner(context.ids).map_err(at(name_alone))?;
+            }
+            owners.is_one_user &= node.uid == context.owner.0;
+            owners.is_one_group &= node.gid == context.owner.1;
+            let mut details =
+                reached.details(&node, name).map_err(or_vanished).map_err(at(name_alone))?;
+            details.xattrs = context.ids.xattrs_in_image(details.xattrs).map_err(at(name_alone))?;
+            let earlier = earlier.next(name_alone);
+            let seen = Seen { node: &node, target: &details.target, xattrs: &details.xattrs };
+            if earlier.is_some_and(|earlier| earlier.is_same(seen)) {
+                continue;
+            }
+            // The walk numbers the directories.
+            if is_directory && !node.is_passed() {
+                below.push(Subdirectory {
+                    place: builder.nodes.len(),
+                    earlier: earlier.and_then(|it| it.directory()),
+                });
+            }
+            builder.push(node, name_alone, details).doing(READING).map_err(at(name_alone))?;
+        }
+        Ok(Read { directory: builder.take(), below, owners })
+    }
+
+    /// Whether it has the time of modification that it had before its names were read.
+    pub(super) fn check_unchanged(&self) -> Result<(), SystemError> {
+        let (before, after) = (&self.before, look_at(self.fd.as_fd())?);
+        let is_same = (before.seconds, before.nanos) == (after.seconds, after.nanos);
+        if is_same { Ok(()) } else { Err(SystemError::changed()) }
+    }
+
+    /// Gives the memory of its names back, for another directory.
+    pub(super) fn end(self, builder: &mut DirectoryBuilder) {
+        builder.names = self.names;
+    }
+}
+
+impl Read {
+    /// Joins what was read of stretches of a directory, which follow each other.
+    pub(super) fn join(stretches: Vec<Self>) -> Result<Self, SystemError> {
+        let owners = OneOwner {
+            is_one_user: stretches.iter().all(|it| it.owners.is_one_user),
+            is_one_group: stretches.iter().all(|it| it.owners.is_one_group),
+        };
+        let sum = |size: fn(&ScannedDirectory) -> usize| {
+            stretches.iter().map(|it| size(&it.directory)).sum()
+        };
+        let mut builder = DirectoryBuilder {
+            nodes: Vec::with_capacity(sum(|it| it.nodes.len())),
+            texts: Vec::with_capacity(sum(|it| it.texts.len())),
+            ..DirectoryBuilder::default()
+        };
+        let mut below = vec![];
+        // Each is freed when it has been added.
+        for stretch in stretches {
+            let n_before = builder.nodes.len();
+            below.extend(
+                stretch
+                    .below
+                    .into_iter()
+                    .map(|it| Subdirectory { place: n_before + it.place, ..it }),
+            );
+            builder.append(stretch.directory).doing(READING)?;
+        }
+        Ok(Self { directory: builder.into_directory(), below, owners })
+    }
 }
 
 impl ScanContext<'_> {
@@ -283,8 +372,9 @@ impl Names {
         Ok(())
     }
 
-    fn iter(&self) -> impl Iterator<Item = &CStr> {
-        self.starts.iter().map(|&start| name_at(&self.bytes, start))
+    /// Those at these places in the order.
+    fn stretch(&self, places: Range<usize>) -> impl Iterator<Item = &CStr> + Clone {
+        self.starts[places].iter().map(|&start| name_at(&self.bytes, start))
     }
 }
 

@@ -1,7 +1,9 @@
-//! The threads of a scan. Each takes a directory, reads it, and adds the directories in it to the list that all take from.
+//! The threads of a scan. Each takes a directory, reads it, and adds the directories in it to the list that all take from. Of a
+//! directory with many names, it only reads the names, and adds stretches of them.
 
+use std::ops::Range;
 use std::os::fd::AsFd;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
 use layer_format::layer::{EntryPath, MAX_COMPONENTS, TOO_DEEP};
@@ -15,8 +17,8 @@ use super::mounts::MountTable;
 use super::node::Node;
 use super::options::ScanOptions;
 use super::read::{
-    self, DirectoryBuilder, ErrorAt, OneOwner, Read, ScanContext, Subdirectory, Unlocked,
-    WorkingDirectory, join,
+    self, DirectoryBuilder, ErrorAt, OneOwner, OpenDirectory, Read, ScanContext, Subdirectory,
+    Unlocked, WorkingDirectory, join,
 };
 use crate::error::{AtPath, Error, SystemError};
 use crate::root::Root;
@@ -24,6 +26,8 @@ use crate::xattrs::{self, Xattr};
 
 /// The largest number of threads. More would wait for the kernel's locks.
 const MOST_THREADS: usize = 8;
+/// The number of names in a stretch, which takes a thread some milliseconds.
+const STRETCH: usize = 2048;
 
 /// What the threads have read.
 #[derive(Debug)]
@@ -44,25 +48,67 @@ pub(super) struct RootEntry {
     pub(super) xattrs: Vec<Xattr>,
 }
 
+/// What is still to be read.
+enum Waiting {
+    Directory(WaitingDirectory),
+    /// The stretch with this number, of a directory with many names.
+    Stretch(Arc<LargeDirectory>, usize),
+}
+
 /// A directory that is still to be read. Its path is made only then, since many may be waiting.
-struct Waiting {
+struct WaitingDirectory {
     number: usize,
     /// The directory that the earlier record has there, if it has one.
     earlier: Option<NameId>,
 }
 
+/// What a thread is to read now.
+enum Task {
+    Directory(DirectoryTask),
+    Stretch(Arc<LargeDirectory>, usize),
+}
+
 /// A directory that is to be read now.
-struct Task {
+struct DirectoryTask {
     number: usize,
     path: Vec<u8>,
     /// The directory that the earlier record has there, if it has one.
     earlier: Option<NameId>,
 }
 
+/// A directory with many names, each stretch of which is read by some thread.
+struct LargeDirectory {
+    task: DirectoryTask,
+    directory: OpenDirectory,
+    /// The stretches that were read.
+    stretches: Mutex<Vec<Option<Read>>>,
+}
+
+impl LargeDirectory {
+    fn new(task: DirectoryTask, directory: OpenDirectory) -> Self {
+        let n_stretches = directory.n_names().div_ceil(STRETCH);
+        let stretches = Mutex::new((0..n_stretches).map(|_| None).collect());
+        Self { task, directory, stretches }
+    }
+
+    fn stretch(&self, number: usize) -> Range<usize> {
+        let start = number * STRETCH;
+        start..self.directory.n_names().min(start + STRETCH)
+    }
+
+    /// Keeps a stretch that was read; all of them if it was the last.
+    fn put(&self, number: usize, read: Read) -> Option<Vec<Read>> {
+        let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
+        stretches[number] = Some(read);
+        let is_whole = stretches.iter().all(Option::is_some);
+        is_whole.then(|| stretches.drain(..).flatten().collect())
+    }
+}
+
 /// What the threads share and change.
 struct WalkState {
     todo: Vec<Waiting>,
-    /// The number of threads that are reading a directory.
+    /// The number of threads that are reading something.
     n_working: usize,
     taken: Walked,
 }
@@ -104,7 +150,7 @@ pub(super) fn walk(
     };
     let earlier = options.known.map(|known| EarlierRecord { known, same });
     let earlier_root = earlier.map(|earlier| earlier.known.tree.root().name_id());
-    let todo = vec![Waiting { number: 0, earlier: earlier_root }];
+    let todo = vec![Waiting::Directory(WaitingDirectory { number: 0, earlier: earlier_root })];
     let shared = Shared {
         root,
         options,
@@ -138,20 +184,30 @@ pub(super) fn walk(
     Ok((RootEntry { node: top, xattrs: own_xattrs }, taken))
 }
 
+impl DirectoryTask {
+    /// The path of a name in it.
+    fn path_of(&self, name: &[u8]) -> EntryPath {
+        EntryPath::parse(&join(&self.path, name)).unwrap_or_default()
+    }
+}
+
 impl Shared<'_> {
-    /// Reads directories until there are no more.
+    /// Reads what is to be read until there is no more.
     fn work(&self) {
         let working_directory = own_working_directory();
         let mut builder = DirectoryBuilder::default();
         while let Some(task) = self.next() {
-            let read = self.read(&task, working_directory, &mut builder);
+            let read = match task {
+                Task::Directory(task) => self.read(task, working_directory, &mut builder),
+                Task::Stretch(of, number) => {
+                    self.read_stretch(&of, number, working_directory, &mut builder)
+                }
+            };
             let mut state = self.lock();
             state.n_working -= 1;
             match read {
-                Ok((read, unlocked)) => {
-                    state.taken.unlocked.extend(unlocked);
-                    state.take(&task, read);
-                }
+                Ok(Some((number, read))) => state.take(number, read),
+                Ok(None) => {}
                 Err(error) => {
                     state.todo.clear();
                     state.taken.error.get_or_insert(error);
@@ -162,16 +218,22 @@ impl Shared<'_> {
         }
     }
 
-    /// The next directory. `None` if all are read, or one can't be.
+    /// The next directory, or stretch of one. `None` if all are read, or one can't be.
     fn next(&self) -> Option<Task> {
         let mut state = self.lock();
         loop {
             if state.taken.error.is_some() {
                 return None;
             }
-            if let Some(Waiting { number, earlier }) = state.todo.pop() {
+            if let Some(waiting) = state.todo.pop() {
                 state.n_working += 1;
-                return Some(Task { number, path: state.path(number), earlier });
+                return Some(match waiting {
+                    Waiting::Directory(WaitingDirectory { number, earlier }) => {
+                        let path = state.path(number);
+                        Task::Directory(DirectoryTask { number, path, earlier })
+                    }
+                    Waiting::Stretch(of, number) => Task::Stretch(of, number),
+                });
             }
             if state.n_working == 0 {
                 return None;
@@ -180,18 +242,63 @@ impl Shared<'_> {
         }
     }
 
+    /// Reads a directory, and returns it with its number; `None` if it has so many names that others take part.
     fn read(
         &self,
-        task: &Task,
+        task: DirectoryTask,
         working_directory: WorkingDirectory,
         builder: &mut DirectoryBuilder,
-    ) -> Result<(Read, Option<Unlocked>), Error> {
-        let path_of = |name: &[u8]| EntryPath::parse(&join(&task.path, name)).unwrap_or_default();
-        let at_task = |failure: SystemError| failure.at(path_of(b""));
+    ) -> Result<Option<(usize, Read)>, Error> {
+        let at_task = |failure: SystemError| failure.at(task.path_of(b""));
         if (self.options.stop)() {
             return Err(at_task(SystemError::stopped()));
         }
         let (fd, unlocked) = read::open(self.root.as_fd(), &task.path).map_err(at_task)?;
+        // Its mode must be restored after an error, too.
+        self.lock().taken.unlocked.extend(unlocked);
+        let directory = OpenDirectory::new(fd, builder).map_err(at_task)?;
+        let n_names = directory.n_names();
+        if n_names > STRETCH {
+            let large = Arc::new(LargeDirectory::new(task, directory));
+            let stretches = (0..n_names.div_ceil(STRETCH)).rev();
+            let stretches = stretches.map(|number| Waiting::Stretch(Arc::clone(&large), number));
+            self.lock().todo.extend(stretches);
+            return Ok(None);
+        }
+        let read = self.look(&task, &directory, 0..n_names, working_directory, builder)?;
+        directory.check_unchanged().map_err(at_task)?;
+        directory.end(builder);
+        Ok(Some((task.number, read)))
+    }
+
+    /// Reads a stretch of a directory; the directory and its number once all of it is read.
+    fn read_stretch(
+        &self,
+        of: &LargeDirectory,
+        number: usize,
+        working_directory: WorkingDirectory,
+        builder: &mut DirectoryBuilder,
+    ) -> Result<Option<(usize, Read)>, Error> {
+        let LargeDirectory { task, directory, .. } = of;
+        let at_task = |failure: SystemError| failure.at(task.path_of(b""));
+        if (self.options.stop)() {
+            return Err(at_task(SystemError::stopped()));
+        }
+        let read = self.look(task, directory, of.stretch(number), working_directory, builder)?;
+        let Some(stretches) = of.put(number, read) else { return Ok(None) };
+        directory.check_unchanged().map_err(at_task)?;
+        Ok(Some((task.number, Read::join(stretches).map_err(at_task)?)))
+    }
+
+    /// Looks at a stretch of a directory's names.
+    fn look(
+        &self,
+        task: &DirectoryTask,
+        directory: &OpenDirectory,
+        stretch: Range<usize>,
+        working_directory: WorkingDirectory,
+        builder: &mut DirectoryBuilder,
+    ) -> Result<Read, Error> {
         let context = ScanContext {
             options: self.options,
             devices: &self.devices,
@@ -200,21 +307,14 @@ impl Shared<'_> {
             earlier: self.earlier,
             owner: self.owner,
         };
-        let read =
-            read::read(fd.as_fd(), working_directory, &task.path, task.earlier, &context, builder);
-        match read {
-            // Its entries have more names in their paths than a layer can hold.
-            Ok(read) if is_deepest(&task.path) && !read.directory.nodes.is_empty() => {
-                self.lock().taken.unlocked.extend(unlocked);
-                Err(Error::Unfit { path: path_of(b""), reason: TOO_DEEP })
-            }
-            Ok(read) => Ok((read, unlocked)),
-            Err(ErrorAt { name, failure }) => {
-                // Its mode must be restored in this case too.
-                self.lock().taken.unlocked.extend(unlocked);
-                Err(failure.at(path_of(&name)))
-            }
+        let place = (&task.path[..], task.earlier);
+        let read = directory.read(stretch, working_directory, place, &context, builder);
+        let read = read.map_err(|ErrorAt { name, failure }| failure.at(task.path_of(&name)))?;
+        // Its entries have more names in their paths than a layer can hold.
+        if is_deepest(&task.path) && !read.directory.nodes.is_empty() {
+            return Err(Error::Unfit { path: task.path_of(b""), reason: TOO_DEEP });
         }
+        Ok(read)
     }
 
     fn lock(&self) -> MutexGuard<'_, WalkState> {
@@ -224,18 +324,18 @@ impl Shared<'_> {
 
 impl WalkState {
     /// Stores a directory, and adds those in it to the list.
-    fn take(&mut self, task: &Task, read: Read) {
+    fn take(&mut self, number_here: usize, read: Read) {
         let Read { mut directory, below, owners } = read;
         self.taken.owners.is_one_user &= owners.is_one_user;
         self.taken.owners.is_one_group &= owners.is_one_group;
         for Subdirectory { place, earlier } in below {
             let number = self.taken.directories.len();
-            self.taken.directories.push(ScannedDirectory::below(task.number, place));
+            self.taken.directories.push(ScannedDirectory::below(number_here, place));
             directory.nodes[place].value = number as u64;
-            self.todo.push(Waiting { number, earlier });
+            self.todo.push(Waiting::Directory(WaitingDirectory { number, earlier }));
         }
-        directory.above = self.taken.directories[task.number].above;
-        self.taken.directories[task.number] = directory;
+        directory.above = self.taken.directories[number_here].above;
+        self.taken.directories[number_here] = directory;
     }
 
     /// The path of a directory. Those above it must have been read.
