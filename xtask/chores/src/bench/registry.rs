@@ -11,6 +11,10 @@ const UMOCI: &str = "umoci raw unpack --image $L:$N d";
 const SKOPEO: &str = "skopeo copy -q --src-tls-verify=false docker://$R oci:o:1";
 const PODMAN: &str = "podman --root $PWD/p --runroot $PWD/r --storage-driver overlay pull -q --tls-verify=false $R; s=$?; \
                       umount p/overlay 2>/dev/null; (exit $s)";
+/// One layer after the other, in eight parts of equal length.
+const CURL: &str = "repository=${SLOW#*/}; for file in $LAYERS; do part=$(($(stat -c %s $file) / 8 + 1)); \
+                    for n in $(seq 0 7); do curl -sf -o $n -r $((n * part))-$((n * part + part - 1)) \
+                    http://${SLOW%%/*}/v2/${repository%:*}/blobs/sha256:${file##*/} & done; wait; done";
 const MANIFEST: &str = "manifest, config, blobs, diff ids";
 const BLOBS: &str = "manifest, blobs";
 const DIGESTS: &str = "manifest, config, blobs";
@@ -99,6 +103,7 @@ fn throttled() -> Vec<Runner> {
         Runner::line("pull --no-stream NAME, 30 MB/s a connection", DIGESTS, ours),
         Runner::line("pull --no-stream --connections 1 NAME", DIGESTS, by_one),
         Runner::line("`skopeo copy` to a layout", BLOBS, SKOPEO.replace("$R", "$SLOW")),
+        Runner::line("eight ranges of each layer at once by `curl`", NOTHING, CURL),
     ]
 }
 
