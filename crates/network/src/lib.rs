@@ -61,3 +61,24 @@ pub fn explain(error: anyhow::Error) -> anyhow::Error {
         None => error,
     }
 }
+
+/// Whether an error says that a registry can't be spoken to at all, so that the next image or tag is worth no try.
+pub fn is_unreachable(error: &anyhow::Error) -> bool {
+    let of_registry = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
+    of_registry.is_some_and(registry::Error::is_of_connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_cannot_be_spoken_to_is_not_tried_again() {
+        let (what, host) = ("app:1".to_owned(), "r.test".to_owned());
+        let stalled = registry::Error::Stalled { what: what.clone(), host, seconds: 9 };
+        assert!(is_unreachable(&anyhow::Error::new(stalled).context("app:1")));
+        let lost = registry::Error::Redirect { what, reason: "it leads nowhere" };
+        assert!(!is_unreachable(&lost.into()));
+        assert!(!is_unreachable(&anyhow::anyhow!("the disk is full")));
+    }
+}

@@ -271,27 +271,12 @@ impl Pushed {
             Err(error) => error,
         };
         cli::interrupt::check()?;
-        let is_reached = !is_of_connection(&error);
+        let is_reached = !network::is_unreachable(&error);
         if let Some(earlier) = self.failed.replace(error) {
             progress.alarm(format!("not pushed: {}", cli::error::chain(earlier.as_ref())));
         }
         Ok(is_reached)
     }
-}
-
-/// Whether a registry could not be spoken to at all.
-fn is_of_connection(error: &anyhow::Error) -> bool {
-    let of_registry = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
-    matches!(
-        of_registry,
-        Some(
-            registry::Error::Connection { .. }
-                | registry::Error::Certificate { .. }
-                | registry::Error::Handshake { .. }
-                | registry::Error::ClientCertificate { .. }
-                | registry::Error::Stalled { .. }
-        )
-    )
 }
 
 fn client(args: &Args, goal: &Goal, images: &[String], io: &mut Io<'_>) -> anyhow::Result<Client> {

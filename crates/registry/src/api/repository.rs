@@ -90,11 +90,7 @@ impl Repository {
     pub(super) fn leave(&self, failure: Failure) -> Result<(), Error> {
         match &*failure.error {
             Error::Interrupted { .. } => return Err(*failure.error),
-            Error::Connection { .. }
-            | Error::Stalled { .. }
-            | Error::Certificate { .. }
-            | Error::Handshake { .. }
-            | Error::ClientCertificate { .. } => {
+            error if error.is_of_connection() => {
                 self.remote.endpoint().give_up(self.remote.session().options().mirror_pause);
             }
             error @ Error::DigestMismatch { .. } => self.distrust(&error.to_string()),

@@ -97,6 +97,14 @@ pub enum Error {
         #[source]
         source: Cause,
     },
+    /// The other end answers a TLS greeting with something else, plain HTTP as a rule.
+    #[error("{what}: {host} doesn't speak TLS")]
+    NotTls {
+        /// The image or blob.
+        what: String,
+        /// The other end.
+        host: String,
+    },
     /// The other end wants a client certificate, or doesn't trust the one that it was shown.
     #[error("{what}: {host} wants a client certificate")]
     ClientCertificate {
@@ -353,6 +361,9 @@ impl Error {
             Self::Certificate { host, .. } => {
                 format!("put its authority into {}/ca.crt, or --insecure {host}", dir(host))
             }
+            Self::NotTls { host, .. } => {
+                format!("if it is to be asked in plain HTTP: --insecure {host}")
+            }
             Self::ClientCertificate { host, .. } => {
                 format!(
                     "put a certificate and its key into {}: client.cert and client.key",
@@ -380,6 +391,19 @@ impl Error {
             }
             _ => return None,
         })
+    }
+
+    /// Whether the other end could not be spoken to at all, so that another request to it would fail as well.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection { .. }
+                | Self::Certificate { .. }
+                | Self::Handshake { .. }
+                | Self::NotTls { .. }
+                | Self::ClientCertificate { .. }
+                | Self::Stalled { .. }
+        )
     }
 
     /// Takes the error out of an `io::Error` in which it travelled through a reader.
@@ -415,6 +439,7 @@ impl HasKind for Error {
             | Self::Connection { .. }
             | Self::Certificate { .. }
             | Self::Handshake { .. }
+            | Self::NotTls { .. }
             | Self::Stalled { .. }
             | Self::Redirect { .. }
             | Self::Rewound { .. } => ErrorKind::Network,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use super::reach::Barred;
 use crate::base::Cause;
@@ -20,6 +20,8 @@ pub(crate) enum TransportError {
     ClientCertificate(Cause),
     /// The two ends have no cipher, no version or no kind of signature in common.
     Handshake(Cause),
+    /// What the server answered to a TLS greeting is no TLS.
+    NotTls,
     /// The connection broke.
     Broken(Cause),
     /// Nothing came for this long.
@@ -56,6 +58,8 @@ impl TransportError {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
                 Self::Certificate(cause)
             }
+            // The first bytes of `HTTP/1.1 400 Bad Request`, as a rule.
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Self::NotTls,
             _ if error.is_connect() => Self::Connect(cause),
             _ => Self::Broken(cause),
         }

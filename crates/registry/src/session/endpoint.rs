@@ -251,6 +251,7 @@ impl Endpoint {
                 error,
                 TransportError::Connect(_)
                     | TransportError::Certificate(_)
+                    | TransportError::NotTls
                     | TransportError::Broken(_)
             ),
             Ok(_) => false,

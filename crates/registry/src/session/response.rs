@@ -219,6 +219,7 @@ pub(crate) fn transport_failure(error: TransportError, what: &str, host: &str) -
             Error::ClientCertificate { what, host, source }.into()
         }
         TransportError::Handshake(source) => Error::Handshake { what, host, source }.into(),
+        TransportError::NotTls => Error::NotTls { what, host }.into(),
         TransportError::Cancelled => Error::Interrupted { what }.into(),
         TransportError::SetUp(source) => Error::SetUp { source }.into(),
         TransportError::Content(source) => Error::Unreadable { what, source }.into(),

@@ -2,6 +2,7 @@
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kit::Sandbox;
@@ -197,6 +198,51 @@ fn an_authority_of_its_own_making_is_believed_only_where_it_is_listed_and_for_it
         assert!(matches!(error, Error::Certificate { .. }), "{error:?}");
         assert_eq!(script.requests(), [""; 0], "nothing was said to it");
     }
+}
+
+/// A server that answers a TLS greeting as nginx and Go do that were told to speak plain HTTP, and other requests with `answers`.
+fn without_tls(answers: Vec<Vec<u8>>) -> (Script, Arc<AtomicUsize>) {
+    let greetings = Arc::new(AtomicUsize::new(0));
+    let n_greeted = Arc::clone(&greetings);
+    let script = Script::start(answers, move |socket, talk| {
+        let mut first = [0];
+        if socket.peek(&mut first).is_ok_and(|n| n == 1) && first[0] == 0x16 {
+            n_greeted.fetch_add(1, Ordering::Relaxed);
+            drop(std::io::Write::write_all(&mut &*socket, b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+            drop(socket.shutdown(Shutdown::Write));
+            drop(std::io::copy(&mut &*socket, &mut std::io::sink()));
+        } else {
+            talk(&mut &*socket);
+        }
+    });
+    (script, greetings)
+}
+
+/// distribution#1874, regclient#268: others wait and try again, and then tell what a library has said.
+#[test]
+fn a_server_of_plain_http_is_told_by_its_name_and_asked_once() {
+    let (script, greetings) = without_tls(vec![]);
+    let hosts = Sandbox::new();
+    hosts.write("r.test/hosts.toml", format!("server = \"https://{}\"", script.host));
+    let mut mirrors = registry::Mirrors::none();
+    mirrors.read_hosts(&hosts.path(".")).unwrap();
+    let repository = open_with(Options { mirrors, ..options() }, "r.test/app");
+    let error = repository.document(&descriptor(b"hi")).unwrap_err();
+    assert!(matches!(error, Error::NotTls { .. }), "{error:?}");
+    assert!(chain(&error).ends_with(&format!("{} doesn't speak TLS", script.host)));
+    assert_eq!(error.kind(), ErrorKind::Network);
+    let hint = format!("if it is to be asked in plain HTTP: --insecure {}", script.host);
+    assert_eq!(error.hint(), Some(hint));
+    assert_eq!(greetings.load(Ordering::Relaxed), 1, "trying again would change nothing");
+}
+
+#[test]
+fn a_server_of_plain_http_that_is_listed_is_asked_so() {
+    let (script, greetings) = without_tls(vec![answer(200, "", b"hi")]);
+    let insecure = vec![script.host.clone()];
+    let repository = open_with(Options { insecure, ..options() }, &format!("{}/app", script.host));
+    assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
+    assert_eq!((greetings.load(Ordering::Relaxed), script.requests().len()), (1, 1));
 }
 
 #[test]

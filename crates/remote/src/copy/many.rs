@@ -149,16 +149,6 @@ fn check_repository(name: &Reference) -> Result<(), Failure> {
     Err(cli::usage(format!("{name}: with --tags or --latest, repositories are named")).hint(hint))
 }
 
-/// Whether a registry can't be spoken to at all, so that the next tag is worth no try.
-fn is_unreachable(error: &anyhow::Error) -> bool {
-    use registry::Error::{Certificate, Connection, Handshake, Stalled};
-    let of_registry = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
-    matches!(
-        of_registry,
-        Some(Connection { .. } | Certificate { .. } | Handshake { .. } | Stalled { .. })
-    )
-}
-
 fn tell(name: &Reference, digest: Digest, is_there: bool, io: &mut Io<'_>) -> anyhow::Result<()> {
     let status = if is_there { "Image is up to date" } else { "Copied" };
     let event = ImageEvent {
@@ -199,16 +189,6 @@ impl std::fmt::Display for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_who_cannot_be_spoken_to_ends_a_copy_of_many_tags() {
-        let (what, host) = ("app:1".to_owned(), "r.test".to_owned());
-        let stalled = registry::Error::Stalled { what: what.clone(), host, seconds: 9 };
-        assert!(is_unreachable(&anyhow::Error::new(stalled).context("app:1")));
-        let lost = registry::Error::Redirect { what, reason: "it leads nowhere" };
-        assert!(!is_unreachable(&lost.into()));
-        assert!(!is_unreachable(&anyhow::anyhow!("the disk is full")));
-    }
 
     #[test]
     fn the_latest_are_the_highest_versions() {
