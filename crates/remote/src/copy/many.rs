@@ -92,7 +92,7 @@ pub(crate) fn copy_many(
             if let Err(error) = copying.root(&digest, &tag) {
                 cli::interrupt::check()?;
                 let error = resolve::named(error, &image.tagged(&tag)?);
-                let is_reached = !is_unreachable(&error);
+                let is_reached = !network::is_unreachable(&error);
                 if let Some(earlier) = failed.replace(error) {
                     let earlier: &anyhow::Error = &earlier;
                     progress.alarm(format!("not copied: {}", cli::error::chain(earlier.as_ref())));
