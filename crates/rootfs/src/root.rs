@@ -155,8 +155,24 @@ pub(crate) fn hold(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 /// from before.
 pub(crate) fn open_locked_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(OwnedFd, u32)> {
     let held = hold(parent, name)?;
-    let mode = unlock(held.as_fd())?;
-    Ok((open_directory(parent, name)?, mode))
+    open_unlocked(held.as_fd(), || open_directory(parent, name))
+}
+
+/// Opens an inode of this user that lacks permissions, which it has afterwards. The result has the mode from before. If it can't be
+/// opened, its mode is restored.
+pub(crate) fn open_unlocked<T>(
+    held: BorrowedFd<'_>,
+    open: impl FnOnce() -> Result<T>,
+) -> Result<(T, u32)> {
+    let mode = unlock(held)?;
+    match open() {
+        Ok(opened) => Ok((opened, mode)),
+        Err(errno) => {
+            // Why it can't be opened is what is told.
+            rustix::fs::chmod(magic_link(held), Mode::from_raw_mode(mode)).ok();
+            Err(errno)
+        }
+    }
 }
 
 /// Gives the owner all permissions for an inode of this user. The result is the mode from before.
@@ -184,4 +200,26 @@ pub(crate) fn unlocked<T>(
 /// A path that leads to a held inode, for system calls that take no descriptor.
 pub fn magic_link(held: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", held.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_opened_has_its_mode_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("locked");
+        rustix::fs::mkdir(&path, Mode::empty()).unwrap();
+        rustix::fs::chmod(&path, Mode::from_raw_mode(0o1050)).unwrap();
+        let mode = || rustix::fs::stat(&path).unwrap().st_mode & 0o7777;
+        let held = rustix::fs::openat(CWD, &path, OFlags::PATH, Mode::empty()).unwrap();
+        let failed = open_unlocked(held.as_fd(), || {
+            assert_eq!(mode(), 0o1750);
+            Err::<(), _>(Errno::MFILE)
+        });
+        assert_eq!((failed, mode()), (Err(Errno::MFILE), 0o1050));
+        let opened = open_unlocked(held.as_fd(), || Ok(()));
+        assert_eq!((opened, mode()), (Ok(((), 0o1050)), 0o1750));
+    }
 }

@@ -361,7 +361,8 @@ impl Error {
             Self::Certificate { host, .. } => {
                 format!("put its authority into {}/ca.crt, or --insecure {host}", dir(host))
             }
-            Self::NotTls { host, .. } => {
+            // Of a host that the registry leads to, --insecure changes nothing: its address says how it is asked.
+            Self::NotTls { what, host } if what.starts_with(host.as_str()) => {
                 format!("if it is to be asked in plain HTTP: --insecure {host}")
             }
             Self::ClientCertificate { host, .. } => {

@@ -264,9 +264,9 @@ impl Endpoint {
     }
 
     /// Whether the error of the first scheme is the one to tell if both fail. On loopback it is known by then that the
-    /// host speaks TLS; elsewhere TLS is what was expected.
-    pub(super) fn prefers_first_error(&self) -> bool {
-        self.policy == SchemePolicy::Insecure
+    /// host speaks TLS; elsewhere TLS is what was expected, but of a host that speaks none, what the other scheme gave is told.
+    pub(super) fn prefers_first_error(&self, first: Option<&TransportError>) -> bool {
+        self.policy == SchemePolicy::Insecure && !matches!(first, Some(TransportError::NotTls))
     }
 }
 

@@ -305,7 +305,7 @@ impl Remote {
         }
         let other = self.send_by(second, call, authorization);
         match self.endpoint.settle(second, other) {
-            Err(_) if self.endpoint.prefers_first_error() => outcome,
+            Err(_) if self.endpoint.prefers_first_error(outcome.as_ref().err()) => outcome,
             other => other,
         }
     }

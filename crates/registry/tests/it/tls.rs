@@ -231,8 +231,10 @@ fn a_server_of_plain_http_is_told_by_its_name_and_asked_once() {
     assert!(matches!(error, Error::NotTls { .. }), "{error:?}");
     assert!(chain(&error).ends_with(&format!("{} doesn't speak TLS", script.host)));
     assert_eq!(error.kind(), ErrorKind::Network);
-    let hint = format!("if it is to be asked in plain HTTP: --insecure {}", script.host);
-    assert_eq!(error.hint(), Some(hint));
+    assert_eq!(error.hint(), None, "how a server of hosts.toml is asked stands there");
+    let (what, host) = ("r.test:5000/app:1".to_owned(), "r.test:5000".to_owned());
+    let hint = "if it is to be asked in plain HTTP: --insecure r.test:5000";
+    assert_eq!(Error::NotTls { what, host }.hint().as_deref(), Some(hint));
     assert_eq!(greetings.load(Ordering::Relaxed), 1, "trying again would change nothing");
 }
 
@@ -243,6 +245,21 @@ fn a_server_of_plain_http_that_is_listed_is_asked_so() {
     let repository = open_with(Options { insecure, ..options() }, &format!("{}/app", script.host));
     assert_eq!(repository.document(&descriptor(b"hi")).unwrap(), b"hi");
     assert_eq!((greetings.load(Ordering::Relaxed), script.requests().len()), (1, 1));
+}
+
+#[test]
+fn a_listed_server_that_speaks_neither_tls_nor_http_gets_no_hint_to_list_it() {
+    let script = Script::start(vec![], |socket, _| {
+        drop(std::io::Write::write_all(&mut &*socket, b"SSH-2.0-OpenSSH_9.2\r\n"));
+        drop(socket.shutdown(Shutdown::Write));
+        drop(std::io::copy(&mut &*socket, &mut std::io::sink()));
+    });
+    let insecure = vec![script.host.clone()];
+    let repository =
+        open_with(Options { insecure, ..impatient() }, &format!("{}/app", script.host));
+    let error = repository.document(&descriptor(b"hi")).unwrap_err();
+    assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+    assert_eq!(error.hint(), None);
 }
 
 #[test]

@@ -164,8 +164,8 @@ pub(super) fn open(
         Err(errno) => return Err(errno).doing(OPENING),
     }
     let held = beneath::hold(root, path).doing(OPENING)?;
-    let mode = root::unlock(held.as_fd()).doing(OPENING)?;
-    Ok((open().doing(OPENING)?, Some(Unlocked { path: path.to_vec(), mode })))
+    let (fd, mode) = root::open_unlocked(held.as_fd(), open).doing(OPENING)?;
+    Ok((fd, Some(Unlocked { path: path.to_vec(), mode })))
 }
 
 /// Looks at an open directory.
