@@ -55,8 +55,7 @@ pub fn tell(client: &Client, has_failed: bool, io: &Io<'_>) {
 
 /// Adds a hint to an error that was caused by a registry, if there is one.
 pub fn explain(error: anyhow::Error) -> anyhow::Error {
-    let cause = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
-    match cause.and_then(registry::Error::hint) {
+    match of_registry(&error).and_then(registry::Error::hint) {
         Some(hint) => Failure::from_cause(error).hint(hint).into(),
         None => error,
     }
@@ -64,8 +63,12 @@ pub fn explain(error: anyhow::Error) -> anyhow::Error {
 
 /// Whether an error says that a registry can't be spoken to at all, so that the next image or tag is worth no try.
 pub fn is_unreachable(error: &anyhow::Error) -> bool {
-    let of_registry = error.chain().find_map(|link| link.downcast_ref::<registry::Error>());
-    of_registry.is_some_and(registry::Error::is_of_connection)
+    of_registry(error).is_some_and(registry::Error::is_of_connection)
+}
+
+/// The registry's error among the causes of an error.
+fn of_registry(error: &anyhow::Error) -> Option<&registry::Error> {
+    error.chain().find_map(|link| link.downcast_ref())
 }
 
 #[cfg(test)]

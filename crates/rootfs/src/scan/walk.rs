@@ -1,6 +1,7 @@
 //! The threads of a scan. Each takes a directory, reads it, and adds the directories in it to the list that all take from. Of a
 //! directory with many names, it only reads the names, and adds stretches of them.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -80,15 +81,17 @@ struct DirectoryTask {
 struct LargeDirectory {
     task: DirectoryTask,
     directory: OpenDirectory,
-    /// The stretches that were read.
-    stretches: Mutex<Vec<Option<Read>>>,
+    /// The stretches that were read, by their numbers.
+    stretches: Mutex<BTreeMap<usize, Read>>,
 }
 
 impl LargeDirectory {
     fn new(task: DirectoryTask, directory: OpenDirectory) -> Self {
-        let n_stretches = directory.n_names().div_ceil(STRETCH);
-        let stretches = Mutex::new((0..n_stretches).map(|_| None).collect());
-        Self { task, directory, stretches }
+        Self { task, directory, stretches: Mutex::default() }
+    }
+
+    fn n_stretches(&self) -> usize {
+        self.directory.n_names().div_ceil(STRETCH)
     }
 
     fn stretch(&self, number: usize) -> Range<usize> {
@@ -99,9 +102,9 @@ impl LargeDirectory {
     /// Keeps a stretch that was read; all of them if it was the last.
     fn put(&self, number: usize, read: Read) -> Option<Vec<Read>> {
         let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
-        stretches[number] = Some(read);
-        let is_whole = stretches.iter().all(Option::is_some);
-        is_whole.then(|| stretches.drain(..).flatten().collect())
+        stretches.insert(number, read);
+        let is_whole = stretches.len() == self.n_stretches();
+        is_whole.then(|| std::mem::take(&mut *stretches).into_values().collect())
     }
 }
 
@@ -255,12 +258,14 @@ impl Shared<'_> {
         }
         let (fd, unlocked) = read::open(self.root.as_fd(), &task.path).map_err(at_task)?;
         // Its mode must be restored after an error, too.
-        self.lock().taken.unlocked.extend(unlocked);
+        if let Some(unlocked) = unlocked {
+            self.lock().taken.unlocked.push(unlocked);
+        }
         let directory = OpenDirectory::new(fd, builder).map_err(at_task)?;
         let n_names = directory.n_names();
         if n_names > STRETCH {
             let large = Arc::new(LargeDirectory::new(task, directory));
-            let stretches = (0..n_names.div_ceil(STRETCH)).rev();
+            let stretches = (0..large.n_stretches()).rev();
             let stretches = stretches.map(|number| Waiting::Stretch(Arc::clone(&large), number));
             self.lock().todo.extend(stretches);
             return Ok(None);
