@@ -152,6 +152,19 @@ fn a_quick_connection_is_enough_until_it_slows_down() {
 }
 
 #[test]
+fn where_each_request_is_waited_for_long_the_rest_comes_by_one() {
+    let (registry, sandbox) = (with_image(), Sandbox::new());
+    let waits = Fault::on(layer()).delay(Duration::from_secs(1)).bytes_per_second(60 << 20);
+    registry.fault(waits);
+    let line = format!("pull --connections 2 --no-store {} | unpack root", registry.name("app:1"));
+    pipeline::sh(&sandbox, &line).success();
+    assert!(fs::read(sandbox.path("root/large")).unwrap() == fixture().large);
+    let ranges = ranges(&registry);
+    assert!(ranges.last().unwrap().ends_with('-'), "{ranges:?}");
+    assert_eq!(ranges.len(), 6, "{ranges:?}");
+}
+
+#[test]
 fn a_registry_that_gives_no_parts_is_asked_by_one_connection() {
     arrives(&[Fault::on(layer()).ignore_range()], |registry| {
         assert_eq!(asked(registry).len(), 1, "{}", registry.log());

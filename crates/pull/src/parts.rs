@@ -43,6 +43,10 @@ const TRIAL: u64 = 4 << 20;
 /// How long the first part of a blob may be the only one that is asked for. On a quick line it is there by then, and eight
 /// connections needn't be opened to find that out.
 const SOON: Duration = Duration::from_millis(20);
+/// After how many parts of each connection it is judged whether they pay.
+const WEIGHED: usize = 2;
+/// How many times as much the readers' own connections would bring where a part doesn't pay.
+const DEAR: u32 = 2;
 /// How many parts there may be in memory beside those under way.
 const SPARE: usize = 2;
 /// How often a reader that waits looks for a signal.
@@ -78,6 +82,11 @@ struct State {
     rate: u64,
     /// Whether one connection was quick at first and then wasn't: some servers let only the beginning of an answer be quick.
     has_slowed_down: bool,
+    /// How many parts were weighed since it was judged whether they pay, and how many of them didn't.
+    n_weighed: usize,
+    n_dear: usize,
+    /// Whether parts don't pay: then each blob that is read has one connection, to its end.
+    are_dear: bool,
     /// Buffers of pieces, to be used again.
     buffers: Vec<Vec<u8>>,
     /// Whether nothing more is wanted.
@@ -255,7 +264,10 @@ impl Parts {
                 return Err(stopped().into());
             }
         }
-        self.update(|state| state.note(range.end - range.start, begun.elapsed()));
+        self.update(|state| {
+            state.note(range.end - range.start, begun.elapsed());
+            state.weigh(begun - asked, begun.elapsed(), self.connections, self.readers);
+        });
         if is_awaited {
             self.gives_parts(*position);
         }
@@ -282,7 +294,7 @@ impl Parts {
         let mut is_resumed = false;
         self.update(|state| {
             let divided = state.blobs.get_mut(&position);
-            if let Some(it) = divided.filter(|it| it.server != Server::Asked) {
+            if let Some(it) = divided.filter(|it| it.server != Server::Asked && !state.are_dear) {
                 it.next = offset;
                 state.has_slowed_down = true;
                 is_resumed = true;
@@ -349,16 +361,34 @@ impl State {
         self.rate = if self.rate == 0 { rate } else { self.rate / 4 * 3 + rate / 4 };
     }
 
+    /// Takes into account how long the answer to a part was waited for, and how long its bytes then took. A part doesn't pay if one
+    /// connection for each reader, which waits once, would bring far more in that time. Where many don't, requests wait for a
+    /// server that has too much to do, and more of them make it worse for all.
+    fn weigh(&mut self, waited: Duration, took: Duration, connections: u8, readers: usize) {
+        let n_read = u8::try_from(readers.min(self.blobs.len())).unwrap_or(u8::MAX).max(1);
+        let gain = u32::from(connections.div_ceil(n_read));
+        self.n_weighed += 1;
+        self.n_dear += usize::from(waited > took.saturating_mul(DEAR * gain));
+        if self.n_weighed == WEIGHED * usize::from(connections) {
+            self.are_dear |= self.n_dear > self.n_weighed / 3;
+            (self.n_weighed, self.n_dear) = (0, 0);
+        }
+    }
+
     /// The next part to be asked for: of the first blob as many as there is room for, of the others not so many that the first
     /// would have to wait for them. Where as many connections are enough as blobs are read at once, each blob has one.
     fn claim(&mut self, connections: usize, largest: u64, readers: usize) -> Option<Claim> {
-        let connections =
-            if self.has_slowed_down { connections } else { needed(self.rate, connections) };
+        let n_read = readers.min(self.blobs.len());
+        let (connections, is_rest) = if self.are_dear {
+            (n_read, true)
+        } else if self.has_slowed_down {
+            (connections, false)
+        } else {
+            (needed(self.rate, connections), needed(self.rate, usize::MAX) <= n_read)
+        };
         if self.n_active >= connections {
             return None;
         }
-        let n_read = readers.min(self.blobs.len());
-        let is_rest = !self.has_slowed_down && needed(self.rate, usize::MAX) <= n_read;
         let room = connections + SPARE;
         for (n_before, (&position, divided)) in self.blobs.iter_mut().enumerate() {
             let room = if n_before == 0 { room } else { room - connections.div_ceil(2) };
@@ -716,6 +746,34 @@ mod tests {
         check(2, ENOUGH / 2, (0..LARGEST, false));
         check(1, ENOUGH, (0..LARGEST, false));
         check(1, ENOUGH + 1, (0..SIZE, true));
+    }
+
+    #[test]
+    fn parts_that_are_waited_for_too_long_are_given_up() {
+        const SIZE: u64 = 100 << 20;
+        let wait = Duration::from_secs(48);
+        let check = |readers, dear, n_dear, expected| {
+            let parts = of_blobs(readers, SIZE, Server::GivesParts);
+            parts.update(|state| {
+                state.has_slowed_down = true;
+                for n in 0..16 {
+                    let took = if n < n_dear { wait / dear } else { wait };
+                    state.weigh(wait, took, 8, readers);
+                }
+            });
+            assert_eq!(claim(&parts), Some(expected), "{readers} read, {n_dear} of 1/{dear}");
+        };
+        let (part, whole) = ((0..SMALLEST, false), (0..SIZE, true));
+        check(1, 17, 6, whole.clone());
+        check(1, 17, 5, part.clone());
+        check(1, 16, 16, part.clone());
+        check(3, 7, 6, whole);
+        check(3, 6, 16, part);
+        let parts = of_blobs(5, SIZE, Server::GivesParts);
+        parts.update(|state| state.are_dear = true);
+        assert!(!parts.resume(0, 0), "it was asked for parts before");
+        let claims = std::iter::from_fn(|| claim(&parts));
+        assert_eq!(claims.count(), 3, "one for each that is read");
     }
 
     #[test]
