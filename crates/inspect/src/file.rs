@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use cli::{Code, Failure, Io, Output};
-use image::Opened;
+use image::{Follower, Opened};
 use layer_format::Error;
 use layer_format::layer::{Change, Entry, EntryKind, Filled, Reader};
 use layer_format::listing::{Origin, Tree};
@@ -28,7 +28,11 @@ pub(crate) fn cat(
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let tree = if opened.is_own() {
-        opened.tree(&io.progress)?
+        let sought = opened.tree_shown(&io.progress, &mut Seeking(path)).ok();
+        match sought.filter(|tree| tree.find(path.as_os_str().as_bytes()).is_some()) {
+            Some(tree) => tree,
+            None => opened.tree(&io.progress)?,
+        }
     } else {
         let mut tree = Tree::new();
         for position in 0..opened.image().layers.len() {
@@ -56,6 +60,15 @@ pub(crate) fn cat(
     let kind = go_to(&mut layer, origin)?;
     write(&mut BufReader::with_capacity(BUFFER, Filled::new(&mut layer, kind)), &mut io.output)?;
     Ok(())
+}
+
+/// Has a tree made that seeks a path.
+struct Seeking<'a>(&'a Path);
+
+impl Follower for Seeking<'_> {
+    fn begin(&mut self, tree: &mut Tree) {
+        *tree = Tree::seeking(self.0.as_os_str().as_bytes());
+    }
 }
 
 /// The place of the file's content, and its size in bytes.

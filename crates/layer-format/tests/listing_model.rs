@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
-use layer_format::listing::Tree;
+use layer_format::listing::{Inode, Tree};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -238,13 +238,24 @@ fn modelled(layers: &[Vec<Change>]) -> (Option<Told>, bool) {
     (added.is_ok().then(|| model.told()), model.follows)
 }
 
-fn merged(layers: &[Vec<Change>]) -> Option<Told> {
-    let mut tree = Tree::new();
+/// A tree with these layers; nothing if it refuses one.
+fn with_layers(mut tree: Tree, layers: &[Vec<Change>]) -> Option<Tree> {
     for layer in layers {
         tree.begin_layer();
         layer.iter().try_for_each(|change| tree.apply(change)).ok()?;
         tree.end_layer();
     }
+    Some(tree)
+}
+
+/// What a tree finds: the path without links, and the inode.
+fn found(tree: &Tree, path: &EntryPath) -> Option<(EntryPath, Inode)> {
+    let place = tree.find(path.as_bytes())?;
+    Some((place.path(), place.inode()))
+}
+
+fn merged(layers: &[Vec<Change>]) -> Option<Told> {
+    let tree = with_layers(Tree::new(), layers)?;
     let items: Vec<_> = tree.items().collect();
     assert_eq!(items.len(), tree.n_names());
     let told = items.iter().map(|item| {
@@ -322,5 +333,20 @@ proptest! {
             layer.sort_by_key(|change| matches!(change, Change::Add(_)));
         }
         prop_assert_eq!(merged(&layers), modelled(&layers).0);
+    }
+
+    #[test]
+    fn what_a_tree_finds_that_seeks_it_a_whole_tree_finds(
+        layers in prop::collection::vec(prop::collection::vec(change(), 0..14), 1..5),
+        path in path(),
+    ) {
+        let whole = with_layers(Tree::new(), &layers);
+        let seeking = with_layers(Tree::seeking(path.as_bytes()), &layers);
+        if let (Some(whole), Some(seeking)) = (whole, seeking) {
+            prop_assert!(seeking.n_names() <= whole.n_names());
+            if let Some(found_soon) = found(&seeking, &path) {
+                prop_assert_eq!(Some(found_soon), found(&whole, &path));
+            }
+        }
     }
 }

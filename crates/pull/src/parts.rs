@@ -756,10 +756,9 @@ mod tests {
             let parts = of_blobs(readers, SIZE, Server::GivesParts);
             parts.update(|state| {
                 state.has_slowed_down = true;
-                for n in 0..16 {
-                    let took = if n < n_dear { wait / dear } else { wait };
-                    state.weigh(wait, took, 8, readers);
-                }
+                let dear = std::iter::repeat_n(wait / dear, n_dear);
+                let took = dear.chain(std::iter::repeat_n(wait, 16 - n_dear));
+                took.for_each(|took| state.weigh(wait, took, 8, readers));
             });
             assert_eq!(claim(&parts), Some(expected), "{readers} read, {n_dear} of 1/{dear}");
         };

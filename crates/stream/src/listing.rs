@@ -25,7 +25,7 @@ use layer_format::layer::{Change, Entry, EntryKind, EntryPath, Timestamp};
 use layer_format::listing::allowance;
 use layer_format::{Algorithm, DiffId, Digest, Error, Hasher};
 
-use crate::numbers::{byte, number, put_number, put_text, text};
+use crate::numbers::{append_text, byte, number, put_number, put_text, text};
 
 const MAGIC: &[u8] = b"strata listing 2\n";
 /// The size in bytes of the digest at the end: `sha256:` and the hash.
@@ -226,8 +226,7 @@ impl<R: BufRead> ListingReader<R> {
             return Err(malformed());
         }
         self.path.truncate(shared);
-        let rest = self.text()?;
-        self.path.extend_from_slice(&rest);
+        append_text(&mut self.inner, TEXT_LIMIT, &mut self.path).map_err(reading)?;
         EntryPath::parse(&self.path)
     }
 

@@ -23,6 +23,20 @@ pub fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
 }
 
+/// Whether a name is clean as it is, told by its bytes two by two, without a look at each of its components. Nearly all names are; of
+/// names with hidden files it isn't told.
+fn is_surely_clean(name: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else { return true };
+    if *last == b'/' || matches!(first, b'/' | b'.') || name.contains(&0) {
+        return false;
+    }
+    // Without branches, many bytes are compared at once.
+    let is = |byte: &u8, wanted: u8| u8::from(*byte == wanted);
+    let is_odd = |(a, b): (&u8, &u8)| is(a, b'/') & (is(b, b'/') | is(b, b'.'));
+    let any = name.iter().zip(&name[1..]).map(is_odd).fold(0, |any, odd| any | odd);
+    any == 0 && name.len() <= MAX_COMPONENTS
+}
+
 /// The directory and the last name of a clean path; `None` for the root.
 pub fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
     match path.iter().rposition(|&byte| byte == b'/') {
@@ -51,6 +65,9 @@ impl EntryPath {
     /// No honest producer writes `..`, and readers disagree on its meaning.
     pub fn parse(name: &[u8]) -> Result<Self, Error> {
         let refuse = |reason| Err(refuse(name, reason));
+        if is_surely_clean(name) {
+            return Ok(Self(name.to_vec()));
+        }
         if name.contains(&0) {
             return refuse("a NUL in the name");
         }
@@ -217,6 +234,28 @@ mod tests {
         check("./", Some(""));
         check("/", Some(""));
         check("..a/b..", Some("..a/b.."));
+    }
+
+    #[test]
+    fn what_is_surely_clean_stays_as_it_is() {
+        let mut n_sure = 0;
+        for number in 0..4_u32.pow(7) {
+            let name: Vec<u8> = (0..7).map(|n| b"a./\0"[number as usize >> (2 * n) & 3]).collect();
+            for name in (0..=name.len()).map(|end| &name[..end]) {
+                if is_surely_clean(name) {
+                    n_sure += 1;
+                    let is_clean =
+                        |it: &[u8]| !matches!(it, b"" | b"." | b"..") && !it.contains(&0);
+                    assert!(
+                        name.is_empty() || name.split(|&it| it == b'/').all(is_clean),
+                        "{name:?}"
+                    );
+                }
+            }
+        }
+        assert!(n_sure > 10_000, "{n_sure}");
+        assert!(is_surely_clean(&[b'a'; MAX_COMPONENTS]));
+        assert!(!is_surely_clean(&b"a/".repeat(MAX_COMPONENTS)));
     }
 
     #[test]

@@ -28,7 +28,10 @@ fn change(line: &str) -> Change {
 }
 
 fn tree(layers: &[&[&str]]) -> Result<Tree, Error> {
-    let mut tree = Tree::new();
+    filled(Tree::new(), layers)
+}
+
+fn filled(mut tree: Tree, layers: &[&[&str]]) -> Result<Tree, Error> {
     for layer in layers {
         tree.begin_layer();
         layer.iter().try_for_each(|line| tree.apply(&change(line)))?;
@@ -65,6 +68,27 @@ fn upper_layers_go_over_lower_ones() {
     check(&[&["d a", "f a/b"], &["f a"]], "a1");
     check(&[&["f a"], &["f a/b/c"]], "a/*1 a/b/*1 a/b/c1");
     check(&[&["f a", "d a", "f a/b"]], "a/0 a/b0");
+}
+
+#[test]
+fn a_tree_that_seeks_a_path_leaves_out_other_files() {
+    let check = |sought: &str, layers: &[&[&str]], expected: &str| {
+        let tree = filled(Tree::seeking(sought.as_bytes()), layers).unwrap();
+        assert_eq!(shown(&tree), expected);
+        tree.find(sought.as_bytes()).is_some()
+    };
+    let layers: &[&[&str]] = &[&["d a", "f a/x", "f a/y", "z = a/x", "l > a"], &["f a/y/w", "f v"]];
+    assert!(check("a/x", layers, "a/0 a/x0 a/y/*1 l0 z0"));
+    assert!(check("l/y/w", layers, "a/0 a/y/*1 a/y/w1 l0"));
+    assert!(!check("v/w", layers, "a/0 a/y/*1 a/y/w1 l0 v1"));
+    // A file in the place of a directory, a link's target of another name, and a whiteout.
+    assert!(check("a/x", &[&["f a/x/w", "a/x/l > w"], &["f a/x"]], "a/*0 a/x1"));
+    assert!(!check("b", &[&["d c", "f c/w"], &["f c"]], "c1"));
+    assert!(!check("l", &[&["f a", "l > a"]], "l0"));
+    assert!(check("x", &[&["f x", "f a/y"], &["f a/z", "- a"]], "a/*1 x0"));
+    let refused = |sought: &str, layers| filled(Tree::seeking(sought.as_bytes()), layers).is_err();
+    assert!(refused("z", &[&["f x", "z = x"]]), "its target was left out");
+    assert!(refused("l/w", &[&["f x", "l > x", "f l/w"]]), "x may be a file");
 }
 
 #[test]
