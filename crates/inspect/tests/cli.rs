@@ -191,6 +191,18 @@ fn one_file_is_written_out_of_every_kind_of_archive() {
 }
 
 #[test]
+fn a_file_of_the_store_is_found_by_each_of_its_names() {
+    let sandbox = sandbox();
+    // First the layers are read, then their listings.
+    for _ in 0..2 {
+        for path in ["etc/os", "same", "rel", "/etc/../rel"] {
+            let output = inspect(&sandbox, &format!("--cat {path} app:1"));
+            assert_eq!(output.success().out(), "top\n", "{path}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_there_or_no_file_is_said() {
     let sandbox = sandbox();
     let said = |line: &str, code: i32| {
