@@ -28,10 +28,10 @@ pub(crate) fn cat(
     io: &mut Io<'_>,
 ) -> anyhow::Result<()> {
     let tree = if opened.is_own() {
-        let sought = opened.tree_shown(&io.progress, &mut Seeking(path)).ok();
-        match sought.filter(|tree| tree.find(path.as_os_str().as_bytes()).is_some()) {
-            Some(tree) => tree,
-            None => opened.tree(&io.progress)?,
+        match opened.tree_shown(&io.progress, &mut Seeking(path)) {
+            Ok(tree) if tree.find(path.as_os_str().as_bytes()).is_some() => tree,
+            // Nothing was found, or the tree was refused, or the layers are at fault: a whole tree tells which.
+            _ => opened.tree(&io.progress)?,
         }
     } else {
         let mut tree = Tree::new();

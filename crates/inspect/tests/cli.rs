@@ -202,6 +202,27 @@ fn a_file_of_the_store_is_found_by_each_of_its_names() {
     }
 }
 
+// go-containerregistry#2002 and #977: a name of a file is replaced or removed, and the others stay what they are.
+#[test]
+fn a_name_that_changes_leaves_the_others_of_its_file_alone() {
+    let sandbox = Sandbox::new();
+    let links = Layer::new().file("t2", "123").hardlink("t1", "t2").hardlink("t3", "t2");
+    let image = |top: Layer| Image::new().layer(links.clone().tar()).layer(top.tar());
+    let images = [
+        Named::new("docker.io/library/changed:1", image(Layer::new().file("t1", "456"))),
+        Named::new("docker.io/library/removed:1", image(Layer::new().whiteout("t2"))),
+    ];
+    layout(sandbox.store(), &images);
+    for _ in 0..2 {
+        let cat = |path: &str, name: &str| inspect(&sandbox, &format!("--cat {path} {name}"));
+        let contents = ["t1", "t2", "t3"].map(|path| cat(path, "changed:1").success().out());
+        assert_eq!(contents, ["456", "123", "123"]);
+        let contents = ["t1", "t3"].map(|path| cat(path, "removed:1").success().out());
+        assert_eq!(contents, ["123", "123"]);
+        cat("t2", "removed:1").fails_with(3);
+    }
+}
+
 #[test]
 fn what_is_not_there_or_no_file_is_said() {
     let sandbox = sandbox();

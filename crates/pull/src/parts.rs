@@ -264,9 +264,10 @@ impl Parts {
                 return Err(stopped().into());
             }
         }
+        let took = begun.elapsed();
         self.update(|state| {
-            state.note(range.end - range.start, begun.elapsed());
-            state.weigh(begun - asked, begun.elapsed(), self.connections, self.readers);
+            state.note(range.end - range.start, took);
+            state.weigh(begun - asked, took, self.connections, self.readers);
         });
         if is_awaited {
             self.gives_parts(*position);
@@ -361,11 +362,16 @@ impl State {
         self.rate = if self.rate == 0 { rate } else { self.rate / 4 * 3 + rate / 4 };
     }
 
+    /// How many blobs are read now, of so many that may be at once.
+    fn n_read(&self, readers: usize) -> usize {
+        readers.min(self.blobs.len())
+    }
+
     /// Takes into account how long the answer to a part was waited for, and how long its bytes then took. A part doesn't pay if one
     /// connection for each reader, which waits once, would bring far more in that time. Where many don't, requests wait for a
     /// server that has too much to do, and more of them make it worse for all.
     fn weigh(&mut self, waited: Duration, took: Duration, connections: u8, readers: usize) {
-        let n_read = u8::try_from(readers.min(self.blobs.len())).unwrap_or(u8::MAX).max(1);
+        let n_read = u8::try_from(self.n_read(readers)).unwrap_or(u8::MAX).max(1);
         let gain = u32::from(connections.div_ceil(n_read));
         self.n_weighed += 1;
         self.n_dear += usize::from(waited > took.saturating_mul(DEAR * gain));
@@ -378,7 +384,7 @@ impl State {
     /// The next part to be asked for: of the first blob as many as there is room for, of the others not so many that the first
     /// would have to wait for them. Where as many connections are enough as blobs are read at once, each blob has one.
     fn claim(&mut self, connections: usize, largest: u64, readers: usize) -> Option<Claim> {
-        let n_read = readers.min(self.blobs.len());
+        let n_read = self.n_read(readers);
         let (connections, is_rest) = if self.are_dear {
             (n_read, true)
         } else if self.has_slowed_down {
