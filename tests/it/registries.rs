@@ -194,10 +194,12 @@ impl Place {
     }
 
     /// One that is killed in the middle of a layer, and one that comes after it. Where a layer has several chunks, the
-    /// first is there by then.
+    /// first is there by then. Of each request that is held, the registry reads so little that how much was on its way is
+    /// no matter of time.
     fn goes_on_with_a_push(&self, repository: &str) {
         let (_, size) = self.largest();
-        let held = Fault::on("uploads").with_header("Content-Type").delay(Duration::from_secs(300));
+        let held = Fault::on("uploads").with_header("Content-Type");
+        let held = held.delay(Duration::from_secs(300)).close_reading(2 * MIB);
         let has_chunks = size > 64 * MIB as u64
             && self.profile.uploads.largest.is_none()
             && matches!(self.profile.uploads.chunks, Chunks::Taken(..));
@@ -219,7 +221,7 @@ impl Place {
         self.has_all(repository);
         let received = self.received();
         let name = self.profile.name;
-        // And what was on its way when the first was killed.
+        // And what was read of the layers that were on their way when the first was killed.
         let most = self.most() + 4 * MIB as u64;
         assert!(received < most, "{name}: {received} of {}", self.size);
         let can_go_on = self.profile.uploads.asked == Asked::Offset
