@@ -56,6 +56,11 @@ fn ranges(registry: &Registry) -> Vec<String> {
     asked(registry).into_iter().filter_map(|it| it.range).collect()
 }
 
+/// The ends of these parts. What is asked for once more has the same end.
+fn ends(ranges: &[String]) -> HashSet<&str> {
+    ranges.iter().filter_map(|range| range.rsplit_once('-')).map(|(_, end)| end).collect()
+}
+
 fn with_image() -> Registry {
     let registry = Registry::start();
     registry.add("app:1", &fixture().image);
@@ -90,7 +95,9 @@ fn slow() -> Fault {
 #[test]
 fn each_part_is_asked_for_once() {
     arrives(&[slow()], |registry| {
-        assert_eq!(registry.sent_twice(layer()), [], "{}", registry.log());
+        // On a busy machine a part may be taken for one that starves.
+        let twice: u64 = registry.sent_twice(layer()).iter().map(|(.., length)| length).sum();
+        assert!(twice < 4 << 20, "{}", registry.log());
         let ranges = ranges(registry);
         assert!(ranges.len() > 5, "{}", registry.log());
         assert_eq!(ranges[0], format!("bytes=0-{}", FIRST - 1));
@@ -152,6 +159,13 @@ fn a_quick_connection_is_enough_until_it_slows_down() {
 }
 
 #[test]
+fn a_quick_connection_that_begins_to_trickle_is_left_at_once() {
+    // podman#29625: 2 GB quickly, and then 11 kB a second until it broke. Four more MiB would take minutes.
+    let trickles = Fault::on(layer()).bytes_per_second(20 << 10).after_burst(9 << 20);
+    arrives(&[trickles], |_| ());
+}
+
+#[test]
 fn where_each_request_is_waited_for_long_the_rest_comes_by_one() {
     let (registry, sandbox) = (with_image(), Sandbox::new());
     let waits = Fault::on(layer()).delay(Duration::from_secs(1)).bytes_per_second(60 << 20);
@@ -162,6 +176,51 @@ fn where_each_request_is_waited_for_long_the_rest_comes_by_one() {
     let ranges = ranges(&registry);
     assert!(ranges.last().unwrap().ends_with('-'), "{ranges:?}");
     assert_eq!(ranges.len(), 6, "{ranges:?}");
+}
+
+#[test]
+fn the_rest_of_a_part_that_trickles_is_brought_by_another_connection() {
+    // As storage does that answers from many machines, one of which is in trouble (beta9#1876, simpleinfra#1166).
+    let trickles = Fault::on(layer()).after(2).times(1).bytes_per_second(20 << 10);
+    arrives(&[slow(), trickles], |registry| {
+        let ranges = ranges(registry);
+        assert!(ends(&ranges).len() < ranges.len(), "{}", registry.log());
+        let n_bytes = registry.bytes_sent(layer());
+        assert!(n_bytes < fixture().size + (2 << 20), "{n_bytes} bytes, {}", registry.log());
+    });
+}
+
+#[test]
+fn a_part_that_stalls_is_brought_by_another_connection_and_not_waited_for() {
+    let (registry, sandbox) = (with_image(), Sandbox::new());
+    registry.fault(slow());
+    registry.fault(Fault::on(layer()).after(2).times(1).stall_after(100 << 10, None));
+    // Whoever waited for the time-out would be ended with the test.
+    let pull = format!("pull --stall-timeout 3600 {}", registry.name("app:1"));
+    pipeline::sh(&sandbox, &format!("{pull} | unpack root")).success();
+    assert!(fs::read(sandbox.path("root/large")).unwrap() == fixture().large);
+}
+
+#[test]
+fn a_layer_that_is_too_small_for_parts_and_trickles_is_asked_for_by_another_connection() {
+    const MEDIUM: usize = 3 << 20;
+    let medium = Random::new(2).bytes(MEDIUM);
+    let large = Layer::new().file("large", fixture().large.clone());
+    let image = Image::new().codec(Codec::None).layer(large);
+    let image = image.layer(Layer::new().file("medium", medium.clone()));
+    let path = format!("/blobs/{}", image.layer_blobs()[1].digest);
+    for way in ["pull --no-store", "pull"] {
+        let (registry, sandbox) = (Registry::start(), Sandbox::new());
+        registry.add("app:1", &image);
+        registry.fault(slow());
+        registry.fault(Fault::on(&path).times(1).bytes_per_second(20 << 10));
+        let line = format!("{way} {} | unpack root", registry.name("app:1"));
+        pipeline::sh(&sandbox, &line).success();
+        assert!(fs::read(sandbox.path("root/medium")).unwrap() == medium, "{way}");
+        // What has come isn't asked for again.
+        let n_bytes = registry.bytes_sent(&path);
+        assert!(n_bytes < (MEDIUM + (1 << 20)) as u64, "{way}: {n_bytes}, {}", registry.log());
+    }
 }
 
 #[test]
@@ -193,10 +252,8 @@ fn what_breaks_costs_its_part_alone() {
     let breaks = Fault::on(layer()).after(1).times(3).close_after(10_000);
     arrives(&[slow(), breaks], |registry| {
         // Of each part that broke, the rest is asked for, to the same end.
-        let end = |range: &String| range.rsplit_once('-').map(|(_, end)| end.to_owned());
         let ranges = ranges(registry);
-        let ends: HashSet<_> = ranges.iter().filter_map(end).collect();
-        assert_eq!(ranges.len(), ends.len() + 3, "{}", registry.log());
+        assert!(ranges.len() >= ends(&ranges).len() + 3, "{}", registry.log());
         let n_bytes = registry.bytes_sent(layer());
         // What is under way when a connection breaks is lost.
         assert!(n_bytes < fixture().size + (3 << 20), "{n_bytes}");

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, RANGE};
@@ -35,20 +37,23 @@ impl Repository {
     /// A part of a blob's bytes. They are not hashed here. If the server gives no parts, this is the blob from the part's
     /// beginning to its end: [`Blob::is_part`] tells.
     ///
-    /// `lane` names the connections that are used: over HTTP/2, requests in different lanes don't share one.
+    /// `lane` names the connections that are used: over HTTP/2, requests in different lanes don't share one. Whoever sets
+    /// `given_up` ends the wait for bytes of the answer, if there is one.
     ///
     /// # Errors
     ///
-    /// Those of [`blob`](Self::blob).
+    /// Those of [`blob`](Self::blob), and [`Error::Interrupted`] once it is given up.
     pub fn blob_part(
         &self,
         descriptor: &Descriptor,
         part: Range<u64>,
         lane: u8,
+        given_up: &Arc<AtomicBool>,
     ) -> Result<Blob, Error> {
         let mut blob = Blob::new(self.clone(), descriptor, part.start)?;
         blob.end = part.end.min(descriptor.size);
         blob.lane = lane;
+        blob.given_up = Some(Arc::clone(given_up));
         blob.fill()?;
         Ok(blob)
     }
@@ -94,6 +99,8 @@ pub struct Blob {
     end: u64,
     /// The connections that are used.
     lane: u8,
+    /// What ends the wait for bytes.
+    given_up: Option<Arc<AtomicBool>>,
     attempts: Attempts,
     ranges: RangeSupport,
     /// The source that is asked now.
@@ -163,6 +170,7 @@ impl Blob {
             offset,
             end: descriptor.size,
             lane: 0,
+            given_up: None,
             ranges: RangeSupport::Usable,
             body: None,
             mirrors_read: BTreeSet::new(),
@@ -385,12 +393,9 @@ impl Blob {
         if let Some(length) = length.filter(|&length| length > promised && !self.is_part()) {
             return Err(self.size_mismatch(start.saturating_add(length)).into());
         }
-        Ok(Open {
-            body: exchange.body,
-            host,
-            skip: self.offset - start,
-            has_length: length.is_some(),
-        })
+        let mut body = exchange.body;
+        body.give_up_when(self.given_up.clone());
+        Ok(Open { body, host, skip: self.offset - start, has_length: length.is_some() })
     }
 
     /// The offset at which an answer's body begins, which is ours or 0.

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,7 @@ impl Sending<'_> {
             handle: handle.clone(),
             messages: incoming,
             cancelled: timeouts.cancelled,
+            given_up: None,
         };
         // While the content itself is waited for, no clock runs.
         let n_waits = AtomicU64::new(0);
@@ -193,9 +194,15 @@ struct BodyReceiver {
     handle: Handle,
     messages: UnboundedReceiver<Message>,
     cancelled: fn() -> bool,
+    /// What gives this exchange up, and no other.
+    given_up: Option<Arc<AtomicBool>>,
 }
 
 impl BodyReceiver {
+    fn is_given_up(&self) -> bool {
+        self.given_up.as_ref().is_some_and(|it| it.load(Ordering::Relaxed))
+    }
+
     /// Waits for a message, for `limit` at most. The time begins anew whenever `progress` changes.
     fn wait(
         &mut self,
@@ -208,7 +215,7 @@ impl BodyReceiver {
         let mut started = Instant::now();
         let mut before = progress();
         loop {
-            if (self.cancelled)() {
+            if (self.cancelled)() || self.is_given_up() {
                 return Err(TransportError::Cancelled);
             }
             if before != progress() {
@@ -250,6 +257,11 @@ impl Body {
             }
         }
         Ok(self.at_hand())
+    }
+
+    /// Has reading end as if it were cancelled, once this is set.
+    pub(crate) fn give_up_when(&mut self, given_up: Option<Arc<AtomicBool>>) {
+        self.receiver.given_up = given_up;
     }
 
     /// The bytes at hand.
@@ -307,6 +319,26 @@ mod tests {
         room.add_permits(1);
         handle.block_on(passing);
         assert_eq!(n_taken(), 1);
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_waited_for() {
+        let (messages, incoming) = mpsc::unbounded_channel();
+        let engine = Engine::default();
+        let handle = engine.handle().unwrap().clone();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let mut receiver = BodyReceiver {
+            handle,
+            messages: incoming,
+            cancelled: || false,
+            given_up: Some(Arc::clone(&given_up)),
+        };
+        let mut waited = |limit| receiver.wait(limit, &|| 0);
+        assert!(matches!(waited(POLL_INTERVAL), Err(TransportError::Stalled(_))));
+        given_up.store(true, Ordering::Relaxed);
+        assert!(matches!(waited(Duration::from_secs(3600)), Err(TransportError::Cancelled)));
+        messages.send(Message::End).unwrap();
+        assert!(matches!(waited(POLL_INTERVAL), Ok(Message::End)), "what is there is given out");
     }
 
     #[test]
