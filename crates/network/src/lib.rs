@@ -7,9 +7,12 @@ mod flags;
 pub mod ssh;
 pub mod threads;
 
-use cli::{Explain as _, Failure, Io};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use cli::{Explain as _, Failure, Io, Progress};
 use layer_format::Reference;
-use registry::{Client, Credentials, Mirrors, Options, Traffic};
+use registry::{Client, Credentials, Listener, Mirrors, Options, Traffic};
 
 pub use crate::documents::RemoteDocuments;
 pub use crate::flags::Flags;
@@ -22,14 +25,18 @@ impl Flags {
     pub fn client(&self, names: &[Reference], io: &mut Io<'_>) -> anyhow::Result<Client> {
         let file = self.authfile()?;
         let login = self.creds(&mut io.input)?;
-        self.client_with(Credentials::given(file, login, names)?)
+        self.client_with(Credentials::given(file, login, names)?, &io.progress)
     }
 
-    /// A client that looks for logins in these places.
+    /// A client that looks for logins in these places. Whoever has to wait for long is warned at once.
     ///
     /// # Errors
     /// The flags make no sense, or a file of mirrors or certificates can't be read.
-    pub fn client_with(&self, credentials: Credentials) -> anyhow::Result<Client> {
+    pub fn client_with(
+        &self,
+        credentials: Credentials,
+        progress: &Progress,
+    ) -> anyhow::Result<Client> {
         let usual = Options::default();
         let options = Options {
             credentials,
@@ -39,10 +46,22 @@ impl Flags {
             connect: self.connect_timeout.unwrap_or(usual.connect),
             stall: self.stall_timeout.unwrap_or(usual.stall),
             limit_rate: self.limit_rate,
+            listener: warns(progress),
             ..usual
         };
         Client::new(options).hinted(registry::Error::hint)
     }
+}
+
+/// Warns at once, and once of the same: several connections may wait for it.
+fn warns(progress: &Progress) -> Listener {
+    let (progress, told) = (progress.clone(), Mutex::new(HashSet::new()));
+    Listener::new(move |text| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(text.to_owned()) {
+            progress.warn(text);
+        }
+    })
 }
 
 /// Reports a client's warnings at the end and, if progress is JSON, its requests. If the program has failed, warnings are shown

@@ -51,4 +51,4 @@ pub use base::{Cause, Content, Denial, Error, Secret, Window};
 pub use config::{
     Credentials, Login, LoginFiles, LoginHelper, LoginKey, Mirrors, with_login, without_login,
 };
-pub use session::{Options, Retries};
+pub use session::{Listener, Options, Retries};

@@ -13,7 +13,7 @@ mod tokens;
 mod upload_habits;
 
 pub(crate) use endpoint::Endpoint;
-pub use options::{Options, Retries};
+pub use options::{Listener, Options, Retries};
 pub(crate) use remote::{Answer, Call, Remote, Target};
 pub(crate) use response::{ErrorResponse, RequestContext, transport_failure};
 pub(crate) use retry::Attempts;

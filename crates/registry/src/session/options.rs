@@ -1,7 +1,9 @@
 //! The settings of a client.
 
+use std::fmt::{self, Debug, Formatter};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Credentials, Mirrors, certs_d};
@@ -31,6 +33,8 @@ pub struct Options {
     pub mirror_pause: Duration,
     /// When and how often to try again.
     pub retries: Retries,
+    /// Who is told of a failure after which the same is tried again, if it took long or what comes next does.
+    pub listener: Listener,
     /// How many bytes of a blob one request uploads at most, unless the registry wants more. What was lost with a
     /// broken connection is never more.
     pub chunk: u64,
@@ -53,10 +57,36 @@ impl Default for Options {
             limit_rate: None,
             mirror_pause: Duration::from_secs(30),
             retries: Retries::default(),
+            listener: Listener::default(),
             chunk: 64 << 20,
             cancelled: || false,
             user_agent: concat!("strata/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
+    }
+}
+
+/// Takes one line of text, on the thread of whatever failed. The default takes none.
+#[derive(Clone, Default)]
+pub struct Listener(Option<Arc<Listen>>);
+
+type Listen = dyn Fn(&str) + Send + Sync;
+
+impl Listener {
+    /// One that hands each line on.
+    pub fn new(listen: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listen)))
+    }
+
+    pub(super) fn tell(&self, text: &str) {
+        if let Some(listen) = &self.0 {
+            listen(text);
+        }
+    }
+}
+
+impl Debug for Listener {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listener").field(&self.0.is_some()).finish()
     }
 }
 

@@ -4,27 +4,40 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::options::{Options, Retries};
+use super::options::{Listener, Options, Retries};
 use crate::base::{Error, Failure, POLL_INTERVAL, RetryPolicy};
+
+/// Who waits longer than this is told why.
+const LONG: Duration = Duration::from_secs(10);
 
 /// The attempts at one document or blob.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     retries: Retries,
     cancelled: fn() -> bool,
+    listener: Listener,
+    /// When the present attempt began, or last brought something.
+    begun: Instant,
     in_a_row: u32,
     in_all: u32,
 }
 
 impl Attempts {
     pub(crate) fn new(options: &Options) -> Self {
-        let Options { retries, cancelled, .. } = options;
-        Self { retries: retries.clone(), cancelled: *cancelled, in_a_row: 0, in_all: 0 }
+        Self {
+            retries: options.retries.clone(),
+            cancelled: options.cancelled,
+            listener: options.listener.clone(),
+            begun: Instant::now(),
+            in_a_row: 0,
+            in_all: 0,
+        }
     }
 
     /// Notes that bytes have come: pauses start anew.
     pub(crate) fn progress(&mut self) {
         self.in_a_row = 0;
+        self.begun = Instant::now();
     }
 
     /// Waits until it is time for the next attempt.
@@ -47,7 +60,25 @@ impl Attempts {
             RetryPolicy::After(asked) => asked,
             RetryPolicy::Later => shortened(self.pause()),
         };
-        self.sleep(pause, what)
+        if let Some(text) = self.told(&failure.error, pause) {
+            self.listener.tell(&text);
+        }
+        self.sleep(pause, what)?;
+        self.begun = Instant::now();
+        Ok(())
+    }
+
+    /// What a user is told before the next attempt, who would wonder otherwise what is waited for.
+    fn told(&self, error: &Error, pause: Duration) -> Option<String> {
+        let (next, last) = (self.in_a_row + 1, self.retries.consecutive);
+        let told = |when: &str| Some(format!("{error}; trying again{when} ({next} of {last})"));
+        if pause >= LONG {
+            told(&format!(" in {} s", pause.as_secs()))
+        } else if self.begun.elapsed() >= LONG {
+            told("")
+        } else {
+            None
+        }
     }
 
     /// Tries until an attempt succeeds or none makes sense any more.
@@ -130,6 +161,23 @@ mod tests {
             retry: RetryPolicy::After(Duration::from_secs(3600)),
         };
         assert!(Attempts::new(&Options::default()).after(failure, "").is_err());
+    }
+
+    #[test]
+    fn who_waits_for_long_is_told_why() {
+        let error = Error::Redirect { what: "app:1".to_owned(), reason: "loop" };
+        let mut attempts = Attempts::new(&Options::default());
+        attempts.in_a_row = 1;
+        let told = |attempts: &Attempts, seconds| {
+            let text = attempts.told(&error, Duration::from_secs(seconds))?;
+            text.strip_prefix(&error.to_string()).map(str::to_owned)
+        };
+        assert_eq!(told(&attempts, 9), None);
+        assert_eq!(told(&attempts, 10).unwrap(), "; trying again in 10 s (2 of 5)");
+        attempts.begun = attempts.begun.checked_sub(LONG).unwrap();
+        assert_eq!(told(&attempts, 0).unwrap(), "; trying again (2 of 5)");
+        attempts.progress();
+        assert_eq!(told(&attempts, 0), None);
     }
 
     #[test]

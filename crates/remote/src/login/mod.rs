@@ -23,7 +23,8 @@ pub(crate) fn log_in(
 ) -> anyhow::Result<()> {
     let Answer { who, login } = question.ask(io)?;
     let host = name.host().to_owned();
-    let client = network.client_with(Credentials::none().with(&host, login.clone()))?;
+    let client =
+        network.client_with(Credentials::none().with(&host, login.clone()), &io.progress)?;
     let task = io.progress.task(host.as_str(), None);
     task.state("Logging in");
     let checked = client.registry(&host).and_then(|registry| registry.check_login());
