@@ -244,8 +244,10 @@ fn resolve_all(
     let mut images: Vec<ResolvedImage> = Vec::new();
     for Wanted { asked: name, kept } in distinct(names) {
         let repository = client.repository(name)?;
+        let task = io.progress.task(name.to_string(), None);
         let mut image = select::resolve(name, &repository, &choice, configs)
             .map_err(|error| explain(error, name))?;
+        drop(task);
         image.reference = kept.clone();
         let referrers = if args.referrers {
             referrers::of(&image, configs, &|text| io.warn(text))
