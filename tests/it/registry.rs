@@ -265,6 +265,18 @@ fn too_many_requests_are_waited_out_as_long_as_the_registry_asks() {
 }
 
 #[test]
+fn whoever_has_to_wait_for_long_is_told_why_at_once() {
+    let place =
+        Place::with(Fault::on("manifests/").status(429).header("Retry-After", "10").times(1));
+    let output =
+        place.sh("pull --no-stream NAME 2>&1 | { IFS= read -r first; echo \"$first\"; cat; }");
+    let warned = output.out();
+    let first = warned.lines().next().unwrap_or_default();
+    assert!(first.starts_with("pull: warning: "), "{warned}");
+    assert!(first.ends_with("; trying again in 10 s (2 of 5)"), "{warned}");
+}
+
+#[test]
 fn a_registry_that_asks_for_an_hour_is_given_up() {
     let place = Place::with(Fault::on("manifests/").status(429).header("Retry-After", "3600"));
     let began = Instant::now();

@@ -187,3 +187,15 @@ fn a_table_is_as_wide_as_the_terminal_unless_it_is_asked_for_in_full() {
         assert_eq!(text.contains(&manifest), is_full, "{text}");
     }
 }
+
+// podman says "Trying to pull …" before anything has come; an empty screen says nothing (docker/for-win#1440).
+#[test]
+fn an_image_that_is_long_looked_up_is_named() {
+    let (registry, sandbox, name) = stalling(1);
+    registry.fault(Fault::on("/manifests/").stall_after(0, None));
+    let running = pipeline::on_terminal(&sandbox, Size::USUAL, &format!("pull --no-stream {name}"));
+    running.wait_for(|screen| screen.contains(&format!("{name}: Waiting")));
+    registry.release();
+    let shown = running.wait();
+    assert!(!shown.ended_with(0).contains("Waiting"), "{}", shown.ended_with(0));
+}
