@@ -10,7 +10,7 @@ use kit::tree;
 use kit::{Codec, Gzip, Image, Layer, Named, Producer, Sandbox};
 use layer_format::SeekIndex;
 
-use crate::fixtures::names;
+use crate::fixtures::{assert_one_line, names};
 
 const NAME: &str = "docker.io/library/long:1";
 /// How long each file is, in bytes. A layer of 8 of them has at least three checkpoints.
@@ -178,4 +178,30 @@ fn gc_keeps_the_index_of_a_blob_for_a_while() {
     let script = "touch -d '40 days ago' $STRATA_STORE/strata/seek/* && images gc";
     sh(&sandbox, script).success();
     assert_eq!(indexes(&sandbox), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_damaged_layer_without_an_index_gives_no_content() {
+    // Its listing is there, so nothing of it would have to be read but the file.
+    for codec in Codec::ALL {
+        let sandbox = Sandbox::new();
+        let layer =
+            Layer::new().file("first", text(1)).file("last", text(2)).hardlink("other", "first");
+        let image = Image::new().codec(codec).layer(layer);
+        let layer = sandbox.store().join("blobs/sha256").join(&image.layer_blobs()[0].digest[7..]);
+        sandbox.write("image.tar", Producer::Strata.write(&[Named::new(NAME, image)]));
+        sh(&sandbox, "load image.tar && unpack --from long:1 whole").success();
+        sh(&sandbox, "inspect --cat first long:1 | cmp - whole/first").success();
+        drop(fs::remove_dir_all(sandbox.store().join("strata/seek")));
+        let mut bytes = fs::read(&layer).unwrap();
+        let at = bytes.len() / 4;
+        bytes[at] ^= 1;
+        fs::set_permissions(&layer, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        fs::write(&layer, bytes).unwrap();
+        for path in ["first", "other", "last"] {
+            let output = sh(&sandbox, &format!("inspect --cat {path} long:1"));
+            assert_eq!((output.code(), output.stdout.len()), (4, 0), "{path}: {}", output.stderr);
+            assert_one_line(&output, "inspect");
+        }
+    }
 }

@@ -324,6 +324,22 @@ impl Opened {
         self.measure(position, watch).map(|_| ())
     }
 
+    /// Reads the stored bytes of a layer to their end, where they have been checked against the manifest.
+    ///
+    /// # Errors
+    /// As [`tree`](Self::tree).
+    pub fn check_stored(&mut self, position: usize, watch: &dyn Watch) -> Result<()> {
+        let named = self.named(position);
+        let layer = &self.image.layers[position];
+        let watcher = watch.begin(layer.digest().short(), layer.size());
+        let checked = self.stored(position).and_then(|stored| {
+            let mut stored = Checked::new(Watched::new(stored, watcher), watch);
+            let copied = io::copy(&mut stored, &mut io::sink());
+            copied.map_err(|source| layer_format::Error::io("reading a layer", source).into())
+        });
+        checked.map(drop).map_err(named)
+    }
+
     /// The size of a stored layer in bytes. The layer is read if no manifest tells its size.
     ///
     /// # Errors

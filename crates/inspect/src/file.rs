@@ -1,7 +1,7 @@
 //! One file out of an image.
 //!
 //! Of an image of the store, no more is read than it takes: with a listing and a seek index of the layer, little more than the
-//! file. Of any other, all layers are read and verified. Which one has the file is known only then, so it is read a second time.
+//! file. So what is wrong with other files of the image isn't told. Of any other, all layers are read and verified. Which one has the file is known only then, so it is read a second time.
 
 use std::io::{self, BufReader, Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -53,7 +53,11 @@ pub(crate) fn cat(
         return Err(changed().into());
     }
     opened.rewind()?;
-    // The layer was verified when it was read first, so its rest needn't be read again.
+    if opened.is_own() {
+        // With a listing nothing of the layer may have been read yet, and its beginning alone doesn't tell that it is damaged.
+        opened.check_stored(origin.layer(), &io.progress)?;
+    }
+    // The layer was verified, so its rest needn't be read again.
     let stored = opened.stored(origin.layer())?;
     let decoder = image::layer::decompressed(stored)?;
     let mut layer = Reader::new(BufReader::new(decoder));
