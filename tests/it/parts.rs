@@ -192,13 +192,23 @@ fn the_rest_of_a_part_that_trickles_is_brought_by_another_connection() {
 
 #[test]
 fn a_part_that_stalls_is_brought_by_another_connection_and_not_waited_for() {
-    let (registry, sandbox) = (with_image(), Sandbox::new());
-    registry.fault(slow());
-    registry.fault(Fault::on(layer()).after(2).times(1).stall_after(100 << 10, None));
-    // Whoever waited for the time-out would be ended with the test.
-    let pull = format!("pull --stall-timeout 3600 {}", registry.name("app:1"));
-    pipeline::sh(&sandbox, &format!("{pull} | unpack root")).success();
-    assert!(fs::read(sandbox.path("root/large")).unwrap() == fixture().large);
+    let stalled = Fault::on(layer()).after(2).times(1);
+    let first = Fault::on(layer()).times(1);
+    for fault in [
+        stalled.clone().stall_after(100 << 10, None),
+        // Its answer doesn't even begin.
+        stalled.delay(Duration::from_secs(3600)),
+        // The first part tells whether there are others.
+        first.bytes_per_second(1 << 10),
+    ] {
+        let (registry, sandbox) = (with_image(), Sandbox::new());
+        registry.fault(slow());
+        registry.fault(fault);
+        // Whoever waited for the time-out would be ended with the test.
+        let pull = format!("pull --stall-timeout 3600 {}", registry.name("app:1"));
+        pipeline::sh(&sandbox, &format!("{pull} | unpack root")).success();
+        assert!(fs::read(sandbox.path("root/large")).unwrap() == fixture().large);
+    }
 }
 
 #[test]
@@ -314,8 +324,11 @@ fn a_pull_that_was_ended_goes_on_where_all_before_has_come() {
 #[test]
 fn a_reader_that_goes_away_ends_all_connections() {
     let (registry, sandbox) = (with_image(), Sandbox::new());
-    registry.fault(Fault::on(layer()).after(1).delay(Duration::from_millis(50)));
-    let line = format!("pull --no-store {} | head -c 100000 > /dev/null", registry.name("app:1"));
+    // No other answer comes: those who wait for one are ended as well.
+    registry.fault(slow());
+    registry.fault(Fault::on(layer()).after(1).delay(Duration::from_secs(3600)));
+    let pull = format!("pull --no-store --stall-timeout 3600 {}", registry.name("app:1"));
+    let line = format!("{pull} | head -c 100000 > /dev/null");
     let output = pipeline::sh(&sandbox, &line);
     assert_eq!(output.pipe[0], 141, "{}", output.text());
 }

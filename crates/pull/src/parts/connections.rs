@@ -114,22 +114,17 @@ impl Parts {
                 }
                 request => request?,
             };
-        if *is_first && !request.is_part() {
+        if !request.is_part() && range.end < descriptor.size {
             return Ok(End::Rest(Box::new(request)));
         }
         let begun = Instant::now();
         self.update(|state| {
             if let Some(arrival) = state.arrival(claim) {
-                arrival.begun = Some(begun);
+                (arrival.begun, arrival.last) = (Some(begun), begun);
             }
         });
         let mut is_awaited = *is_first;
         while request.offset() < range.end {
-            // What is soon there tells first how many connections are needed.
-            if is_awaited && asked.elapsed() > SOON {
-                self.gives_parts(*position);
-                is_awaited = false;
-            }
             let mut piece = lock(&self.state).buffers.pop().unwrap_or_default();
             piece.clear();
             while piece.len() < PIECE && request.offset() < range.end {
@@ -138,6 +133,11 @@ impl Parts {
                 let n = chunk.len().min(left).min(PIECE - piece.len());
                 piece.extend_from_slice(&chunk[..n]);
                 request.consume(n);
+                // What is soon there tells first how many connections are needed.
+                if is_awaited && asked.elapsed() > SOON {
+                    self.gives_parts(*position);
+                    is_awaited = false;
+                }
             }
             if !self.push(claim, piece) {
                 return Err(stopped().into());
@@ -190,6 +190,7 @@ impl Parts {
         self.update(|state| {
             let is_over = state.is_over;
             if let Some(arrival) = state.arrival(claim).filter(|_| !is_over) {
+                arrival.last = Instant::now();
                 arrival.n_bytes += piece.len() as u64;
                 arrival.pieces.push_back(piece);
                 is_wanted = true;
@@ -225,12 +226,8 @@ impl Parts {
     /// Gives up what is under way of a blob, whose reader has gone.
     pub(super) fn leave(&self, position: usize) {
         self.update(|state| {
-            let left = state.blobs.remove(&position).map(|it| it.parts).unwrap_or_default();
-            // Those under way are counted by who brings them.
-            state.n_parts -= left.values().filter(|arrival| arrival.end.is_some()).count();
-            for given_up in left.values().filter_map(|it| state.under_way.get(&it.number)) {
-                given_up.store(true, Ordering::Relaxed);
-            }
+            let parts = state.blobs.remove(&position).map(|it| it.parts).unwrap_or_default();
+            state.give_up(&parts);
         });
         self.wanted.notify_all();
     }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const STARVED: u64 = 10;
 /// After what time that is told.
 pub(super) const STARVING: Duration = Duration::from_secs(1);
+/// After what time it is told of one that brings nothing at all: an answer may be waited for, or a packet be lost.
+pub(super) const SILENT: Duration = Duration::from_secs(3);
 /// How many connections that have brought something tell how quick others are.
 const RECENT: usize = 8;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::pace::{Recent, per_second};
+use super::pace::{Recent, SILENT, per_second};
 use crate::blob::Blob;
 
 /// The smallest part, in bytes. A part costs a round trip or, where storage is elsewhere, two.
@@ -77,8 +77,14 @@ pub(super) struct Arrival {
     pub(super) number: u64,
     /// What is to come by that: it begins where another one was given up, if one was.
     pub(super) range: Range<u64>,
+    /// Whether it is all that is left of the blob, which nobody else is to bring piece by piece.
+    pub(super) is_rest: bool,
+    /// When it was asked for.
+    pub(super) asked: Instant,
     /// When its bytes began to come.
     pub(super) begun: Option<Instant>,
+    /// When the last of these happened, or a piece came.
+    pub(super) last: Instant,
     /// How many bytes have come since then.
     pub(super) n_bytes: u64,
     /// The bytes that weren't read yet.
@@ -90,17 +96,32 @@ pub(super) struct Arrival {
 impl Arrival {
     /// What comes by a claim from now on.
     fn new(number: u64, range: Range<u64>) -> Self {
-        Self { number, range, begun: None, n_bytes: 0, pieces: VecDeque::new(), end: None }
+        let asked = Instant::now();
+        Self {
+            number,
+            range,
+            is_rest: false,
+            asked,
+            begun: None,
+            last: asked,
+            n_bytes: 0,
+            pieces: VecDeque::new(),
+            end: None,
+        }
     }
 
     /// What hasn't come yet, if another connection is to ask for it.
     fn starved(&self, recent: &Recent) -> Option<Range<u64>> {
-        let begun = self.begun.filter(|_| self.end.is_none())?;
         let left = self.range.start + self.n_bytes..self.range.end;
         // Some of a piece may be there.
-        let n_bytes = self.n_bytes + PIECE as u64;
-        let is_starved = recent.tell_starved(begun, n_bytes, begun.elapsed());
-        (is_starved && !left.is_empty()).then_some(left)
+        let piece = PIECE as u64;
+        let has_come_slowly = self
+            .begun
+            .is_some_and(|begun| recent.tell_starved(begun, self.n_bytes + piece, begun.elapsed()));
+        let silence = self.last.elapsed();
+        let is_silent = silence >= SILENT && recent.tell_starved(self.asked, piece, silence);
+        let is_under_way = self.end.is_none() && !left.is_empty() && !self.is_rest;
+        (is_under_way && (has_come_slowly || is_silent)).then_some(left)
     }
 }
 
@@ -219,7 +240,8 @@ impl State {
             let range = divided.next..size.min(divided.next + part);
             divided.next = range.end;
             let (number, start) = (self.next_number, range.start);
-            divided.parts.insert(start, Arrival::new(number, range.clone()));
+            let arrival = Arrival { is_rest, ..Arrival::new(number, range.clone()) };
+            divided.parts.insert(start, arrival);
             let (blob, given_up) = (divided.blob.clone(), Arc::default());
             return Some(self.begin(Claim {
                 number,
@@ -277,12 +299,34 @@ impl State {
     /// Takes note of how a part ended.
     pub(super) fn end(&mut self, claim: &Claim, end: anyhow::Result<End>) {
         self.under_way.remove(&claim.number);
+        let comes_whole = !claim.is_rest && matches!(end, Ok(End::Rest(_)));
         if let Some(arrival) = self.arrival(claim) {
             arrival.end = Some(end);
+            if comes_whole {
+                self.leave_parts(claim);
+            }
             return;
         }
         // Another connection brings the rest of it, or its reader has gone.
         self.n_parts -= 1;
+    }
+
+    /// Takes note that all of a blob comes by a claim, from that on: its server gives no parts, or none any more. Each one that
+    /// is asked for would be read from the blob's beginning.
+    pub(super) fn leave_parts(&mut self, claim: &Claim) {
+        let Some(divided) = self.blobs.get_mut(&claim.position) else { return };
+        divided.server = Server::Asked;
+        let later = divided.parts.split_off(&(claim.start + 1));
+        self.give_up(&later);
+    }
+
+    /// Gives up parts that nobody will read.
+    pub(super) fn give_up(&mut self, parts: &BTreeMap<u64, Arrival>) {
+        // Those under way are counted by who brings them.
+        self.n_parts -= parts.values().filter(|arrival| arrival.end.is_some()).count();
+        for given_up in parts.values().filter_map(|it| self.under_way.get(&it.number)) {
+            given_up.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The part that comes by a claim, if that wasn't given up.

@@ -142,6 +142,47 @@ fn trickle(state: &mut State, n_bytes: u64, seconds: f32) {
 }
 
 #[test]
+fn what_is_silent_is_brought_by_another_connection() {
+    const MIB: u64 = 1 << 20;
+    let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+    let is_starved = |is_rest, asked, begun: Option<u64>, last| {
+        let parts = of_blob(100 * MIB, Server::GivesParts);
+        let mut state = lock(&parts.state);
+        state.rate = 4 * MIB;
+        state.recent.note(4 * MIB);
+        let first = state.claim(1, 4 * MIB, 1).unwrap();
+        let arrival = state.arrival(&first).unwrap();
+        (arrival.is_rest, arrival.asked, arrival.last) = (is_rest, ago(asked), ago(last));
+        (arrival.begun, arrival.n_bytes) =
+            (begun.map(ago), if begun.is_some() { 3 * MIB } else { 0 });
+        state.claim(1, 4 * MIB, 1).is_some()
+    };
+    assert!(!is_starved(false, 2, None, 2), "an answer may be waited for");
+    assert!(is_starved(false, 3, None, 3));
+    assert!(!is_starved(true, 3, None, 3), "its reader would get it whole");
+    assert!(!is_starved(false, 5, Some(4), 2), "it came quickly enough until now");
+    assert!(is_starved(false, 5, Some(4), 3));
+}
+
+#[test]
+fn where_a_server_gives_no_parts_any_more_the_others_are_left() {
+    let parts = of_blob(100 << 20, Server::GivesParts);
+    let mut state = lock(&parts.state);
+    let claims: Vec<_> = (0..4).map(|_| state.claim(8, LARGEST, 1).unwrap()).collect();
+    state.end(&claims[3], Err(stopped().into()));
+    assert_eq!((state.n_parts, state.under_way.len()), (4, 3));
+    state.leave_parts(&claims[1]);
+    let given_up = claims.iter().map(|claim| claim.given_up.load(Ordering::Relaxed));
+    assert_eq!(given_up.collect::<Vec<_>>(), [false, false, true, false]);
+    assert_eq!(state.n_parts, 3, "one that has ended, and wasn't read");
+    state.end(&claims[2], Err(stopped().into()));
+    assert_eq!((state.n_parts, state.blobs[&0].parts.len()), (2, 2));
+    assert!(state.claim(8, LARGEST, 1).is_none(), "all that is left comes by one request");
+    drop(state);
+    assert!(!parts.resume(0, 0));
+}
+
+#[test]
 fn the_rest_of_a_part_that_starves_is_brought_by_another_connection() {
     const MIB: u64 = 1 << 20;
     let parts = of_blob(100 * MIB, Server::GivesParts);

@@ -38,7 +38,7 @@ impl Repository {
     /// beginning to its end: [`Blob::is_part`] tells.
     ///
     /// `lane` names the connections that are used: over HTTP/2, requests in different lanes don't share one. Whoever sets
-    /// `given_up` ends the wait for bytes of the answer, if there is one.
+    /// `given_up` ends every wait for the part.
     ///
     /// # Errors
     ///
@@ -54,6 +54,7 @@ impl Repository {
         blob.end = part.end.min(descriptor.size);
         blob.lane = lane;
         blob.given_up = Some(Arc::clone(given_up));
+        blob.attempts.give_up_when(given_up);
         blob.fill()?;
         Ok(blob)
     }
@@ -99,7 +100,7 @@ pub struct Blob {
     end: u64,
     /// The connections that are used.
     lane: u8,
-    /// What ends the wait for bytes.
+    /// What ends every wait for it.
     given_up: Option<Arc<AtomicBool>>,
     attempts: Attempts,
     ranges: RangeSupport,
@@ -369,6 +370,7 @@ impl Blob {
         let is_whole = self.offset == 0 && !self.is_part();
         let mut call = Call::get(&self.what, target);
         call.lane = self.lane;
+        call.given_up.clone_from(&self.given_up);
         if !is_whole && self.ranges == RangeSupport::Usable {
             let last = if self.is_part() { (self.end - 1).to_string() } else { String::new() };
             call.headers.push((RANGE, format!("bytes={}-{last}", self.offset)));
@@ -393,9 +395,12 @@ impl Blob {
         if let Some(length) = length.filter(|&length| length > promised && !self.is_part()) {
             return Err(self.size_mismatch(start.saturating_add(length)).into());
         }
-        let mut body = exchange.body;
-        body.give_up_when(self.given_up.clone());
-        Ok(Open { body, host, skip: self.offset - start, has_length: length.is_some() })
+        Ok(Open {
+            body: exchange.body,
+            host,
+            skip: self.offset - start,
+            has_length: length.is_some(),
+        })
     }
 
     /// The offset at which an answer's body begins, which is ours or 0.

@@ -50,6 +50,8 @@ pub(super) struct Sending<'a> {
     pub(super) timeouts: Timeouts,
     /// How far the request's own body has come.
     pub(super) progress: Arc<UploadProgress>,
+    /// What gives this exchange up, and no other.
+    pub(super) given_up: Option<Arc<AtomicBool>>,
 }
 
 impl Sending<'_> {
@@ -65,7 +67,7 @@ impl Sending<'_> {
     }
 
     fn run(self) -> Result<Exchange, TransportError> {
-        let Self { handle, client, request, timeouts, progress } = self;
+        let Self { handle, client, request, timeouts, progress, given_up } = self;
         let (messages, incoming) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(ROOM));
         let sender = BodySender { messages, room: Arc::clone(&room) };
@@ -74,7 +76,7 @@ impl Sending<'_> {
             handle: handle.clone(),
             messages: incoming,
             cancelled: timeouts.cancelled,
-            given_up: None,
+            given_up,
         };
         // While the content itself is waited for, no clock runs.
         let n_waits = AtomicU64::new(0);
@@ -194,7 +196,7 @@ struct BodyReceiver {
     handle: Handle,
     messages: UnboundedReceiver<Message>,
     cancelled: fn() -> bool,
-    /// What gives this exchange up, and no other.
+    /// What gives up this exchange alone.
     given_up: Option<Arc<AtomicBool>>,
 }
 
@@ -257,11 +259,6 @@ impl Body {
             }
         }
         Ok(self.at_hand())
-    }
-
-    /// Has reading end as if it were cancelled, once this is set.
-    pub(crate) fn give_up_when(&mut self, given_up: Option<Arc<AtomicBool>>) {
-        self.receiver.given_up = given_up;
     }
 
     /// The bytes at hand.

@@ -1,6 +1,7 @@
 //! A request, and how long its answer is waited for.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::Method;
@@ -27,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) answer: AnswerTime,
     /// The pool of connections that is used. Over HTTP/2 the requests of one lane share a connection.
     pub(crate) lane: u8,
+    /// What gives this request up, as if everything were cancelled.
+    pub(crate) given_up: Option<Arc<AtomicBool>>,
     /// Whether a stranger gave the address: a name there must not mean this machine or its link.
     pub(crate) is_guarded: bool,
 }
@@ -95,6 +98,7 @@ impl Request {
             payload: None,
             answer: AnswerTime::Soon,
             lane: 0,
+            given_up: None,
             is_guarded: false,
         }
     }

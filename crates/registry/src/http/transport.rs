@@ -145,6 +145,7 @@ impl Transport {
             client,
             timeouts: self.timeouts(request.answer, host),
             progress: Arc::clone(&progress),
+            given_up: request.given_up.clone(),
         };
         let mut outcome = if request.payload.is_none() && url.scheme() == "https" {
             self.send_first_alone(url, &host.tls, sending)

@@ -1,6 +1,7 @@
 //! One repository on one host, and one request to it: with its login, its redirects and the judgement of its answer.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -29,6 +30,8 @@ pub(crate) struct Call<'a> {
     pub(crate) answer: AnswerTime,
     /// The pool of connections that is used.
     pub(crate) lane: u8,
+    /// What gives this request up, and no other one.
+    pub(crate) given_up: Option<Arc<AtomicBool>>,
     /// Statuses that are an answer to the caller, besides those of success.
     pub(crate) accepted: &'a [StatusCode],
 }
@@ -64,6 +67,7 @@ impl<'a> Call<'a> {
             payload: None,
             answer: AnswerTime::Soon,
             lane: 0,
+            given_up: None,
             accepted: &[],
         }
     }
@@ -79,6 +83,7 @@ impl<'a> Call<'a> {
             payload: self.payload.clone(),
             answer: self.answer,
             lane: self.lane,
+            given_up: self.given_up.clone(),
             ..Request::get(url)
         }
     }

@@ -1,6 +1,8 @@
 //! When to try again: pauses that grow, `Retry-After`, and an end.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ const LONG: Duration = Duration::from_secs(10);
 pub(crate) struct Attempts {
     retries: Retries,
     cancelled: fn() -> bool,
+    /// What gives up these attempts alone.
+    given_up: Option<Arc<AtomicBool>>,
     listener: Listener,
     /// When the present attempt began, or last brought something.
     begun: Instant,
@@ -27,11 +31,17 @@ impl Attempts {
         Self {
             retries: options.retries.clone(),
             cancelled: options.cancelled,
+            given_up: None,
             listener: options.listener.clone(),
             begun: Instant::now(),
             in_a_row: 0,
             in_all: 0,
         }
+    }
+
+    /// Has pauses end when this is set.
+    pub(crate) fn give_up_when(&mut self, given_up: &Arc<AtomicBool>) {
+        self.given_up = Some(Arc::clone(given_up));
     }
 
     /// Notes that bytes have come: pauses start anew.
@@ -107,7 +117,8 @@ impl Attempts {
     fn sleep(&self, pause: Duration, what: &str) -> Result<(), Error> {
         let end = Instant::now() + pause;
         loop {
-            if (self.cancelled)() {
+            let given_up = self.given_up.as_ref().is_some_and(|it| it.load(Ordering::Relaxed));
+            if given_up || (self.cancelled)() {
                 return Err(Error::Interrupted { what: what.to_owned() });
             }
             let left = end.saturating_duration_since(Instant::now());
