@@ -85,7 +85,7 @@ pub(super) struct Arrival {
     pub(super) begun: Option<Instant>,
     /// When the last of these happened, or a piece came.
     pub(super) last: Instant,
-    /// How many bytes have come since then.
+    /// How many bytes have come.
     pub(super) n_bytes: u64,
     /// The bytes that weren't read yet.
     pub(super) pieces: VecDeque<Vec<u8>>,
