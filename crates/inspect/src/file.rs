@@ -1,7 +1,8 @@
 //! One file out of an image.
 //!
 //! Of an image of the store, no more is read than it takes: with a listing and a seek index of the layer, little more than the
-//! file. So what is wrong with other files of the image isn't told. Of any other, all layers are read and verified. Which one has the file is known only then, so it is read a second time.
+//! file. So what is wrong with other files of the image isn't told. Of any other image, all layers are read and verified. Which
+//! one has the file is known only then, so it is read a second time.
 
 use std::io::{self, BufReader, Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
