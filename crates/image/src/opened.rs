@@ -313,15 +313,15 @@ impl Opened {
         Ok(self.content(position, watch, read)?.0)
     }
 
-    /// Reads a layer to its end, if the store doesn't remember that this blob was found to have its diff id.
+    /// Reads a layer to its end, if the store doesn't remember that this blob was found to have its diff id; whether it was read.
     ///
     /// # Errors
     /// As [`tree`](Self::tree).
-    pub fn prove(&mut self, position: usize, watch: &dyn Watch) -> Result<()> {
+    pub fn prove(&mut self, position: usize, watch: &dyn Watch) -> Result<bool> {
         if Pair::of(&self.image.layers[position]).is_known(self.store.as_ref()) {
-            return Ok(());
+            return Ok(false);
         }
-        self.measure(position, watch).map(|_| ())
+        self.measure(position, watch).map(|_| true)
     }
 
     /// Reads the stored bytes of a layer to their end, where they have been checked against the manifest.

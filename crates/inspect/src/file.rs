@@ -43,9 +43,8 @@ pub(crate) fn cat(
     };
     let (origin, size) = find(&tree, path, max_size)?;
     drop(tree);
-    if opened.is_own() {
-        opened.prove(origin.layer(), &io.progress)?;
-    }
+    // All layers of any other image were read above.
+    let was_read = !opened.is_own() || opened.prove(origin.layer(), &io.progress)?;
     if let Some(content) = opened.content_of(origin)? {
         let mut content = BufReader::with_capacity(BUFFER, content.take(size));
         if write(&mut content, &mut io.output)? == size {
@@ -54,7 +53,7 @@ pub(crate) fn cat(
         return Err(changed().into());
     }
     opened.rewind()?;
-    if opened.is_own() {
+    if !was_read {
         // With a listing nothing of the layer may have been read yet, and its beginning alone doesn't tell that it is damaged.
         opened.check_stored(origin.layer(), &io.progress)?;
     }

@@ -263,6 +263,7 @@ impl Drop for Reader<'_> {
         self.parts.leave(self.position);
     }
 }
+
 impl BufRead for Content<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self {

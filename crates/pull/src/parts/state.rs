@@ -113,15 +113,17 @@ impl Arrival {
     /// What hasn't come yet, if another connection is to ask for it.
     fn starved(&self, recent: &Recent) -> Option<Range<u64>> {
         let left = self.range.start + self.n_bytes..self.range.end;
+        if self.end.is_some() || self.is_rest || left.is_empty() {
+            return None;
+        }
         // Some of a piece may be there.
         let piece = PIECE as u64;
-        let has_come_slowly = self
+        let is_slow = self
             .begun
             .is_some_and(|begun| recent.tell_starved(begun, self.n_bytes + piece, begun.elapsed()));
         let silence = self.last.elapsed();
         let is_silent = silence >= SILENT && recent.tell_starved(self.asked, piece, silence);
-        let is_under_way = self.end.is_none() && !left.is_empty() && !self.is_rest;
-        (is_under_way && (has_come_slowly || is_silent)).then_some(left)
+        (is_slow || is_silent).then_some(left)
     }
 }
 
@@ -160,6 +162,22 @@ pub(super) struct Claim {
     pub(super) is_rest: bool,
     /// Ends the work, if there is something else to be done.
     pub(super) given_up: Arc<AtomicBool>,
+}
+
+impl Claim {
+    /// What is to come by it stands in the arrival of the part that begins there.
+    fn new((position, start): (usize, u64), blob: Blob, arrival: &Arrival) -> Self {
+        Self {
+            number: arrival.number,
+            position,
+            start,
+            blob,
+            range: arrival.range.clone(),
+            is_first: false,
+            is_rest: arrival.is_rest,
+            given_up: Arc::default(),
+        }
+    }
 }
 
 impl State {
@@ -239,20 +257,11 @@ impl State {
             let part = if is_rest { size } else { self.rate.clamp(SMALLEST, largest) };
             let range = divided.next..size.min(divided.next + part);
             divided.next = range.end;
-            let (number, start) = (self.next_number, range.start);
-            let arrival = Arrival { is_rest, ..Arrival::new(number, range.clone()) };
+            let start = range.start;
+            let arrival = Arrival { is_rest, ..Arrival::new(self.next_number, range) };
+            let claim = Claim::new((position, start), divided.blob.clone(), &arrival);
             divided.parts.insert(start, arrival);
-            let (blob, given_up) = (divided.blob.clone(), Arc::default());
-            return Some(self.begin(Claim {
-                number,
-                position,
-                start,
-                blob,
-                range,
-                is_first,
-                is_rest,
-                given_up,
-            }));
+            return Some(self.begin(Claim { is_first, ..claim }));
         }
         None
     }
@@ -269,20 +278,10 @@ impl State {
                 if let Some(given_up) = self.under_way.get(&arrival.number) {
                     given_up.store(true, Ordering::Relaxed);
                 }
-                let number = self.next_number;
                 let pieces = std::mem::take(&mut arrival.pieces);
-                *arrival = Arrival { pieces, ..Arrival::new(number, range.clone()) };
-                let (blob, given_up) = (divided.blob.clone(), Arc::default());
-                return Some(self.begin(Claim {
-                    number,
-                    position,
-                    start,
-                    blob,
-                    range,
-                    is_first: false,
-                    is_rest: false,
-                    given_up,
-                }));
+                *arrival = Arrival { pieces, ..Arrival::new(self.next_number, range) };
+                let claim = Claim::new((position, start), divided.blob.clone(), arrival);
+                return Some(self.begin(claim));
             }
         }
         None

@@ -13,6 +13,8 @@ use super::state::{Claim, Divided, ENOUGH, SMALLEST, Server, State, needed};
 use crate::blob::Blob;
 use crate::slot::lock;
 
+const MIB: u64 = 1 << 20;
+
 /// The parts of a blob of so many bytes, at its beginning, of a registry that is never asked.
 fn of_blob(size: u64, server: Server) -> Parts {
     of_blobs(1, size, server)
@@ -32,6 +34,10 @@ fn of_blobs(n: usize, size: u64, server: Server) -> Parts {
         state.blobs.extend((0..n).map(|position| (position, divided())));
     });
     parts
+}
+
+fn is_given_up(claim: &Claim) -> bool {
+    claim.given_up.load(Ordering::Relaxed)
 }
 
 /// The next part of it, and whether it is all that is left; `None` if none is to be asked for.
@@ -143,7 +149,6 @@ fn trickle(state: &mut State, n_bytes: u64, seconds: f32) {
 
 #[test]
 fn what_is_silent_is_brought_by_another_connection() {
-    const MIB: u64 = 1 << 20;
     let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
     let is_starved = |is_rest, asked, begun: Option<u64>, last| {
         let parts = of_blob(100 * MIB, Server::GivesParts);
@@ -172,8 +177,8 @@ fn where_a_server_gives_no_parts_any_more_the_others_are_left() {
     state.end(&claims[3], Err(stopped().into()));
     assert_eq!((state.n_parts, state.under_way.len()), (4, 3));
     state.leave_parts(&claims[1]);
-    let given_up = claims.iter().map(|claim| claim.given_up.load(Ordering::Relaxed));
-    assert_eq!(given_up.collect::<Vec<_>>(), [false, false, true, false]);
+    let given_up: Vec<_> = claims.iter().map(is_given_up).collect();
+    assert_eq!(given_up, [false, false, true, false]);
     assert_eq!(state.n_parts, 3, "one that has ended, and wasn't read");
     state.end(&claims[2], Err(stopped().into()));
     assert_eq!((state.n_parts, state.blobs[&0].parts.len()), (2, 2));
@@ -184,7 +189,6 @@ fn where_a_server_gives_no_parts_any_more_the_others_are_left() {
 
 #[test]
 fn the_rest_of_a_part_that_starves_is_brought_by_another_connection() {
-    const MIB: u64 = 1 << 20;
     let parts = of_blob(100 * MIB, Server::GivesParts);
     let mut state = lock(&parts.state);
     state.rate = 4 * MIB;
@@ -203,7 +207,6 @@ fn the_rest_of_a_part_that_starves_is_brought_by_another_connection() {
     state.are_dear = false;
     let second = claim(&mut state).unwrap();
     assert_eq!((second.start, &second.range, second.is_first), (0, &(MIB..4 * MIB), false));
-    let is_given_up = |claim: &Claim| claim.given_up.load(Ordering::Relaxed);
     assert_eq!([&first, &second].map(is_given_up), [true, false]);
     assert!(claim(&mut state).is_none(), "it has just begun");
     assert!(state.arrival(&first).is_none(), "nobody wants more of it");
@@ -222,7 +225,6 @@ fn the_rest_of_a_part_that_starves_is_brought_by_another_connection() {
 fn what_nobody_wants_any_more_is_given_up() {
     let parts = of_blob(100 << 20, Server::GivesParts);
     let claim = || lock(&parts.state).claim(8, LARGEST, 1).unwrap();
-    let is_given_up = |claim: &Claim| claim.given_up.load(Ordering::Relaxed);
     let (first, second) = (claim(), claim());
     lock(&parts.state).end(&first, Err(stopped().into()));
     drop(Reader::new(&parts, 0, 0, 1));
